@@ -1,0 +1,1 @@
+"""The `fx` command: click and rich, behind the extra ``fx-core[cli]``."""

@@ -1,0 +1,79 @@
+"""What the targets of entries have to look like.
+
+These are protocols: a class fulfils one by having its methods, not by inheriting. `fx_core.testing` holds a test suite
+for each, which an author runs against the real thing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class CheckpointBackend(Protocol):
+    """Writes a state dictionary into a directory and reads it back.
+
+    Whoever calls a backend (fx-ckpt) owns everything around it: the temporary directory, checksums, fsync, the rename
+    that makes a checkpoint visible, and the structure of trees. A backend sees only *state dictionaries*: nested dicts
+    with string keys, possibly empty, whose leaves are `None`, Python scalars and strings, NumPy arrays and JAX arrays
+    (typed PRNG keys are encoded by the caller). It is made without arguments.
+    """
+
+    def save(self, directory: Path, state: Mapping[str, Any]) -> None:
+        """Write ``state`` into ``directory``, which exists and is empty, and return when all files are written."""
+        ...
+
+    def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Read the state dictionary back: same structure, dtypes, shapes and bits as were saved.
+
+        Args:
+          directory: what `save` wrote.
+          like: optionally the same structure with `jax.ShapeDtypeStruct` leaves whose shardings tell where each array
+            is to be placed. Without it arrays may come back as NumPy arrays.
+        """
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Turns a function of arrays and its variables into files that run without the code that made them.
+
+    It is made without arguments.
+    """
+
+    def export(
+        self,
+        directory: Path,
+        fn: Callable[..., Any],
+        variables: Any,
+        inputs: Sequence[Any],
+        *,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Write ``fn(variables, *inputs)`` into ``directory``, which exists and is empty.
+
+        Args:
+          directory: where to write.
+          fn: a pure function of the variables and the inputs.
+          variables: a pytree of arrays.
+          inputs: examples or `jax.ShapeDtypeStruct`, symbolic dimensions included.
+          metadata: anything JSON can hold.
+        """
+        ...
+
+    def load(self, directory: Path) -> Callable[..., Any]:
+        """Give a function of the inputs that computes what was exported."""
+        ...
+
+
+@runtime_checkable
+class MetricLogger(Protocol):
+    """Takes scalars as training goes on."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record the metrics of one step."""
+        ...
+
+    def close(self) -> None:
+        """Write what is buffered and release files."""
+        ...

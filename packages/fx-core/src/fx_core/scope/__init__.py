@@ -1,0 +1,1 @@
+"""Scopes: variable collections and RNG streams by path."""

@@ -1,0 +1,1 @@
+"""Test suites that ship with the interfaces of fx."""
