@@ -1,0 +1,169 @@
+"""Every check of the workspace, one session each; `nox -l` lists them.
+
+The sessions are short on purpose: what depends on packages comes from `tools/workspace.py`, what depends on combos from
+`tests-integration/combos/combos.toml`.
+"""
+
+import os
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import nox
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+import workspace
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["tests"]
+
+# Named Pythons make uv look for a download, which may not be there; the caller's own Python always is.
+PYTHONS = os.environ.get("FX_PYTHONS", "").split() or None
+PACKAGES = list(workspace.packages())
+COMBOS = tomllib.loads((workspace.ROOT / "tests-integration/combos/combos.toml").read_text())
+EVERYTHING = list(workspace.packages().values())
+TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
+DEMO_PLUGIN = "tests-integration/plugins/fx-demo-plugin"
+WHEELS = workspace.ROOT / ".nox" / "wheels"
+
+
+def install_editable(session: nox.Session, packages: list[workspace.Package], *more: str) -> None:
+    """Install packages from their directories, with their extras."""
+    session.install(*(part for p in packages for part in ("-e", p.requirement)), *more)
+
+
+def build_wheels(session: nox.Session) -> dict[str, str]:
+    """Build every package and the demo plugin, once per run of nox; wheel path by distribution name."""
+    stamp = WHEELS / f"built-by-{os.getpid()}"
+    if not stamp.exists():
+        shutil.rmtree(WHEELS, ignore_errors=True)
+        session.install("build[virtualenv]>=1.2", "hatchling>=1.27")
+        for directory in [*(p.path for p in EVERYTHING), DEMO_PLUGIN]:
+            session.run("python", "-m", "build", "-q", "--no-isolation", "-o", str(WHEELS), str(directory), silent=True)
+        stamp.touch()
+    return {wheel.name.split("-")[0].replace("_", "-"): str(wheel) for wheel in WHEELS.glob("*.whl")}
+
+
+def wheels_of(session: nox.Session, names: list[str], extras: list[str]) -> list[str]:
+    """Requirements that install exactly these packages from wheels, and extras such as ``fx-ckpt[orbax]``."""
+    built = build_wheels(session)
+    wanted = {name: [e.split("[")[1].rstrip("]") for e in extras if e.startswith(name + "[")] for name in names}
+    return [f"{name}[{','.join(ex)}] @ {Path(built[name]).as_uri()}" for name, ex in wanted.items()]
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def tests(session: nox.Session, package: str) -> None:
+    """Each package alone, with only what it declares: its tests and the examples in its docstrings."""
+    target = workspace.packages()[package]
+    install_editable(session, workspace.closure([package]), *target.test_requirements)
+    sources = [str(target.path / "src"), str(target.path / "tests")]
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or sources))
+
+
+@nox.session(python=PYTHONS)
+def integration(session: nox.Session) -> None:
+    """All packages and the demo plugin together."""
+    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS)
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/plugins"]))
+
+
+@nox.session
+@nox.parametrize("combo", list(COMBOS), ids=list(COMBOS))
+def combos(session: nox.Session, combo: str) -> None:
+    """A subset of the packages from wheels: its tests run, and what is absent is absent."""
+    names, wanted = COMBOS[combo]["packages"], COMBOS[combo]
+    session.install(*wheels_of(session, names, wanted.get("extras", [])), *TEST_TOOLS, *wanted.get("requires", []))
+    files = [f"tests-integration/combos/test_{file}.py" for file in ["presence", *wanted["tests"]]]
+    session.run("pytest", "-q", *files, *wanted.get("paths", []), env={"FX_COMBO": combo, "PYTHONPATH": ""})
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Everything at the lowest versions that the packages declare."""
+    session.install("--resolution", "lowest-direct", *(p.requirement for p in EVERYTHING), *TEST_TOOLS)
+    paths = [str(p.path / "tests") for p in EVERYTHING]
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or paths))
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build, check the metadata, install in a fresh environment, import."""
+    built = build_wheels(session)
+    session.install("twine>=6", "check-wheel-contents>=0.6")
+    session.run("twine", "check", "--strict", *built.values(), *map(str, WHEELS.glob("*.tar.gz")))
+    session.run("check-wheel-contents", *built.values())
+    session.install(*built.values())
+    session.run("python", "-c", "; ".join(f"import {p.module}; print({p.module}.__version__)" for p in EVERYTHING))
+
+
+@nox.session(python=PYTHONS)
+def parity(session: nox.Session) -> None:
+    """The same seeds, inputs and bytes in Flax and in fx."""
+    install_editable(session, EVERYTHING, *TEST_TOOLS, "flax>=0.12")
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/parity"]))
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Train, kill, resume and export a network on real images, from wheels in a fresh environment."""
+    names = ["fx-core", "fx-transforms", "fx-linen", "fx-train", "fx-ckpt", "fx-export"]
+    extras = ["fx-ckpt[orbax]", "fx-train[progress]"]
+    session.install(*wheels_of(session, names, extras), "-r", "examples/digits/requirements.txt")
+    session.run("python", "tests-integration/quickstart/quickstart.py", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Every example with its smoke settings."""
+    install_editable(session, EVERYTHING, "-r", "examples/digits/requirements.txt")
+    session.run("python", "examples/digits/train.py", "--smoke", "--directory", session.create_tmp())
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, warnings are errors, and run every code block in it and in the READMEs."""
+    install_editable(session, EVERYTHING, "-r", "docs/requirements.txt", *TEST_TOOLS)
+    session.run("pytest", "-q", "-p", "no:doctest", "-c", "docs/pytest.ini", "--rootdir", ".", "docs", "README.md", "packages")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting and lint."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of all packages."""
+    install_editable(session, EVERYTHING, "pyright[nodejs]>=1.1.390")
+    session.run("pyright", *session.posargs)
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """Imports that only go down, and public names as committed in each package's `api.txt`."""
+    install_editable(session, EVERYTHING, "import-linter>=2.1", "griffe>=1.5")
+    session.run("lint-imports", "--no-cache")
+    session.run("python", "tools/api.py", "--check", *(f"--against={tag}" for tag in session.posargs))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ratios to raw JAX, in one table."""
+    install_editable(session, EVERYTHING)
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Collect the changelog of one package and tag it: `nox -s release -- fx-core`."""
+    session.install("towncrier>=24.8", "hatch>=1.14")
+    session.run("python", "tools/release.py", *session.posargs)
