@@ -28,13 +28,15 @@ class Package:
     Attributes:
       name: distribution name, such as ``fx-core``.
       path: its directory.
-      needs: distributions of the workspace that it requires, directly.
+      requirements: the requirement lines of its dependencies.
+      needs: distributions of the workspace among them.
       extras: its extras, in order, without those that bring other packages of the workspace.
       test_requirements: what its tests need beyond the package itself.
     """
 
     name: str
     path: Path
+    requirements: tuple[str, ...]
     needs: tuple[str, ...]
     extras: tuple[str, ...]
     test_requirements: tuple[str, ...]
@@ -56,6 +58,7 @@ def _read(directory: Path) -> Package:
     return Package(
         name=project["name"],
         path=directory,
+        requirements=tuple(project.get("dependencies", [])),
         needs=_ours(project.get("dependencies", [])),
         extras=tuple(name for name, required in extras.items() if not _ours(required)),
         test_requirements=tuple(content.get("dependency-groups", {}).get("test", [])),

@@ -1,0 +1,39 @@
+"""Metrics to a logger that is found by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fx_core.plugins import MetricLogger, registry
+
+from fx_train.loop.callbacks import Cadence, Callback, as_floats
+from fx_train.loop.run import Run
+
+
+class Log(Callback):
+    """Hands the metrics of every so many steps to a logger.
+
+    Args:
+      logger: name of a registered logger, such as ``"jsonl"``; its class is called with the run's directory.
+      every: steps between two entries.
+    """
+
+    def __init__(self, logger: str = "jsonl", *, every: int):
+        self._name = logger
+        self._due = Cadence("Log", every)
+        self._logger: MetricLogger | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Open the logger in the run's directory."""
+        make: type[Any] = registry().load(registry().get("logger", self._name))
+        self._logger = make(Path(run.directory))
+
+    def on_step(self, run: Run, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Log when it is time."""
+        if self._logger is not None and self._due(run.step, run.total_steps):
+            self._logger.log(run.step, as_floats(metrics))
+
+    def on_end(self, run: Run, error: BaseException | None) -> None:
+        """Close the logger."""
+        if self._logger is not None:
+            self._logger.close()

@@ -1,0 +1,72 @@
+"""A progress bar with live metrics."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fx_core.errors import FxError
+
+from fx_train.loop.callbacks import Callback, as_floats
+from fx_train.loop.run import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class ProgressBar(Callback):
+    """Shows steps, rate, time left and metrics in the terminal; quiet when the output is not one.
+
+    Needs the extra ``fx-train[progress]``. Metrics are read from the device only when they are shown, a few times a
+    second, so that the bar does not hold up the device.
+
+    Args:
+      label: a word before the bar.
+      console: where to draw, a `rich.console.Console`; standard output by default.
+      refresh: seconds between two looks at the metrics.
+    """
+
+    def __init__(self, label: str = "train", *, console: "Console | None" = None, refresh: float = 0.2):
+        try:
+            from rich import console as rich_console
+            from rich import progress
+        except ImportError as error:
+            raise FxError("ProgressBar needs rich.", fix="pip install 'fx-train[progress]'") from error
+        self._bar = progress.Progress(
+            progress.TextColumn("[bold]{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("[cyan]{task.fields[metrics]}"),
+            console=console or rich_console.Console(),
+        )
+        self._bar.disable = not self._bar.console.is_terminal
+        self._label, self._refresh = label, refresh
+        self._shown = self._started = 0.0
+        self._first_step = 0
+        self._task = self._bar.add_task(label, total=None, rate="", metrics="")
+
+    def on_start(self, run: Run) -> None:
+        """Draw the empty bar."""
+        self._bar.update(self._task, total=run.total_steps)
+        self._bar.start()
+
+    def on_step(self, run: Run, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Move the bar, a few times a second."""
+        if self._bar.disable:
+            return
+        now = time.monotonic()
+        if not self._started:
+            # The first step compiles; counting from its end gives the rate of the steps to come.
+            self._started, self._first_step = now, run.step
+        if now - self._shown < self._refresh and run.step < run.total_steps:
+            return
+        self._shown = now
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in as_floats(metrics).items())
+        elapsed = now - self._started
+        rate = f"{(run.step - self._first_step) / elapsed:.0f} steps/s" if elapsed > 0 else ""
+        self._bar.update(self._task, completed=run.step, rate=rate, metrics=shown)
+
+    def on_end(self, run: Run, error: BaseException | None) -> None:
+        """Leave the finished bar on the screen."""
+        self._bar.stop()

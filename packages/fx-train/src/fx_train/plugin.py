@@ -1,0 +1,13 @@
+"""What fx-train brings, through the same door as everyone's plugins."""
+
+from fx_core.plugins import LoggerEntry, hookimpl
+
+fx_api_version = "1.0"
+
+
+@hookimpl
+def fx_loggers() -> list[LoggerEntry]:
+    """The loggers of fx-train."""
+    return [
+        LoggerEntry(name="jsonl", target="fx_train.loggers:JsonLinesLogger", summary="One JSON object per line in a file")
+    ]

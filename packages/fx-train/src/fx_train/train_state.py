@@ -1,0 +1,76 @@
+"""The state of a training run as one immutable pytree."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import jax
+import optax
+from fx_core import struct
+
+OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
+"""Collection beside ``params`` whose values are *replaced* by their gradients instead of optimised.
+
+Low-precision layers pass new quantisation scales to the next step this way.
+"""
+
+
+class TrainState(struct.PyTreeNode):
+    """Step, parameters, optimiser and its state.
+
+    It is a pytree: it goes through `jax.jit`, `jax.device_put`, checkpoints and state dictionaries. Subclass it to add
+    fields, such as ``batch_stats`` or a random key; `apply_gradients` takes new values for them.
+
+    >>> import jax, jax.numpy as jnp, optax
+    >>> def predict(params, x):
+    ...     return params["w"] * x
+    >>> state = TrainState.create(apply_fn=predict, params={"w": jnp.array(2.0)}, tx=optax.sgd(0.1))
+    >>> grads = jax.grad(lambda p: state.apply_fn(p, 3.0))(state.params)
+    >>> state = state.apply_gradients(grads=grads)
+    >>> int(state.step), round(float(state.params["w"]), 3)
+    (1, 1.7)
+
+    Attributes:
+      step: number of updates made, an int or a scalar integer array.
+      apply_fn: the network's function, static.
+      params: a pytree of arrays. A dict with the keys ``params`` and `OVERWRITE_WITH_GRADIENT` is optimised in its
+        first part only.
+      tx: an `optax.GradientTransformation`, static.
+      opt_state: the optimiser's state.
+    """
+
+    step: int | jax.Array
+    apply_fn: Callable[..., Any] = struct.field(pytree_node=False)
+    params: Any = struct.field(pytree_node=True)
+    tx: optax.GradientTransformation = struct.field(pytree_node=False)
+    opt_state: optax.OptState = struct.field(pytree_node=True)
+
+    @classmethod
+    def create(cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any) -> Self:
+        """Make a state at step 0 with a fresh optimiser state; ``kwargs`` are the fields of a subclass."""
+        opt_state = tx.init(_optimised(params))
+        return cls(step=0, apply_fn=apply_fn, params=params, tx=tx, opt_state=opt_state, **kwargs)
+
+    def apply_gradients(self, *, grads: Any, **kwargs: Any) -> Self:
+        """Update the parameters, the optimiser and the step.
+
+        Args:
+          grads: a pytree like ``params``.
+          **kwargs: new values of other fields.
+
+        Returns:
+          The new state; this one is unchanged.
+        """
+        params = _optimised(self.params)
+        updates, opt_state = self.tx.update(_optimised(grads), self.opt_state, params)
+        params = optax.apply_updates(params, updates)
+        if _has_overwrites(self.params):
+            params = type(self.params)({"params": params, OVERWRITE_WITH_GRADIENT: grads[OVERWRITE_WITH_GRADIENT]})
+        return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
+
+
+def _has_overwrites(params: Any) -> bool:
+    return hasattr(params, "keys") and OVERWRITE_WITH_GRADIENT in params
+
+
+def _optimised(params: Any) -> Any:
+    return params["params"] if _has_overwrites(params) else params

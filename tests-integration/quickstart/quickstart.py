@@ -1,0 +1,103 @@
+"""The quickstart: train on real images, kill the process, resume, export, serve, and check every step.
+
+Run by `nox -s quickstart` in an environment that has only the needed packages, installed from wheels.
+"""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
+STEPS, EVERY = 600, 100
+KILL_AFTER = 300
+TIME_LIMIT = 300
+
+
+def say(text: str) -> None:
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
+
+
+def training(directory: Path) -> subprocess.Popen:
+    program = [sys.executable, str(EXAMPLE / "train.py"), "--directory", str(directory)]
+    return subprocess.Popen([*program, "--steps", str(STEPS), "--checkpoint-every", str(EVERY)])
+
+
+def finish(process: subprocess.Popen) -> None:
+    code = process.wait(timeout=TIME_LIMIT)
+    if code:
+        raise SystemExit(f"the training program ended with {code}")
+
+
+def kill_in_the_middle(directory: Path) -> int:
+    """Start training and kill it without warning once a checkpoint is there; give that checkpoint's step."""
+    from fx_ckpt import CheckpointManager
+
+    process, manager = training(directory), CheckpointManager(directory / "checkpoints")
+    limit = time.monotonic() + TIME_LIMIT
+    while (step := manager.latest_step() or 0) < KILL_AFTER:
+        if process.poll() is not None or time.monotonic() > limit:
+            raise SystemExit("the training program ended before it could be killed")
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    print(f"\nkilled; the newest checkpoint is of step {step}", flush=True)
+    return step
+
+
+def leaves(directory: Path) -> list:
+    import jax
+    from fx_ckpt import CheckpointManager
+
+    # Without a target a checkpoint comes back as plain containers: nothing of the training program is needed.
+    tree = CheckpointManager(directory / "checkpoints").restore(STEPS)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def assert_same_bits(one: list, other: list) -> None:
+    import jax
+
+    assert [path for path, _ in one] == [path for path, _ in other]
+    for (path, a), (_, b) in zip(one, other):
+        if hasattr(a, "dtype") and jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), f"{path} differs"
+    print(f"{len(one)} leaves of the final checkpoints are equal to the bit")
+
+
+def test_accuracy(bundle: Path) -> float:
+    import fx_export
+
+    sys.path.insert(0, str(EXAMPLE))
+    from data import load
+
+    _, test = load()
+    predictions = np.asarray(fx_export.load(bundle)(test.images)).argmax(-1)
+    assert not any(name.startswith(("fx_linen", "fx_train", "optax")) for name in sys.modules), "training code loaded"
+    return float((predictions == test.labels).mean())
+
+
+def main() -> None:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        interrupted, whole = Path(scratch, "interrupted"), Path(scratch, "whole")
+        say("1. Train a CNN on handwritten digits, and kill the process in the middle")
+        kill_in_the_middle(interrupted)
+        say("2. Start it again: it resumes from its last checkpoint")
+        finish(training(interrupted))
+        say("3. Train in one go, to compare")
+        finish(training(whole))
+        assert_same_bits(leaves(interrupted), leaves(whole))
+        say("4. Serve the exported bundle without the training code")
+        subprocess.run([sys.executable, str(EXAMPLE / "serve.py"), str(interrupted / "bundle")], check=True)
+        accuracy = test_accuracy(interrupted / "bundle")
+        assert accuracy >= 0.98, f"test accuracy {accuracy:.2%} is below 98 %"
+    say(f"Done in {time.monotonic() - started:.0f} s: test accuracy {accuracy:.2%}")
+
+
+if __name__ == "__main__":
+    main()
