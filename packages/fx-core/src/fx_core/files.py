@@ -1,0 +1,317 @@
+"""Directories that appear whole or not at all, and manifests that notice every changed byte.
+
+What fx writes to disk (checkpoints, inference bundles) are directories. They are written into a hidden sibling, get a
+manifest with the size and digest of every file, are flushed to the disk, and are then renamed into place:
+
+>>> import tempfile, pathlib
+>>> path = pathlib.Path(tempfile.mkdtemp()) / "thing"
+>>> with AtomicDirectory(path, format="demo", version=1) as new:
+...     _ = (new.directory / "data.bin").write_bytes(b"1234")
+...     new.manifest["note"] = "hello"
+>>> manifest = read_manifest(path, format="demo", version=1)
+>>> verify_files(path, manifest)
+>>> manifest["note"], manifest["files"]["data.bin"]["size"]
+('hello', 4)
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fx_core import _filesystem
+from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathTakenError
+
+__all__ = [
+    "MANIFEST",
+    "AtomicDirectory",
+    "canonical_json",
+    "clean_leftovers",
+    "digest_file",
+    "files_below",
+    "read_manifest",
+    "remove_directory",
+    "settled",
+    "verify_files",
+]
+
+MANIFEST = "manifest.json"
+"""Name of the manifest in every directory that fx writes."""
+
+_LARGEST_MANIFEST = 256 * 2**20
+_NEW, _OLD = ".fx-new-", ".fx-old"
+
+
+class AtomicDirectory:
+    """A directory that becomes visible at ``path`` only when everything in it is on the disk.
+
+    Use it as a context manager and write below ``directory``. On leaving without an error, the manifest is added, every
+    file and directory is flushed, and the directory is renamed to ``path``. On an error nothing stays behind. A process
+    that is killed leaves a hidden sibling, which nobody takes for the real thing and the next writer removes.
+
+    Args:
+      path: where the directory is to appear. Missing parents are made.
+      format: name of the format, checked by `read_manifest`.
+      version: version of the format.
+      overwrite: replace what is at ``path``, so that readers see the old or the new directory.
+
+    Attributes:
+      directory: where to write.
+      manifest: what else to store in the manifest; anything JSON can hold.
+
+    Raises:
+      PathTakenError: there is something at ``path`` and ``overwrite`` is false.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, format: str, version: int, overwrite: bool = False):
+        self.path = Path(path).absolute()
+        self.overwrite = overwrite
+        self.manifest: dict[str, Any] = {"format": format, "version": version}
+
+    def __enter__(self) -> Self:
+        self._refuse_taken()
+        _make_parents(self.path.parent)
+        clean_leftovers(self.path.parent, self.path.name)
+        self.directory, self._lock = _locked_sibling(self.path)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            # After a commit the hidden sibling is gone, or is the directory that was replaced.
+            shutil.rmtree(self.directory, ignore_errors=True)
+            _filesystem.unlock(self._lock)
+
+    def _refuse_taken(self) -> None:
+        if not self.overwrite and os.path.lexists(self.path):
+            raise PathTakenError(self.path)
+
+    def _commit(self) -> None:
+        self.manifest["files"] = {
+            name: {"size": os.stat(self.directory / name).st_size, "digest": digest_file(self.directory / name)}
+            for name in sorted(files_below(self.directory))
+        }
+        (self.directory / MANIFEST).write_bytes(_sealed(self.manifest))
+        _filesystem.flush_tree(self.directory)
+        self._refuse_taken()
+        if os.path.lexists(self.path):
+            self._replace()
+        else:
+            os.rename(self.directory, self.path)
+        _filesystem.flush_directory(self.path.parent)
+
+    def _replace(self) -> None:
+        if _filesystem.exchange(self.directory, self.path):
+            return
+        # Without an atomic exchange there is a moment with nothing at `path`; `settled` then finds the old directory.
+        old = _old_sibling(self.path)
+        os.rename(self.path, old)
+        os.rename(self.directory, self.path)
+        _filesystem.flush_directory(self.path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def settled(path: str | os.PathLike[str]) -> Path:
+    """Where to read a directory: ``path``, or where an interrupted replacement left the old one."""
+    path = Path(path).absolute()
+    old = _old_sibling(path)
+    return old if not os.path.lexists(path) and old.is_dir() else path
+
+
+def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
+    """Remove what killed writers left in ``parent``; what somebody is writing right now stays.
+
+    Args:
+      parent: a directory.
+      name: only leftovers of this path's writers; otherwise all.
+
+    Returns:
+      What was removed.
+    """
+    removed = []
+    for entry in list(os.scandir(parent)):
+        owner, mark, _ = entry.name.removeprefix(".").partition(_NEW)
+        if mark and entry.name.startswith(".") and entry.is_dir(follow_symlinks=False) and name in (None, owner):
+            lock = _filesystem.lock(Path(entry.path))
+            # Where nothing can be locked, nobody knows who still writes: leaving files is the safe side.
+            if lock not in (None, _filesystem.NO_LOCK):
+                shutil.rmtree(entry.path, ignore_errors=True)
+                _filesystem.unlock(lock)
+                removed.append(Path(entry.path))
+    for old in [_old_sibling(parent / name)] if name is not None else list(parent.glob(f".*{_OLD}")):
+        current = parent / old.name.removeprefix(".").removesuffix(_OLD)
+        if old.is_dir():
+            if os.path.lexists(current):
+                shutil.rmtree(old, ignore_errors=True)
+                removed.append(old)
+            else:
+                os.rename(old, current)
+    return removed
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory so that nobody sees half of it: it vanishes by one rename, then its files are deleted."""
+    hidden = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
+    os.rename(path, hidden)
+    _filesystem.flush_directory(path.parent)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def read_manifest(directory: Path, *, format: str, version: int) -> dict[str, Any]:
+    """Read and check the manifest of a directory that `AtomicDirectory` wrote.
+
+    Args:
+      directory: the directory.
+      format: the expected format.
+      version: the newest version that the caller understands.
+
+    Returns:
+      The manifest, without its own digest.
+
+    Raises:
+      ManifestError: there is none, it was changed by so much as a byte, or it is of another format or newer version.
+    """
+    path = Path(directory) / MANIFEST
+    manifest = _unsealed(path)
+    if manifest.get("format") != format:
+        raise ManifestError(path, "This directory holds something else.", expected=format, got=manifest.get("format"))
+    if not isinstance(manifest.get("version"), int) or manifest["version"] > version:
+        newer = "It was written by a newer fx; upgrade."
+        raise ManifestError(
+            path, "The format is newer than this fx.", expected=f"≤ {version}", got=manifest.get("version"), fix=newer
+        )
+    return manifest
+
+
+def verify_files(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every file with the manifest.
+
+    Raises:
+      DamagedFilesError: a file is changed, cut, missing, added, or is not a regular file; it lists all of them.
+    """
+    declared: Mapping[str, Mapping[str, Any]] = manifest["files"]
+    present = set(files_below(directory))
+    problems = [f"{name}: missing" for name in sorted(declared.keys() - present)]
+    problems += [f"{name}: not in the manifest" for name in sorted(present - declared.keys())]
+    for name in sorted(declared.keys() & present):
+        problem = _compare(directory / name, declared[name])
+        if problem:
+            problems.append(f"{name}: {problem}")
+    if problems:
+        raise DamagedFilesError(directory, problems)
+
+
+def digest_file(path: Path) -> str:
+    """The digest of a file's content, with the name of the algorithm: ``"sha256:…"``."""
+    with open(path, "rb", buffering=0) as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(directory: Path) -> Iterator[str]:
+    """Names of all files below a directory but the manifest, relative, with ``/``; links are not followed."""
+    for root, folders, names in os.walk(directory):
+        inside = Path(root).relative_to(directory)
+        links = [f for f in folders if os.path.islink(os.path.join(root, f))]
+        for name in [*names, *links]:
+            relative = (inside / name).as_posix()
+            if relative != MANIFEST:
+                yield relative
+
+
+def canonical_json(value: Any, what: str) -> str:
+    """JSON with one spelling for each value.
+
+    Args:
+      value: what to encode.
+      what: what it is, for the error.
+
+    Raises:
+      NotJsonError: JSON cannot hold it: other types, keys that are not strings, NaN and infinities.
+    """
+    _require_json(value, what, 0)
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+
+
+def _require_json(value: Any, what: str, depth: int) -> None:
+    # `json.dumps` turns other keys into strings, and tuples into lists, without a word.
+    if depth > 100:
+        raise NotJsonError(what, "it is nested more than 100 deep.")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise NotJsonError(what, f"the key {key!r} is of type {type(key).__name__}.")
+            _require_json(item, what, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _require_json(item, what, depth + 1)
+    elif type(value) is float and value - value != 0:
+        raise NotJsonError(what, f"{value} is not a finite number.")
+    elif value is not None and type(value) not in (bool, int, float, str):
+        raise NotJsonError(what, f"{value!r} is of type {type(value).__name__}.")
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    digest = hashlib.sha256(canonical_json(manifest, "manifest").encode()).hexdigest()
+    return (canonical_json({**manifest, "digest": f"sha256:{digest}"}, "manifest") + "\n").encode()
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            stored = file.read(_LARGEST_MANIFEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ManifestError(path, "There is no manifest here.", fix="Check the path.") from None
+    if len(stored) > _LARGEST_MANIFEST:
+        raise ManifestError(path, "The manifest is too large.", expected=f"≤ {_LARGEST_MANIFEST} bytes")
+    try:
+        manifest = json.loads(stored)
+        rest = {key: value for key, value in manifest.items() if key != "digest"}
+        intact = _sealed(rest) == stored
+    except (ValueError, RecursionError, AttributeError, NotJsonError):
+        intact, rest = False, {}
+    if not intact or not _lists_files(rest.get("files")):
+        raise ManifestError(path, "The manifest is damaged: it does not match its own digest.")
+    return rest
+
+
+def _lists_files(files: Any) -> bool:
+    return isinstance(files, dict) and all(
+        isinstance(f, dict) and type(f.get("size")) is int and type(f.get("digest")) is str for f in files.values()
+    )
+
+
+def _compare(path: Path, declared: Mapping[str, Any]) -> str | None:
+    if path.is_symlink() or not path.is_file():
+        return "not a regular file"
+    size = path.stat().st_size
+    if size != declared["size"]:
+        return f"{size} bytes, {declared['size']} were written"
+    return None if digest_file(path) == declared["digest"] else "the content has changed"
+
+
+def _old_sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_OLD}")
+
+
+def _make_parents(parent: Path) -> None:
+    missing = [p for p in [parent, *parent.parents] if not p.exists()]
+    parent.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _filesystem.flush_directory(made.parent)
+
+
+def _locked_sibling(path: Path) -> tuple[Path, int]:
+    for _ in range(100):
+        directory = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
+        directory.mkdir()
+        lock = _filesystem.lock(directory)
+        if lock is not None:
+            return directory, lock
+    raise ManifestError(path, "Cannot lock a new directory here.", fix="Use a file system that supports locks.")

@@ -1,0 +1,202 @@
+"""Atomic directories and manifests: whole or absent, and no byte changes unnoticed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from fx_core import _filesystem
+from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathTakenError
+from fx_core.files import (
+    MANIFEST,
+    AtomicDirectory,
+    canonical_json,
+    clean_leftovers,
+    read_manifest,
+    remove_directory,
+    settled,
+    verify_files,
+)
+
+
+def write(path, content=b"0123456789", overwrite=False):
+    with AtomicDirectory(path, format="test", version=1, overwrite=overwrite) as new:
+        (new.directory / "sub").mkdir()
+        (new.directory / "sub" / "a.bin").write_bytes(content)
+        (new.directory / "b.bin").write_bytes(b"")
+        new.manifest["note"] = {"x": [1, 2.5, None, True, "ü"]}
+    return path
+
+
+def check(path):
+    manifest = read_manifest(path, format="test", version=1)
+    verify_files(path, manifest)
+    return manifest
+
+
+def test_round_trip_and_nothing_else_left(tmp_path):
+    manifest = check(write(tmp_path / "deep" / "thing"))
+    assert manifest["note"] == {"x": [1, 2.5, None, True, "ü"]}
+    assert set(manifest["files"]) == {"sub/a.bin", "b.bin"}
+    assert os.listdir(tmp_path / "deep") == ["thing"]
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), AtomicDirectory(tmp_path / "x", format="test", version=1) as new:  # noqa: PT012
+        (new.directory / "half").write_bytes(b"1")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_taken_path_is_refused_and_kept(tmp_path):
+    write(tmp_path / "x", b"old")
+    with pytest.raises(PathTakenError, match="something at this path already") as error:
+        write(tmp_path / "x", b"new")
+    assert error.value.path == str(tmp_path / "x")
+    assert (tmp_path / "x/sub/a.bin").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_overwrite_replaces_and_cleans(tmp_path, monkeypatch, atomic):
+    if not atomic:
+        monkeypatch.setattr(_filesystem, "exchange", lambda a, b: False)
+    write(tmp_path / "x", b"old")
+    check(write(tmp_path / "x", b"new", overwrite=True))
+    assert (tmp_path / "x/sub/a.bin").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_an_interrupted_replacement_is_read_from_the_old_place_and_settled_by_the_next_writer(tmp_path):
+    write(tmp_path / "x", b"old")
+    os.rename(tmp_path / "x", tmp_path / ".x.fx-old")
+    assert settled(tmp_path / "x") == tmp_path / ".x.fx-old"
+    check(settled(tmp_path / "x"))
+    clean_leftovers(tmp_path, "x")
+    assert settled(tmp_path / "x") == tmp_path / "x"
+    check(tmp_path / "x")
+
+
+def test_each_flipped_byte_is_noticed(tmp_path):
+    path = write(tmp_path / "x")
+    for name in ["sub/a.bin", MANIFEST]:
+        whole = (path / name).read_bytes()
+        for position in range(0, len(whole), 1 if name != MANIFEST else 7):
+            for bit in (0x01, 0x20):
+                torn = bytearray(whole)
+                torn[position] ^= bit
+                (path / name).write_bytes(torn)
+                with pytest.raises((DamagedFilesError, ManifestError), match=name.replace("/", "/")):
+                    check(path)
+        (path / name).write_bytes(whole)
+    check(path)
+
+
+def test_cuts_missing_added_and_linked_files_are_named(tmp_path):
+    path = write(tmp_path / "x")
+    manifest = read_manifest(path, format="test", version=1)
+    (path / "sub/a.bin").write_bytes(b"012345678")
+    (path / "b.bin").unlink()
+    (path / "more").write_bytes(b"")
+    with pytest.raises(DamagedFilesError) as error:
+        verify_files(path, manifest)
+    assert error.value.problems == (
+        "b.bin: missing",
+        "more: not in the manifest",
+        "sub/a.bin: 9 bytes, 10 were written",
+    )
+    (path / "more").unlink()
+    (tmp_path / "outside").write_bytes(b"0123456789")
+    (path / "sub/a.bin").unlink()
+    (path / "sub/a.bin").symlink_to(tmp_path / "outside")
+    with pytest.raises(DamagedFilesError, match=r"sub/a\.bin: not a regular file"):
+        verify_files(path, manifest)
+
+
+def test_many_problems_are_counted():
+    error = DamagedFilesError("x", [f"f{i}: missing" for i in range(50)])
+    assert "… and 30 more" in str(error)
+    assert len(error.problems) == 50
+
+
+def test_other_formats_versions_and_absence_are_told_apart(tmp_path):
+    path = write(tmp_path / "x")
+    with pytest.raises(ManifestError, match="holds something else"):
+        read_manifest(path, format="other", version=1)
+    with pytest.raises(ManifestError, match=r"newer than this fx(.|\n)*upgrade"):
+        read_manifest(path, format="test", version=0)
+    with pytest.raises(ManifestError, match="no manifest here"):
+        read_manifest(tmp_path / "absent", format="test", version=1)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"[" * 100_000, b'{"files": {}}', b"\xff", b"null"])
+def test_hostile_manifests_are_damaged_ones(tmp_path, text):
+    (tmp_path / MANIFEST).write_bytes(text)
+    with pytest.raises(ManifestError, match="damaged"):
+        read_manifest(tmp_path, format="test", version=1)
+
+
+def test_a_manifest_over_the_limit_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("fx_core.files._LARGEST_MANIFEST", 10)
+    with pytest.raises(ManifestError, match="too large"):
+        check(write(tmp_path / "x"))
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [({1: 2}, "key 1 is of type int"), ({"a": (1,)}, "type tuple"), ([float("nan")], "not a finite number")],
+)
+def test_json_that_would_change_is_refused(value, problem):
+    with pytest.raises(NotJsonError, match=f"The metadata cannot be stored as JSON(.|\n)*{problem}"):
+        canonical_json(value, "metadata")
+
+
+def test_endless_nesting_is_refused():
+    loop: list = []
+    loop.append(loop)
+    with pytest.raises(NotJsonError, match="nested more than 100 deep"):
+        canonical_json(loop, "metadata")
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+    program = textwrap.dedent(f"""
+        import os, signal
+        from fx_core.files import AtomicDirectory
+        with AtomicDirectory({str(tmp_path / "x")!r}, format="test", version=1) as new:
+            (new.directory / "half").write_bytes(b"1")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    (dead,) = os.listdir(tmp_path)
+    assert dead.startswith(".x.fx-new-")
+    with AtomicDirectory(tmp_path / "y", format="test", version=1) as living:
+        assert [p.name for p in clean_leftovers(tmp_path)] == [dead]
+        assert living.directory.exists()
+    assert os.listdir(tmp_path) == ["y"]
+
+
+def test_the_next_writer_of_the_same_path_cleans(tmp_path):
+    (tmp_path / ".x.fx-new-0000").mkdir()
+    (tmp_path / ".y.fx-new-0000").mkdir()
+    write(tmp_path / "x")
+    assert sorted(os.listdir(tmp_path)) == [".y.fx-new-0000", "x"]
+
+
+def test_where_locks_are_missing_leftovers_stay_and_writing_works(tmp_path, monkeypatch):
+    monkeypatch.setattr(_filesystem, "fcntl", None)
+    (tmp_path / ".x.fx-new-0000").mkdir()
+    check(write(tmp_path / "x"))
+    assert sorted(os.listdir(tmp_path)) == [".x.fx-new-0000", "x"]
+
+
+def test_remove_directory(tmp_path):
+    remove_directory(write(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_manifest_is_plain_json(tmp_path):
+    stored = json.loads((write(tmp_path / "x") / MANIFEST).read_text())
+    assert stored["format"] == "test"
+    assert stored["digest"].startswith("sha256:")
