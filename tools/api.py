@@ -18,7 +18,9 @@ import workspace
 
 def public_lines(package: workspace.Package) -> list[str]:
     """One line for every name that a public module lists in ``__all__``, sorted."""
-    root = griffe.load(package.module, search_paths=[package.path / "src"], resolve_aliases=True, resolve_external=False)
+    root = griffe.load(
+        package.module, search_paths=[package.path / "src"], resolve_aliases=True, resolve_external=False
+    )
     assert isinstance(root, griffe.Module)
     return sorted({line for module in _public_modules(root) for line in _lines(module)})
 

@@ -1,7 +1,7 @@
 """Release one package: collect its changelog, commit, tag. Pushing the tag makes CI publish it.
 
-    nox -s release -- fx-core            # what would happen
-    nox -s release -- fx-core --yes      # do it
+nox -s release -- fx-core            # what would happen
+nox -s release -- fx-core --yes      # do it
 """
 
 import argparse
@@ -43,7 +43,9 @@ def main() -> int:
     version = version_of(package)
     tag = f"{package.name}-v{version}"
     if problems := misfits(package, version):
-        print(f"{tag} does not fit: " + "; ".join(problems) + ". Change the ranges in the same commit.", file=sys.stderr)
+        print(
+            f"{tag} does not fit: " + "; ".join(problems) + ". Change the ranges in the same commit.", file=sys.stderr
+        )
         return 1
     draft = [] if arguments.yes else ["--draft"]
     command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version, *draft]

@@ -38,7 +38,9 @@ def create_state(seed: int, steps: int) -> State:
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     variables = jax.jit(NETWORK.init)(init_key, jnp.zeros((1, 8, 8, 1)))
     schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, steps // 10, steps)
-    return State.create(apply_fn=NETWORK.apply, tx=optax.adamw(schedule, weight_decay=1e-2), key=dropout_key, **variables)
+    return State.create(
+        apply_fn=NETWORK.apply, tx=optax.adamw(schedule, weight_decay=1e-2), key=dropout_key, **variables
+    )
 
 
 @jax.jit

@@ -9,5 +9,7 @@ fx_api_version = "1.0"
 def fx_loggers() -> list[LoggerEntry]:
     """The loggers of fx-train."""
     return [
-        LoggerEntry(name="jsonl", target="fx_train.loggers:JsonLinesLogger", summary="One JSON object per line in a file")
+        LoggerEntry(
+            name="jsonl", target="fx_train.loggers:JsonLinesLogger", summary="One JSON object per line in a file"
+        )
     ]

@@ -45,7 +45,9 @@ class TrainState(struct.PyTreeNode):
     opt_state: optax.OptState = struct.field(pytree_node=True)
 
     @classmethod
-    def create(cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any) -> Self:
+    def create(
+        cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any
+    ) -> Self:
         """Make a state at step 0 with a fresh optimiser state; ``kwargs`` are the fields of a subclass."""
         opt_state = tx.init(_optimised(params))
         return cls(step=0, apply_fn=apply_fn, params=params, tx=tx, opt_state=opt_state, **kwargs)

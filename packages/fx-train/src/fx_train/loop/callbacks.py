@@ -1,12 +1,24 @@
 """What a run tells its callbacks, and the protocol of the things callbacks use."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from fx_train.errors import InvalidCadenceError
 
-if TYPE_CHECKING:
-    from fx_train.loop.run import Run
+
+class Progress(Protocol):
+    """What a callback sees of the run it belongs to, a `fx_train.Run`.
+
+    Attributes:
+      directory: where the run's files belong.
+      total_steps: steps of the run in all.
+      step: steps recorded so far; `Callback.restore` sets it.
+    """
+
+    directory: Path
+    total_steps: int
+    step: int
 
 
 class Callback:
@@ -15,17 +27,17 @@ class Callback:
     Callbacks are called in the order of the run's list; at the end in reverse, so that what started first ends last.
     """
 
-    def on_start(self, run: "Run") -> None:
+    def on_start(self, run: Progress) -> None:
         """The run begins; nothing is restored yet."""
 
-    def restore(self, run: "Run", state: Any) -> Any:
+    def restore(self, run: Progress, state: Any) -> Any:
         """Give the state to go on from, and set ``run.step`` to the steps it has behind it."""
         return state
 
-    def on_step(self, run: "Run", state: Any, metrics: Mapping[str, Any]) -> None:
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """A step was recorded; ``run.step`` counts it. Metrics may still be computing on the device."""
 
-    def on_end(self, run: "Run", error: BaseException | None) -> None:
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
         """The run ends, with the exception that ended it, if any."""
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, as_floats
-from fx_train.loop.run import Run
+from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats
 
 
 class Checkpoints(Callback):
@@ -24,7 +23,7 @@ class Checkpoints(Callback):
         self.manager = manager
         self._due = Cadence("Checkpoints", every)
 
-    def restore(self, run: Run, state: Any) -> Any:
+    def restore(self, run: Progress, state: Any) -> Any:
         """Read the newest checkpoint, if there is one, in the structure of ``state``."""
         step = self.manager.latest_step()
         if step is None:
@@ -32,7 +31,7 @@ class Checkpoints(Callback):
         run.step = step
         return self.manager.restore(step, target=state)
 
-    def on_step(self, run: Run, state: Any, metrics: Mapping[str, Any]) -> None:
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Save when it is time."""
         if self._due(run.step, run.total_steps):
             self.manager.save(run.step, state, metrics=as_floats(metrics))

@@ -6,8 +6,7 @@ from typing import Any
 
 from fx_core.plugins import MetricLogger, registry
 
-from fx_train.loop.callbacks import Cadence, Callback, as_floats
-from fx_train.loop.run import Run
+from fx_train.loop.callbacks import Cadence, Callback, Progress, as_floats
 
 
 class Log(Callback):
@@ -23,17 +22,17 @@ class Log(Callback):
         self._due = Cadence("Log", every)
         self._logger: MetricLogger | None = None
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: Progress) -> None:
         """Open the logger in the run's directory."""
         make: type[Any] = registry().load(registry().get("logger", self._name))
         self._logger = make(Path(run.directory))
 
-    def on_step(self, run: Run, state: Any, metrics: Mapping[str, Any]) -> None:
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Log when it is time."""
         if self._logger is not None and self._due(run.step, run.total_steps):
             self._logger.log(run.step, as_floats(metrics))
 
-    def on_end(self, run: Run, error: BaseException | None) -> None:
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
         """Close the logger."""
         if self._logger is not None:
             self._logger.close()

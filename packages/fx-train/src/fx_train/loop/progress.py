@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fx_core.errors import FxError
 
-from fx_train.loop.callbacks import Callback, as_floats
-from fx_train.loop.run import Run
+from fx_train.loop.callbacks import Callback, Progress, as_floats
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,12 +45,12 @@ class ProgressBar(Callback):
         self._first_step = 0
         self._task = self._bar.add_task(label, total=None, rate="", metrics="")
 
-    def on_start(self, run: Run) -> None:
+    def on_start(self, run: Progress) -> None:
         """Draw the empty bar."""
         self._bar.update(self._task, total=run.total_steps)
         self._bar.start()
 
-    def on_step(self, run: Run, state: Any, metrics: Mapping[str, Any]) -> None:
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Move the bar, a few times a second."""
         if self._bar.disable:
             return
@@ -67,6 +66,6 @@ class ProgressBar(Callback):
         rate = f"{(run.step - self._first_step) / elapsed:.0f} steps/s" if elapsed > 0 else ""
         self._bar.update(self._task, completed=run.step, rate=rate, metrics=shown)
 
-    def on_end(self, run: Run, error: BaseException | None) -> None:
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
         """Leave the finished bar on the screen."""
         self._bar.stop()
