@@ -128,9 +128,7 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings are errors, and run every code block in it and in the READMEs."""
     install_editable(session, EVERYTHING, "-r", "docs/requirements.txt", *TEST_TOOLS)
-    session.run(
-        "pytest", "-q", "-p", "no:doctest", "-c", "docs/pytest.ini", "--rootdir", ".", "docs", "README.md", "packages"
-    )
+    session.run("pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md", "packages")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 

@@ -71,6 +71,7 @@ class Cadence:
         self.every = every
 
     def __call__(self, step: int, total_steps: int) -> bool:
+        """Whether to act after ``step`` steps."""
         return step % self.every == 0 or step == total_steps
 
 

@@ -11,7 +11,8 @@ class Checkpoints(Callback):
 
     ::
 
-      with Run(directory, total_steps=1000, callbacks=[Checkpoints(CheckpointManager(directory / "ckpt"), every=100)]) as run:
+      checkpoints = Checkpoints(CheckpointManager(directory / "checkpoints"), every=100)
+      with Run(directory, total_steps=1000, callbacks=[checkpoints]) as run:
         state = run.resume(state)
 
     Args:

@@ -12,8 +12,8 @@ from fx_train.loop.callbacks import Callback
 class Run:
     """Counts the steps of a training run and keeps its callbacks informed.
 
-    The loop's body stays the user's. What repeats from project to project (progress, checkpoints and resume, logs) is in
-    callbacks, of which none is required.
+    The loop's body stays the user's. What repeats from project to project (progress, checkpoints and resume, logs) is
+    in callbacks, of which none is required.
 
     >>> import tempfile
     >>> def batches_from(step):
