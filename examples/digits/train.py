@@ -20,6 +20,7 @@ import optax
 from data import load, picture
 from fx_ckpt import CheckpointManager
 from fx_train import Checkpoints, Confusion, Log, ProgressBar, Run, TrainState
+from jax.export import symbolic_shape
 from network import CNN
 
 BATCH = 64
@@ -104,7 +105,7 @@ def main() -> None:
     print(f"test accuracy {float(confusion.accuracy()):.2%} of {len(test.labels)} images")
 
     bundle = arguments.directory / "bundle"
-    inputs = [jax.ShapeDtypeStruct(jax.export.symbolic_shape("batch, 8, 8, 1"), jnp.float32)]
+    inputs = [jax.ShapeDtypeStruct(symbolic_shape("batch, 8, 8, 1"), jnp.float32)]
     fx_export.export(bundle, predict, variables, inputs, overwrite=True)
     shipped = fx_export.load(bundle)(test.images)
     np.testing.assert_allclose(shipped, jax.jit(predict)(variables, test.images), atol=1e-6)

@@ -1,0 +1,7 @@
+"""What fx costs, as ratios to the same work written by hand in JAX.
+
+    nox -s bench                  # all cases
+    nox -s bench -- linen_trace   # one
+
+Both sides of a ratio are measured in turns in one process, and medians compared, so that a busy machine disturbs both.
+"""

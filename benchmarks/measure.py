@@ -1,0 +1,48 @@
+"""Interleaved timing."""
+
+import dataclasses
+import gc
+import statistics
+import time
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """One line of the table.
+
+    Attributes:
+      case: what was measured.
+      ours: median seconds of fx.
+      raw: median seconds of hand-written JAX.
+      aim: the ratio to stay under.
+    """
+
+    case: str
+    ours: float
+    raw: float
+    aim: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.raw
+
+
+def interleaved(
+    case: str, ours: Callable[[], object], raw: Callable[[], object], *, rounds: int = 15, aim: float | None = None
+) -> Ratio:
+    """Time two functions in turns, after one call of each to warm up."""
+    times: dict[Callable[[], object], list[float]] = {ours: [], raw: []}
+    for function in times:
+        function()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for function, taken in times.items():
+                started = time.perf_counter()
+                function()
+                taken.append(time.perf_counter() - started)
+    finally:
+        gc.enable()
+    return Ratio(case, statistics.median(times[ours]), statistics.median(times[raw]), aim)
