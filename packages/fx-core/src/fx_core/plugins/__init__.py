@@ -8,9 +8,14 @@ from fx_core.plugins.entries import (
     ExporterEntry,
     LayerEntry,
     LoggerEntry,
+    Origin,
 )
 from fx_core.plugins.hooks import API_VERSION, hookimpl
 from fx_core.plugins.interfaces import CheckpointBackend, Exporter, MetricLogger
+from fx_core.plugins.registry import PluginStatus, Registry, registry, reset
+from fx_core.plugins.sources import PluginSource
+from fx_core.plugins.switches import Switches
+from fx_core.plugins.table import EntryTable
 
 __all__ = [
     "API_VERSION",
@@ -19,10 +24,18 @@ __all__ = [
     "CollectionEntry",
     "CommandEntry",
     "Entry",
+    "EntryTable",
     "Exporter",
     "ExporterEntry",
     "LayerEntry",
     "LoggerEntry",
     "MetricLogger",
+    "Origin",
+    "PluginSource",
+    "PluginStatus",
+    "Registry",
+    "Switches",
     "hookimpl",
+    "registry",
+    "reset",
 ]

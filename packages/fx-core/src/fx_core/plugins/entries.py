@@ -5,10 +5,35 @@ the entry by name. So a plugin's hooks are cheap, and a plugin with a broken dep
 """
 
 import dataclasses
-from typing import ClassVar, Literal
+import importlib
+from typing import Any, ClassVar, Literal
+
+from fx_core.errors.plugins import EntryLoadError
 
 Broadcast = Literal["broadcast"]
 Carry = Literal["carry"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a plugin comes from.
+
+    Attributes:
+      plugin: name of its entry point, or the name it was registered under by hand.
+      module: what the entry point names.
+      distribution: name of the installed distribution; None for what was registered by hand.
+      version: version of that distribution.
+    """
+
+    plugin: str
+    module: str
+    distribution: str | None = None
+    version: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The distribution, or the plugin where there is none: what a person knows it by."""
+        return self.distribution or self.plugin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,6 +44,7 @@ class Entry:
       name: unique within its kind. Third parties use ``"vendor.Thing"``; names without a dot are fx's own.
       target: ``"module:attribute"``, imported on first use.
       summary: one line for listings.
+      origin: the plugin that registered it; the registry fills it in.
     """
 
     kind: ClassVar[str] = "entry"
@@ -26,6 +52,49 @@ class Entry:
     name: str
     target: str
     summary: str
+    origin: Origin | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The kind of entry in words."""
+        return self.kind.replace("_", " ")
+
+    def load(self) -> Any:
+        """Import the target and return it.
+
+        Raises:
+          EntryLoadError: it cannot be imported; the text names the distribution, the extra to install and the cause.
+
+        Example:
+          >>> CommandEntry(name="acme.join", target="os.path:join", summary="Any target will do").load()
+          <function join at ...>
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        # A dependency may raise anything while it is imported, and some call sys.exit.
+        except (Exception, SystemExit) as error:
+            raise EntryLoadError(
+                self.label,
+                self.name,
+                self.target,
+                describe(error),
+                self.origin.distribution if self.origin else None,
+                getattr(self, "extra", None),
+            ) from error
+        return found
+
+
+def describe(error: BaseException) -> str:
+    """Say an exception in one line.
+
+    >>> describe(ModuleNotFoundError("No module named 'orbax'"))
+    "ModuleNotFoundError: No module named 'orbax'"
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +108,11 @@ class LayerEntry(Entry):
     kind: ClassVar[str] = "layer"
 
     face: Literal["linen", "nnx"]
+
+    @property
+    def label(self) -> str:
+        """The kind of entry in words."""
+        return f"{self.face} layer"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

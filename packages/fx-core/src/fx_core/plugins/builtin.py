@@ -1,0 +1,57 @@
+"""What fx-core registers: the variable collections that layers use.
+
+``saved`` says whether a checkpoint holds the collection, ``mutable_in_init`` whether ``init`` returns it. Sown values
+are recomputed by every step, so they are not saved; a cache is kept, since losing state silently is worse than a
+larger file.
+"""
+
+from collections.abc import Iterable
+
+from fx_core.plugins.entries import CollectionEntry
+from fx_core.plugins.hooks import hookimpl
+
+fx_api_version = "1.0"
+
+
+@hookimpl
+def fx_collections() -> Iterable[CollectionEntry]:
+    """The collections of Flax, under its names."""
+    return [
+        CollectionEntry(
+            name="params",
+            target="fx_nnx:Param",
+            summary="Weights: what an optimizer changes",
+            differentiable=True,
+        ),
+        CollectionEntry(
+            name="batch_stats",
+            target="fx_nnx:BatchStat",
+            summary="Running statistics of normalisation layers",
+        ),
+        CollectionEntry(
+            name="cache",
+            target="fx_nnx:Cache",
+            summary="Keys, values and position of autoregressive decoding",
+        ),
+        CollectionEntry(
+            name="intermediates",
+            target="fx_nnx:Intermediate",
+            summary="Values sown on the way, to look at",
+            saved=False,
+            mutable_in_init=False,
+        ),
+        CollectionEntry(
+            name="perturbations",
+            target="fx_nnx:Perturbation",
+            summary="Zeros added to activations, to take gradients with respect to them",
+            saved=False,
+            differentiable=True,
+        ),
+        # A loss is sown and summed by whoever trains; no variable type of its own stands for it.
+        CollectionEntry(
+            name="losses",
+            target="fx_nnx:Intermediate",
+            summary="Auxiliary losses sown by layers",
+            saved=False,
+        ),
+    ]

@@ -1,0 +1,42 @@
+"""The packages of fx and what they register, for the hint when a name is unknown because its package is absent."""
+
+import difflib
+
+FAMILY = frozenset({"fx-core", "fx-transforms", "fx-linen", "fx-nnx", "fx-bridge", "fx-train", "fx-ckpt", "fx-export"})
+"""Distributions of fx itself: they load whatever ``FX_PLUGIN_AUTOLOAD`` says and may register names without a dot."""
+
+_BROUGHT_BY: dict[str, dict[str, str]] = {
+    "collection": dict.fromkeys(
+        ("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"
+    ),
+    "checkpoint_backend": {
+        "msgpack": "fx-ckpt",
+        "orbax": "fx-ckpt[orbax]",
+        "safetensors": "fx-ckpt[safetensors]",
+    },
+    "exporter": {"bundle": "fx-export", "onnx": "fx-export[onnx]", "savedmodel": "fx-export[tf]"},
+    "logger": dict.fromkeys(("console", "jsonl", "csv", "tensorboard"), "fx-train"),
+    "command": {"ckpt": "fx-ckpt", "report": "fx-train", "export": "fx-export"},
+}
+
+
+def brought_by(kind: str, name: str) -> str | None:
+    """Tell which distribution of fx, with its extra, registers a name; None if it is no name of fx's own.
+
+    >>> brought_by("checkpoint_backend", "orbax")
+    'fx-ckpt[orbax]'
+    >>> brought_by("linen layer", "Dense"), brought_by("linen layer", "acme.Maxout")
+    ('fx-linen', None)
+    """
+    if kind.endswith(" layer"):
+        return None if "." in name else "fx-" + kind.removesuffix(" layer")
+    return _BROUGHT_BY.get(kind, {}).get(name)
+
+
+def nearest(kind: str, name: str) -> str | None:
+    """Give the name of fx's own that looks most like a misspelt one.
+
+    >>> nearest("checkpoint_backend", "orbx")
+    'orbax'
+    """
+    return next(iter(difflib.get_close_matches(name, _BROUGHT_BY.get(kind, ()), n=1)), None)

@@ -1,0 +1,95 @@
+"""The pluggy manager of fx, and its tracing."""
+
+import logging
+
+import pluggy
+
+from fx_core.errors.plugins import PluginHookError
+from fx_core.plugins import hooks
+from fx_core.plugins.checks import ENTRY_HOOKS, check_entries, check_version, unknown_hook
+from fx_core.plugins.entries import Entry, Origin, describe
+
+logger = logging.getLogger("fx.plugins")
+
+
+def make_manager(trace: bool = False) -> pluggy.PluginManager:
+    """Make a manager that knows the hooks of fx and has no plugins.
+
+    Args:
+      trace: log every hook call and its result to the logger ``fx.plugins``. If nobody configured logging, the lines
+        go to standard error: who sets the switch wants to see them.
+    """
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    if trace:
+        logger.setLevel(logging.DEBUG)
+        if not logger.hasHandlers():
+            logger.addHandler(logging.StreamHandler())
+        manager.trace.root.setwriter(_log)
+        manager.enable_tracing()
+    return manager
+
+
+def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> list[PluginHookError]:
+    """Give a plugin to the manager.
+
+    Returns:
+      An error for each hook that does not exist; the others are in force.
+
+    Raises:
+      PluginVersionError: the plugin was written for another API.
+      PluginHookError: pluggy refuses the plugin, which is then out.
+    """
+    check_version(plugin, origin)
+    name = f"{origin.owner}:{origin.plugin}"
+    if manager.is_registered(plugin) or manager.has_plugin(name):
+        raise PluginHookError(origin.plugin, origin.distribution, "register", "cannot be registered: it is already")
+    try:
+        manager.register(plugin, name)
+    except Exception as error:
+        # Older versions of pluggy leave a refused plugin half registered.
+        if manager.get_plugin(name) is plugin:
+            manager.unregister(plugin, name)
+        problem = f"cannot be registered: {describe(error)}"
+        raise PluginHookError(origin.plugin, origin.distribution, "register", problem) from error
+    callers = manager.get_hookcallers(plugin) or []
+    return [
+        unknown_hook(caller.name, origin)
+        for caller in callers
+        if not caller.has_spec()
+        if not all(impl.optionalhook for impl in caller.get_hookimpls() if impl.plugin is plugin)
+    ]
+
+
+def entries_of(
+    manager: pluggy.PluginManager, plugin: object, origin: Origin
+) -> tuple[list[Entry], list[PluginHookError]]:
+    """Call the entry hooks of one plugin; whatever goes wrong is returned, not raised."""
+    others = [other for other in manager.get_plugins() if other is not plugin]
+    good: list[Entry] = []
+    errors: list[PluginHookError] = []
+    for hook in ENTRY_HOOKS:
+        call = manager.subset_hook_caller(hook, others)
+        try:
+            # Iterating may run the plugin's code as well: a hook can be a generator.
+            results = [result if _is_scalar(result) else list(result) for result in call()]
+        except (Exception, SystemExit) as error:
+            problem = f"raised {describe(error)}"
+            failure = PluginHookError(origin.plugin, origin.distribution, hook, problem)
+            failure.__cause__ = error
+            errors.append(failure)
+            continue
+        for result in results:
+            entries, faults = check_entries(hook, result, origin)
+            good += entries
+            errors += faults
+    return good, errors
+
+
+def _is_scalar(result: object) -> bool:
+    """Whether a hook's result is no list of anything, and is left for `check_entries` to refuse."""
+    return isinstance(result, (str, bytes, Entry)) or not hasattr(result, "__iter__")
+
+
+def _log(line: str) -> None:
+    logger.debug("%s", line.rstrip())
