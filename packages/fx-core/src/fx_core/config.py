@@ -1,0 +1,178 @@
+"""The flags of fx: few, typed, set by environment, call or context manager.
+
+    >>> from fx_core import config
+    >>> config.fix_rng_separator
+    False
+    >>> with config.override(fix_rng_separator=True):
+    ...     config.fix_rng_separator
+    True
+    >>> config.update("return_frozen_dict", True)
+    >>> config.update("return_frozen_dict", False)
+
+The environment variable of a flag is its name in capitals behind ``FX_``, read when this module is imported. A value
+set by `update` holds for the whole process, one set by `override` for the ``with`` block in its own thread or task.
+
+JAX does not know these flags: a function that was compiled under one value is not compiled again under another. Set
+them before the first trace.
+"""
+
+import os
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from fx_core.errors.config import InvalidFlagValueError, UnknownFlagError
+
+__all__ = [
+    "always_shard_variable",
+    "fix_rng_separator",
+    "flags",
+    "max_repr_depth",
+    "override",
+    "preserve_adopted_names",
+    "profile",
+    "return_frozen_dict",
+    "update",
+]
+
+# The flags are descriptors on this module's class (below); these lines tell type checkers and readers what they are.
+fix_rng_separator: bool
+"""Put a zero byte before every item that is folded into an RNG key, so that the paths ("ab", "c") and ("a", "bc") get
+different keys. This is the one flag that changes numbers. Default False, which is what existing seeds expect."""
+return_frozen_dict: bool
+"""``init`` and ``apply`` return `FrozenDict` instead of plain dicts. Default False."""
+preserve_adopted_names: bool
+"""A module that is passed to another module keeps the name it had. Default False."""
+always_shard_variable: bool
+"""Variables with sharding metadata are placed on the mesh when they are created. Default True."""
+profile: bool
+"""Layer calls open a `jax.named_scope`, so that profiles and HLO show module paths. Default True."""
+max_repr_depth: int | None
+"""How deep ``repr`` of modules goes; None for no limit. Default None."""
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_overrides: ContextVar[Mapping[str, Any]] = ContextVar("fx_config_overrides", default=types.MappingProxyType({}))
+
+
+class _Flag:
+    """A boolean flag as an attribute of this module."""
+
+    expected = "true or false (1/0, yes/no, on/off)"
+
+    def __init__(self, default: Any):
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        variable = f"FX_{name.upper()}"
+        text = os.environ.get(variable)
+        self.value = self.default if text is None else self.parse(variable, text.strip().lower())
+
+    def __get__(self, module: Any, owner: type | None = None) -> Any:
+        if module is None:
+            return self
+        return _overrides.get().get(self.name, self.value)
+
+    def __set__(self, module: Any, value: Any) -> None:
+        self.value = self.check(value)
+
+    def parse(self, variable: str, text: str) -> Any:
+        if text not in _TRUE + _FALSE:
+            raise InvalidFlagValueError(variable, self.expected, text)
+        return text in _TRUE
+
+    def check(self, value: Any) -> Any:
+        if not isinstance(value, bool):
+            raise InvalidFlagValueError(self.name, self.expected, value)
+        return value
+
+
+class _DepthFlag(_Flag):
+    """A flag that is a natural number or None."""
+
+    expected = "a natural number, or none"
+
+    def parse(self, variable: str, text: str) -> Any:
+        if text in ("", "none"):
+            return None
+        if not text.isdecimal():
+            raise InvalidFlagValueError(variable, self.expected, text)
+        return int(text)
+
+    def check(self, value: Any) -> Any:
+        natural = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if value is not None and not natural:
+            raise InvalidFlagValueError(self.name, self.expected, value)
+        return value
+
+
+class _ConfigModule(types.ModuleType):
+    """This module's class: assigning to a flag is checked like `update`."""
+
+    fix_rng_separator = _Flag(False)
+    return_frozen_dict = _Flag(False)
+    preserve_adopted_names = _Flag(False)
+    always_shard_variable = _Flag(True)
+    profile = _Flag(True)
+    max_repr_depth = _DepthFlag(None)
+
+
+_FLAGS: dict[str, _Flag] = {name: flag for name, flag in vars(_ConfigModule).items() if isinstance(flag, _Flag)}
+
+
+def _flag(name: str) -> _Flag:
+    try:
+        return _FLAGS[name]
+    except KeyError:
+        raise UnknownFlagError(name, _FLAGS) from None
+
+
+def __getattr__(name: str) -> Any:
+    # Reached only for what is neither a flag nor in this module. Dunder names are asked for by Python itself.
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise UnknownFlagError(name, _FLAGS)
+
+
+def flags() -> dict[str, Any]:
+    """All flags with their present values."""
+    return {name: flag.__get__(_FLAGS) for name, flag in _FLAGS.items()}
+
+
+def update(name: str, value: Any) -> None:
+    """Set a flag for the whole process.
+
+    Args:
+      name: the flag.
+      value: its new value.
+
+    Raises:
+      UnknownFlagError: there is no such flag; the text has the nearest name.
+      InvalidFlagValueError: the flag does not take this value.
+    """
+    _flag(name).__set__(None, value)
+
+
+@contextmanager
+def override(**values: Any) -> Iterator[None]:
+    """Set flags inside a ``with`` block, for this thread or task only.
+
+    Args:
+      **values: flags and their values.
+
+    Raises:
+      UnknownFlagError: there is no such flag.
+      InvalidFlagValueError: a flag does not take its value.
+    """
+    checked = {name: _flag(name).check(value) for name, value in values.items()}
+    token = _overrides.set({**_overrides.get(), **checked})
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+sys.modules[__name__].__class__ = _ConfigModule
