@@ -1,5 +1,89 @@
 """The errors of fx: one class per mistake."""
 
 from fx_core.errors._base import FxError
+from fx_core.errors.config import (
+    InvalidFlagValueError,
+    UnknownFlagError,
+)
+from fx_core.errors.ops import (
+    BatchDimsError,
+    ConvFeatureGroupsError,
+    ConvInputRankError,
+    ConvPaddingError,
+    ConvWindowError,
+    DropoutRateError,
+    EinsumEquationError,
+    EmptySequentialError,
+    InexactDtypeError,
+    InvalidAxesError,
+    LookupIndexDtypeError,
+    MaskShapeError,
+    NormFeatureAxesError,
+    NormGroupsError,
+    NormReductionAxesError,
+    OpArgumentError,
+    ParameterShapeError,
+    PoolWindowError,
+    SequentialLayersError,
+)
+from fx_core.errors.plugins import (
+    EntryLoadError,
+    EntryNameClashError,
+    FxPluginWarning,
+    PluginError,
+    PluginHookError,
+    PluginImportError,
+    PluginSwitchError,
+    PluginVersionError,
+    RegistryBusyError,
+    UnknownEntryError,
+)
+from fx_core.errors.serialization import (
+    AlreadyRegisteredError,
+    AmbiguousKeyError,
+    StateDictMismatchError,
+)
+from fx_core.errors.struct import (
+    FrozenStructError,
+    StructReplaceError,
+)
 
-__all__ = ["FxError"]
+__all__ = [
+    "AlreadyRegisteredError",
+    "AmbiguousKeyError",
+    "BatchDimsError",
+    "ConvFeatureGroupsError",
+    "ConvInputRankError",
+    "ConvPaddingError",
+    "ConvWindowError",
+    "DropoutRateError",
+    "EinsumEquationError",
+    "EmptySequentialError",
+    "EntryLoadError",
+    "EntryNameClashError",
+    "FrozenStructError",
+    "FxError",
+    "FxPluginWarning",
+    "InexactDtypeError",
+    "InvalidAxesError",
+    "InvalidFlagValueError",
+    "LookupIndexDtypeError",
+    "MaskShapeError",
+    "NormFeatureAxesError",
+    "NormGroupsError",
+    "NormReductionAxesError",
+    "OpArgumentError",
+    "ParameterShapeError",
+    "PluginError",
+    "PluginHookError",
+    "PluginImportError",
+    "PluginSwitchError",
+    "PluginVersionError",
+    "PoolWindowError",
+    "RegistryBusyError",
+    "SequentialLayersError",
+    "StateDictMismatchError",
+    "StructReplaceError",
+    "UnknownEntryError",
+    "UnknownFlagError",
+]

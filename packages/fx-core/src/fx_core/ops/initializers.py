@@ -1,0 +1,125 @@
+"""Functions that draw the first values of parameters.
+
+An initializer is called as ``init(key, shape, dtype)``. Those of `jax.nn.initializers` are here under their names,
+with the ones that layers use by default and a wrapper that draws a tensor as if it were a matrix.
+"""
+
+# JAX's own signatures are partly unknown to the checker:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.nn.initializers import (
+    constant,
+    delta_orthogonal,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    kaiming_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_uniform,
+    normal,
+    ones,
+    orthogonal,
+    truncated_normal,
+    uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
+    zeros,
+)
+
+from fx_core.ops.params import Initializer
+
+__all__ = [
+    "Initializer",
+    "constant",
+    "default_bias_init",
+    "default_embed_init",
+    "default_kernel_init",
+    "default_recurrent_init",
+    "default_scale_init",
+    "delta_orthogonal",
+    "flattened",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "ones_init",
+    "orthogonal",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+    "zeros_init",
+]
+
+default_kernel_init: Initializer = lecun_normal()
+default_recurrent_init: Initializer = orthogonal()
+default_embed_init: Initializer = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+default_bias_init: Initializer = zeros
+default_scale_init: Initializer = ones
+
+
+def zeros_init() -> Initializer:
+    """Give the initializer that fills with zeros.
+
+    >>> import jax
+    >>> zeros_init()(jax.random.key(0), (2,))
+    Array([0., 0.], dtype=float32)
+    """
+    return zeros
+
+
+def ones_init() -> Initializer:
+    """Give the initializer that fills with ones.
+
+    >>> import jax
+    >>> ones_init()(jax.random.key(0), (2,))
+    Array([1., 1.], dtype=float32)
+    """
+    return ones
+
+
+def flattened(init: Initializer, groups: Sequence[int]) -> Initializer:
+    """Make an initializer draw a tensor as if groups of its axes were single axes.
+
+    A kernel with several input and output axes is to have the statistics of the matrix that it stands for: initializers
+    that scale with fan-in would otherwise read the wrong axes.
+
+    Args:
+      init: the initializer to wrap; its result may be boxed in axis metadata, which stays.
+      groups: how many consecutive axes make up each flat axis; zeros are allowed and give size 1.
+
+    Returns:
+      An initializer for the full shape.
+
+    >>> import jax
+    >>> init = flattened(orthogonal(), (2, 1))  # orthogonal as a 6 x 4 matrix
+    >>> init(jax.random.key(0), (2, 3, 4), float).shape
+    (2, 3, 4)
+    """
+
+    def init_flat(key: Any, shape: Sequence[int], dtype: Any) -> Any:
+        flat: list[int] = []
+        start = 0
+        for size in groups:
+            flat.append(math.prod(shape[start : start + size]))
+            start += size
+        return jax.tree.map(lambda value: value.reshape(tuple(shape)), init(key, tuple(flat), dtype))
+
+    return init_flat

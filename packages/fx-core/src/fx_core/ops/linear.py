@@ -1,0 +1,351 @@
+"""Linear maps: over the last axis, over any axes, and by an einsum equation."""
+
+# JAX's own signatures are partly unknown to the checker:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fx_core.errors.ops import BatchDimsError, EinsumEquationError, InvalidAxesError
+from fx_core.ops.initializers import default_bias_init, default_kernel_init, flattened
+from fx_core.ops.params import Initializer, ParamSpec
+
+__all__ = [
+    "DenseGeneralPlan",
+    "EinsumPlan",
+    "dense",
+    "dense_general",
+    "dense_general_params",
+    "dense_params",
+    "einsum",
+    "einsum_params",
+    "plan_dense_general",
+    "plan_einsum",
+]
+
+Contraction = Callable[..., jax.Array]
+
+
+def dense_params(in_features: int, features: int, use_bias: bool = True) -> dict[str, ParamSpec]:
+    """Name the parameters of `dense`.
+
+    >>> {name: spec.shape for name, spec in dense_params(3, 2).items()}
+    {'kernel': (3, 2), 'bias': (2,)}
+    """
+    params = {"kernel": ParamSpec((in_features, features), default_kernel_init, ("in", "out"))}
+    if use_bias:
+        params["bias"] = ParamSpec((features,), default_bias_init, ("out",))
+    return params
+
+
+def dense(
+    inputs: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    precision: Any = None,
+    dot_general: Contraction | None = None,
+    **options: Any,
+) -> jax.Array:
+    """Compute ``inputs @ kernel + bias`` over the last axis.
+
+    Args:
+      inputs: shape ``(..., in)``.
+      kernel: shape ``(in, out)``.
+      bias: shape ``(out,)``, or None.
+      precision: of the multiplication, see `jax.lax.Precision`.
+      dot_general: replaces `jax.lax.dot_general`, for instance by one in low precision.
+      **options: handed to ``dot_general``: ``preferred_element_type``, ``out_sharding``.
+
+    Returns:
+      An array of shape ``(..., out)``.
+
+    >>> import jax.numpy as jnp
+    >>> dense(jnp.ones((1, 3)), jnp.ones((3, 2)), jnp.array([0.0, 1.0]))
+    Array([[3., 4.]], dtype=float32)
+    """
+    contract = lax.dot_general if dot_general is None else dot_general
+    last = inputs.ndim - 1
+    result = contract(inputs, kernel, (((last,), (0,)), ((), ())), precision=precision, **options)
+    return result if bias is None else add_trailing(result, bias)
+
+
+def add_trailing(array: jax.Array, bias: jax.Array) -> jax.Array:
+    """Add a vector or tensor along the last axes of an array."""
+    return array + lax.expand_dims(bias, range(array.ndim - bias.ndim))
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseGeneralPlan:
+    """The axes of a dense layer over any axes, normalised. See `plan_dense_general`.
+
+    Attributes:
+      features: sizes of the output axes, which come last.
+      axis: input axes that are contracted with the kernel.
+      batch_dims: leading input axes that have a kernel each.
+      free: input axes that stay and share kernels.
+    """
+
+    features: tuple[int, ...]
+    axis: tuple[int, ...]
+    batch_dims: tuple[int, ...]
+    free: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan_dense_general(
+    ndim: int, features: tuple[int, ...], axis: tuple[int, ...], batch_dims: tuple[int, ...]
+) -> DenseGeneralPlan:
+    contracted, batch = _positive(axis, ndim, "axis"), _positive(batch_dims, ndim, "batch_dims")
+    if sorted(batch) != list(range(len(batch))):
+        raise BatchDimsError(batch_dims)
+    if set(contracted) & set(batch):
+        raise InvalidAxesError("axis, which overlaps batch_dims,", axis, ndim)
+    free = tuple(i for i in range(ndim) if i not in contracted and i not in batch)
+    return DenseGeneralPlan(features, contracted, batch, free)
+
+
+def plan_dense_general(
+    ndim: int, features: int | Sequence[int], axis: int | Sequence[int] = -1, batch_dims: Sequence[int] = ()
+) -> DenseGeneralPlan:
+    """Check and normalise the axes of `dense_general`.
+
+    Args:
+      ndim: number of dimensions of the input.
+      features: sizes of the output axes.
+      axis: input axes to contract.
+      batch_dims: leading input axes that have a kernel each.
+
+    Returns:
+      The plan; equal arguments give the same object.
+
+    Raises:
+      InvalidAxesError: an axis is outside the input, or named twice.
+      BatchDimsError: the batch dimensions are not the leading ones.
+
+    >>> plan_dense_general(4, (8, 2), axis=(1, -1), batch_dims=(0,)).free
+    (2,)
+    """
+    return _plan_dense_general(ndim, _ints(features), _ints(axis), _ints(batch_dims))
+
+
+def dense_general_params(
+    batch: Sequence[int],
+    contracted: Sequence[int],
+    features: Sequence[int],
+    use_bias: bool = True,
+    kernel_init: Initializer = default_kernel_init,
+    bias_init: Initializer = default_bias_init,
+) -> dict[str, ParamSpec]:
+    """Name the parameters of `dense_general`.
+
+    Args:
+      batch: sizes of the batch axes.
+      contracted: sizes of the contracted axes, in the order of ``axis``.
+      features: sizes of the output axes.
+      use_bias: whether there is a bias.
+      kernel_init: draws the kernel; it sees the kernel as one matrix.
+      bias_init: draws the bias; it sees the bias as one vector.
+
+    >>> {name: spec.shape for name, spec in dense_general_params((), (3, 4), (5,)).items()}
+    {'kernel': (3, 4, 5), 'bias': (5,)}
+    """
+    batch, contracted, features = tuple(batch), tuple(contracted), tuple(features)
+    out_axes = ("batch",) * len(batch), ("out",) * len(features)
+    kernel_groups = (len(batch) + len(contracted), len(features))
+    params = {
+        "kernel": ParamSpec(
+            batch + contracted + features,
+            flattened(kernel_init, kernel_groups),
+            out_axes[0] + ("in",) * len(contracted) + out_axes[1],
+        )
+    }
+    if use_bias:
+        params["bias"] = ParamSpec(
+            batch + features, flattened(bias_init, (len(batch) + len(features),)), out_axes[0] + out_axes[1]
+        )
+    return params
+
+
+def dense_general(
+    plan: DenseGeneralPlan,
+    inputs: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    precision: Any = None,
+    dot_general: Contraction | None = None,
+    **options: Any,
+) -> jax.Array:
+    """Contract some axes of the input with a kernel.
+
+    Args:
+      plan: from `plan_dense_general`.
+      inputs: an array of the planned number of dimensions.
+      kernel: shape ``(*batch, *contracted, *features)``.
+      bias: shape ``(*batch, *features)``, or None.
+      precision: of the multiplication, see `jax.lax.Precision`.
+      dot_general: replaces `jax.lax.dot_general`.
+      **options: handed to ``dot_general``: ``preferred_element_type``, ``out_sharding``.
+
+    Returns:
+      An array of shape ``(*batch, *free, *features)``.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.ones((2, 3, 4))
+    >>> dense_general(plan_dense_general(3, 5, axis=(1, 2)), x, jnp.ones((3, 4, 5))).shape
+    (2, 5)
+    """
+    contract = lax.dot_general if dot_general is None else dot_general
+    batch = len(plan.batch_dims)
+    kernel_axes = tuple(range(batch, batch + len(plan.axis)))
+    dims = ((plan.axis, kernel_axes), (plan.batch_dims, tuple(range(batch))))
+    result = contract(inputs, kernel, dims, precision=precision, **options)
+    if bias is None:
+        return result
+    return result + lax.expand_dims(bias, range(batch, batch + len(plan.free)))
+
+
+@dataclasses.dataclass(frozen=True)
+class EinsumPlan:
+    """An einsum equation of input and kernel, taken apart. See `plan_einsum`.
+
+    Attributes:
+      equation: the equation without blanks.
+      bias_dims: kernel dimensions that make up the bias, in the order of the result.
+      bias_positions: where these are among the dimensions of the result.
+      result_ndim: number of dimensions of the result.
+    """
+
+    equation: str
+    bias_dims: tuple[int, ...]
+    bias_positions: tuple[int, ...]
+    result_ndim: int
+
+    def broadcast_bias(self, bias: jax.Array) -> jax.Array:
+        """Reshape the bias so that it adds to the result."""
+        return lax.expand_dims(bias, [i for i in range(self.result_ndim) if i not in self.bias_positions])
+
+
+@functools.lru_cache(maxsize=1024)
+def plan_einsum(equation: str, inputs_ndim: int, kernel_ndim: int) -> EinsumPlan:
+    """Check an equation and find out what its bias looks like.
+
+    The bias has those dimensions of the result that also the kernel has.
+
+    Args:
+      equation: such as ``"abc,cd->abd"``; ``...`` stands for any number of leading dimensions.
+      inputs_ndim: number of dimensions of the input.
+      kernel_ndim: number of dimensions of the kernel.
+
+    Raises:
+      EinsumEquationError: there are not exactly two operands, or no ``->``.
+
+    >>> plan_einsum("abc,cde->abed", 3, 3).bias_dims
+    (2, 1)
+    """
+    equation = check_einsum(equation)
+    operands, result = equation.split("->")
+    left, right = operands.split(",")
+    labels_left, labels_right = _labels(equation, left, inputs_ndim), _labels(equation, right, kernel_ndim)
+    dots = max((labels for labels in (labels_left, labels_right)), key=lambda ls: sum(isinstance(x, int) for x in ls))
+    ellipsis = [label for label in dots if isinstance(label, int)]
+    out: list[str | int] = []
+    for part in result.replace("...", "."):
+        out.extend(ellipsis if part == "." else [part])
+    shared = [(labels_right.index(label), i) for i, label in enumerate(out) if label in labels_right]
+    return EinsumPlan(equation, tuple(dim for dim, _ in shared), tuple(i for _, i in shared), len(out))
+
+
+def check_einsum(equation: str | None) -> str:
+    """Give the equation without blanks, or raise `EinsumEquationError`."""
+    if equation is None:
+        raise EinsumEquationError(None, "is missing")
+    plain = equation.replace(" ", "")
+    if "->" not in plain:
+        raise EinsumEquationError(equation, "does not say what the result is")
+    if plain.count(",") != 1:
+        raise EinsumEquationError(equation, f"has {plain.count(',') + 1} operand(s) instead of two")
+    return plain
+
+
+def einsum_params(kernel_shape: Sequence[int], bias_shape: Sequence[int] | None) -> dict[str, ParamSpec]:
+    """Name the parameters of `einsum`.
+
+    >>> {name: spec.shape for name, spec in einsum_params((4, 5), (5,)).items()}
+    {'kernel': (4, 5), 'bias': (5,)}
+    """
+    kernel_shape = tuple(kernel_shape)
+    params = {
+        "kernel": ParamSpec(kernel_shape, default_kernel_init, tuple(f"kernel_{i}" for i in range(len(kernel_shape))))
+    }
+    if bias_shape is not None:
+        bias_shape = tuple(bias_shape)
+        params["bias"] = ParamSpec(bias_shape, default_bias_init, tuple(f"bias_{i}" for i in range(len(bias_shape))))
+    return params
+
+
+def einsum(
+    plan: EinsumPlan,
+    inputs: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    precision: Any = None,
+    einsum_op: Contraction | None = None,
+    **options: Any,
+) -> jax.Array:
+    """Compute an einsum of input and kernel and add a bias.
+
+    Args:
+      plan: from `plan_einsum`.
+      inputs: the first operand.
+      kernel: the second operand.
+      bias: the dimensions of the result that the kernel has, in the order of the result; or None.
+      precision: of the multiplication, see `jax.lax.Precision`.
+      einsum_op: replaces `jax.numpy.einsum`.
+      **options: handed to ``einsum_op``: ``preferred_element_type``, ``out_sharding``.
+
+    Returns:
+      What the equation says.
+
+    >>> import jax.numpy as jnp
+    >>> plan = plan_einsum("abc,cd->adb", 3, 2)
+    >>> einsum(plan, jnp.ones((1, 2, 3)), jnp.ones((3, 2)), jnp.array([0.0, 1.0]))
+    Array([[[3., 3.], [4., 4.]]], dtype=float32)
+    """
+    contract = jnp.einsum if einsum_op is None else einsum_op
+    result = contract(plan.equation, inputs, kernel, precision=precision, **options)
+    return result if bias is None else result + plan.broadcast_bias(bias)
+
+
+def _labels(equation: str, operand: str, ndim: int) -> list[str | int]:
+    # A dimension under the ellipsis is labelled by its distance to the last one there: that is how they are broadcast.
+    if operand.count("...") > 1:
+        raise EinsumEquationError(equation, "has two ellipses in one operand")
+    named = operand.replace("...", "")
+    hidden = ndim - len(named)
+    if hidden < 0 or (hidden > 0 and "..." not in operand):
+        raise EinsumEquationError(equation, f"names {len(named)} dimensions of an operand that has {ndim}")
+    labels: list[str | int] = []
+    for part in operand.replace("...", "."):
+        labels.extend(range(-hidden, 0) if part == "." else [part])
+    return labels
+
+
+def _ints(value: int | Sequence[int]) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, Sequence) else (value,)
+
+
+def _positive(axes: tuple[int, ...], ndim: int, what: str) -> tuple[int, ...]:
+    positive = tuple(axis + ndim if axis < 0 else axis for axis in axes)
+    if any(not 0 <= axis < ndim for axis in positive) or len(set(positive)) != len(positive):
+        raise InvalidAxesError(what, axes, ndim)
+    return positive
