@@ -1,7 +1,6 @@
 """Metrics to a logger that is found by name."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fx_core.plugins import MetricLogger, registry
@@ -24,8 +23,7 @@ class Log(Callback):
 
     def on_start(self, run: Progress) -> None:
         """Open the logger in the run's directory."""
-        make: type[Any] = registry().load(registry().get("logger", self._name))
-        self._logger = make(Path(run.directory))
+        self._logger = registry().loggers[self._name].load()(run.directory)
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Log when it is time."""

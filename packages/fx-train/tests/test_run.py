@@ -1,0 +1,121 @@
+import io
+import json
+
+import pytest
+from fx_train import Callback, Checkpoints, Log, ProgressBar, Run
+from fx_train.errors import DataEndedError, InvalidCadenceError, StepNotRecordedError
+from rich.console import Console
+
+
+class Memory:
+    """A checkpointer that keeps its trees in a dict."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def save(self, step, tree, *, metrics=None):
+        self.kept[step] = (tree, metrics)
+
+    def restore(self, step=None, *, target=None):
+        return self.kept[step][0]
+
+    def latest_step(self):
+        return max(self.kept, default=None)
+
+
+def batches_from(step):
+    while True:
+        yield step * step
+        step += 1
+
+
+def train(directory, callbacks, total_steps=7, stop_at=None):
+    with Run(directory, total_steps=total_steps, callbacks=callbacks) as run:
+        state = run.resume([])
+        for step, batch in run.steps(batches_from):
+            if step == stop_at:
+                raise KeyboardInterrupt
+            state = [*state, batch]
+            run.record(state, {"last": batch})
+    return state
+
+
+def test_resumed_run_ends_like_the_uninterrupted_one(tmp_path):
+    manager = Memory()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, [Checkpoints(manager, every=2)], stop_at=5)
+    assert manager.latest_step() == 4
+    assert train(tmp_path, [Checkpoints(manager, every=2)]) == train(tmp_path, [])
+    assert sorted(manager.kept) == [2, 4, 6, 7]
+    assert manager.kept[7][1] == {"last": 36.0}
+
+
+def test_finished_run_has_no_steps_left(tmp_path):
+    manager = Memory()
+    first = train(tmp_path, [Checkpoints(manager, every=10)])
+    assert train(tmp_path, [Checkpoints(manager, every=10)], stop_at=7) == first
+
+
+def test_steps_continue_a_plain_iterable():
+    run = Run("unused", total_steps=2)
+    seen = []
+    for step, batch in run.steps(["a", "b", "c"]):
+        seen.append((step, batch))
+        run.record(None, {})
+    assert seen == [(0, "a"), (1, "b")]
+
+
+def test_too_few_batches_are_an_error():
+    run = Run("unused", total_steps=3)
+    steps = run.steps(["a"])
+    next(steps)
+    run.record(None, {})
+    with pytest.raises(DataEndedError, match="expected: 3 steps\n  got: 1 steps"):
+        next(steps)
+
+
+def test_forgotten_record_is_an_error():
+    run = Run("unused", total_steps=3)
+    with pytest.raises(StepNotRecordedError, match="Step 0 was not recorded"):
+        for _ in run.steps(["a", "b", "c"]):
+            pass
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+def test_cadence_must_be_a_positive_int(every):
+    with pytest.raises(InvalidCadenceError, match="Checkpoints cannot act every"):
+        Checkpoints(Memory(), every=every)
+
+
+def test_callbacks_start_in_order_and_end_in_reverse_with_the_error(tmp_path):
+    events = []
+
+    class Witness(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_start(self, run):
+            events.append(("start", self.name))
+
+        def on_end(self, run, error):
+            events.append(("end", self.name, type(error)))
+
+    with pytest.raises(ZeroDivisionError), Run(tmp_path, total_steps=1, callbacks=[Witness("a"), Witness("b")]):
+        _ = 1 / 0
+    assert events == [("start", "a"), ("start", "b"), ("end", "b", ZeroDivisionError), ("end", "a", ZeroDivisionError)]
+
+
+def test_log_appends_json_lines(tmp_path):
+    train(tmp_path, [Log("jsonl", every=3)])
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["last"]) for line in lines] == [(3, 4.0), (6, 25.0), (7, 36.0)]
+
+
+def test_progress_bar_shows_steps_and_metrics_in_a_terminal_only(tmp_path):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    train(tmp_path, [ProgressBar("digits", console=terminal, refresh=0.0)])
+    assert "7/7" in terminal.file.getvalue()
+    assert "last 36" in terminal.file.getvalue()
+    pipe = Console(file=io.StringIO(), force_terminal=False)
+    train(tmp_path, [ProgressBar(console=pipe)])
+    assert pipe.file.getvalue() == ""
