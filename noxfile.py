@@ -59,8 +59,9 @@ def wheels_of(session: nox.Session, names: list[str], extras: list[str]) -> list
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
     """Each package alone, with only what it declares: its tests and the examples in its docstrings."""
-    target = workspace.packages()[package]
-    install_editable(session, workspace.closure([package]), *target.test_requirements)
+    *below, target = workspace.closure([package])
+    lower = [part for p in below for part in ("-e", str(p.path))]
+    session.install(*lower, "-e", target.requirement, *target.test_requirements)
     sources = [str(target.path / "src"), str(target.path / "tests")]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or sources))
 
