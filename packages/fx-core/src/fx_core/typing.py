@@ -25,7 +25,7 @@ Shape: TypeAlias = Sequence[int]
 Axes: TypeAlias = int | Sequence[int]
 Initializer: TypeAlias = jax.nn.initializers.Initializer | Callable[..., Any]
 PrecisionLike: TypeAlias = (
-    None | str | jax.lax.Precision | tuple[str, str] | tuple[jax.lax.Precision, jax.lax.Precision]
+    str | jax.lax.Precision | tuple[str, str] | tuple[jax.lax.Precision, jax.lax.Precision] | None
 )
 DotGeneralT: TypeAlias = Callable[..., Array]
 ConvGeneralDilatedT: TypeAlias = Callable[..., Array]

@@ -1,0 +1,165 @@
+"""Logical axis names, the rules that map them to mesh axes, and values laid out by them.
+
+A model names its dimensions for what they are (``"embed"``, ``"heads"``); rules say where such dimensions go on the
+mesh at hand, so that the model need not change when the mesh does.
+
+    >>> from fx_core import spmd
+    >>> rules = (("batch", "data"), ("embed", None), ("heads", "model"))
+    >>> spmd.get_pspec(("batch", "heads"), rules)
+    P('data', 'model')
+    >>> with spmd.logical_axis_rules(rules):
+    ...     spmd.get_pspec(("embed", "heads"))
+    P(None, 'model')
+
+A name without a rule stands for the mesh axis of that name. When one set of rules has several for a name, the last
+one counts. (`fx_linen.spmd` has rules with fall-backs, where the first one that is free counts.)
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fx_core import placement
+from fx_core.errors.partitioning import InconsistentRulesError, MeshRequiredError
+from fx_core.typing import AxisName, LogicalRules, Sharding
+
+__all__ = [
+    "Sharding",
+    "apply_rules",
+    "composite_rules",
+    "from_sharding_rules",
+    "get_logical_axis_rules",
+    "get_mesh",
+    "get_pspec",
+    "logical_axis_rules",
+    "map_sharding",
+    "set_logical_axis_rules",
+    "shard_value",
+]
+
+_rules: ContextVar[LogicalRules] = ContextVar("fx_logical_axis_rules", default=())
+
+
+def get_logical_axis_rules() -> LogicalRules:
+    """The rules in force in this thread or task."""
+    return _rules.get()
+
+
+def set_logical_axis_rules(rules: LogicalRules) -> None:
+    """Put rules in force in this thread or task, in place of those before.
+
+    Args:
+      rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
+    """
+    _rules.set(rules)
+
+
+@contextmanager
+def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
+    """Put rules in force inside a ``with`` block, in place of those outside; other threads do not see them.
+
+    Args:
+      rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
+    """
+    token = _rules.set(rules)
+    try:
+        yield
+    finally:
+        _rules.reset(token)
+
+
+def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> Any:
+    """Two sets of rules as one.
+
+    Raises:
+      InconsistentRulesError: they map a name differently.
+    """
+    if not rule1 or not rule2:
+        return rule1 or rule2
+    combined = dict(rule1)
+    for name, axis in rule2:
+        if name in combined and combined[name] != axis:
+            raise InconsistentRulesError(name, combined[name], axis)
+        combined[name] = axis
+    return tuple(combined.items())
+
+
+def from_sharding_rules(sharding: Iterable[AxisName], sharding_rules: LogicalRules) -> Sharding:
+    """Replace logical names by what rules say; names without a rule stay."""
+    mapped = dict(sharding_rules)
+    return tuple(mapped.get(name, name) if isinstance(name, str) else name for name in sharding)
+
+
+def map_sharding(f: Callable[[Any], Any], sharding: Any) -> Any:
+    """Apply a function to the entries of a sharding.
+
+    Args:
+      f: takes and gives a name, a tuple of names or None.
+      sharding: a tuple, a `PartitionSpec`, a `NamedSharding` or None.
+
+    Returns:
+      A `NamedSharding` on the same mesh for a `NamedSharding`, None for None, else a `PartitionSpec`.
+    """
+    if sharding is None:
+        return None
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, map_sharding(f, sharding.spec))
+    return PartitionSpec(*map(f, sharding))
+
+
+def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
+    """Replace the logical names of a sharding by what rules say, those given and those in force together.
+
+    Args:
+      sharding: as for `map_sharding`.
+      sharding_rules: rules beside those in force, or None.
+
+    Returns:
+      As `map_sharding`.
+
+    Raises:
+      InconsistentRulesError: the two sets of rules disagree about a name.
+    """
+    mapped = dict(composite_rules(get_logical_axis_rules(), sharding_rules) or ())
+    return map_sharding(lambda name: mapped.get(name, name) if isinstance(name, str) else name, sharding)
+
+
+def get_pspec(sharding: Any, sharding_rules: LogicalRules | None = None) -> Any:
+    """The partition spec of a sharding with logical names; see `apply_rules`."""
+    return apply_rules(sharding, sharding_rules)
+
+
+def get_mesh(sharding: Any) -> Any:
+    """The mesh of a `NamedSharding`, or None."""
+    return sharding.mesh if isinstance(sharding, NamedSharding) else None
+
+
+def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | None, mesh: Mesh | None) -> Any:
+    """Lay out the arrays of a tree by logical names.
+
+    Args:
+      value: arrays or tracers, as a tree.
+      out_sharding: logical names per dimension, as a tuple, a `PartitionSpec` or a `NamedSharding`; None leaves the
+        value as it is.
+      sharding_rules: rules beside those in force, or None.
+      mesh: the mesh; None for that of ``out_sharding``, or else the current one.
+
+    Returns:
+      The same values, laid out.
+
+    Raises:
+      MeshRequiredError: there is no mesh.
+      ShardingRuleError: an array cannot be laid out so; the text has the logical name, the shape of the array, the mesh
+        axis and its size.
+    """
+    if not out_sharding:
+        return value
+    mesh = mesh or get_mesh(out_sharding)
+    names = out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
+    spec = apply_rules(names, sharding_rules)
+    if mesh is None and placement.active_mesh() is None:
+        raise MeshRequiredError(spec)
+    return placement.place(value, spec, mesh, names)
