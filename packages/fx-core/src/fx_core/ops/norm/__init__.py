@@ -1,0 +1,28 @@
+"""Normalisations: batch, layer, RMS, group and instance norm."""
+
+from fx_core.ops.norm.apply import batch_norm, group_norm, layer_norm
+from fx_core.ops.norm.plan import (
+    NormPlan,
+    group_count,
+    norm_params,
+    plan_batch_norm,
+    plan_group_norm,
+    plan_instance_norm,
+    plan_layer_norm,
+)
+from fx_core.ops.norm.statistics import moments, running_average
+
+__all__ = [
+    "NormPlan",
+    "batch_norm",
+    "group_count",
+    "group_norm",
+    "layer_norm",
+    "moments",
+    "norm_params",
+    "plan_batch_norm",
+    "plan_group_norm",
+    "plan_instance_norm",
+    "plan_layer_norm",
+    "running_average",
+]

@@ -1,0 +1,202 @@
+"""Subtracting the mean, dividing by the deviation, scaling and shifting."""
+
+# JAX's own signatures are partly unknown to the checker:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fx_core.ops.dtypes import canonicalize_dtype
+from fx_core.ops.norm.plan import NormPlan
+from fx_core.ops.norm.statistics import moments
+
+__all__ = ["batch_norm", "group_norm", "layer_norm"]
+
+
+def layer_norm(
+    plan: NormPlan,
+    x: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    *,
+    epsilon: float = 1e-6,
+    dtype: Any = None,
+    axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Any = None,
+    use_mean: bool = True,
+    use_fast_variance: bool = True,
+    mask: jax.Array | None = None,
+    force_float32_reductions: bool = True,
+) -> jax.Array:
+    """Normalise with the statistics of the planned axes: layer norm, instance norm, RMS norm.
+
+    Ba et al., *Layer Normalization*, 2016; Ulyanov et al., *Instance Normalization*, 2017; Zhang and Sennrich, *Root
+    Mean Square Layer Normalization*, 2019 (``use_mean=False``).
+
+    Args:
+      plan: from `plan_layer_norm` or `plan_instance_norm`.
+      x: an array of the planned number of dimensions.
+      scale: shape of the feature axes, or None.
+      bias: shape of the feature axes, or None.
+      epsilon: added to the variance.
+      dtype: of the result; the promoted dtype of the arguments if None.
+      axis_name: see `moments`, as the following ones.
+      axis_index_groups: groups of devices that average among themselves.
+      use_mean: False leaves the mean in.
+      use_fast_variance: one pass.
+      mask: True where a value counts.
+      force_float32_reductions: reduce at least in float32.
+
+    Returns:
+      An array like ``x``.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_core.ops.norm import plan_layer_norm
+    >>> layer_norm(plan_layer_norm(1), jnp.array([1.0, 3.0]), epsilon=0.0)
+    Array([-1.,  1.], dtype=float32)
+    """
+    mean, var = moments(
+        x,
+        plan.reduction_axes,
+        dtype=dtype,
+        axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
+        use_mean=use_mean,
+        use_fast_variance=use_fast_variance,
+        mask=mask,
+        force_float32_reductions=force_float32_reductions,
+    )
+    return _normalize(
+        plan, x, _expand(plan, mean), lax.expand_dims(var, plan.reduction_axes), scale, bias, epsilon, dtype
+    )
+
+
+def batch_norm(
+    plan: NormPlan,
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    *,
+    epsilon: float = 1e-5,
+    dtype: Any = None,
+) -> jax.Array:
+    """Normalise with given statistics: those of the batch (`moments`) or their running average.
+
+    Ioffe and Szegedy, *Batch Normalization*, 2015.
+
+    Args:
+      plan: from `plan_batch_norm`.
+      x: an array of the planned number of dimensions.
+      mean: shape of the feature axes.
+      var: shape of the feature axes.
+      scale: shape of the feature axes, or None.
+      bias: shape of the feature axes, or None.
+      epsilon: added to the variance.
+      dtype: of the result; the promoted dtype of ``x``, scale and bias if None.
+
+    Returns:
+      An array like ``x``.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_core.ops.norm import plan_batch_norm
+    >>> batch_norm(plan_batch_norm(2), jnp.array([[2.0], [4.0]]), jnp.array([3.0]), jnp.array([4.0]), epsilon=0.0)
+    Array([[-0.5], [ 0.5]], dtype=float32)
+    """
+    axes = plan.reduction_axes
+    return _normalize(plan, x, lax.expand_dims(mean, axes), lax.expand_dims(var, axes), scale, bias, epsilon, dtype)
+
+
+def group_norm(
+    plan: NormPlan,
+    x: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    *,
+    epsilon: float = 1e-6,
+    dtype: Any = None,
+    axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Any = None,
+    use_fast_variance: bool = True,
+    mask: jax.Array | None = None,
+    force_float32_reductions: bool = True,
+) -> jax.Array:
+    """Normalise each group of features with its own statistics.
+
+    Wu and He, *Group Normalization*, 2018.
+
+    Args:
+      plan: from `plan_group_norm`.
+      x: an array of the planned number of dimensions.
+      scale: shape ``(features,)``, or None.
+      bias: shape ``(features,)``, or None.
+      epsilon: added to the variance.
+      dtype: of the result; the promoted dtype of the arguments if None.
+      axis_name: see `moments`, as the following ones.
+      axis_index_groups: groups of devices that average among themselves.
+      use_fast_variance: one pass.
+      mask: True where a value counts; the last dimension is that of ``x`` or 1.
+      force_float32_reductions: reduce at least in float32.
+
+    Returns:
+      An array like ``x``.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_core.ops.norm import plan_group_norm
+    >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
+    >>> group_norm(plan_group_norm(x.shape, num_groups=2), x, epsilon=0.0)
+    Array([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+    groups = plan.groups or 1
+    size = x.shape[-1] // groups
+    if mask is not None:
+        tail = (1, 1) if mask.shape[-1] == 1 else (groups, size)
+        mask = mask.reshape((*mask.shape[:-1], *tail))
+    # With the groups split off, the last axis (now `ndim`) is reduced and the one before it is kept.
+    axes = (*plan.reduction_axes[:-1], plan.ndim)
+    mean, var = moments(
+        x.reshape((*x.shape[:-1], groups, size)),
+        axes,
+        dtype=dtype,
+        axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
+        use_fast_variance=use_fast_variance,
+        mask=mask,
+        force_float32_reductions=force_float32_reductions,
+    )
+
+    def per_feature(stat: jax.Array) -> jax.Array:
+        return jnp.repeat(lax.expand_dims(stat, axes[:-1]), size, axis=-1)
+
+    assert mean is not None
+    return _normalize(plan, x, per_feature(mean), per_feature(var), scale, bias, epsilon, dtype)
+
+
+def _expand(plan: NormPlan, mean: jax.Array | None) -> jax.Array | None:
+    return None if mean is None else lax.expand_dims(mean, plan.reduction_axes)
+
+
+def _normalize(
+    plan: NormPlan,
+    x: jax.Array,
+    mean: jax.Array | None,
+    var: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    epsilon: float,
+    dtype: Any,
+) -> jax.Array:
+    """Normalise, with statistics that broadcast to ``x``."""
+    factor = lax.rsqrt(var + epsilon)
+    if scale is not None:
+        factor = factor * lax.expand_dims(scale, plan.broadcast_axes)
+    y = (x if mean is None else x - mean) * factor
+    if bias is not None:
+        y = y + lax.expand_dims(bias, plan.broadcast_axes)
+    return jnp.asarray(y, canonicalize_dtype(x, scale, bias, dtype=dtype))
