@@ -156,7 +156,7 @@ def test_json_that_would_change_is_refused(value, problem):
 def test_endless_nesting_is_refused():
     loop: list = []
     loop.append(loop)
-    with pytest.raises(NotJsonError, match="nested more than 100 deep"):
+    with pytest.raises(NotJsonError, match="nested more than 500 deep"):
         canonical_json(loop, "metadata")
 
 

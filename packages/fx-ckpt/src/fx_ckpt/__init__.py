@@ -1,5 +1,22 @@
 """Checkpoints of pytrees: Orbax, msgpack and third-party backends behind one interface."""
 
 from fx_ckpt._version import __version__
+from fx_ckpt.checkpoint import inspect, restore, save, verify
+from fx_ckpt.info import CheckpointInfo
+from fx_ckpt.manager import CheckpointManager
+from fx_ckpt.msgpack_format import MAX_CHUNK_SIZE, from_bytes, msgpack_restore, msgpack_serialize, to_bytes
 
-__all__ = ["__version__"]
+__all__ = [
+    "MAX_CHUNK_SIZE",
+    "CheckpointInfo",
+    "CheckpointManager",
+    "__version__",
+    "from_bytes",
+    "inspect",
+    "msgpack_restore",
+    "msgpack_serialize",
+    "restore",
+    "save",
+    "to_bytes",
+    "verify",
+]

@@ -44,6 +44,7 @@ MANIFEST = "manifest.json"
 """Name of the manifest in every directory that fx writes."""
 
 _LARGEST_MANIFEST = 256 * 2**20
+_DEEPEST = 500
 _NEW, _OLD = ".fx-new-", ".fx-old"
 
 
@@ -236,13 +237,13 @@ def canonical_json(value: Any, what: str) -> str:
       NotJsonError: JSON cannot hold it: other types, keys that are not strings, NaN and infinities.
     """
     _require_json(value, what, 0)
-    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def _require_json(value: Any, what: str, depth: int) -> None:
     # `json.dumps` turns other keys into strings, and tuples into lists, without a word.
-    if depth > 100:
-        raise NotJsonError(what, "it is nested more than 100 deep.")
+    if depth > _DEEPEST:
+        raise NotJsonError(what, f"it is nested more than {_DEEPEST} deep.")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -258,8 +259,11 @@ def _require_json(value: Any, what: str, depth: int) -> None:
 
 
 def _sealed(manifest: Mapping[str, Any]) -> bytes:
-    digest = hashlib.sha256(canonical_json(manifest, "manifest").encode()).hexdigest()
-    return (canonical_json({**manifest, "digest": f"sha256:{digest}"}, "manifest") + "\n").encode()
+    # A line for each field: people can read it, and the fast encoder, which cannot indent, does the work.
+    lines = [f"{json.dumps(key)}: {canonical_json(manifest[key], key)}" for key in sorted(manifest)]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    lines.append(f'"digest": "sha256:{digest}"')
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def _unsealed(path: Path) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""What a checkpoint says about itself."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fx_ckpt.structure import Leaf, Node, render, step_of
+
+_Path = tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointInfo:
+    """A checkpoint without its arrays.
+
+    Attributes:
+      path: where it is.
+      backend: name of the backend that wrote it.
+      step: the step, if a manager wrote it.
+      metrics: the metrics that were saved with it.
+      metadata: what the caller stored beside the tree.
+      created: when, in ISO format, UTC.
+      written_by: versions of the packages that wrote it.
+      files: size in bytes of each file.
+      structure: containers, keys and leaves of the tree.
+    """
+
+    path: Path
+    backend: str
+    step: int | None
+    metrics: Mapping[str, float]
+    metadata: Any
+    created: str
+    written_by: Mapping[str, str]
+    files: Mapping[str, int]
+    structure: Node = dataclasses.field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(self.files.values())
+
+    def leaves(self) -> dict[str, Leaf]:
+        """Give what each leaf is, by its path."""
+        return dict(_leaves(self.structure, ()))
+
+
+def _leaves(node: Node, path: _Path) -> Iterator[tuple[str, Leaf]]:
+    if isinstance(node, Leaf):
+        yield render(path), node
+        return
+    for key, child in zip(node.keys, node.children):
+        yield from _leaves(child, (*path, step_of(node.kind, key)))

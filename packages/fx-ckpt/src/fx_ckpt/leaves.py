@@ -1,0 +1,187 @@
+"""Leaves, from a live tree to what backends store, and back, without losing a bit."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_core._jax import weakly_typed
+
+from fx_ckpt.dtypes import NUMBERS, RAW
+from fx_ckpt.errors import BackendDataError, DtypeUnavailableError, UnsupportedLeafError
+from fx_ckpt.structure import Leaf
+
+_PYTHON = {bool: "bool", int: "int", float: "float", complex: "complex", str: "str", bytes: "bytes", type(None): "none"}
+_STORED_AS = {"bool": bool, "float": float, "complex": complex, "str": str, "none": type(None)}
+_LARGEST_INT = 2**63
+
+
+def describe(value: Any, path: str) -> Leaf:
+    """Say what a leaf is; `jax.ShapeDtypeStruct` stands for the array it describes.
+
+    Raises:
+      UnsupportedLeafError: it cannot be stored exactly.
+    """
+    kind = _PYTHON.get(type(value))
+    if kind is not None:
+        return Leaf(kind)
+    if isinstance(value, jax.core.Tracer):
+        raise UnsupportedLeafError(path, "a tracer", "Save outside of jit, grad and vmap.")
+    if isinstance(value, (jax.Array, jax.ShapeDtypeStruct)):
+        return _describe_jax(value, path)
+    if type(value) is np.ndarray or isinstance(value, np.generic):
+        origin = "numpy" if type(value) is np.ndarray else "scalar"
+        return _describe_numpy(value.dtype, np.shape(value), origin, path)
+    raise UnsupportedLeafError(path, f"an object of type {type(value).__module__}.{type(value).__qualname__}")
+
+
+def encode(value: Any, path: str) -> tuple[Leaf, Any]:
+    """Give a leaf's description and what a backend is to store for it.
+
+    Raises:
+      UnsupportedLeafError: it cannot be stored exactly.
+    """
+    leaf = describe(value, path)
+    if leaf.kind == "key":
+        return leaf, jax.random.key_data(value)
+    if leaf.kind == "int" and not -_LARGEST_INT <= value < _LARGEST_INT:
+        return leaf, hex(value)
+    if leaf.kind == "bytes":
+        return leaf, np.frombuffer(value, np.uint8)
+    if leaf.kind == "str":
+        _check_text(value, path)
+    if leaf.kind != "array" or leaf.origin == "jax":
+        return leaf, value
+    array = np.asarray(value)
+    return leaf, np.frombuffer(array.tobytes(), np.uint8) if leaf.raw else array
+
+
+def decode(leaf: Leaf, stored: Any, path: str, like: Any = None) -> Any:
+    """Give the live leaf for what a backend returned.
+
+    Args:
+      leaf: its description.
+      stored: what the backend returned.
+      path: where in the tree, for errors.
+      like: the target's leaf, which decides between JAX and NumPy and says where an array goes; without it the saved
+        kind counts, and 64-bit arrays that JAX would cast come back as NumPy arrays.
+
+    Raises:
+      BackendDataError: the backend returned something else than was saved.
+      DtypeUnavailableError: the target wants a JAX array of a dtype that JAX would cast.
+    """
+    if leaf.kind == "key":
+        return _decode_key(leaf, stored, path)
+    if leaf.kind != "array":
+        return _decode_python(leaf, stored, path)
+    if leaf.raw:
+        return _decode_raw(leaf, stored, path)
+    _check_array(stored, leaf.dtype, leaf.shape, path)
+    origin = _wanted_origin(leaf, like)
+    if origin == "jax" and jax.dtypes.canonicalize_dtype(stored.dtype) != stored.dtype:
+        if like is not None:
+            raise DtypeUnavailableError(path, leaf.dtype)
+        origin = "numpy"
+    if origin == "jax":
+        return _placed(stored, leaf, like)
+    array = np.asarray(stored)
+    if origin == "scalar":
+        return array[()]
+    return array if array.flags.writeable else array.copy()
+
+
+def _describe_jax(value: Any, path: str) -> Leaf:
+    shape = tuple(value.shape)
+    if isinstance(value, jax.Array) and value.is_deleted():
+        raise UnsupportedLeafError(path, "an array that was deleted or donated", "Save it before it is donated.")
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return Leaf("key", shape=shape, impl=_impl(value, path))
+    if value.dtype.name not in NUMBERS:
+        raise UnsupportedLeafError(path, f"an array of dtype {value.dtype}", "Use another dtype.")
+    return Leaf("array", value.dtype.name, shape, weak=bool(value.weak_type))
+
+
+def _impl(value: Any, path: str) -> str:
+    seen: list[Any] = []
+    # `key_impl` takes arrays and tracers, not their descriptions.
+    jax.eval_shape(lambda keys: seen.append(jax.random.key_impl(keys)), value)
+    (impl,) = seen
+    if type(impl) is not str:
+        raise UnsupportedLeafError(path, f"PRNG keys of {impl}", "Store jax.random.key_data of them.")
+    return impl
+
+
+def _describe_numpy(dtype: np.dtype, shape: tuple[int, ...], origin: str, path: str) -> Leaf:
+    if dtype.isnative and dtype.name in NUMBERS:
+        return Leaf("array", dtype.name, shape, origin)
+    if dtype.names is None and RAW.fullmatch(dtype.str):
+        return Leaf("array", dtype.str, shape, origin, raw=True)
+    raise UnsupportedLeafError(path, f"a NumPy array of dtype {dtype}", "Use numbers, strings or dates.")
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedLeafError(path, f"a string that is no text ({error.reason})", "Use bytes.") from None
+
+
+def _decode_key(leaf: Leaf, stored: Any, path: str) -> jax.Array:
+    try:
+        keys = jax.random.wrap_key_data(jnp.asarray(stored), impl=leaf.impl)
+    except (ValueError, TypeError) as error:
+        raise BackendDataError(path, str(leaf), str(error)) from error
+    if keys.shape != leaf.shape:
+        raise BackendDataError(path, leaf.shape, keys.shape)
+    return keys
+
+
+def _decode_python(leaf: Leaf, stored: Any, path: str) -> Any:
+    if leaf.kind == "bytes":
+        return np.asarray(_check_array(stored, "uint8", None, path)).tobytes()
+    if leaf.kind == "int":
+        if type(stored) is str and re.fullmatch("-?0x[0-9a-f]+", stored):
+            return int(stored, 16)
+        if type(stored) is int:
+            return stored
+    elif type(stored) is _STORED_AS[leaf.kind]:
+        return stored
+    raise BackendDataError(path, str(leaf), f"{type(stored).__name__}")
+
+
+def _decode_raw(leaf: Leaf, stored: Any, path: str) -> Any:
+    content = np.asarray(_check_array(stored, "uint8", None, path)).tobytes()
+    if not RAW.fullmatch(leaf.dtype):
+        raise BackendDataError(path, "a dtype of strings, dates or foreign byte order", leaf.dtype[:40])
+    array = np.empty(leaf.shape, np.dtype(leaf.dtype)) if not content else np.frombuffer(content, np.dtype(leaf.dtype))
+    if array.size != int(np.prod(leaf.shape, dtype=object)):
+        raise BackendDataError(path, str(leaf), f"{len(content)} bytes")
+    array = array.reshape(leaf.shape)
+    return array[()] if leaf.origin == "scalar" else array.copy()
+
+
+def _check_array(stored: Any, dtype: str, shape: tuple[int, ...] | None, path: str) -> Any:
+    if not isinstance(stored, (np.ndarray, jax.Array)):
+        raise BackendDataError(path, f"an array of {dtype}", type(stored).__name__)
+    if stored.dtype.name != dtype or (shape is not None and stored.shape != shape):
+        expected = f"{dtype}{list(shape)}" if shape is not None else dtype
+        raise BackendDataError(path, expected, f"{stored.dtype.name}{list(stored.shape)}")
+    return stored
+
+
+def _wanted_origin(leaf: Leaf, like: Any) -> str:
+    if isinstance(like, (jax.Array, jax.ShapeDtypeStruct)):
+        return "jax"
+    if isinstance(like, np.generic):
+        return "scalar"
+    return "numpy" if isinstance(like, np.ndarray) else leaf.origin
+
+
+def _placed(stored: Any, leaf: Leaf, like: Any) -> jax.Array:
+    sharding = getattr(like, "sharding", None) if getattr(like, "committed", True) else None
+    if sharding is not None and getattr(stored, "sharding", None) != sharding:
+        array = jax.device_put(stored, sharding)
+    else:
+        array = jnp.asarray(stored)
+    return weakly_typed(array) if leaf.weak and not array.weak_type else array

@@ -1,0 +1,25 @@
+"""What fx-ckpt brings through the plugin door."""
+
+from collections.abc import Iterable
+
+from fx_core.plugins import CheckpointBackendEntry, hookimpl
+
+fx_api_version = "1.0"
+
+
+@hookimpl
+def fx_checkpoint_backends() -> Iterable[CheckpointBackendEntry]:
+    """The two backends of this package."""
+    return [
+        CheckpointBackendEntry(
+            name="msgpack",
+            target="fx_ckpt.backends.msgpack:MsgpackBackend",
+            summary="One msgpack file, readable by Flax",
+        ),
+        CheckpointBackendEntry(
+            name="orbax",
+            target="fx_ckpt.backends.orbax:OrbaxBackend",
+            summary="Orbax: sharded arrays, several hosts",
+            extra="orbax",
+        ),
+    ]

@@ -1,0 +1,169 @@
+"""The shape of a stored tree: which containers, which keys, which kinds of leaves; everything but the numbers.
+
+A manifest holds it as JSON, so that a checkpoint comes back exactly without the program that wrote it, and can be
+compared with a target before any array is read.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from fx_ckpt.errors import StructureError
+
+BranchKind = Literal["mapping", "sequence", "fields"]
+Key = str | int | float | bool | None | tuple["Key", ...]
+
+BRANCHES: tuple[BranchKind, ...] = ("mapping", "sequence", "fields")
+SCALARS = ("none", "bool", "int", "float", "complex", "str", "bytes")
+ORIGINS = ("jax", "numpy", "scalar")
+DEEPEST = 200
+"""Trees may be nested this deep."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leaf:
+    """One leaf.
+
+    Attributes:
+      kind: ``"array"``, ``"key"`` (typed PRNG keys), or a Python type of `SCALARS`.
+      dtype: of an array, by name; for dtypes that backends do not know, NumPy's code such as ``"<U3"``.
+      shape: of an array, or of an array of keys.
+      origin: of an array: ``"jax"``, ``"numpy"`` or ``"scalar"`` (a NumPy scalar).
+      weak: whether a JAX array is weakly typed.
+      raw: whether the bytes of the array were stored instead of the array.
+      impl: implementation of PRNG keys.
+    """
+
+    kind: str
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    origin: str = "jax"
+    weak: bool = False
+    raw: bool = False
+    impl: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "array":
+            return f"{self.dtype}{list(self.shape)}{' (weakly typed)' * self.weak}"
+        if self.kind == "key":
+            return f"PRNG key {self.impl}{list(self.shape)}"
+        return "None" if self.kind == "none" else f"Python {self.kind}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Branch:
+    """One container.
+
+    Attributes:
+      kind: whether its children have keys, positions or field names.
+      type: its Python type, ``"dict"``, ``"list"``, ``"tuple"`` or ``"module.Class"``; for people, never imported.
+      keys: keys, positions or names, in order.
+      children: what is below, in the same order.
+    """
+
+    kind: BranchKind
+    type: str
+    keys: tuple[Key, ...]
+    children: tuple["Node", ...]
+
+
+Node = Leaf | Branch
+
+
+def state_names(branch: Branch) -> list[str]:
+    """Give the name in the state dictionary for each key; a string is its own name, unless that is taken."""
+    if branch.kind == "fields" or branch.kind == "sequence":
+        return [str(key) for key in branch.keys]
+    strings = {key for key in branch.keys if type(key) is str}
+    taken: set[str] = set(strings)
+    names: list[str] = []
+    for key in branch.keys:
+        name = str(key)
+        while type(key) is not str and name in taken:
+            name += "'"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def to_json(node: Node) -> dict[str, Any]:
+    """Give the structure as plain JSON data."""
+    if isinstance(node, Leaf):
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in dataclasses.fields(Leaf)
+            if (value := getattr(node, field.name)) != field.default
+        }
+    keys = [_key_to_json(key) for key in node.keys]
+    return {"kind": node.kind, "type": node.type, "keys": keys, "children": [to_json(c) for c in node.children]}
+
+
+def from_json(data: Any, depth: int = 0) -> Node:
+    """Read a structure, trusting nothing.
+
+    Raises:
+      StructureError: it is not what `to_json` gives.
+    """
+    if depth > DEEPEST:
+        raise StructureError(f"it is nested more than {DEEPEST} deep")
+    if not isinstance(data, dict):
+        raise StructureError("a node is not an object", data)
+    return _branch(data, depth) if data.get("kind") in BRANCHES else _leaf(data)
+
+
+def _branch(data: dict[str, Any], depth: int) -> Branch:
+    keys, children = data.get("keys"), data.get("children")
+    if data.keys() != {"kind", "type", "keys", "children"} or type(data["type"]) is not str:
+        raise StructureError("a container has wrong fields", sorted(data))
+    if not (isinstance(keys, list) and isinstance(children, list) and len(keys) == len(children)):
+        raise StructureError("a container's keys and children do not match", data["type"])
+    parsed = tuple(_key_from_json(key) for key in keys)
+    if len({(type(key), key) for key in parsed}) != len(parsed):
+        raise StructureError("a container has a key twice", data["type"])
+    if data["kind"] == "sequence" and parsed != tuple(range(len(parsed))):
+        raise StructureError("a sequence has wrong positions", data["type"])
+    if data["kind"] == "fields" and not all(type(key) is str for key in parsed):
+        raise StructureError("field names are not strings", data["type"])
+    return Branch(data["kind"], data["type"], parsed, tuple(from_json(child, depth + 1) for child in children))
+
+
+def _leaf(data: dict[str, Any]) -> Leaf:
+    shape = data.get("shape", [])
+    if data.get("kind") not in (*SCALARS, "array", "key") or data.get("origin", "jax") not in ORIGINS:
+        raise StructureError("a leaf is of an unknown kind", data.get("kind"))
+    if not (isinstance(shape, list) and len(shape) <= 64 and all(type(n) is int and n >= 0 for n in shape)):
+        raise StructureError("a leaf has an impossible shape", shape)
+    types = {"dtype": str, "weak": bool, "raw": bool, "impl": str, "kind": str, "origin": str, "shape": list}
+    if not all(name in types and type(value) is types[name] for name, value in data.items()):
+        raise StructureError("a leaf has wrong fields", sorted(data))
+    return Leaf(**{**data, "shape": tuple(shape)})
+
+
+def _key_to_json(key: Key) -> Any:
+    return [_key_to_json(part) for part in key] if isinstance(key, tuple) else key
+
+
+def _key_from_json(key: Any) -> Key:
+    if isinstance(key, list):
+        return tuple(_key_from_json(part) for part in key)
+    if key is None or type(key) in (str, int, float, bool):
+        return key
+    raise StructureError("a key is of an unknown kind", key)
+
+
+def render(path: tuple[tuple[str, Key], ...]) -> str:
+    """Give a path as text: ``params/Dense_0/kernel``, ``opt_state[0]/mu``, ``tree{7}`` for keys that are no strings.
+
+    >>> render((("name", "layers"), ("index", 0), ("key", 7), ("name", "w")))
+    'layers[0]{7}/w'
+    """
+    text = ""
+    for kind, key in path:
+        text += f"[{key}]" if kind == "index" else f"{{{key!r}}}" if kind == "key" else f"/{key}"
+    return text.removeprefix("/") or "the root"
+
+
+def step_of(kind: str, key: Key) -> tuple[str, Key]:
+    """Give one step of a path, such that names of fields and string keys are the same."""
+    if kind == "sequence":
+        return "index", key
+    return ("name", key) if type(key) is str else ("key", key)

@@ -1,0 +1,86 @@
+"""A tree, taken apart into structure and state dictionary, and put together again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fx_ckpt.errors import BackendDataError, StructureError
+from fx_ckpt.leaves import decode, encode
+from fx_ckpt.nodes import open_node
+from fx_ckpt.structure import DEEPEST, Branch, Key, Leaf, Node, render, state_names, step_of
+
+Path = tuple[tuple[str, Key], ...]
+
+ROOT = "value"
+"""Name of the only entry of the state dictionary of a tree that is one leaf."""
+
+
+def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
+    """Give the structure of a tree, and a state dictionary with what a backend is to store.
+
+    Raises:
+      UnsupportedLeafError: a leaf cannot be stored exactly.
+      UnsupportedKeyError: a dictionary key cannot be stored exactly.
+      StructureError: the tree is nested too deep, or contains itself.
+    """
+    node, state = _take_apart(tree, ())
+    return node, state if isinstance(node, Branch) else {ROOT: state}
+
+
+def put_together(node: Node, state: Mapping[str, Any]) -> Any:
+    """Give the tree of a structure and a state dictionary, with plain containers.
+
+    Dictionaries, lists and tuples come back as such; named tuples, dataclasses and other classes as dictionaries of
+    their fields, since nothing is imported that a file names.
+
+    Raises:
+      BackendDataError: the state dictionary does not have the structure.
+    """
+    return _put_together(node, state if isinstance(node, Branch) else child_state(state, ROOT, ()), ())
+
+
+def child_state(state: Any, name: str, path: Path) -> Any:
+    """Give an entry of a state dictionary.
+
+    Raises:
+      BackendDataError: there is none.
+    """
+    if not isinstance(state, Mapping) or name not in state:
+        raise BackendDataError(render(path), f"an entry {name!r}", type(state).__name__)
+    return state[name]
+
+
+def root_state(node: Node, state: Mapping[str, Any]) -> Any:
+    """Give what the state dictionary holds for the root of the tree."""
+    return state if isinstance(node, Branch) else child_state(state, ROOT, ())
+
+
+def check_depth(path: Path) -> None:
+    """Refuse what is nested too deep.
+
+    Raises:
+      StructureError: it is.
+    """
+    if len(path) > DEEPEST:
+        raise StructureError(f"it is nested more than {DEEPEST} deep, or contains itself", render(path)[:80] + "…")
+
+
+def _take_apart(tree: Any, path: Path) -> tuple[Node, Any]:
+    opened = open_node(tree, render(path) if path else "")
+    if opened is None:
+        return encode(tree, render(path))
+    check_depth(path)
+    parts = [_take_apart(c, (*path, step_of(opened.kind, k))) for k, c in zip(opened.keys, opened.children)]
+    branch = Branch(opened.kind, opened.type, opened.keys, tuple(node for node, _ in parts))
+    return branch, dict(zip(state_names(branch), (state for _, state in parts)))
+
+
+def _put_together(node: Node, state: Any, path: Path) -> Any:
+    if isinstance(node, Leaf):
+        return decode(node, state, render(path))
+    children = [
+        _put_together(child, child_state(state, name, path), (*path, step_of(node.kind, key)))
+        for name, key, child in zip(state_names(node), node.keys, node.children)
+    ]
+    if node.kind == "sequence":
+        return tuple(children) if node.type == "tuple" else children
+    return dict(zip(node.keys, children))
