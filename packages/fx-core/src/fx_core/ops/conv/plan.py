@@ -199,6 +199,7 @@ def conv_params(
 
 
 def hashable(value: Any) -> Any:
-    """Turn lists into tuples, so that a plan can be looked up."""
-    kind = type(value)
-    return tuple([hashable(item) for item in value]) if kind is list or kind is tuple else value
+    """Turn sequences into tuples, so that a plan can be looked up."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return value
+    return tuple([hashable(item) for item in value])
