@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core._jax import weakly_typed
+from fx_core.stored_dtypes import NUMBERS
+from jax.core import Tracer
 
-from fx_ckpt.dtypes import NUMBERS, RAW
+from fx_ckpt.dtypes import RAW
 from fx_ckpt.errors import BackendDataError, DtypeUnavailableError, UnsupportedLeafError
 from fx_ckpt.structure import Leaf
 
@@ -26,7 +28,7 @@ def describe(value: Any, path: str) -> Leaf:
     kind = _PYTHON.get(type(value))
     if kind is not None:
         return Leaf(kind)
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise UnsupportedLeafError(path, "a tracer", "Save outside of jit, grad and vmap.")
     if isinstance(value, (jax.Array, jax.ShapeDtypeStruct)):
         return _describe_jax(value, path)
@@ -95,7 +97,7 @@ def _describe_jax(value: Any, path: str) -> Leaf:
     shape = tuple(value.shape)
     if isinstance(value, jax.Array) and value.is_deleted():
         raise UnsupportedLeafError(path, "an array that was deleted or donated", "Save it before it is donated.")
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return Leaf("key", shape=shape, impl=_impl(value, path))
     if value.dtype.name not in NUMBERS:
         raise UnsupportedLeafError(path, f"an array of dtype {value.dtype}", "Use another dtype.")

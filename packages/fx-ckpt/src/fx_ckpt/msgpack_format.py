@@ -1,21 +1,23 @@
 """State dictionaries as msgpack bytes, bit-compatible with Flax.
 
 Arrays are extension type 1, a nested msgpack of (shape, dtype name, bytes in C order); complex numbers are type 2,
-NumPy scalars type 3. An array above `MAX_CHUNK_SIZE` bytes becomes a dictionary of pieces, since msgpack cannot hold it.
+NumPy scalars type 3. An array above `MAX_CHUNK_SIZE` bytes becomes a dictionary of pieces; msgpack could not hold it.
 
 Reading trusts nothing: lengths, dtypes and shapes are checked against the bytes that are there.
 """
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import msgpack
 import numpy as np
 from fx_core.serialization import from_state_dict, to_state_dict
+from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import NUMBERS, TIMES
+from fx_ckpt.dtypes import TIMES
 from fx_ckpt.errors import BytesError, UnsupportedLeafError
 
 __all__ = ["MAX_CHUNK_SIZE", "from_bytes", "msgpack_restore", "msgpack_serialize", "to_bytes"]
@@ -73,7 +75,7 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
     """
     del in_place
     try:
-        return msgpack.packb(pytree, default=_pack, strict_types=True)
+        return cast(bytes, msgpack.packb(pytree, default=_pack, strict_types=True))
     except OverflowError as error:
         raise UnsupportedLeafError("", f"an integer beyond 64 bits ({error})") from error
     except (TypeError, ValueError) as error:
@@ -115,7 +117,7 @@ def _pack(value: Any) -> Any:
 
 
 def _numpy(value: Any) -> np.ndarray:
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         fix = "Use fx_ckpt.save, which stores keys, or jax.random.key_data."
         raise UnsupportedLeafError("", f"a typed PRNG key array {value.dtype}{value.shape}", fix)
     array = np.asarray(value)
@@ -127,7 +129,7 @@ def _numpy(value: Any) -> np.ndarray:
 
 
 def _pack_array(array: np.ndarray) -> bytes:
-    return msgpack.packb((array.shape, array.dtype.name, array.tobytes()))
+    return cast(bytes, msgpack.packb((array.shape, array.dtype.name, array.tobytes())))
 
 
 def _in_pieces(array: np.ndarray) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import NUMBERS
 from fx_ckpt.errors import StructureError, UnsupportedLeafError
 
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
