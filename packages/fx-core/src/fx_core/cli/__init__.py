@@ -1,1 +1,1 @@
-"""The `fx` command: click and rich, behind the extra ``fx-core[cli]``."""
+"""The command ``fx``, which the extra ``fx-core[cli]`` brings."""

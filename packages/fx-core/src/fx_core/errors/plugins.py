@@ -169,14 +169,24 @@ class EntryLoadError(FxError, ImportError):
       cause: what went wrong.
       distribution: installed distribution that registered it, if any.
       extra: the extra of that distribution that brings what the target needs.
+      absent: a distribution of fx that the target needs and that is not installed.
     """
 
     def __init__(
-        self, kind: str, name: str, target: str, cause: str, distribution: str | None = None, extra: str | None = None
+        self,
+        kind: str,
+        name: str,
+        target: str,
+        cause: str,
+        distribution: str | None = None,
+        extra: str | None = None,
+        absent: str | None = None,
     ):
         self.kind, self.name, self.target = kind, name, target
-        self.distribution, self.extra = distribution, extra
-        if distribution and extra:
+        self.distribution, self.extra, self.absent = distribution, extra, absent
+        if absent:
+            fix = f"pip install {absent}"
+        elif distribution and extra:
             fix = f"pip install '{distribution}[{extra}]'"
         elif distribution:
             fix = f"Repair it (pip install --force-reinstall {distribution}), or ask its authors."
@@ -209,6 +219,30 @@ class RegistryBusyError(FxError):
         super().__init__(
             "The plugin registry was asked for while plugins are being loaded.",
             fix="Call fx_core.plugins.registry() inside the function that needs it, not while a module is imported.",
+        )
+
+
+class PluginNameError(FxError):
+    """A new plugin cannot have that name."""
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"A plugin cannot be called {name!r}.",
+            expected="letters, digits and dashes, beginning with a letter, no Python keyword and no package of fx",
+            got=name,
+            fix="Choose a name like 'acme-layers'.",
+        )
+
+
+class PluginDirectoryError(FxError):
+    """The directory for a new plugin exists and is not empty; nothing is overwritten."""
+
+    def __init__(self, directory: str):
+        super().__init__(
+            "The new plugin would overwrite files.",
+            expected="a directory that is empty or does not exist",
+            got=directory,
+            fix="Choose another name, or another place with --directory.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What fx-core registers: the variable collections that layers use.
+"""What fx-core registers: the variable collections that layers use, and its commands.
 
 ``saved`` says whether a checkpoint holds the collection, ``mutable_in_init`` whether ``init`` returns it. Sown values
 are recomputed by every step, so they are not saved; a cache is kept, since losing state silently is worse than a
@@ -7,7 +7,7 @@ larger file.
 
 from collections.abc import Iterable
 
-from fx_core.plugins.entries import CollectionEntry
+from fx_core.plugins.entries import CollectionEntry, CommandEntry
 from fx_core.plugins.hooks import hookimpl
 
 fx_api_version = "1.0"
@@ -53,5 +53,16 @@ def fx_collections() -> Iterable[CollectionEntry]:
             target="fx_nnx:Intermediate",
             summary="Auxiliary losses sown by layers",
             saved=False,
+        ),
+    ]
+
+
+@hookimpl
+def fx_commands() -> Iterable[CommandEntry]:
+    """The commands about plugins."""
+    return [
+        CommandEntry(name="plugins", target="fx_core.cli.plugins:plugins", summary="List plugins, or examine them"),
+        CommandEntry(
+            name="new-plugin", target="fx_core.cli.new_plugin:new_plugin", summary="Write the package of a new plugin"
         ),
     ]

@@ -9,6 +9,7 @@ import importlib
 from typing import Any, ClassVar, Literal
 
 from fx_core.errors.plugins import EntryLoadError
+from fx_core.plugins.known import FAMILY
 
 Broadcast = Literal["broadcast"]
 Carry = Literal["carry"]
@@ -83,8 +84,18 @@ class Entry:
                 describe(error),
                 self.origin.distribution if self.origin else None,
                 getattr(self, "extra", None),
+                _absent(error),
             ) from error
         return found
+
+
+def _absent(error: BaseException) -> str | None:
+    """Tell which distribution of fx would have brought the module that was not found."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        distribution = error.name.partition(".")[0].replace("_", "-")
+        # A missing part of an installed package is a fault of that package, not its absence.
+        return distribution if distribution in FAMILY and "." not in error.name else None
+    return None
 
 
 def describe(error: BaseException) -> str:

@@ -1,1 +1,38 @@
-"""Test suites that ship with the interfaces of fx."""
+"""Test suites that ship with the interfaces of fx.
+
+Whoever writes a backend, an exporter, a logger, a layer or a plugin subclasses the suite for it, says how to make the
+thing, and runs pytest:
+
+>>> class TestMyBackend(CheckpointBackendSuite):
+...     def make(self):
+...         return MyBackend()
+
+They need the extra ``fx-core[testing]``.
+"""
+
+try:
+    import hypothesis
+    import pytest
+except ImportError as error:
+    raise ImportError("fx_core.testing needs pytest and hypothesis: pip install 'fx-core[testing]'") from error
+
+_SUITES = ("carriers", "checkpoint_backends", "exporters", "layers", "loggers", "plugins", "states")
+# Before they are imported, so that a failing assert shows its values.
+pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
+
+from fx_core.testing.checkpoint_backends import CheckpointBackendSuite  # noqa: E402
+from fx_core.testing.exporters import ExporterSuite  # noqa: E402
+from fx_core.testing.layers import LinenLayerSuite, NnxLayerSuite  # noqa: E402
+from fx_core.testing.loggers import LoggerSuite  # noqa: E402
+from fx_core.testing.plugins import PluginSuite  # noqa: E402
+
+__all__ = [
+    "CheckpointBackendSuite",
+    "ExporterSuite",
+    "LinenLayerSuite",
+    "LoggerSuite",
+    "NnxLayerSuite",
+    "PluginSuite",
+]
+
+del hypothesis, pytest

@@ -1,0 +1,89 @@
+"""``fx new-plugin``: writes the package of a new plugin, which installs and passes its tests at once."""
+
+import importlib.resources
+import keyword
+import re
+import string
+from pathlib import Path
+
+import click
+
+from fx_core._version import __version__
+from fx_core.errors import FxError
+from fx_core.errors.plugins import PluginDirectoryError, PluginNameError
+from fx_core.plugins.hooks import API_VERSION
+from fx_core.plugins.known import FAMILY
+from fx_core.plugins.switches import normalize
+
+_FILES = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "init.py": "src/{module}/__init__.py",
+    "plugin.py": "src/{module}/plugin.py",
+    "layers.py": "src/{module}/layers.py",
+    "variables.py": "src/{module}/variables.py",
+    "backends.py": "src/{module}/backends.py",
+    "test_plugin.py": "tests/test_plugin.py",
+    "test_layer.py": "tests/test_layer.py",
+    "test_backend.py": "tests/test_backend.py",
+}
+"""Template → file that it becomes."""
+
+
+def write_plugin(name: str, parent: Path) -> Path:
+    """Write the package of a new plugin with a layer, a collection and a checkpoint backend.
+
+    Args:
+      name: name of the distribution, such as ``"acme-layers"``; entries are called ``acme_layers.…``.
+      parent: directory in which the package's own directory is made.
+
+    Returns:
+      The directory of the package.
+
+    Raises:
+      PluginNameError: the name is no distribution name, or makes no module name, or is one of fx's.
+      PluginDirectoryError: the directory exists and holds something.
+    """
+    values = _values(name)
+    directory = parent / values["name"]
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise PluginDirectoryError(str(directory))
+    templates = importlib.resources.files("fx_core.cli") / "templates"
+    for template, destination in _FILES.items():
+        path = directory / destination.format(**values)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = (templates / f"{template}.tmpl").read_text(encoding="utf-8")
+        path.write_text(string.Template(text).substitute(values), encoding="utf-8")
+    return directory
+
+
+def _values(name: str) -> dict[str, str]:
+    distribution = normalize(name)
+    module = distribution.replace("-", "_")
+    plausible = re.fullmatch(r"[A-Za-z0-9]+([-_.]+[A-Za-z0-9]+)*", name, re.ASCII)
+    if not plausible or not module.isidentifier() or keyword.iskeyword(module) or distribution in FAMILY:
+        raise PluginNameError(name)
+    major, minor = map(int, __version__.split(".")[:2])
+    return {
+        "name": distribution,
+        "module": module,
+        "fx_range": f">={major}.{minor},<{major}.{minor + 1}",
+        "api_version": ".".join(map(str, API_VERSION)),
+    }
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("."),
+    help="Where the package's directory is made; by default here.",
+)
+def new_plugin(name: str, directory: Path) -> None:
+    """Write a package NAME with a layer, a collection, a checkpoint backend and their tests."""
+    try:
+        written = write_plugin(name, directory)
+    except FxError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Wrote {written}. Next:\n  cd {written}\n  pip install -e . 'fx-core[testing]'\n  pytest")

@@ -1,0 +1,108 @@
+"""``fx plugins`` and ``fx plugins doctor``."""
+
+import dataclasses
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fx_core.cli.app import quiet_registry
+from fx_core.plugins.doctor import Finding, examine
+from fx_core.plugins.entries import Entry
+from fx_core.plugins.hooks import API_VERSION
+from fx_core.plugins.registry import PluginStatus, Registry
+
+_COLOURS = {"loaded": "green", "off": "dim", "failed": "bold red", "problem": "bold red", "note": "yellow"}
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    """List plugins: what is there, from where, which version."""
+    if ctx.invoked_subcommand is None:
+        registry = quiet_registry()
+        click.echo(json.dumps(_describe(registry), indent=2)) if as_json else _show(registry)
+
+
+@plugins.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def doctor(as_json: bool) -> None:
+    """Load everything that plugins registered and report what is broken; exit code 1 if anything is."""
+    registry = quiet_registry()
+    findings = examine(registry)
+    broken = [finding for finding in findings if finding.level == "problem"]
+    checked = sum(len(status.entries) for status in registry.plugins)
+    if as_json:
+        report = {"healthy": not broken, "checked": checked, "findings": [dataclasses.asdict(f) for f in findings]}
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _report(findings, len(registry.plugins), checked)
+    if broken:
+        raise SystemExit(1)
+
+
+def _describe(registry: Registry) -> dict[str, Any]:
+    return {
+        "api_version": ".".join(map(str, API_VERSION)),
+        "plugins": [
+            {
+                **dataclasses.asdict(status.origin),
+                "state": status.state,
+                "reason": status.reason,
+                "entries": [_fields(entry) for entry in status.entries],
+            }
+            for status in registry.plugins
+        ],
+        "problems": [str(problem) for problem in registry.problems],
+        "clashes": [str(clash) for table in registry.tables() for clash in table.clashes.values()],
+    }
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    own = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name != "origin"}
+    return {"kind": entry.kind, **own}
+
+
+def _show(registry: Registry) -> None:
+    console = Console()
+    table = Table("plugin", "distribution", "version", "state", "entries", title="Plugins of fx", title_justify="left")
+    for status in registry.plugins:
+        origin, colour = status.origin, _COLOURS[status.state]
+        table.add_row(
+            escape(origin.plugin),
+            escape(origin.distribution or "-"),
+            escape(origin.version or "-"),
+            f"[{colour}]{status.state}[/]",
+            escape(_summary(status)),
+        )
+    console.print(table)
+    for problem in registry.problems:
+        console.print(f"[bold red]problem[/] {escape(str(problem))}")
+    for kind in registry.tables():
+        for clash in kind.clashes.values():
+            console.print(f"[bold red]clash[/] {escape(str(clash))}")
+
+
+def _summary(status: PluginStatus) -> str:
+    if status.reason is not None:
+        return status.reason
+    kinds: dict[str, list[str]] = {}
+    for entry in status.entries:
+        kinds.setdefault(entry.label, []).append(entry.name)
+    return "\n".join(f"{label}: {', '.join(names)}" for label, names in kinds.items())
+
+
+def _report(findings: list[Finding], plugins: int, checked: int) -> None:
+    console = Console()
+    for finding in findings:
+        console.print(
+            f"[{_COLOURS[finding.level]}]{finding.level}[/] {escape(finding.subject)} of {escape(finding.owner)}"
+        )
+        console.print(escape(finding.text), style="dim", highlight=False)
+    broken = sum(finding.level == "problem" for finding in findings)
+    verdict = f"{broken} problem{'s' * (broken != 1)}" if broken else "all well"
+    console.print(f"{plugins} plugins, {checked} entries: {verdict}.")

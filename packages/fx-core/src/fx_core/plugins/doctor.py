@@ -1,0 +1,92 @@
+"""Looks at everything that plugins registered, as nobody does in daily use: loads every target and checks it."""
+
+import dataclasses
+import importlib
+from typing import Any, Literal
+
+from fx_core.errors.plugins import EntryLoadError
+from fx_core.plugins.entries import Entry
+from fx_core.plugins.registry import Registry
+
+_METHODS = {
+    "checkpoint_backend": ("save", "restore"),
+    "exporter": ("export", "load"),
+    "logger": ("log", "close"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that the doctor saw.
+
+    Attributes:
+      level: ``"problem"`` if something is broken; ``"note"`` if an optional dependency is not installed.
+      owner: distribution or plugin concerned.
+      subject: the plugin, or kind and name of the entry.
+      text: what it is and what to do.
+    """
+
+    level: Literal["problem", "note"]
+    owner: str
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.subject} of {self.owner}: {self.text}"
+
+
+def examine(registry: Registry) -> list[Finding]:
+    """Load every target and report what is wrong; nothing is raised.
+
+    Args:
+      registry: what to look at.
+
+    Returns:
+      Plugins that failed, hooks that returned rubbish, names that several plugins claim, targets that cannot be
+      loaded or are not what their kind asks for. An empty list means that all is well.
+
+    Example:
+      >>> examine(Registry(sources=[]))
+      []
+    """
+    findings = [
+        Finding("problem", problem.distribution or problem.plugin, f"plugin {problem.plugin!r}", str(problem))
+        for problem in registry.problems
+    ]
+    for table in registry.tables():
+        for name, clash in table.clashes.items():
+            owners = ", ".join(owner for owner, _ in clash.owners)
+            findings.append(Finding("problem", owners, f"{table.label} {name!r}", str(clash)))
+    for status in registry.plugins:
+        for entry in status.entries:
+            finding = _examine_entry(entry, status.origin.owner)
+            if finding is not None:
+                findings.append(finding)
+    return findings
+
+
+def _examine_entry(entry: Entry, owner: str) -> Finding | None:
+    subject = f"{entry.label} {entry.name!r}"
+    try:
+        target = entry.load()
+    except EntryLoadError as error:
+        return Finding("note" if _is_optional(error) else "problem", owner, subject, str(error))
+    fault = _fault(entry, target)
+    return None if fault is None else Finding("problem", owner, subject, f"{entry.target} {fault}")
+
+
+def _is_optional(error: EntryLoadError) -> bool:
+    """Whether what is missing may be missing: an extra, or a package of fx that is not installed."""
+    missing = isinstance(error.__cause__, ModuleNotFoundError)
+    return error.absent is not None or (missing and error.extra is not None)
+
+
+def _fault(entry: Entry, target: Any) -> str | None:
+    """Say why a target is not what its kind asks for."""
+    if entry.kind == "command":
+        command = importlib.import_module("click").Command
+        return None if isinstance(target, command) else "is no click command"
+    if not isinstance(target, type):
+        return "is no class"
+    missing = [method for method in _METHODS.get(entry.kind, ()) if not callable(getattr(target, method, None))]
+    return f"lacks the method {missing[0]!r}" if missing else None

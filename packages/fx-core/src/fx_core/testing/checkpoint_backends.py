@@ -1,0 +1,136 @@
+"""What every checkpoint backend has to do."""
+
+import copy
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fx_core.plugins.interfaces import CheckpointBackend
+from fx_core.testing.states import DTYPES, KEYS, array_of, describe_difference, states
+
+# One property runs for every subclass, which hypothesis would rather not see.
+_PROPERTY = settings(
+    max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.differing_executors]
+)
+
+_SCALARS = {
+    "none": None,
+    "true": True,
+    "int": -(2**63),
+    "one": 1,
+    "float": 0.1,
+    "whole float": 1.0,
+    "nan": float("nan"),
+    "infinity": float("-inf"),
+    "text": "naïve\n\0",
+    "empty": "",
+}
+
+
+class CheckpointBackendSuite:
+    """The contract of `fx_core.plugins.interfaces.CheckpointBackend`: subclass it and say how to make the backend.
+
+    Attributes:
+      dtypes: what the backend stores. Leave out only what its format cannot hold, and test that it refuses those.
+    """
+
+    dtypes: Sequence[Any] = DTYPES
+
+    def make(self) -> CheckpointBackend:
+        """Make the backend under test."""
+        raise TypeError(f"{type(self).__name__} does not say how to make its backend: define make(self).")
+
+    def round_trip(self, directory: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Save, then restore with another instance, as another process would."""
+        directory.mkdir(exist_ok=True)
+        self.make().save(directory, state)
+        return self.make().restore(directory)
+
+    def check(self, directory: Path, state: Mapping[str, Any]) -> None:
+        """Fail unless ``state`` comes back to the bit."""
+        assert describe_difference(state, self.round_trip(directory, state)) is None
+
+    def test_fulfils_the_protocol(self):
+        assert isinstance(self.make(), CheckpointBackend)
+
+    def test_empty_state(self, tmp_path: Path):
+        self.check(tmp_path, {})
+
+    def test_empty_containers_survive(self, tmp_path: Path):
+        self.check(tmp_path, {"a": {}, "b": {"c": {}, "d": np.zeros(1)}})
+
+    def test_python_scalars_keep_value_and_type(self, tmp_path: Path):
+        self.check(tmp_path, {"scalars": _SCALARS})
+
+    def test_every_dtype_to_the_bit(self, tmp_path: Path):
+        self.check(tmp_path, {str(np.dtype(dtype)): array_of(dtype) for dtype in self.dtypes})
+
+    def test_arrays_without_axes_and_without_elements(self, tmp_path: Path):
+        shapes = [(), (0,), (3, 0, 2), (1,)]
+        self.check(tmp_path, {str(shape): array_of(np.float32, shape) for shape in shapes})
+
+    def test_arrays_that_are_not_contiguous(self, tmp_path: Path):
+        base = np.arange(24.0).reshape(4, 6)
+        self.check(tmp_path, {"transposed": base.T, "strided": base[::2, 1::2], "reversed": base[::-1]})
+
+    def test_jax_arrays(self, tmp_path: Path):
+        arrays = {"f32": jnp.arange(6.0).reshape(2, 3), "bf16": jnp.ones(3, jnp.bfloat16), "scalar": jnp.int32(7)}
+        self.check(tmp_path, {"arrays": arrays})
+
+    def test_keys_are_not_file_names(self, tmp_path: Path):
+        self.check(tmp_path, {key: {key: np.full(2, i)} for i, key in enumerate(KEYS)})
+
+    def test_keys_that_are_alike_stay_apart(self, tmp_path: Path):
+        self.check(tmp_path, {"a": {"b": np.zeros(1)}, "A": np.ones(1), "a/b": np.full(1, 2.0), "a.b": 1, "a ": 2})
+
+    def test_saving_leaves_the_state_alone(self, tmp_path: Path):
+        state = {"a": {"b": np.arange(3), "c": 1}}
+        before = copy.deepcopy(state)
+        self.make().save(tmp_path, state)
+        assert describe_difference(before, state) is None
+
+    def test_what_comes_back_is_independent_of_the_files(self, tmp_path: Path):
+        (tmp_path / "one").mkdir()
+        (tmp_path / "two").mkdir()
+        backend = self.make()
+        backend.save(tmp_path / "one", {"a": np.zeros(3)})
+        backend.save(tmp_path / "two", {"a": np.ones(3)})
+        assert describe_difference({"a": np.zeros(3)}, backend.restore(tmp_path / "one")) is None
+        assert describe_difference({"a": np.ones(3)}, backend.restore(tmp_path / "two")) is None
+
+    def test_writes_nothing_outside_its_directory(self, tmp_path: Path):
+        inside = tmp_path / "inside"
+        inside.mkdir()
+        self.make().save(inside, {"../outside": np.zeros(1), "/outside": {"..": np.zeros(1)}})
+        assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+        assert any(inside.iterdir())
+
+    def test_restore_like_places_arrays(self, tmp_path: Path):
+        state = {"a": np.arange(4.0, dtype=np.float32), "b": {"c": jnp.ones((2, 2), jnp.bfloat16), "n": 3}}
+        self.make().save(tmp_path, state)
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def abstract(leaf: Any) -> Any:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) if hasattr(leaf, "dtype") else leaf
+
+        restored = self.make().restore(tmp_path, jax.tree.map(abstract, state))
+        assert describe_difference(state, restored) is None
+
+    def test_restoring_from_nothing_raises(self, tmp_path: Path):
+        with pytest.raises(Exception, match=r"."):
+            self.make().restore(tmp_path)
+
+    @_PROPERTY
+    @given(data=st.data())
+    def test_any_state_comes_back(self, data: st.DataObject):
+        state = data.draw(states(self.dtypes))
+        with tempfile.TemporaryDirectory() as directory:
+            self.check(Path(directory), state)

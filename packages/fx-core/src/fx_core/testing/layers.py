@@ -1,0 +1,171 @@
+"""What every layer has to do, for each face.
+
+The suites know layers by what they can do: neither fx-linen nor fx-nnx is imported here.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def _assert_same(expected: Any, got: Any, rtol: float = 0.0) -> None:
+    assert jax.tree.structure(expected) == jax.tree.structure(got)
+    for want, have in zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True):
+        np.testing.assert_allclose(
+            np.asarray(have, np.float64), np.asarray(want, np.float64), rtol=rtol, atol=rtol, err_msg="outputs differ"
+        )
+
+
+def _assert_finite(tree: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        assert np.isfinite(np.asarray(leaf, np.float64)).all(), f"not finite: {jax.tree_util.keystr(path)}"
+
+
+class _LayerSuite:
+    """What both faces have in common.
+
+    Attributes:
+      rtol: how far compiled results may be from eager ones.
+    """
+
+    rtol: float = 1e-5
+
+    def inputs(self) -> tuple[Any, ...]:
+        """Positional arguments of a call; by default a small batch of vectors."""
+        return (jnp.linspace(-1.0, 1.0, 12).reshape(4, 3),)
+
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of a call."""
+        return {}
+
+
+class LinenLayerSuite(_LayerSuite):
+    """The contract of a layer that has ``init`` and ``apply``, as those of fx-linen do.
+
+    Subclass it and say how to make the layer; `inputs`, `kwargs` and `rngs` where the defaults do not fit.
+    """
+
+    def make(self) -> Any:
+        """Make the layer under test."""
+        raise TypeError(f"{type(self).__name__} does not say how to make its layer: define make(self).")
+
+    def rngs(self, seed: int) -> Any:
+        """Keys for ``init`` and ``apply``: a key, or a dict of keys by stream."""
+        return {"params": jax.random.key(seed), "dropout": jax.random.key(seed + 1)}
+
+    def init(self, seed: int = 0) -> Mapping[str, Any]:
+        """Initialise the layer."""
+        return self.make().init(self.rngs(seed), *self.inputs(), **self.kwargs())
+
+    def call(self, variables: Mapping[str, Any], *inputs: Any) -> Any:
+        """Apply the layer with all collections mutable, and give its output and what it changed."""
+        return self.make().apply(variables, *inputs, rngs=self.rngs(7), mutable=True, **self.kwargs())
+
+    def test_init_gives_collections_of_arrays(self):
+        variables = self.init()
+        assert all(isinstance(name, str) for name in variables)
+        for leaf in jax.tree.leaves(variables):
+            assert hasattr(leaf, "dtype"), f"{leaf!r} is not an array"
+        _assert_finite(variables)
+
+    def test_the_same_key_gives_the_same_parameters(self):
+        _assert_same(self.init(3), self.init(3))
+
+    def test_apply_is_a_function(self):
+        variables = self.init()
+        before = jax.tree.map(np.asarray, variables)
+        first, second = self.call(variables, *self.inputs()), self.call(variables, *self.inputs())
+        _assert_same(first, second)
+        _assert_same(before, variables)
+        _assert_finite(first[0])
+
+    def test_apply_keeps_the_structure_of_its_variables(self):
+        variables = self.init()
+        _, updated = self.call(variables, *self.inputs())
+        for name in variables:
+            assert jax.tree.structure(variables[name]) == jax.tree.structure(updated[name]), name
+            for old, new in zip(jax.tree.leaves(variables[name]), jax.tree.leaves(updated[name]), strict=True):
+                assert (old.shape, old.dtype) == (new.shape, new.dtype), name
+
+    def test_compiled_equals_eager(self):
+        variables = self.init()
+        eager, compiled = self.call(variables, *self.inputs()), jax.jit(self.call)(variables, *self.inputs())
+        _assert_same(eager, compiled, self.rtol)
+
+    def test_shapes_are_known_without_computing(self):
+        variables = self.init()
+        abstract = jax.eval_shape(self.call, variables, *self.inputs())
+        concrete = self.call(variables, *self.inputs())
+        assert jax.tree.map(jnp.shape, concrete) == jax.tree.map(jnp.shape, abstract)
+
+    def test_gradients_are_finite(self):
+        variables = dict(self.init())
+        params = variables.pop("params", {})
+
+        def loss(params: Any) -> jax.Array:
+            out, _ = self.call({**variables, "params": params} if params else variables, *self.inputs())
+            real = [leaf for leaf in jax.tree.leaves(out) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+            return sum((jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in real), jnp.float32(0))
+
+        _assert_finite(jax.grad(loss)(params))
+
+    def test_equal_arguments_make_equal_layers(self):
+        assert self.make() == self.make()
+        assert hash(self.make()) == hash(self.make())
+
+
+class NnxLayerSuite(_LayerSuite):
+    """The contract of a layer that is a pytree and holds its variables, as those of fx-nnx do.
+
+    Subclass it and say how to make the layer from a seed; `inputs` and `kwargs` where the defaults do not fit.
+    """
+
+    def make(self, seed: int) -> Any:
+        """Make the layer under test; the same seed gives the same parameters."""
+        raise TypeError(f"{type(self).__name__} does not say how to make its layer: define make(self, seed).")
+
+    def call(self, layer: Any, *inputs: Any) -> Any:
+        """Call the layer."""
+        return layer(*inputs, **self.kwargs())
+
+    def test_holds_arrays(self):
+        for leaf in jax.tree.leaves(self.make(0)):
+            assert hasattr(leaf, "dtype"), f"{leaf!r} is not an array"
+
+    def test_the_same_seed_gives_the_same_layer(self):
+        one, two = jax.tree.leaves(self.make(3)), jax.tree.leaves(self.make(3))
+        _assert_same([_numbers(leaf) for leaf in one], [_numbers(leaf) for leaf in two])
+
+    def test_equal_layers_compute_the_same(self):
+        _assert_same(self.call(self.make(3), *self.inputs()), self.call(self.make(3), *self.inputs()))
+
+    def test_output_is_finite(self):
+        _assert_finite(self.call(self.make(0), *self.inputs()))
+
+    def test_taking_apart_and_putting_together(self):
+        leaves, structure = jax.tree.flatten(self.make(1))
+        again = jax.tree.unflatten(structure, leaves)
+        _assert_same(self.call(self.make(1), *self.inputs()), self.call(again, *self.inputs()))
+
+    def test_copies_are_independent(self):
+        layer = self.make(1)
+        twin = copy.deepcopy(layer)
+        self.call(twin, *self.inputs())
+        _assert_same(self.call(self.make(1), *self.inputs()), self.call(layer, *self.inputs()))
+
+    def test_compiled_equals_eager(self):
+        leaves, structure = jax.tree.flatten(self.make(1))
+
+        def call(leaves: Any, *inputs: Any) -> Any:
+            return self.call(jax.tree.unflatten(structure, leaves), *inputs)
+
+        eager = self.call(self.make(1), *self.inputs())
+        _assert_same(eager, jax.jit(call)(leaves, *self.inputs()), self.rtol)
+
+
+def _numbers(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
