@@ -1,5 +1,39 @@
 """Scopes, variable collections, RNG streams, metadata, shared layer mathematics and the plugin registry of fx."""
 
 from fx_core._version import __version__
+from fx_core.frozen_dict import FrozenDict, copy, freeze, pop, pretty_repr, unfreeze
+from fx_core.meta import AxisMetadata, map_axis_meta, unbox
+from fx_core.scope import DenyList, Scope, apply, bind, init, lazy_init
 
-__all__ = ["__version__"]
+__all__ = [
+    "AxisMetadata",
+    "DenyList",
+    "FrozenDict",
+    "Scope",
+    "__version__",
+    "apply",
+    "bind",
+    "copy",
+    "freeze",
+    "init",
+    "lazy_init",
+    "map_axis_meta",
+    "pop",
+    "pretty_repr",
+    "unbox",
+    "unfreeze",
+]
+
+_LIFTED = (
+    "broadcast", "custom_vjp", "jit", "jvp", "remat", "remat_scan", "scan", "vjp", "vmap", "while_loop",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name in _LIFTED:
+        # Imports only go down, so the core cannot hand out what is built on it.
+        raise AttributeError(
+            f"fx_core has no {name!r}: the lifted transforms are in fx_transforms.lift. Install fx-transforms and "
+            f"write `from fx_transforms.lift import {name}`."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,172 @@
+"""From a function of a scope to a function of variables: init, apply, bind, lazy_init."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fx_core import config
+from fx_core.errors.scope import (
+    ApplyScopeInvalidVariablesStructureError,
+    ApplyScopeInvalidVariablesTypeError,
+    InvalidRngError,
+)
+from fx_core.frozen_dict import FrozenDict, freeze, unfreeze
+from fx_core.scope._filters import CollectionFilter, DenyList, in_filter, is_filter_empty
+from fx_core.scope._lazy import partial_eval
+from fx_core.scope._rng import LazyRng, PRNGKey, is_key, is_key_dict
+from fx_core.scope._scope import Scope, VariableDict
+
+
+def bind(
+    variables: VariableDict,
+    rngs: Mapping[str, PRNGKey | LazyRng] | None = None,
+    mutable: CollectionFilter = False,
+    flags: Mapping[str, Any] | None = None,
+) -> Scope:
+    """Make a scope that lasts, to try things out.
+
+    >>> scope = bind({"params": {"scale": 2.0}})
+    >>> scope.get_variable("params", "scale")
+    2.0
+
+    Args:
+      variables: collections by name. Mutable ones are copied, so the caller's dictionaries never change.
+      rngs: keys by stream name.
+      mutable: a filter, the collections that may be written.
+      flags: static data for the scope and all inner ones.
+
+    Raises:
+      ApplyScopeInvalidVariablesTypeError: ``variables`` is no dictionary of collections.
+      InvalidRngError: ``rngs`` is no dictionary of keys.
+      InvalidFilterError: ``mutable`` is no filter.
+    """
+    _check_variables(variables)
+    if rngs is not None and not is_key_dict(rngs):
+        raise InvalidRngError(
+            "The rngs must be a dictionary of keys by stream name.", expected='{"params": key, ...}', got=repr(rngs)
+        )
+    if not isinstance(mutable, bool | str | DenyList):
+        is_filter_empty(mutable)  # raises for what is no filter, also where there are no variables to try it on
+    own = {col: unfreeze(xs) if in_filter(mutable, col) else xs for col, xs in variables.items()}
+    return Scope(own, rngs, mutable=mutable, flags=flags)
+
+
+def apply(
+    fn: Callable[..., Any], mutable: CollectionFilter = False, flags: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """Turn ``fn(scope, *args, **kwargs)`` into a pure function of variables.
+
+    >>> import jax
+    >>> scale = lambda scope, x: scope.param("scale", jax.nn.initializers.ones, ()) * x
+    >>> apply(scale)({"params": {"scale": jax.numpy.float32(2.0)}}, 3.0)
+    Array(6., dtype=float32)
+
+    Args:
+      fn: the function.
+      mutable: a filter, the collections that may be written.
+      flags: static data for the scope.
+
+    Returns:
+      A function ``(variables, *args, rngs=None, **kwargs)``, where ``rngs`` is a dictionary of keys by stream name, or
+      one key for the stream ``params``. It gives what ``fn`` gives if ``mutable`` is False, otherwise a pair of that
+      and the mutable collections. It raises what `bind` does, and `ApplyScopeInvalidVariablesStructureError` for
+      ``{"params": {"params": ...}}``.
+    """
+
+    @functools.wraps(fn)
+    def applied(
+        variables: VariableDict, *args: Any, rngs: PRNGKey | Mapping[str, PRNGKey] | None = None, **kwargs: Any
+    ) -> Any:
+        _check_variables(variables)
+        params = variables.get("params")
+        if params is not None and "params" in params:
+            raise ApplyScopeInvalidVariablesStructureError(variables)
+        streams = None if rngs is None else _streams(rngs, "The argument `rngs` of an apply function")
+        with bind(variables, streams, mutable, flags).temporary() as root:
+            y = fn(root, *args, **kwargs)
+        if mutable is False:
+            return y
+        updated = root.mutable_variables()
+        return y, freeze(updated) if config.return_frozen_dict else updated
+
+    return applied
+
+
+def init(
+    fn: Callable[..., Any], mutable: CollectionFilter = True, flags: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """Turn ``fn(scope, *args, **kwargs)`` into a function that creates its variables.
+
+    >>> import jax
+    >>> scale = lambda scope, x: scope.param("scale", jax.nn.initializers.ones, ()) * x
+    >>> y, variables = init(scale)(jax.random.key(0), 3.0)
+    >>> variables
+    {'params': {'scale': Array(1., dtype=float32)}}
+
+    Args:
+      fn: the function.
+      mutable: a filter, the collections to create.
+      flags: static data for the scope; the flag ``initializing`` is added.
+
+    Returns:
+      A function ``(rngs, *args, **kwargs)``, where ``rngs`` is a key for the stream ``params`` or a dictionary of keys
+      by stream name. It gives a pair of what ``fn`` gives and the variables, and raises `InvalidRngError` for what is
+      no key.
+    """
+    flags = FrozenDict({**(flags or {}), "initializing": True})
+
+    @functools.wraps(fn)
+    def initialized(rngs: PRNGKey | Mapping[str, PRNGKey], *args: Any, **kwargs: Any) -> Any:
+        streams = _streams(rngs, "The first argument of an init function")
+        return apply(fn, mutable, flags)({}, *args, rngs=streams, **kwargs)
+
+    return initialized
+
+
+def lazy_init(
+    fn: Callable[..., Any], mutable: CollectionFilter = True, flags: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """Like `init`, for arguments of which only shape and dtype are known; computes nothing but the variables.
+
+    >>> import jax
+    >>> dense = lambda scope, x: x @ scope.param("w", jax.nn.initializers.ones, (x.shape[-1], 2))
+    >>> lazy_init(dense)(jax.random.key(0), jax.ShapeDtypeStruct((10_000, 1), "float32"))
+    {'params': {'w': Array([[1., 1.]], dtype=float32)}}
+
+    Returns:
+      A function ``(rngs, *args, **kwargs)`` that gives the variables, bit for bit those of `init`. Arguments may be or
+      contain `jax.ShapeDtypeStruct`. It raises what `init` does, and `LazyInitError` where a variable depends on the
+      value of such an argument.
+    """
+
+    def lazily_initialized(rngs: PRNGKey | Mapping[str, PRNGKey], *args: Any, **kwargs: Any) -> Any:
+        streams = _streams(rngs, "The first argument of a lazy_init function")
+
+        def variables(*args: Any, **kwargs: Any) -> VariableDict:
+            return init(fn, mutable, flags)(streams, *args, **kwargs)[1]
+
+        return partial_eval(variables, args, kwargs)
+
+    return lazily_initialized
+
+
+def _streams(rngs: Any, what: str) -> Mapping[str, PRNGKey | LazyRng]:
+    if is_key(rngs):
+        return {"params": rngs}
+    if not is_key_dict(rngs):
+        raise InvalidRngError(
+            f"{what} must be a key or a dictionary of keys by stream name.",
+            expected='jax.random.key(0) or {"params": key, ...}',
+            got=f"{type(rngs).__name__}: {rngs!r}",
+        )
+    return rngs
+
+
+def _check_variables(variables: Any) -> None:
+    if not isinstance(variables, Mapping):
+        raise ApplyScopeInvalidVariablesTypeError(f"{type(variables).__name__}")
+    for col, xs in variables.items():
+        if not isinstance(xs, Mapping):
+            raise ApplyScopeInvalidVariablesTypeError(f"{type(xs).__name__} as the collection {col!r}")
+        if not (isinstance(col, str) and all(isinstance(name, str) for name in xs)):
+            raise ApplyScopeInvalidVariablesTypeError(f"other names than strings in the collection {col!r}")

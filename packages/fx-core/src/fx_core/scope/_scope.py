@@ -1,0 +1,480 @@
+"""The scope: one place in the tree of variables, with its random streams."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import jax
+
+from fx_core import config
+from fx_core._jax import current_trace
+from fx_core.errors.scope import (
+    ApplyScopeInvalidVariablesTypeError,
+    InvalidRngError,
+    InvalidScopeError,
+    InvalidScopeNameError,
+    JaxTransformError,
+    ModifyScopeVariableError,
+    NameInUseError,
+    ScopeCollectionNotFound,
+    ScopeFlagNotFoundError,
+    ScopeParamNotFoundError,
+    ScopeVariableNotFoundError,
+)
+from fx_core.frozen_dict import FrozenDict
+from fx_core.scope._filters import CollectionFilter, in_filter
+from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
+from fx_core.scope._shapes import check_shapes
+from fx_core.scope._variable import Variable, unboxed
+
+MutableCollection: TypeAlias = dict[str, Any]
+MutableVariableDict: TypeAlias = dict[str, MutableCollection]
+VariableDict: TypeAlias = Mapping[str, Mapping[str, Any]]
+FrozenVariableDict: TypeAlias = FrozenDict[str, Mapping[str, Any]]
+
+T = TypeVar("T")
+_NO_DEFAULT: Any = object()
+_EMPTY: Mapping[str, Any] = FrozenDict()
+
+
+class Scope:
+    """One place in the tree of variables: its variables by collection, its random streams, its inner scopes.
+
+    Usually `init`, `apply` or `bind` makes the outermost scope and `push` or `child` the inner ones.
+
+    *For lifted transforms.* A scope can be made from its parts: ``variables`` holds the collections as seen from this
+    scope and is taken as it is, so a mutable collection must be a `dict` of its own, not shared with the caller's
+    tree. ``rngs`` may hold `LazyRng` streams, whose suffixes go on. Give it the ``path`` it stands for, set
+    ``reservations`` (and ``counters``, if draws should continue) to those of the outer scope, and collect the results
+    with `mutable_variables`; the outer scope takes them with `put_variable`. The scope belongs to the trace it is made
+    in.
+
+    *Traces.* A scope is changed only in the trace it was made in: creating or writing variables, drawing keys, and
+    pushing inner scopes raise `JaxTransformError` elsewhere. Reading a variable that exists is allowed everywhere, as
+    JAX lets any function close over a value.
+
+    Args:
+      variables: collections by name, each a (nested) dictionary of variables.
+      rngs: keys or `LazyRng` by stream name.
+      name: the name of this scope in its parent; None for the outermost.
+      mutable: a filter, the collections that may be written.
+      parent: the scope around.
+      path: the names from the outermost scope to this one.
+      debug_path: the same with the transforms in between, for error messages.
+      flags: static data that all inner scopes share.
+
+    Attributes:
+      reservations: names in use, with the collections (None for an inner scope) that use them.
+      counters: how many keys were drawn.
+    """
+
+    __slots__ = (
+        "_invalid", "_keys", "_root", "_streams", "_suffix", "_trace", "_variables",
+        "counters", "debug_path", "flags", "mutable", "name", "parent", "path", "reservations",
+    )  # fmt: skip
+
+    reservations: dict[str, set[str | None]]
+
+    def __init__(
+        self,
+        variables: MutableVariableDict | VariableDict,
+        rngs: Mapping[str, PRNGKey | LazyRng] | None = None,
+        name: str | None = None,
+        mutable: CollectionFilter = False,
+        parent: "Scope | None" = None,
+        path: tuple[str, ...] = (),
+        debug_path: tuple[str, ...] = (),
+        flags: Mapping[str, Any] | None = None,
+    ):
+        self.name, self.parent, self.mutable = name, parent, mutable
+        self.path, self.debug_path = tuple(path), tuple(debug_path) or tuple(path)
+        self.flags = flags if isinstance(flags, FrozenDict) else FrozenDict(flags or {})
+        self.reservations, self.counters = {}, RngCounters()
+        self._streams = {key: LazyRng.create(rng) for key, rng in (rngs or {}).items()}
+        self._suffix: tuple[str, ...] = ()
+        self._variables = variables if type(variables) is dict else dict(variables)
+        self._root, self._keys = self, ()
+        self._trace, self._invalid = current_trace(), False
+
+    def _derive(self, name: str | None, parent: "Scope | None") -> "Scope":
+        """A scope at the same place with nothing reserved, or, with ``parent`` self, an inner one."""
+        new = object.__new__(Scope)
+        new.name, new.parent, new.mutable, new.flags = name, parent, self.mutable, self.flags
+        new.path, new.debug_path = self.path, self.debug_path
+        new.reservations, new.counters = {}, self.counters
+        new._streams, new._suffix = self._streams, self._suffix
+        new._variables, new._root, new._keys = self._variables, self._root, self._keys
+        new._trace, new._invalid = self._trace, False
+        return new
+
+    # Identity
+
+    @property
+    def root(self) -> "Scope":
+        """The outermost scope."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+    @property
+    def path_text(self) -> str:
+        """The path as text, such as ``"/encoder/dense"``."""
+        return "/" + "/".join(self.debug_path)
+
+    @property
+    def rngs(self) -> dict[str, LazyRng]:
+        """The streams as seen from here."""
+        if not self._suffix:
+            return dict(self._streams)
+        return {name: LazyRng.create(rng, *self._suffix) for name, rng in self._streams.items()}
+
+    @property
+    def rng_counters(self) -> dict[str, int]:
+        """How many keys this scope itself has drawn from each stream."""
+        return {name: self.counters.drawn.get(name, 0) for name in self._streams}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scope):
+            return NotImplemented
+        return self is other or (self._variables is other._variables and self.path == other.path)
+
+    def __hash__(self) -> int:
+        return hash((id(self._variables), self.path))
+
+    def __repr__(self) -> str:
+        return f"Scope({self.path_text!r}, mutable={self.mutable!r}, rngs={sorted(self._streams)})"
+
+    # Validity
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the life of this scope, or of one around it, has ended."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope._invalid:
+                return True
+            scope = scope.parent
+        return False
+
+    def invalidate(self) -> None:
+        """End the life of this scope: it can no longer be changed, only read."""
+        self._invalid = True
+
+    @contextmanager
+    def temporary(self) -> Iterator["Scope"]:
+        """Give this scope for the length of a ``with`` block and invalidate it afterwards."""
+        try:
+            yield self
+        finally:
+            self.invalidate()
+
+    def _check(self, action: str) -> None:
+        """Raise unless the scope is alive and belongs to the current trace."""
+        if self.invalid:
+            raise InvalidScopeError(self.name, self.path_text)
+        if self._trace != current_trace():
+            raise JaxTransformError(self.path_text, action)
+
+    # Names
+
+    def reserve(self, name: str, col: str | None = None) -> None:
+        """Take a name, for a variable of a collection or for an inner scope (``col=None``).
+
+        Raises:
+          NameInUseError: it is taken; only variables of different collections may share a name.
+        """
+        if not isinstance(name, str):
+            raise InvalidScopeNameError(name, self.path_text)
+        if self.name_reserved(name, col):
+            raise NameInUseError(f"variable in {col!r}" if col else "scope", name, self.path_text)
+        self.reservations.setdefault(name, set()).add(col)
+
+    def name_reserved(self, name: str, col: str | None = None) -> bool:
+        """Whether `reserve` would refuse the name."""
+        taken = self.reservations.get(name)
+        return taken is not None and (col is None or None in taken or col in taken)
+
+    def default_name(self, prefix: str) -> str:
+        """The first free name of ``prefix0``, ``prefix1``, …"""
+        i = 0
+        while f"{prefix}{i}" in self.reservations:
+            i += 1
+        return f"{prefix}{i}"
+
+    # Inner scopes
+
+    def push(self, name: str | None = None, prefix: str = "", reuse: bool = False) -> "Scope":
+        """Make an inner scope.
+
+        Args:
+          name: its name; by default `default_name(prefix) <default_name>`.
+          prefix: see there.
+          reuse: allow a name that is in use, for another scope onto the same variables.
+
+        Raises:
+          NameInUseError: the name is in use.
+          InvalidScopeError: the life of this scope has ended.
+          JaxTransformError: this is another trace than the one the scope was made in.
+        """
+        self._check(f"get an inner scope {name if name is not None else prefix + '…'!r}")
+        if name is None:
+            name = self.default_name(prefix)
+        if not reuse or not self.name_reserved(name):
+            self.reserve(name)
+        inner = self._derive(name, self)
+        inner.path, inner.debug_path = (*self.path, name), (*self.debug_path, name)
+        inner._suffix, inner._keys = (*self._suffix, name), (*self._keys, name)
+        inner.counters = self.counters.child(name)
+        return inner
+
+    def child(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        prefix: str | None = None,
+        named_call: bool = True,
+        **partial_kwargs: Any,
+    ) -> Callable[..., Any]:
+        """Bind a function of a scope and arguments to an inner scope.
+
+        >>> dense = lambda scope, x, features: x @ scope.param("w", jax.nn.initializers.ones, (x.shape[-1], features))
+        >>> scope = Scope({}, {"params": jax.random.key(0)}, mutable=True)
+        >>> scope.child(dense, "dense", features=2)(jax.numpy.ones(3))
+        Array([3., 3.], dtype=float32)
+
+        Args:
+          fn: a function ``fn(scope, *args, **kwargs)``.
+          name: the name of the inner scope; by default the function's with a number.
+          prefix: instead of the function's name.
+          named_call: show the name in profiles and compiled programs, by `jax.named_scope`.
+          **partial_kwargs: arguments to bind now.
+
+        Returns:
+          A function of the other arguments. Calling it again uses the same variables again.
+
+        Raises:
+          the errors of `push`.
+        """
+        if prefix is None:
+            prefix = f"{fn.__name__}_" if hasattr(fn, "__name__") else ""
+        scope = self.push(name, prefix)
+
+        @functools.wraps(fn)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            kwargs = {**partial_kwargs, **kwargs}
+            if named_call and config.profile:
+                with jax.named_scope(scope.name or ""):
+                    return fn(scope.rewound(), *args, **kwargs)
+            return fn(scope.rewound(), *args, **kwargs)
+
+        return call
+
+    def rewound(self, rewind_rngs: bool = False) -> "Scope":
+        """A scope at the same place, onto the same variables, with no name in use.
+
+        Args:
+          rewind_rngs: draw the same keys again. By default drawing goes on.
+
+        Raises:
+          InvalidScopeError: the life of this scope has ended.
+        """
+        if self.invalid:
+            raise InvalidScopeError(self.name, self.path_text)
+        new = self._derive(self.name, self.parent)
+        if rewind_rngs:
+            new.counters = RngCounters()
+        return new
+
+    # Variables
+
+    def _find(self, col: str) -> Mapping[str, Any]:
+        """The variables of a collection at this place, for reading."""
+        # Looked up from the outermost scope each time: a few dictionary accesses, and nothing that could be stale
+        # after someone replaced a whole subtree.
+        node = self._variables.get(col)
+        for key in self._keys:
+            if node is None:
+                break
+            if not isinstance(node, Mapping):
+                raise ApplyScopeInvalidVariablesTypeError(f"{type(node).__name__} in {col!r}", self.path_text)
+            node = node.get(key)
+        if node is None:
+            return _EMPTY
+        if not isinstance(node, Mapping):
+            raise ApplyScopeInvalidVariablesTypeError(f"{type(node).__name__} in {col!r}", self.path_text)
+        return node
+
+    def _open(self, col: str) -> dict[str, Any]:
+        """The same for writing: dictionaries on the way are made."""
+        node: Any = self._variables
+        for key in (col, *self._keys):
+            inner = node.get(key)
+            if type(inner) is not dict:
+                inner = node[key] = {} if inner is None else dict(inner)
+            node = inner
+        return node
+
+    def param(
+        self, name: str, init_fn: Callable[..., Any], *init_args: Any, unbox: bool = True, **init_kwargs: Any
+    ) -> Any:
+        """Get a parameter, or create it where the collection ``params`` is mutable.
+
+        Args:
+          name: its name.
+          init_fn: a function ``init_fn(key, *init_args, **init_kwargs)`` that makes the first value.
+          *init_args: its arguments, a shape most of the time.
+          unbox: give the value without its metadata, if it has any.
+          **init_kwargs: more arguments.
+
+        Returns:
+          The value.
+
+        Raises:
+          NameInUseError: the name is in use.
+          ScopeParamShapeError: the parameter exists with another shape than ``init_fn`` makes.
+          ScopeParamNotFoundError: it does not exist and cannot be created.
+          ScopeCollectionNotFound: the same, and there are no parameters at all.
+          InvalidRngError: there is no key to create it with.
+          InvalidScopeError: the life of this scope has ended.
+          JaxTransformError: this is another trace than the one the scope was made in.
+        """
+        self._check(f"get the parameter {name!r}")
+        self.reserve(name, "params")
+        params = self._find("params")
+        if name in params:
+            value = params[name]
+            check_shapes(name, self.path_text, value, init_fn, init_args, init_kwargs)
+        elif in_filter(self.mutable, "params"):
+            value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+            self.put_variable("params", name, value)
+        elif self.is_collection_empty("params"):
+            raise ScopeCollectionNotFound("params", name, self.path_text)
+        else:
+            raise ScopeParamNotFoundError(name, self.path_text, got=sorted(params))
+        return unboxed(value) if unbox else value
+
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., Any] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[Any]:
+        """Get a variable, or create it where its collection is mutable.
+
+        Args:
+          col: its collection.
+          name: its name.
+          init_fn: a function ``init_fn(*init_args, **init_kwargs)`` that makes the first value; without one the
+            variable must exist.
+          *init_args: its arguments.
+          unbox: leave metadata out of the variable's ``value``.
+          **init_kwargs: more arguments.
+
+        Raises:
+          NameInUseError: the name is in use.
+          ScopeVariableNotFoundError: it does not exist and cannot be created.
+          ScopeCollectionNotFound: the same, and the collection is empty.
+          InvalidScopeError: the life of this scope has ended.
+          JaxTransformError: this is another trace than the one the scope was made in.
+        """
+        self._check(f"get the variable {name!r} of the collection {col!r}")
+        self.reserve(name, col)
+        if not self.has_variable(col, name):
+            if init_fn is not None and in_filter(self.mutable, col):
+                self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+            elif self.is_collection_empty(col):
+                raise ScopeCollectionNotFound(col, name, self.path_text)
+            else:
+                raise ScopeVariableNotFoundError(name, col, self.path_text, got=sorted(self._find(col)))
+        return Variable(self, col, name, unbox)
+
+    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+        """The value of a variable as it is stored, or ``default``."""
+        return self._find(col).get(name, default)
+
+    def has_variable(self, col: str, name: str) -> bool:
+        """Whether the variable exists."""
+        return name in self._find(col)
+
+    def put_variable(self, col: str, name: str, value: Any) -> None:
+        """Write a variable, which need not exist.
+
+        Raises:
+          ModifyScopeVariableError: the collection is immutable.
+          InvalidScopeError: the life of this scope has ended.
+          JaxTransformError: this is another trace than the one the scope was made in.
+        """
+        self._check(f"write the variable {name!r} of the collection {col!r}")
+        if not in_filter(self.mutable, col):
+            raise ModifyScopeVariableError(col, name, self.path_text)
+        self._open(col)[name] = value
+
+    def variables(self) -> VariableDict:
+        """The collections as seen from here."""
+        found = {col: self._find(col) for col in self._variables}
+        return {col: node for col, node in found.items() if node is not _EMPTY}
+
+    def mutable_variables(self) -> VariableDict:
+        """The collections as seen from here, only those that may be written."""
+        return {col: node for col, node in self.variables().items() if in_filter(self.mutable, col)}
+
+    def is_mutable_collection(self, col: str) -> bool:
+        """Whether the variables of a collection may be written."""
+        return in_filter(self.mutable, col)
+
+    def is_collection_empty(self, col: str) -> bool:
+        """Whether a collection has nothing in it, in no scope at all."""
+        return not self._variables.get(col)
+
+    # Random streams
+
+    def has_rng(self, name: str) -> bool:
+        """Whether there is a stream of this name, without the fallback of `make_rng`."""
+        return name in self._streams
+
+    def make_rng(self, name: str = "params") -> PRNGKey:
+        """Draw a new key.
+
+        Args:
+          name: the stream; where it was not given, ``params`` serves.
+
+        Raises:
+          InvalidRngError: there is neither.
+          InvalidScopeError: the life of this scope has ended.
+          JaxTransformError: this is another trace than the one the scope was made in, where each example or step
+            would get the same key.
+        """
+        self._check(f"draw a key from the stream {name!r}")
+        stream = name if name in self._streams else "params"
+        rng = self._streams.get(stream)
+        if rng is None:
+            raise InvalidRngError(
+                f"A key of the stream {name!r} is needed.",
+                path=self.path_text,
+                expected=f"a key for {name!r} or for 'params'",
+                got=f"keys for {sorted(self._streams)}",
+            )
+        return LazyRng.create(rng, *self._suffix, self.counters.next(stream)).as_jax_rng()
+
+    # Flags
+
+    def has_flag(self, key: str) -> bool:
+        """Whether there is a flag of this name."""
+        return key in self.flags
+
+    def get_flag(self, key: str, default: Any = _NO_DEFAULT) -> Any:
+        """The value of a flag.
+
+        Raises:
+          ScopeFlagNotFoundError: there is none and no default.
+        """
+        if key in self.flags:
+            return self.flags[key]
+        if default is _NO_DEFAULT:
+            raise ScopeFlagNotFoundError(key, self.path_text, self.flags)
+        return default

@@ -1,0 +1,57 @@
+"""Whether a parameter has the shape that its initialiser would make."""
+
+import contextlib
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from fx_core.errors.scope import ScopeParamShapeError
+
+Shapes = tuple[tuple[int, ...], ...]
+
+# Tracing an initialiser takes a hundred times longer than everything else in reading a parameter, and the same
+# initialiser is asked for the same arguments at every call of its layer. Functions made for one call drop out of here
+# with the function.
+_known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Shapes]] = weakref.WeakKeyDictionary()
+
+
+def check_shapes(
+    name: str, path: str, value: Any, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Compare a parameter with what ``init_fn(key, *args, **kwargs)`` makes.
+
+    Raises:
+      ScopeParamShapeError: they have other shapes, or another number of arrays.
+    """
+    if isinstance(value, jax.Array):  # spares the walk over a tree
+        have: Shapes = (value.shape,)
+    else:
+        have = tuple(np.shape(leaf) for leaf in jax.tree_util.tree_leaves(value))
+    if have == _remembered(init_fn, args, kwargs):
+        return
+    # Traced again, so that an initialiser that depends on something else than its arguments is not accused wrongly.
+    want = _remember(init_fn, args, kwargs)
+    if have != want:
+        raise ScopeParamShapeError(name, path, _readable(have), _readable(want))
+
+
+def _readable(shapes: Shapes) -> Any:
+    return shapes[0] if len(shapes) == 1 else list(shapes)
+
+
+def _remembered(init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shapes | None:
+    try:
+        return _known[init_fn].get((args, tuple(kwargs.items())))
+    except (KeyError, TypeError):  # unknown, or something that cannot be hashed or referred to weakly
+        return None
+
+
+def _remember(init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shapes:
+    made = jax.eval_shape(lambda: init_fn(jax.random.key(0), *args, **kwargs))
+    shapes = tuple(leaf.shape for leaf in jax.tree_util.tree_leaves(made))
+    with contextlib.suppress(TypeError):  # see above
+        _known.setdefault(init_fn, {})[args, tuple(kwargs.items())] = shapes
+    return shapes
