@@ -10,7 +10,7 @@ from fx_core.ops.norm.plan import (
     plan_instance_norm,
     plan_layer_norm,
 )
-from fx_core.ops.norm.statistics import moments, running_average
+from fx_core.ops.norm.statistics import mean_square, moments, running_average
 
 __all__ = [
     "NormPlan",
@@ -18,6 +18,7 @@ __all__ = [
     "group_count",
     "group_norm",
     "layer_norm",
+    "mean_square",
     "moments",
     "norm_params",
     "plan_batch_norm",

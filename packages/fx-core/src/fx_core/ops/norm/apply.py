@@ -13,7 +13,7 @@ from jax import lax
 
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
-from fx_core.ops.norm.statistics import moments
+from fx_core.ops.norm.statistics import mean_square, moments
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
@@ -60,20 +60,20 @@ def layer_norm(
     >>> layer_norm(plan_layer_norm(1), jnp.array([1.0, 3.0]), epsilon=0.0)
     Array([-1.,  1.], dtype=float32)
     """
-    mean, var = moments(
-        x,
-        plan.reduction_axes,
-        dtype=dtype,
-        axis_name=axis_name,
-        axis_index_groups=axis_index_groups,
-        use_mean=use_mean,
-        use_fast_variance=use_fast_variance,
-        mask=mask,
-        force_float32_reductions=force_float32_reductions,
-    )
-    return _normalize(
-        plan, x, _expand(plan, mean), lax.expand_dims(var, plan.reduction_axes), scale, bias, epsilon, dtype
-    )
+    axes, mean = plan.reduction_axes, None
+    reduction: dict[str, Any] = {
+        "dtype": dtype,
+        "axis_name": axis_name,
+        "axis_index_groups": axis_index_groups,
+        "mask": mask,
+        "force_float32_reductions": force_float32_reductions,
+    }
+    if use_mean:
+        mean, var = moments(x, axes, use_fast_variance=use_fast_variance, **reduction)
+        mean = lax.expand_dims(mean, axes)
+    else:
+        var = mean_square(x, axes, **reduction)
+    return _normalize(plan, x, mean, lax.expand_dims(var, axes), scale, bias, epsilon, dtype)
 
 
 def batch_norm(
@@ -174,12 +174,7 @@ def group_norm(
     def per_feature(stat: jax.Array) -> jax.Array:
         return jnp.repeat(lax.expand_dims(stat, axes[:-1]), size, axis=-1)
 
-    assert mean is not None
     return _normalize(plan, x, per_feature(mean), per_feature(var), scale, bias, epsilon, dtype)
-
-
-def _expand(plan: NormPlan, mean: jax.Array | None) -> jax.Array | None:
-    return None if mean is None else lax.expand_dims(mean, plan.reduction_axes)
 
 
 def _normalize(
