@@ -1,7 +1,7 @@
 """Laying out arrays on a mesh by partition specs, with checks that say which rule cannot be met."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -26,7 +26,7 @@ def active_mesh() -> jax.sharding.AbstractMesh | None:
     return None if mesh.empty else mesh
 
 
-def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: Sequence[Any] | None = None) -> None:
+def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: Iterable[Any] | None = None) -> None:
     """Check that an array can be laid out as a partition spec wants.
 
     Args:
@@ -58,7 +58,7 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
             raise IndivisibleAxisError(name, shape, dimension, entry, pieces)
 
 
-def place(value: Any, spec: Sequence[Any], mesh: AnyMesh | None, names: Sequence[Any] | None = None) -> Any:
+def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable[Any] | None = None) -> Any:
     """Lay out the arrays of a tree as a partition spec says.
 
     Mesh axes of type Auto are a constraint for the compiler, Explicit ones reshard, and Manual ones (inside of
@@ -79,12 +79,14 @@ def place(value: Any, spec: Sequence[Any], mesh: AnyMesh | None, names: Sequence
     where = active_mesh() if mesh is None else mesh
     if where is None:
         return value
+    entries = tuple(spec)
+    labels = entries if names is None else tuple(names)
 
     def leaf(x: Any) -> Any:
         if not isinstance(x, jax.Array | np.ndarray):
             return x
-        check_spec(x.shape, spec, where, names)
-        return _place_array(x, spec, where, concrete=mesh is not None)
+        check_spec(x.shape, entries, where, labels)
+        return _place_array(x, entries, where, concrete=mesh is not None)
 
     return jax.tree.map(leaf, value)
 

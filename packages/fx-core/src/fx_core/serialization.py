@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import jax
 
 from fx_core.errors.serialization import AlreadyRegisteredError, AmbiguousKeyError, StateDictMismatchError
+from fx_core.frozen_dict import FrozenDict
 
 __all__ = [
     "current_path",
@@ -224,6 +225,7 @@ def _partial_from_state(target: jax.tree_util.Partial, state: Any) -> jax.tree_u
 _NAMEDTUPLE = (_namedtuple_to_state, _namedtuple_from_state)
 
 register_serialization_state(dict, _dict_to_state, _dict_items)
+register_serialization_state(FrozenDict, _dict_to_state, lambda target, state: FrozenDict(_dict_items(target, state)))
 register_serialization_state(OrderedDict, _dict_to_state, lambda target, state: OrderedDict(_dict_items(target, state)))
 register_serialization_state(defaultdict, _dict_to_state, _defaultdict_from_state)
 register_serialization_state(list, _sequence_to_state, functools.partial(_sequence_from_state, list))

@@ -11,6 +11,8 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 import jax
 import numpy as np
 
+from fx_core.frozen_dict import FrozenDict
+
 T = TypeVar("T")
 
 # Arrays and random numbers
@@ -37,6 +39,7 @@ LaxPadding: TypeAlias = str | Sequence[tuple[int, int]]
 Collection: TypeAlias = Mapping[str, Any]
 MutableCollection: TypeAlias = dict[str, Any]
 VariableDict: TypeAlias = Mapping[str, Collection]
+FrozenVariableDict: TypeAlias = FrozenDict[str, Collection]
 MutableVariableDict: TypeAlias = dict[str, MutableCollection]
 
 # Paths

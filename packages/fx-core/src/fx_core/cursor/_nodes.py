@@ -1,0 +1,105 @@
+"""What cursors know of containers: their entries, how to read one, how to rebuild with some changed."""
+
+import copy
+import dataclasses
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from fx_core.errors.tree import CursorAssignError, CursorAttributeError, CursorIndexError, CursorKeyError
+from fx_core.frozen_dict import FrozenDict
+
+
+def is_namedtuple(obj: Any) -> bool:
+    """Whether an object is a named tuple."""
+    return isinstance(obj, tuple) and hasattr(obj, "_fields")
+
+
+def field_names(obj: Any) -> tuple[str, ...]:
+    """The attributes of an object that can be changed: those of named tuples and dataclasses."""
+    if is_namedtuple(obj):
+        return obj._fields
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        return tuple(each.name for each in dataclasses.fields(obj))
+    return ()
+
+
+def is_container(obj: Any) -> bool:
+    """Whether changes can be noted in an object."""
+    return isinstance(obj, Mapping | list | tuple) or bool(field_names(obj))
+
+
+def entry_names(obj: Any) -> list[tuple[Any, str]]:
+    """The entries of an object as (key, kind of access), none for a leaf."""
+    if isinstance(obj, Mapping):
+        return [(key, "item") for key in obj]
+    names = field_names(obj)
+    if names:
+        return [(name, "attr") for name in names]
+    return [(index, "item") for index in range(len(obj))] if isinstance(obj, list | tuple) else []
+
+
+def normalise(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
+    """One name for each entry, so that ``x[-1]``, ``x[2]`` and ``x.field`` mean the same child.
+
+    Raises:
+      CursorIndexError: no such index in a list or tuple.
+    """
+    if kind == "attr" or not isinstance(obj, list | tuple):
+        return key, kind
+    try:
+        index = range(len(obj))[operator.index(key)]
+    except (IndexError, TypeError):
+        raise CursorIndexError(key, len(obj), path) from None
+    return (field_names(obj)[index], "attr") if is_namedtuple(obj) else (index, "item")
+
+
+def read(obj: Any, key: Any, kind: str, path: str) -> Any:
+    """The entry of a container, by a normalised key.
+
+    Raises:
+      CursorAttributeError: no such attribute.
+      CursorKeyError: no such key.
+      CursorAssignError: the object has no entries.
+    """
+    if kind == "attr":
+        fields = field_names(obj)
+        if key not in fields and (isinstance(obj, Mapping | list | tuple) or not hasattr(obj, key)):
+            raise CursorAttributeError(key, obj, fields, path)
+        return getattr(obj, key)
+    if isinstance(obj, Mapping):
+        if key not in obj:
+            raise CursorKeyError(key, obj, path)
+        return obj[key]
+    if not hasattr(obj, "__getitem__"):
+        raise CursorAssignError(key, obj, path)
+    return obj[key]
+
+
+def check_writable(obj: Any, key: Any, kind: str, path: str) -> None:
+    """Check that an entry can be changed, or added to a dict.
+
+    Raises:
+      CursorAttributeError: no such field.
+      CursorAssignError: the object has no entries.
+    """
+    if kind == "attr":
+        if key not in field_names(obj):
+            raise CursorAttributeError(key, obj, field_names(obj), path)
+    elif not isinstance(obj, Mapping | list | tuple):
+        raise CursorAssignError(key, obj, path)
+
+
+def rebuild(obj: Any, changes: dict[Any, Any]) -> Any:
+    """A copy of a container in which some entries, by normalised keys, are changed."""
+    if isinstance(obj, FrozenDict):
+        return FrozenDict({**obj, **changes})
+    if isinstance(obj, Mapping):
+        new: Any = copy.copy(obj)  # ordered and default dicts keep their kind
+        new.update(changes)
+        return new
+    if is_namedtuple(obj):
+        return obj._replace(**changes)
+    if isinstance(obj, list | tuple):
+        return type(obj)([changes.get(index, value) for index, value in enumerate(obj)])
+    return dataclasses.replace(obj, **changes)
