@@ -1,5 +1,6 @@
 """Inference bundles of trained networks, loadable without training code."""
 
 from fx_export._version import __version__
+from fx_export.bundle import Bundle, export, load
 
-__all__ = ["__version__"]
+__all__ = ["Bundle", "__version__", "export", "load"]

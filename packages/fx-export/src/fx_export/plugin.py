@@ -1,0 +1,19 @@
+"""What fx-export brings through the plugin door."""
+
+from collections.abc import Iterable
+
+from fx_core.plugins import ExporterEntry, hookimpl
+
+fx_api_version = "1.0"
+
+
+@hookimpl
+def fx_exporters() -> Iterable[ExporterEntry]:
+    """The exporter of this package."""
+    return [
+        ExporterEntry(
+            name="stablehlo",
+            target="fx_export.stablehlo:StableHLOExporter",
+            summary="A jax.export program with its weights, for cpu, cuda and tpu",
+        )
+    ]

@@ -1,0 +1,75 @@
+"""Weights as one file of raw numbers, each array at an aligned place that an index tells."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_core.stored_dtypes import NUMBERS
+
+from fx_export.errors import BundleError, UnsupportedWeightError
+
+_ALIGNMENT = 64
+Weight = tuple[str, np.ndarray]
+
+
+def named_arrays(variables: Any) -> list[Weight]:
+    """Give the arrays of the variables with their paths, in the order of JAX's leaves.
+
+    Raises:
+      UnsupportedWeightError: a leaf is no array of numbers.
+    """
+    return [_named(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(variables)]
+
+
+def write_weights(path: Path, weights: Sequence[Weight]) -> list[dict[str, Any]]:
+    """Write the file and give its index."""
+    index: list[dict[str, Any]] = []
+    with open(path, "wb") as file:
+        for name, array in weights:
+            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+            offset = file.tell()
+            index.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape), "offset": offset})
+            file.write(array.tobytes())
+    return index
+
+
+def read_weights(path: Path, index: Any) -> list[np.ndarray]:
+    """Read the arrays of an index, trusting neither it nor the file.
+
+    Raises:
+      BundleError: the index does not fit the file.
+    """
+    content = path.read_bytes()
+    if not isinstance(index, list):
+        raise BundleError(str(path), "the index of the weights is no list.")
+    return [_read(path, content, entry) for entry in index]
+
+
+def _named(path: Any, leaf: Any) -> Weight:
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    dtype = np.dtype(type(leaf)) if isinstance(leaf, (bool, int, float, complex)) else getattr(leaf, "dtype", None)
+    if getattr(dtype, "name", None) not in NUMBERS:
+        what = type(leaf).__name__ if dtype is None else f"an array of dtype {dtype}"
+        raise UnsupportedWeightError(name, what)
+    # JAX would cast 64-bit values when they are called with; the file holds what is computed with.
+    return name, np.asarray(jnp.asarray(leaf))
+
+
+def _read(path: Path, content: bytes, entry: Any) -> np.ndarray:
+    fields = {"name": str, "dtype": str, "shape": list, "offset": int}
+    if not isinstance(entry, Mapping) or {key: type(value) for key, value in entry.items()} != fields:
+        raise BundleError(str(path), "an entry of the index lacks name, dtype, shape or offset.", got=str(entry)[:100])
+    shape, offset, dtype = entry["shape"], entry["offset"], NUMBERS.get(entry["dtype"])
+    problem = None
+    if dtype is None or not all(type(size) is int and size >= 0 for size in shape):
+        problem = "has an unknown dtype or shape"
+    elif offset < 0 or offset + math.prod(shape) * dtype.itemsize > len(content):
+        problem = "lies outside of the file"
+    if problem or dtype is None:
+        raise BundleError(str(path), f"the weight {entry['name']!r} {problem}.", got=str(entry)[:100])
+    count = math.prod(shape)
+    return np.frombuffer(content, dtype, count, offset).reshape(shape) if count else np.zeros(shape, dtype)
