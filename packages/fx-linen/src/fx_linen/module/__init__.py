@@ -1,0 +1,49 @@
+"""Modules: how networks are described, named, bound to variables and run."""
+
+from fx_linen.module._base import ModuleBase
+from fx_linen.module._context import disable_named_call, enable_named_call, override_named_call
+from fx_linen.module._errors import (
+    BoundModulePickleError,
+    InitializationPlaceError,
+    MergeParamError,
+    MissingMethodError,
+    ModuleAttributeError,
+    ModuleParentError,
+    PerturbationNotFoundError,
+    UnboundModuleError,
+    UnhashableModuleError,
+)
+from fx_linen.module._functional import apply, init, init_with_output, merge_param
+from fx_linen.module._intercept import Interceptor, InterceptorContext, intercept_methods
+from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_method_once
+from fx_linen.module._module import Module
+from fx_linen.module._share import share_scope
+
+__all__ = [
+    "BoundModulePickleError",
+    "InitializationPlaceError",
+    "Interceptor",
+    "InterceptorContext",
+    "MergeParamError",
+    "MissingMethodError",
+    "Module",
+    "ModuleAttributeError",
+    "ModuleBase",
+    "ModuleParentError",
+    "PerturbationNotFoundError",
+    "UnboundModuleError",
+    "UnhashableModuleError",
+    "apply",
+    "compact",
+    "compact_name_scope",
+    "disable_named_call",
+    "enable_named_call",
+    "init",
+    "init_with_output",
+    "intercept_methods",
+    "merge_param",
+    "nowrap",
+    "override_named_call",
+    "share_scope",
+    "wrap_method_once",
+]

@@ -1,0 +1,64 @@
+"""What the running thread is inside of: modules, interceptors, captures, and whether calls are named."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fx_linen.module._base import ModuleBase
+
+__all__ = [
+    "CaptureFilter",
+    "context",
+    "disable_named_call",
+    "enable_named_call",
+    "override_named_call",
+    "running_module",
+]
+
+CaptureFilter = Callable[[Any, str], bool]
+
+
+class Context(threading.local):
+    """The stacks of one thread, the innermost entry last."""
+
+    def __init__(self) -> None:
+        self.modules: list[ModuleBase | None] = []
+        self.interceptors: list[Callable[..., Any]] = []
+        self.captures: list[CaptureFilter | None] = []
+        self.named_call = True
+
+
+context = Context()
+
+
+def running_module() -> ModuleBase | None:
+    """The module whose method is running in this thread."""
+    return context.modules[-1] if context.modules else None
+
+
+def enable_named_call() -> None:
+    """Name method calls in profiles and HLO by the module (the default).
+
+    Each call of a module method runs in `jax.named_scope`: operations carry paths such as ``Encoder/Dense_0``.
+    """
+    context.named_call = True
+
+
+def disable_named_call() -> None:
+    """Stop naming method calls in profiles and HLO."""
+    context.named_call = False
+
+
+@contextlib.contextmanager
+def override_named_call(enable: bool = True) -> Iterator[None]:
+    """Name method calls, or do not, within a block.
+
+    Args:
+      enable: whether calls are named in the block.
+    """
+    before, context.named_call = context.named_call, enable
+    try:
+        yield
+    finally:
+        context.named_call = before

@@ -1,0 +1,51 @@
+"""Turning a module class into a dataclass."""
+
+import dataclasses
+import inspect
+from typing import Any
+
+from fx_core.errors import ReservedModuleAttributeError
+
+from fx_linen.module._base import ModuleBase
+from fx_linen.module._state import ClassInfo
+
+__all__ = ["as_dataclass"]
+
+
+def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
+    """Make ``cls`` a dataclass and collect what the module machinery asks about it.
+
+    ``parent`` and ``name`` come from the base and are keyword-only, so a subclass may add fields with or without
+    defaults as any dataclass may. Equality, hash and representation are the base's, unless the class has its own.
+
+    Args:
+      cls: the new class.
+      kw_only: whether its own fields can be given by keyword only.
+
+    Raises:
+      ReservedModuleAttributeError: the class declares ``parent`` or ``name``.
+    """
+    annotations = inspect.get_annotations(cls)
+    if "parent" in annotations or "name" in annotations:
+        raise ReservedModuleAttributeError({k: v for k, v in annotations.items() if k in ("parent", "name")})
+    if cls.__dict__.get("__hash__", _ABSENT) is None:
+        # Python drops the hash of a class that defines __eq__; ours goes by the fields either way.
+        cls.__hash__ = super(cls, cls).__hash__
+    dataclasses.dataclass(cls, eq=False, repr=False, kw_only=kw_only)  # type: ignore[call-overload]
+    cls._info = class_info(cls)
+
+
+_ABSENT = object()
+
+
+def class_info(cls: Any) -> ClassInfo:
+    """Collect the facts about a class that is a dataclass already."""
+    every = [field for field in dataclasses.fields(cls) if field.name not in ("parent", "name")]
+    compared = [field for field in every if field.compare]
+    return ClassInfo(
+        fields=tuple(field.name for field in every if field.init),
+        compared=tuple(field.name for field in compared),
+        hashed=tuple(field.name for field in every if (field.compare if field.hash is None else field.hash)),
+        shown=tuple(field.name for field in every if field.repr),
+        has_setup=cls.setup is not ModuleBase.setup,
+    )

@@ -1,0 +1,117 @@
+"""Running functions of modules: the function forms of init and apply."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fx_core import scope as core
+
+from fx_linen.module._base import ModuleBase
+from fx_linen.module._errors import MergeParamError
+from fx_linen.module._running import (
+    WITHOUT_INTERMEDIATES,
+    Capture,
+    CollectionFilter,
+    bound_function,
+    rngs_of,
+)
+
+__all__ = ["apply", "init", "init_with_output", "merge_param"]
+
+T = TypeVar("T")
+
+
+def apply(
+    fn: Callable[..., Any],
+    module: ModuleBase,
+    mutable: CollectionFilter = False,
+    capture_intermediates: Capture = False,
+) -> Callable[..., Any]:
+    """Turn a function of a module into one of its variables.
+
+    Args:
+      fn: called as ``fn(bound_module, *args, **kwargs)``; it may call several methods.
+      module: the module.
+      mutable: see `Module.apply`.
+      capture_intermediates: see `Module.apply`.
+
+    Returns:
+      A function of ``(variables, *args, rngs=None, **kwargs)`` that returns what `Module.apply` does.
+    """
+    if capture_intermediates:
+        mutable = core.union_filters(mutable, "intermediates")
+    run = core.apply(bound_function(fn, module, capture_intermediates), mutable=mutable)
+
+    def apply_fn(variables: Any, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
+        return run(variables, *args, rngs=rngs_of(rngs, module), **kwargs)
+
+    return apply_fn
+
+
+def init_with_output(
+    fn: Callable[..., Any],
+    module: ModuleBase,
+    mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
+    capture_intermediates: Capture = False,
+) -> Callable[..., Any]:
+    """Turn a function of a module into one that makes its variables.
+
+    Args:
+      fn: called as ``fn(bound_module, *args, **kwargs)``.
+      module: the module.
+      mutable: the collections to make.
+      capture_intermediates: see `Module.apply`.
+
+    Returns:
+      A function of ``(rngs, *args, **kwargs)`` that returns the result and the variables.
+    """
+    if capture_intermediates:
+        mutable = core.union_filters(mutable, "intermediates")
+    run = core.init(bound_function(fn, module, capture_intermediates), mutable=mutable)
+
+    def init_fn(rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        return run(rngs_of(rngs, module), *args, **kwargs)
+
+    return init_fn
+
+
+def init(
+    fn: Callable[..., Any],
+    module: ModuleBase,
+    mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
+    capture_intermediates: Capture = False,
+) -> Callable[..., Any]:
+    """Turn a function of a module into one that makes its variables; see `init_with_output`.
+
+    Returns:
+      A function of ``(rngs, *args, **kwargs)`` that returns the variables.
+    """
+    run = init_with_output(fn, module, mutable, capture_intermediates)
+
+    def init_fn(rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        return run(rngs, *args, **kwargs)[1]
+
+    return init_fn
+
+
+def merge_param(name: str, a: T | None, b: T | None) -> T:
+    """Take an argument that may be given to the constructor or to the call, but only once.
+
+    Args:
+      name: its name, for errors.
+      a: the constructor's value, or None.
+      b: the call's value, or None.
+
+    Raises:
+      MergeParamError: both or none were given.
+
+    >>> from fx_linen import merge_param
+    >>> merge_param("train", None, True)
+    True
+    """
+    if a is not None and b is not None:
+        raise MergeParamError(name, True, (a, b))
+    if a is None:
+        if b is None:
+            raise MergeParamError(name, False)
+        return b
+    return a

@@ -1,0 +1,134 @@
+"""The seam to lifted transforms: the scopes of a module, and the same module on other scopes."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fx_core.scope import Scope
+
+from fx_linen.module._base import ModuleBase, raw_parent, set_parent
+from fx_linen.module._call import ensure_setup
+from fx_linen.module._state import ModuleState, NameScope
+from fx_linen.module._tree import ATOMS, map_modules
+
+__all__ = ["absorb_state", "module_scopes", "rebind"]
+
+M = TypeVar("M")
+Rebound = dict[int, tuple[Any, Any]]
+
+
+def module_scopes(tree: Any) -> list[Scope]:
+    """The scopes that a module, or a tree with modules, reaches through itself and its fields.
+
+    ``setup`` of the modules runs first, so that what it creates or shares is known. Scopes made by ``setup`` itself
+    lie below the module's own scope and are not listed; neither are scopes below another one in the list.
+
+    Args:
+      tree: a bound module, or a container that holds some.
+
+    Returns:
+      Each scope once, in the order of first sight.
+    """
+    found: dict[int, Scope] = {}
+    seen: set[int] = set()
+
+    def visit(_: str, module: Any) -> Any:
+        if id(module) not in seen:
+            seen.add(id(module))
+            state = module.__dict__.get("_state")
+            if state is not None and module.scope is not None:
+                ensure_setup(module, state)
+                found.setdefault(id(module.scope), module.scope)
+            for field in type(module)._info.fields:
+                map_modules(module.__dict__.get(field), visit)
+        return module
+
+    map_modules(tree, visit)
+    scopes = list(found.values())
+    return [scope for scope in scopes if not any(_lies_below(scope, other) for other in scopes)]
+
+
+def _lies_below(scope: Scope, other: Scope) -> bool:
+    parent = scope.parent
+    while parent is not None:
+        if parent is other:
+            return True
+        parent = parent.parent
+    return False
+
+
+def rebind(tree: M, scope_of: Callable[[Scope], Scope], rebound: Rebound | None = None) -> M:
+    """Copy a module, or a tree with modules, onto other scopes.
+
+    The copy goes on where the original is: the same names are taken, a running compact method is still running. What
+    ``setup`` assigned is not copied, since it may hold values of another trace: ``setup`` runs again on the new scope
+    when first needed, and may take the scopes that are there.
+
+    Args:
+      tree: a bound module, or a container that holds some; unbound modules stay as they are.
+      scope_of: gives the new scope for the scope of a module.
+      rebound: remembers the copies between calls that belong together, so that shared modules stay shared.
+
+    Returns:
+      The same structure with copies of the bound modules.
+    """
+    copies: Rebound = {} if rebound is None else rebound
+
+    def visit(_: str, module: Any) -> Any:
+        known = copies.get(id(module))
+        if known is not None:
+            return known[1]
+        if module.scope is None:
+            return module
+        copy = object.__new__(type(module))
+        copies[id(module)] = (module, copy)
+        _fill(copy, module, scope_of(module.scope))
+        for field in type(module)._info.fields:
+            value = module.__dict__.get(field)
+            if type(value) not in ATOMS:
+                copy.__dict__[field] = map_modules(value, visit)
+        return copy
+
+    return map_modules(tree, visit)
+
+
+def _fill(copy: ModuleBase, module: ModuleBase, scope: Scope) -> None:
+    attributes, own = copy.__dict__, module.__dict__
+    info = type(module)._info
+    attributes.update({key: own[key] for key in (*info.fields, "name") if key in own})
+    attributes["scope"] = scope
+    set_parent(copy, raw_parent(module))
+    state = attributes["_state"] = ModuleState()
+    before = module._state
+    state.initialized = before.initialized
+    state.adopted = {}
+    state.reuse = True
+    state.in_setup = before.in_setup
+    state.setup_done = not info.has_setup
+    state.children = {} if info.has_setup else dict(before.children)
+    _copy_progress(before, state, scope)
+
+
+def _copy_progress(before: ModuleState, after: ModuleState, scope: Scope) -> None:
+    after.in_compact, after.used = before.in_compact, before.used
+    after.counters = dict(before.counters)
+    if before.name_scope is not None:
+        name = before.name_scope.name
+        after.name_scope = NameScope(name, scope.push(name, reuse=True))
+        after.name_scope.counters = dict(before.name_scope.counters)
+        after.name_scopes = {name: after.name_scope}
+
+
+def absorb_state(module: ModuleBase, copy: ModuleBase) -> None:
+    """Let a module know which names its copy has given out, once a transform that ran on the copy is done.
+
+    Args:
+      module: the original of `rebind`.
+      copy: its copy.
+    """
+    mine, theirs = module._state, copy._state
+    mine.counters = dict(theirs.counters)
+    for name, child in theirs.children.items():
+        if not isinstance(child, ModuleBase):
+            mine.children.setdefault(name, child)
+    if mine.name_scope is not None and theirs.name_scope is not None:
+        mine.name_scope.counters = dict(theirs.name_scope.counters)

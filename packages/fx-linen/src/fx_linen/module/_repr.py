@@ -1,0 +1,53 @@
+"""How modules are shown."""
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fx_linen.module._base import ModuleBase
+
+__all__ = ["module_repr"]
+
+
+def module_repr(module: ModuleBase, indent: str = "    ") -> str:
+    """Show a module as a nested table: its fields, then the submodules and variables it made.
+
+    Args:
+      module: bound or not.
+      indent: what nested lines begin with.
+    """
+    attributes = module.__dict__
+    parts = []
+    kind = type(module)
+    # A field that the constructor does not take leaves its default in the class.
+    places = [(name, attributes if name in attributes else vars(kind)) for name in kind._info.shown]
+    shown = {name: place[name] for name, place in places if name in place}
+    if shown:
+        parts.append("# attributes\n" + "\n".join(f"{key} = {_show(value)}" for key, value in shown.items()))
+    state = attributes.get("_state")
+    children = {} if state is None else {k: v for k, v in state.children.items() if isinstance(v, ModuleBase)}
+    if children:
+        parts.append("# children\n" + "\n".join(f"{key} = {module_repr(child)}" for key, child in children.items()))
+    name = kind.__name__
+    if not parts:
+        return f"{name}()"
+    body = "\n".join(parts).replace("\n", f"\n{indent}")
+    return f"{name}(\n{indent}{body}\n)"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return value.__name__
+    if isinstance(value, types.FunctionType | type):
+        return value.__name__
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_show(item)}" for key, item in value.items()) + "}"
+    if type(value) is list:
+        return "[" + ", ".join(map(_show, value)) + "]"
+    if type(value) is tuple:
+        return "(" + ", ".join(map(_show, value)) + ("," if len(value) == 1 else "") + ")"
+    if hasattr(value, "dtype") and hasattr(value, "__name__"):
+        return value.__name__  # jnp.float32 and its like
+    return repr(value)

@@ -1,0 +1,283 @@
+"""Starting a module: init, apply, bind."""
+
+from collections.abc import Callable, Collection, Mapping
+from types import MethodType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from fx_core import scope as core
+from fx_core.errors import (
+    ApplyModuleInvalidMethodError,
+    CallUnbindOnUnboundModuleError,
+    InvalidInstanceModuleError,
+    InvalidRngError,
+)
+from fx_core.scope import DenyList, Scope
+
+from fx_linen.module._base import ModuleBase
+from fx_linen.module._context import CaptureFilter, context
+from fx_linen.module._copying import Copying
+from fx_linen.module._errors import MissingMethodError
+
+__all__ = ["CollectionFilter", "Running", "bound_function", "module_of", "rngs_of"]
+
+CollectionFilter = bool | str | Collection[str] | DenyList
+Capture = bool | CaptureFilter
+Rngs = jax.Array | Mapping[str, jax.Array]
+
+WITHOUT_INTERMEDIATES = DenyList("intermediates")
+
+
+def module_of(module: Any) -> Any:
+    """The module itself.
+
+    Raises:
+      InvalidInstanceModuleError: it is none; ``init`` was called on the class, say.
+    """
+    if not isinstance(module, ModuleBase):
+        raise InvalidInstanceModuleError()
+    return module
+
+
+def rngs_of(rngs: Any, module: ModuleBase) -> Any:
+    """Keys by stream, from a dict or a single key for ``"params"``.
+
+    Raises:
+      InvalidRngError: it is neither.
+    """
+    if isinstance(rngs, Mapping) or rngs is None:
+        return rngs
+    dtype = getattr(rngs, "dtype", None)
+    if dtype is not None and (
+        (jnp.issubdtype(dtype, jax.dtypes.prng_key) and rngs.shape == ())
+        or (jnp.issubdtype(dtype, jnp.integer) and rngs.ndim == 1)
+    ):
+        return {"params": rngs}
+    raise InvalidRngError(
+        f"RNGs should be a key (of shape () from jax.random.key, (2,) from jax.random.PRNGKey) or a dict of keys, in "
+        f"Module {type(module).__name__}, but rngs are: {rngs!r}. Pass jax.random.key(0) or {{'params': key, ...}}."
+    )
+
+
+def method_of(module: Any, method: Any, caller: str) -> Callable[..., Any]:
+    """The function of the module that ``method=`` means: a name, a (bound) method, a function, or ``__call__``."""
+    if method is None:
+        method = module.__call__
+    if isinstance(method, str):
+        found = getattr(module, method)
+        if not callable(found):
+            raise MissingMethodError(type(module).__name__, method, repr(type(found)))
+        method = found
+    if isinstance(method, MethodType) and isinstance(method.__self__, ModuleBase):
+        return method.__func__
+    if not callable(method) or isinstance(method, ModuleBase):
+        raise ApplyModuleInvalidMethodError(method)
+    return method
+
+
+def bound_function(fn: Callable[..., Any], module: Any, capture_intermediates: Capture = False) -> Callable[..., Any]:
+    """Turn a function of a module into one of a scope: it binds a clone and runs ``fn`` on it.
+
+    Args:
+      fn: called as ``fn(bound_module, *args, **kwargs)``.
+      module: the unbound module.
+      capture_intermediates: which method calls are stored, see `Module.apply`.
+    """
+    capture = _call_only if capture_intermediates is True else capture_intermediates or None
+
+    def run(scope: Scope, *args: Any, **kwargs: Any) -> Any:
+        bound = module.clone(parent=scope, _deep_clone=True)
+        context.captures.append(capture)
+        try:
+            return fn(bound, *args, **kwargs)
+        finally:
+            context.captures.pop()
+
+    return run
+
+
+def _call_only(_: Any, method_name: str) -> bool:
+    return method_name == "__call__"
+
+
+def _with_intermediates(mutable: Any, capture: Any) -> Any:
+    return core.union_filters(mutable, "intermediates") if capture else mutable
+
+
+class Running(Copying):
+    """Running a module on variables."""
+
+    def init_with_output(
+        self,
+        rngs: Rngs,
+        *args: Any,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
+        capture_intermediates: Capture = False,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Make the module's variables and return the method's result with them.
+
+        Args:
+          rngs: a key for ``"params"``, or a dict of keys by stream.
+          *args: arguments of the method.
+          method: what to run instead of ``__call__``: a method, its name, or a function of the module.
+          mutable: the collections to make.
+          capture_intermediates: see `apply`.
+          **kwargs: more arguments of the method.
+
+        Returns:
+          The result and the variables by collection.
+
+        Raises:
+          InvalidInstanceModuleError: called on the class.
+          InvalidRngError: ``rngs`` holds no keys.
+        """
+        module = module_of(self)
+        run = bound_function(method_of(module, method, "init"), module, capture_intermediates)
+        mutable = _with_intermediates(mutable, capture_intermediates)
+        return core.init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
+
+    def init(
+        self,
+        rngs: Rngs,
+        *args: Any,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
+        capture_intermediates: Capture = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Make the module's variables.
+
+        Args:
+          rngs: a key for ``"params"``, or a dict of keys by stream.
+          *args: arguments of the method; shapes and dtypes matter, usually values do not.
+          method: what to run instead of ``__call__``: a method, its name, or a function of the module.
+          mutable: the collections to make.
+          capture_intermediates: see `apply`.
+          **kwargs: more arguments of the method.
+
+        Returns:
+          The variables by collection, as nested dicts.
+
+        Raises:
+          InvalidInstanceModuleError: called on the class.
+          InvalidRngError: ``rngs`` holds no keys.
+        """
+        _, variables = Running.init_with_output(
+            self,
+            rngs,
+            *args,
+            method=method,
+            mutable=mutable,
+            capture_intermediates=capture_intermediates,
+            **kwargs,
+        )
+        return variables
+
+    def lazy_init(
+        self,
+        rngs: Rngs,
+        *args: Any,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Make the module's variables without computing on its inputs.
+
+        Args:
+          rngs: a key for ``"params"``, or a dict of keys by stream.
+          *args: arguments of the method; `jax.ShapeDtypeStruct` may stand for arrays.
+          method: what to run instead of ``__call__``.
+          mutable: the collections to make.
+          **kwargs: more arguments of the method.
+
+        Returns:
+          The variables by collection.
+
+        Raises:
+          LazyInitError: a variable depends on the values of the inputs.
+        """
+        module = module_of(self)
+        run = bound_function(method_of(module, method, "lazy_init"), module)
+        return core.lazy_init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
+
+    def apply(
+        self,
+        variables: Mapping[str, Any],
+        *args: Any,
+        rngs: Rngs | None = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = False,
+        capture_intermediates: Capture = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the module on given variables.
+
+        Args:
+          variables: by collection, as ``init`` returns them.
+          *args: arguments of the method.
+          rngs: keys by stream, or a key for ``"params"``.
+          method: what to run instead of ``__call__``: a method, its name, or a function of the module.
+          mutable: collections that may change; they are returned.
+          capture_intermediates: store the results of method calls in ``"intermediates"``: True for ``__call__`` of
+            every submodule, or a function of the module and the method's name.
+          **kwargs: more arguments of the method.
+
+        Returns:
+          The method's result; with ``mutable``, a pair of it and the mutable collections.
+
+        Raises:
+          ScopeCollectionNotFound, ScopeParamNotFoundError: the variables lack something.
+          ModifyScopeVariableError: a collection changes that is not mutable.
+        """
+        module = module_of(self)
+        run = bound_function(method_of(module, method, "apply"), module, capture_intermediates)
+        mutable = _with_intermediates(mutable, capture_intermediates)
+        return core.apply(run, mutable=mutable)(variables, *args, rngs=rngs_of(rngs, module), **kwargs)
+
+    def bind(
+        self,
+        variables: Mapping[str, Any],
+        *args: Any,
+        rngs: Rngs | None = None,
+        mutable: CollectionFilter = False,
+    ) -> Self:
+        """Make a module that holds its variables: its methods run as they are, its submodules are attributes.
+
+        Meant for interactive use; bound modules are no pytrees, so JAX transforms take `apply` instead.
+
+        Args:
+          variables: by collection.
+          *args: not used.
+          rngs: keys by stream, or a key for ``"params"``.
+          mutable: collections that may change.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import fx_linen as nn
+        >>> class Scale(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x):
+        ...         return x * self.param("by", lambda key: jnp.ones(()))
+        >>> bound = Scale().bind({"params": {"by": jnp.asarray(2.0)}})
+        >>> float(bound(3.0))
+        6.0
+        """
+        module = module_of(self)
+        scope = core.bind(variables, rngs=rngs_of(rngs, module), mutable=mutable)
+        return module.clone(parent=scope, _deep_clone=True)
+
+    def unbind(self) -> tuple[Self, Mapping[str, Any]]:
+        """Take a bound module apart.
+
+        Returns:
+          An unbound copy and the variables, below this module.
+
+        Raises:
+          CallUnbindOnUnboundModuleError: the module is not bound.
+        """
+        if self.scope is None:
+            raise CallUnbindOnUnboundModuleError()
+        variables = self.scope.variables()
+        return self.clone(_deep_clone=True, _reset_names=True, name=None), variables
