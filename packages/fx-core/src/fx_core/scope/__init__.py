@@ -27,8 +27,9 @@ from fx_core.scope._filters import (
     subtract_filters,
     union_filters,
 )
+from fx_core.scope._place import FrozenVariableDict, MutableCollection, MutableVariableDict, VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters, RNGSequences, fold_in_static
-from fx_core.scope._scope import FrozenVariableDict, MutableCollection, MutableVariableDict, Scope, VariableDict
+from fx_core.scope._scope import Scope
 from fx_core.scope._variable import Variable
 
 __all__ = [

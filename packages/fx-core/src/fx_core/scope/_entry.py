@@ -13,8 +13,9 @@ from fx_core.errors.scope import (
 from fx_core.frozen_dict import FrozenDict, freeze, unfreeze
 from fx_core.scope._filters import CollectionFilter, DenyList, in_filter, is_filter_empty
 from fx_core.scope._lazy import partial_eval
+from fx_core.scope._place import VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, is_key, is_key_dict
-from fx_core.scope._scope import Scope, VariableDict
+from fx_core.scope._scope import Scope
 
 
 def bind(

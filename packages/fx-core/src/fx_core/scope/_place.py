@@ -1,0 +1,154 @@
+"""Where a scope is, whether it may be used there, and which names are taken."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self, TypeAlias
+
+from fx_core._jax import current_trace
+from fx_core.errors.scope import InvalidScopeError, InvalidScopeNameError, JaxTransformError, NameInUseError
+from fx_core.frozen_dict import FrozenDict
+from fx_core.scope._filters import CollectionFilter
+from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
+
+MutableCollection: TypeAlias = dict[str, Any]
+MutableVariableDict: TypeAlias = dict[str, MutableCollection]
+VariableDict: TypeAlias = Mapping[str, Mapping[str, Any]]
+FrozenVariableDict: TypeAlias = FrozenDict[str, Mapping[str, Any]]
+
+
+class Place:
+    """The part of a `Scope` that knows its path, its trace, its life and its names, but nothing of variables."""
+
+    __slots__ = (
+        "_invalid", "_keys", "_streams", "_suffix", "_trace", "_variables",
+        "counters", "debug_path", "flags", "mutable", "name", "parent", "path", "reservations",
+    )  # fmt: skip
+
+    reservations: dict[str, set[str | None]]
+
+    def __init__(
+        self,
+        variables: MutableVariableDict | VariableDict,
+        rngs: Mapping[str, PRNGKey | LazyRng] | None = None,
+        name: str | None = None,
+        mutable: CollectionFilter = False,
+        parent: Self | None = None,
+        path: tuple[str, ...] = (),
+        debug_path: tuple[str, ...] = (),
+        flags: Mapping[str, Any] | None = None,
+    ):
+        self.name, self.parent, self.mutable = name, parent, mutable
+        self.path, self.debug_path = tuple(path), tuple(debug_path) or tuple(path)
+        self.flags = flags if isinstance(flags, FrozenDict) else FrozenDict(flags or {})
+        self.reservations, self.counters = {}, RngCounters()
+        self._streams = {key: LazyRng.create(rng) for key, rng in (rngs or {}).items()}
+        self._suffix: tuple[str, ...] = ()
+        self._variables = variables if type(variables) is dict else dict(variables)
+        self._keys = ()
+        self._trace, self._invalid = current_trace(), False
+
+    def _derive(self, name: str | None, parent: Self | None) -> Self:
+        """A scope at the same place with nothing reserved, or, with ``parent`` self, an inner one."""
+        new = object.__new__(type(self))
+        new.name, new.parent, new.mutable, new.flags = name, parent, self.mutable, self.flags
+        new.path, new.debug_path = self.path, self.debug_path
+        new.reservations, new.counters = {}, self.counters
+        new._streams, new._suffix = self._streams, self._suffix
+        new._variables, new._keys = self._variables, self._keys
+        new._trace, new._invalid = self._trace, False
+        return new
+
+    # Identity
+
+    @property
+    def root(self) -> Self:
+        """The outermost scope."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+    @property
+    def path_text(self) -> str:
+        """The path as text, such as ``"/encoder/dense"``."""
+        return "/" + "/".join(self.debug_path)
+
+    @property
+    def rngs(self) -> dict[str, LazyRng]:
+        """The streams as seen from here."""
+        if not self._suffix:
+            return dict(self._streams)
+        return {name: LazyRng.create(rng, *self._suffix) for name, rng in self._streams.items()}
+
+    @property
+    def rng_counters(self) -> dict[str, int]:
+        """How many keys this scope itself has drawn from each stream."""
+        return {name: self.counters.drawn.get(name, 0) for name in self._streams}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Place):
+            return NotImplemented
+        return self is other or (self._variables is other._variables and self.path == other.path)
+
+    def __hash__(self) -> int:
+        return hash((id(self._variables), self.path))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path_text!r}, mutable={self.mutable!r}, rngs={sorted(self._streams)})"
+
+    # Validity
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the life of this scope, or of one around it, has ended."""
+        scope: Place | None = self
+        while scope is not None:
+            if scope._invalid:
+                return True
+            scope = scope.parent
+        return False
+
+    def invalidate(self) -> None:
+        """End the life of this scope: it can no longer be changed, only read."""
+        self._invalid = True
+
+    @contextmanager
+    def temporary(self) -> Iterator[Self]:
+        """Give this scope for the length of a ``with`` block and invalidate it afterwards."""
+        try:
+            yield self
+        finally:
+            self.invalidate()
+
+    def _check(self, action: str) -> None:
+        """Raise unless the scope is alive and belongs to the current trace."""
+        if self.invalid:
+            raise InvalidScopeError(self.name, self.path_text)
+        if self._trace != current_trace():
+            raise JaxTransformError(self.path_text, action)
+
+    # Names
+
+    def reserve(self, name: str, col: str | None = None) -> None:
+        """Take a name, for a variable of a collection or for an inner scope (``col=None``).
+
+        Raises:
+          NameInUseError: it is taken; only variables of different collections may share a name.
+        """
+        if not isinstance(name, str):
+            raise InvalidScopeNameError(name, self.path_text)
+        if self.name_reserved(name, col):
+            raise NameInUseError(f"variable in {col!r}" if col else "scope", name, self.path_text)
+        self.reservations.setdefault(name, set()).add(col)
+
+    def name_reserved(self, name: str, col: str | None = None) -> bool:
+        """Whether `reserve` would refuse the name."""
+        taken = self.reservations.get(name)
+        return taken is not None and (col is None or None in taken or col in taken)
+
+    def default_name(self, prefix: str) -> str:
+        """The first free name of ``prefix0``, ``prefix1``, …"""
+        i = 0
+        while f"{prefix}{i}" in self.reservations:
+            i += 1
+        return f"{prefix}{i}"
