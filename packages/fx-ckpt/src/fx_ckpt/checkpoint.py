@@ -9,8 +9,7 @@ from typing import Any
 
 import jax
 from fx_core.files import AtomicDirectory, canonical_json, read_manifest, settled, verify_files
-from fx_core.plugins import CheckpointBackend
-from fx_core.plugins.registry import registry
+from fx_core.plugins import CheckpointBackend, registry
 
 from fx_ckpt._version import __version__
 from fx_ckpt.errors import StructureError
