@@ -9,14 +9,10 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
     "collection": dict.fromkeys(
         ("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"
     ),
-    "checkpoint_backend": {
-        "msgpack": "fx-ckpt",
-        "orbax": "fx-ckpt[orbax]",
-        "safetensors": "fx-ckpt[safetensors]",
-    },
-    "exporter": {"bundle": "fx-export", "onnx": "fx-export[onnx]", "savedmodel": "fx-export[tf]"},
-    "logger": dict.fromkeys(("console", "jsonl", "csv", "tensorboard"), "fx-train"),
-    "command": {"ckpt": "fx-ckpt", "report": "fx-train", "export": "fx-export"},
+    "checkpoint_backend": {"msgpack": "fx-ckpt", "orbax": "fx-ckpt[orbax]"},
+    "exporter": {"stablehlo": "fx-export"},
+    "logger": {"jsonl": "fx-train"},
+    "command": {"plugins": "fx-core", "new-plugin": "fx-core"},
 }
 
 

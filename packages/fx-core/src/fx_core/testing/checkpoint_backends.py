@@ -125,8 +125,9 @@ class CheckpointBackendSuite:
         assert describe_difference(state, restored) is None
 
     def test_restoring_from_nothing_raises(self, tmp_path: Path):
+        backend = self.make()
         with pytest.raises(Exception, match=r"."):
-            self.make().restore(tmp_path)
+            backend.restore(tmp_path)
 
     @_PROPERTY
     @given(data=st.data())

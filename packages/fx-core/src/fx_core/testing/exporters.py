@@ -95,5 +95,6 @@ class ExporterSuite:
         assert any(inside.iterdir())
 
     def test_loading_from_nothing_raises(self, tmp_path: Path):
+        exporter = self.make()
         with pytest.raises(Exception, match=r"."):
-            self.make().load(tmp_path)
+            exporter.load(tmp_path)

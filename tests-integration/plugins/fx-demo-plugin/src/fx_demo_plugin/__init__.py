@@ -1,0 +1,1 @@
+"""A plugin for fx with one thing of each kind."""
