@@ -25,13 +25,14 @@ class EntryGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load the command of that name; None lets click say that there is none."""
+        found = _entries(ctx)
         try:
-            entry = _entries(ctx).commands.get(cmd_name)
+            entry = found.commands.get(cmd_name)
             if entry is None:
                 return None
-            if not _is_own(entry):
-                # In strict mode a broken plugin stops every command but those that tell what is broken.
-                _entries(ctx).complain()
+            if found.switches.strict and not _is_own(entry):
+                # A broken plugin then stops every command but those that tell what is broken.
+                found.complain()
             command = entry.load()
         except FxError as error:
             raise click.ClickException(str(error)) from error

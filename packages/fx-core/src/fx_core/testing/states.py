@@ -68,10 +68,10 @@ def describe_difference(expected: Any, got: Any, path: str = "") -> str | None:
 def array_of(dtype: Any, shape: Sequence[int] = (2, 3)) -> np.ndarray:
     """Make an array of that dtype and shape, with values that differ and, for floats, a negative zero and a NaN."""
     count = int(np.prod(shape))
-    values = np.arange(count, dtype=np.float32)
+    values = np.arange(count, dtype=np.float32) % (2 if dtype is np.bool_ else 7)
     if count > 2 and jnp.issubdtype(dtype, jnp.inexact):
         values[1], values[2] = -0.0, np.nan
-    return np.asarray(values.reshape(shape) % (2 if dtype is np.bool_ else 7)).astype(dtype)
+    return values.reshape(shape).astype(dtype)
 
 
 def states(dtypes: Sequence[Any] = DTYPES) -> st.SearchStrategy[dict[str, Any]]:
