@@ -1,4 +1,5 @@
 import pickle
+import types
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,14 @@ def test_apply_returns_what_is_mutable(kind):
     assert set(apply(dense, mutable=True)(variables, X)[1]) == {"params", "state"}
     assert apply(dense, mutable=[])(variables, X)[1] == {}
     assert apply(lambda scope: None, mutable=["params", "none"])(variables)[1].keys() == {"params"}
+
+
+def test_other_mappings_are_copied():
+    inner = {"n": 1}
+    scope = bind({"state": types.MappingProxyType({"a": inner})}, mutable=True)
+    scope.push("a").put_variable("state", "n", 2)
+    assert inner == {"n": 1}
+    assert scope.variables() == {"state": {"a": {"n": 2}}}
 
 
 def test_a_flag_asks_for_frozen_results():

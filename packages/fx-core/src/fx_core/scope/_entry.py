@@ -48,7 +48,7 @@ def bind(
         )
     if not isinstance(mutable, bool | str | DenyList):
         is_filter_empty(mutable)  # raises for what is no filter, also where there are no variables to try it on
-    own = {col: unfreeze(xs) if in_filter(mutable, col) else xs for col, xs in variables.items()}
+    own = {col: unfreeze(_plain(xs)) if in_filter(mutable, col) else xs for col, xs in variables.items()}
     return Scope(own, rngs, mutable=mutable, flags=flags)
 
 
@@ -149,6 +149,11 @@ def lazy_init(
         return partial_eval(variables, args, kwargs)
 
     return lazily_initialized
+
+
+def _plain(xs: Mapping[str, Any]) -> Mapping[str, Any]:
+    # What is neither of the two would come out of `unfreeze` as it is, shared with the caller.
+    return xs if isinstance(xs, dict | FrozenDict) else dict(xs)
 
 
 def _streams(rngs: Any, what: str) -> Mapping[str, PRNGKey | LazyRng]:
