@@ -1,0 +1,287 @@
+"""Errors of object modules: variables, attributes, graphs, states and random streams."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fx_core.errors._base import FxError
+
+__all__ = [
+    "FilterOrderError",
+    "FilterTypeError",
+    "HiddenDataError",
+    "InPlaceOperationError",
+    "LayerCallError",
+    "MissingAttributeError",
+    "MissingRngError",
+    "NnxError",
+    "NonExhaustiveFiltersError",
+    "NotANodeError",
+    "OptimizerStateError",
+    "RngSplitError",
+    "SharedReferenceError",
+    "StateStructureError",
+    "StaticAttributeError",
+    "TraceLevelError",
+    "UnhashableStaticError",
+    "UnknownVariableNameError",
+    "VariableAttributeError",
+    "VariableNameTakenError",
+]
+
+
+def show_path(path: Sequence[Any]) -> str:
+    """Write a path of attributes and items as ``/encoder/layers/0``."""
+    return "/" + "/".join(str(key) for key in path)
+
+
+class NnxError(FxError, ValueError):
+    """Base class of the errors of `fx_nnx`; also a `ValueError`, as those of the reference library are."""
+
+
+class TraceLevelError(NnxError):
+    """A variable or module was changed inside a JAX transform that did not get it as an argument.
+
+    The change would put a tracer into an object that outlives the trace::
+
+        model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+
+        @jax.jit
+        def step(x):
+            model.bias[...] = x      # wrong: `model` comes from outside
+
+        @jax.jit
+        def step(graphdef, state, x):
+            model = nnx.merge(graphdef, state)
+            model.bias[...] = x      # right: this one was made inside
+            return nnx.state(model)
+    """
+
+    def __init__(self, kind: str, path: str | None = None, call: str | None = None):
+        where = f" (at {call})" if call else ""
+        super().__init__(
+            f"Cannot change {kind} from a different trace level{where}.",
+            path=path,
+            expected="an object that was made inside this transform, or passed to it as an argument",
+            got="an object from outside the transform",
+            fix="pass it as an argument, or split it outside, merge it inside and return its new state",
+        )
+
+
+class InPlaceOperationError(FxError, NotImplementedError):
+    """``variable += x`` would make a name point at an array instead of changing the variable."""
+
+    def __init__(self, kind: str, operator: str):
+        super().__init__(
+            f"{kind} does not support the in-place operator {operator!r}.",
+            fix=f"write variable[...] {operator} value",
+        )
+
+
+class VariableAttributeError(FxError, AttributeError):
+    """An attribute of a variable was set; metadata has its own door."""
+
+    def __init__(self, kind: str, attribute: str):
+        super().__init__(
+            f"Cannot set attribute {attribute!r} of {kind}.",
+            fix=f"variable.set_metadata({attribute}=value) for metadata, variable[...] = value for the value",
+        )
+
+
+class UnknownVariableNameError(NnxError):
+    """A collection name has no variable type, or a variable type no collection name."""
+
+    def __init__(self, what: str, known: Iterable[str]):
+        super().__init__(
+            f"{what} is not registered.",
+            expected=f"one of {', '.join(sorted(known))}",
+            got=what,
+            fix="register_variable_name(name, type), allow_register=True, or a plugin with a collection entry",
+        )
+
+
+class VariableNameTakenError(NnxError):
+    """A collection name was registered twice."""
+
+    def __init__(self, name: str, owner: type):
+        super().__init__(
+            f"The variable name {name!r} is taken.",
+            collection=name,
+            got=f"a second type; {owner.__module__}.{owner.__qualname__} has the name",
+            fix="choose another name, or register it with overwrite=True",
+        )
+
+
+class FilterTypeError(FxError, TypeError):
+    """Something was given as a filter that is not one."""
+
+    def __init__(self, got: Any):
+        super().__init__(
+            "Invalid filter.",
+            expected="a variable type, a tag, a bool, `...`, None, a list of filters, or a function of (path, value)",
+            got=repr(got),
+        )
+
+
+class FilterOrderError(NnxError):
+    """``...`` or ``True`` matches everything, so that later filters would match nothing."""
+
+    def __init__(self, got: Any, index: int):
+        super().__init__(
+            "`...` and `True` can only be the last filters.",
+            got=f"{got!r} at index {index}",
+            fix="move it to the end",
+        )
+
+
+class NonExhaustiveFiltersError(NnxError):
+    """The filters of a split leave something over.
+
+    ::
+
+        nnx.split(model, nnx.Param)           # wrong if the model has batch statistics
+        nnx.split(model, nnx.Param, ...)      # right
+    """
+
+    def __init__(self, rest: Sequence[Sequence[Any]]):
+        shown = ", ".join(show_path(path) for path in rest[:5]) + (", …" if len(rest) > 5 else "")
+        super().__init__(
+            f"The filters leave {len(rest)} value(s) over.",
+            path=show_path(rest[0]),
+            expected="filters that match every value",
+            got=f"no filter for {shown}",
+            fix="add `...` as the last filter",
+        )
+
+
+class HiddenDataError(NnxError):
+    """Arrays or variables were put into a plain container, where they are not found.
+
+    ::
+
+        self.layers = [nnx.Linear(...)]             # wrong
+        self.layers = nnx.List([nnx.Linear(...)])   # right
+        self.layers = nnx.data([nnx.Linear(...)])   # right: a plain list, declared to hold data
+    """
+
+    def __init__(self, owner: str, name: Any, container: type, found: Iterable[str]):
+        super().__init__(
+            f"The attribute {name!r} of {owner} is static, but its {container.__name__} holds data.",
+            path=f"{owner}.{name}",
+            expected="a static attribute without arrays, variables or modules",
+            got=f"a {container.__name__} with {', '.join(sorted(set(found)))}",
+            fix="use nnx.List or nnx.Dict, wrap the value in nnx.data(...), or annotate the class attribute with it",
+        )
+
+
+class StaticAttributeError(NnxError):
+    """Data was assigned to an attribute that is static since its first assignment."""
+
+    def __init__(self, owner: str, name: Any, got: type):
+        super().__init__(
+            f"Cannot assign data to the static attribute {name!r} of {owner}.",
+            path=f"{owner}.{name}",
+            expected="a static value, as at the first assignment",
+            got=f"a value of type {got.__name__}",
+            fix=f"declare it: _.{name} = nnx.data(...), or annotate the class attribute with nnx.data()",
+        )
+
+
+class UnhashableStaticError(FxError, TypeError):
+    """A static attribute has no hash, so JAX cannot cache what it compiles for the module."""
+
+    def __init__(self, path: Sequence[Any], value: Any):
+        super().__init__(
+            "A static attribute is not hashable.",
+            path=show_path(path),
+            expected="a hashable value, such as a tuple",
+            got=f"{type(value).__name__}: {value!r}",
+            fix="use a tuple or a frozen dataclass; wrap arrays and what shall change in nnx.data or a Variable",
+        )
+
+
+class NotANodeError(NnxError):
+    """Something was split or searched that is not made of modules."""
+
+    def __init__(self, got: Any):
+        super().__init__(
+            "The value is not a graph node.",
+            expected="a Module, a Pytree, or a pytree of them",
+            got=f"{type(got).__name__}: {got!r}",
+        )
+
+
+class SharedReferenceError(NnxError):
+    """One object is reachable on two paths although the structure is to be a tree."""
+
+    def __init__(self, kind: str, first: Sequence[Any], second: Sequence[Any]):
+        super().__init__(
+            f"{kind} is reachable on two paths.",
+            path=show_path(second),
+            expected="a tree",
+            got=f"the same object at {show_path(first)} and {show_path(second)}",
+            fix="use graph=True, which keeps shared references, or copy the object",
+        )
+
+
+class StateStructureError(NnxError):
+    """A state does not belong to a graph definition, or two states overlap."""
+
+    def __init__(self, what: str, path: Sequence[Any], *, expected: Any = None, got: Any = None):
+        super().__init__(
+            what,
+            path=show_path(path),
+            expected=expected,
+            got=got,
+            fix="merge the graph definition with all states of the split that made it",
+        )
+
+
+class MissingAttributeError(NnxError):
+    """`set_attributes` found no module with the attributes."""
+
+    def __init__(self, names: Iterable[str]):
+        super().__init__(
+            f"No module has the attribute(s) {sorted(names)!r}.",
+            expected="at least one module with each attribute",
+            got="none",
+            fix="check the spelling and the filters, or pass raise_if_not_found=False",
+        )
+
+
+class MissingRngError(FxError, AttributeError):
+    """A random stream was asked for that was not given."""
+
+    def __init__(self, name: str, known: Sequence[str], path: str | None = None):
+        super().__init__(
+            f"There is no random stream {name!r}.",
+            path=path,
+            expected=f"one of {list(known)}" if known else "a stream",
+            got=name,
+            fix=f"Rngs(..., {name}=seed), or Rngs(seed), whose default stream serves every name",
+        )
+
+
+class RngSplitError(NnxError):
+    """A split of random keys was asked for that is not possible."""
+
+    def __init__(self, what: str, *, expected: Any = None, got: Any = None, fix: str | None = None):
+        super().__init__(what, expected=expected, got=got, fix=fix)
+
+
+class LayerCallError(NnxError):
+    """A layer was made or called with arguments that do not fit."""
+
+    def __init__(self, layer: str, what: str, *, expected: Any = None, got: Any = None, fix: str | None = None):
+        super().__init__(f"{layer}: {what}", path=layer, expected=expected, got=got, fix=fix)
+
+
+class OptimizerStateError(NnxError):
+    """Gradients do not have the structure of the parameters that an optimizer was made for."""
+
+    def __init__(self, expected: Any, got: Any):
+        super().__init__(
+            "The gradients do not match the parameters of the optimizer.",
+            expected=expected,
+            got=got,
+            fix="take the gradients with respect to the filter that was given to the optimizer as `wrt`",
+        )

@@ -1,0 +1,235 @@
+"""Filters: which values of a model, by type, tag and path.
+
+Wherever a filter is expected, these may stand: a variable type (`OfType`), a string (`WithTag`), ``...`` or ``True``
+(`Everything`), ``None`` or ``False`` (`Nothing`), a list or tuple of filters (`Any`), or any function
+``(path, value) -> bool``.
+"""
+
+from collections.abc import Callable, Sequence
+from types import EllipsisType
+from typing import Any as Anything
+
+from fx_core.errors.nnx import FilterOrderError, FilterTypeError
+
+__all__ = [
+    "All",
+    "Any",
+    "Everything",
+    "Filter",
+    "Not",
+    "Nothing",
+    "OfType",
+    "PathContains",
+    "PathIn",
+    "Predicate",
+    "WithTag",
+    "filters_to_predicates",
+    "is_structural",
+    "to_predicate",
+]
+
+Predicate = Callable[[tuple[Anything, ...], Anything], bool]
+Filter = EllipsisType | bool | None | str | type | Sequence[Anything] | Predicate
+
+
+class _Combined:
+    """A filter with arguments, equal to another of its class with equal arguments."""
+
+    __slots__ = ("_arguments",)
+    _arguments: tuple[Anything, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._arguments == self._arguments
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._arguments))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self._arguments))})"
+
+
+class Everything(_Combined):
+    """Matches every value."""
+
+    __slots__ = ()
+
+    def __init__(self):
+        self._arguments = ()
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return True
+
+
+class Nothing(_Combined):
+    """Matches no value."""
+
+    __slots__ = ()
+
+    def __init__(self):
+        self._arguments = ()
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return False
+
+
+class OfType(_Combined):
+    """Matches variables of a type and of the types derived from it, and other values of that type."""
+
+    __slots__ = ()
+
+    def __init__(self, type: type):
+        self._arguments = (type,)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        wanted = self._arguments[0]
+        return isinstance(x, wanted) or (
+            isinstance(kind := getattr(x, "type", None), type) and issubclass(kind, wanted)
+        )
+
+    type = property(lambda self: self._arguments[0], doc="The wanted type.")
+
+
+class WithTag(_Combined):
+    """Matches variables whose metadata ``tag`` is the given one, as that of random streams is their name."""
+
+    __slots__ = ()
+
+    def __init__(self, tag: str):
+        self._arguments = (tag,)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return hasattr(x, "tag") and x.tag == self._arguments[0]
+
+    tag = property(lambda self: self._arguments[0], doc="The wanted tag.")
+
+
+class PathContains(_Combined):
+    """Matches values whose path has a key.
+
+    Args:
+      key: the key; with ``exact=False``, a piece of the text of a key.
+      exact: whether the whole key has to match.
+
+    >>> PathContains("kernel")(("layers", 0, "kernel"), None), PathContains("ker")(("layers", 0, "kernel"), None)
+    (True, False)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, key: Anything, exact: bool = True):
+        self._arguments = (key, exact)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        key, exact = self._arguments
+        return key in path if exact else any(str(key) in str(part) for part in path)
+
+    def __repr__(self) -> str:
+        return f"PathContains({self._arguments[0]!r}, exact={self._arguments[1]})"
+
+
+class PathIn(_Combined):
+    """Matches values at the given paths, each a tuple of keys."""
+
+    __slots__ = ()
+
+    def __init__(self, *paths: tuple[Anything, ...]):
+        self._arguments = (frozenset(paths),)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return path in self._arguments[0]
+
+
+class All(_Combined):
+    """Matches what all the filters match.
+
+    >>> All(int, PathContains("a"))(("a",), 1)
+    True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *filters: Filter):
+        self._arguments = tuple(to_predicate(filter) for filter in filters)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return all(matches(path, x) for matches in self._arguments)
+
+
+class Any(_Combined):
+    """Matches what at least one of the filters matches."""
+
+    __slots__ = ()
+
+    def __init__(self, *filters: Filter):
+        self._arguments = tuple(to_predicate(filter) for filter in filters)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return any(matches(path, x) for matches in self._arguments)
+
+
+class Not(_Combined):
+    """Matches what a filter does not match."""
+
+    __slots__ = ()
+
+    def __init__(self, collection_filter: Filter, /):
+        self._arguments = (to_predicate(collection_filter),)
+
+    def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
+        """Whether the value at the path matches."""
+        return not self._arguments[0](path, x)
+
+
+_EVERYTHING, _NOTHING = Everything(), Nothing()
+
+
+def to_predicate(filter: Filter) -> Predicate:
+    """Turn whatever stands for a filter into a function ``(path, value) -> bool``.
+
+    Raises:
+      FilterTypeError: it does not stand for a filter.
+
+    >>> to_predicate(["dropout", None])
+    Any(WithTag('dropout'), Nothing())
+    """
+    if filter is ... or filter is True:
+        return _EVERYTHING
+    if filter is None or filter is False:
+        return _NOTHING
+    if isinstance(filter, str):
+        return WithTag(filter)
+    if isinstance(filter, type):
+        return OfType(filter)
+    if callable(filter):
+        return filter
+    if isinstance(filter, list | tuple):
+        return Any(*filter)
+    raise FilterTypeError(filter)
+
+
+def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
+    """Turn the filters of a split into predicates.
+
+    Raises:
+      FilterOrderError: one that matches everything is not among the last.
+      FilterTypeError: something is no filter.
+    """
+    for index, filter in enumerate(filters):
+        if (filter is ... or filter is True) and not all(rest is ... or rest is True for rest in filters[index + 1 :]):
+            raise FilterOrderError(filter, index)
+    return tuple(to_predicate(filter) for filter in filters)
+
+
+def is_structural(predicate: Predicate) -> bool:
+    """Whether a predicate only looks at path, type and metadata, so that its verdict lasts as long as the structure."""
+    if isinstance(predicate, All | Any | Not):
+        return all(is_structural(part) for part in predicate._arguments)
+    return type(predicate) in (Everything, Nothing, OfType, WithTag, PathContains, PathIn)

@@ -1,0 +1,27 @@
+"""Models as graphs: structure and values."""
+
+from fx_nnx.graph.calls import call
+from fx_nnx.graph.definition import GraphDef, NodeDef, NodeRef, VariableDef
+from fx_nnx.graph.functions import clone, graphdef, merge, split, state, unflatten, update, variables
+from fx_nnx.graph.functions import flatten_node as flatten
+from fx_nnx.graph.iterate import find_duplicates, iter_graph, pop
+
+__all__ = [
+    "GraphDef",
+    "NodeDef",
+    "NodeRef",
+    "VariableDef",
+    "call",
+    "clone",
+    "find_duplicates",
+    "flatten",
+    "graphdef",
+    "iter_graph",
+    "merge",
+    "pop",
+    "split",
+    "state",
+    "unflatten",
+    "update",
+    "variables",
+]

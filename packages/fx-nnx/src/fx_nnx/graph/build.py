@@ -1,0 +1,119 @@
+"""Making a model of a graph definition and values."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from fx_core._jax import current_trace
+
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
+from fx_nnx.objects.pytree import Pytree, attributes_of, new_object
+from fx_nnx.variables.variable import Variable, new_variable
+
+__all__ = ["build"]
+
+
+class ObjectPlan(NamedTuple):
+    """An object: its static attributes and kinds, ready to be copied, and how to make its data attributes."""
+
+    type: type
+    index: int
+    statics: dict[Any, Any]
+    kinds: dict[Any, bool]
+    children: tuple[tuple[Any, Any], ...]
+
+
+class ContainerPlan(NamedTuple):
+    """A plain container or another pytree."""
+
+    type: type
+    metadata: Any
+    children: tuple[tuple[Any, Any], ...]
+
+
+def build(graphdef: GraphDef, leaves: Sequence[Any], *, copy: bool = False, known: dict[int, Any] | None = None) -> Any:
+    """Make a model.
+
+    Args:
+      graphdef: its structure.
+      leaves: its values in the order of ``graphdef.paths``: variables, or bare values for them.
+      copy: whether to copy variables instead of using them.
+      known: objects and variables to be used for some numbers, whose attributes are then set anew.
+    """
+    plan = graphdef._plan
+    if plan is None:
+        plan = graphdef._plan = _plan(iter(graphdef.nodes), iter(graphdef.attributes))
+    return _Builder(iter(leaves), copy, known).make(plan)
+
+
+class _Builder:
+    def __init__(self, leaves: Iterator[Any], copy: bool, known: dict[int, Any] | None):
+        self.leaves, self.copy = leaves, copy
+        self.index: dict[int, Any] = dict(known or {})
+        self.trace = current_trace()
+
+    def make(self, plan: Any) -> Any:
+        kind = type(plan)
+        if kind is VariableDef:
+            return self.variable(plan)
+        if kind is ObjectPlan:
+            return self.object(plan)
+        if kind is NodeRef:
+            return self.index[plan.index]
+        return self.container(plan)
+
+    def variable(self, plan: VariableDef) -> Any:
+        leaf = next(self.leaves)
+        if not isinstance(leaf, Variable):
+            leaf = new_variable(plan.type, leaf, plan.metadata, self.trace)
+        elif self.copy:
+            leaf = leaf.copy()
+        self.index[plan.index] = leaf
+        return leaf
+
+    def object(self, plan: ObjectPlan) -> Any:
+        made = self.index[plan.index] = new_object(plan.type, self.trace)
+        attributes = attributes_of(made)
+        attributes.update(plan.statics)
+        made._nnx_kinds.update(plan.kinds)
+        for key, child in plan.children:
+            attributes[key] = next(self.leaves) if child is LEAF else self.make(child)
+        return made
+
+    def item(self, child: Any) -> Any:
+        if child is LEAF:
+            return next(self.leaves)
+        return child.value if type(child) is Static else self.make(child)
+
+    def container(self, plan: ContainerPlan) -> Any:
+        children = [self.item(child) for _, child in plan.children]
+        if plan.metadata is not None:
+            return jax.tree_util.tree_unflatten(plan.metadata, children)
+        if plan.type is dict:
+            return {key: child for (key, _), child in zip(plan.children, children)}
+        return plan.type(children)
+
+
+def _plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
+    """Read a definition once, so that each building is fast."""
+    node = next(nodes)
+    if type(node) is not NodeDef:
+        return node
+    statics: dict[Any, Any] = {}
+    kinds: dict[Any, bool] = {}
+    children: list[tuple[Any, Any]] = []
+    is_object = issubclass(node.type, Pytree)
+    for _ in range(node.num_attributes):
+        key, attribute = next(attributes)
+        kinds[key] = attribute is NODE or attribute is LEAF or attribute is EMPTY
+        if attribute is NODE:
+            children.append((key, _plan(nodes, attributes)))
+        elif attribute is LEAF:
+            children.append((key, LEAF))
+        elif is_object:
+            statics[key] = None if attribute is EMPTY else attribute.value
+        else:
+            children.append((key, Static(None) if attribute is EMPTY else attribute))
+    if is_object:
+        return ObjectPlan(node.type, node.index, statics, kinds, tuple(children))
+    return ContainerPlan(node.type, node.metadata, tuple(children))

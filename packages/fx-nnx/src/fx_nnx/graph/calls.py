@@ -1,0 +1,53 @@
+"""Calling methods of a model that is given as structure and state."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fx_nnx.graph.definition import GraphDef
+from fx_nnx.graph.functions import merge, split
+
+__all__ = ["apply", "call"]
+
+
+class _Call:
+    """Collects attribute names until it is called."""
+
+    __slots__ = ("_names", "_parts")
+
+    def __init__(self, parts: tuple[Any, ...], names: tuple[str, ...] = ()):
+        self._parts, self._names = parts, names
+
+    def __getattr__(self, name: str) -> "_Call":
+        return _Call(self._parts, (*self._names, name))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, Any]]:
+        model = merge(*self._parts)
+        method: Callable[..., Any] = model
+        for name in self._names:
+            method = getattr(method, name)
+        out = method(*args, **kwargs)
+        return out, split(model)
+
+
+def call(graphdef_state: tuple[Any, ...], /) -> Any:
+    """Give a proxy of a model whose methods return their result and the new ``(graphdef, state)``.
+
+    ::
+
+        out, (graphdef, state) = nnx.call((graphdef, state)).decode(x)
+    """
+    return _Call(tuple(graphdef_state))
+
+
+def apply(graphdef: GraphDef, state: Any, *states: Any, graph: bool | None = None) -> Any:
+    """Give a proxy of the merged model, as `call` does; the method ``apply`` of graph definitions.
+
+    ::
+
+        out, (graphdef, state) = graphdef.apply(state)(x)
+    """
+    return _Call((graphdef, state, *states))
+
+
+# Calling needs to merge and split, which need the class; so the method is added here.
+GraphDef.apply = apply

@@ -1,0 +1,162 @@
+"""Graph definitions: the structure of a model without its values, hashable, so that JAX can cache by it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+from fx_core.errors.nnx import UnhashableStaticError
+
+from fx_nnx.representation import Representable
+
+__all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "Static", "VariableDef"]
+
+Path = tuple[Any, ...]
+
+
+class NodeDef(NamedTuple):
+    """An object or container.
+
+    Attributes:
+      type: its class.
+      index: its number among what can be shared; None for plain containers.
+      num_attributes: how many of the attributes of the definition are its own.
+      metadata: what else is needed to make it: keys or tree definition of a container.
+    """
+
+    type: type
+    index: int | None
+    num_attributes: int
+    metadata: Any
+
+
+class VariableDef(NamedTuple):
+    """A variable: its class, its number and its metadata."""
+
+    type: type
+    index: int
+    metadata: Any
+
+
+class NodeRef(NamedTuple):
+    """An object or variable that was met before, by its number."""
+
+    index: int
+
+
+class Static(NamedTuple):
+    """The value of a static attribute."""
+
+    value: Any
+
+
+class _Marker:
+    """A thing that is only equal to itself, in every process."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+NODE = _Marker("NODE")
+"""The attribute is a node, a variable or a reference: the next of the nodes."""
+LEAF = _Marker("LEAF")
+"""The attribute is an array or another value of a state."""
+EMPTY = _Marker("EMPTY")
+"""The attribute is declared as data, but None."""
+
+
+class GraphDef(Representable):
+    """The structure of a model, as `fx_nnx.split` gives it.
+
+    Nodes and attributes are in the order of a walk through the model, in which every node is followed by what its
+    attributes hold, and attributes are sorted by name. Equal definitions have equal hashes; a definition goes into and
+    out of JAX transforms as a pytree without leaves.
+
+    Args:
+      nodes: `NodeDef`, `VariableDef` and `NodeRef`.
+      attributes: pairs of a name and `Static`, `NODE`, `LEAF` or `EMPTY`.
+      num_leaves: how many values belong to it.
+    """
+
+    __slots__ = ("_hash", "_paths", "_plan", "attributes", "nodes", "num_leaves")
+
+    apply: ClassVar[Any]
+
+    def __init__(self, nodes: Sequence[Any], attributes: Sequence[tuple[Any, Any]], num_leaves: int):
+        self.nodes = tuple(nodes)
+        self.attributes = tuple(attributes)
+        self.num_leaves = num_leaves
+        self._hash: int | None = None
+        self._paths: list[Path] | None = None
+        self._plan: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(other) is not GraphDef:
+            return NotImplemented
+        return hash(self) == hash(other) and self.nodes == other.nodes and self.attributes == other.attributes
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            try:
+                self._hash = hash((self.nodes, self.attributes))
+            except TypeError:
+                raise self._unhashable() from None
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GraphDef, (self.nodes, self.attributes, self.num_leaves)
+
+    def _show(self) -> str:
+        kinds = [node.type.__name__ for node in self.nodes if type(node) is NodeDef]
+        return f"GraphDef({kinds[0] if kinds else 'leaf'}, nodes={len(self.nodes)}, leaves={self.num_leaves})"
+
+    @property
+    def paths(self) -> list[Path]:
+        """The path of each leaf, in order."""
+        if self._paths is None:
+            self._paths = [path for path, kind, _ in walk(self) if kind is LEAF]
+        return self._paths
+
+    def _unhashable(self) -> UnhashableStaticError:
+        for path, kind, value in walk(self):
+            if kind is not LEAF:
+                try:
+                    hash(value)
+                except TypeError:
+                    return UnhashableStaticError(path, value)
+        return UnhashableStaticError((), self)
+
+
+def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
+    """Give path, kind and value of each static attribute and of each leaf (`LEAF`), and metadata of variables."""
+    nodes, attributes = iter(graphdef.nodes), iter(graphdef.attributes)
+
+    def visit(path: Path) -> Iterator[tuple[Path, Any, Any]]:
+        node = next(nodes)
+        if type(node) is VariableDef:
+            yield path, VariableDef, node.metadata
+            yield path, LEAF, node
+        elif type(node) is NodeDef:
+            for _ in range(node.num_attributes):
+                key, attribute = next(attributes)
+                here = (*path, key)
+                if attribute is NODE:
+                    yield from visit(here)
+                elif attribute is LEAF:
+                    yield here, LEAF, None
+                elif type(attribute) is Static:
+                    yield here, Static, attribute.value
+
+    return visit(())
+
+
+jax.tree_util.register_static(GraphDef)

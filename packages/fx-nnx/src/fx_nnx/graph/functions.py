@@ -1,0 +1,233 @@
+"""Taking models apart into structure and values, and putting them together again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from fx_core.errors.nnx import StateStructureError
+
+from fx_nnx.filters import Filter, filters_to_predicates, is_structural
+from fx_nnx.graph.build import build
+from fx_nnx.graph.definition import GraphDef
+from fx_nnx.graph.record import Record, Slot, record_of, walk_graph
+from fx_nnx.objects.pytree import Pytree
+from fx_nnx.states.flat import FlatState, partition
+from fx_nnx.states.paths import Path, flatten
+from fx_nnx.states.state import State
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "update", "variables"]
+
+
+def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
+    """Take a model apart into its structure and its values.
+
+    >>> from fx_nnx.objects.module import Module
+    >>> from fx_nnx.variables import BatchStat, Param
+    >>> class Scale(Module):
+    ...     def __init__(self):
+    ...         self.scale, self.mean = Param(2.0), BatchStat(0.0)
+    >>> graphdef, params, rest = split(Scale(), Param, ...)
+    >>> params.to_pure_dict(), rest.to_pure_dict()
+    ({'scale': 2.0}, {'mean': 0.0})
+
+    Args:
+      node: a module, another object, or a pytree of them.
+      *filters: one for each state; see `fx_nnx.filters`. None means one state of everything.
+      graph: False to refuse shared references, which otherwise are kept.
+
+    Returns:
+      The `GraphDef`, and a `State` for each filter. States hold the variables of the model, not copies.
+
+    Raises:
+      NonExhaustiveFiltersError: the filters leave something over.
+      NotANodeError: the value is not made of nodes.
+      SharedReferenceError: ``graph=False``, and something is reachable on two paths.
+    """
+    record = _record(node, graph)
+    return record.graphdef, *_states(record, filters, exhaustive=True)
+
+
+def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
+    """Give the values of a model, or one state per filter of those that match.
+
+    The states hold the variables of the model, not copies.
+    """
+    states = _states(_record(node, graph), filters, exhaustive=False)
+    return states if len(states) > 1 else states[0]
+
+
+def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
+    """Give the variables of a model as `state` does, without bare arrays."""
+    states = _states(_record(node, graph), filters or (...,), exhaustive=False)
+    only = tuple(part.filter(Variable) for part in states)
+    return only if len(only) > 1 else only[0]
+
+
+def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:
+    """Give the structure of a model."""
+    return _record(node, graph).graphdef
+
+
+def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recreate_variables: bool = True) -> Any:
+    """Put a model together from its structure and its values.
+
+    Args:
+      graphdef_or_graphstate: the structure, or a tuple of structure and state.
+      *states: the states of the split, in any order; plain nested dictionaries of values do too.
+      copy: whether to copy variables, instead of letting the model have those of the states.
+      recreate_variables: accepted for compatibility; bare values get new variables in any case.
+
+    Raises:
+      StateStructureError: a value is missing, or there is one that the structure has no place for.
+    """
+    if isinstance(graphdef_or_graphstate, tuple):
+        graphdef_or_graphstate, *more = graphdef_or_graphstate
+        states = (*more, *states)
+    return build(graphdef_or_graphstate, _aligned(graphdef_or_graphstate, states), copy=copy)
+
+
+def unflatten(
+    graphdef: GraphDef, state: Any, /, *, copy_variables: bool = False, recreate_variables: bool = True
+) -> Any:
+    """Put a model together from what `flatten` gave: a flat state, or a list of leaves in its order."""
+    leaves = _aligned(graphdef, (state,)) if isinstance(state, FlatState | Mapping) else state
+    return build(graphdef, leaves, copy=copy_variables)
+
+
+def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = None) -> tuple[GraphDef, Any]:
+    """Give the structure of a model and its leaves, as a `FlatState` or, without paths, as a list."""
+    record = _record(node, graph)
+    leaves = record.read()
+    if not with_paths:
+        return record.graphdef, leaves
+    return record.graphdef, FlatState.from_sorted_keys_values(record.graphdef.paths, leaves)
+
+
+def update(node: Any, state: Any, /, *states: Any) -> None:
+    """Put values into a model.
+
+    Args:
+      node: the model.
+      state: values by path: variables, whose metadata is taken too, or bare values. A path that the model has not is
+        added to it.
+      *states: more of the same.
+
+    Raises:
+      TraceLevelError: the model was made outside the transform that runs.
+    """
+    for part in (state, *states):
+        record = record_of(node)
+        pairs = part._flat if isinstance(part, State) else None
+        if pairs is not None and pairs[0] is record.graphdef.paths:
+            for target, leaf in zip(record.leaves, pairs[1]):
+                if target is not leaf:
+                    _write(target, leaf)
+        else:
+            _update(node, record, part)
+
+
+def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: bool | None = None) -> Any:
+    """Give a second model of the same structure.
+
+    Args:
+      node: the model.
+      variables: whether it gets variables of its own.
+      arrays: whether it also gets arrays of its own, instead of the same immutable ones.
+      graph: as in `split`.
+    """
+    record = _record(node, graph)
+    leaves = record.read()
+    if arrays:
+        leaves = [
+            leaf.copy(jnp.copy(leaf.get_raw_value()))
+            if isinstance(leaf, Variable) and hasattr(leaf.get_raw_value(), "dtype")
+            else leaf
+            for leaf in leaves
+        ]
+    return build(record.graphdef, leaves, copy=variables)
+
+
+def _record(node: Any, graph: bool | None) -> Record:
+    return walk_graph(node, shared=False) if graph is False else record_of(node)
+
+
+def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) -> tuple[State, ...]:
+    paths, leaves = record.graphdef.paths, record.read()
+    if not filters:
+        return (State._from_flat(paths, leaves),)
+    predicates = filters_to_predicates(filters)
+
+    def make() -> list[list[int]]:
+        return partition(paths, leaves, predicates, exhaustive=exhaustive)
+
+    lasting = all(is_structural(predicate) for predicate in predicates)
+    groups = record.groups((predicates, exhaustive), make) if lasting else make()
+    return tuple(State._from_flat([paths[i] for i in group], [leaves[i] for i in group]) for group in groups)
+
+
+def _aligned(graphdef: GraphDef, states: Sequence[Any]) -> Sequence[Any]:
+    """Give the leaves of some states in the order of a definition."""
+    paths = graphdef.paths
+    if len(states) == 1 and isinstance(states[0], State):
+        have, leaves = states[0]._pairs()
+        if have is paths or have == paths:
+            return leaves
+    by_path: dict[Path, Any] = {}
+    for part in states:
+        by_path.update(_pairs(part))
+    for path in paths:
+        if path not in by_path:
+            raise StateStructureError("The states have no value for a variable of the graph definition.", path)
+    if len(by_path) != len(paths):
+        extra = next(iter(by_path.keys() - set(paths)))
+        raise StateStructureError("The states have a value that the graph definition has no place for.", extra)
+    return [by_path[path] for path in paths]
+
+
+def _pairs(part: Any) -> Any:
+    return part if isinstance(part, FlatState) else flatten(part)
+
+
+def _write(target: Any, leaf: Any) -> None:
+    if type(target) is Slot:
+        target.write(leaf)
+    elif isinstance(leaf, Variable):
+        target.copy_from(leaf)
+    else:
+        target.set_raw_value(leaf)
+
+
+def _update(node: Any, record: Record, part: Any) -> None:
+    targets = dict(zip(record.graphdef.paths, record.leaves))
+    for path, leaf in _pairs(part):
+        target = targets.get(path)
+        if target is None:
+            _add(node, path, leaf)
+        elif target is not leaf:
+            _write(target, leaf)
+
+
+def _add(node: Any, path: Path, leaf: Any) -> None:
+    """Give a model a value at a path that it has no value at."""
+    for depth, key in enumerate(path[:-1], 1):
+        node = _child(node, key, path[:depth])
+    if isinstance(_child(node, path[-1], path, missing=None), Variable):  # reachable on another path too
+        _write(_child(node, path[-1], path), leaf)
+    elif isinstance(node, Pytree):
+        node._nnx_set(path[-1], leaf)
+    else:
+        node[path[-1]] = leaf
+
+
+_RAISE: Any = object()
+
+
+def _child(node: Any, key: Any, path: Path, missing: Any = _RAISE) -> Any:
+    children = dict(node._nnx_items()) if isinstance(node, Pytree) else node
+    try:
+        return children[key]
+    except (KeyError, IndexError, TypeError):
+        if missing is not _RAISE:
+            return missing
+        raise StateStructureError("The state has values below something that the model has not.", path) from None

@@ -1,0 +1,113 @@
+"""Walking through models."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.objects.pytree import attributes_of
+from fx_nnx.states.flat import partition
+from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.states.state import State
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["children_of", "find_duplicates", "iter_graph", "pop"]
+
+
+def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
+    """Give names and values of what a node holds, static attributes included, sorted."""
+    kind = kind_of(node)
+    if kind == "object":
+        attributes = attributes_of(node)
+        return [(key, attributes[key]) for key in sorted_keys(attributes)]
+    if kind == "dict":
+        return [(key, node[key]) for key in sorted_keys(node)]
+    return enumerate(node) if kind in ("list", "tuple") else ()
+
+
+def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
+    """Give path and value of everything in a model, each object once, what it holds before the object itself.
+
+    >>> from fx_nnx.objects.module import Module
+    >>> class Leaf(Module):
+    ...     def __init__(self):
+    ...         self.size = 3
+    >>> [(path, type(value).__name__) for path, value in iter_graph(Leaf())]
+    [(('size',), 'int'), ((), 'Leaf')]
+    """
+    seen: set[int] = set()
+
+    def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+        kind = kind_of(value) if value is not None else "leaf"
+        if kind != "leaf":
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            if kind != "variable":
+                for key, child in children_of(value):
+                    yield from visit(child, (*path, key))
+        yield path, value
+
+    return visit(node, ())
+
+
+def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
+    """Give the groups of paths that lead to the same object or variable.
+
+    Args:
+      node: a model.
+      only: which objects count.
+    """
+    matches = to_predicate(only)
+    found: dict[int, list[Path]] = {}
+    chosen: set[int] = set()
+
+    def visit(value: Any, path: Path) -> None:
+        kind = kind_of(value) if value is not None else "leaf"
+        if kind in ("object", "variable"):
+            paths = found.setdefault(id(value), [])
+            paths.append(path)
+            if matches(path, value):
+                chosen.add(id(value))
+            if len(paths) > 1:
+                return
+        if kind not in ("leaf", "variable"):
+            for key, child in children_of(value):
+                visit(child, (*path, key))
+
+    visit(node, ())
+    return [paths for key, paths in found.items() if len(paths) > 1 and key in chosen]
+
+
+def pop(node: Any, /, *filters: Filter) -> Any:
+    """Take variables out of a model and give them, as one state per filter.
+
+    Args:
+      node: a module; variables are removed from it and from the modules in it.
+      *filters: which variables.
+
+    Returns:
+      A `State`, or a tuple of them for several filters.
+    """
+    predicates = filters_to_predicates(filters)
+    paths: list[Path] = []
+    leaves: list[Variable[Any]] = []
+    seen: set[int] = set()
+    owners: list[tuple[Any, Any, int]] = []
+    for path, value in iter_graph(node):
+        if kind_of(value) != "object":
+            continue
+        for key, child in children_of(value):
+            if isinstance(child, Variable):
+                owners.append((value, key, id(child)))
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    paths.append((*path, key))
+                    leaves.append(child)
+    groups = partition(paths, leaves, predicates, exhaustive=False)
+    taken = {id(leaves[i]) for group in groups for i in group}
+    for owner, key, identity in reversed(owners):
+        if identity in taken:
+            owner._nnx_delete(key)
+    states = tuple(State.from_flat_path([(paths[i], leaves[i]) for i in group]) for group in groups)
+    return states if len(states) > 1 else states[0]

@@ -1,0 +1,275 @@
+"""Records: the structure of a model, found out once and kept until it changes.
+
+A record holds the graph definition of a model and where its values are. It is linked to every object and variable in
+it; whatever changes their structure drops it (see `fx_nnx.links`). Plain lists and dicts cannot announce changes, so a
+record remembers what was in them and looks again each time; a model with parts that can neither announce nor be
+compared cheaply (static attributes without a hash, pytrees of other libraries) is walked every time.
+"""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
+
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.links import link
+from fx_nnx.objects.fields import is_array
+from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.states.paths import Path, sorted_keys
+
+__all__ = ["Record", "Slot", "record_of", "walk_graph"]
+
+
+class Slot:
+    """Where a leaf that is not a variable lives: an attribute or an item of a container."""
+
+    __slots__ = ("container", "key", "owner")
+
+    def __init__(self, container: Any, key: Any, owner: Any = None):
+        self.container, self.key, self.owner = container, key, owner
+
+    def read(self) -> Any:
+        """Give the value."""
+        return self.container[self.key]
+
+    def write(self, value: Any) -> None:
+        """Put a value in the place of an earlier leaf, which changes no structure."""
+        if self.owner is not None:
+            self.owner._nnx_check_trace()
+        try:
+            self.container[self.key] = value
+        except TypeError:
+            what = f"An array in an immutable {type(self.container).__name__} cannot be replaced."
+            raise StateStructureError(what, (self.key,), expected="a list, a dict, or a Variable") from None
+
+
+class Record:
+    """The structure of one model.
+
+    Attributes:
+      graphdef: the definition.
+      leaves: the variables, and a `Slot` for each other leaf, in the order of ``graphdef.paths``.
+      alive: whether nothing announced a change since.
+      lasting: whether it may be kept.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_groups",
+        "_root",
+        "alive",
+        "contents",
+        "graphdef",
+        "lasting",
+        "leaves",
+        "only_variables",
+    )
+
+    graphdef: GraphDef
+    leaves: list[Any]
+
+    def __init__(self, root: Any):
+        self._root = weakref.ref(root) if isinstance(root, Pytree) else None
+        self._groups: dict[Any, list[list[int]]] = {}
+        self.alive = True
+        self.lasting = self._root is not None
+        self.only_variables = True
+        self.contents: list[tuple[Any, Any]] = []
+
+    def read(self) -> list[Any]:
+        """Give the leaves: variables themselves, and the values of slots."""
+        if self.only_variables:
+            return self.leaves.copy()
+        return [leaf.read() if type(leaf) is Slot else leaf for leaf in self.leaves]
+
+    def groups(self, key: Any, make: Any) -> list[list[int]]:
+        """Give positions of leaves per filter, kept by the filters if they are hashable."""
+        try:
+            found = self._groups.get(key)
+        except TypeError:
+            return make()
+        if found is None:
+            found = self._groups[key] = make()
+        return found
+
+    def drop(self) -> None:
+        """Forget the record: the structure has changed."""
+        self.alive = False
+        root = None if self._root is None else self._root()
+        if root is not None and root._nnx_record is self:
+            object.__setattr__(root, "_nnx_record", None)
+
+    def holds(self) -> bool:
+        """Whether the record is still true of the plain containers in it."""
+        return all(_contents(container) == seen for container, seen in self.contents)
+
+
+class _Seen:
+    """A node that was in a plain container; equal if it is the same one."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Any):
+        self.item = item
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Seen and self.item is other.item
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _contents(container: Any) -> Any:
+    """Give something to compare: keys and items, with None for arrays, whose values may change."""
+    if type(container) is dict:
+        return [(key, _content(item)) for key, item in container.items()]
+    return [_content(item) for item in container]
+
+
+def _content(item: Any) -> Any:
+    if kind_of(item) == "leaf":
+        return None if is_array(item) else (type(item), item)
+    return _Seen(item)
+
+
+class _Walk:
+    """One walk through a model."""
+
+    def __init__(self, record: Record, *, shared: bool):
+        self.record, self.shared = record, shared
+        self.nodes: list[Any] = []
+        self.attributes: list[Any] = []
+        self.paths: list[Path] = []
+        self.leaves: list[Any] = []
+        self.index: dict[int, int] = {}
+        self.where: dict[int, Path] = {}
+
+    def visit(self, value: Any, path: Path) -> None:
+        kind = kind_of(value)
+        if kind == "object" or kind == "variable":
+            number = self.index.get(id(value))
+            if number is not None:
+                if not self.shared:
+                    raise SharedReferenceError(type(value).__name__, self.where[id(value)], path)
+                self.nodes.append(NodeRef(number))
+                return
+            number = self.index[id(value)] = len(self.index)
+            if not self.shared:
+                self.where[id(value)] = path
+            link(value, self.record)  # before anything of it is read, so that no change can fall in between
+            if kind == "variable":
+                self.nodes.append(VariableDef(type(value), number, value._meta))
+                self.paths.append(path)
+                self.leaves.append(value)
+            else:
+                self.object(value, number, path)
+        else:
+            self.container(value, kind, path)
+
+    def object(self, value: Any, number: int, path: Path) -> None:
+        attributes, kinds = attributes_of(value), value._nnx_kinds
+        keys = sorted_keys(attributes)
+        self.nodes.append(NodeDef(type(value), number, len(keys), None))
+        for key in keys:
+            item = attributes[key]
+            if kinds[key]:
+                self.child(attributes, key, item, path, value)
+            else:
+                self.static(key, item)
+
+    def static(self, key: Any, item: Any) -> None:
+        self.attributes.append((key, Static(item)))
+        if self.record.lasting and not _hashable(item):
+            # It may be changed in place, which nothing tells us.
+            self.record.lasting = False
+
+    def child(self, container: Any, key: Any, item: Any, path: Path, owner: Any = None) -> None:
+        if item is None:
+            self.attributes.append((key, EMPTY))
+        elif kind_of(item) == "leaf":
+            self.attributes.append((key, LEAF))
+            self.paths.append((*path, key))
+            self.leaves.append(Slot(container, key, owner))
+            self.record.only_variables = False
+        else:
+            self.attributes.append((key, NODE))
+            self.visit(item, (*path, key))
+
+    def container(self, value: Any, kind: str, path: Path) -> None:
+        if kind == "dict":
+            keys, children, metadata = sorted_keys(value), value, None
+        elif kind in ("list", "tuple"):
+            keys, children, metadata = list(range(len(value))), value, None
+        else:
+            keys, children, metadata = _one_level(value)
+            if not isinstance(value, tuple):
+                self.record.lasting = False
+        self.nodes.append(NodeDef(type(value), None, len(keys), metadata))
+        if kind in ("list", "dict"):
+            self.record.contents.append((value, _contents(value)))
+        for key in keys:
+            item = children[key]
+            if kind_of(item) == "leaf" and not is_array(item):
+                self.static(key, item)
+            else:
+                self.child(children, key, item, path)
+
+
+def walk_graph(root: Any, *, shared: bool = True) -> Record:
+    """Find out the structure of a model by looking at all of it.
+
+    Args:
+      root: a module or another node; the leaves of its record can be read and written.
+      shared: whether an object may be reachable on several paths.
+
+    Raises:
+      NotANodeError: it is not made of nodes.
+      SharedReferenceError: an object is shared although it must not.
+    """
+    if kind_of(root) == "leaf" or root is None:
+        raise NotANodeError(root)
+    record = Record(root)
+    walk = _Walk(record, shared=shared)
+    walk.visit(root, ())
+    record.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
+    record.graphdef._paths = walk.paths
+    record.leaves = walk.leaves
+    return record
+
+
+def record_of(root: Any) -> Record:
+    """Give the structure of a model: what is known of it, if it has not changed, or a new record."""
+    if kind_of(root) != "object":
+        return walk_graph(root)
+    known = root._nnx_record
+    if known is not None and known.alive and (not known.contents or known.holds()):
+        return known
+    made = walk_graph(root)
+    if made.lasting:
+        object.__setattr__(root, "_nnx_record", made)
+    return made
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _one_level(value: Any) -> tuple[Sequence[Any], Mapping[Any, Any], Any]:
+    """Take a pytree apart into keys, children and tree definition."""
+    pairs, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
+    children = {_plain_key(path[0]): child for path, child in pairs}
+    return list(children), MappingProxyType(children), treedef
+
+
+def _plain_key(key: Any) -> Any:
+    for name in ("key", "idx", "name"):
+        if hasattr(key, name):
+            return getattr(key, name)
+    return str(key)

@@ -1,0 +1,129 @@
+"""Batch normalisation."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.ops import norm
+from fx_core.ops.initializers import default_bias_init, default_scale_init
+from fx_core.ops.params import Initializer
+
+from fx_nnx.layers.dropout import chosen
+from fx_nnx.layers.params import make_param, promote_dtype, value_of
+from fx_nnx.objects.fields import data
+from fx_nnx.objects.module import Module
+from fx_nnx.rngs.rngs import Rngs
+from fx_nnx.variables.kinds import BatchStat
+
+__all__ = ["BatchNorm"]
+
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+class BatchNorm(Module):
+    """Normalises with the statistics of the batch while training, with running averages of them in evaluation.
+
+    Ioffe and Szegedy, *Batch Normalization*, 2015.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> layer = BatchNorm(1, momentum=0.5, rngs=Rngs(0))
+    >>> y = layer(jnp.array([[0.0], [2.0]]))
+    >>> layer.mean[...]
+    Array([0.5], dtype=float32)
+
+    Args:
+      num_features: size of the feature axis.
+      use_running_average: whether to use the running averages; None leaves that to each call.
+      axis: the feature axis.
+      momentum: weight of the old running average.
+      epsilon: added to the variance.
+      dtype: of the result; by default what input and parameters promote to.
+      param_dtype: what to store parameters in.
+      use_bias: whether to add a bias.
+      use_scale: whether to multiply with a scale.
+      bias_init: draws the bias.
+      scale_init: draws the scale.
+      axis_name: a mapped axis over which statistics are averaged, too.
+      axis_index_groups: groups of devices along that axis.
+      use_fast_variance: compute the variance in one pass, faster and less exact.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
+      rngs: streams; parameters are drawn from ``params``.
+      bias_metadata: metadata of the variable ``bias``.
+      scale_metadata: metadata of the variable ``scale``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        use_running_average: bool | None = False,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = default_bias_init,
+        scale_init: Initializer = default_scale_init,
+        axis_name: str | None = None,
+        axis_index_groups: Any = None,
+        use_fast_variance: bool = True,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        bias_metadata: Mapping[str, Any] = _NO_METADATA,
+        scale_metadata: Mapping[str, Any] = _NO_METADATA,
+    ):
+        shape = (num_features,)
+        self.mean = BatchStat(jnp.zeros(shape, jnp.float32))
+        self.var = BatchStat(jnp.ones(shape, jnp.float32))
+        self.scale = data(make_param(rngs, scale_init, shape, param_dtype, scale_metadata) if use_scale else None)
+        self.bias = data(make_param(rngs, bias_init, shape, param_dtype, bias_metadata) if use_bias else None)
+        self.num_features, self.use_running_average, self.axis = num_features, use_running_average, axis
+        self.momentum, self.epsilon, self.dtype, self.param_dtype = momentum, epsilon, dtype, param_dtype
+        self.use_bias, self.use_scale = use_bias, use_scale
+        self.axis_name, self.axis_index_groups = axis_name, axis_index_groups
+        self.use_fast_variance, self.promote_dtype = use_fast_variance, promote_dtype
+
+    def __call__(
+        self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Normalise, and update the running averages if the statistics of the batch are used.
+
+        Args:
+          x: an array with ``num_features`` along the feature axis.
+          use_running_average: instead of what the layer says.
+          mask: True where a value counts; broadcasts to ``x``.
+
+        Returns:
+          An array like ``x``.
+
+        Raises:
+          LayerCallError: neither layer nor call say which statistics to use.
+        """
+        running = chosen("BatchNorm", "use_running_average", use_running_average, self.use_running_average)
+        plan = norm.plan_batch_norm(x.ndim, self.axis)
+        if running:
+            mean, var = self.mean.get_value(), self.var.get_value()
+        else:
+            mean, var = norm.moments(
+                x,
+                plan.reduction_axes,
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                axis_index_groups=self.axis_index_groups,
+                use_fast_variance=self.use_fast_variance,
+                mask=mask,
+            )
+            self.mean.set_value(norm.running_average(self.mean.get_value(), mean, self.momentum))
+            self.var.set_value(norm.running_average(self.var.get_value(), var, self.momentum))
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        return norm.batch_norm(plan, x, mean, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Set what the layer does from now on; None leaves it."""
+        if use_running_average is not None:
+            self.use_running_average = use_running_average

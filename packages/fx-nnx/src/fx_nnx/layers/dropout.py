@@ -1,0 +1,113 @@
+"""Dropout."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.nnx import LayerCallError
+from fx_core.ops.dropout import check_rate, dropout
+
+from fx_nnx.objects.fields import data
+from fx_nnx.objects.module import Module
+from fx_nnx.rngs.rngs import Rngs
+from fx_nnx.rngs.stream import RngStream
+
+__all__ = ["Dropout", "chosen", "stream_of"]
+
+
+class Dropout(Module):
+    """Sets a random part of the values to zero while training, and scales the others.
+
+    `fx_nnx.Module.eval` and `fx_nnx.Module.train` switch it off and on.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> layer = Dropout(0.5, rngs=Rngs(0))
+    >>> layer.eval()
+    >>> layer(jnp.ones(3))
+    Array([1., 1., 1.], dtype=float32)
+
+    Args:
+      rate: probability to drop a value.
+      broadcast_dims: axes along which values are dropped together.
+      deterministic: whether to do nothing; None leaves that to each call.
+      rng_collection: the stream to draw from.
+      rngs: streams, or one stream; the layer takes a fork of it. Without it, each call has to bring one.
+
+    Raises:
+      DropoutRateError: the rate is not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        broadcast_dims: Sequence[int] = (),
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs | RngStream | None = None,
+    ):
+        check_rate(rate)
+        self.rate, self.broadcast_dims = rate, tuple(broadcast_dims)
+        self.deterministic, self.rng_collection = deterministic, rng_collection
+        self.rngs = data(None if rngs is None else stream_of(rngs, rng_collection, "Dropout").fork())
+
+    def __call__(self, inputs: jax.Array, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array:
+        """Apply the layer.
+
+        Args:
+          inputs: any shape.
+          deterministic: whether to do nothing, instead of what the layer says.
+          rngs: streams, one stream or a key, to be used instead of the layer's.
+
+        Returns:
+          An array like ``inputs``.
+
+        Raises:
+          LayerCallError: neither layer nor call say whether to drop, or there is no stream.
+        """
+        if chosen("Dropout", "deterministic", deterministic, self.deterministic) or self.rate == 0.0:
+            return inputs
+        source = self.rngs if rngs is None else rngs
+        if source is None:
+            raise LayerCallError(
+                "Dropout", "there is no random stream.", fix="pass rngs=... to the layer or to the call, or call eval()"
+            )
+        key = source if isinstance(source, jax.Array) else stream_of(source, self.rng_collection, "Dropout")()
+        return dropout(inputs, self.rate, key, self.broadcast_dims)
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """Set what the layer does from now on; None leaves it."""
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+
+def chosen(layer: str, name: str, in_call: bool | None, in_layer: bool | None) -> bool:
+    """Give what the call says, or else the layer.
+
+    Raises:
+      LayerCallError: neither says anything.
+    """
+    found = in_layer if in_call is None else in_call
+    if found is None:
+        raise LayerCallError(
+            layer,
+            f"neither the layer nor the call says {name!r}.",
+            expected="True or False",
+            got=None,
+            fix=f"pass {name}=... to the layer or to the call, or call train() or eval()",
+        )
+    return found
+
+
+def stream_of(rngs: Any, name: str, layer: str) -> RngStream:
+    """Give the stream of a name, or the one stream that was given.
+
+    Raises:
+      TypeError: there is neither.
+    """
+    if isinstance(rngs, Rngs):
+        return rngs[name]
+    if isinstance(rngs, RngStream):
+        return rngs
+    raise TypeError(f"{layer}: rngs must be an Rngs, an RngStream or None, got {type(rngs).__name__}")

@@ -1,0 +1,85 @@
+"""Embeddings."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.ops import embed
+from fx_core.ops.initializers import default_embed_init
+from fx_core.ops.params import Initializer
+
+from fx_nnx.layers.params import make_param, promote_dtype
+from fx_nnx.objects.module import Module
+from fx_nnx.rngs.rngs import Rngs
+
+__all__ = ["Embed"]
+
+
+class Embed(Module):
+    """A table of vectors, looked up by integers.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> Embed(5, 3, rngs=Rngs(0))(jnp.array([[0, 4]])).shape
+    (1, 2, 3)
+
+    Args:
+      num_embeddings: number of vectors.
+      features: size of each.
+      dtype: of the result; by default that of the table.
+      param_dtype: what to store the table in.
+      embedding_init: draws the table, of shape ``(num_embeddings, features)``.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
+      rngs: streams; parameters are drawn from ``params``.
+      embedding_metadata: metadata of the variable ``embedding``.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        features: int,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        embedding_init: Initializer = default_embed_init,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        embedding_metadata: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        shape = embed.embed_params(num_embeddings, features)["embedding"].shape
+        self.embedding = make_param(rngs, embedding_init, shape, param_dtype, embedding_metadata)
+        self.num_embeddings, self.features = num_embeddings, features
+        self.dtype = self.embedding.get_value().dtype if dtype is None else dtype
+        self.param_dtype, self.promote_dtype = param_dtype, promote_dtype
+
+    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        """Look vectors up.
+
+        Args:
+          inputs: integers of any shape; one outside the table gives NaN.
+          out_sharding: sharding of the result.
+
+        Returns:
+          An array of shape ``(*inputs.shape, features)``.
+
+        Raises:
+          LookupIndexDtypeError: the inputs are not integers.
+        """
+        (table,) = self.promote_dtype((self.embedding.get_value(),), dtype=self.dtype, inexact=False)
+        return embed.lookup(table, inputs, out_sharding)
+
+    def attend(self, query: jax.Array, out_sharding: Any = None) -> jax.Array:
+        """Give the inner products with every vector, as the logits of a tied output layer.
+
+        Args:
+          query: shape ``(..., features)``.
+          out_sharding: sharding of the result.
+
+        Returns:
+          An array of shape ``(..., num_embeddings)``.
+        """
+        query, table = self.promote_dtype((query, self.embedding.get_value()), dtype=self.dtype)
+        logits = embed.attend(query, table)
+        return logits if out_sharding is None else jax.sharding.reshard(logits, out_sharding)

@@ -1,0 +1,394 @@
+"""Normalisation over features and groups of features: layer, RMS, group and instance norm."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.ops import norm
+from fx_core.ops.initializers import default_bias_init, default_scale_init
+from fx_core.ops.params import Initializer
+
+from fx_nnx.layers.params import make_param, promote_dtype, value_of
+from fx_nnx.objects.fields import data
+from fx_nnx.objects.module import Module
+from fx_nnx.rngs.rngs import Rngs
+
+__all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
+
+Axes = int | Sequence[int]
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+def _hashable(axes: Any) -> Any:
+    return tuple(axes) if isinstance(axes, Sequence) else axes
+
+
+class _Norm(Module):
+    """What the layers here share: scale, bias, and how statistics are taken."""
+
+    def _setup(
+        self,
+        rngs: Rngs,
+        shape: tuple[int, ...],
+        *,
+        scale: tuple[Initializer, Mapping[str, Any]] | None,
+        bias: tuple[Initializer, Mapping[str, Any]] | None,
+        param_dtype: Any,
+        **attributes: Any,
+    ) -> None:
+        self.scale = data(None if scale is None else make_param(rngs, scale[0], shape, param_dtype, scale[1]))
+        self.bias = data(None if bias is None else make_param(rngs, bias[0], shape, param_dtype, bias[1]))
+        self.param_dtype = param_dtype
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "epsilon": self.epsilon,
+            "dtype": self.dtype,
+            "axis_name": self.axis_name,
+            "axis_index_groups": self.axis_index_groups,
+            "use_fast_variance": self.use_fast_variance,
+        }
+
+    epsilon: float
+    dtype: Any
+    axis_name: Any
+    axis_index_groups: Any
+    use_fast_variance: bool
+
+
+class LayerNorm(_Norm):
+    """Normalises each example over its features.
+
+    Ba et al., *Layer Normalization*, 2016.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> LayerNorm(2, rngs=Rngs(0))(jnp.array([[1.0, 3.0]])).round(2)
+    Array([[-1.,  1.]], dtype=float32)
+
+    Args:
+      num_features: size of the feature axes.
+      epsilon: added to the variance.
+      dtype: of the result; by default what input and parameters promote to.
+      param_dtype: what to store parameters in.
+      use_bias: whether to add a bias.
+      use_scale: whether to multiply with a scale.
+      bias_init: draws the bias.
+      scale_init: draws the scale.
+      reduction_axes: axes that statistics are taken over.
+      feature_axes: axes with a scale and bias of their own.
+      axis_name: a mapped axis over which statistics are averaged, too.
+      axis_index_groups: groups of devices along that axis.
+      use_fast_variance: compute the variance in one pass, faster and less exact.
+      promote_dtype: accepted for compatibility.
+      rngs: streams; parameters are drawn from ``params``.
+      bias_metadata: metadata of the variable ``bias``.
+      scale_metadata: metadata of the variable ``scale``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-6,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = default_bias_init,
+        scale_init: Initializer = default_scale_init,
+        reduction_axes: Axes = -1,
+        feature_axes: Axes = -1,
+        axis_name: str | None = None,
+        axis_index_groups: Any = None,
+        use_fast_variance: bool = True,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        bias_metadata: Mapping[str, Any] = _NO_METADATA,
+        scale_metadata: Mapping[str, Any] = _NO_METADATA,
+    ):
+        self._setup(
+            rngs,
+            (num_features,),
+            scale=(scale_init, scale_metadata) if use_scale else None,
+            bias=(bias_init, bias_metadata) if use_bias else None,
+            param_dtype=param_dtype,
+            num_features=num_features,
+            reduction_axes=_hashable(reduction_axes),
+            feature_axes=_hashable(feature_axes),
+            epsilon=epsilon,
+            dtype=dtype,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            axis_name=axis_name,
+            axis_index_groups=axis_index_groups,
+            use_fast_variance=use_fast_variance,
+            promote_dtype=promote_dtype,
+        )
+
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+        """Normalise.
+
+        Args:
+          x: an array of any number of dimensions.
+          mask: True where a value counts; broadcasts to ``x``.
+
+        Returns:
+          An array like ``x``.
+        """
+        plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())
+
+
+class RMSNorm(_Norm):
+    """Divides each example by the root of the mean square of its features.
+
+    Zhang and Sennrich, *Root Mean Square Layer Normalization*, 2019.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> RMSNorm(2, rngs=Rngs(0))(jnp.array([[3.0, -3.0]])).round(2)
+    Array([[ 1., -1.]], dtype=float32)
+
+    Args:
+      num_features: size of the feature axes.
+      epsilon: added to the variance.
+      dtype: of the result; by default what input and parameters promote to.
+      param_dtype: what to store parameters in.
+      use_scale: whether to multiply with a scale.
+      scale_init: draws the scale.
+      reduction_axes: axes that statistics are taken over.
+      feature_axes: axes with a scale and bias of their own.
+      axis_name: a mapped axis over which statistics are averaged, too.
+      axis_index_groups: groups of devices along that axis.
+      use_fast_variance: compute the variance in one pass, faster and less exact.
+      promote_dtype: accepted for compatibility.
+      rngs: streams; parameters are drawn from ``params``.
+      scale_metadata: metadata of the variable ``scale``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-6,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        use_scale: bool = True,
+        scale_init: Initializer = default_scale_init,
+        reduction_axes: Axes = -1,
+        feature_axes: Axes = -1,
+        axis_name: str | None = None,
+        axis_index_groups: Any = None,
+        use_fast_variance: bool = True,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        scale_metadata: Mapping[str, Any] = _NO_METADATA,
+    ):
+        self._setup(
+            rngs,
+            (num_features,),
+            scale=(scale_init, scale_metadata) if use_scale else None,
+            bias=None,
+            param_dtype=param_dtype,
+            num_features=num_features,
+            reduction_axes=_hashable(reduction_axes),
+            feature_axes=_hashable(feature_axes),
+            epsilon=epsilon,
+            dtype=dtype,
+            use_scale=use_scale,
+            axis_name=axis_name,
+            axis_index_groups=axis_index_groups,
+            use_fast_variance=use_fast_variance,
+            promote_dtype=promote_dtype,
+        )
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """Normalise.
+
+        Args:
+          x: an array of any number of dimensions.
+          mask: True where a value counts; broadcasts to ``x``.
+
+        Returns:
+          An array like ``x``.
+        """
+        plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
+        return norm.layer_norm(plan, x, value_of(self.scale), use_mean=False, mask=mask, **self._options())
+
+
+class GroupNorm(_Norm):
+    """Normalises each example over groups of features.
+
+    Wu and He, *Group Normalization*, 2018.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> GroupNorm(4, num_groups=2, rngs=Rngs(0))(jnp.ones((1, 3, 4))).shape
+    (1, 3, 4)
+
+    Args:
+      num_features: size of the feature axes.
+      num_groups: number of groups, or None.
+      group_size: features per group, or None: exactly one of the two is given.
+      epsilon: added to the variance.
+      dtype: of the result; by default what input and parameters promote to.
+      param_dtype: what to store parameters in.
+      use_bias: whether to add a bias.
+      use_scale: whether to multiply with a scale.
+      bias_init: draws the bias.
+      scale_init: draws the scale.
+      reduction_axes: axes that statistics are taken over; all but the first if None.
+      axis_name: a mapped axis over which statistics are averaged, too.
+      axis_index_groups: groups of devices along that axis.
+      use_fast_variance: compute the variance in one pass, faster and less exact.
+      promote_dtype: accepted for compatibility.
+      rngs: streams; parameters are drawn from ``params``.
+      bias_metadata: metadata of the variable ``bias``.
+      scale_metadata: metadata of the variable ``scale``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_groups: int | None = 32,
+        group_size: int | None = None,
+        *,
+        epsilon: float = 1e-6,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = default_bias_init,
+        scale_init: Initializer = default_scale_init,
+        reduction_axes: Axes | None = None,
+        axis_name: str | None = None,
+        axis_index_groups: Any = None,
+        use_fast_variance: bool = True,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        bias_metadata: Mapping[str, Any] = _NO_METADATA,
+        scale_metadata: Mapping[str, Any] = _NO_METADATA,
+    ):
+        groups = norm.group_count(num_features, num_groups, group_size)
+        self._setup(
+            rngs,
+            (num_features,),
+            scale=(scale_init, scale_metadata) if use_scale else None,
+            bias=(bias_init, bias_metadata) if use_bias else None,
+            param_dtype=param_dtype,
+            num_groups=groups,
+            group_size=num_features // groups,
+            feature_axis=-1,
+            num_features=num_features,
+            reduction_axes=_hashable(reduction_axes),
+            epsilon=epsilon,
+            dtype=dtype,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            axis_name=axis_name,
+            axis_index_groups=axis_index_groups,
+            use_fast_variance=use_fast_variance,
+            promote_dtype=promote_dtype,
+        )
+
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+        """Normalise.
+
+        Args:
+          x: an array of any number of dimensions.
+          mask: True where a value counts; broadcasts to ``x``.
+
+        Returns:
+          An array like ``x``.
+        """
+        plan = norm.plan_group_norm(x.shape, self.num_groups, None, self.reduction_axes)
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        return norm.group_norm(plan, x, scale, bias, mask=mask, **self._options())
+
+
+class InstanceNorm(_Norm):
+    """Normalises each feature of each example over space.
+
+    Ulyanov et al., *Instance Normalization*, 2016.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> InstanceNorm(3, rngs=Rngs(0))(jnp.ones((1, 4, 3))).shape
+    (1, 4, 3)
+
+    Args:
+      num_features: size of the feature axes.
+      epsilon: added to the variance.
+      dtype: of the result; by default what input and parameters promote to.
+      param_dtype: what to store parameters in.
+      use_bias: whether to add a bias.
+      use_scale: whether to multiply with a scale.
+      bias_init: draws the bias.
+      scale_init: draws the scale.
+      feature_axes: axes with a scale and bias of their own.
+      axis_name: a mapped axis over which statistics are averaged, too.
+      axis_index_groups: groups of devices along that axis.
+      use_fast_variance: compute the variance in one pass, faster and less exact.
+      promote_dtype: accepted for compatibility.
+      rngs: streams; parameters are drawn from ``params``.
+      bias_metadata: metadata of the variable ``bias``.
+      scale_metadata: metadata of the variable ``scale``.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-6,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = default_bias_init,
+        scale_init: Initializer = default_scale_init,
+        feature_axes: Axes = -1,
+        axis_name: str | None = None,
+        axis_index_groups: Any = None,
+        use_fast_variance: bool = True,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        bias_metadata: Mapping[str, Any] = _NO_METADATA,
+        scale_metadata: Mapping[str, Any] = _NO_METADATA,
+    ):
+        self._setup(
+            rngs,
+            (num_features,),
+            scale=(scale_init, scale_metadata) if use_scale else None,
+            bias=(bias_init, bias_metadata) if use_bias else None,
+            param_dtype=param_dtype,
+            num_features=num_features,
+            feature_axes=_hashable(feature_axes),
+            epsilon=epsilon,
+            dtype=dtype,
+            use_bias=use_bias,
+            use_scale=use_scale,
+            axis_name=axis_name,
+            axis_index_groups=axis_index_groups,
+            use_fast_variance=use_fast_variance,
+            promote_dtype=promote_dtype,
+        )
+
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+        """Normalise.
+
+        Args:
+          x: an array of any number of dimensions.
+          mask: True where a value counts; broadcasts to ``x``.
+
+        Returns:
+          An array like ``x``.
+        """
+        plan = norm.plan_instance_norm(x.ndim, self.feature_axes)
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())

@@ -1,0 +1,50 @@
+"""A rectifier with a learned slope."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.ops.activations import prelu
+
+from fx_nnx.layers.params import promote_dtype
+from fx_nnx.objects.module import Module
+from fx_nnx.variables.kinds import Param
+
+__all__ = ["PReLU"]
+
+
+class PReLU(Module):
+    """Gives ``x`` where it is positive, a learned multiple of it elsewhere.
+
+    He et al., *Delving Deep into Rectifiers*, 2015.
+
+    >>> import jax.numpy as jnp
+    >>> PReLU(0.5)(jnp.array([-2.0, 2.0]))
+    Array([-1.,  2.], dtype=float32)
+
+    Args:
+      negative_slope_init: the first slope.
+      dtype: what to compute in; by default what input and slope promote to.
+      param_dtype: what to store the slope in.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
+      negative_slope_metadata: metadata of the variable ``negative_slope``.
+    """
+
+    def __init__(
+        self,
+        negative_slope_init: float = 0.01,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        negative_slope_metadata: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        self.negative_slope = Param(jnp.asarray(negative_slope_init, param_dtype), **negative_slope_metadata)
+        self.dtype, self.param_dtype, self.promote_dtype = dtype, param_dtype, promote_dtype
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Apply the layer to an array of any shape."""
+        x, slope = self.promote_dtype((inputs, self.negative_slope.get_value()), dtype=self.dtype)
+        return prelu(x, slope)

@@ -1,0 +1,107 @@
+"""Declaring attributes as data or static, and telling which is which."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from fx_nnx.states.state import State
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["data", "declaration", "has_data", "is_array", "is_data", "register_data_type", "static"]
+
+T = TypeVar("T", bound=type)
+_MISSING: Any = object()
+
+_KIND = "fx_nnx_data"
+_VALUE = "fx_nnx_value"
+
+
+def data(value: Any = _MISSING, **kwargs: Any) -> Any:
+    """Declare that an attribute holds data: arrays, variables, modules, or plain containers of them.
+
+    On assignment, ``self.table = nnx.data([...])``; or for a class, ``table: list = nnx.data()``, where the keyword
+    arguments are those of `dataclasses.field`.
+    """
+    return _field(True, value, kwargs)
+
+
+def static(value: Any = _MISSING, **kwargs: Any) -> Any:
+    """Declare that an attribute is static: a hashable part of the structure, for which functions are compiled anew.
+
+    It is used like `data`.
+    """
+    return _field(False, value, kwargs)
+
+
+def _field(is_data: bool, value: Any, kwargs: dict[str, Any]) -> Any:
+    extra = {_KIND: is_data} if value is _MISSING else {_KIND: is_data, _VALUE: value}
+    return dataclasses.field(metadata={**kwargs.pop("metadata", {}), **extra}, **kwargs)
+
+
+def declaration(value: Any) -> tuple[bool, Any] | None:
+    """Give kind and value of what `data` or `static` returned, or None for anything else."""
+    if type(value) is dataclasses.Field and _KIND in value.metadata:
+        return value.metadata[_KIND], value.metadata.get(_VALUE, _MISSING)
+    return None
+
+
+_by_type: dict[type, bool] = {}
+_arrays: dict[type, bool] = {}
+_leaves: dict[type, bool] = {}
+
+
+def register_data_type(type_: T, /) -> T:
+    """Make values of a type count as data wherever they are assigned; also a decorator.
+
+    The type has to be a pytree.
+    """
+    _by_type[type_] = True
+    return type_
+
+
+def is_data(value: Any, /) -> bool:
+    """Whether a value counts as data by itself: arrays, variables, modules, states and registered types do.
+
+    >>> is_data(np.ones(2)), is_data(1), is_data([np.ones(2)])
+    (True, False, False)
+    """
+    kind = type(value)
+    found = _by_type.get(kind)
+    if found is None:
+        found = _by_type[kind] = isinstance(value, Variable | State) or is_array(value)
+    return found
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array, a tracer or the shape of an array."""
+    kind = type(value)
+    found = _arrays.get(kind)
+    if found is None:
+        found = isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct | jax.Ref)
+        _arrays[kind] = found
+    return found
+
+
+def has_data(value: Any, /) -> list[Any]:
+    """Give the data inside a value, which may be any pytree.
+
+    >>> has_data({"a": [1, np.ones(1)]})
+    [array([1.])]
+    """
+    if is_data(value):
+        return [value]
+    if is_leaf(value):
+        return []
+    return [leaf for leaf in jax.tree.leaves(value, is_leaf=is_data) if is_data(leaf)]
+
+
+def is_leaf(value: Any) -> bool:
+    """Whether JAX sees no structure in a value."""
+    kind = type(value)
+    found = _leaves.get(kind)
+    if found is None:
+        found = value is not None and jax.tree_util.all_leaves([value])
+        _leaves[kind] = found
+    return found

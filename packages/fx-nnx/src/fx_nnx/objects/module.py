@@ -1,0 +1,179 @@
+"""Modules: objects that make up networks."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors.nnx import MissingAttributeError
+
+from fx_nnx.filters import Filter, to_predicate
+from fx_nnx.graph.iterate import children_of, iter_graph
+from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.states.paths import Path
+from fx_nnx.variables.kinds import Perturbation
+from fx_nnx.variables.names import variable_type_from_name
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["Module", "iter_children", "iter_modules"]
+
+A = TypeVar("A")
+
+
+def _append(previous: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    return (*previous, value)
+
+
+class Module(Pytree):
+    """Base class of networks and their parts.
+
+    Layers are made in ``__init__`` and called in methods; variables are attributes that may change in any method.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.variables import Param
+    >>> class Affine(Module):
+    ...     def __init__(self, size):
+    ...         self.scale, self.shift = Param(jnp.ones(size)), Param(jnp.zeros(size))
+    ...     def __call__(self, x):
+    ...         return x * self.scale + self.shift
+    >>> Affine(2)(jnp.array([1.0, 2.0]))
+    Array([1., 2.], dtype=float32)
+    """
+
+    __slots__ = ()
+
+    def sow(
+        self,
+        variable_type: type[Variable[Any]] | str,
+        name: str,
+        value: Any,
+        reduce_fn: Callable[[Any, Any], Any] = _append,
+        init_fn: Callable[[], Any] = tuple,
+        capture_noop: bool | None = None,
+    ) -> Any:
+        """Keep a value for somebody to look at, in a variable of the module.
+
+        Args:
+          variable_type: type of the variable, or the name of a collection.
+          name: attribute that holds it.
+          value: what to keep.
+          reduce_fn: joins what is kept already and the new value; by default values make up a tuple.
+          init_fn: gives what is kept before the first value.
+          capture_noop: whether to do nothing.
+
+        Returns:
+          The value.
+
+        Raises:
+          TypeError: the attribute is something else.
+        """
+        if capture_noop:
+            return value
+        if isinstance(variable_type, str):
+            variable_type = variable_type_from_name(variable_type, allow_register=True)
+        kept = attributes_of(self).get(name)
+        if kept is None:
+            setattr(self, name, variable_type(reduce_fn(init_fn(), value)))
+        else:
+            _expect(self, name, kept, variable_type)
+            kept.set_raw_value(reduce_fn(kept.get_raw_value(), value))
+        return value
+
+    def perturb(
+        self, name: str, value: Any, variable_type: Any = Perturbation, capture_noop: bool | None = None
+    ) -> Any:
+        """Add a variable of zeros to a value, so that the variable's gradient is that of the value.
+
+        Args:
+          name: attribute that holds the variable; made at the first call.
+          value: any array.
+          variable_type: type of the variable, or the name of a collection.
+          capture_noop: whether to do nothing.
+
+        Returns:
+          The sum.
+
+        Raises:
+          TypeError: the attribute is something else.
+        """
+        if capture_noop:
+            return value
+        if isinstance(variable_type, str):
+            variable_type = variable_type_from_name(variable_type, allow_register=True)
+        zeros = attributes_of(self).get(name)
+        if zeros is None:
+            zeros = variable_type(jax.tree.map(jnp.zeros_like, value))
+            setattr(self, name, zeros)
+        _expect(self, name, zeros, variable_type)
+        return jax.tree.map(jnp.add, value, zeros.get_value())
+
+    def iter_modules(self) -> Iterator[tuple[Path, "Module"]]:
+        """Give path and module of every module in this one, itself last."""
+        return iter_modules(self)
+
+    def iter_children(self) -> Iterator[tuple[Any, "Module"]]:
+        """Give name and module of the modules among the attributes."""
+        return iter_children(self)
+
+    def set_attributes(
+        self, *filters: Filter, raise_if_not_found: bool = True, graph: bool | None = None, **attributes: Any
+    ) -> None:
+        """Set attributes of all modules in this one that have them.
+
+        Args:
+          *filters: which modules; all if none is given.
+          raise_if_not_found: whether each attribute has to exist somewhere.
+          graph: accepted for compatibility.
+          **attributes: the new values.
+
+        Raises:
+          MissingAttributeError: no module has one of the attributes.
+
+        >>> from fx_nnx.layers import Dropout
+        >>> layer = Dropout(0.5)
+        >>> layer.set_attributes(deterministic=True)
+        >>> layer.deterministic
+        True
+        """
+        predicates = [to_predicate(filter) for filter in filters or (True,)]
+        missing = set(attributes)
+        for path, module in self.iter_modules():
+            if not any(matches(path, module) for matches in predicates):
+                continue
+            own = attributes_of(module)
+            for name, value in attributes.items():
+                if name in own:
+                    setattr(module, name, value)
+                    missing.discard(name)
+        if missing and raise_if_not_found:
+            raise MissingAttributeError(missing)
+
+    def train(self, **attributes: Any) -> None:
+        """Set all layers to training: dropout drops, normalisation uses the statistics of the batch."""
+        self._set_mode(False, attributes)
+
+    def eval(self, **attributes: Any) -> None:
+        """Set all layers to evaluation: nothing is random, normalisation uses running statistics."""
+        self._set_mode(True, attributes)
+
+    def _set_mode(self, value: bool, attributes: dict[str, Any]) -> None:
+        chosen = {"deterministic": value, "use_running_average": value, **attributes}
+        self.set_attributes(raise_if_not_found=False, **chosen)
+
+
+def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
+    """Give path and module of every module in a model, each once, inner ones before outer ones."""
+    return ((path, value) for path, value in iter_graph(module) if isinstance(value, Module))
+
+
+def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
+    """Give name and module of the modules among the attributes of a module."""
+    return ((key, child) for key, child in children_of(node) if isinstance(child, Module))
+
+
+def _expect(module: Module, name: str, found: Any, variable_type: type[Any]) -> None:
+    if not isinstance(found, variable_type):
+        raise TypeError(
+            f"{type(module).__name__}.{name}: expected {variable_type.__name__}, got {type(found).__name__}; "
+            "sow under another name"
+        )

@@ -1,0 +1,262 @@
+"""Objects with attributes that are data or static: the base of modules, containers and random streams."""
+
+import abc
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any, ClassVar, Self
+
+import jax
+from fx_core._jax import current_trace
+from fx_core.errors.nnx import HiddenDataError, StaticAttributeError, TraceLevelError
+
+from fx_nnx.links import announce
+from fx_nnx.locate import calling_line, path_of
+from fx_nnx.objects.fields import declaration, has_data, is_array, is_data, register_data_type
+from fx_nnx.representation import Representable, show_fields
+from fx_nnx.states.paths import sorted_keys
+
+__all__ = ["Object", "Pytree", "attributes_of", "check_pytree", "new_object"]
+
+_MISSING: Any = object()
+_MUTABLE = (list, dict, set)
+
+
+class _Storage:
+    """Where an object keeps its attributes and what the graph functions note about it."""
+
+    __slots__ = ("__dict__", "__weakref__", "_nnx_kinds", "_nnx_links", "_nnx_record", "_nnx_trace")
+
+
+attributes_of: Callable[[Any], dict[Any, Any]] = _Storage.__dict__["__dict__"].__get__
+"""Give the dictionary of attributes itself. Who changes it has to announce that, see `fx_nnx.links`."""
+
+_set_kinds = _Storage._nnx_kinds.__set__
+_set_links = _Storage._nnx_links.__set__
+_set_record = _Storage._nnx_record.__set__
+_set_trace = _Storage._nnx_trace.__set__
+
+
+class _Meta(abc.ABCMeta):
+    """Looks, after ``__init__``, for data that was put into a plain container behind the object's back."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        if isinstance(made, Pytree):
+            check_pytree(made)
+        return made
+
+
+class AttributeView(MutableMapping[str, Any]):
+    """What ``vars(obj)`` gives: the attributes, where writing is the same as setting an attribute."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: "Pytree"):
+        self._owner = owner
+
+    def __getitem__(self, name: str) -> Any:
+        return attributes_of(self._owner)[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._owner._nnx_set(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._owner._nnx_delete(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(attributes_of(self._owner))
+
+    def __len__(self) -> int:
+        return len(attributes_of(self._owner))
+
+    def __repr__(self) -> str:
+        return repr(attributes_of(self._owner))
+
+
+class Pytree(Representable, _Storage, metaclass=_Meta):
+    """An object whose attributes are data or static.
+
+    Data attributes hold arrays, variables, other objects, and what was declared with `fx_nnx.data`; everything else is
+    static. Objects are pytrees, whose children are the data attributes, and nodes of graphs, see `fx_nnx.split`.
+
+    An attribute keeps the kind of its first assignment. Every change of structure is noticed: that is what lets
+    `fx_nnx.split` know the structure of a model without looking at it again.
+
+    >>> import jax, jax.numpy as jnp
+    >>> class Point(Pytree):
+    ...     def __init__(self, x):
+    ...         self.x, self.name = jnp.array(x), "here"
+    >>> jax.tree.leaves(Point(1.0))
+    [Array(1., dtype=float32, weak_type=True)]
+
+    Class keyword arguments:
+      pytree: whether JAX may see the class as a pytree; with False, plain containers may hold anything.
+    """
+
+    __slots__ = ()
+
+    _nnx_declared: ClassVar[dict[str, bool]] = {}
+    _nnx_pytree: ClassVar[bool] = True
+
+    _nnx_kinds: dict[Any, bool]
+    _nnx_links: list[Any] | None
+    _nnx_record: Any
+    _nnx_trace: object
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an object without attributes, ready for ``__init__``."""
+        self = super().__new__(cls)
+        _set_kinds(self, {})
+        _set_links(self, None)
+        _set_record(self, None)
+        _set_trace(self, current_trace())
+        return self
+
+    def __init_subclass__(cls, *, pytree: bool | None = None, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if pytree is not None:
+            cls._nnx_pytree = pytree
+        declared = {name: found[0] for name, value in vars(cls).items() if (found := declaration(value))}
+        cls._nnx_declared = {**cls._nnx_declared, **declared}
+        register_data_type(cls)
+        if cls._nnx_pytree:
+            jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflattener(cls), _flatten)
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        return AttributeView(self)
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*object.__dir__(self), *map(str, attributes_of(self))})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        found = getattr(type(self), name, None)
+        if found is not None and hasattr(type(found), "__set__"):
+            object.__setattr__(self, name, value)
+        else:
+            self._nnx_set(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in attributes_of(self):
+            self._nnx_delete(name)
+        else:
+            object.__delattr__(self, name)
+
+    def _nnx_items(self) -> Iterable[tuple[Any, Any]]:
+        return attributes_of(self).items()
+
+    def _nnx_check_trace(self) -> None:
+        if self._nnx_trace != current_trace():
+            raise TraceLevelError(type(self).__name__, path_of(self) or type(self).__name__, calling_line())
+
+    def _nnx_set(self, name: Any, value: Any) -> None:
+        """Set an attribute or item, note its kind, and announce it if the structure changed."""
+        self._nnx_check_trace()
+        explicit = type(self)._nnx_declared.get(name)
+        found = declaration(value)
+        if found is not None:
+            explicit, value = found
+            if value is _MISSING or type(value) is object:
+                raise TypeError("nnx.data() and nnx.static() need a value on assignment")
+        attributes, kinds = attributes_of(self), self._nnx_kinds
+        old, known = attributes.get(name, _MISSING), kinds.get(name)
+        kind = self._nnx_kind(name, value, known) if explicit is None else explicit
+        if old is value and kind is known:
+            return
+        attributes[name] = value
+        kinds[name] = kind
+        if not (kind and known and is_array(old) and is_array(value)):
+            announce(self)
+
+    def _nnx_kind(self, name: Any, value: Any, known: bool | None) -> bool:
+        if is_data(value):
+            if known is False:
+                raise StaticAttributeError(type(self).__name__, name, type(value))
+            return True
+        if not known and type(self)._nnx_pytree:
+            self._nnx_refuse_hidden(name, value)
+        return bool(known)
+
+    def _nnx_refuse_hidden(self, name: Any, value: Any) -> None:
+        hidden = has_data(value)
+        if hidden:
+            raise HiddenDataError(type(self).__name__, name, type(value), [type(leaf).__name__ for leaf in hidden])
+
+    def _nnx_delete(self, name: Any) -> None:
+        self._nnx_check_trace()
+        del attributes_of(self)[name]
+        self._nnx_kinds.pop(name, None)
+        announce(self)
+
+    def __getstate__(self) -> tuple[dict[Any, Any], dict[Any, bool]]:
+        return dict(attributes_of(self)), dict(self._nnx_kinds)
+
+    def __setstate__(self, state: tuple[dict[Any, Any], dict[Any, bool]]) -> None:
+        attributes_of(self).update(state[0])
+        self._nnx_kinds.update(state[1])
+
+    def _show(self) -> str:
+        return show_fields(type(self).__name__, attributes_of(self))
+
+
+Object = Pytree
+
+
+def new_object(cls: type[Any], trace: object) -> Any:
+    """Make an object without calling ``__init__``; its attributes and kinds are to be filled in."""
+    self = object.__new__(cls)
+    _set_kinds(self, {})
+    _set_links(self, None)
+    _set_record(self, None)
+    _set_trace(self, trace)
+    return self
+
+
+def check_pytree(pytree: Any) -> None:
+    """Make sure that no static attribute hides data in a plain container.
+
+    Assignments are checked when they happen; this finds what was put into a list, dict or set afterwards.
+
+    Raises:
+      HiddenDataError: one does.
+    """
+    if not type(pytree)._nnx_pytree:
+        return
+    kinds = pytree._nnx_kinds
+    for name, value in attributes_of(pytree).items():
+        if type(value) in _MUTABLE and not kinds[name]:
+            pytree._nnx_refuse_hidden(name, list(value) if isinstance(value, set) else value)
+
+
+def _flatten(obj: Pytree) -> tuple[list[Any], Any]:
+    attributes, kinds = attributes_of(obj), obj._nnx_kinds
+    keys = sorted_keys(attributes)
+    names = tuple(key for key in keys if kinds[key])
+    statics = tuple((key, attributes[key]) for key in keys if not kinds[key])
+    return [attributes[name] for name in names], (names, statics)
+
+
+def _flatten_with_keys(obj: Pytree) -> tuple[list[Any], Any]:
+    children, aux = _flatten(obj)
+    return [(_key(name), child) for name, child in zip(aux[0], children)], aux
+
+
+def _key(name: Any) -> Any:
+    return jax.tree_util.GetAttrKey(name) if isinstance(name, str) else jax.tree_util.SequenceKey(name)
+
+
+def _unflattener(cls: type[Pytree]) -> Callable[[Any, Any], Any]:
+    def unflatten(aux: Any, children: Any) -> Any:
+        names, statics = aux
+        self = new_object(cls, current_trace())
+        attributes, kinds = attributes_of(self), self._nnx_kinds
+        for name, child in zip(names, children):
+            attributes[name], kinds[name] = child, True
+        for name, value in statics:
+            attributes[name], kinds[name] = value, False
+        return self
+
+    return unflatten
+
+
+register_data_type(Pytree)
+jax.tree_util.register_pytree_with_keys(Pytree, _flatten_with_keys, _unflattener(Pytree), _flatten)

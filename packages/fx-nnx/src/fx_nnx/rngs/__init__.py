@@ -1,0 +1,17 @@
+"""Random numbers for models."""
+
+from fx_nnx.rngs.backups import fork_rngs, reseed, restore_rngs, split_rngs
+from fx_nnx.rngs.rngs import Rngs
+from fx_nnx.rngs.stream import RngCount, RngKey, RngState, RngStream
+
+__all__ = [
+    "RngCount",
+    "RngKey",
+    "RngState",
+    "RngStream",
+    "Rngs",
+    "fork_rngs",
+    "reseed",
+    "restore_rngs",
+    "split_rngs",
+]

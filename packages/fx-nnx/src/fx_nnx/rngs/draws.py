@@ -1,0 +1,125 @@
+"""The functions of `jax.random` and the initializers as methods that bring their own key."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from fx_core.ops import initializers
+
+__all__ = ["KeylessInitializer", "RandomMethods"]
+
+_DRAWS = [
+    "ball",
+    "bernoulli",
+    "beta",
+    "binomial",
+    "bits",
+    "categorical",
+    "cauchy",
+    "chisquare",
+    "choice",
+    "dirichlet",
+    "double_sided_maxwell",
+    "exponential",
+    "f",
+    "gamma",
+    "generalized_normal",
+    "geometric",
+    "gumbel",
+    "laplace",
+    "loggamma",
+    "logistic",
+    "lognormal",
+    "maxwell",
+    "multinomial",
+    "multivariate_normal",
+    "normal",
+    "orthogonal",
+    "pareto",
+    "permutation",
+    "poisson",
+    "rademacher",
+    "randint",
+    "rayleigh",
+    "t",
+    "triangular",
+    "truncated_normal",
+    "uniform",
+    "wald",
+    "weibull_min",
+]
+_INITIALIZERS = [
+    "delta_orthogonal",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+]
+
+
+class KeylessInitializer:
+    """An initializer that takes its keys from a stream: ``init(shape, dtype)``."""
+
+    __slots__ = ("init", "keys")
+
+    def __init__(self, keys: Callable[[], jax.Array], init: Callable[..., Any]):
+        self.keys, self.init = keys, init
+
+    def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
+        if dtype is not None:
+            options["dtype"] = dtype
+        return self.init(self.keys(), shape, **options)
+
+
+class RandomMethods:
+    """Adds a method for each distribution of `jax.random` and each initializer to a class that gives a key when called.
+
+    >>> from fx_nnx.rngs import Rngs
+    >>> rngs = Rngs(0)
+    >>> rngs.normal((2, 3)).shape, rngs.lecun_normal()((2, 3)).shape
+    ((2, 3), (2, 3))
+    """
+
+    __slots__ = ()
+
+
+def _draw(name: str) -> Callable[..., Any]:
+    function = getattr(jax.random, name)
+
+    @functools.wraps(function)
+    def method(self: Any, *args: Any, **kwargs: Any) -> jax.Array:
+        return function(self(), *args, **kwargs)
+
+    method.__doc__ = f"Draw as `jax.random.{name}` does, with the next key."
+    signature = inspect.signature(function)
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    method.__signature__ = signature.replace(parameters=[first, *list(signature.parameters.values())[1:]])  # type: ignore[attr-defined]
+    return method
+
+
+def _initializer(name: str) -> Callable[..., Any]:
+    make = getattr(initializers, name)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> KeylessInitializer:
+        return KeylessInitializer(self, make(*args, **kwargs))
+
+    method.__name__ = name
+    method.__qualname__ = f"RandomMethods.{name}"
+    method.__doc__ = f"Give the initializer `{name}`, to be called with shape and dtype; it takes the next key then."
+    return method
+
+
+for _name in _DRAWS:
+    if hasattr(jax.random, _name):
+        setattr(RandomMethods, _name, _draw(_name))
+for _name in _INITIALIZERS:
+    setattr(RandomMethods, _name, _initializer(_name))

@@ -1,0 +1,83 @@
+"""Random streams: a key and a count of what was drawn from it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fx_nnx.objects.pytree import Pytree
+from fx_nnx.rngs.draws import RandomMethods
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["RngCount", "RngKey", "RngState", "RngStream", "as_key"]
+
+
+class RngState(Variable[Any]):
+    """What random streams are made of; as a filter, both keys and counts."""
+
+
+class RngKey(RngState):
+    """The key of a stream."""
+
+
+class RngCount(RngState):
+    """How many keys a stream has given."""
+
+
+def as_key(seed: Any) -> jax.Array:
+    """Give a typed key of an integer, a raw key, or a typed key.
+
+    Raises:
+      ValueError: it is none of these.
+    """
+    if isinstance(seed, Variable):
+        seed = seed.get_value()
+    if isinstance(seed, jax.Array | np.ndarray):
+        if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+            return seed
+        if seed.dtype == np.uint32 and seed.ndim > 0:
+            return jax.random.wrap_key_data(seed)
+        if jnp.issubdtype(seed.dtype, jnp.integer) and seed.ndim == 0:
+            return jax.random.key(seed)
+    elif isinstance(seed, int | np.integer):
+        return jax.random.key(seed)
+    raise ValueError(f"Invalid seed: expected an integer or a key of jax.random, got {seed!r}")
+
+
+class RngStream(RandomMethods, Pytree):
+    """A source of keys: each call folds a running count into one key.
+
+    >>> stream = RngStream(0, tag="dropout")
+    >>> bool((stream() == jax.random.fold_in(jax.random.key(0), 0)).all()), int(stream.count[...])
+    (True, 1)
+
+    Args:
+      key: a seed or key.
+      tag: name of the stream; filters find its variables by it.
+    """
+
+    def __init__(self, key: Any, *, tag: str):
+        self.tag = tag
+        self.key = RngKey(as_key(key), tag=tag)
+        self.count = RngCount(jnp.zeros(self.key.get_raw_value().shape, jnp.uint32), tag=tag)
+
+    def __call__(self) -> jax.Array:
+        """Give the next key."""
+        count = self.count.get_value()
+        key = jax.random.fold_in(self.key.get_value(), count)
+        self.count.set_value(count + 1)
+        return key
+
+    def split(self, k: Any) -> "RngStream":
+        """Give a stream of as many independent streams as ``k`` (a size or shape) says, made of the next key."""
+        return RngStream(jax.random.split(self(), k), tag=self.tag)
+
+    def fork(self, *, split: Any = None) -> "RngStream":
+        """Give a stream that starts with the next key, split as `split` does if asked."""
+        return RngStream(self(), tag=self.tag) if split is None else self.split(split)
+
+    def broadcast(self, k: Any) -> "RngStream":
+        """Give a stream of ``k`` (a size or shape) times the same stream, made of the next key."""
+        shape = (k,) if isinstance(k, int) else tuple(k)
+        return RngStream(jnp.broadcast_to(self(), shape), tag=self.tag)

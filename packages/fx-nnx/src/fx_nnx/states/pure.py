@@ -1,0 +1,121 @@
+"""States without variables: nested dictionaries of arrays, as checkpoints and other libraries like them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from fx_nnx.filters import Filter
+from fx_nnx.states.flat import FlatState
+from fx_nnx.states.paths import Path
+from fx_nnx.states.state import State
+from fx_nnx.variables.variable import Variable
+
+__all__ = [
+    "as_pure",
+    "filter_state",
+    "from_flat_state",
+    "map_state",
+    "merge_state",
+    "pure",
+    "replace_by_pure_dict",
+    "restore_int_paths",
+    "split_state",
+    "to_flat_state",
+    "to_pure_dict",
+]
+
+
+def _state(state: Any) -> State:
+    return state if isinstance(state, State) else State(state)
+
+
+def to_pure_dict(state: Any, extract_fn: Callable[[Any], Any] | None = None) -> dict[Any, Any]:
+    """Give nested dictionaries with values in the place of variables.
+
+    Args:
+      state: a state.
+      extract_fn: what to do to each leaf; by default to take the value out of a variable.
+
+    >>> to_pure_dict(State({"w": Variable(1.0)}))
+    {'w': 1.0}
+    """
+    return _state(state).to_pure_dict(extract_fn)
+
+
+def replace_by_pure_dict(state: State, pure_dict: Mapping[Any, Any], replace_fn: Any = None) -> None:
+    """Put values from nested dictionaries into a state, in place.
+
+    Args:
+      state: what to change; its variables are replaced by new ones, so a model they belong to stays as it is.
+      pure_dict: values, at paths that the state has.
+      replace_fn: makes a new leaf of an old one and a value.
+
+    Raises:
+      StateStructureError: there is a path that the state has not.
+    """
+    state.replace_by_pure_dict(pure_dict, replace_fn)
+
+
+def restore_int_paths(pure_dict: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Turn keys like ``"0"``, as some checkpoint formats leave them, into integers.
+
+    >>> restore_int_paths({"layers": {"0": 1.0}})
+    {'layers': {0: 1.0}}
+    """
+    restored: dict[Any, Any] = {}
+    for key, value in pure_dict.items():
+        number = int(key) if isinstance(key, str) and key.isdigit() else key
+        restored[number] = restore_int_paths(value) if isinstance(value, Mapping) else value
+    return restored
+
+
+def to_flat_state(state: Any) -> FlatState:
+    """Give paths and leaves of a state."""
+    return _state(state).flat_state()
+
+
+def from_flat_state(flat_state: Any, *, cls: Callable[[dict[Any, Any]], Any] = State) -> Any:
+    """Make a state of pairs of path and leaf.
+
+    Args:
+      flat_state: a `FlatState`, other pairs, or a mapping of paths.
+      cls: makes the result of nested dictionaries.
+    """
+    state = State.from_flat_path(flat_state)
+    return state if cls is State else cls(state.raw_mapping)
+
+
+def split_state(state: Any, first: Filter, /, *filters: Filter) -> Any:
+    """Give one state per filter, as `State.split` does."""
+    return _state(state).split(first, *filters)
+
+
+def filter_state(state: Any, first: Filter, /, *filters: Filter) -> Any:
+    """Give one state per filter without the rest, as `State.filter` does."""
+    return _state(state).filter(first, *filters)
+
+
+def merge_state(state: Any, /, *states: Any, cls: Callable[[dict[Any, Any]], Any] = State) -> Any:
+    """Give one state with the leaves of all; later ones win."""
+    merged = State.merge(state, *states)
+    return merged if cls is State else cls(merged.raw_mapping)
+
+
+def map_state(f: Callable[[Path, Any], Any], state: Any) -> State:
+    """Give the state of ``f(path, leaf)`` for every leaf."""
+    return _state(state).map(f)
+
+
+def as_pure(tree: Any) -> Any:
+    """Take the values out of the variables of a pytree.
+
+    >>> as_pure({"w": Variable(1.0)})
+    {'w': 1.0}
+    """
+    return jax.tree.map(
+        lambda x: x.get_raw_value() if isinstance(x, Variable) else x, tree, is_leaf=lambda x: isinstance(x, Variable)
+    )
+
+
+pure = as_pure

@@ -1,0 +1,19 @@
+"""Variables, their kinds, and the collections they stand for."""
+
+from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Param, Perturbation
+from fx_nnx.variables.names import register_variable_name, variable_name_from_type, variable_type_from_name
+from fx_nnx.variables.variable import Variable, VariableMetadata, with_metadata
+
+__all__ = [
+    "BatchStat",
+    "Cache",
+    "Intermediate",
+    "Param",
+    "Perturbation",
+    "Variable",
+    "VariableMetadata",
+    "register_variable_name",
+    "variable_name_from_type",
+    "variable_type_from_name",
+    "with_metadata",
+]

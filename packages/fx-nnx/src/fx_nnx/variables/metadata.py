@@ -1,0 +1,106 @@
+"""Metadata of variables: an immutable mapping with a hash, shared by the variables that have the same."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["HOOKS", "Metadata", "make_metadata"]
+
+HOOKS = ("on_get_value", "on_set_value", "on_create_value", "on_add_axis", "on_remove_axis")
+"""Names of the metadata that are functions to call, alone or in a tuple or list."""
+
+REQUIRED = {"hijax": False, "ref": False, "eager_sharding": True}
+"""What every variable has, with its default."""
+
+
+class Metadata(Mapping[str, Any]):
+    """What a variable knows besides its value.
+
+    It takes part in graph definitions and pytree structures, which JAX hashes and compares at every call: so the hash
+    is kept, and one object stands for all variables with equal metadata.
+
+    Args:
+      items: the metadata, required ones included.
+    """
+
+    __slots__ = ("_hash", "_items", "has_hooks", "on_get", "on_set")
+
+    def __init__(self, items: Mapping[str, Any]):
+        self._items = dict(items)
+        self._hash: int | None = None
+        self.on_get = hooks_of(self._items.get("on_get_value"))
+        self.on_set = hooks_of(self._items.get("on_set_value"))
+        self.has_hooks = any(name in self._items for name in HOOKS)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Metadata) and self._items == other._items
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(frozenset(self._items.items()))
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Metadata({self._items!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_metadata, (self._items,)
+
+    def visible(self) -> dict[str, Any]:
+        """Give what a user has put in: everything but the required ones."""
+        return {name: value for name, value in self._items.items() if name not in REQUIRED}
+
+    def updated(self, **changes: Any) -> "Metadata":
+        """Give metadata with some entries added or replaced."""
+        return make_metadata({**self._items, **changes})
+
+    def without(self, name: str) -> "Metadata":
+        """Give metadata without an entry."""
+        return make_metadata({key: value for key, value in self._items.items() if key != name})
+
+
+_interned: dict[Metadata, Metadata] = {}
+_INTERN_LIMIT = 4096
+
+
+def make_metadata(items: Mapping[str, Any]) -> Metadata:
+    """Give the metadata with these entries: an earlier object if there is an equal one.
+
+    >>> make_metadata({"tag": "a"}) is make_metadata({"tag": "a"})
+    True
+    """
+    made = Metadata(items)
+    try:
+        found = _interned.get(made)
+    except TypeError:  # an unhashable entry: the variable works, and whoever needs the hash says what is wrong
+        return made
+    if found is not None and _same_types(found, made):
+        return found
+    if len(_interned) < _INTERN_LIMIT:
+        _interned.setdefault(made, made)
+    return made
+
+
+def _same_types(a: Metadata, b: Metadata) -> bool:
+    # 1, 1.0 and True are equal but not the same metadata to whoever reads it.
+    return all(type(value) is type(b[name]) for name, value in a.items())
+
+
+def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:
+    """Give the hooks as a tuple, whether there is none, one or several."""
+    if hook is None:
+        return ()
+    return tuple(hook) if isinstance(hook, tuple | list) else (hook,)

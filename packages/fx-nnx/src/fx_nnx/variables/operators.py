@@ -1,0 +1,89 @@
+"""The operators of variables: a variable computes like its value."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from fx_core.errors.nnx import InPlaceOperationError
+
+__all__ = ["ValueOperators"]
+
+_BINARY = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "matmul": operator.matmul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "pow": operator.pow,
+    "lshift": operator.lshift,
+    "rshift": operator.rshift,
+    "and": operator.and_,
+    "xor": operator.xor,
+    "or": operator.or_,
+    "divmod": divmod,
+}
+_COMPARE = {"eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt}
+_COMPARE["ge"] = operator.ge
+_UNARY: dict[str, Callable[[Any], Any]] = {
+    "neg": operator.neg,
+    "pos": operator.pos,
+    "abs": abs,
+    "invert": operator.invert,
+    "len": len,
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "index": operator.index,
+    "iter": iter,
+}
+_IN_PLACE = ["add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "xor", "or"]
+_SYMBOLS = dict(
+    add="+=", sub="-=", mul="*=", matmul="@=", truediv="/=", floordiv="//=", mod="%=", pow="**=", lshift="<<="
+) | {"rshift": ">>=", "and": "&=", "xor": "^=", "or": "|="}
+
+
+class ValueOperators:
+    """Adds the operators of an array to a class with a method ``get_value``."""
+
+    __slots__ = ()
+
+
+def _value(x: Any) -> Any:
+    return x.get_value() if isinstance(x, ValueOperators) else x
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: function(self.get_value(), _value(other))
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: function(_value(other), self.get_value())
+
+
+def _unary(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda self: function(self.get_value())
+
+
+def _in_place(symbol: str) -> Callable[[Any, Any], Any]:
+    def refuse(self: Any, other: Any) -> Any:
+        raise InPlaceOperationError(type(self).__name__, symbol)
+
+    return refuse
+
+
+def _install() -> None:
+    for name, function in _BINARY.items():
+        setattr(ValueOperators, f"__{name}__", _binary(function))
+        setattr(ValueOperators, f"__r{name}__", _reflected(function))
+    for name, function in _COMPARE.items():
+        setattr(ValueOperators, f"__{name}__", _binary(function))
+    for name, function in _UNARY.items():
+        setattr(ValueOperators, f"__{name}__", _unary(function))
+    for name in _IN_PLACE:
+        setattr(ValueOperators, f"__i{name}__", _in_place(_SYMBOLS[name]))
+
+
+_install()

@@ -1,0 +1,411 @@
+"""Variables: boxes for a value that changes, with metadata."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+from fx_core._jax import current_trace
+from fx_core.errors.nnx import TraceLevelError, VariableAttributeError
+
+from fx_nnx.links import announce
+from fx_nnx.locate import calling_line, path_of
+from fx_nnx.representation import Representable, show_fields
+from fx_nnx.variables.defaults import default_options
+from fx_nnx.variables.metadata import REQUIRED, Metadata, hooks_of, make_metadata
+from fx_nnx.variables.operators import ValueOperators
+from fx_nnx.variables.sharding import place
+
+__all__ = ["Variable", "VariableMetadata", "with_metadata"]
+
+A = TypeVar("A")
+_MISSING: Any = object()
+
+
+class VariableMetadata(Generic[A]):
+    """A value together with metadata for the variable that will hold it; what `with_metadata` initializers return.
+
+    Args:
+      raw_value: the value.
+      on_set_value: hooks, see `Variable`.
+      on_get_value: hooks, see `Variable`.
+      on_create_value: hooks, see `Variable`.
+      on_add_axis: hooks, see `Variable`.
+      on_remove_axis: hooks, see `Variable`.
+      metadata: anything else.
+    """
+
+    def __init__(
+        self,
+        raw_value: A,
+        on_set_value: Any = (),
+        on_get_value: Any = (),
+        on_create_value: Any = (),
+        on_add_axis: Any = (),
+        on_remove_axis: Any = (),
+        metadata: Mapping[str, Any] | None = None,
+    ):
+        self.raw_value = raw_value
+        self.on_set_value, self.on_get_value, self.on_create_value = on_set_value, on_get_value, on_create_value
+        self.on_add_axis, self.on_remove_axis = on_add_axis, on_remove_axis
+        self.metadata = dict(metadata or {})
+
+    def entries(self) -> dict[str, Any]:
+        """Give hooks and metadata as one dictionary, without the hooks that are not there."""
+        names = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
+        hooks = {name: hooks_of(getattr(self, name)) for name in names}
+        return {name: hook for name, hook in hooks.items() if hook} | self.metadata
+
+
+class Variable(Representable, ValueOperators, Generic[A]):
+    """A box with a value that changes, an array or any pytree, and with metadata.
+
+    The type of a variable says what it is for; filters select by it. Reading and writing go through ``[...]``, or
+    `get_value` and `set_value` for values that are not arrays; in computations a variable stands for its value.
+
+    >>> import jax.numpy as jnp
+    >>> count = Variable(jnp.array([1, 2]), tag="steps")
+    >>> count[...] = count + 1
+    >>> count[0], count.tag
+    (Array(2, dtype=int32), 'steps')
+
+    Metadata named ``on_get_value``, ``on_set_value``, ``on_create_value`` are functions ``(variable, value) -> value``
+    (or tuples of them) that see each value on its way; ``on_add_axis`` and ``on_remove_axis`` are called as
+    ``(variable, axis_index, axis_name)`` when a transform adds or removes an axis.
+
+    A variable may only be changed inside the transform in which it was made, see `fx_core.errors.nnx.TraceLevelError`.
+
+    Args:
+      value: the value, or a `VariableMetadata`, whose metadata is then taken too.
+      hijax: accepted for compatibility; it changes nothing.
+      ref: whether to keep the value in a `jax.Ref`, which transforms can change in place.
+      eager_sharding: whether a value with ``out_sharding`` metadata is placed at once, if there is a mesh.
+      **metadata: anything; hashable if the variable is to go through transforms.
+    """
+
+    __slots__ = ("__weakref__", "_meta", "_nnx_links", "_trace", "_value")
+    __hash__ = None  # type: ignore[assignment]  # `==` compares values
+
+    _meta: Metadata
+
+    def __init__(
+        self,
+        value: A | VariableMetadata[A],
+        *,
+        hijax: bool | None = None,
+        ref: bool | None = None,
+        eager_sharding: bool | None = None,
+        **metadata: Any,
+    ):
+        init = object.__setattr__
+        init(self, "_nnx_links", None)
+        init(self, "_trace", current_trace())
+        if isinstance(value, VariableMetadata):
+            metadata = {**metadata, **value.entries()}
+            value = value.raw_value
+        elif isinstance(value, Variable):
+            metadata = {**value._meta.visible(), **metadata}
+            value = value.get_raw_value()
+        options = {"hijax": hijax, "ref": ref, "eager_sharding": eager_sharding}
+        meta = make_metadata(_renamed(metadata) | default_options(options))
+        init(self, "_meta", meta)
+        if meta.has_hooks:
+            value = self.create_value(value)  # type: ignore[arg-type]
+        value = place(value, meta)
+        init(self, "_value", jax.new_ref(value) if meta["ref"] else value)
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def get_value(self, *, index: Any = _MISSING) -> Any:
+        """Give the value as its hooks present it, or with an index ``value[index]``."""
+        value = self._value
+        if self._meta["ref"]:
+            value = value[...]
+        for hook in self._meta.on_get:
+            value = hook(self, value)
+        if index is _MISSING or (index is Ellipsis and not hasattr(value, "shape")):
+            return value
+        return value if index is Ellipsis and isinstance(value, jax.Array) else value[index]
+
+    def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
+        """Put a value in, through the hooks; with an index, only into that part of an array.
+
+        Raises:
+          TraceLevelError: the variable was made outside the transform that runs.
+        """
+        if isinstance(value, Variable):
+            value = value.get_value()
+        if index is not _MISSING and index is not Ellipsis:
+            value = jnp.asarray(self.get_value()).at[index].set(value)
+        for hook in self._meta.on_set:
+            value = hook(self, value)
+        self.set_raw_value(value)
+
+    def get_raw_value(self) -> Any:
+        """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""
+        return self._value
+
+    def set_raw_value(self, value: Any, *, _unsafe_bypass_check: bool = False) -> None:
+        """Store a value without hooks.
+
+        Raises:
+          TraceLevelError: the variable was made outside the transform that runs.
+        """
+        if not _unsafe_bypass_check:
+            self._check_trace()
+        if self._meta["ref"] and not _is_ref(value):
+            self._value[...] = value
+        else:
+            object.__setattr__(self, "_value", value)
+
+    @property
+    def raw_value(self) -> Any:
+        """What is stored, without hooks."""
+        return self._value
+
+    @property
+    def value(self) -> Any:
+        """The value; the same as `get_value` and `set_value`."""
+        return self.get_value()
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.set_value(value)
+
+    def create_value(self, value: Any) -> Any:
+        """Pass a first value through the ``on_create_value`` hooks."""
+        for hook in hooks_of(self._meta.get("on_create_value")):
+            value = hook(self, value)
+        return value
+
+    # --- metadata -------------------------------------------------------------------------------------------------
+
+    def get_metadata(self, name: str | None = None, default: Any = _MISSING, *, exclude_required: bool = False) -> Any:
+        """Give one entry of the metadata, or a dictionary of all.
+
+        Args:
+          name: which entry.
+          default: what to give if there is none.
+          exclude_required: leave out ``hijax``, ``ref`` and ``eager_sharding``, which every variable has.
+
+        Raises:
+          KeyError: there is no such entry and no default.
+        """
+        if name is None:
+            return self._meta.visible() if exclude_required else dict(self._meta)
+        return self._meta[_rename(name)] if default is _MISSING else self._meta.get(_rename(name), default)
+
+    def set_metadata(self, *args: Any, **kwargs: Any) -> None:
+        """Change metadata: ``set_metadata(name=value, …)`` adds, ``set_metadata(name, value)`` too.
+
+        ``set_metadata({...})`` replaces everything but the required entries.
+        """
+        self._check_trace()
+        if len(args) == 2:
+            kwargs = {args[0]: args[1], **kwargs}
+        if len(args) == 1:
+            required = {name: self._meta[name] for name in REQUIRED}
+            self._set_meta(make_metadata({**required, **_renamed(args[0])}))
+        else:
+            self._set_meta(self._meta.updated(**_renamed(kwargs)))
+
+    def has_metadata(self, name: str) -> bool:
+        """Whether there is such an entry."""
+        return _rename(name) in self._meta
+
+    def del_metadata(self, name: str) -> None:
+        """Take out an entry."""
+        self._check_trace()
+        self._set_meta(self._meta.without(_rename(name)))
+
+    def add_axis(self, axis_index: int, axis_name: str | None) -> None:
+        """Tell the ``on_add_axis`` hooks that the value has a new axis, and give it a place in ``out_sharding``."""
+        self._change_axes(axis_index, axis_name, adding=True)
+
+    def remove_axis(self, axis_index: int, axis_name: str | None) -> None:
+        """Tell the ``on_remove_axis`` hooks that an axis is gone, and take its name out of ``out_sharding``."""
+        self._change_axes(axis_index, axis_name, adding=False)
+
+    def _change_axes(self, index: int, name: str | None, *, adding: bool) -> None:
+        names = self._meta.get("out_sharding")
+        if names is not None:
+            names = list(names)
+            if adding:
+                names.insert(index if index >= 0 else len(names) + 1 + index, name)
+            else:
+                names.pop(index)
+            self._set_meta(self._meta.updated(out_sharding=tuple(names)))
+        for hook in hooks_of(self._meta.get("on_add_axis" if adding else "on_remove_axis")):
+            hook(self, index, name)
+
+    def _set_meta(self, meta: Metadata) -> None:
+        object.__setattr__(self, "_meta", meta)
+        announce(self)
+
+    # --- copies ---------------------------------------------------------------------------------------------------
+
+    def replace(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
+        """Give a variable like this one with another value, other metadata, or both."""
+        if isinstance(value, Variable):
+            updates = {**value._meta.visible(), **updates}
+            value = value.get_raw_value()
+        value = self._value if value is _MISSING else value
+        meta = self._meta.updated(**_renamed(updates)) if updates else self._meta
+        if meta["ref"] and _copy_ref:
+            value = jax.new_ref(value[...] if _is_ref(value) else value)
+        return new_variable(type(self), value, meta)
+
+    def copy(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
+        """Give a second variable with the same value and metadata, or with other ones."""
+        return self.replace(value, _copy_ref=_copy_ref, **updates)
+
+    to_state = copy
+
+    def copy_from(self, other: "Variable[A]") -> None:
+        """Take over value and metadata of another variable."""
+        self.set_raw_value(other.get_raw_value())
+        if other._meta is not self._meta and other._meta != self._meta:
+            self._set_meta(other._meta)
+
+    update_from_state = copy_from
+
+    @classmethod
+    def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
+        """Make a variable without running hooks."""
+        meta = make_metadata({**REQUIRED, **_renamed(attributes)})
+        return new_variable(cls, jax.new_ref(value) if meta["ref"] and not _is_ref(value) else value, meta)
+
+    # --- facts ----------------------------------------------------------------------------------------------------
+
+    type = property(lambda self: type(self), doc="The type of the variable.")
+    var_type = type
+    hijax = property(lambda self: self._meta["hijax"], doc="Accepted for compatibility.")
+    ref = property(lambda self: self._meta["ref"], doc="Whether the value lives in a `jax.Ref`.")
+    sharding_names = property(lambda self: self._meta.get("out_sharding"), doc="The axis names, or None.")
+    shape = property(lambda self: self.get_value().shape, doc="The shape of the value.")
+
+    # --- protocols ------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.get_value(index=index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.set_value(value, index=index)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.get_value()(*args, **kwargs)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.get_value()
+
+    def __jax_array__(self) -> jax.Array:
+        return jnp.asarray(self.get_value())
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return jax.device_get(self.get_value()).__array__(*args, **kwargs)
+
+    __array_priority__ = 1000
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in Variable.__slots__:
+            raise AttributeError(name)
+        meta = self._meta
+        if name in meta:
+            return meta[name]
+        return getattr(self.get_value(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("value", "raw_value"):
+            raise VariableAttributeError(type(self).__name__, name)
+        self.set_value(value) if name == "value" else self.set_raw_value(value)
+
+    def __getstate__(self) -> tuple[Any, Metadata]:
+        return (self._value[...] if self._meta["ref"] else self._value), self._meta
+
+    def __setstate__(self, state: tuple[Any, Metadata]) -> None:
+        value, meta = state
+        _fill(self, jax.new_ref(value) if meta["ref"] else value, meta)
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        register(cls)
+
+    def _show(self) -> str:
+        fields = {"value": self._value, **self._meta.visible()}
+        return show_fields(type(self).__name__, fields, _size_note(self._value))
+
+    def _check_trace(self) -> None:
+        if self._trace != current_trace():
+            raise TraceLevelError(type(self).__name__, path_of(self), calling_line())
+
+
+def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = None) -> Any:
+    """Make a variable from parts, without hooks and placement. Many at once may share one ``trace`` token."""
+    self = object.__new__(cls)
+    _fill(self, value, meta, trace)
+    return self
+
+
+def _fill(self: Any, value: Any, meta: Metadata, trace: object = None) -> None:
+    init = object.__setattr__
+    init(self, "_value", value)
+    init(self, "_meta", meta)
+    init(self, "_trace", current_trace() if trace is None else trace)
+    init(self, "_nnx_links", None)
+
+
+def register(cls: type[Any]) -> None:
+    """Make a type of variable a pytree whose structure is the metadata and whose child is the value."""
+    key = jax.tree_util.GetAttrKey("value")
+    jax.tree_util.register_pytree_with_keys(
+        cls,
+        lambda v: (((key, v._value),), v._meta),
+        lambda meta, children: new_variable(cls, children[0], meta),
+        lambda v: ((v._value,), v._meta),
+    )
+
+
+register(Variable)
+
+
+def with_metadata(
+    initializer: Callable[..., Any],
+    on_set_value: Any = (),
+    on_get_value: Any = (),
+    on_create_value: Any = (),
+    on_add_axis: Any = (),
+    on_remove_axis: Any = (),
+    **metadata: Any,
+) -> Callable[..., VariableMetadata[Any]]:
+    """Let an initializer give metadata to the variable that it initializes.
+
+    >>> import jax
+    >>> init = with_metadata(jax.nn.initializers.ones, axes=("embed",))
+    >>> Variable(init(jax.random.key(0), (2,))).axes
+    ('embed',)
+    """
+
+    def init(*args: Any, **kwargs: Any) -> VariableMetadata[Any]:
+        value = initializer(*args, **kwargs)
+        hooks = (on_set_value, on_get_value, on_create_value, on_add_axis, on_remove_axis)
+        return VariableMetadata(value, *hooks, metadata=_renamed(metadata))
+
+    return init
+
+
+def _renamed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {_rename(name): value for name, value in metadata.items()}
+
+
+def _rename(name: str) -> str:
+    # Older programs use these names for the axis names of a variable.
+    return "out_sharding" if name in ("sharding", "sharding_names") else name
+
+
+def _is_ref(value: Any) -> bool:
+    return isinstance(value, jax.Ref)
+
+
+def _size_note(value: Any) -> str:
+    leaves = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "size") and hasattr(leaf, "dtype")]
+    return f"{sum(leaf.size for leaf in leaves):,}" if leaves else ""
