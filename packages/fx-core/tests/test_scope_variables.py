@@ -175,8 +175,9 @@ def test_names():
     with pytest.raises(NameInUseError, match="Could not create scope 'n'") as info:
         scope.push("n")
     assert info.value.path == "/"
-    with pytest.raises(NameInUseError, match="Could not create variable in 'params' 'n'"):
+    with pytest.raises(NameInUseError, match="Could not create parameter 'n'") as info:
         scope.param("n", ones, ())
+    assert info.value.collection == "params"
     scope.reserve("kid")
     with pytest.raises(NameInUseError, match="'kid'"):
         scope.variable("state", "kid", lambda: 1)

@@ -258,10 +258,11 @@ class NameInUseError(FxError, ValueError):
         scope.push("kernel_net")
     """
 
-    def __init__(self, key_type: str, value: str, module_name: str):
+    def __init__(self, key_type: str, value: str, module_name: str, collection: str | None = None):
         super().__init__(
             f"Could not create {key_type} {value!r}: the name is in use already.",
             path=module_name,
+            collection=collection,
             expected="a new name",
             got=repr(value),
             fix="Choose another name, or keep the first thing of that name and use it again.",

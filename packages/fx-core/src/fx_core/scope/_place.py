@@ -138,7 +138,8 @@ class Place:
         if not isinstance(name, str):
             raise InvalidScopeNameError(name, self.path_text)
         if self.name_reserved(name, col):
-            raise NameInUseError(f"variable in {col!r}" if col else "scope", name, self.path_text)
+            kind = "scope" if col is None else "parameter" if col == "params" else "variable"
+            raise NameInUseError(kind, name, self.path_text, col)
         self.reservations.setdefault(name, set()).add(col)
 
     def name_reserved(self, name: str, col: str | None = None) -> bool:
