@@ -1,6 +1,9 @@
 """Functional neural network modules for JAX: init, apply, immutable parameters."""
 
-from fx_linen import module
+from fx_core.frozen_dict import FrozenDict
+from fx_core.scope import DenyList, Variable
+
+from fx_linen import meta, module, spmd
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -51,6 +54,7 @@ from fx_linen.linear import (
     Einsum,
     Embed,
 )
+from fx_linen.meta import PARTITION_NAME, Partitioned, get_partition_spec, get_sharding, unbox, with_partitioning
 from fx_linen.module import (
     InterceptorContext,
     Module,
@@ -81,11 +85,24 @@ from fx_linen.pooling import (
     min_pool,
     pool,
 )
+from fx_linen.spmd import (
+    LogicallyPartitioned,
+    RulesFallback,
+    get_logical_axis_rules,
+    logical_axis_rules,
+    logical_to_mesh,
+    logical_to_mesh_axes,
+    logical_to_mesh_sharding,
+    set_logical_axis_rules,
+    with_logical_constraint,
+    with_logical_partitioning,
+)
 from fx_linen.stochastic import (
     Dropout,
 )
 
 __all__ = [
+    "PARTITION_NAME",
     "BatchApply",
     "BatchNorm",
     "Conv",
@@ -93,17 +110,23 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "DenseGeneral",
+    "DenyList",
     "Dropout",
     "Einsum",
     "Embed",
+    "FrozenDict",
     "GroupNorm",
     "InstanceNorm",
     "InterceptorContext",
     "LayerNorm",
+    "LogicallyPartitioned",
     "Module",
     "PReLU",
+    "Partitioned",
     "RMSNorm",
+    "RulesFallback",
     "Sequential",
+    "Variable",
     "__version__",
     "apply",
     "avg_pool",
@@ -114,6 +137,9 @@ __all__ = [
     "elu",
     "enable_named_call",
     "gelu",
+    "get_logical_axis_rules",
+    "get_partition_spec",
+    "get_sharding",
     "glu",
     "hard_sigmoid",
     "hard_silu",
@@ -125,9 +151,14 @@ __all__ = [
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
+    "logical_axis_rules",
+    "logical_to_mesh",
+    "logical_to_mesh_axes",
+    "logical_to_mesh_sharding",
     "logsumexp",
     "max_pool",
     "merge_param",
+    "meta",
     "min_pool",
     "module",
     "normalize",
@@ -140,15 +171,21 @@ __all__ = [
     "relu",
     "relu6",
     "selu",
+    "set_logical_axis_rules",
     "share_scope",
     "sigmoid",
     "silu",
     "soft_sign",
     "softmax",
     "softplus",
+    "spmd",
     "standardize",
     "swish",
     "tanh",
+    "unbox",
+    "with_logical_constraint",
+    "with_logical_partitioning",
+    "with_partitioning",
     "wrap_method_once",
     "zeros",
     "zeros_init",

@@ -48,7 +48,7 @@ class Copying(ModuleBase):
         if _deep_clone is not False:
             copies: Copies = {} if _deep_clone is True else _deep_clone
             values = _clone_inside(values, copies, _reset_names)
-        return type(self)(parent=parent, **values)
+        return type(self)(parent=parent, **values)  # type: ignore[call-arg]
 
     def copy(self, *, parent: Any = UNSPECIFIED, name: str | None = None, **updates: Any) -> Self:
         """Make a copy that belongs to the running module, under a new name.

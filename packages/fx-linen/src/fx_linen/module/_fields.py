@@ -30,7 +30,7 @@ def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
         raise ReservedModuleAttributeError({k: v for k, v in annotations.items() if k in ("parent", "name")})
     if cls.__dict__.get("__hash__", _ABSENT) is None:
         # Python drops the hash of a class that defines __eq__; ours goes by the fields either way.
-        cls.__hash__ = super(cls, cls).__hash__
+        cls.__hash__ = super(cls, cls).__hash__  # type: ignore[method-assign]
     dataclasses.dataclass(cls, eq=False, repr=False, kw_only=kw_only)  # type: ignore[call-overload]
     cls._info = class_info(cls)
 

@@ -1,5 +1,6 @@
 """Markers for methods, and the wrapping of a class's methods when it is created."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -145,13 +146,13 @@ class WrappedDataDescriptor(WrappedDescriptor):
         self.wrapped.__delete__(instance)
 
 
-def wrap_class(cls: type, fields: frozenset[str]) -> None:
+def wrap_class(cls: Any) -> None:
     """Wrap the methods and descriptors that a class brings, once and for all.
 
     Args:
-      cls: the new class.
-      fields: its dataclass fields, whose defaults are no methods.
+      cls: the new class, a dataclass: the defaults of its fields are no methods.
     """
+    fields = {field.name for field in dataclasses.fields(cls)}
     for name, value in list(cls.__dict__.items()):
         if name in fields or name in _UNTOUCHED or isinstance(value, (type, staticmethod, classmethod)):
             continue

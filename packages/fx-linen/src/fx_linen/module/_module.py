@@ -67,7 +67,7 @@ class Module(Listing, Sowing):
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         as_dataclass(cls, kw_only)
-        wrap_class(cls, frozenset(field.name for field in dataclasses.fields(cls)))
+        wrap_class(cls)
 
     def __post_init__(self) -> None:
         self.__dict__["_state"] = ModuleState()

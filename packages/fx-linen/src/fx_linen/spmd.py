@@ -1,0 +1,267 @@
+"""Logical axis names with prioritised rules.
+
+A model names the dimensions of its parameters and activations; rules map the names to mesh axes. A name may have
+several rules: the first one whose mesh axes are still free in the same array counts.
+
+>>> from fx_linen import spmd
+>>> rules = (("batch", "data"), ("hidden", "model"), ("heads", ("data", "model")), ("heads", "model"))
+>>> spmd.logical_to_mesh_axes(("batch", "heads"), rules)
+P('data', 'model')
+"""
+
+import enum
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import jax
+from fx_core import meta, placement, struct
+from fx_core.errors import FxError
+from fx_core.spmd import get_logical_axis_rules, logical_axis_rules, set_logical_axis_rules
+from fx_core.typing import LogicalNames, LogicalPartitionSpec, LogicalPartitionSpecPytree, LogicalRules
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+__all__ = [
+    "LogicalNames",
+    "LogicalPartitionSpec",
+    "LogicalPartitionSpecPytree",
+    "LogicalRules",
+    "LogicallyPartitioned",
+    "RepeatedAxisNameError",
+    "RulesFallback",
+    "UnmatchedAxisNameError",
+    "get_logical_axis_rules",
+    "logical_axis_rules",
+    "logical_to_mesh",
+    "logical_to_mesh_axes",
+    "logical_to_mesh_sharding",
+    "set_logical_axis_rules",
+    "with_logical_constraint",
+    "with_logical_partitioning",
+]
+
+_FREE: Any = PartitionSpec.UNCONSTRAINED
+_UNMATCHED: Any = object()
+
+
+class RepeatedAxisNameError(FxError, ValueError):
+    """A logical name was given to two dimensions of one array.
+
+    Args:
+      name: the name.
+      names: all names of the array.
+    """
+
+    def __init__(self, name: str, names: Sequence[Any]):
+        super().__init__(
+            f"The logical axis {name!r} occurs more than once in the names of an array.",
+            expected="different names, or None",
+            got=str(tuple(names)),
+            fix="Give the dimensions different names with a rule each.",
+        )
+
+
+class UnmatchedAxisNameError(FxError, ValueError):
+    """No rule maps a logical name, and the caller asked for an error in that case.
+
+    Args:
+      names: the names of the array.
+      unmatched: those without a rule.
+      rules: the rules.
+    """
+
+    def __init__(self, names: Sequence[Any], unmatched: Sequence[str], rules: LogicalRules):
+        super().__init__(
+            f"Axis names {tuple(names)} did not match a rule: {', '.join(unmatched)}.",
+            expected=f"one of {sorted({name for name, _ in rules})}",
+            got=", ".join(unmatched),
+            fix="Add a rule, (name, None) to leave the dimension unsharded, or use another RulesFallback.",
+        )
+
+
+class RulesFallback(enum.Enum):
+    """What becomes of a dimension whose name has no rule."""
+
+    AXIS_IS_UNSHARDED = "axis_is_unsharded"
+    RAISE_ERROR = "raise_error"
+    NO_CONSTRAINT = "no_constraint"
+
+
+class LogicallyPartitioned(meta.Partitioned):
+    """A value with a logical name, or None, per dimension; rules map the names to mesh axes.
+
+    Attributes:
+      rules: the rules for this value; None for those in force.
+    """
+
+    rules: LogicalRules | None = struct.field(default=None, pytree_node=False)
+
+    def unbox(self, apply_constraint: bool = True) -> Any:
+        """The value, laid out by the rules where there are rules and a mesh.
+
+        Args:
+          apply_constraint: False gives the bare value.
+        """
+        if not apply_constraint or (self.mesh is None and placement.active_mesh() is None):
+            return self.value
+        return with_logical_constraint(self.value, self.get_partition_spec(), rules=self.rules, mesh=self.mesh)
+
+    def to_nnx_metadata(self) -> dict[str, Any]:
+        """The box as the metadata of an NNX variable."""
+        return {**super().to_nnx_metadata(), "sharding_rules": self.rules}
+
+    @classmethod
+    def from_nnx_metadata(cls, metadata: Mapping[str, Any]) -> Self:
+        """The box that `to_nnx_metadata` described; other entries are left out."""
+        return cls(
+            value=metadata["value"],
+            names=metadata["out_sharding"],
+            mesh=metadata.get("mesh"),
+            rules=metadata.get("sharding_rules"),
+        )
+
+
+def with_logical_partitioning(
+    fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None, rules: LogicalRules | None = None
+) -> Callable[..., LogicallyPartitioned]:
+    """Let an initializer give its arrays logical names.
+
+    Args:
+      fn: the initializer.
+      names: a logical name or None per dimension.
+      mesh: the mesh, when it is not to be the current one.
+      rules: the rules, when they are not to be those in force.
+
+    >>> import jax
+    >>> from fx_linen import spmd
+    >>> init = spmd.with_logical_partitioning(jax.nn.initializers.zeros, ("embed", "mlp"))
+    >>> init(jax.random.key(0), (2, 3)).names
+    ('embed', 'mlp')
+    """
+
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> LogicallyPartitioned:
+        return LogicallyPartitioned(fn(*args, **kwargs), names, mesh=mesh, rules=rules)
+
+    return wrapper
+
+
+def _assign(names: Sequence[Any], rules: LogicalRules) -> list[Any]:
+    """Mesh axes per dimension, ``_UNMATCHED`` where no rule applies."""
+    named = [name for name in names if isinstance(name, str)]
+    for name in named:
+        if named.count(name) > 1:
+            raise RepeatedAxisNameError(name, names)
+    found: list[Any] = [_UNMATCHED if isinstance(name, str) else name for name in names]
+    taken: set[str] = set()
+    for name, mesh_axes in rules:
+        if name not in named:
+            continue
+        at = list(names).index(name)
+        axes = (mesh_axes,) if isinstance(mesh_axes, str) else tuple(mesh_axes or ())
+        if found[at] is _UNMATCHED and not taken.intersection(axes):
+            found[at] = mesh_axes
+            taken.update(axes)
+    return found
+
+
+def logical_to_mesh_axes(
+    array_dim_names: Sequence[Any] | None, rules: LogicalRules | None = None
+) -> PartitionSpec | None:
+    """Map the logical names of one array to mesh axes.
+
+    Rules count in their order: each takes its mesh axes unless they are taken already in this array.
+
+    Args:
+      array_dim_names: a logical name, None or ``PartitionSpec.UNCONSTRAINED`` per dimension; None for no names at all.
+      rules: pairs of a name and a mesh axis, a tuple of them or None; those in force by default.
+
+    Returns:
+      The partition spec, with None where no rule applies; None for None.
+
+    Raises:
+      RepeatedAxisNameError: two dimensions have the same name.
+    """
+    if array_dim_names is None:
+        return None
+    found = _assign(array_dim_names, get_logical_axis_rules() if rules is None else rules)
+    return PartitionSpec(*(None if axes is _UNMATCHED else axes for axes in found))
+
+
+def _is_spec(x: Any) -> bool:
+    if x is None or isinstance(x, PartitionSpec):
+        return True
+    return type(x) is tuple and all(name is None or name is _FREE or isinstance(name, str) for name in x)
+
+
+def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
+    """`logical_to_mesh_axes` for each partition spec of a tree.
+
+    Args:
+      tree: specs of logical names, as `get_partition_spec` gives them.
+      rules: the rules; those in force by default.
+    """
+    return jax.tree.map(lambda spec: logical_to_mesh_axes(spec, rules), tree, is_leaf=_is_spec)
+
+
+def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
+    """Turn specs of logical names into shardings on a mesh.
+
+    Args:
+      tree: specs of logical names, as `get_partition_spec` gives them.
+      mesh: the mesh.
+      rules: the rules; those in force by default.
+
+    Returns:
+      The tree with a `NamedSharding` for each spec; None stays.
+    """
+
+    def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
+        return None if spec is None else NamedSharding(mesh, spec)
+
+    return jax.tree.map(sharding, logical_to_mesh(tree, rules), is_leaf=_is_spec)
+
+
+def with_logical_constraint(
+    x: Any,
+    logical_axis_resources: LogicalPartitionSpecPytree,
+    rules: LogicalRules | None = None,
+    mesh: Mesh | None = None,
+    fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
+) -> Any:
+    """Lay out arrays by logical names, where there are rules and a mesh; else return them as they are.
+
+    Args:
+      x: arrays, as a tree.
+      logical_axis_resources: names per dimension, for all arrays or as a tree of such; None leaves arrays alone.
+      rules: the rules; those in force by default.
+      mesh: the mesh; the one of `jax.set_mesh` by default.
+      fallback: what to do with an array when one of its names has no rule.
+
+    Raises:
+      UnmatchedAxisNameError: a name has no rule, with ``RulesFallback.RAISE_ERROR``.
+      ShardingRuleError: an array cannot be laid out so.
+    """
+    in_force = get_logical_axis_rules() if rules is None else rules
+    if not in_force or logical_axis_resources is None or (mesh is None and placement.active_mesh() is None):
+        return x
+
+    def constrain(names: Any, value: Any) -> Any:
+        if names is None:
+            return value
+        return jax.tree.map(lambda leaf: _constrain(leaf, names, in_force, mesh, fallback), value)
+
+    return jax.tree.map(constrain, logical_axis_resources, x, is_leaf=_is_spec)
+
+
+def _constrain(x: Any, names: Sequence[Any], rules: LogicalRules, mesh: Mesh | None, fallback: RulesFallback) -> Any:
+    found = _assign(names, rules)
+    unmatched = [name for name, axes in zip(names, found) if axes is _UNMATCHED]
+    if unmatched and fallback is RulesFallback.RAISE_ERROR:
+        raise UnmatchedAxisNameError(names, unmatched, rules)
+    if unmatched and fallback is RulesFallback.NO_CONSTRAINT:
+        return x
+    spec = PartitionSpec(*(None if axes is _UNMATCHED else axes for axes in found))
+    if _FREE in found:
+        return jax.lax.with_sharding_constraint(x, spec if mesh is None else NamedSharding(mesh, spec))
+    return placement.place(x, spec, mesh, names)
