@@ -1,10 +1,12 @@
 """Laying out arrays on a mesh by partition specs, with checks that say which rule cannot be met."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -45,6 +47,7 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
     if len(spec) > len(shape):
         raise TooManyAxisNamesError(names, shape)
     sizes, taken = mesh.shape, {}
+    manual = {axis for axis, kind in zip(mesh.axis_names, mesh.axis_types) if kind is AxisType.Manual}
     for dimension, (entry, name) in enumerate(zip(spec, names)):
         axes = _axes(entry)
         for axis in axes:
@@ -53,7 +56,7 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
             if axis in taken:
                 raise MeshAxisReusedError(name, taken[axis], shape, axis, sizes[axis])
             taken[axis] = name
-        pieces = math.prod(sizes[axis] for axis in axes)
+        pieces = math.prod(sizes[axis] for axis in axes if axis not in manual)
         if shape[dimension] % pieces:
             raise IndivisibleAxisError(name, shape, dimension, entry, pieces)
 
@@ -76,7 +79,9 @@ def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable
     Raises:
       ShardingRuleError: one of its subclasses, when the spec does not fit.
     """
-    where = active_mesh() if mesh is None else mesh
+    current = active_mesh()
+    inside_shard_map = current is not None and AxisType.Manual in current.axis_types
+    where = current if mesh is None or inside_shard_map else mesh
     if where is None:
         return value
     entries = tuple(spec)
@@ -86,24 +91,45 @@ def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable
         if not isinstance(x, jax.Array | np.ndarray):
             return x
         check_spec(x.shape, entries, where, labels)
-        return _place_array(x, entries, where, concrete=mesh is not None)
+        return _place_array(x, entries, where)
 
     return jax.tree.map(leaf, value)
 
 
-def _place_array(x: Any, spec: Sequence[Any], mesh: AnyMesh, concrete: bool) -> Any:
+def _place_array(x: Any, spec: tuple[Any, ...], mesh: AnyMesh) -> Any:
     kinds = dict(zip(mesh.axis_names, mesh.axis_types))
-
-    def sharding(kind: AxisType) -> Any:
-        part = PartitionSpec(*(_only(entry, kind, kinds) for entry in spec))
-        return NamedSharding(mesh, part) if concrete else part
-
+    outside = None if AxisType.Manual in kinds.values() else _mesh_outside_of_jit()
+    if outside is not None:
+        mesh = outside if isinstance(mesh, jax.sharding.AbstractMesh) else mesh
+        if not isinstance(x, jax.core.Tracer):
+            return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*spec)))
     present = set(kinds.values())
     if AxisType.Explicit in present:
-        x = jax.sharding.reshard(x, sharding(AxisType.Explicit))
+        x = jax.sharding.reshard(x, _part(spec, AxisType.Explicit, kinds, mesh))
     if AxisType.Auto in present:
-        x = jax.lax.with_sharding_constraint(x, sharding(AxisType.Auto))
+        x = _constrain(x, _part(spec, AxisType.Auto, kinds, mesh))
     return x
+
+
+# Under an eager vmap or grad, an array that lives on one device cannot be constrained to an abstract mesh unless a
+# program is made of it; in a jit the inner one leaves no trace.
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _constrain(x: Any, sharding: Any) -> Any:
+    return jax.lax.with_sharding_constraint(x, sharding)
+
+
+def _mesh_outside_of_jit() -> Any:
+    """The current mesh with its devices, possibly empty; None while a program is traced, where devices are unknown."""
+    try:
+        return jax.sharding.get_mesh()
+    except ValueError:
+        return None
+
+
+def _part(spec: tuple[Any, ...], kind: AxisType, kinds: dict[str, AxisType], mesh: AnyMesh) -> Any:
+    """The part of a spec that concerns mesh axes of one kind."""
+    part = PartitionSpec(*(_only(entry, kind, kinds) for entry in spec))
+    return part if isinstance(mesh, jax.sharding.AbstractMesh) else NamedSharding(mesh, part)
 
 
 def _only(entry: Any, kind: AxisType, kinds: dict[str, AxisType]) -> Any:
