@@ -69,7 +69,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
     """All packages and the demo plugin together."""
-    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS)
+    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, "pip>=24")
     session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/plugins"]))
 
 
