@@ -4,24 +4,22 @@ The rest of fx imports such things from here, so that a new JAX release is looke
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.core
 import jax.extend.core
 import jax.extend.core.primitives
-import jax.extend.linear_util
 from jax.core import ShapedArray
-from jax.extend.core import Jaxpr, Literal
+from jax.experimental import checkify
 from jax.interpreters import partial_eval
 
 __all__ = [
-    "DividedJaxpr",
     "ShapedArray",
-    "closed_jaxpr",
+    "checkify",
     "current_trace",
-    "divide_jaxpr",
-    "known_outputs",
+    "evaluate_jaxpr",
+    "invariant_outputs",
     "prune_jaxpr",
     "weakly_typed",
 ]
@@ -49,76 +47,25 @@ def prune_jaxpr(jaxpr: Any, wanted: Sequence[bool]) -> tuple[Callable[..., list[
     return lambda *inputs: jax.core.eval_jaxpr(pruned, jaxpr.consts, *inputs), list(used)
 
 
-def closed_jaxpr(fn: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-    """Trace a function: its jaxpr with constants, and the shapes of its result."""
-    return jax.make_jaxpr(fn, return_shape=True)(*args)
+def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tuple[bool, Any]]:
+    """Evaluate the first outputs of a (closed) jaxpr from its first inputs alone.
 
-
-class DividedJaxpr(NamedTuple):
-    """A traced function in two parts.
-
-    Attributes:
-      known_outputs: one entry per output, its value where it is known.
-      known_mask: for each output, whether it is known.
-      rest: function of the unknown inputs that gives all outputs.
-      rest_avals: types of those inputs.
-    """
-
-    known_outputs: list[Any]
-    known_mask: list[bool]
-    rest: Callable[..., list[Any]]
-    rest_avals: list[Any]
-
-
-def divide_jaxpr(closed: Any, known_args: Sequence[Any]) -> DividedJaxpr:
-    """Evaluate those operations of a traced function that only need its first arguments, and keep the others.
-
-    Operations with effects are never evaluated here: how often they happen is part of their meaning.
-    """
-    jaxpr, consts = closed.jaxpr, list(closed.consts)
-    constvars = list(jaxpr.constvars)
-    if len(constvars) != len(consts):  # JAX 0.12 keeps constants as the first of all inputs
-        constvars = list(jaxpr.all_invars[: len(consts)])
-    invars = list(jaxpr.invars)
-    known_in, unknown_in = [*constvars, *invars[: len(known_args)]], invars[len(known_args) :]
-    known: set[Any] = set(known_in)
-    now: list[Any] = []
-    later: list[Any] = []
-    for eqn in jaxpr.eqns:
-        if not eqn.effects and all(isinstance(v, Literal) or v in known for v in eqn.invars):
-            now.append(eqn)
-            known.update(eqn.outvars)
-        else:
-            later.append(eqn)
-    wanted = [*(v for eqn in later for v in eqn.invars), *jaxpr.outvars]
-    crossing = list(dict.fromkeys(v for v in wanted if not isinstance(v, Literal) and v in known))
-    names = jaxpr.debug_info.with_unknown_names()
-    first = Jaxpr([], known_in, crossing, now, debug_info=names)
-    values = dict(zip(crossing, _evaluate(first, [*consts, *known_args])))
-    second = Jaxpr([], [*crossing, *unknown_in], jaxpr.outvars, later, jaxpr.effects, debug_info=names)
-
-    def rest(*unknown: Any) -> list[Any]:
-        return _evaluate(second, [*values.values(), *unknown])
-
-    mask = [isinstance(v, Literal) or v in known for v in jaxpr.outvars]
-    outputs = [v.val if isinstance(v, Literal) else values.get(v) for v in jaxpr.outvars]
-    return DividedJaxpr(outputs, mask, rest, [v.aval for v in unknown_in])
-
-
-def _evaluate(jaxpr: Any, args: Sequence[Any]) -> list[Any]:
-    return jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(jaxpr, ()))(*args)
-
-
-def known_outputs(fn: Callable[..., list[Any]], avals: Sequence[Any], which: Sequence[int]) -> list[tuple[bool, Any]]:
-    """Evaluate those of the named outputs that do not depend on the arguments, looking inside nested calls.
+    Printing inside does not count as a need for inputs.
 
     Returns:
-      for each output whether it is independent, and its value.
+      for each of the ``count`` outputs whether the known inputs suffice, and the value if they suffice for all.
     """
-    closed = jax.make_jaxpr(lambda *args: [fn(*args)[i] for i in which])(*avals)
-    wrapped = jax.extend.linear_util.wrap_init(
-        jax.extend.core.jaxpr_as_fun(closed), debug_info=closed.jaxpr.debug_info.with_unknown_names()
-    )
-    unknown = [partial_eval.PartialVal.unknown(aval) for aval in closed.in_avals]
-    _, outputs, _ = partial_eval.trace_to_jaxpr_nounits(wrapped, unknown, instantiate=False)
-    return [(out.is_known(), out.get_known()) for out in outputs]
+    quiet = [eqn for eqn in closed.jaxpr.eqns if eqn.outvars or not eqn.effects]
+    jaxpr = closed.jaxpr.replace(eqns=quiet)
+    total = len(jaxpr.outvars)
+    pruned, used = partial_eval.dce_jaxpr(jaxpr, [i < count for i in range(total)])
+    if not any(used[len(known) :]):
+        values = jax.core.eval_jaxpr(pruned, closed.consts, *(x for x, needed in zip(known, used) if needed))
+        return [(True, value) for value in values]
+    needs = [partial_eval.dce_jaxpr(jaxpr, [i == n for i in range(total)])[1] for n in range(count)]
+    return [(not any(need[len(known) :]), None) for need in needs]
+
+
+def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:
+    """Run a (closed) jaxpr."""
+    return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *args)

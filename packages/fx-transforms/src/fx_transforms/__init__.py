@@ -1,5 +1,61 @@
-"""One lifting engine: JAX transforms that thread groups of state."""
+"""One lifting engine: JAX transforms that thread groups of state.
 
+A `Carrier` takes some kind of state apart into groups of arrays and puts it together again, a `Slot` says where each
+group goes, and every transform here is written once for all of them. `fx_transforms.lift` is the engine for scopes.
+"""
+
+from fx_transforms import axes_scan, lift
 from fx_transforms._version import __version__
+from fx_transforms.abstract import eval_shape, make_jaxpr
+from fx_transforms.axes import check_aliases
+from fx_transforms.branch import cond, switch
+from fx_transforms.carrier import Carrier, Groups, Outcome
+from fx_transforms.checks import checkify
+from fx_transforms.compilation import jit
+from fx_transforms.custom_rule import custom_vjp
+from fx_transforms.differentiate import grad, jvp, value_and_grad, vjp
+from fx_transforms.loop import scan
+from fx_transforms.mapping import pmap, vmap
+from fx_transforms.mesh import shard_map
+from fx_transforms.recompute import remat
+from fx_transforms.repetition import fori_loop, while_loop
+from fx_transforms.scope_carrier import ScopeCarrier
+from fx_transforms.slot import ABSENT, CARRY, KEYS, SHARED, Place, Slot, axis
+from fx_transforms.static import Static
 
-__all__ = ["__version__"]
+__all__ = [
+    "ABSENT",
+    "CARRY",
+    "KEYS",
+    "SHARED",
+    "Carrier",
+    "Groups",
+    "Outcome",
+    "Place",
+    "ScopeCarrier",
+    "Slot",
+    "Static",
+    "__version__",
+    "axes_scan",
+    "axis",
+    "check_aliases",
+    "checkify",
+    "cond",
+    "custom_vjp",
+    "eval_shape",
+    "fori_loop",
+    "grad",
+    "jit",
+    "jvp",
+    "lift",
+    "make_jaxpr",
+    "pmap",
+    "remat",
+    "scan",
+    "shard_map",
+    "switch",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    "while_loop",
+]

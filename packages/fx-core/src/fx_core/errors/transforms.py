@@ -1,0 +1,248 @@
+"""Mistakes in lifted transforms."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fx_core.errors._base import FxError
+
+__all__ = [
+    "AliasedStateError",
+    "AxisSizeError",
+    "BranchStateError",
+    "BroadcastVariableError",
+    "CarryChangedError",
+    "CollectionNotLiftedError",
+    "RngNotLiftedError",
+    "SlotError",
+    "TransformError",
+    "TransformOutputError",
+]
+
+
+class TransformError(FxError):
+    """Base class of the mistakes made in calling a lifted transform."""
+
+
+class AxisSizeError(TransformError):
+    """Arrays that are mapped together have different sizes along their axes, or nothing tells the size.
+
+    Wrong::
+
+        lift.vmap(dense, variable_axes={"params": 0}, split_rngs={"params": True})(scope, jnp.ones((3, 8)), jnp.ones(2))
+
+    Right: give all mapped arrays the same size, or take one out of the mapping with ``in_axes=(0, None)``.
+
+    Args:
+      transform: name of the transform.
+      sizes: for each mapped array, by name, its size.
+      requested: the size asked for by argument, if any.
+      option: the name of that argument.
+    """
+
+    def __init__(self, transform: str, sizes: Mapping[str, int], requested: int | None, option: str):
+        self.transform, self.sizes, self.requested = transform, dict(sizes), requested
+        if not sizes:
+            super().__init__(
+                f"{transform} cannot tell the number of steps: no argument and no variable has a mapped axis.",
+                fix=f"pass {option}=",
+            )
+            return
+        if requested is None:
+            what, expected = f"{transform} got different sizes for the axes to map over.", "one size for all"
+        else:
+            what, expected = f"{transform} got sizes that differ from {option}={requested}.", f"{requested} for all"
+        super().__init__(
+            what,
+            expected=expected,
+            got="; ".join(f"{name} has {size}" for name, size in sizes.items()),
+            fix="give the arrays equal sizes, or leave one out of the mapping (None for an argument of vmap, "
+            "`broadcast` for one of scan, another slot for a collection)",
+        )
+
+
+class SlotError(TransformError):
+    """A slot that a transform has no use for, such as a carry in vmap.
+
+    Args:
+      transform: name of the transform.
+      group: name of the group.
+      got: the slot.
+      allowed: the slots that the transform knows.
+    """
+
+    def __init__(self, transform: str, group: str, got: object, allowed: str):
+        super().__init__(
+            f"{transform} has no such place for {group}.", expected=allowed, got=got, fix="choose one of those slots"
+        )
+
+
+class CollectionNotLiftedError(TransformError):
+    """The function uses a collection that the transform was not told about.
+
+    Inside a lifted transform only the lifted collections exist. Wrong::
+
+        lift.scan(cell, variable_broadcast="params")(scope, carry, xs)       # the cell also uses "batch_stats"
+
+    Right::
+
+        lift.scan(cell, variable_broadcast="params", variable_carry="batch_stats")(scope, carry, xs)
+
+    Args:
+      transform: name of the transform.
+      collection: the collection.
+      path: scope path of the access.
+      lifted: what the transform lifts.
+      reason: what went wrong inside, in its own words.
+    """
+
+    def __init__(self, transform: str, collection: str, path: str | None, lifted: str, reason: str = ""):
+        self.transform = transform
+        super().__init__(
+            f"The function given to {transform} uses the collection {collection!r}, which is not lifted."
+            + (f" ({reason})" if reason else ""),
+            path=path,
+            collection=collection,
+            expected=f"one of the lifted collections: {lifted}",
+            got=repr(collection),
+            fix=f"name {collection!r} among the variables of {transform}",
+        )
+
+
+class RngNotLiftedError(TransformError):
+    """The function draws from an RNG stream that the transform was not told about.
+
+    Wrong::
+
+        lift.vmap(dropout, variable_axes={}, split_rngs={})(scope, x)
+
+    Right::
+
+        lift.vmap(dropout, variable_axes={}, split_rngs={"dropout": True})(scope, x)
+
+    Args:
+      transform: name of the transform.
+      streams: the streams that the outer scope has and the transform leaves out.
+      path: scope path of the access.
+      reason: what went wrong inside, in its own words.
+    """
+
+    def __init__(self, transform: str, streams: Iterable[str], path: str | None = None, reason: str = ""):
+        names = ", ".join(repr(s) for s in streams)
+        self.transform = transform
+        super().__init__(
+            f"The function given to {transform} needs an RNG stream that is not lifted. {reason}".strip(),
+            path=path,
+            got=f"streams that {transform} leaves outside: {names}",
+            fix=f"name the stream in the RNG filter of {transform}, such as split_rngs={{{names.split(', ')[0]}: True}}",
+        )
+
+
+class CarryChangedError(TransformError):
+    """A step of a loop hands on a carry that looks different from the one it got.
+
+    Wrong::
+
+        scope.put_variable("state", "n", jnp.ones(2))        # "n" was a scalar before the loop
+
+    Right: create carried variables before the loop, with the shape and dtype they keep.
+
+    Args:
+      transform: name of the transform.
+      differences: one text per leaf.
+    """
+
+    def __init__(self, transform: str, differences: Sequence[str]):
+        self.differences = tuple(differences)
+        super().__init__(
+            f"The carry of {transform} changes from step to step.",
+            expected="the structure, shapes and dtypes that came in",
+            got="; ".join(differences),
+            fix="create what is carried before the loop and keep its shape and dtype (cast with .astype)",
+        )
+
+
+class BroadcastVariableError(TransformError):
+    """A value that is shared by all steps of a loop depends on the step.
+
+    Wrong::
+
+        lift.scan(body, variable_broadcast="params", split_rngs={"params": True})   # a different draw in every step
+
+    Right: ``split_rngs={"params": False}`` for shared parameters, or a carry or an axis for values that vary.
+
+    Args:
+      transform: name of the transform.
+      names: the values concerned.
+      reason: why they cannot be shared.
+    """
+
+    def __init__(
+        self, transform: str, names: Sequence[str], reason: str = "depends on the carry, the inputs or the keys"
+    ):
+        self.names = tuple(names)
+        super().__init__(
+            f"A value that all steps of {transform} share {reason}.",
+            expected="the same value in every step",
+            got=", ".join(names),
+            fix="carry it, give it an axis, or make it independent of the step "
+            "(keys of shared parameters are not to be split)",
+        )
+
+
+class BranchStateError(TransformError):
+    """The branches of a conditional leave different state or results behind.
+
+    Wrong::
+
+        lift.cond(flag, lambda s, x: dense(s, x), lambda s, x: x, scope, x)      # only one branch creates parameters
+
+    Right: create the variables before the conditional, or in all branches (see the guide on initialising).
+
+    Args:
+      transform: name of the transform.
+      differences: one text per leaf.
+    """
+
+    def __init__(self, transform: str, differences: Sequence[str]):
+        self.differences = tuple(differences)
+        super().__init__(
+            f"The branches of {transform} leave different state or results behind.",
+            expected="the same variables and results, with the same shapes and dtypes, from every branch",
+            got="; ".join(differences),
+            fix="create the variables before the conditional or in all branches",
+        )
+
+
+class AliasedStateError(TransformError):
+    """One piece of state reaches a transform by two ways that disagree about its slot.
+
+    Args:
+      transform: name of the transform.
+      first: path and slot of the one place.
+      second: path and slot of the other.
+    """
+
+    def __init__(self, transform: str, first: tuple[str, object], second: tuple[str, object]):
+        super().__init__(
+            f"{transform} got the same state twice, with different slots.",
+            expected="one slot for state that is shared",
+            got=f"{first[0]} with {first[1]!r} and {second[0]} with {second[1]!r}",
+            fix="give both places the same slot, or pass the state once",
+        )
+
+
+class TransformOutputError(TransformError):
+    """The function given to a transform returned something that the transform cannot use.
+
+    Args:
+      transform: name of the transform.
+      expected: what it should return.
+      got: what it returned.
+    """
+
+    def __init__(self, transform: str, expected: str, got: object):
+        super().__init__(
+            f"The function given to {transform} returned the wrong thing.",
+            expected=expected,
+            got=got,
+            fix="change what the function returns",
+        )

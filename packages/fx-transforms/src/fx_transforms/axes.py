@@ -1,0 +1,140 @@
+"""Axes of what is mapped: sizes, prefixes, cutting and stacking, keys per step."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors.transforms import AliasedStateError, AxisSizeError, SlotError
+
+from fx_transforms.carrier import Carrier, Groups
+from fx_transforms.slot import Place, Slot
+
+__all__ = ["Sized", "check_aliases", "check_slots", "common_size", "front", "restore", "split_keys", "spread"]
+
+Sized = tuple[str, Any, int]
+"""A mapped array: a name for messages, the array, its axis."""
+
+
+def spread(prefix: Any, tree: Any) -> list[Any]:
+    """One entry of the prefix per leaf of the tree. `None` is an entry of its own in the prefix.
+
+    >>> spread((0, None), ({"a": 1, "b": 2}, 3))
+    [0, 0, None]
+    """
+    entries: list[Any] = []
+
+    def add(entry: Any, part: Any) -> None:
+        entries.extend([entry] * len(jax.tree.leaves(part)))
+
+    jax.tree.map(add, prefix, tree, is_leaf=_is_none)
+    return entries
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def front(x: Any, axis: int) -> Any:
+    """Move an axis to the front, where loops cut."""
+    return x if axis == 0 else jnp.moveaxis(x, axis, 0)
+
+
+def restore(x: Any, axis: int) -> Any:
+    """Move the axis along which a loop stacked to its place."""
+    return x if axis == 0 else jnp.moveaxis(x, 0, axis)
+
+
+def split_keys(keys: Any, size: int) -> Any:
+    """Cut every key of a tree into ``size`` keys along a new first axis."""
+    return jax.tree.map(lambda key: jax.random.split(key, size), keys)
+
+
+def group_arrays(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -> Iterator[Sized]:
+    """The mapped arrays among the groups."""
+    for index, (slot, group) in enumerate(zip(slots, groups, strict=True)):
+        if isinstance(slot.into, int):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(group):
+                yield carrier.label(index, path), leaf, slot.into
+
+
+def arg_arrays(args: tuple[Any, ...], axes: Sequence[Any]) -> Iterator[Sized]:
+    """The mapped arrays among arguments, given one axis per leaf."""
+    for (path, leaf), axis in zip(jax.tree_util.tree_leaves_with_path(args), axes, strict=True):
+        if isinstance(axis, int):
+            rest = jax.tree_util.keystr(path[1:])
+            yield f"argument {path[0].idx + 1}{rest} of shape {jnp.shape(leaf)} (axis {axis})", leaf, axis  # type: ignore[union-attr]
+
+
+def common_size(
+    transform: str,
+    carrier: Carrier[Any],
+    slots: Sequence[Slot],
+    groups: Groups,
+    args: tuple[Any, ...],
+    axes: Sequence[Any],
+    requested: int | None,
+    option: str,
+) -> int:
+    """The size that all mapped axes share.
+
+    Raises:
+      AxisSizeError: the sizes differ, from each other or from the one requested, or there is none.
+    """
+    sizes = list(_sizes(slots, groups, args, axes))
+    found = {*sizes} if requested is None else {*sizes, requested}
+    if len(found) == 1 and None not in found:
+        return found.pop()
+    named: dict[str, int] = {}
+    for name, leaf, axis in (*group_arrays(carrier, slots, groups), *arg_arrays(args, axes)):
+        shape = jnp.shape(leaf)
+        if not -len(shape) <= axis < len(shape):
+            named[f"{name}, of shape {shape}, which lacks axis {axis},"] = 0
+        else:
+            named[name] = shape[axis]
+    raise AxisSizeError(transform, named, requested, option)
+
+
+def _sizes(slots: Sequence[Slot], groups: Groups, args: Any, axes: Sequence[Any]) -> Iterator[Any]:
+    for slot, group in zip(slots, groups, strict=True):
+        if isinstance(slot.into, int):
+            yield from (_size(leaf, slot.into) for leaf in jax.tree.leaves(group))
+    yield from (_size(leaf, axis) for leaf, axis in zip(jax.tree.leaves(args), axes) if isinstance(axis, int))
+
+
+def _size(leaf: Any, axis: int) -> int | None:
+    shape = jnp.shape(leaf)
+    return shape[axis] if -len(shape) <= axis < len(shape) else None
+
+
+def check_slots(
+    transform: str, carrier: Carrier[Any], slots: Sequence[Slot], places: Iterable[Place], axes: bool
+) -> None:
+    """Refuse slots that a transform has no use for.
+
+    Raises:
+      SlotError: a slot is neither an axis (where ``axes``) nor one of ``places``.
+    """
+    allowed = {*places, Place.ABSENT}
+    for index, slot in enumerate(slots):
+        for place in (slot.into, slot.out):
+            if not ((isinstance(place, int) and axes) or place in allowed):
+                names = [repr(p) for p in sorted(allowed, key=lambda p: p.value)] + ["an axis"] * axes
+                raise SlotError(transform, carrier.label(index, ()), place, ", ".join(names))
+
+
+def check_aliases(transform: str, places: Iterable[tuple[int, str, Any]]) -> None:
+    """Refuse one piece of state that comes in with two slots.
+
+    Args:
+      transform: name for the message.
+      places: identity of the state (its `id`), path, and slot or anything else that has to agree.
+
+    Raises:
+      AliasedStateError: two places of one identity disagree.
+    """
+    seen: dict[int, tuple[str, Any]] = {}
+    for identity, path, slot in places:
+        first = seen.setdefault(identity, (path, slot))
+        if first[1] != slot:
+            raise AliasedStateError(transform, first, (path, slot))

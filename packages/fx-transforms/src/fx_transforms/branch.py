@@ -1,0 +1,104 @@
+"""cond and switch over groups of state."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.transforms import BranchStateError
+
+from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.static import Static
+from fx_transforms.steps import differences
+
+__all__ = ["cond", "switch"]
+
+
+def cond(
+    true_fn: Callable[..., Any], false_fn: Callable[..., Any], carrier: Carrier[Any], *, transform: str = "cond"
+) -> Callable[..., Any]:
+    """Call ``true_fn(inner, *operands)`` or ``false_fn(inner, *operands)``.
+
+    Returns:
+      a function ``(handle, pred, *operands)`` that changes the handle as the branch did.
+
+    Raises:
+      BranchStateError: the branches leave different variables, or results of different shapes, behind.
+    """
+
+    def call(handle: Any, pred: Any, *operands: Any) -> Any:
+        return _select(carrier, transform, (true_fn, false_fn), handle, operands, lambda *fns: _cond(pred, *fns))
+
+    return call
+
+
+def _cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any) -> Any:
+    return jax.lax.cond(pred, true_fn, false_fn, *operands)
+
+
+def switch(
+    branches: Sequence[Callable[..., Any]], carrier: Carrier[Any], *, transform: str = "switch"
+) -> Callable[..., Any]:
+    """Call one of ``branches(inner, *operands)`` by its index, which is clamped into range.
+
+    Returns:
+      a function ``(handle, index, *operands)`` that changes the handle as the branch did.
+
+    Raises:
+      BranchStateError: the branches leave different variables, or results of different shapes, behind.
+    """
+
+    def call(handle: Any, index: Any, *operands: Any) -> Any:
+        def select(*fns_and_operands: Any) -> Any:
+            fns, rest = fns_and_operands[: len(branches)], fns_and_operands[len(branches) :]
+            return jax.lax.switch(index, fns, *rest)
+
+        return _select(carrier, transform, branches, handle, operands, select)
+
+    return call
+
+
+def _select(
+    carrier: Carrier[Any],
+    transform: str,
+    branches: Sequence[Callable[..., Any]],
+    handle: Any,
+    operands: tuple[Any, ...],
+    select: Callable[..., Any],
+) -> Any:
+    shape, groups = carrier.split(handle)
+    start = [shape]
+    ends: dict[int, Static] = {}
+    seen: dict[int, Any] = {}
+
+    def wrapped(number: int, branch: Callable[..., Any]) -> Callable[..., Any]:
+        def fn(groups: Groups, operands: tuple[Any, ...]) -> Any:
+            after, new, out = run(carrier, branch, start[0], groups, *operands)
+            start[0] = carrier.follow(start[0], after)
+            ends[number] = after
+            seen[number] = jax.tree.map(jax.typeof, (new, out))
+            return new, out
+
+        return fn
+
+    try:
+        new, out = select(*(wrapped(n, branch) for n, branch in enumerate(branches)), groups, operands)
+    except TypeError as error:
+        found = _disagreements(carrier, seen)
+        if not found:
+            raise
+        raise BranchStateError(transform, found) from error
+    return carrier.absorb(handle, carrier.join([ends[n] for n in sorted(ends)]), new, out)
+
+
+def _disagreements(carrier: Carrier[Any], seen: dict[int, Any]) -> list[str]:
+    def name(path: tuple[Any, ...]) -> str:
+        if path[0].idx == 0:
+            return carrier.label(path[1].idx, path[2:])
+        return "result" + jax.tree_util.keystr(path[1:])
+
+    first = seen.get(0)
+    texts: list[str] = []
+    for number, other in seen.items():
+        if number:
+            texts += differences(first, other, name, ("in branch 0", f"in branch {number}"))
+    return texts

@@ -1,0 +1,70 @@
+"""Carrier: how one kind of state goes through a transform."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from fx_transforms.static import Static
+
+__all__ = ["Carrier", "Groups", "Outcome", "run"]
+
+H = TypeVar("H", contravariant=True)
+Groups = tuple[Any, ...]
+
+
+class Outcome(NamedTuple):
+    """What a function leaves behind: the new shape, the new groups and its result, all of them pytrees."""
+
+    shape: Static
+    groups: Groups
+    out: Any
+
+
+class Carrier(Protocol[H]):
+    """Takes state apart into groups of arrays outside a transform and puts it together inside.
+
+    A carrier has no state of its own, so that one serves all calls. The *shape* is the hashable rest of the state, as
+    a `Static`: mutability, flags, structure, counters. A group is any pytree of arrays; there are always as many
+    groups as slots, on the way in and out. A group that cannot be written comes out as an empty tree.
+
+    `fx_core.testing.CarrierSuite` tests whether a carrier keeps to this.
+    """
+
+    def split(self, handle: H) -> tuple[Static, Groups]:
+        """Take the handle's state apart, outside the transform. Does not change the handle."""
+        ...
+
+    def merge(self, shape: Static, groups: Groups) -> Any:
+        """Put a private copy of the state together from groups, inside; it is what the user's function gets."""
+        ...
+
+    def collect(self, inner: Any, out: Any) -> Outcome:
+        """Take the state out of the copy when the user's function has returned ``out``; the copy is then dead."""
+        ...
+
+    def absorb(self, handle: H, shape: Static, groups: Groups, out: Any) -> Any:
+        """Write new groups back into the handle, outside, and give what the caller gets for ``out``."""
+        ...
+
+    def follow(self, before: Static, after: Static) -> Static:
+        """The shape that the next branch starts from, when one that started with ``before`` ended with ``after``."""
+        ...
+
+    def join(self, shapes: Sequence[Static]) -> Static:
+        """One shape for the outcomes of several branches. Raises where they cannot be one."""
+        ...
+
+    def writes(self, shape: Static) -> Sequence[bool]:
+        """For each group, whether a function may write to it at all."""
+        ...
+
+    def label(self, group: int, path: tuple[Any, ...]) -> str:
+        """Name a leaf for an error message: the group's name and the leaf's place in it."""
+        ...
+
+
+def run(
+    carrier: Carrier[Any], fn: Callable[..., Any], shape: Static, groups: Groups, *args: Any, **kwargs: Any
+) -> Outcome:
+    """Call ``fn`` inside a transform: put the state together, call, take the state out."""
+    inner = carrier.merge(shape, groups)
+    return carrier.collect(inner, fn(inner, *args, **kwargs))

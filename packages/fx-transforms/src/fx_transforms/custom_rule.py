@@ -1,0 +1,66 @@
+"""custom_vjp over groups of state."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.differentiate import Chosen
+from fx_transforms.static import Static
+
+__all__ = ["custom_vjp"]
+
+
+def custom_vjp(
+    fn: Callable[..., Any],
+    forward_fn: Callable[..., Any],
+    backward_fn: Callable[..., Any],
+    carrier: Carrier[Any],
+    *,
+    wrt: Sequence[int] = (0,),
+    nondiff_argnums: int | Sequence[int] = (),
+) -> Callable[..., Any]:
+    """Give ``fn(inner, *args)`` a backward rule of its own.
+
+    Args:
+      fn: computes the result when nobody differentiates.
+      forward_fn: ``(inner, *args) -> (out, residuals)``, with the same ``out``.
+      backward_fn: ``(*nondiff, residuals, cotangent) -> (group_cotangents, *arg_cotangents)``, the first a tuple in
+        the order of ``wrt``.
+      carrier: what splits and merges the state.
+      wrt: indices of the groups that get cotangents; others get zero.
+      nondiff_argnums: positions of static arguments; the state is position 0.
+
+    Returns:
+      a function ``(handle, *args)`` that changes the handle as ``fn``, or under differentiation ``forward_fn``, did.
+    """
+    groups_of = Chosen(wrt)
+    nondiff = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+
+    @functools.wraps(fn)
+    def call(handle: Any, *args: Any) -> Any:
+        shape, groups = carrier.split(handle)
+        # Results of both functions need one tree structure, so the static shapes, which may differ, stay outside.
+        after: list[Static] = [shape]
+
+        def primal(groups: Groups, *args: Any) -> Any:
+            after[0], new, out = run(carrier, fn, shape, groups, *args)
+            return new, out
+
+        def forward(groups: Groups, *args: Any) -> Any:
+            after[0], new, (out, residuals) = run(carrier, forward_fn, shape, groups, *args)
+            return (new, out), residuals
+
+        def backward(*args: Any) -> Any:
+            *statics, residuals, (_, cotangent) = args
+            state, *rest = backward_fn(*statics, residuals, cotangent)
+            return groups_of.put((None,) * len(groups), state), *rest
+
+        rule: Any = jax.custom_vjp(primal, nondiff_argnums=nondiff)
+        rule.defvjp(forward, backward)
+        new, out = rule(groups, *args)
+        return carrier.absorb(handle, after[0], new, out)
+
+    return call

@@ -1,0 +1,174 @@
+"""grad, value_and_grad, vjp and jvp over groups of state."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors.transforms import TransformOutputError
+
+from fx_transforms.carrier import Carrier, run
+
+__all__ = ["Chosen", "grad", "jvp", "value_and_grad", "vjp"]
+
+
+class Chosen:
+    """Takes some entries out of a tuple and puts them back."""
+
+    def __init__(self, indices: Sequence[int]):
+        self.indices = tuple(indices)
+
+    def take(self, items: Sequence[Any]) -> tuple[Any, ...]:
+        """The chosen entries."""
+        return tuple(items[i] for i in self.indices)
+
+    def put(self, items: Sequence[Any], chosen: Sequence[Any]) -> tuple[Any, ...]:
+        """All entries, the chosen ones replaced."""
+        new = dict(zip(self.indices, chosen))
+        return tuple(new.get(i, item) for i, item in enumerate(items))
+
+    def others(self, items: Sequence[Any]) -> tuple[Any, ...]:
+        """All entries, `None` for the chosen ones."""
+        return tuple(None if i in self.indices else item for i, item in enumerate(items))
+
+
+def value_and_grad(
+    fn: Callable[..., Any],
+    carrier: Carrier[Any],
+    *,
+    wrt: Sequence[int] = (0,),
+    argnums: Sequence[int] = (),
+    has_aux: bool = False,
+    allow_int: bool = False,
+    holomorphic: bool = False,
+    transform: str = "value_and_grad",
+) -> Callable[..., Any]:
+    """Differentiate the scalar ``fn(inner, *args)`` with respect to groups of state and arguments.
+
+    Args:
+      fn: gives a scalar, or ``(scalar, aux)``.
+      carrier: what splits and merges the state.
+      wrt: indices of the groups.
+      argnums: positions of the arguments; the state is position 0.
+      has_aux: whether ``fn`` gives more than the scalar.
+      allow_int: see `jax.value_and_grad`.
+      holomorphic: see `jax.value_and_grad`.
+      transform: name for messages.
+
+    Returns:
+      a function ``(handle, *args) -> (out, (group_grads, arg_grads))`` that changes the handle as ``fn`` did; ``out``
+      is what ``fn`` returned, the gradients are tuples in the order of ``wrt`` and ``argnums``.
+
+    Raises:
+      TransformOutputError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
+    """
+    groups_of, args_of = Chosen(wrt), Chosen([i - 1 for i in argnums])
+
+    @functools.wraps(fn)
+    def call(handle: Any, *args: Any, **kwargs: Any) -> Any:
+        shape, groups = carrier.split(handle)
+
+        def loss(chosen: tuple[Any, ...], chosen_args: tuple[Any, ...]) -> Any:
+            merged = groups_of.put(groups, chosen)
+            outcome = run(carrier, fn, shape, merged, *args_of.put(args, chosen_args), **kwargs)
+            return scalar(transform, outcome.out, has_aux), outcome
+
+        take = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True, allow_int=allow_int, holomorphic=holomorphic)
+        (_, outcome), grads = take(groups_of.take(groups), args_of.take(args))
+        return carrier.absorb(handle, *outcome), grads
+
+    return call
+
+
+def grad(fn: Callable[..., Any], carrier: Carrier[Any], *, has_aux: bool = False, **options: Any) -> Callable[..., Any]:
+    """As `value_and_grad`, without the value: gives the gradients, or ``(gradients, aux)``."""
+    options.setdefault("transform", "grad")
+    both = value_and_grad(fn, carrier, has_aux=has_aux, **options)
+
+    @functools.wraps(fn)
+    def call(handle: Any, *args: Any, **kwargs: Any) -> Any:
+        out, grads = both(handle, *args, **kwargs)
+        return (grads, out[1]) if has_aux else grads
+
+    return call
+
+
+def scalar(transform: str, out: Any, has_aux: bool) -> Any:
+    """The number to differentiate."""
+    if has_aux and not (isinstance(out, tuple) and len(out) == 2):
+        raise TransformOutputError(transform, "a tuple (loss, aux), since has_aux=True", out)
+    loss = out[0] if has_aux else out
+    leaves = jax.tree.leaves(loss)
+    if len(leaves) != 1 or leaves[0] is not loss or jnp.shape(loss) != ():
+        got = jax.tree.map(jax.typeof, loss)
+        raise TransformOutputError(transform, "a scalar" + (" first" if has_aux else ", has_aux=False"), got)
+    return loss
+
+
+def vjp(
+    fn: Callable[..., Any],
+    carrier: Carrier[Any],
+    *,
+    wrt: Sequence[int] = (0,),
+    has_aux: bool = False,
+    transform: str = "vjp",
+) -> Callable[..., Any]:
+    """Linearise ``fn(inner, *primals)`` backwards, with respect to groups of state and all primals.
+
+    Args:
+      fn: function of the merged state and arrays.
+      carrier: what splits and merges the state.
+      wrt: indices of the groups.
+      has_aux: whether ``fn`` gives ``(out, aux)``.
+      transform: name for messages.
+
+    Returns:
+      a function ``(handle, *primals) -> (out, backward)`` or ``(out, backward, aux)``. ``backward(cotangent)`` gives
+      ``(group_cotangents, *primal_cotangents)``; it is a pytree and may cross transforms.
+
+    Raises:
+      TransformOutputError: ``fn`` does not give a pair where ``has_aux`` says so.
+    """
+    groups_of = Chosen(wrt)
+
+    def call(handle: Any, *primals: Any) -> Any:
+        shape, groups = carrier.split(handle)
+
+        def forward(chosen: tuple[Any, ...], *primals: Any) -> Any:
+            outcome = run(carrier, fn, shape, groups_of.put(groups, chosen), *primals)
+            if has_aux and not (isinstance(outcome.out, tuple) and len(outcome.out) == 2):
+                raise TransformOutputError(transform, "a tuple (out, aux), since has_aux=True", outcome.out)
+            return (outcome.out[0] if has_aux else outcome.out), outcome
+
+        _, backward, outcome = jax.vjp(forward, groups_of.take(groups), *primals, has_aux=True)
+        out = carrier.absorb(handle, *outcome)
+        return (out[0], backward, out[1]) if has_aux else (out, backward)
+
+    return call
+
+
+def jvp(fn: Callable[..., Any], carrier: Carrier[Any], *, transform: str = "jvp") -> Callable[..., Any]:
+    """Push tangents of groups and arguments through ``fn(inner, *primals)``.
+
+    Returns:
+      a function ``(handle, primals, tangents, group_tangents) -> (out, out_tangent)``. ``group_tangents`` has one
+      entry per group, `None` for groups that stand still. State that ``fn`` writes comes back without tangents.
+    """
+    del transform
+
+    def call(handle: Any, primals: Sequence[Any], tangents: Sequence[Any], group_tangents: Sequence[Any]) -> Any:
+        shape, groups = carrier.split(handle)
+        groups_of = Chosen([i for i, tangent in enumerate(group_tangents) if tangent is not None])
+
+        def forward(chosen: tuple[Any, ...], *primals: Any) -> Any:
+            outcome = run(carrier, fn, shape, groups_of.put(groups, chosen), *primals)
+            return outcome.out, outcome
+
+        out, out_tangent, outcome = jax.jvp(
+            forward, (groups_of.take(groups), *primals), (groups_of.take(group_tangents), *tangents), has_aux=True
+        )
+        del out
+        return carrier.absorb(handle, *outcome), out_tangent
+
+    return call

@@ -1,0 +1,62 @@
+"""Filters with axes, as users write them, turned into groups with slots."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from fx_core import meta
+from fx_core.scope import CollectionFilter
+
+from fx_transforms.slot import ABSENT, KEYS, Place, Slot
+
+__all__ = ["In", "Out", "VariableAxes", "rng_slots", "variable_slots"]
+
+
+@dataclasses.dataclass(frozen=True)
+class In:
+    """An axis for the way in only: the collection is mapped, and immutable inside."""
+
+    axis: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Out:
+    """An axis for the way out only: the collection is empty at first, and mapped when it comes out."""
+
+    axis: Any
+
+
+VariableAxes = Mapping[Any, int | In | Out | None]
+
+
+def variable_slots(
+    axes: VariableAxes, metadata_params: Mapping[Any, Any]
+) -> tuple[list[CollectionFilter], list[CollectionFilter], list[Slot]]:
+    """Filters on the way in and out, and slots, one of each per entry."""
+    ins: list[CollectionFilter] = []
+    outs: list[CollectionFilter] = []
+    slots: list[Slot] = []
+
+    def enter(group: Any, axis: int) -> Any:
+        return meta.remove_axis(group, axis, metadata_params)
+
+    def leave(group: Any, axis: int) -> Any:
+        return meta.add_axis(group, axis, metadata_params)
+
+    for names, axis in axes.items():
+        ins.append(False if isinstance(axis, Out) else names)
+        outs.append(False if isinstance(axis, In) else names)
+        into = ABSENT if isinstance(axis, Out) else _place(axis.axis if isinstance(axis, In) else axis)
+        out = ABSENT if isinstance(axis, In) else _place(axis.axis if isinstance(axis, Out) else axis)
+        slots.append(Slot(into, out, enter, leave))
+    return ins, outs, slots
+
+
+def _place(axis: Any) -> int | Place:
+    return Place.SHARED if axis is None else axis
+
+
+def rng_slots(split_rngs: Mapping[Any, bool]) -> tuple[list[CollectionFilter], list[Slot]]:
+    """Filters of streams, and slots, one of each per entry."""
+    shared = Slot(Place.SHARED, ABSENT)
+    return list(split_rngs), [KEYS if split else shared for split in split_rngs.values()]

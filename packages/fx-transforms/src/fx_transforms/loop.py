@@ -1,0 +1,214 @@
+"""scan over groups of state."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.transforms import BroadcastVariableError, TransformOutputError
+
+from fx_transforms.axes import check_slots, common_size, front, restore, split_keys
+from fx_transforms.axes_scan import Results, broadcast, join_args, part_args, prefix_axes
+from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.slot import Place, Slot
+from fx_transforms.steps import loop_steps
+
+__all__ = ["scan"]
+
+
+def scan(
+    fn: Callable[..., Any],
+    carrier: Carrier[Any],
+    slots: Sequence[Slot],
+    *,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    split_transpose: bool = False,
+    check_constancy: bool = True,
+    on_groups: Callable[[Groups], Groups] | None = None,
+    rehearse: Callable[[Groups], bool] = lambda groups: False,
+    transform: str = "scan",
+) -> Callable[..., Any]:
+    """Loop ``fn(inner, carry, *args) -> (carry, y)`` over an axis of state and arguments.
+
+    State that all steps share may be created in the loop: it is computed once, before the loop, and then the steps find
+    it there. Shared groups have to come out whole.
+
+    Args:
+      fn: function of the merged state, the carry and slices.
+      carrier: what splits and merges the state.
+      slots: one per group: axes, `SHARED`, `CARRY` or `KEYS`.
+      in_axes: axes of the arguments after the carry, a prefix of their tree; `broadcast` shares an argument.
+      out_axes: axes of the results, a prefix of their tree.
+      length: number of steps; needed only when nothing has a mapped axis.
+      reverse: whether to begin at the end.
+      unroll: steps per iteration of the compiled loop.
+      split_transpose: see `jax.lax.scan`.
+      check_constancy: whether shared state may be created or changed, see `fx_transforms.axes_scan.scan`.
+      on_groups: applied to the groups inside each step, for sharding constraints.
+      rehearse: whether the body is traced before the loop also where nothing shared is written, so that the carrier
+        can let counters go on from there.
+      transform: name for messages.
+
+    Returns:
+      a function ``(handle, carry, *args) -> (carry, ys)`` that changes the handle as the steps did.
+
+    Raises:
+      AxisSizeError: mapped axes of different sizes, or none at all.
+      BroadcastVariableError: shared state that depends on the step.
+      CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
+      TransformOutputError: ``fn`` does not return a pair.
+      SlotError: a slot other than those above.
+    """
+    check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=True)
+    options = {"reverse": reverse, "unroll": unroll, "_split_transpose": split_transpose}
+
+    @functools.wraps(fn)
+    def call(handle: Any, init: Any, *args: Any) -> Any:
+        shape, groups = carrier.split(handle)
+        axes = prefix_axes(in_axes, args)
+        size = common_size(transform, carrier, slots, groups, args, axes, length, "length")
+        writes = carrier.writes(shape)
+        deal = _Deal([_effective(slot, written) for slot, written in zip(slots, writes, strict=True)])
+        kept_args, cut_args, treedef = part_args(args, axes)
+        kept, carried, cut = deal.inwards(groups, size)
+        results: list[Results] = []
+        start, ends = [shape], [shape]
+
+        def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
+            (kept, kept_args), (carried, c), (cut, cut_args) = known, carry, xs
+            merged = deal.together(kept, carried, cut)
+            if on_groups is not None:
+                merged = on_groups(merged)
+            opened = tuple(slot.opened(g) for slot, g in zip(slots, merged))
+            inputs = join_args(kept_args, cut_args, axes, treedef)
+            after, new, out = run(carrier, fn, start[-1], opened, c, *inputs)
+            ends[:] = [after]
+            c, y = pair(transform, out)
+            results[:] = [Results.of(y, out_axes, check_constancy)]
+            same, each = results[0].part(y)
+            shared_out, carried_out, stacked = deal.outwards(new)
+            if not check_constancy:
+                _refuse_new(transform, carrier, deal, kept, shared_out)
+                shared_out = ()
+            return (shared_out, same), (carried_out, c), (after, stacked, each)
+
+        def again(both: Any) -> Any:
+            shared, _ = both
+            start.append(carrier.follow(shape, ends[0]))
+            if start[-1] == shape and not jax.tree.leaves(shared):
+                return None
+            return deal.kept_again(kept, shared), kept_args
+
+        shares = deal.shares_out or any(axis is broadcast for axis in jax.tree.leaves(out_axes))
+        both, (carried, carry), (after, stacked, ys) = loop_steps(
+            step,
+            (kept, kept_args),
+            (carried, init),
+            (cut, cut_args),
+            again=again if check_constancy and (shares or rehearse(groups)) else None,
+            transform=transform,
+            name_shared=lambda path: name_shared(carrier, deal.shared_out, path),
+            name_carry=lambda path: name_carry(carrier, deal.carried, path),
+            length=size,
+            **options,
+        )
+        shared, same = both if both is not None else ((), ())
+        new = deal.back(shared, carried, stacked)
+        return carrier.absorb(handle, after, new, (carry, results[0].join(same, ys)))
+
+    return call
+
+
+def pair(transform: str, out: Any) -> tuple[Any, Any]:
+    """Check that a body returned two things."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TransformOutputError(transform, "a tuple (carry, y)", out)
+    return out
+
+
+def _effective(slot: Slot, written: bool) -> Slot:
+    """A carry that nobody may write is shared, and what cannot be written need not come out."""
+    if written:
+        return slot
+    into = Place.SHARED if slot.into is Place.CARRY else slot.into
+    return Slot(into, Place.ABSENT, slot.enter, slot.leave)
+
+
+def name_shared(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
+    """Name a leaf of ``(shared groups, shared results)``."""
+    if path[0].idx == 0:
+        return carrier.label(indices[path[1].idx], path[2:])
+    return "a result whose out_axes is `broadcast`"
+
+
+def name_carry(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
+    """Name a leaf of ``(carried groups, carry)``."""
+    if path[0].idx == 0 and len(path) > 1:
+        return carrier.label(indices[path[1].idx], path[2:])
+    return "carry" + jax.tree_util.keystr(path[1:])
+
+
+def _refuse_new(transform: str, carrier: Carrier[Any], deal: "_Deal", before: Any, after: Any) -> None:
+    """Without the invariance check shared state comes back as it went in; creating some would lose it."""
+    old = dict(zip(deal.kept, before))
+    for index, group in zip(deal.shared_out, after):
+        shapes = [jax.tree.map(jax.typeof, tree) for tree in (old.get(index, {}), group)]
+        known = {path for path, _ in jax.tree_util.tree_leaves_with_path(shapes[0])}
+        new = [path for path, _ in jax.tree_util.tree_leaves_with_path(shapes[1]) if path not in known]
+        if new:
+            names = [carrier.label(index, path) for path in new]
+            raise BroadcastVariableError(transform, names, "is created inside, without check_constancy_invariants")
+
+
+class _Deal:
+    """Deals groups out to the three ways into a loop, and gathers them again."""
+
+    def __init__(self, slots: Sequence[Slot]):
+        self.slots = slots
+        self.kept = [i for i, s in enumerate(slots) if s.into is Place.SHARED]
+        self.carried = [i for i, s in enumerate(slots) if s.into is Place.CARRY]
+        self.cut = [i for i, s in enumerate(slots) if isinstance(s.into, int) or s.into is Place.KEYS]
+        self.shared_out = [i for i, s in enumerate(slots) if s.out is Place.SHARED]
+        self.stacked = [i for i, s in enumerate(slots) if isinstance(s.out, int)]
+        self.absent = [i for i, s in enumerate(slots) if s.into is Place.ABSENT]
+        self.shares_out = bool(self.shared_out)
+
+    def inwards(self, groups: Groups, size: int) -> tuple[list[Any], list[Any], list[Any]]:
+        """``(kept, carried, cut)`` with the axis to cut along in front."""
+        cut = [_to_front(groups[i], self.slots[i], size) for i in self.cut]
+        return [groups[i] for i in self.kept], [groups[i] for i in self.carried], cut
+
+    def together(self, kept: Sequence[Any], carried: Sequence[Any], cut: Sequence[Any]) -> Groups:
+        """The groups as a step gets them. A group that does not come in is what the carrier gave, which is empty."""
+        found = {**dict(zip(self.kept, kept)), **dict(zip(self.carried, carried)), **dict(zip(self.cut, cut))}
+        return tuple(found.get(i) for i in range(len(self.slots)))
+
+    def kept_again(self, kept: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
+        """The groups that all steps see, once the shared ones have been computed."""
+        new = dict(zip(self.shared_out, shared))
+        return [new.get(i, group) for i, group in zip(self.kept, kept)]
+
+    def outwards(self, groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
+        """``(shared, carried, stacked)`` of the groups that a step made."""
+        stacked = [self.slots[i].closed(groups[i]) for i in self.stacked]
+        return [groups[i] for i in self.shared_out], [groups[i] for i in self.carried], stacked
+
+    def back(self, shared: Sequence[Any], carried: Sequence[Any], stacked: Sequence[Any]) -> Groups:
+        """The groups as the caller gets them."""
+        in_place = [
+            jax.tree.map(lambda x, a=self.slots[i].out: restore(x, a), g) for i, g in zip(self.stacked, stacked)
+        ]
+        found = dict(zip(self.shared_out, shared)) if shared else {}
+        found |= {**dict(zip(self.carried, carried)), **dict(zip(self.stacked, in_place))}
+        return tuple(found.get(i) for i in range(len(self.slots)))
+
+
+def _to_front(group: Any, slot: Slot, size: int) -> Any:
+    if slot.into is Place.KEYS:
+        return split_keys(group, size)
+    axis: Any = slot.into
+    return jax.tree.map(lambda x: front(x, axis), group)

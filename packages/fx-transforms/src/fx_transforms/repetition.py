@@ -1,0 +1,151 @@
+"""while_loop and fori_loop over groups of state."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
+
+from fx_transforms.axes import check_slots
+from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.loop import name_carry
+from fx_transforms.slot import Place, Slot
+from fx_transforms.static import Static
+from fx_transforms.steps import differences
+
+__all__ = ["fori_loop", "while_loop"]
+
+
+def while_loop(
+    cond_fn: Callable[..., Any],
+    body_fn: Callable[..., Any],
+    carrier: Carrier[Any],
+    slots: Sequence[Slot],
+    *,
+    transform: str = "while_loop",
+) -> Callable[..., Any]:
+    """Repeat ``body_fn(inner, carry) -> carry`` while ``cond_fn(inner, carry)`` holds.
+
+    Args:
+      cond_fn: sees the state, its writes are dropped.
+      body_fn: may write to carried state.
+      carrier: what splits and merges the state.
+      slots: one per group: `CARRY`, `SHARED` (read only here) or `KEYS` (step i folds i into every key).
+      transform: name for messages.
+
+    Returns:
+      a function ``(handle, carry) -> carry`` that changes the handle as the steps did.
+
+    Raises:
+      BroadcastVariableError: a step writes to shared state.
+      CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
+      SlotError: a slot other than those above.
+    """
+    check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
+
+    def call(handle: Any, init: Any) -> Any:
+        loop = _Loop(carrier, slots, handle, transform)
+
+        def proceed(state: Any) -> Any:
+            i, carried, carry = state
+            return run(carrier, cond_fn, loop.shape, loop.together(carried, i), carry).out
+
+        def advance(state: Any) -> Any:
+            i, carried, carry = state
+            carried, carry = loop.step(body_fn, i, carried, carry)
+            return i + 1, carried, carry
+
+        _, carried, carry = loop.guarded(jax.lax.while_loop, proceed, advance, (jnp.int32(0), loop.carried, init))
+        return loop.finish(handle, carried, carry)
+
+    return call
+
+
+def fori_loop(
+    body_fn: Callable[..., Any],
+    carrier: Carrier[Any],
+    slots: Sequence[Slot],
+    *,
+    unroll: int | bool | None = None,
+    transform: str = "fori_loop",
+) -> Callable[..., Any]:
+    """Repeat ``body_fn(inner, i, carry) -> carry`` for a range of i; slots and errors are those of `while_loop`.
+
+    Returns:
+      a function ``(handle, lower, upper, carry) -> carry`` that changes the handle as the steps did.
+    """
+    check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
+
+    def call(handle: Any, lower: Any, upper: Any, init: Any) -> Any:
+        loop = _Loop(carrier, slots, handle, transform)
+
+        def advance(i: Any, state: Any) -> Any:
+            return loop.step(functools.partial(_indexed, body_fn, i), i, *state)
+
+        run_loop = functools.partial(jax.lax.fori_loop, lower, upper, unroll=unroll)
+        return loop.finish(handle, *loop.guarded(run_loop, advance, (loop.carried, init)))
+
+    return call
+
+
+def _indexed(body_fn: Callable[..., Any], i: Any, inner: Any, carry: Any) -> Any:
+    return body_fn(inner, i, carry)
+
+
+class _Loop:
+    """One call of a loop: the groups, dealt out, and what the trace of its body found."""
+
+    def __init__(self, carrier: Carrier[Any], slots: Sequence[Slot], handle: Any, transform: str):
+        self.carrier, self.slots, self.transform = carrier, slots, transform
+        self.shape, self.groups = carrier.split(handle)
+        writes = carrier.writes(self.shape)
+        self.indices = [i for i, s in enumerate(slots) if s.into is Place.CARRY and writes[i]]
+        self.carried = [self.groups[i] for i in self.indices]
+        self.after: Static = self.shape
+        self.seen: list[tuple[Any, Any]] = []
+
+    def together(self, carried: Sequence[Any], i: Any) -> Groups:
+        """All groups as step i gets them."""
+        found = dict(zip(self.indices, carried))
+        return tuple(
+            found[n] if n in found else fold_keys(g, i) if s.into is Place.KEYS else g
+            for n, (s, g) in enumerate(zip(self.slots, self.groups))
+        )
+
+    def step(self, body_fn: Callable[..., Any], i: Any, carried: Any, carry: Any) -> tuple[Any, Any]:
+        """Run the body once, in the trace."""
+        self.after, new, carry_out = run(self.carrier, body_fn, self.shape, self.together(carried, i), carry)
+        for n, (slot, group) in enumerate(zip(self.slots, new)):
+            if n not in self.indices and slot.out is not Place.ABSENT and jax.tree.leaves(group):
+                paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(group)]
+                names = [self.carrier.label(n, path) for path in paths]
+                raise BroadcastVariableError(self.transform, names, "is written by a step")
+        carried_out = [new[n] for n in self.indices]
+        shapes = [jax.tree.map(jax.typeof, tree) for tree in ((carried, carry), (carried_out, carry_out))]
+        self.seen.append((shapes[0], shapes[1]))
+        return carried_out, carry_out
+
+    def guarded(self, loop: Callable[..., Any], *args: Any) -> Any:
+        """Run JAX's loop; say which variable changed when it refuses the carry."""
+        try:
+            return loop(*args)
+        except TypeError as error:
+            found = [d for pair in self.seen for d in differences(*pair, self._name)]
+            if not found:
+                raise
+            raise CarryChangedError(self.transform, list(dict.fromkeys(found))) from error
+
+    def _name(self, path: tuple[Any, ...]) -> str:
+        return name_carry(self.carrier, self.indices, path)
+
+    def finish(self, handle: Any, carried: Sequence[Any], carry: Any) -> Any:
+        """Write back what was carried."""
+        found = dict(zip(self.indices, carried))
+        return self.carrier.absorb(handle, self.after, tuple(found.get(n) for n in range(len(self.slots))), carry)
+
+
+def fold_keys(keys: Any, i: Any) -> Any:
+    """The keys of step i."""
+    return jax.tree.map(lambda key: jax.random.fold_in(key, i), keys)

@@ -1,0 +1,79 @@
+"""Slot: the place of one group of state in a transform."""
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any, Final
+
+__all__ = ["ABSENT", "CARRY", "KEYS", "SHARED", "AxisHook", "Place", "Slot", "axis", "keep"]
+
+AxisHook = Callable[[Any, int], Any]
+"""``(group, axis) -> group``: told that an array axis is taken away or put in, for metadata that names axes."""
+
+
+class Place(enum.Enum):
+    """The places of a group other than an array axis."""
+
+    SHARED = "shared"
+    """Every step sees the same values. What a step writes must be the same in all steps."""
+    CARRY = "carry"
+    """A step sees what the step before wrote. Only loops have it."""
+    KEYS = "keys"
+    """PRNG keys: every step gets a key of its own, split from the one given. Keys do not come out."""
+    ABSENT = "absent"
+    """The group does not cross the boundary in this direction."""
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def keep(tree: Any, axis: int) -> Any:
+    """Axis hook of groups without axis metadata: give the group back as it is."""
+    del axis
+    return tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Where one group goes on its way in and where it comes out.
+
+    Attributes:
+      into: an axis, negative counts from the end; or a `Place`.
+      out: the same for the way out.
+      enter: called inside the transform with the group and its input axis, after that axis is gone from the arrays.
+      leave: called inside the transform with the new group and its output axis, before that axis is put in.
+    """
+
+    into: int | Place
+    out: int | Place
+    enter: AxisHook = keep
+    leave: AxisHook = keep
+
+    def opened(self, group: Any) -> Any:
+        """The group as a step sees it."""
+        return self.enter(group, self.into) if isinstance(self.into, int) else group
+
+    def closed(self, group: Any) -> Any:
+        """The group as a step hands it out."""
+        return self.leave(group, self.out) if isinstance(self.out, int) else group
+
+
+def axis(into: int | Place, out: int | Place | None = None, *, enter: AxisHook = keep, leave: AxisHook = keep) -> Slot:
+    """Give the slot of a group whose arrays are cut along an axis.
+
+    Args:
+      into: input axis.
+      out: output axis, the input axis unless given.
+      enter: see `Slot`.
+      leave: see `Slot`.
+
+    >>> axis(-1).out
+    -1
+    """
+    return Slot(into, into if out is None else out, enter, leave)
+
+
+SHARED: Final = Slot(Place.SHARED, Place.SHARED)
+CARRY: Final = Slot(Place.CARRY, Place.CARRY)
+KEYS: Final = Slot(Place.KEYS, Place.ABSENT)
+ABSENT: Final = Place.ABSENT

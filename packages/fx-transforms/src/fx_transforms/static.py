@@ -1,0 +1,46 @@
+"""Static: a hashable value that crosses JAX transforms in the tree structure."""
+
+from typing import Any
+
+import jax
+
+__all__ = ["Static"]
+
+
+class Static:
+    """A pytree node without leaves that carries hashable data.
+
+    JAX compares tree structures when it looks for a compiled function, so data in a `Static` argument is part of the
+    cache key, and a `Static` result brings what was found out while tracing back to the caller, on cache hits too.
+
+    Args:
+      value: compared and hashed.
+      note: carried along, neither compared nor hashed. For what only matters in messages (paths, names): two equal
+        layers then share a compiled function. A note lives as long as the cache does, so keep it small.
+
+    >>> import jax
+    >>> jax.tree.leaves(Static(("dropout", 3)))
+    []
+    >>> Static(1, note="a") == Static(1, note="b")
+    True
+    """
+
+    __slots__ = ("_hash", "note", "value")
+
+    def __init__(self, value: Any, note: Any = None):
+        self.value, self.note = value, note
+        self._hash: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Static) and self.value == other.value)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self.value)
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Static({self.value!r})"
+
+
+jax.tree_util.register_pytree_node(Static, lambda node: ((), node), lambda node, _: node)

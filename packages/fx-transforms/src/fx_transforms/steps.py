@@ -1,0 +1,124 @@
+"""A loop over steps with shared results: the core of every scan."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from fx_core._jax import evaluate_jaxpr, invariant_outputs
+from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
+
+__all__ = ["Namer", "Trial", "differences", "loop_steps"]
+
+Namer = Callable[[tuple[Any, ...]], str]
+"""Gives a leaf, by its path, the name that messages use."""
+
+Step = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
+
+
+def loop_steps(
+    step: Step,
+    known: Any,
+    init: Any,
+    xs: Any,
+    *,
+    again: Callable[[Any], Any] | None,
+    transform: str,
+    name_shared: Namer,
+    name_carry: Namer,
+    **options: Any,
+) -> tuple[Any, Any, Any]:
+    """Run ``step(known, carry, x) -> (shared, carry, y)`` over the leading axis of ``xs``.
+
+    Args:
+      step: the body.
+      known: what all steps see.
+      init: the first carry.
+      xs: arrays to cut along their first axis.
+      again: where ``shared`` has leaves: the body is traced before the loop, the leaves are computed once, and then
+        ``again(shared)`` gives the ``known`` of the loop, or `None` if that trace will do for the loop. Without it,
+        ``shared`` comes back as `None`.
+      transform: name for messages.
+      name_shared: names leaves of ``shared``.
+      name_carry: names leaves of the carry.
+      **options: of `jax.lax.scan`.
+
+    Returns:
+      ``(shared, carry, ys)``.
+
+    Raises:
+      BroadcastVariableError: a leaf of ``shared`` depends on the step.
+      CarryChangedError: the carry changes its structure, shapes or dtypes.
+    """
+    seen: list[tuple[Any, Any]] = []
+    shared, reused = None, None
+    if again is not None:
+        trial = Trial(step, known, init, jax.tree.map(_row, xs))
+        shared = trial.shared(transform, name_shared)
+        known = again(shared)
+        reused = trial.body if known is None else None
+        seen.append((_avals(init), trial.shapes[1]))
+
+    def body(carry: Any, x: Any) -> Any:
+        _, carry_out, y = step(known, carry, x)
+        seen.append((_avals(carry), _avals(carry_out)))
+        return carry_out, y
+
+    try:
+        carry, ys = jax.lax.scan(reused or body, init, xs, **options)
+    except TypeError as error:
+        found = [text for before, after in seen for text in differences(before, after, name_carry)]
+        if not found:
+            raise
+        raise CarryChangedError(transform, list(dict.fromkeys(found))) from error
+    return shared, carry, ys
+
+
+class Trial:
+    """A trace of a body before its loop.
+
+    Attributes:
+      shapes: shapes of ``(shared, carry, y)``.
+    """
+
+    def __init__(self, step: Step, known: Any, carry: Any, x: Any):
+        self._known = jax.tree.leaves(known)
+        self._jaxpr, self.shapes = jax.make_jaxpr(step, return_shape=True)(known, carry, x)
+
+    def shared(self, transform: str, name: Namer) -> Any:
+        """Compute the shared results, before the loop."""
+        paths, treedef = jax.tree_util.tree_flatten_with_path(self.shapes[0])
+        values = invariant_outputs(self._jaxpr, self._known, len(paths)) if paths else []
+        varying = [name(path) for (path, _), (invariant, _) in zip(paths, values) if not invariant]
+        if varying:
+            raise BroadcastVariableError(transform, varying)
+        return jax.tree.unflatten(treedef, [value for _, value in values])
+
+    def body(self, carry: Any, x: Any) -> Any:
+        """The body, from its trace."""
+        out = evaluate_jaxpr(self._jaxpr, *self._known, *jax.tree.leaves((carry, x)))
+        _, carry_out, y = jax.tree.unflatten(jax.tree.structure(self.shapes), out)
+        return carry_out, y
+
+
+def _row(x: Any) -> jax.ShapeDtypeStruct:
+    kind = jax.typeof(x)
+    return jax.ShapeDtypeStruct(kind.shape[1:], kind.dtype)
+
+
+def _avals(tree: Any) -> Any:
+    return jax.tree.map(jax.typeof, tree)
+
+
+def differences(before: Any, after: Any, name: Namer, labels: tuple[str, str] = ("in", "out")) -> list[str]:
+    """Say how two trees of shapes differ, a text per leaf."""
+    old, new = (dict(_described(tree)) for tree in (before, after))
+    texts: list[str] = []
+    for path in dict.fromkeys((*old, *new)):
+        left, right = old.get(path), new.get(path)
+        if left != right:
+            texts.append(f"{name(path)}: {left or 'absent'} {labels[0]}, {right or 'absent'} {labels[1]}")
+    return texts
+
+
+def _described(tree: Any) -> list[tuple[tuple[Any, ...], str]]:
+    return [(path, f"{x.dtype}{list(x.shape)}") for path, x in jax.tree_util.tree_leaves_with_path(tree)]
