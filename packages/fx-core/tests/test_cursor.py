@@ -148,25 +148,6 @@ def test_a_walk_has_one_purpose():
 
 BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "eq", "ne", "lt", "le", "gt", "ge"]
 BINARY += ["and_", "or_", "xor", "lshift", "rshift"]
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "and_",
-    "or_",
-    "xor",
-    "lshift",
-    "rshift",
-]
 
 
 @pytest.mark.parametrize("name", BINARY)
