@@ -194,6 +194,12 @@ def test_transposed_padding_has_no_causal():
         conv.plan_conv_transpose((3,), padding="CAUSAL")
 
 
+def test_names_of_padding_need_an_undilated_input():
+    with pytest.raises(ConvPaddingError, match="when the input is dilated"):
+        conv.plan_conv((3,), input_dilation=2)
+    assert conv.plan_conv((3,), padding="CIRCULAR", input_dilation=2).padding == ((0, 0),)
+
+
 def test_bad_groups_and_ranks():
     with pytest.raises(ConvFeatureGroupsError, match="do not divide the input features"):
         conv.conv_params((3,), 3, 4, groups=2)

@@ -58,11 +58,11 @@ def test_dense_general_equals_einsum(data):
     axis = data.draw(st.permutations(range(batch, ndim)).map(lambda p: tuple(p)))[: data.draw(st.integers(1, 2))]
     features = tuple(data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)))
     plan = linear.plan_dense_general(ndim, features, [a - ndim for a in axis], tuple(range(batch)))
-    specs = linear.dense_general_params(shape[:batch], [shape[a] for a in axis], features)
+    specs = linear.dense_general_params(shape[:batch], [shape[a] for a in sorted(axis)], features)
     x, kernel, bias = draw(shape), draw(specs["kernel"].shape, 1), draw(specs["bias"].shape, 2)
     letters, new = "abcd"[:ndim], "xy"[: len(features)]
     free = [letters[i] for i in range(batch, ndim) if i not in axis]
-    head, inner = letters[:batch], "".join(letters[a] for a in axis)
+    head, inner = letters[:batch], "".join(letters[a] for a in sorted(axis))
     equation = f"{letters},{head}{inner}{new}->{head}{''.join(free)}{new}"
     expected = np.einsum(equation, x, kernel) + bias.reshape(shape[:batch] + (1,) * len(free) + features)
     got = linear.dense_general(plan, jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias))

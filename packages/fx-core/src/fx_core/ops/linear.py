@@ -88,7 +88,7 @@ class DenseGeneralPlan:
 
     Attributes:
       features: sizes of the output axes, which come last.
-      axis: input axes that are contracted with the kernel.
+      axis: input axes that are contracted with the kernel, in ascending order.
       batch_dims: leading input axes that have a kernel each.
       free: input axes that stay and share kernels.
     """
@@ -104,7 +104,7 @@ def _plan_dense_general(
     ndim: int, features: tuple[int, ...], axis: tuple[int, ...], batch_dims: tuple[int, ...]
 ) -> DenseGeneralPlan:
     contracted, batch = _positive(axis, ndim, "axis"), _positive(batch_dims, ndim, "batch_dims")
-    if sorted(batch) != list(range(len(batch))):
+    if batch != tuple(range(len(batch))):
         raise BatchDimsError(batch_dims)
     if set(contracted) & set(batch):
         raise InvalidAxesError("axis, which overlaps batch_dims,", axis, ndim)
@@ -148,7 +148,7 @@ def dense_general_params(
 
     Args:
       batch: sizes of the batch axes.
-      contracted: sizes of the contracted axes, in the order of ``axis``.
+      contracted: sizes of the contracted axes, in ascending order of the axes.
       features: sizes of the output axes.
       use_bias: whether there is a bias.
       kernel_init: draws the kernel; it sees the kernel as one matrix.
@@ -348,4 +348,4 @@ def _positive(axes: tuple[int, ...], ndim: int, what: str) -> tuple[int, ...]:
     positive = tuple(axis + ndim if axis < 0 else axis for axis in axes)
     if any(not 0 <= axis < ndim for axis in positive) or len(set(positive)) != len(positive):
         raise InvalidAxesError(what, axes, ndim)
-    return positive
+    return tuple(sorted(positive))

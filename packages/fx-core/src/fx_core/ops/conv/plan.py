@@ -98,11 +98,17 @@ def _plan(
     rank = len(kernel_size)
     dilation = normalize_window("kernel_dilation", kernel_dilation, rank)
     lax_padding, mode, width = _split_padding(padding, kernel_size, dilation)
+    spacing = normalize_window("input_dilation", input_dilation, rank)
+    if isinstance(lax_padding, str) and any(step > 1 for step in spacing):
+        # JAX refuses every name here, because "SAME" has no clear meaning for an input with gaps; "VALID" has.
+        if lax_padding != "VALID":
+            raise ConvPaddingError(padding, rank, "'VALID' or explicit padding, when the input is dilated")
+        lax_padding = ((0, 0),) * rank
     return ConvPlan(
         kernel_size=kernel_size,
         strides=normalize_window("strides", strides, rank),
         padding=lax_padding,
-        input_dilation=normalize_window("input_dilation", input_dilation, rank),
+        input_dilation=spacing,
         kernel_dilation=dilation,
         groups=groups,
         pad_mode=mode,

@@ -166,14 +166,14 @@ def conv_transpose(
 def _wrap(plan: ConvTransposePlan, result: jax.Array, space: tuple[int, ...]) -> jax.Array:
     """Fold the result of a "VALID" convolution onto a torus of the size ``space * strides``.
 
-    The overhang is shared out to both sides (the extra cell goes after; before with a flipped kernel), so that the
+    The overhang is shared out to both sides (the odd cell at the end; at the start with a flipped kernel), so that the
     window of an input value lies around it. Padding to whole periods and adding the periods does the folding.
     """
     for axis, (size, stride) in enumerate(zip(space, plan.strides), start=1):
         period = size * stride
         overhang = result.shape[axis] - period
         missing = -overhang % (2 * period)  # an odd number of periods in all: middle stays middle
-        before = (missing + plan.transpose_kernel) // 2
+        before = (missing + (not plan.transpose_kernel)) // 2
         width = [(0, 0)] * result.ndim
         width[axis] = (before, missing - before)
         padded = jnp.pad(result, width)

@@ -1,0 +1,277 @@
+"""Every layer and its options against Flax: same seed, same parameters to the bit, same outputs."""
+
+import flax.linen as flax_nn
+import fx_linen as fx_nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+normal = jax.nn.initializers.normal(1.0)
+BF16, F16 = jnp.bfloat16, jnp.float16
+
+
+def draw(shape, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def case(layer, shape, *args, call=None, dtype=np.float32, **options):
+    text = ",".join([*map(str, args), *(f"{k}={getattr(v, '__name__', v)}" for k, v in options.items())])
+    return pytest.param(layer, shape, args, options, call or {}, dtype, id=f"{layer}({text[:70]})-{shape}")
+
+
+DENSE = [
+    *[case("Dense", shape, 3) for shape in [(4,), (2, 4), (2, 3, 4)]],
+    case("Dense", (2, 4), 3, use_bias=False),
+    case("Dense", (2, 4), 3, dtype=BF16),
+    case("Dense", (2, 4), 3, param_dtype=BF16),
+    case("Dense", (2, 4), 3, dtype=F16, param_dtype=BF16),
+    case("Dense", (2, 4), 3, precision="highest"),
+    case("Dense", (2, 4), 3, kernel_init=jax.nn.initializers.he_uniform(), bias_init=normal),
+    case("Dense", (2, 4), 3, dot_general=jax.lax.dot_general),
+    case("Dense", (2, 4), 3, dot_general_cls=lambda: jax.lax.dot_general),
+    case("DenseGeneral", (2, 4), 3),
+    case("DenseGeneral", (2, 3, 4), (5, 2)),
+    case("DenseGeneral", (2, 3, 4), (5, 2), axis=(1, 2)),
+    case("DenseGeneral", (2, 3, 4), 5, axis=(-1, 1), bias_init=normal),
+    case("DenseGeneral", (2, 3, 4, 5), (3, 2), axis=(1, 3), batch_dims=(0,), bias_init=normal),
+    case("DenseGeneral", (2, 3, 4, 5), 2, axis=-1, batch_dims=(0, 1), bias_init=normal),
+    case("DenseGeneral", (2, 3, 4), 5, axis=0, use_bias=False),
+    case("DenseGeneral", (2, 3, 4), 5, dtype=BF16),
+    case("DenseGeneral", (2, 3, 4), 5, param_dtype=F16, precision="high"),
+    case("Einsum", (2, 3, 4), (4, 5), "abc,cd->abd", bias_init=normal),
+    case("Einsum", (2, 3, 4), (4, 5, 6), "abc,cde->abed", bias_init=normal),
+    case("Einsum", (2, 3, 4), (3, 4, 5), "abc,bcd->abd", bias_init=normal),
+    case("Einsum", (2, 3, 4), (4, 5), "...c,cd->...d", bias_init=normal),
+    case("Einsum", (2, 3, 4), (7, 4, 5), "abc,...cd->...abd", bias_init=normal),
+    case("Einsum", (2, 3, 4), (4, 5), "ab c, cd -> db", use_bias=False),
+    case("Einsum", (2, 4), (4, 5), call={"einsum_str": "ab,bc->ca"}, bias_init=normal),
+    case("Einsum", (2, 4), (4, 5), "ab,bc->ac", dtype=BF16, param_dtype=F16),
+    case("Einsum", (2, 4), (4, 5), "ab,bc->ac", preferred_element_type=jnp.float32, precision="highest"),
+]
+
+CONV = [
+    *[case("Conv", (2, 8, 9, 3), 4, (3, 3), padding=p) for p in ["SAME", "VALID", "CIRCULAR", "REFLECT", 1, 2]],
+    *[case("Conv", (2, 8, 9, 3), 4, (3, 2), padding=p) for p in ["CIRCULAR", "REFLECT", ((1, 0), (0, 2)), (1, 2)]],
+    *[case("Conv", (2, 9, 3), 4, (k,), padding="CAUSAL", kernel_dilation=d) for k, d in [(1, 1), (3, 1), (3, 2)]],
+    *[case("Conv", (2, 9, 8, 3), 4, (3, 3), strides=s, padding=p) for s in [2, (2, 1)] for p in ["SAME", "VALID"]],
+    *[case("Conv", (2, 9, 3), 4, (4,), padding=p, kernel_dilation=2) for p in ["SAME", "CIRCULAR", "REFLECT"]],
+    *[case("Conv", (2, 9, 3), 4, (3,), strides=2, padding=p) for p in ["CAUSAL", "CIRCULAR", "SAME_LOWER"]],
+    *[case("Conv", (2, 6, 4), 8, (3,), feature_group_count=g, bias_init=normal) for g in [2, 4]],
+    *[case("Conv", shape, 4, (3,)) for shape in [(6, 3), (2, 2, 6, 3), (2, 1, 3, 6, 3)]],
+    case("Conv", (6, 6, 3), 4, (3, 3)),
+    case("Conv", (2, 4, 5, 4, 2), 3, (2, 3, 2)),
+    case("Conv", (2, 4, 5, 4, 2), 3, (2, 3, 2), strides=(1, 2, 1), padding="CIRCULAR"),
+    case("Conv", (2, 6, 3), 4, 3),
+    case("Conv", (2, 6, 3), 4, (3,), input_dilation=2, padding=1),
+    case(
+        "Conv",
+        (2, 6, 6, 3),
+        4,
+        (3, 3),
+        input_dilation=(2, 1),
+        kernel_dilation=(1, 2),
+        strides=None,
+        padding=[2, (0, 1)],
+    ),
+    case("Conv", (2, 6, 3), 4, (3,), mask=draw((3, 3, 4), 9)),
+    case("Conv", (2, 6, 3), 4, (3,), use_bias=False, precision="highest"),
+    case("Conv", (2, 6, 3), 4, (3,), dtype=BF16),
+    case("Conv", (2, 6, 3), 4, (3,), param_dtype=BF16),
+    case("Conv", (2, 6, 3), 4, (3,), conv_general_dilated=jax.lax.conv_general_dilated),
+    case("Conv", (2, 6, 3), 4, (3,), conv_general_dilated_cls=lambda: jax.lax.conv_general_dilated),
+    *[
+        case("ConvLocal", (2, 6, 3), 4, (3,), padding=p, bias_init=normal)
+        for p in ["SAME", "VALID", "CIRCULAR", "CAUSAL"]
+    ],
+    *[case("ConvLocal", shape, 4, (3,)) for shape in [(6, 3), (2, 2, 6, 3)]],
+    case("ConvLocal", (2, 5, 6, 2), 3, (3, 2), strides=(2, 1), padding="VALID"),
+    case("ConvLocal", (2, 7, 2), 3, (3,), kernel_dilation=2, use_bias=False),
+    case("ConvLocal", (2, 7, 2), 3, (3,), input_dilation=2, padding=[(1, 2)]),
+    case("ConvLocal", (2, 4, 2), 3, (3,), mask=draw((4, 6, 3), 8)),
+    case("ConvLocal", (2, 4, 2), 3, (3,), dtype=BF16),
+    *[
+        case("ConvTranspose", (2, 5, 3), 4, (k,), strides=s, padding=p, transpose_kernel=t)
+        for k, s in [(3, (1,)), (3, (2,)), (4, (2,)), (2, (3,)), (5, None)]
+        for p in ["SAME", "VALID", "CIRCULAR"]
+        for t in [False, True]
+    ],
+    *[
+        case(
+            "ConvTranspose",
+            (2, 4, 5, 3),
+            2,
+            (3, 4),
+            strides=(2, 3),
+            padding="CIRCULAR",
+            kernel_dilation=d,
+            transpose_kernel=t,
+        )
+        for d in [None, (2, 1)]
+        for t in [False, True]
+    ],
+    *[case("ConvTranspose", (2, 5, 3), 4, (3,), padding=p) for p in [1, ((2, 1),), (2,)]],
+    *[case("ConvTranspose", shape, 4, (3,), strides=(2,), bias_init=normal) for shape in [(5, 3), (2, 2, 5, 3)]],
+    case("ConvTranspose", (2, 5, 3), 4, 3),
+    case("ConvTranspose", (2, 5, 3), 4, (3,), mask=draw((3, 3, 4), 7), use_bias=False),
+    case("ConvTranspose", (2, 5, 3), 4, (3,), dtype=BF16, param_dtype=F16),
+    case("ConvTranspose", (2, 5, 3), 4, (3,), preferred_element_type=jnp.float32, precision="highest"),
+]
+
+MASK = np.random.default_rng(3).random((2, 4, 5, 6)) > 0.3
+RANDOM = {"scale_init": normal, "bias_init": normal}
+TRAIN = {"use_running_average": False}
+COMMON = [
+    {},
+    {"use_fast_variance": False},
+    {"dtype": BF16},
+    {"dtype": BF16, "force_float32_reductions": False},
+    {"param_dtype": BF16},
+    {"use_scale": False},
+    {"epsilon": 0.1, **RANDOM},
+]
+NORM = [
+    *[case(n, (2, 4, 5, 6), **o) for n in ["LayerNorm", "InstanceNorm"] for o in COMMON],
+    *[case("BatchNorm", (2, 4, 5, 6), **o, **TRAIN) for o in COMMON],
+    *[case("GroupNorm", (2, 4, 5, 6), 3, **o) for o in COMMON],
+    *[case("RMSNorm", (2, 4, 5, 6), **{k: v for k, v in o.items() if k != "bias_init"}) for o in COMMON],
+    *[case(n, (2, 4, 5, 6), use_bias=False, scale_init=normal) for n in ["LayerNorm", "InstanceNorm"]],
+    *[case(n, (2, 4, 5, 6), call={"mask": MASK}) for n in ["LayerNorm", "InstanceNorm", "RMSNorm"]],
+    *[case(n, (2, 4, 5, 6), call={"mask": MASK}, use_fast_variance=False) for n in ["LayerNorm", "InstanceNorm"]],
+    case("BatchNorm", (2, 4, 5, 6), call={"mask": MASK}, **TRAIN),
+    case("GroupNorm", (2, 4, 5, 6), 2, call={"mask": MASK}),
+    *[case(n, (2, 4, 5, 6), dtype_in=t) for n in ["LayerNorm", "InstanceNorm", "RMSNorm"] for t in [BF16, F16]],
+    *[case("BatchNorm", (2, 4, 5, 6), axis=a, **RANDOM, **TRAIN) for a in [1, 0, (1, -1), (-1, 1, 2)]],
+    case("BatchNorm", (2, 4, 6), use_running_average=True),
+    case("BatchNorm", (2, 4, 6), call=TRAIN, momentum=0.5),
+    case("BatchNorm", (6,), **TRAIN),
+    *[
+        case("LayerNorm", (2, 4, 5, 6), reduction_axes=r, feature_axes=f, **RANDOM)
+        for r in [-1, (1, 2, 3), (0, -1), (-1, 1)]
+        for f in [-1, 1, (-1, 1)]
+    ],
+    *[case("RMSNorm", (2, 4, 5, 6), reduction_axes=r, feature_axes=f) for r in [1, (1, -1)] for f in [-1, (1, 2)]],
+    *[case("GroupNorm", (2, 4, 5, 6), num_groups=None, group_size=s, **RANDOM) for s in [1, 2, 6]],
+    *[case("GroupNorm", (2, 4, 5, 6), 2, reduction_axes=r, **RANDOM) for r in [(-1,), (1, -1), (0, 1, 2, 3)]],
+    case("GroupNorm", (2, 64)),
+    *[case("InstanceNorm", (2, 4, 5, 6), feature_axes=f, **RANDOM) for f in [1, (1, -1), (-1, 2)]],
+]
+
+OTHER = [
+    case("PReLU", (2, 5)),
+    case("PReLU", (2, 5), negative_slope_init=0.3, param_dtype=BF16),
+    case("PReLU", (2, 5), dtype_in=BF16),
+]
+
+
+def split(options, dtype):
+    """``dtype_in`` is the dtype of the input, everything else belongs to the layer."""
+    return {k: v for k, v in options.items() if k != "dtype_in"}, options.get("dtype_in", dtype)
+
+
+def tolerance(tree):
+    low = any(leaf.dtype in (BF16, F16) for leaf in jax.tree.leaves(tree))
+    return {"rtol": 2e-2, "atol": 2e-2} if low else {"rtol": 1e-6, "atol": 1e-6}
+
+
+def same_bits(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, left), right in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b)):
+        assert left.dtype == right.dtype, path
+        np.testing.assert_array_equal(np.asarray(left), np.asarray(right), err_msg=jax.tree_util.keystr(path))
+
+
+def close(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        assert (left.shape, left.dtype) == (right.shape, right.dtype)
+        scale = max(1.0, float(np.abs(np.asarray(right, np.float32)).max(initial=0.0)))
+        left, right = np.asarray(left, np.float32) / scale, np.asarray(right, np.float32) / scale
+        np.testing.assert_allclose(left, right, **tolerance([a, b]))
+
+
+@pytest.mark.parametrize(("layer", "shape", "args", "options", "call", "dtype"), [*DENSE, *CONV, *NORM, *OTHER])
+def test_layer(layer, shape, args, options, call, dtype):
+    options, dtype = split(options, dtype)
+    x = draw(shape, 1, dtype)
+    ours, theirs = getattr(fx_nn, layer)(*args, **options), getattr(flax_nn, layer)(*args, **options)
+    key = jax.random.key(42)
+    variables, reference = ours.init(key, x, **call), theirs.init(key, x, **call)
+    same_bits(variables, reference)
+    got = ours.apply(variables, x, **call, mutable=["batch_stats"])
+    expected = theirs.apply(reference, x, **call, mutable=["batch_stats"])
+    close(got, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"param_dtype": BF16}, {"dtype": BF16}, {"embedding_init": normal}])
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 3)])
+def test_embed(options, size, shape):
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, 7, shape))
+    ours, theirs = fx_nn.Embed(size, 4, **options), flax_nn.Embed(size, 4, **options)
+    variables, reference = ours.init(jax.random.key(1), ids), theirs.init(jax.random.key(1), ids)
+    same_bits(variables, reference)
+    close(ours.apply(variables, ids), theirs.apply(reference, ids))
+    query = draw((*shape, 4), 2)
+    close(ours.apply(variables, query, method="attend"), theirs.apply(reference, query, method=theirs.attend))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("dims", [(), (0,), (-1,), (0, 2)])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_dropout(rate, dims, deterministic):
+    x, key = draw((3, 4, 5)), jax.random.key(3)
+    for rngs in ({"dropout": key}, {"params": key}):
+        got = fx_nn.Dropout(rate, dims).apply({}, x, deterministic=deterministic, rngs=rngs)
+        same_bits(got, flax_nn.Dropout(rate, dims).apply({}, x, deterministic=deterministic, rngs=rngs))
+    given = fx_nn.Dropout(rate, dims, deterministic).apply({}, x, rng=key)
+    same_bits(given, flax_nn.Dropout(rate, dims, deterministic).apply({}, x, rng=key))
+
+
+def test_dropout_from_another_stream():
+    x, rngs = draw((8,)), {"noise": jax.random.key(5)}
+    ours, theirs = (nn.Dropout(0.5, deterministic=False, rng_collection="noise") for nn in (fx_nn, flax_nn))
+    same_bits(ours.apply({}, x, rngs=rngs), theirs.apply({}, x, rngs=rngs))
+
+
+@pytest.mark.parametrize("layer", ["BatchNorm", "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_norms_over_a_mapped_axis(layer, fast):
+    x = draw((3, 2, 4, 6))
+    options = {"axis_name": "b", "use_fast_variance": fast}
+    options |= {"num_groups": 2} if layer == "GroupNorm" else TRAIN if layer == "BatchNorm" else {}
+    ours, theirs = getattr(fx_nn, layer)(**options), getattr(flax_nn, layer)(**options)
+    variables = theirs.clone(axis_name=None).init(jax.random.key(0), x[0])
+
+    def run(module):
+        return jax.vmap(lambda v: module.apply(variables, v, mutable=["batch_stats"]), axis_name="b")(x)
+
+    close(run(ours), run(theirs))
+
+
+def nets(nn):
+    cnn = [
+        nn.Conv(4, (3, 3)),
+        nn.BatchNorm(use_running_average=False),
+        nn.relu,
+        lambda x: nn.max_pool(x, (2, 2), (2, 2)),
+    ]
+    head = [lambda x: x.reshape((x.shape[0], -1)), nn.LayerNorm(), nn.Dense(3), nn.log_softmax]
+    return nn.Sequential([*cnn, nn.Sequential(head)])
+
+
+def test_a_network_of_them():
+    x = draw((2, 4, 4, 1))
+    ours, theirs = nets(fx_nn), nets(flax_nn)
+    variables, reference = ours.init(jax.random.key(7), x), theirs.init(jax.random.key(7), x)
+    same_bits(variables, reference)
+    close(ours.apply(variables, x, mutable=["batch_stats"]), theirs.apply(reference, x, mutable=["batch_stats"]))
+
+
+@pytest.mark.parametrize("num_dims", [1, 2, 3])
+def test_batch_apply(num_dims):
+    def f(x, y, k=2):
+        return {"a": x * k, "b": x.sum(axis=tuple(range(1, x.ndim)))}, y * 2
+
+    x, y = draw((2, 3, 4, 5)), draw((2, 3, 4), 1)
+    close(fx_nn.BatchApply(f, num_dims)(x, y, k=3), flax_nn.BatchApply(f, num_dims)(x, y, k=3))
