@@ -161,7 +161,7 @@ class StructureError(CheckpointError, ValueError):
         )
 
 
-class NoCheckpointError(CheckpointError, FileNotFoundError):
+class NoCheckpointError(CheckpointError, LookupError):
     """There is no such checkpoint.
 
     Args:
@@ -181,7 +181,7 @@ class NoCheckpointError(CheckpointError, FileNotFoundError):
         )
 
 
-class StepTakenError(CheckpointError, FileExistsError):
+class StepTakenError(CheckpointError, ValueError):
     """A checkpoint of this step, or of a later one, exists.
 
     Args:

@@ -76,9 +76,7 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
     del in_place
     try:
         return cast(bytes, msgpack.packb(pytree, default=_pack, strict_types=True))
-    except OverflowError as error:
-        raise UnsupportedLeafError("", f"an integer beyond 64 bits ({error})") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UnsupportedLeafError):
             raise
         raise UnsupportedLeafError("", str(error)) from error
@@ -113,6 +111,8 @@ def _pack(value: Any) -> Any:
         return msgpack.ExtType(_SCALAR, _pack_array(_numpy(np.asarray(value))))
     if isinstance(value, complex):
         return msgpack.ExtType(_COMPLEX, msgpack.packb((value.real, value.imag)))
+    if type(value) is int:
+        raise UnsupportedLeafError("", f"{value}, an integer beyond 64 bits", "Store it as a string.")
     raise UnsupportedLeafError("", f"{value!r} of type {type(value).__name__}", "Call to_state_dict on the tree first.")
 
 

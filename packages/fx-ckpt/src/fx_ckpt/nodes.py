@@ -51,7 +51,7 @@ def open_node(tree: Any, path: str = "") -> Opened | None:
 def _open_registered(tree: Any, path: str) -> Opened | None:
     # One level only: whatever is not the node itself counts as a leaf, None included.
     found, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
-    if jax.tree_util.treedef_is_leaf(treedef):
+    if found and not found[0][0]:
         return None
     entries = [keys[0] for keys, _ in found]
     kind, keys = _kind_and_keys(entries, tree)

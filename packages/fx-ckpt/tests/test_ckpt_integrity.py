@@ -1,0 +1,179 @@
+"""Whole or not at all, and no byte changes unnoticed; hooks see what happens."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import fx_ckpt
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_ckpt.errors import StructureError
+from fx_core.errors.files import DamagedFilesError, ManifestError, PathTakenError
+from fx_core.files import MANIFEST, AtomicDirectory
+from fx_core.plugins import hookimpl, registry
+
+TREE = {"w": jnp.arange(6.0).reshape(2, 3), "step": 3}
+
+
+@pytest.mark.parametrize("backend", ["msgpack", "orbax"])
+def test_damage_in_any_file_is_found_and_named(tmp_path, backend):
+    path = fx_ckpt.save(tmp_path / "x", TREE, backend=backend)
+    names = [MANIFEST, *fx_ckpt.inspect(path).files]
+    assert len(names) >= 2
+    for name in names:
+        whole = (path / name).read_bytes()
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :] if whole else b"x"
+        for damaged in (flipped, whole[:-1] if whole else b"xy", whole + b"\0", None):
+            if damaged is None:
+                (path / name).unlink()
+            else:
+                (path / name).write_bytes(damaged)
+            for check in (fx_ckpt.restore, fx_ckpt.verify):
+                with pytest.raises((DamagedFilesError, ManifestError), match=name):
+                    check(path)
+        (path / name).write_bytes(whole)
+    assert fx_ckpt.verify(path).backend == backend
+
+
+def test_swapped_and_added_files_are_found(tmp_path):
+    one = fx_ckpt.save(tmp_path / "1", TREE, backend="msgpack")
+    two = fx_ckpt.save(tmp_path / "2", {**TREE, "step": 4}, backend="msgpack")
+    (one / "data/state.msgpack").write_bytes((two / "data/state.msgpack").read_bytes())
+    with pytest.raises(DamagedFilesError, match=r"state\.msgpack: the content has changed"):
+        fx_ckpt.restore(one)
+    (two / "data/more").touch()
+    with pytest.raises(DamagedFilesError, match="data/more: not in the manifest"):
+        fx_ckpt.restore(two)
+
+
+def test_other_directories_are_no_checkpoints(tmp_path):
+    with pytest.raises(ManifestError, match="no manifest here"):
+        fx_ckpt.restore(tmp_path)
+    with AtomicDirectory(tmp_path / "bundle", format="fx-bundle", version=1):
+        pass
+    with pytest.raises(ManifestError, match="something else"):
+        fx_ckpt.inspect(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("change", [{"structure": 3}, {"metrics": []}, {"backend": None}])
+def test_hostile_manifests_that_are_sealed_correctly(tmp_path, change):
+    path = fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack")
+    manifest = json.loads((path / MANIFEST).read_text())
+    with AtomicDirectory(tmp_path / "y", format="fx-checkpoint", version=1) as new:
+        fields = {k: v for k, v in manifest.items() if k not in ("files", "digest", *change)}
+        new.manifest.update(fields, **{k: v for k, v in change.items() if v is not None})
+    with pytest.raises(StructureError, match="stored structure of the tree is not valid"):
+        fx_ckpt.restore(tmp_path / "y")
+
+
+def test_a_taken_path_is_kept_unless_overwrite(tmp_path):
+    path = fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack")
+    with pytest.raises(PathTakenError):
+        fx_ckpt.save(path, {"step": 9}, backend="msgpack")
+    assert fx_ckpt.restore(path)["step"] == 3
+    fx_ckpt.save(path, {"step": 9}, backend="orbax", overwrite=True)
+    assert fx_ckpt.restore(path) == {"step": 9}
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_failing_save_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fx_ckpt.backends.msgpack.msgpack_serialize", full)
+    with pytest.raises(OSError, match="No space left"):
+        fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_killed_anywhere_in_an_overwrite_leaves_the_old_or_the_new(tmp_path):
+    """The process is killed at each of its file-system calls in turn."""
+    program = textwrap.dedent("""
+        import os, signal, sys
+        import numpy as np
+        import fx_ckpt
+        path, fatal = sys.argv[1], int(sys.argv[2])
+        from fx_core.plugins import registry
+        # Everything is imported before counting starts.
+        registry().checkpoint_backends["msgpack"].load()
+        EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "ctypes.dlopen")
+        count = 0
+        def audit(event, arguments):
+            global count
+            if event in EVENTS and (event != "open" or str(path)[:-1] in str(arguments[0])):
+                count += 1
+                if count == fatal:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(audit)
+        fx_ckpt.save(path, {"w": np.full(3, 2)}, backend="msgpack", overwrite=True)
+        print("done")
+    """)
+    outcomes = []
+    for fatal in range(1, 60, 3):
+        path = tmp_path / str(fatal) / "x"
+        fx_ckpt.save(path, {"w": np.full(3, 1)}, backend="msgpack")
+        run = subprocess.run([sys.executable, "-c", program, path, str(fatal)], check=False, capture_output=True)
+        outcomes.append(run.returncode)
+        assert run.returncode in (0, -signal.SIGKILL), run.stderr.decode()
+        assert fx_ckpt.restore(path)["w"].tolist() in ([1] * 3, [2] * 3)
+        fx_ckpt.save(path, {"w": np.full(3, 3)}, backend="msgpack", overwrite=True)
+        assert fx_ckpt.restore(path)["w"].tolist() == [3] * 3
+        assert os.listdir(path.parent) == ["x"]
+        if run.returncode == 0:
+            break
+    assert outcomes[-1] == 0
+    assert outcomes.count(-signal.SIGKILL) >= 3
+
+
+def test_plugins_hear_of_saves_and_restores_and_may_stop_a_save(tmp_path):
+    heard = []
+
+    class Listener:
+        @hookimpl
+        def fx_saving(self, path, tree, metadata):
+            heard.append(("saving", path, dict(metadata)))
+            if metadata.get("stop"):
+                raise PermissionError("not today")
+
+        @hookimpl
+        def fx_restored(self, path, tree, metadata):
+            heard.append(("restored", path, tree["step"]))
+
+    registry().register(Listener(), name="listener")
+    try:
+        path = fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack", metadata={"a": 1})
+        fx_ckpt.restore(path)
+        with pytest.raises(PermissionError, match="not today"):
+            fx_ckpt.save(tmp_path / "y", TREE, backend="msgpack", metadata={"stop": True})
+    finally:
+        registry().unregister("listener")
+    assert heard[:2] == [("saving", path, {"a": 1}), ("restored", path, 3)]
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_importing_loads_no_orbax():
+    program = "import sys, fx_ckpt; assert not [m for m in sys.modules if m.startswith(('orbax', 'tensorstore'))]"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_without_orbax_the_error_names_the_extra(tmp_path):
+    program = textwrap.dedent(f"""
+        import sys
+        sys.modules["orbax"] = sys.modules["orbax.checkpoint"] = None
+        import fx_ckpt
+        fx_ckpt.save({str(tmp_path / "m")!r}, {{"a": 1}}, backend="msgpack")
+        try:
+            fx_ckpt.save({str(tmp_path / "o")!r}, {{"a": 1}})
+        except Exception as error:
+            assert "fx-ckpt[orbax]" in str(error), error
+        else:
+            raise SystemExit("no error")
+    """)
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert os.listdir(tmp_path) == ["m"]
