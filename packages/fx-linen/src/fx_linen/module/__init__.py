@@ -17,6 +17,7 @@ from fx_linen.module._functional import apply, init, init_with_output, merge_par
 from fx_linen.module._intercept import Interceptor, InterceptorContext, intercept_methods
 from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_method_once
 from fx_linen.module._module import Module
+from fx_linen.module._rebind import absorb_state, module_scopes, rebind
 from fx_linen.module._share import share_scope
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "PerturbationNotFoundError",
     "UnboundModuleError",
     "UnhashableModuleError",
+    "absorb_state",
     "apply",
     "compact",
     "compact_name_scope",
@@ -42,8 +44,10 @@ __all__ = [
     "init_with_output",
     "intercept_methods",
     "merge_param",
+    "module_scopes",
     "nowrap",
     "override_named_call",
+    "rebind",
     "share_scope",
     "wrap_method_once",
 ]

@@ -83,11 +83,21 @@ def call_name_scope(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[
         return _run(fun, self, args, kwargs)
     inner = state.name_scope = _enter_name_scope(self, state, fun.__name__)
     try:
-        return _run(fun, self, args, kwargs)
+        result = _run(fun, self, args, kwargs)
+        _capture_name_scope(self, inner, result)
+        return result
     finally:
         state.name_scope = outer
         inner.used = True
         inner.counters = {}
+
+
+def _capture_name_scope(self: Any, inner: NameScope, result: Any) -> None:
+    """Store the result as if the scope were a submodule that was called."""
+    capture = context.captures[-1] if context.captures else None
+    if capture is not None and capture(self, "__call__") and inner.scope.is_mutable_collection("intermediates"):
+        before = inner.scope.get_variable("intermediates", "__call__", ())
+        inner.scope.put_variable("intermediates", "__call__", (*before, result))
 
 
 def _enter_name_scope(self: ModuleBase, state: ModuleState, name: str) -> NameScope:
