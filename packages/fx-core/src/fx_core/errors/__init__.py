@@ -12,10 +12,6 @@ from fx_core.errors.config import (
 from fx_core.errors.module import (
     ApplyModuleInvalidMethodError,
     AssignSubModuleError,
-    CallCompactUnboundModuleError,
-    CallSetupUnboundModuleError,
-    CallShareScopeOnUnboundModuleError,
-    CallUnbindOnUnboundModuleError,
     DescriptorAttributeError,
     IncorrectPostInitOverrideError,
     InvalidInstanceModuleError,
@@ -150,6 +146,12 @@ from fx_core.errors.tree import (
     TraversalTypeError,
     TraverseTreeError,
     UnflattenConflictError,
+)
+from fx_core.errors.unbound import (
+    CallCompactUnboundModuleError,
+    CallSetupUnboundModuleError,
+    CallShareScopeOnUnboundModuleError,
+    CallUnbindOnUnboundModuleError,
 )
 
 __all__ = [

@@ -8,10 +8,6 @@ from fx_core.errors._base import FxError
 __all__ = [
     "ApplyModuleInvalidMethodError",
     "AssignSubModuleError",
-    "CallCompactUnboundModuleError",
-    "CallSetupUnboundModuleError",
-    "CallShareScopeOnUnboundModuleError",
-    "CallUnbindOnUnboundModuleError",
     "DescriptorAttributeError",
     "IncorrectPostInitOverrideError",
     "InvalidInstanceModuleError",
@@ -76,98 +72,6 @@ class AssignSubModuleError(FxError):
             expected=f"{name} made in setup(), or in a method decorated with @compact",
             got="another method",
             fix="Decorate the method with @compact, or make the submodule in setup() and call it here.",
-        )
-
-
-class CallCompactUnboundModuleError(FxError):
-    """A compact method was called on a module that has no variables.
-
-    Wrong::
-
-        nn.Dense(3)(x)
-
-    Right::
-
-        dense = nn.Dense(3)
-        y, variables = dense.init_with_output(key, x)
-        y = dense.apply(variables, x)
-    """
-
-    def __init__(self):
-        super().__init__(
-            "A module without variables cannot be called.",
-            expected="a module inside of init or apply, or one from bind",
-            got="a module by itself",
-            fix="Use variables = module.init(key, ...) and module.apply(variables, ...).",
-        )
-
-
-class CallSetupUnboundModuleError(FxError):
-    """``setup`` was called by hand on a module without variables.
-
-    Wrong::
-
-        net = Net()
-        net.setup()
-
-    Right (setup is called when it is needed)::
-
-        variables = Net().init(key, x)
-    """
-
-    def __init__(self):
-        super().__init__(
-            "setup() was called on a module without variables.",
-            expected="a module inside of init or apply, or one from bind",
-            got="a module by itself",
-            fix="Do not call setup: init, apply and bind do. To inspect submodules use module.bind(variables).",
-        )
-
-
-class CallUnbindOnUnboundModuleError(FxError):
-    """``unbind`` was called on a module that is not bound.
-
-    Wrong::
-
-        net = Net()
-        net.unbind()
-
-    Right::
-
-        bound = net.bind(variables)
-        submodule, variables = bound.encoder.unbind()
-    """
-
-    def __init__(self):
-        super().__init__(
-            "Only a bound module can be unbound.",
-            expected="a module from bind, or a submodule of one",
-            got="a module by itself",
-            fix="Bind it first: module.bind(variables).",
-        )
-
-
-class CallShareScopeOnUnboundModuleError(FxError):
-    """``share_scope`` was called with a module that is not bound.
-
-    Wrong::
-
-        nn.share_scope(Outer(), Inner())
-
-    Right::
-
-        class Outer(nn.Module):
-            def setup(self):
-                self.inner = Inner()
-                nn.share_scope(self, self.inner)
-    """
-
-    def __init__(self):
-        super().__init__(
-            "share_scope needs bound modules.",
-            expected="the module and a submodule of it, in setup()",
-            got="a module without a scope",
-            fix="Call share_scope(self, self.submodule) in setup().",
         )
 
 
