@@ -97,6 +97,13 @@ def test_an_unknown_name_comes_with_the_nearest_ones():
     assert with_good().collections.get("zzz") is None
 
 
+def test_kinds_and_faces_that_do_not_exist():
+    with pytest.raises(UnknownEntryError, match="no kind of entry 'optimizer'"):
+        Registry([], Switches()).get("optimizer", "adam")
+    with pytest.raises(UnknownEntryError, match="Layers need face='linen' or face='nnx'"):
+        Registry([], Switches()).get("layer", "Dense")
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "face", "text"),
     [

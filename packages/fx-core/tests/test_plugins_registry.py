@@ -104,6 +104,7 @@ def test_a_plugin_that_fails_to_import_warns_and_the_others_go_on(fresh, error):
     text = str(warning.message)
     for part in ("'broken-point'", "'broken'", type(error).__name__, str(error), "FX_DISABLE_PLUGINS=broken-point"):
         assert part in text
+    assert warning.filename == __file__
     assert isinstance(found.problems[0], PluginImportError)
     assert found.problems[0].__cause__ is error
 

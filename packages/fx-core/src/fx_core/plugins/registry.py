@@ -5,9 +5,9 @@ import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
-from fx_core.errors.plugins import FxPluginWarning, PluginError, PluginImportError, RegistryBusyError
+from fx_core.errors.plugins import FxPluginWarning, PluginError, PluginImportError, RegistryBusyError, UnknownEntryError
 from fx_core.plugins.entries import (
     CheckpointBackendEntry,
     CollectionEntry,
@@ -101,8 +101,20 @@ class Registry:
         return self._layers[face]
 
     def table(self, kind: str, face: Face | None = None) -> EntryTable[Any]:
-        """Give the entries of a kind, as `Entry.kind` spells it; layers need the face."""
-        return self._layers[cast(Face, face)] if kind == "layer" else self._tables[kind]
+        """Give the entries of a kind, as `Entry.kind` spells it; layers need the face.
+
+        Raises:
+          UnknownEntryError: there is no such kind, or no such face.
+        """
+        if kind == "layer":
+            if face not in self._layers:
+                raise UnknownEntryError(
+                    "face", str(face), list(self._layers), "Layers need face='linen' or face='nnx'."
+                )
+            return self._layers[face]
+        if kind not in self._tables:
+            raise UnknownEntryError("kind of entry", kind, ["layer", *self._tables], "Use one of these kinds.")
+        return self._tables[kind]
 
     def get(self, kind: str, name: str, face: Face | None = None) -> Entry:
         """Give the entry of that kind and name.
@@ -171,7 +183,7 @@ class Registry:
             for problem in [*self.problems, *clashes]:
                 raise problem
         for problem in self.problems:
-            warnings.warn(str(problem), FxPluginWarning, stacklevel=3)
+            warnings.warn(str(problem), FxPluginWarning, stacklevel=4)
 
     def _take(self, source: PluginSource) -> None:
         origin = source.origin
