@@ -3,7 +3,7 @@
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
 
-from fx_linen import meta, module, spmd
+from fx_linen import meta, module, spmd, summary
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -100,6 +100,7 @@ from fx_linen.spmd import (
 from fx_linen.stochastic import (
     Dropout,
 )
+from fx_linen.summary import tabulate
 
 __all__ = [
     "PARTITION_NAME",
@@ -180,7 +181,9 @@ __all__ = [
     "softplus",
     "spmd",
     "standardize",
+    "summary",
     "swish",
+    "tabulate",
     "tanh",
     "unbox",
     "with_logical_constraint",

@@ -1,5 +1,7 @@
 """Which modules a network is made of."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -52,6 +54,61 @@ class Listing(Running):
         with intercept_methods(note):
             abstract_call(init, rngs, *args, **kwargs)
         return found
+
+    def tabulate(
+        self,
+        rngs: Rngs,
+        *args: Any,
+        depth: int | None = None,
+        show_repeated: bool = False,
+        mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
+        console_kwargs: Mapping[str, Any] | None = None,
+        table_kwargs: Mapping[str, Any] = MappingProxyType({}),
+        column_kwargs: Mapping[str, Any] = MappingProxyType({}),
+        compute_flops: bool = False,
+        compute_vjp_flops: bool = False,
+        **kwargs: Any,
+    ) -> str:
+        """Show the network as a table: modules, shapes, variables and their sizes.
+
+        Nothing is computed: ``init`` is traced with abstract values. Drawing needs the extra ``fx-linen[summary]``.
+
+        Args:
+          rngs: keys for ``init``.
+          *args: arguments of ``__call__``.
+          depth: how deep submodules have rows of their own; deeper ones are counted with the row above.
+          show_repeated: show calls of a module after its first, too.
+          mutable: the collections to show.
+          console_kwargs: options of ``rich.console.Console``.
+          table_kwargs: options of ``rich.table.Table``.
+          column_kwargs: options of its columns.
+          compute_flops: a column with the floating point operations of each call.
+          compute_vjp_flops: a column with those of each call and its gradient.
+          **kwargs: more arguments of ``__call__``, or ``method``.
+
+        Returns:
+          The table as text.
+
+        Raises:
+          SummaryExtraMissingError: rich is not installed.
+        """
+        # The table is an optional part with dependencies of its own; modules work without it.
+        from fx_linen import summary
+
+        show = summary.tabulate(
+            self,
+            rngs,
+            depth=depth,
+            show_repeated=show_repeated,
+            mutable=mutable,
+            console_kwargs=console_kwargs,
+            table_kwargs=table_kwargs,
+            column_kwargs=column_kwargs,
+            compute_flops=compute_flops,
+            compute_vjp_flops=compute_vjp_flops,
+            **kwargs,
+        )
+        return show(*args)
 
 
 def abstract_call(fun: Any, *args: Any, **kwargs: Any) -> Any:

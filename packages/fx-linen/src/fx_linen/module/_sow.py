@@ -16,10 +16,6 @@ __all__ = ["Sowing"]
 T = TypeVar("T")
 
 
-def _append(xs: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
-    return (*xs, x)
-
-
 def _reserve(module: VariableAccess, collection: str, name: str) -> None:
     scope = bound_scope(module, "store variables")
     if scope.name_reserved(name, collection):
@@ -36,8 +32,8 @@ class Sowing(VariableAccess):
         col: str,
         name: str,
         value: Any,
-        reduce_fn: Callable[[Any, Any], Any] = _append,
-        init_fn: Callable[[], Any] = tuple,
+        reduce_fn: Callable[[Any, Any], Any] = lambda xs, x: (*xs, x),
+        init_fn: Callable[[], Any] = lambda: (),
     ) -> bool:
         """Store a value in a collection, if the caller asked for the collection.
 
