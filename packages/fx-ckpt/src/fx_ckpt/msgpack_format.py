@@ -42,7 +42,7 @@ def to_bytes(target: Any) -> bytes:
       >>> from_bytes((0, [0.0]), to_bytes((3, [1.5])))
       (3, [1.5])
     """
-    return msgpack_serialize(to_state_dict(target))
+    return msgpack_serialize(to_state_dict(target), in_place=True)
 
 
 def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
@@ -64,7 +64,7 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
 
     Args:
       pytree: dictionaries and lists of arrays, numbers, strings, bytes and None.
-      in_place: permission to change ``pytree`` while encoding; never used, since large arrays are split on the way.
+      in_place: write the entries of dictionaries in their order; otherwise sorted by key, as Flax does.
 
     Raises:
       UnsupportedLeafError: it holds something that msgpack cannot.
@@ -73,10 +73,9 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
       >>> msgpack_restore(msgpack_serialize({"a": 1, "b": None}))
       {'a': 1, 'b': None}
     """
-    del in_place
     try:
-        return cast(bytes, msgpack.packb(pytree, default=_pack, strict_types=True))
-    except (TypeError, ValueError, OverflowError) as error:
+        return cast(bytes, msgpack.packb(pytree if in_place else _sorted(pytree), default=_pack, strict_types=True))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, UnsupportedLeafError):
             raise
         raise UnsupportedLeafError("", str(error)) from error
@@ -99,6 +98,12 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
         raise
     except (ValueError, TypeError, RecursionError, OverflowError, MemoryError, msgpack.UnpackException) as error:
         raise BytesError(f"{type(error).__name__}: {error}") from error
+
+
+def _sorted(tree: Any) -> Any:
+    if type(tree) is dict:
+        return {key: _sorted(tree[key]) for key in sorted(tree)}
+    return [_sorted(item) for item in tree] if type(tree) is list else tree
 
 
 def _pack(value: Any) -> Any:

@@ -17,7 +17,7 @@ class MsgpackBackend:
 
     def save(self, directory: Path, state: Mapping[str, Any]) -> None:
         """Write the file into the directory."""
-        (directory / _FILE).write_bytes(msgpack_serialize(dict(state)))
+        (directory / _FILE).write_bytes(msgpack_serialize(dict(state), in_place=True))
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Read the file; arrays come back as NumPy arrays, which the caller places where ``like`` says.

@@ -1,0 +1,252 @@
+"""The functions of ``flax.training.checkpoints``, and its files: ``checkpoint_<step>``, one msgpack file each.
+
+New code is better served by `fx_ckpt.save` and `fx_ckpt.CheckpointManager`, which check what they read.
+"""
+
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core import _filesystem
+from fx_core.serialization import from_state_dict, to_state_dict
+
+from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
+from fx_ckpt.msgpack_format import from_bytes, msgpack_restore, to_bytes
+
+StrPath = str | os.PathLike[str]
+Step = int | float
+
+_UNSIGNED = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(f"[-+]?{_UNSIGNED}")
+
+
+def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
+    """Sort names by the numbers in them.
+
+    Args:
+      file_list: the names.
+      signed: whether a sign before a number belongs to it; otherwise it is passed over.
+
+    Example:
+      >>> natural_sort(["step_10", "step_9", "step_-1"])
+      ['step_-1', 'step_9', 'step_10']
+    """
+    parts = re.compile(f"([-+]?{_UNSIGNED})" if signed else f"[-+]?({_UNSIGNED})")
+
+    def key(name: str) -> list[str | float]:
+        return [float(part) if index % 2 else part for index, part in enumerate(parts.split(name))]
+
+    return sorted(file_list, key=key)
+
+
+def available_steps(ckpt_dir: StrPath, prefix: str = "checkpoint_", step_type: type = int) -> list[Any]:
+    """Give the steps of the checkpoints in a directory, in order.
+
+    Args:
+      ckpt_dir: the directory.
+      prefix: what the names start with, before the step.
+      step_type: ``int`` or ``float``.
+    """
+    return [step_type(name.removeprefix(prefix)) for name in _names(Path(ckpt_dir), prefix)]
+
+
+def latest_checkpoint(ckpt_dir: StrPath, prefix: str = "checkpoint_") -> str | None:
+    """Give the path of the checkpoint with the highest step, or None."""
+    names = _names(Path(ckpt_dir), prefix)
+    return os.path.join(ckpt_dir, names[-1]) if names else None
+
+
+def save_checkpoint(
+    ckpt_dir: StrPath,
+    target: Any,
+    step: Step,
+    prefix: str = "checkpoint_",
+    keep: int = 1,
+    overwrite: bool = False,
+    keep_every_n_steps: int | None = None,
+    async_manager: Any = None,
+    orbax_checkpointer: Any = None,
+) -> str:
+    """Save a tree as a step; the file appears whole or not at all.
+
+    Args:
+      ckpt_dir: the directory; made if missing.
+      target: the tree.
+      step: number of the step, after all that are there.
+      prefix: what the name starts with, before the step.
+      keep: how many of the newest steps to keep.
+      overwrite: replace this step, and remove later ones.
+      keep_every_n_steps: also keep steps that are this far apart.
+      async_manager: an object whose ``save_async(task)`` runs the writing later.
+      orbax_checkpointer: an Orbax checkpointer; then the step is a directory that Orbax writes.
+
+    Returns:
+      The path.
+
+    Raises:
+      StepTakenError: there is this step or a later one.
+      UnsupportedLeafError: the tree holds something that msgpack cannot.
+    """
+    directory, path = Path(ckpt_dir), Path(ckpt_dir, f"{prefix}{step}")
+    directory.mkdir(parents=True, exist_ok=True)
+    later = [name for name in _names(directory, prefix) if float(name.removeprefix(prefix)) >= float(step)]
+    if later and not overwrite:
+        raise StepTakenError(str(directory), step, later[-1].removeprefix(prefix))
+    # Taken now: a later change of the tree must not get into the file.
+    content = to_bytes(target) if orbax_checkpointer is None else None
+
+    def write() -> None:
+        if content is not None:
+            _write(path, content)
+        elif orbax_checkpointer is not None:
+            orbax_checkpointer.save(path.absolute(), target, force=overwrite)
+        for name in later:
+            if name != path.name:
+                _remove(directory / name)
+        _retire(directory, prefix, keep, keep_every_n_steps)
+
+    write() if async_manager is None else async_manager.save_async(write)
+    return str(path)
+
+
+def save_checkpoint_multiprocess(
+    ckpt_dir: StrPath,
+    target: Any,
+    step: Step,
+    prefix: str = "checkpoint_",
+    keep: int = 1,
+    overwrite: bool = False,
+    keep_every_n_steps: int | None = None,
+    async_manager: Any = None,
+    gda_manager: Any = None,
+    orbax_checkpointer: Any = None,
+) -> str:
+    """Save a tree of which each process holds a part; see `save_checkpoint`.
+
+    With one process this is `save_checkpoint`. With several, pass an ``orbax_checkpointer``, which writes together.
+
+    Raises:
+      InvalidOptionError: there are several processes and no checkpointer, or a ``gda_manager`` was given.
+    """
+    _refuse("gda_manager", gda_manager)
+    if jax.process_count() > 1 and orbax_checkpointer is None:
+        raise InvalidOptionError("orbax_checkpointer", "an Orbax checkpointer, with several processes", None)
+    return save_checkpoint(
+        ckpt_dir, target, step, prefix, keep, overwrite, keep_every_n_steps, async_manager, orbax_checkpointer
+    )
+
+
+def restore_checkpoint(
+    ckpt_dir: StrPath,
+    target: Any,
+    step: Step | None = None,
+    prefix: str = "checkpoint_",
+    parallel: bool = True,
+    gda_manager: Any = None,
+    allow_partial_mpa_restoration: bool = False,
+    orbax_checkpointer: Any = None,
+    orbax_transforms: dict[str, Any] | None = None,
+) -> Any:
+    """Read a step.
+
+    Args:
+      ckpt_dir: the directory, or the path of one checkpoint.
+      target: a tree of the same structure; None gives the state dictionary.
+      step: the step; by default the highest.
+      prefix: what the names start with, before the step.
+      parallel: reading is as fast either way; kept for programs that pass it.
+      gda_manager: must be None: such checkpoints are from before JAX arrays.
+      allow_partial_mpa_restoration: must be false, for the same reason.
+      orbax_checkpointer: an Orbax checkpointer for directories that Orbax wrote.
+      orbax_transforms: must be None; restore without a target and convert.
+
+    Returns:
+      The tree; or ``target`` itself if there is no checkpoint and no step was named.
+
+    Raises:
+      NoCheckpointError: the step named is not there.
+      BytesError: the file is cut, changed, or something else.
+      StateDictMismatchError: the target has another structure.
+      InvalidOptionError: an argument that must be left alone was given.
+    """
+    del parallel
+    _refuse("gda_manager", gda_manager)
+    _refuse("orbax_transforms", orbax_transforms)
+    _refuse("allow_partial_mpa_restoration", allow_partial_mpa_restoration or None)
+    path = _find(Path(ckpt_dir), step, prefix)
+    if path is None:
+        return target
+    if path.is_dir():
+        state = _restore_orbax(path, orbax_checkpointer)
+        return state if target is None else from_state_dict(target, to_state_dict(state))
+    content = path.read_bytes()
+    return msgpack_restore(content) if target is None else from_bytes(target, content)
+
+
+def _names(directory: Path, prefix: str) -> list[str]:
+    if not directory.is_dir():
+        return []
+    found = [name for name in os.listdir(directory) if name.startswith(prefix)]
+    steps = {name: name.removeprefix(prefix) for name in found}
+    return sorted((n for n in found if _NUMBER.fullmatch(steps[n])), key=lambda n: float(steps[n]))
+
+
+def _find(directory: Path, step: Step | None, prefix: str) -> Path | None:
+    if step is not None:
+        path = directory / f"{prefix}{step}"
+        if not path.exists():
+            raise NoCheckpointError(str(directory), step, available_steps(directory, prefix, float))
+        return path
+    if directory.is_file() or (directory.is_dir() and (directory / "_METADATA").exists()):
+        return directory
+    latest = latest_checkpoint(directory, prefix)
+    return None if latest is None else Path(latest)
+
+
+def _write(path: Path, content: bytes) -> None:
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        hidden.write_bytes(content)
+        _filesystem.flush_file(hidden)
+        os.replace(hidden, path)
+        _filesystem.flush_directory(path.parent)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def _retire(directory: Path, prefix: str, keep: int, every: int | None) -> None:
+    last = -math.inf
+    for name in _names(directory, prefix)[: -keep or None]:
+        step = float(name.removeprefix(prefix))
+        # Step 0 is never one of the spaced ones, as in Flax.
+        if every and step and step - last >= every:
+            last = step
+        else:
+            _remove(directory / name)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _refuse(name: str, value: Any) -> None:
+    if value is not None:
+        raise InvalidOptionError(name, "nothing: fx does not take it", value)
+
+
+def _restore_orbax(path: Path, checkpointer: Any) -> Any:
+    # The extra is needed for such directories only.
+    import orbax.checkpoint as ocp
+
+    reader = checkpointer or ocp.PyTreeCheckpointer()
+    leaves = reader.metadata(path.absolute()).item_metadata.tree
+    # As NumPy arrays, wherever they were: the devices of the writer may not be here.
+    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
+    return reader.restore(path.absolute(), restore_args=args)
