@@ -7,7 +7,7 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core import errors, struct
+from fx_core import config, errors, struct
 from fx_core.frozen_dict import FrozenDict
 
 KEY = jax.random.key(0)
@@ -391,3 +391,9 @@ def test_several_compact_methods():
     assert isinstance(caught.value.__cause__, errors.ScopeParamShapeError)
     with pytest.raises(errors.ScopeParamShapeError, match="w"):
         Net().apply(Net().init(KEY, X, method="up"), X, method="after")
+
+
+def test_preserve_adopted_names_everywhere():
+    with config.override(preserve_adopted_names=True):
+        assert names(Holder(Affine(name="mine")).init(KEY, X)) == {"mine/w"}
+    assert names(Holder(Affine(name="mine")).init(KEY, X)) == {"body/w"}

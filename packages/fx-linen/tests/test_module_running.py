@@ -6,8 +6,9 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core import errors
+from fx_core import config, errors
 from fx_core.scope import DenyList
+from fx_linen.module._context import context
 
 KEY = jax.random.key(0)
 X = jnp.ones((1, 3))
@@ -410,3 +411,15 @@ def test_named_calls_can_be_switched():
     finally:
         nn.enable_named_call()
     assert "inner/dot" in jax.jit(Net().apply).lower(Net().init(KEY, X), X).as_text(debug_info=True)
+
+
+def test_the_profile_flag_decides_unless_told_otherwise():
+    variables = Net().init(KEY, X)
+    before, context.named_call = context.named_call, None
+    try:
+        for flag in (True, False):
+            with config.override(profile=flag):
+                text = jax.jit(lambda v, x: Net().apply(v, x)).lower(variables, X).as_text(debug_info=True)
+            assert ("Net/inner/dot_general" in text) is flag
+    finally:
+        context.named_call = before

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fx_core import config
 from fx_core.errors import AssignSubModuleError, NameInUseError
 from fx_core.scope import Scope
 
@@ -118,6 +119,7 @@ def _stand_in(owner: ModuleBase, module: Any) -> tuple[Any, bool]:
     known = adopted.get(id(module))
     if known is not None:
         return known[1], False
-    clone = module.clone(name=module.name if owner.preserve_adopted_names else None)
+    keep = owner.preserve_adopted_names or config.preserve_adopted_names
+    clone = module.clone(name=module.name if keep else None)
     adopted[id(module)] = (module, clone)
     return clone, True

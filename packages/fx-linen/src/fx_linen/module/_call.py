@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from fx_core import config
 from fx_core.errors import (
     CallCompactUnboundModuleError,
     CallSetupUnboundModuleError,
@@ -147,7 +148,7 @@ def _run(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     modules = here.modules
     modules.append(self)
     try:
-        if here.named_call:
+        if here.named_call or (here.named_call is None and config.profile):
             name = self.__dict__.get("name") or type(self).__name__
             method = fun.__name__
             if method != "__call__":

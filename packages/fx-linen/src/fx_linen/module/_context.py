@@ -26,7 +26,8 @@ class Context(threading.local):
         self.modules: list[ModuleBase | None] = []
         self.interceptors: list[Callable[..., Any]] = []
         self.captures: list[CaptureFilter | None] = []
-        self.named_call = True
+        # None: as the flag fx_core.config.profile says.
+        self.named_call: bool | None = None
 
 
 context = Context()
@@ -38,7 +39,7 @@ def running_module() -> ModuleBase | None:
 
 
 def enable_named_call() -> None:
-    """Name method calls in profiles and HLO by the module (the default).
+    """Name method calls in profiles and HLO by the module (the default, see ``fx_core.config.profile``).
 
     Each call of a module method runs in `jax.named_scope`: operations carry paths such as ``Encoder/Dense_0``.
     """
