@@ -20,6 +20,7 @@ from fx_nnx.links import link
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.states.state import State
 
 __all__ = ["Record", "Slot", "record_of", "walk_graph"]
 
@@ -124,6 +125,8 @@ class _Seen:
 
 def _contents(container: Any) -> Any:
     """Give something to compare: keys and items, with None for arrays, whose values may change."""
+    if isinstance(container, State):
+        return [(path, _content(leaf)) for path, leaf in container.flat_state()]
     if type(container) is dict:
         return [(key, _content(item)) for key, item in container.items()]
     return [_content(item) for item in container]
@@ -205,10 +208,10 @@ class _Walk:
             keys, children, metadata = list(range(len(value))), value, None
         else:
             keys, children, metadata = _one_level(value)
-            if not isinstance(value, tuple):
+            if not isinstance(value, tuple | State):
                 self.record.lasting = False
         self.nodes.append(NodeDef(type(value), None, len(keys), metadata))
-        if kind in ("list", "dict"):
+        if kind in ("list", "dict") or isinstance(value, State):
             self.record.contents.append((value, _contents(value)))
         for key in keys:
             item = children[key]

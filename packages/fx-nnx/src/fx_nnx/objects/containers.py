@@ -79,6 +79,10 @@ class List(Module, MutableSequence[A], Generic[A]):
         """Put a value at the end."""
         self._nnx_set(len(self), value)
 
+    def _nnx_kind(self, name: Any, value: Any, known: bool | None) -> bool:
+        # Items move, so that the kind of an earlier item at this place says nothing about this one.
+        return super()._nnx_kind(name, value, None)
+
     def _nnx_delete(self, name: Any) -> None:
         # Whoever takes an item out of the graph takes it out of the list.
         if isinstance(name, int):

@@ -10,60 +10,16 @@ from fx_core.ops import initializers
 
 __all__ = ["KeylessInitializer", "RandomMethods"]
 
-_DRAWS = [
-    "ball",
-    "bernoulli",
-    "beta",
-    "binomial",
-    "bits",
-    "categorical",
-    "cauchy",
-    "chisquare",
-    "choice",
-    "dirichlet",
-    "double_sided_maxwell",
-    "exponential",
-    "f",
-    "gamma",
-    "generalized_normal",
-    "geometric",
-    "gumbel",
-    "laplace",
-    "loggamma",
-    "logistic",
-    "lognormal",
-    "maxwell",
-    "multinomial",
-    "multivariate_normal",
-    "normal",
-    "orthogonal",
-    "pareto",
-    "permutation",
-    "poisson",
-    "rademacher",
-    "randint",
-    "rayleigh",
-    "t",
-    "triangular",
-    "truncated_normal",
-    "uniform",
-    "wald",
-    "weibull_min",
-]
-_INITIALIZERS = [
-    "delta_orthogonal",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "kaiming_normal",
-    "kaiming_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "variance_scaling",
-    "xavier_normal",
-    "xavier_uniform",
-]
+_DRAWS = """
+    ball bernoulli beta binomial bits categorical cauchy chisquare choice dirichlet double_sided_maxwell exponential f
+    gamma generalized_normal geometric gumbel laplace loggamma logistic lognormal maxwell multinomial
+    multivariate_normal normal orthogonal pareto permutation poisson rademacher randint rayleigh t triangular
+    truncated_normal uniform wald weibull_min
+"""
+_INITIALIZERS = """
+    delta_orthogonal glorot_normal glorot_uniform he_normal he_uniform kaiming_normal kaiming_uniform lecun_normal
+    lecun_uniform variance_scaling xavier_normal xavier_uniform
+"""
 
 
 class KeylessInitializer:
@@ -75,6 +31,7 @@ class KeylessInitializer:
         self.keys, self.init = keys, init
 
     def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
+        """Initialise an array with the next key."""
         if dtype is not None:
             options["dtype"] = dtype
         return self.init(self.keys(), shape, **options)
@@ -118,8 +75,8 @@ def _initializer(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in _DRAWS:
+for _name in _DRAWS.split():
     if hasattr(jax.random, _name):
         setattr(RandomMethods, _name, _draw(_name))
-for _name in _INITIALIZERS:
+for _name in _INITIALIZERS.split():
     setattr(RandomMethods, _name, _initializer(_name))

@@ -71,13 +71,13 @@ class Rngs(RandomMethods, Pytree):
         """Give streams that start with the next keys of these.
 
         Args:
-          split: into how many (a size or shape) to split streams: for all of them, or a mapping of filters to it. With a
-            mapping, streams that no filter matches are forked only.
+          split: into how many (a size or shape) to split streams: for all of them, or a mapping of filters to it. With
+            a mapping, streams that no filter matches are forked only.
         """
         return _forked(self, split)
 
     def split(self, k: Any) -> "Rngs":
-        """Give streams of as many independent streams as ``k`` says; ``k`` may be a mapping of filters, as in `fork`."""
+        """Give streams of as many independent streams as ``k`` says: a size, a shape, or a mapping as in `fork`."""
         return _forked(self, k)
 
     def broadcast(self, k: Any) -> "Rngs":

@@ -1,8 +1,9 @@
 """Variables, their kinds, and the collections they stand for."""
 
+from fx_nnx.variables.initial import VariableMetadata, with_metadata
 from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Param, Perturbation
 from fx_nnx.variables.names import register_variable_name, variable_name_from_type, variable_type_from_name
-from fx_nnx.variables.variable import Variable, VariableMetadata, with_metadata
+from fx_nnx.variables.variable import Variable
 
 __all__ = [
     "BatchStat",

@@ -24,7 +24,8 @@ class VarDefaults:
     eager_sharding: bool = True
 
 
-_current: contextvars.ContextVar[VarDefaults] = contextvars.ContextVar("fx_nnx_var_defaults", default=VarDefaults())
+_FIRST = VarDefaults()
+_current: contextvars.ContextVar[VarDefaults] = contextvars.ContextVar("fx_nnx_var_defaults", default=_FIRST)
 
 
 def current_defaults() -> VarDefaults:

@@ -39,10 +39,21 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "index": operator.index,
     "iter": iter,
 }
-_IN_PLACE = ["add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "xor", "or"]
-_SYMBOLS = dict(
-    add="+=", sub="-=", mul="*=", matmul="@=", truediv="/=", floordiv="//=", mod="%=", pow="**=", lshift="<<="
-) | {"rshift": ">>=", "and": "&=", "xor": "^=", "or": "|="}
+_IN_PLACE = {
+    "add": "+=",
+    "sub": "-=",
+    "mul": "*=",
+    "matmul": "@=",
+    "truediv": "/=",
+    "floordiv": "//=",
+    "mod": "%=",
+    "pow": "**=",
+    "lshift": "<<=",
+    "rshift": ">>=",
+    "and": "&=",
+    "xor": "^=",
+    "or": "|=",
+}
 
 
 class ValueOperators:
@@ -82,8 +93,8 @@ def _install() -> None:
         setattr(ValueOperators, f"__{name}__", _binary(function))
     for name, function in _UNARY.items():
         setattr(ValueOperators, f"__{name}__", _unary(function))
-    for name in _IN_PLACE:
-        setattr(ValueOperators, f"__i{name}__", _in_place(_SYMBOLS[name]))
+    for name, symbol in _IN_PLACE.items():
+        setattr(ValueOperators, f"__i{name}__", _in_place(symbol))
 
 
 _install()

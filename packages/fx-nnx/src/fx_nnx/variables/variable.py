@@ -1,6 +1,6 @@
 """Variables: boxes for a value that changes, with metadata."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar
 
 import jax
@@ -12,49 +12,15 @@ from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.variables.defaults import default_options
+from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
 
-__all__ = ["Variable", "VariableMetadata", "with_metadata"]
+__all__ = ["Variable", "new_variable"]
 
 A = TypeVar("A")
 _MISSING: Any = object()
-
-
-class VariableMetadata(Generic[A]):
-    """A value together with metadata for the variable that will hold it; what `with_metadata` initializers return.
-
-    Args:
-      raw_value: the value.
-      on_set_value: hooks, see `Variable`.
-      on_get_value: hooks, see `Variable`.
-      on_create_value: hooks, see `Variable`.
-      on_add_axis: hooks, see `Variable`.
-      on_remove_axis: hooks, see `Variable`.
-      metadata: anything else.
-    """
-
-    def __init__(
-        self,
-        raw_value: A,
-        on_set_value: Any = (),
-        on_get_value: Any = (),
-        on_create_value: Any = (),
-        on_add_axis: Any = (),
-        on_remove_axis: Any = (),
-        metadata: Mapping[str, Any] | None = None,
-    ):
-        self.raw_value = raw_value
-        self.on_set_value, self.on_get_value, self.on_create_value = on_set_value, on_get_value, on_create_value
-        self.on_add_axis, self.on_remove_axis = on_add_axis, on_remove_axis
-        self.metadata = dict(metadata or {})
-
-    def entries(self) -> dict[str, Any]:
-        """Give hooks and metadata as one dictionary, without the hooks that are not there."""
-        names = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
-        hooks = {name: hooks_of(getattr(self, name)) for name in names}
-        return {name: hook for name, hook in hooks.items() if hook} | self.metadata
 
 
 class Variable(Representable, ValueOperators, Generic[A]):
@@ -107,7 +73,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
             metadata = {**value._meta.visible(), **metadata}
             value = value.get_raw_value()
         options = {"hijax": hijax, "ref": ref, "eager_sharding": eager_sharding}
-        meta = make_metadata(_renamed(metadata) | default_options(options))
+        meta = make_metadata(renamed(metadata) | default_options(options))
         init(self, "_meta", meta)
         if meta.has_hooks:
             value = self.create_value(value)  # type: ignore[arg-type]
@@ -193,7 +159,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
         """
         if name is None:
             return self._meta.visible() if exclude_required else dict(self._meta)
-        return self._meta[_rename(name)] if default is _MISSING else self._meta.get(_rename(name), default)
+        return self._meta[rename(name)] if default is _MISSING else self._meta.get(rename(name), default)
 
     def set_metadata(self, *args: Any, **kwargs: Any) -> None:
         """Change metadata: ``set_metadata(name=value, …)`` adds, ``set_metadata(name, value)`` too.
@@ -205,18 +171,18 @@ class Variable(Representable, ValueOperators, Generic[A]):
             kwargs = {args[0]: args[1], **kwargs}
         if len(args) == 1:
             required = {name: self._meta[name] for name in REQUIRED}
-            self._set_meta(make_metadata({**required, **_renamed(args[0])}))
+            self._set_meta(make_metadata({**required, **renamed(args[0])}))
         else:
-            self._set_meta(self._meta.updated(**_renamed(kwargs)))
+            self._set_meta(self._meta.updated(**renamed(kwargs)))
 
     def has_metadata(self, name: str) -> bool:
         """Whether there is such an entry."""
-        return _rename(name) in self._meta
+        return rename(name) in self._meta
 
     def del_metadata(self, name: str) -> None:
         """Take out an entry."""
         self._check_trace()
-        self._set_meta(self._meta.without(_rename(name)))
+        self._set_meta(self._meta.without(rename(name)))
 
     def add_axis(self, axis_index: int, axis_name: str | None) -> None:
         """Tell the ``on_add_axis`` hooks that the value has a new axis, and give it a place in ``out_sharding``."""
@@ -250,7 +216,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
             updates = {**value._meta.visible(), **updates}
             value = value.get_raw_value()
         value = self._value if value is _MISSING else value
-        meta = self._meta.updated(**_renamed(updates)) if updates else self._meta
+        meta = self._meta.updated(**renamed(updates)) if updates else self._meta
         if meta["ref"] and _copy_ref:
             value = jax.new_ref(value[...] if _is_ref(value) else value)
         return new_variable(type(self), value, meta)
@@ -272,7 +238,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
         """Make a variable without running hooks."""
-        meta = make_metadata({**REQUIRED, **_renamed(attributes)})
+        meta = make_metadata({**REQUIRED, **renamed(attributes)})
         return new_variable(cls, jax.new_ref(value) if meta["ref"] and not _is_ref(value) else value, meta)
 
     # --- facts ----------------------------------------------------------------------------------------------------
@@ -293,6 +259,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
         self.set_value(value, index=index)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the value, if that is a function or a module."""
         return self.get_value()(*args, **kwargs)
 
     def __contains__(self, item: Any) -> bool:
@@ -366,40 +333,6 @@ def register(cls: type[Any]) -> None:
 
 
 register(Variable)
-
-
-def with_metadata(
-    initializer: Callable[..., Any],
-    on_set_value: Any = (),
-    on_get_value: Any = (),
-    on_create_value: Any = (),
-    on_add_axis: Any = (),
-    on_remove_axis: Any = (),
-    **metadata: Any,
-) -> Callable[..., VariableMetadata[Any]]:
-    """Let an initializer give metadata to the variable that it initializes.
-
-    >>> import jax
-    >>> init = with_metadata(jax.nn.initializers.ones, axes=("embed",))
-    >>> Variable(init(jax.random.key(0), (2,))).axes
-    ('embed',)
-    """
-
-    def init(*args: Any, **kwargs: Any) -> VariableMetadata[Any]:
-        value = initializer(*args, **kwargs)
-        hooks = (on_set_value, on_get_value, on_create_value, on_add_axis, on_remove_axis)
-        return VariableMetadata(value, *hooks, metadata=_renamed(metadata))
-
-    return init
-
-
-def _renamed(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {_rename(name): value for name, value in metadata.items()}
-
-
-def _rename(name: str) -> str:
-    # Older programs use these names for the axis names of a variable.
-    return "out_sharding" if name in ("sharding", "sharding_names") else name
 
 
 def _is_ref(value: Any) -> bool:

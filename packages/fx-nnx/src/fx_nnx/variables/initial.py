@@ -1,0 +1,82 @@
+"""Values with metadata for the variables that will hold them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from fx_nnx.variables.metadata import hooks_of
+
+__all__ = ["VariableMetadata", "rename", "renamed", "with_metadata"]
+
+A = TypeVar("A")
+
+
+class VariableMetadata(Generic[A]):
+    """A value together with metadata for the variable that will hold it; what `with_metadata` initializers return.
+
+    Args:
+      raw_value: the value.
+      on_set_value: hooks, see `Variable`.
+      on_get_value: hooks, see `Variable`.
+      on_create_value: hooks, see `Variable`.
+      on_add_axis: hooks, see `Variable`.
+      on_remove_axis: hooks, see `Variable`.
+      metadata: anything else.
+    """
+
+    def __init__(
+        self,
+        raw_value: A,
+        on_set_value: Any = (),
+        on_get_value: Any = (),
+        on_create_value: Any = (),
+        on_add_axis: Any = (),
+        on_remove_axis: Any = (),
+        metadata: Mapping[str, Any] | None = None,
+    ):
+        self.raw_value = raw_value
+        self.on_set_value, self.on_get_value, self.on_create_value = on_set_value, on_get_value, on_create_value
+        self.on_add_axis, self.on_remove_axis = on_add_axis, on_remove_axis
+        self.metadata = dict(metadata or {})
+
+    def entries(self) -> dict[str, Any]:
+        """Give hooks and metadata as one dictionary, without the hooks that are not there."""
+        names = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
+        hooks = {name: hooks_of(getattr(self, name)) for name in names}
+        return {name: hook for name, hook in hooks.items() if hook} | self.metadata
+
+
+def with_metadata(
+    initializer: Callable[..., Any],
+    on_set_value: Any = (),
+    on_get_value: Any = (),
+    on_create_value: Any = (),
+    on_add_axis: Any = (),
+    on_remove_axis: Any = (),
+    **metadata: Any,
+) -> Callable[..., VariableMetadata[Any]]:
+    """Let an initializer give metadata to the variable that it initializes.
+
+    >>> import jax
+    >>> from fx_nnx.variables import Variable
+    >>> init = with_metadata(jax.nn.initializers.ones, axes=("embed",))
+    >>> Variable(init(jax.random.key(0), (2,))).axes
+    ('embed',)
+    """
+
+    def init(*args: Any, **kwargs: Any) -> VariableMetadata[Any]:
+        value = initializer(*args, **kwargs)
+        hooks = (on_set_value, on_get_value, on_create_value, on_add_axis, on_remove_axis)
+        return VariableMetadata(value, *hooks, metadata=renamed(metadata))
+
+    return init
+
+
+def renamed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Give metadata under the names of today."""
+    return {rename(name): value for name, value in metadata.items()}
+
+
+def rename(name: str) -> str:
+    """Give the name of today for a metadata entry."""
+    # Older programs use these names for the axis names of a variable.
+    return "out_sharding" if name in ("sharding", "sharding_names") else name

@@ -1,0 +1,224 @@
+import copy
+import gc
+import pickle
+import weakref
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError, UnhashableStaticError
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(2, 2, rngs=rngs)
+        self.norm = nnx.BatchNorm(2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(self.linear(x))
+
+
+class Model(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.blocks = nnx.List([Block(rngs) for _ in range(2)])
+        self.tied = self.blocks[0].linear.kernel
+        self.me = self
+        self.table = jnp.arange(3.0)
+        self.extra = nnx.data({"p": (nnx.Param(jnp.ones(1)), [jnp.zeros(1), 7])})
+        self.size = 3
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x @ self.tied
+
+
+def test_split_and_merge_keep_sharing_and_cycles():
+    model = Model()
+    graphdef, state = nnx.split(model)
+    again = nnx.merge(graphdef, state)
+    assert again.me is again
+    assert again.tied is again.blocks[0].linear.kernel
+    assert again.blocks[0].linear.kernel is model.tied  # the variables are those of the state
+    assert again.extra["p"][1][1] == 7
+    assert nnx.graphdef(again) == graphdef
+    assert hash(nnx.graphdef(again)) == hash(graphdef)
+    x = jnp.ones((3, 2))
+    np.testing.assert_array_equal(nnx.clone(model)(x), nnx.clone(again)(x))
+
+
+def test_split_by_filters():
+    graphdef, params, stats, rest = nnx.split(Model(), nnx.Param, nnx.BatchStat, ...)
+    assert set(params.blocks[0]) == {"linear", "norm"}
+    assert set(stats.blocks[0]) == {"norm"}
+    assert set(rest) == {"table", "extra"}
+    again = nnx.merge(graphdef, rest, params, stats)
+    assert nnx.graphdef(again) == graphdef
+    assert set(nnx.state(again, nnx.BatchStat)) == {"blocks"}
+    kernels, biases = nnx.state(again, nnx.PathContains("kernel"), nnx.PathContains("bias"))
+    assert len(kernels.flat_state()) == 2
+    assert len(biases.flat_state()) == 4
+    assert len(nnx.variables(again).flat_state()) == 13
+
+
+def test_pure_use_with_raw_jax():
+    model = Model()
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    x = jnp.ones((3, 2))
+
+    @jax.jit
+    def step(params, rest):
+        def loss(params):
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            return (model(x) ** 2).sum(), nnx.state(model, nnx.Not(nnx.Param))
+
+        grads, rest = jax.grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), rest
+
+    new_params, new_rest = step(params, rest)
+    nnx.update(model, new_params, new_rest)
+    assert float(model.blocks[0].norm.mean[0]) != 0
+    assert jax.tree.structure(new_params) == jax.tree.structure(params)
+
+
+def test_graph_definitions_pass_through_jit():
+    graphdef, state = nnx.split(Model())
+
+    @jax.jit
+    def f(graphdef, state):
+        model = nnx.merge(graphdef, state)
+        model.size = 4
+        return nnx.split(model)
+
+    new, _ = f(graphdef, state)
+    assert new != graphdef
+    assert nnx.merge(new, state).size == 4
+    assert pickle.loads(pickle.dumps(graphdef)) == graphdef
+
+
+def test_update():
+    model = Model()
+    nnx.update(model, {"blocks": {0: {"linear": {"bias": jnp.ones(2) * 5}}}})
+    assert model.blocks[0].linear.bias[0] == 5
+    nnx.update(model, nnx.State({"tied": jnp.zeros((2, 2)), "table": jnp.ones(3)}))
+    assert model.blocks[0].linear.kernel[0, 0] == 0  # reachable on another path
+    assert model.table[0] == 1
+    nnx.update(model, nnx.State({"fresh": nnx.Param(1.0)}))
+    assert model.fresh.get_value() == 1
+    kernel = model.tied
+    nnx.update(model, nnx.state(nnx.clone(model)))
+    assert model.tied is kernel
+    with pytest.raises(StateStructureError, match="where: /zork"):
+        nnx.update(model, {"zork": {"x": {"y": 1}}})
+    pair = nnx.Dict(x=nnx.data((jnp.ones(1),)))
+    with pytest.raises(StateStructureError, match="immutable tuple cannot be replaced"):
+        nnx.update(pair, {"x": {0: jnp.zeros(1)}})
+
+
+def test_merge_says_what_does_not_fit():
+    graphdef, state = nnx.split(nnx.Linear(1, 1, rngs=nnx.Rngs(0)))
+    with pytest.raises(StateStructureError, match=r"no value for a variable.*\n  where: /bias"):
+        nnx.merge(graphdef, {"kernel": 1.0})
+    with pytest.raises(StateStructureError, match=r"no place for.\n  where: /more"):
+        nnx.merge(graphdef, state, {"more": 1.0})
+    made = nnx.merge(graphdef, {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)})
+    assert isinstance(made.kernel, nnx.Param)
+
+
+def test_clone():
+    model = Model()
+    other = nnx.clone(model)
+    assert other.tied is other.blocks[0].linear.kernel
+    assert other.tied is not model.tied
+    assert other.tied.get_value() is model.tied.get_value()
+    assert nnx.clone(model, arrays=True).tied.get_value() is not model.tied.get_value()
+    assert nnx.clone(model, variables=False).tied is model.tied
+
+
+def test_flatten_and_call():
+    model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    graphdef, flat = nnx.flatten(model)
+    assert flat.paths == [("bias",), ("kernel",)]
+    assert nnx.unflatten(graphdef, flat).kernel is model.kernel
+    _, leaves = nnx.flatten(model, with_paths=False)
+    assert nnx.unflatten(graphdef, leaves, copy_variables=True).kernel is not model.kernel
+    out, (graphdef2, state) = nnx.call(nnx.split(model))(jnp.ones((1, 2)))
+    np.testing.assert_array_equal(out, model(jnp.ones((1, 2))))
+    assert graphdef2 == graphdef
+    assert graphdef.apply(state)(jnp.ones((1, 2)))[0].shape == (1, 2)
+
+
+def test_pytrees_of_models():
+    a = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split({"x": a, "y": [a, jnp.ones(2)]})
+    made = nnx.merge(graphdef, state)
+    assert made["x"] is made["y"][0]
+    with pytest.raises(NotANodeError, match="got: int: 3"):
+        nnx.split(3)
+
+
+def test_shared_references_can_be_refused():
+    shared = nnx.Param(1.0)
+    model = nnx.Dict(a=shared, b=nnx.Dict(c=shared))
+    with pytest.raises(SharedReferenceError, match="at /a and /b/c"):
+        nnx.split(model, graph=False)
+    assert nnx.find_duplicates(model) == [[("a",), ("b", "c")]]
+    assert nnx.find_duplicates(model, only=nnx.Module) == []
+
+
+def test_pop_and_iteration():
+    model = Model()
+    stats = nnx.pop(model, nnx.BatchStat)
+    assert len(stats.flat_state()) == 4
+    assert not hasattr(model.blocks[1].norm, "mean")
+    paths = [path for path, _ in nnx.iter_modules(model)]
+    assert paths[-1] == ()
+    assert ("blocks", 0, "linear") in paths
+    assert [name for name, _ in nnx.iter_children(model)] == ["blocks", "me"]
+    assert sum(value is model.tied for _, value in nnx.iter_graph(model)) == 1
+
+
+def test_unhashable_statics_are_named():
+    model = nnx.Dict(inner=nnx.Dict(sizes=[1, 2]))
+    graphdef = nnx.graphdef(model)
+    with pytest.raises(UnhashableStaticError, match=r"where: /inner/sizes"):
+        hash(graphdef)
+
+
+def test_records_do_not_keep_models_or_parts_alive():
+    model = Model()
+    nnx.split(model)
+    dropped = weakref.ref(model.blocks[1].linear.kernel)
+    del model.blocks[1]
+    gc.collect()
+    assert dropped() is None
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_record_is_used_until_the_structure_changes():
+    model = Model()
+    first = nnx.graphdef(model)
+    model.tied[...] = jnp.zeros((2, 2))
+    model.table = jnp.ones(3)
+    assert nnx.graphdef(model) is first
+    model.blocks[0].linear.use_bias = 7
+    assert nnx.graphdef(model) is not first
+
+
+def test_copies_are_independent():
+    model = Model()
+    nnx.split(model)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.me is other
+        assert nnx.graphdef(other) == nnx.graphdef(model)
+        other.size = 5
+        assert nnx.graphdef(other) != nnx.graphdef(model)
+    shallow = copy.copy(model)
+    shallow.size = 9
+    assert model.size == 3

@@ -1,0 +1,142 @@
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fx_core.errors.nnx import LayerCallError, OptimizerStateError
+from fx_core.errors.ops import ConvWindowError, DropoutRateError, EinsumEquationError
+
+
+def rngs():
+    return nnx.Rngs(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "expected"),
+    [
+        (lambda: nnx.Linear(3, 2, rngs=rngs()), (4, 3), (4, 2)),
+        (lambda: nnx.LinearGeneral((3, 4), (2, 5), axis=(1, 2), rngs=rngs()), (6, 3, 4), (6, 2, 5)),
+        (lambda: nnx.LinearGeneral(4, 5, batch_axis={0: 2}, rngs=rngs()), (2, 3, 4), (2, 3, 5)),
+        (lambda: nnx.Einsum("ab,bc->ac", (3, 2), (2,), rngs=rngs()), (4, 3), (4, 2)),
+        (lambda: nnx.Conv(3, 4, 3, strides=2, rngs=rngs()), (2, 8, 3), (2, 4, 4)),
+        (lambda: nnx.Conv(4, 4, (3, 3), feature_group_count=4, rngs=rngs()), (5, 5, 4), (5, 5, 4)),
+        (lambda: nnx.ConvTranspose(3, 4, (2, 2), strides=2, rngs=rngs()), (1, 4, 4, 3), (1, 8, 8, 4)),
+        (lambda: nnx.BatchNorm(3, rngs=rngs()), (4, 3), (4, 3)),
+        (lambda: nnx.LayerNorm(3, rngs=rngs()), (4, 3), (4, 3)),
+        (lambda: nnx.RMSNorm(3, rngs=rngs()), (4, 3), (4, 3)),
+        (lambda: nnx.GroupNorm(4, 2, rngs=rngs()), (2, 5, 4), (2, 5, 4)),
+        (lambda: nnx.InstanceNorm(3, rngs=rngs()), (2, 5, 3), (2, 5, 3)),
+        (lambda: nnx.Dropout(0.5, rngs=rngs()), (2, 5), (2, 5)),
+        (lambda: nnx.PReLU(), (2, 5), (2, 5)),
+    ],
+)
+def test_layers_survive_split_and_merge(make, shape, expected):
+    layer, x = make(), jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+    other = nnx.clone(layer)
+    y = layer(x)
+    assert y.shape == expected
+    np.testing.assert_array_equal(y, other(x))
+    hash(nnx.graphdef(layer))
+
+
+def test_linear_computes_what_it_says():
+    layer = nnx.Linear(3, 2, kernel_metadata={"tag": "k"}, bias_init=nnx.initializers.ones, rngs=rngs())
+    x = jnp.arange(6.0).reshape(2, 3)
+    np.testing.assert_allclose(layer(x), x @ layer.kernel + 1, rtol=1e-6)
+    assert layer.kernel.tag == "k"
+    assert nnx.Linear(3, 2, dtype=jnp.bfloat16, rngs=rngs())(x).dtype == jnp.bfloat16
+
+
+def test_conv_mask():
+    mask = jnp.zeros((3, 1, 1))
+    layer = nnx.Conv(1, 1, 3, mask=mask, rngs=rngs())
+    assert jnp.all(layer(jnp.ones((4, 1))) == 0)
+    assert "mask" in nnx.state(layer)
+
+
+def test_embed():
+    layer = nnx.Embed(4, 3, rngs=rngs())
+    np.testing.assert_array_equal(layer(jnp.array([1, 3])), layer.embedding[jnp.array([1, 3])])
+    assert layer.attend(jnp.ones((2, 3))).shape == (2, 4)
+
+
+def test_batch_norm_modes():
+    layer = nnx.BatchNorm(2, momentum=0.5, rngs=rngs())
+    x = jnp.array([[0.0, 2.0], [4.0, 2.0]])
+    layer(x)
+    np.testing.assert_allclose(layer.mean[...], [1, 1])
+    layer.eval()
+    before = layer.mean[...]
+    layer(x)
+    assert layer.mean[...] is before
+    layer.set_view(use_running_average=False)
+    assert not layer.use_running_average
+    with pytest.raises(LayerCallError, match="BatchNorm: neither the layer nor the call says 'use_running_average'"):
+        nnx.BatchNorm(2, use_running_average=None, rngs=rngs())(x)
+
+
+def test_dropout_sources_of_keys():
+    x = jnp.ones(64)
+    key = jax.random.key(0)
+    layer = nnx.Dropout(0.5)
+    with pytest.raises(LayerCallError, match="no random stream"):
+        layer(x)
+    y = layer(x, rngs=key)
+    assert set(np.unique(y)) == {0.0, 2.0}
+    stream = nnx.RngStream(0, tag="dropout")
+    np.testing.assert_array_equal(layer(x, rngs=stream), layer(x, rngs=nnx.Rngs(0)))
+    with pytest.raises(TypeError, match="got int"):
+        nnx.Dropout(0.5, rngs=0)
+    with pytest.raises(DropoutRateError):
+        nnx.Dropout(1.5)
+    assert layer(x, deterministic=True) is x
+    layer.set_view(deterministic=True)
+    assert layer(x) is x
+
+
+def test_bad_layers_say_so_when_they_are_made():
+    with pytest.raises(ConvWindowError):
+        nnx.Conv(1, 1, (3, 3), strides=(1, 2, 3), rngs=rngs())
+    with pytest.raises(EinsumEquationError):
+        nnx.Einsum("ab->a", (1,), rngs=rngs())
+    with pytest.raises(EinsumEquationError, match="missing"):
+        nnx.Einsum(None, (1, 1), rngs=rngs())(jnp.ones((1, 1)))
+
+
+def test_optimizer_trains_and_is_equal_to_plain_optax():
+    model = nnx.Sequential(nnx.Linear(2, 4, rngs=rngs()), nnx.relu, nnx.Linear(4, 1, rngs=rngs()))
+    tx = optax.adam(1e-2)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    graphdef, params = nnx.split(model)
+    plain = nnx.to_pure_dict(nnx.state(nnx.clone(model)))
+    opt_state = tx.init(plain)
+    x, y = jnp.ones((4, 2)), jnp.ones((4, 1))
+
+    def loss(params):
+        return ((nnx.merge(graphdef, params)(x) - y) ** 2).mean()
+
+    first = loss(nnx.state(model))
+    for _ in range(3):
+        optimizer.update(model, jax.grad(loss)(nnx.state(nnx.clone(model))))
+        updates, opt_state = tx.update(jax.grad(loss)(plain), opt_state, plain)
+        plain = optax.apply_updates(plain, updates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), nnx.to_pure_dict(nnx.state(model)), plain)
+    assert loss(nnx.state(model)) < first
+    assert optimizer.step[...] == 3
+    kinds = nnx.state(optimizer, nnx.optimizer.OptVariable)
+    assert len(kinds.flat_state()) == 8
+    record = nnx.graphdef(optimizer)
+    optimizer.update(model, jax.grad(loss)(nnx.state(nnx.clone(model))))
+    assert nnx.graphdef(optimizer) is record  # a step changes no structure
+    with pytest.raises(OptimizerStateError, match="do not match the parameters"):
+        optimizer.update(model, {"a": 1.0})
+
+
+def test_model_and_optimizer():
+    model = nnx.Linear(2, 1, rngs=rngs())
+    both = nnx.ModelAndOptimizer(model, optax.sgd(0.1))
+    before = model.bias[...]
+    both.update(jax.tree.map(jnp.ones_like, nnx.state(model)))
+    np.testing.assert_allclose(model.bias[...], before - 0.1)
+    assert both(jnp.ones((1, 2))).shape == (1, 1)

@@ -1,0 +1,219 @@
+import dataclasses
+import functools
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_core.errors.nnx import HiddenDataError, MissingAttributeError, StaticAttributeError
+from fx_core.errors.ops import EmptySequentialError
+
+
+class Pair(nnx.Module):
+    def __init__(self):
+        self.left, self.right, self.n = nnx.Param(jnp.ones(2)), jnp.zeros(3), 1
+
+
+def test_modules_are_pytrees():
+    pair = Pair()
+    doubled = jax.tree.map(lambda x: 2 * x, pair)
+    assert isinstance(doubled, Pair)
+    assert (doubled.n, doubled.left[0]) == (1, 2)
+    path, _ = jax.tree_util.tree_leaves_with_path(pair)[0]
+    assert jax.tree_util.keystr(path) == ".left.value"
+    assert jax.jit(lambda p: p.left + p.n)(pair)[0] == 2
+
+
+def test_hidden_data_is_found():
+    pair = Pair()
+    for value in ([nnx.Param(1.0)], {"a": (1, jnp.ones(1))}, (Pair(),)):
+        with pytest.raises(HiddenDataError, match="'bad' of Pair is static, but its"):
+            pair.bad = value
+
+    class Late(nnx.Module):
+        def __init__(self):
+            self.layers = []
+            self.layers.append(nnx.Param(1.0))
+
+    with pytest.raises(HiddenDataError, match="a list with Param"):
+        Late()
+    late = Pair()
+    late.names = []
+    late.names.append(jnp.ones(1))
+    with pytest.raises(HiddenDataError, match="nnx.List or nnx.Dict"):
+        nnx.check_pytree(late)
+
+    class Free(nnx.Module, pytree=False):
+        def __init__(self):
+            self.layers = [nnx.Param(1.0)]
+
+    assert len(Free().layers) == 1
+
+
+def test_declarations():
+    class Declared(nnx.Module):
+        table: list = nnx.data()
+        rate: float = nnx.static()
+
+        def __init__(self):
+            self.table = [nnx.Param(1.0)]
+            self.rate = 0.5
+            self.more = nnx.data({"x": jnp.ones(1)})
+            self.fixed = nnx.static((1, 2))
+
+    declared = Declared()
+    assert set(nnx.state(declared)) == {"table", "more"}
+    with pytest.raises(TypeError, match="need a value on assignment"):
+        declared.other = nnx.data()
+
+
+def test_kinds_stay():
+    pair = Pair()
+    with pytest.raises(StaticAttributeError, match="static attribute 'n' of Pair"):
+        pair.n = nnx.Param(1.0)
+    pair.n = nnx.data(nnx.Param(1.0))
+    pair.left = 3
+    assert set(nnx.state(pair)) == {"left", "right", "n"}
+    linear = nnx.Linear(1, 1, use_bias=False, rngs=nnx.Rngs(0))
+    linear.bias = nnx.Param(jnp.ones(1))
+    assert linear(jnp.zeros((1, 1)))[0, 0] == 1
+
+
+def test_what_counts_as_data():
+    assert nnx.is_data(nnx.Rngs(0))
+    assert nnx.is_data(nnx.State({}))
+    assert not nnx.is_data(3)
+    assert len(nnx.has_data([jnp.ones(1), {"a": nnx.Param(1)}, 3])) == 2
+
+    @nnx.register_data_type
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Mine:
+        x: jax.Array
+
+    pair = Pair()
+    pair.mine = Mine(jnp.ones(1))
+    assert nnx.state(pair).mine.x.shape == (1,)
+    assert isinstance(nnx.clone(pair).mine, Mine)
+
+
+def test_vars_properties_and_cached_properties():
+    class Odd(Pair):
+        @property
+        def twice(self):
+            return 2 * self.n
+
+        @twice.setter
+        def twice(self, value):
+            self.n = value // 2
+
+        @functools.cached_property
+        def slow(self):
+            return 42
+
+    odd = Odd()
+    odd.twice = 8
+    assert (odd.n, odd.slow, odd.slow) == (4, 42, 42)
+    assert vars(odd)["slow"] == 42
+    vars(odd)["n"] = 7
+    assert odd.n == 7
+    assert "left" in dir(odd)
+    del odd.slow
+    assert "slow" not in vars(odd)
+
+
+def test_dataclass():
+    @nnx.dataclass
+    class Data(nnx.Module):
+        width: int
+        kernel: nnx.Param
+        items: list = nnx.data(default_factory=list)
+        name: str = nnx.static(default="x", kw_only=True)
+
+    made = Data(3, nnx.Param(jnp.ones(1)), name="y")
+    made.items.append(nnx.Param(jnp.ones(2)))
+    assert (made.width, made.name) == (3, "y")
+    assert set(nnx.state(made)) == {"kernel", "items"}
+
+
+def test_list():
+    items = nnx.List([nnx.Param(1.0), 2])
+    items.append(nnx.Param(3.0))
+    items.insert(0, 9)
+    items[1] = 4
+    items[0:2] = [nnx.Param(5.0)]
+    assert len(items) == 3
+    assert set(nnx.state(items)) == {0, 2}
+    items.reverse()
+    assert items.pop().get_value() == 5
+    del items[0]
+    assert list(items) == [2]
+    with pytest.raises(IndexError, match="index 3 of a List of 1 items"):
+        items[3]
+    with pytest.raises(HiddenDataError):
+        items.append([jnp.ones(1)])
+    assert items != [2]
+    assert repr(nnx.List([1])) == "List([\n  1\n])"
+
+
+def test_dict():
+    names = nnx.Dict({"a": 1}, b=nnx.Param(2.0))
+    names["c"] = 3
+    names.d = 4
+    del names["a"]
+    assert list(names) == ["b", "c", "d"]
+    assert names.get("zz") is None
+    with pytest.raises(TypeError, match="strings, got 1"):
+        names[1] = 2
+    with pytest.raises(KeyError):
+        names["zz"]
+
+
+def test_sequential():
+    chain = nnx.Sequential(lambda x: {"a": x, "b": 1}, lambda a, b: (a, b), lambda a, b: a + b)
+    assert chain(2) == 3
+    with pytest.raises(EmptySequentialError):
+        nnx.Sequential()(1)
+
+
+def test_sow_and_perturb():
+    class Seen(nnx.Module):
+        def __call__(self, x):
+            x = self.perturb("delta", x)
+            self.sow(nnx.Intermediate, "h", x)
+            self.sow("intermediates", "last", x, reduce_fn=lambda old, new: new, init_fn=lambda: None)
+            self.sow(nnx.Intermediate, "nothing", x, capture_noop=True)
+            return 3 * x
+
+    seen = Seen()
+    seen(jnp.ones(2))
+    seen(jnp.ones(2))
+    assert len(seen.h.get_value()) == 2
+    assert seen.last.shape == (2,)
+    assert not hasattr(seen, "nothing")
+    graphdef, deltas, rest = nnx.split(seen, nnx.Perturbation, ...)
+    loss = lambda deltas: nnx.merge(graphdef, deltas, rest, copy=True)(jnp.ones(2)).sum()  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(loss)(deltas)["delta"][...], [3, 3])
+    with pytest.raises(TypeError, match="Seen.h: expected Param, got Intermediate"):
+        seen.sow(nnx.Param, "h", 1)
+
+
+def test_set_attributes_train_eval():
+    model = nnx.Sequential(nnx.Dropout(0.5), nnx.BatchNorm(1, rngs=nnx.Rngs(0)), nnx.Dropout(0.1))
+    model.eval()
+    assert model.layers[0].deterministic
+    assert model.layers[1].use_running_average
+    model.train()
+    model.set_attributes(nnx.PathContains(2), deterministic=True)
+    assert [model.layers[0].deterministic, model.layers[2].deterministic] == [False, True]
+    with pytest.raises(MissingAttributeError, match="'zork'"):
+        model.set_attributes(zork=1)
+    model.set_attributes(zork=1, raise_if_not_found=False)
+
+
+def test_repr_of_cycles_ends():
+    pair = Pair()
+    pair.me = pair
+    assert "me=Pair(...)" in repr(pair)
+    assert repr(nnx.state(pair)).startswith("State({")

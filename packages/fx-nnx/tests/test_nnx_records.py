@@ -1,0 +1,146 @@
+"""A stale record is impossible: random edits, each compared with a fresh walk."""
+
+import copy
+import pickle
+import threading
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+from fx_nnx.graph.record import record_of, walk_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ARRAY = jnp.zeros(1)
+
+
+class Node(nnx.Module):
+    def __init__(self):
+        self.value = nnx.Param(ARRAY)
+        self.array = ARRAY
+        self.static = 0
+        self.plain = nnx.data([nnx.Param(ARRAY), {"k": ARRAY}])
+        self.items = nnx.List([])
+        self.names = nnx.Dict()
+
+
+def nodes_of(root):
+    return [node for _, node in nnx.iter_graph(root) if type(node) is Node]
+
+
+def variables_of(root):
+    return [value for _, value in nnx.iter_graph(root) if isinstance(value, nnx.Variable)]
+
+
+def check(root):
+    kept, fresh = record_of(root), walk_graph(root)
+    assert kept.graphdef == fresh.graphdef
+    assert kept.graphdef.paths == fresh.graphdef.paths
+    kept_leaves, fresh_leaves = kept.read(), fresh.read()
+    assert len(kept_leaves) == len(fresh_leaves)
+    assert all(a is b for a, b in zip(kept_leaves, fresh_leaves))
+
+
+def attach(node, root, other):
+    node.child = other
+
+
+def drop(node, root, other):
+    if hasattr(node, "child"):
+        del node.child
+
+
+def merged_back(node, root, other):
+    graphdef, state = nnx.split(node)
+    nnx.merge(graphdef, state).static = 5
+
+
+EDITS = {
+    "set static": lambda n, r, o: setattr(n, "static", n.static + 1),
+    "new static": lambda n, r, o: setattr(n, f"s{len(vars(n))}", None),
+    "through vars": lambda n, r, o: vars(n).update(static=n.static + 1),
+    "replace variable": lambda n, r, o: setattr(n, "value", nnx.Param(ARRAY)),
+    "share variable": lambda n, r, o: setattr(n, "value", o.value),
+    "change type": lambda n, r, o: setattr(n, "value", nnx.BatchStat(ARRAY)),
+    "array to variable": lambda n, r, o: setattr(n, "array", nnx.Param(ARRAY)),
+    "array to array": lambda n, r, o: setattr(n, "array", jnp.ones(1)),
+    "metadata": lambda n, r, o: n.value.set_metadata(tag=n.static) if isinstance(n.value, nnx.Variable) else None,
+    "metadata away": lambda n, r, o: n.value.has_metadata("tag") and n.value.del_metadata("tag"),
+    "value": lambda n, r, o: n.value.set_value(jnp.ones(1)),
+    "append": lambda n, r, o: n.items.append(Node()),
+    "append shared": lambda n, r, o: n.items.append(o),
+    "append static": lambda n, r, o: n.items.append(3),
+    "insert": lambda n, r, o: n.items.insert(0, nnx.Param(ARRAY)),
+    "pop item": lambda n, r, o: n.items.pop() if len(n.items) else None,
+    "reverse": lambda n, r, o: n.items.reverse(),
+    "name": lambda n, r, o: n.names.update(a=nnx.Param(ARRAY), b=len(n.names)),
+    "unname": lambda n, r, o: n.names.pop("a", None),
+    "plain append": lambda n, r, o: n.plain.append(nnx.Param(ARRAY)),
+    "plain static": lambda n, r, o: n.plain.append(len(n.plain)),
+    "plain swap": lambda n, r, o: n.plain.__setitem__(0, nnx.Param(ARRAY)),
+    "plain array": lambda n, r, o: n.plain[1].update(k=jnp.ones(1)),
+    "plain node": lambda n, r, o: n.plain[1].update(m=o),
+    "plain key away": lambda n, r, o: n.plain[1].pop("m", None),
+    "attach": attach,
+    "drop": drop,
+    "merge": merged_back,
+    "eval": lambda n, r, o: r.set_attributes(static=1),
+    "pop": lambda n, r, o: nnx.pop(n, nnx.BatchStat),
+    "update": lambda n, r, o: nnx.update(n, {"fresh": nnx.Param(ARRAY)}),
+    "copy": lambda n, r, o: setattr(n, "copy", copy.deepcopy(o)),
+    "pickle": lambda n, r, o: setattr(n, "copy", pickle.loads(pickle.dumps(o))),
+    "split part": lambda n, r, o: nnx.split(o),
+    "tracing": lambda n, r, o: jax.eval_shape(lambda: nnx.split(nnx.clone(n))),
+}
+STEP = st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0, 1000), st.integers(0, 1000))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(STEP, min_size=1, max_size=12))
+def test_a_record_always_equals_a_fresh_walk(steps):
+    root = Node()
+    check(root)
+    for name, i, j in steps:
+        nodes = nodes_of(root)
+        if len(nodes) > 40:
+            break
+        node, other = nodes[i % len(nodes)], nodes[j % len(nodes)]
+        if name in ("metadata", "metadata away", "value", "share variable") and not (
+            hasattr(node, "value") and hasattr(other, "value")
+        ):
+            continue
+        EDITS[name](node, root, other)
+        check(root)
+        check(other)
+
+
+def test_edits_from_another_thread_are_seen():
+    root, child = Node(), Node()
+    root.items.append(child)
+    check(root)
+
+    def edit():
+        for i in range(200):
+            child.static = i
+            child.value.set_metadata(tag=i)
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    while thread.is_alive():
+        record_of(root)
+    thread.join()
+    check(root)
+    assert root.items[0].static == 199
+
+
+def test_edits_inside_a_trace_are_seen():
+    def f():
+        root = Node()
+        check(root)
+        root.items.append(Node())
+        check(root)
+        root.items[0].value[...] = jnp.ones(1)
+        check(root)
+        return len(nnx.to_flat_state(nnx.state(root)))
+
+    assert jax.jit(f)() == 8
