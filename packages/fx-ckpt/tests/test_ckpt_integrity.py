@@ -82,7 +82,7 @@ def test_a_taken_path_is_kept_unless_overwrite(tmp_path):
 
 
 def test_a_failing_save_leaves_nothing(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fx_ckpt.backends.msgpack.msgpack_serialize", full)

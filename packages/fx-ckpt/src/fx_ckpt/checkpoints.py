@@ -246,7 +246,7 @@ def _restore_orbax(path: Path, checkpointer: Any) -> Any:
     import orbax.checkpoint as ocp
 
     reader = checkpointer or ocp.PyTreeCheckpointer()
-    leaves = reader.metadata(path.absolute()).item_metadata.tree
+    metadata: Any = reader.metadata(path.absolute())
     # As NumPy arrays, wherever they were: the devices of the writer may not be here.
-    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
+    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.item_metadata.tree)
     return reader.restore(path.absolute(), restore_args=args)
