@@ -107,7 +107,9 @@ def vmap_negative_axis(f):
 
 @case
 def vmap_in_axes_tree(f):
-    fn = f.lift.vmap(lambda s, a, b: dense(s, a["x"]) + b, {True: 0}, {True: True}, in_axes=({"x": 0}, None), axis_size=2)
+    fn = f.lift.vmap(
+        lambda s, a, b: dense(s, a["x"]) + b, {True: 0}, {True: True}, in_axes=({"x": 0}, None), axis_size=2
+    )
     return f.init(fn)(KEY, {"x": XS}, jnp.ones(2))
 
 
@@ -166,7 +168,9 @@ def scans(**options):
 
 CASES["scan_axes"] = scans(variable_axes={True: 0}, split_rngs={True: True})
 CASES["scan_axis_1"] = scans(variable_axes={"params": 1, "state": 0}, split_rngs={True: True}, in_axes=1, out_axes=1)
-CASES["scan_negative"] = scans(variable_axes={"params": -1, "state": 0}, split_rngs={True: True}, in_axes=-1, out_axes=-1)
+CASES["scan_negative"] = scans(
+    variable_axes={"params": -1, "state": 0}, split_rngs={True: True}, in_axes=-1, out_axes=-1
+)
 CASES["scan_broadcast"] = scans(variable_broadcast=True, split_rngs={"params": False, "noise": True})
 CASES["scan_mixed"] = scans(
     variable_broadcast="params", variable_axes={"state": 0}, split_rngs={"params": False, "noise": True}
@@ -285,7 +289,9 @@ def remat_static_and_policy(f):
 
 def branching(choose):
     def run(f):
-        return f.init(in_a(lambda s: (choose(f, s, dense, lambda s, x: 2 * dense(s, x)), choose(f, s, draw, draw))))(RNGS)
+        return f.init(in_a(lambda s: (choose(f, s, dense, lambda s, x: 2 * dense(s, x)), choose(f, s, draw, draw))))(
+            RNGS
+        )
 
     return run
 
@@ -305,7 +311,9 @@ def while_case(split):
 
         def fn(scope):
             init = (0, jnp.zeros((3, 2), jnp.uint32))
-            return f.lift.while_loop(lambda s, c: c[0] < 3, step, scope, init, carry_variables="state", split_rngs=split)
+            return f.lift.while_loop(
+                lambda s, c: c[0] < 3, step, scope, init, carry_variables="state", split_rngs=split
+            )
 
         variables = {"state": {"a": {"n": jnp.zeros(())}}, "params": {"a": {"b": 2.0}}}
         return f.apply(in_a(fn), mutable=["state"])(variables, rngs=RNGS)
@@ -375,7 +383,7 @@ def value_and_grad(f):
 @case
 def custom_vjp(f):
     def fn(scope, x, n):
-        return dense(scope, x).sum() * n
+        return (x @ scope.param("w", random.normal, (3, 2))).sum() * n
 
     def forward(scope, x, n):
         return f.lift.vjp(lambda s, x: fn(s, x, n), scope, x)
@@ -385,9 +393,9 @@ def custom_vjp(f):
         return jax.tree.map(jnp.sign, params_t), x_t * n
 
     rule = f.lift.custom_vjp(fn, forward, backward, nondiff_argnums=(2,))
-    variables = {"params": {"w": XS.T}, "state": {"n": jnp.float32(3)}}
-    loss = lambda v, x: f.apply(lambda s, x: rule(s, x, 3), mutable=["state"])(v, x)  # noqa: E731
-    return loss(variables, X), jax.grad(loss, argnums=(0, 1), has_aux=True)(variables, X), f.init(rule)(KEY, X, 3)
+    variables = {"params": {"w": XS.T}}
+    loss = f.apply(lambda s, x: rule(s, x, 3))
+    return loss(variables, X), jax.grad(loss, argnums=(0, 1))(variables, X), f.init(rule)(KEY, X, 3)
 
 
 def transpose(tree):
@@ -399,9 +407,10 @@ def mapped(**options):
         fn = f.lift.map_variables(dense, "params", transpose, transpose, **options)
         out = [f.init(in_a(lambda s: fn(s, X)))(KEY)]
         variables = {"params": {"w": XS}, "state": {"n": jnp.float32(3)}}
-        if "init" not in options:
-            out.append(f.apply(fn, mutable=True)(variables, X))
-        return out, f.apply(fn, mutable=["state"])(variables, X)
+        if "init" not in options:  # where anything is mutable, Flax initialises again and refuses the mapped shape
+            out += [f.apply(fn, mutable=m)(variables, X) for m in (True, ["state"])]
+        reading = f.lift.map_variables(lambda s, x: x @ s.get_variable("params", "w"), "params", transpose, **options)
+        return out, f.apply(reading)(variables, X)
 
     return run
 
@@ -414,7 +423,9 @@ CASES["map_variables_mutable"] = mapped(mutable=True)
 def map_variables_of_two(f):
     def fn(scope):
         scopes = (scope.push("l"), scope.push("r"))
-        both = f.lift.map_variables(lambda s, x: dense(s[0], x) + dense(s[1], x), "params", transpose, transpose, init=True)
+        both = f.lift.map_variables(
+            lambda s, x: dense(s[0], x) + dense(s[1], x), "params", transpose, transpose, init=True
+        )
         return both(scopes, X)
 
     return f.init(fn)(KEY)

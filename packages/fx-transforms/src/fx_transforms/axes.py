@@ -120,7 +120,7 @@ def check_slots(
         for place in (slot.into, slot.out):
             if not ((isinstance(place, int) and axes) or place in allowed):
                 names = [repr(p) for p in sorted(allowed, key=lambda p: p.value)] + ["an axis"] * axes
-                raise SlotError(transform, carrier.label(index, ()), place, ", ".join(names))
+                raise SlotError(transform, carrier.label(index, ()), repr(place), ", ".join(names))
 
 
 def check_aliases(transform: str, places: Iterable[tuple[int, str, Any]]) -> None:

@@ -20,6 +20,7 @@ _SUITES = ("carriers", "checkpoint_backends", "exporters", "layers", "loggers", 
 # Before they are imported, so that a failing assert shows its values.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
+from fx_core.testing.carriers import CarrierSuite  # noqa: E402
 from fx_core.testing.checkpoint_backends import CheckpointBackendSuite  # noqa: E402
 from fx_core.testing.exporters import ExporterSuite  # noqa: E402
 from fx_core.testing.layers import LinenLayerSuite, NnxLayerSuite  # noqa: E402
@@ -27,6 +28,7 @@ from fx_core.testing.loggers import LoggerSuite  # noqa: E402
 from fx_core.testing.plugins import PluginSuite  # noqa: E402
 
 __all__ = [
+    "CarrierSuite",
     "CheckpointBackendSuite",
     "ExporterSuite",
     "LinenLayerSuite",
