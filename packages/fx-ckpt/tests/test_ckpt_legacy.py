@@ -9,6 +9,7 @@ import pytest
 from fx_ckpt import checkpoints as c
 from fx_ckpt.errors import BytesError, InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.orbax_utils import restore_args_from_target, save_args_from_target
+from fx_core.errors import InvalidCheckpointError
 
 TREE = {"w": jnp.ones((2, 3)), "l": [1, (2,)]}
 
@@ -34,8 +35,9 @@ def test_retention_overwrite_and_order(tmp_path):
         c.save_checkpoint(tmp_path, {"s": step}, step, keep=2)
     (tmp_path / "checkpoint_11tmp").touch()
     assert c.available_steps(tmp_path) == [2, 10]
-    with pytest.raises(StepTakenError, match="a step after 10"):
+    with pytest.raises(StepTakenError, match="a step after 10") as error:
         c.save_checkpoint(tmp_path, {"s": 5}, 5)
+    assert isinstance(error.value, InvalidCheckpointError)
     c.save_checkpoint(tmp_path, {"s": 5}, 5, keep=3, overwrite=True)
     assert c.available_steps(tmp_path) == [2, 5]
     assert c.restore_checkpoint(tmp_path, None) == {"s": 5}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fx_core.errors import FxError
+from fx_core.errors import FxError, InvalidCheckpointError
 
 _SHOWN = 40
 
@@ -181,7 +181,7 @@ class NoCheckpointError(CheckpointError, LookupError):
         )
 
 
-class StepTakenError(CheckpointError, ValueError):
+class StepTakenError(CheckpointError, InvalidCheckpointError):
     """A checkpoint of this step, or of a later one, exists.
 
     Args:
@@ -191,7 +191,9 @@ class StepTakenError(CheckpointError, ValueError):
     """
 
     def __init__(self, directory: str, step: Any, newest: Any):
-        super().__init__(
+        # Past the initialiser of InvalidCheckpointError, which knows no newest step.
+        FxError.__init__(
+            self,
             f"Step {step} cannot be saved: there is a checkpoint of this step or a later one.",
             path=directory,
             expected=f"a step after {newest}",
