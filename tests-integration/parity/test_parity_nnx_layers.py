@@ -67,6 +67,10 @@ def tolerance(name):
     return 4e-2 if name == "layer-norm-bf16" else 1e-6
 
 
+def near(theirs, ours, tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), theirs, ours)
+
+
 def run(nnx, make, x):
     rngs = nnx.Rngs(0, params=1)
     model = make(nnx, rngs)
@@ -82,8 +86,8 @@ def test_layer_equals_flax(name):
     make, x = CASES[name]
     theirs, ours = run(flax_nnx, make, x), run(fx_nnx, make, x)
     jax.tree.map(np.testing.assert_array_equal, theirs[0], ours[0])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance(name), atol=tolerance(name)), theirs[1], ours[1])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance(name), atol=tolerance(name)), theirs[2], ours[2])
+    near(theirs[1], ours[1], tolerance(name))
+    near(theirs[2], ours[2], tolerance(name))
     jax.tree.map(np.testing.assert_array_equal, theirs[3], ours[3])  # as many draws from the same streams
 
 
@@ -98,4 +102,4 @@ def gradients(nnx, make, x):
 def test_gradients_equal_flax(name):
     make, x = CASES[name]
     theirs, ours = gradients(flax_nnx, make, x), gradients(fx_nnx, make, x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=10 * tolerance(name), atol=10 * tolerance(name)), theirs, ours)
+    near(theirs, ours, 10 * tolerance(name))

@@ -108,7 +108,7 @@ def test_optimizer_trains_and_is_equal_to_plain_optax():
     model = nnx.Sequential(nnx.Linear(2, 4, rngs=rngs()), nnx.relu, nnx.Linear(4, 1, rngs=rngs()))
     tx = optax.adam(1e-2)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
-    graphdef, params = nnx.split(model)
+    graphdef = nnx.graphdef(model)
     plain = nnx.to_pure_dict(nnx.state(nnx.clone(model)))
     opt_state = tx.init(plain)
     x, y = jnp.ones((4, 2)), jnp.ones((4, 1))

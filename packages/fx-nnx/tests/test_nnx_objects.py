@@ -41,7 +41,7 @@ def test_hidden_data_is_found():
     late = Pair()
     late.names = []
     late.names.append(jnp.ones(1))
-    with pytest.raises(HiddenDataError, match="nnx.List or nnx.Dict"):
+    with pytest.raises(HiddenDataError, match=r"nnx\.List or nnx\.Dict"):
         nnx.check_pytree(late)
 
     class Free(nnx.Module, pytree=False):
@@ -195,7 +195,7 @@ def test_sow_and_perturb():
     graphdef, deltas, rest = nnx.split(seen, nnx.Perturbation, ...)
     loss = lambda deltas: nnx.merge(graphdef, deltas, rest, copy=True)(jnp.ones(2)).sum()  # noqa: E731
     np.testing.assert_array_equal(jax.grad(loss)(deltas)["delta"][...], [3, 3])
-    with pytest.raises(TypeError, match="Seen.h: expected Param, got Intermediate"):
+    with pytest.raises(TypeError, match=r"Seen\.h: expected Param, got Intermediate"):
         seen.sow(nnx.Param, "h", 1)
 
 

@@ -79,9 +79,9 @@ def test_pure_dicts():
     assert (state.a.tag, old.get_value()) == ("t", 3.0)
     assert nnx.as_pure([state.a]) == [7.0]
     assert nnx.restore_int_paths({"b": {"0": 1, "x": 2}}) == {"b": {0: 1, "x": 2}}
-    with pytest.raises(StateStructureError, match="path that the state has not.\n  where: /b/zz"):
+    with pytest.raises(StateStructureError, match=r"path that the state has not\.\n  where: /b/zz"):
         nnx.replace_by_pure_dict(state, {"b": {"zz": 1}})
-    with pytest.raises(StateStructureError, match="at one place|a group of values"):
+    with pytest.raises(StateStructureError, match=r"at one place|a group of values"):
         nnx.from_flat_state([(("a",), 1), (("a", "b"), 2)]).a.b  # noqa: B018
 
 

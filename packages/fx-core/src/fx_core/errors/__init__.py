@@ -42,6 +42,7 @@ from fx_core.errors.nnx import (
     UnhashableStaticError,
     UnknownVariableNameError,
     VariableAttributeError,
+    VariableConversionError,
     VariableNameTakenError,
 )
 from fx_core.errors.ops import (
@@ -281,5 +282,6 @@ __all__ = [
     "UnknownFlagError",
     "UnknownVariableNameError",
     "VariableAttributeError",
+    "VariableConversionError",
     "VariableNameTakenError",
 ]

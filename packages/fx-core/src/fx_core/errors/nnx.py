@@ -25,6 +25,7 @@ __all__ = [
     "UnhashableStaticError",
     "UnknownVariableNameError",
     "VariableAttributeError",
+    "VariableConversionError",
     "VariableNameTakenError",
 ]
 
@@ -284,4 +285,20 @@ class OptimizerStateError(NnxError):
             expected=expected,
             got=got,
             fix="take the gradients with respect to the filter that was given to the optimizer as `wrt`",
+        )
+
+
+class VariableConversionError(NnxError):
+    """The variables of a Linen model and of an NNX model do not match.
+
+    The report of a conversion, which the text holds, lists what is missing, what is left over, and which shapes differ.
+    Models whose parts have other names need a ``rename``.
+    """
+
+    def __init__(self, report: str):
+        super().__init__(
+            "The variables do not match the model.",
+            expected="a value of the same shape for each variable, and nothing else",
+            got=report,
+            fix="pass rename=..., which maps the paths of one model to those of the other, or strict=False",
         )

@@ -1,0 +1,89 @@
+"""Metadata across the bridge: boxes on the Linen side, metadata of variables on the NNX side."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fx_core import meta, struct
+from fx_core.frozen_dict import FrozenDict
+from fx_nnx import Variable, variable_type_from_name
+from jax.sharding import PartitionSpec
+
+__all__ = ["NNXMeta", "box_of", "variable_of"]
+
+_BOX_TYPE = "linen_meta_type"
+
+
+class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
+    """A Linen box for the metadata of an NNX variable that no box of Linen can hold.
+
+    Attributes:
+      var_type: the type of the variable.
+      value: its value.
+      metadata: its metadata, without what every variable has.
+    """
+
+    var_type: type[Variable[Any]] = struct.field(pytree_node=False)
+    value: Any
+    metadata: Mapping[str, Any] = struct.field(pytree_node=False)
+
+    def unbox(self) -> Any:
+        """The value."""
+        return self.value
+
+    def replace_boxed(self, val: Any) -> "NNXMeta":
+        """The same metadata around another value."""
+        return self.replace(value=val)
+
+    def add_axis(self, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
+        """The metadata after a transform has given the value a new axis, by the rules of the variable."""
+        return self._changed("add_axis", index, params)
+
+    def remove_axis(self, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
+        """The metadata after a transform has taken an axis away, by the rules of the variable."""
+        return self._changed("remove_axis", index, params)
+
+    def get_partition_spec(self) -> Any:
+        """The ``out_sharding`` of the variable as a partition spec, or None."""
+        names = self.metadata.get("out_sharding")
+        return None if names is None else PartitionSpec(*names)
+
+    def to_nnx_variable(self) -> Variable[Any]:
+        """The variable."""
+        return self.var_type.from_metadata(self.value, self.metadata)
+
+    def _changed(self, method: str, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
+        variable = self.to_nnx_variable()
+        getattr(variable, method)(index, params.get(meta.PARTITION_NAME))
+        return self.replace(metadata=_hashable(variable.get_metadata(exclude_required=True)))
+
+
+def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> Variable[Any]:
+    """Give the NNX variable for a leaf of a Linen collection, boxed or not.
+
+    Raises:
+      UnknownVariableNameError: no variable type stands for the collection.
+    """
+    if isinstance(leaf, NNXMeta):
+        return leaf.to_nnx_variable()
+    kind = variable_type_from_name(collection, allow_register=allow_register)
+    if not isinstance(leaf, meta.AxisMetadata):
+        return kind.from_metadata(leaf, {})
+    if isinstance(leaf, meta.Partitioned):
+        described = {name: entry for name, entry in leaf.to_nnx_metadata().items() if name != "value"}
+        return kind.from_metadata(leaf.value, {**described, _BOX_TYPE: type(leaf)})
+    return kind.from_metadata(leaf.unbox(), {_BOX_TYPE: type(leaf), "linen_box": leaf.replace_boxed(None)})
+
+
+def box_of(variable: Variable[Any]) -> Any:
+    """Give the leaf of a Linen collection for an NNX variable: its value, boxed if it has metadata."""
+    value, metadata = variable.get_raw_value(), variable.get_metadata(exclude_required=True)
+    box = metadata.pop(_BOX_TYPE, None)
+    if "linen_box" in metadata:
+        return metadata["linen_box"].replace_boxed(value)
+    if box is not None:
+        return box.from_nnx_metadata({**metadata, "value": value})
+    return NNXMeta(type(variable), value, _hashable(metadata)) if metadata else value
+
+
+def _hashable(metadata: Mapping[str, Any]) -> Any:
+    return FrozenDict(metadata)

@@ -1,0 +1,52 @@
+"""What matched in a conversion, and what did not."""
+
+import dataclasses
+from typing import Any
+
+from fx_core.errors.nnx import VariableConversionError
+
+__all__ = ["ConversionReport"]
+
+Place = tuple[str, tuple[Any, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionReport:
+    """What matched in a conversion, and what did not. A place is a collection and a path.
+
+    Attributes:
+      matched: places that have a value.
+      missing: places of the model that the source has no value for.
+      unexpected: places of the source that the model has not.
+      shapes: places where the shapes differ, with the wanted shape and that of the source.
+    """
+
+    matched: tuple[Place, ...] = ()
+    missing: tuple[Place, ...] = ()
+    unexpected: tuple[Place, ...] = ()
+    shapes: tuple[tuple[Place, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything matched."""
+        return not (self.missing or self.unexpected or self.shapes)
+
+    def check(self) -> None:
+        """Make sure that everything matched.
+
+        Raises:
+          VariableConversionError: something did not.
+        """
+        if not self.complete:
+            raise VariableConversionError(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.matched)} matched"]
+        lines += [f"missing: {_show(place)}" for place in self.missing]
+        lines += [f"unexpected: {_show(place)}" for place in self.unexpected]
+        lines += [f"shape of {_show(place)}: wanted {want}, got {got}" for place, want, got in self.shapes]
+        return "\n    ".join(lines)
+
+
+def _show(place: Place) -> str:
+    return "/".join([place[0], *map(str, place[1])])
