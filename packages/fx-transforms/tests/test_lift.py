@@ -120,14 +120,14 @@ def test_metadata_follows_the_axes():
         return x @ w, None
 
     names = {meta.PARTITION_NAME: "layers"}
-    for axis, want in ((0, ("layers", "in", "out")), (1, ("in", "layers", "out")), (-1, ("in", "out", "layers"))):
-        fn = lift.scan(layer, {"params": axis}, split_rngs={True: True}, length=2, metadata_params=names)
+    for at, want in ((0, ("layers", "in", "out")), (1, ("in", "layers", "out")), (-1, ("in", "out", "layers"))):
+        fn = lift.scan(layer, {"params": at}, split_rngs={True: True}, length=2, metadata_params=names)
         (y, _), variables = init(fn)(KEY, X)
         box = variables["params"]["w"]
         assert box.names == want
-        assert box.value.shape[axis] == 2
+        assert box.value.shape[at] == 2
         same(apply(fn)(variables, X)[0], y)
-        mapped = lift.vmap(layer, {"params": axis}, {True: True}, axis_size=2, in_axes=None, metadata_params=names)
+        mapped = lift.vmap(layer, {"params": at}, {True: True}, axis_size=2, in_axes=None, metadata_params=names)
         assert init(mapped)(KEY, X)[1]["params"]["w"].names == want
 
 

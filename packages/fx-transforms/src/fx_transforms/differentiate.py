@@ -1,5 +1,9 @@
 """grad, value_and_grad, vjp and jvp over groups of state."""
 
+# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -98,7 +102,7 @@ def scalar(transform: str, out: Any, has_aux: bool) -> Any:
     """The number to differentiate."""
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
         raise TransformOutputError(transform, "a tuple (loss, aux), since has_aux=True", out)
-    loss = out[0] if has_aux else out
+    loss: Any = out[0] if has_aux else out
     leaves = jax.tree.leaves(loss)
     if len(leaves) != 1 or leaves[0] is not loss or jnp.shape(loss) != ():
         got = jax.tree.map(jax.typeof, loss)

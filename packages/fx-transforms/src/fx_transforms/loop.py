@@ -1,5 +1,9 @@
 """scan over groups of state."""
 
+# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -199,9 +203,7 @@ class _Deal:
 
     def back(self, shared: Sequence[Any], carried: Sequence[Any], stacked: Sequence[Any]) -> Groups:
         """The groups as the caller gets them."""
-        in_place = [
-            jax.tree.map(lambda x, a=self.slots[i].out: restore(x, a), g) for i, g in zip(self.stacked, stacked)
-        ]
+        in_place = [_to_place(group, self.slots[i]) for i, group in zip(self.stacked, stacked)]
         found = dict(zip(self.shared_out, shared)) if shared else {}
         found |= {**dict(zip(self.carried, carried)), **dict(zip(self.stacked, in_place))}
         return tuple(found.get(i) for i in range(len(self.slots)))
@@ -212,3 +214,8 @@ def _to_front(group: Any, slot: Slot, size: int) -> Any:
         return split_keys(group, size)
     axis: Any = slot.into
     return jax.tree.map(lambda x: front(x, axis), group)
+
+
+def _to_place(group: Any, slot: Slot) -> Any:
+    axis: Any = slot.out
+    return jax.tree.map(lambda x: restore(x, axis), group)

@@ -1,8 +1,12 @@
 """vmap and pmap over groups of state."""
 
+# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -108,7 +112,7 @@ def _mapped(
 
 
 @contextmanager
-def _naming(transform: str, carrier: Carrier[Any]) -> Iterator[None]:
+def _naming(transform: str, carrier: Carrier[Any]) -> Generator[None]:
     """Tell JAX's complaint about a shared result that differs between steps as one about state."""
     try:
         yield

@@ -1,5 +1,9 @@
 """Static: a hashable value that crosses JAX transforms in the tree structure."""
 
+# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from typing import Any
 
 import jax

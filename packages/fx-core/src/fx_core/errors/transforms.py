@@ -126,13 +126,14 @@ class RngNotLiftedError(TransformError):
     """
 
     def __init__(self, transform: str, streams: Iterable[str], path: str | None = None, reason: str = ""):
-        names = ", ".join(repr(s) for s in streams)
+        quoted = [repr(s) for s in streams]
+        names, first = ", ".join(quoted), quoted[0]
         self.transform = transform
         super().__init__(
             f"The function given to {transform} needs an RNG stream that is not lifted. {reason}".strip(),
             path=path,
             got=f"streams that {transform} leaves outside: {names}",
-            fix=f"name the stream in the RNG filter of {transform}, such as split_rngs={{{names.split(', ')[0]}: True}}",
+            fix=f"name the stream in the RNG filter of {transform}, such as split_rngs={{{first}: True}}",
         )
 
 

@@ -15,15 +15,11 @@ from fx_transforms.static import Static
 __all__ = ["map_variables", "swap_collection"]
 
 
-def _same(tree: Any) -> Any:
-    return tree
-
-
 def map_variables(
     fn: Callable[..., Any],
     mapped_collections: CollectionFilter,
-    map_in_fn: Callable[..., Any] = _same,
-    map_out_fn: Callable[..., Any] = _same,
+    map_in_fn: Callable[..., Any] = lambda tree: tree,
+    map_out_fn: Callable[..., Any] = lambda tree: tree,
     init: bool = False,
     mutable: bool = False,
     rngs: CollectionFilter = True,

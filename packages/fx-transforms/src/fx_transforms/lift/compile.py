@@ -50,13 +50,14 @@ def jit(
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
     """
     carrier = ScopeCarrier([variables], [variables], [rngs], "jit", fold=True)
+    placed: dict[str, Any] = {name: x for name, x in (("device", device), ("backend", backend)) if x is not None}
     compiled = jit_groups(
         fn,
         carrier,
         static_argnums=static_argnums,
         static_argnames=static_argnames,
         donate_argnums=donate_argnums,
-        **{name: x for name, x in (("device", device), ("backend", backend)) if x is not None},
+        **placed,
     )
     return explained(carrier, compiled)
 

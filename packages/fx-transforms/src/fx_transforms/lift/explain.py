@@ -1,7 +1,7 @@
 """Errors of scopes inside a transform, told as what they are: something was not lifted."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ def explained(carrier: ScopeCarrier, call: Callable[..., Any]) -> Callable[..., 
 
 
 @contextmanager
-def explaining(carrier: ScopeCarrier, scopes: Any) -> Iterator[None]:
+def explaining(carrier: ScopeCarrier, scopes: Any) -> Generator[None]:
     """Turn "not found", "immutable" and "no key" into "not lifted" where the outer scopes have what is asked for.
 
     Raises:
