@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 __all__ = ["Representable", "show_fields", "show_value"]
 
@@ -32,7 +33,7 @@ class Representable:
 
 def show_value(value: Any) -> str:
     """Show one value: big arrays by shape and dtype, objects that are being shown already by their type."""
-    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer) and value.size > _SMALL:
+    if isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.size > _SMALL:
         return f"Array(shape={value.shape}, dtype={value.dtype})"
     if isinstance(value, Representable):
         return repr(value)

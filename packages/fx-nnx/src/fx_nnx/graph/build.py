@@ -114,6 +114,6 @@ def _plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
             statics[key] = None if attribute is EMPTY else attribute.value
         else:
             children.append((key, Static(None) if attribute is EMPTY else attribute))
-    if is_object:
+    if node.index is not None:
         return ObjectPlan(node.type, node.index, statics, kinds, tuple(children))
     return ContainerPlan(node.type, node.metadata, tuple(children))

@@ -11,7 +11,7 @@ from fx_nnx.graph.build import build
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.record import Record, Slot, record_of, walk_graph
 from fx_nnx.objects.pytree import Pytree
-from fx_nnx.states.flat import FlatState, partition
+from fx_nnx.states.flat import FlatState, one_or_all, partition
 from fx_nnx.states.paths import Path, flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
@@ -54,14 +54,14 @@ def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     The states hold the variables of the model, not copies.
     """
     states = _states(_record(node, graph), filters, exhaustive=False)
-    return states if len(states) > 1 else states[0]
+    return one_or_all(states)
 
 
 def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     """Give the variables of a model as `state` does, without bare arrays."""
     states = _states(_record(node, graph), filters or (...,), exhaustive=False)
     only = tuple(part.filter(Variable) for part in states)
-    return only if len(only) > 1 else only[0]
+    return one_or_all(only)
 
 
 def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:

@@ -6,7 +6,7 @@ from typing import Any
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.objects.pytree import attributes_of
-from fx_nnx.states.flat import partition
+from fx_nnx.states.flat import one_or_all, partition
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
@@ -110,4 +110,4 @@ def pop(node: Any, /, *filters: Filter) -> Any:
         if identity in taken:
             owner._nnx_delete(key)
     states = tuple(State.from_flat_path([(paths[i], leaves[i]) for i in group]) for group in groups)
-    return states if len(states) > 1 else states[0]
+    return one_or_all(states)

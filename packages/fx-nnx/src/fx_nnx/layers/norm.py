@@ -53,6 +53,9 @@ class _Norm(Module):
             "use_fast_variance": self.use_fast_variance,
         }
 
+    num_groups: int
+    reduction_axes: Any
+    feature_axes: Any
     epsilon: float
     dtype: Any
     axis_name: Any

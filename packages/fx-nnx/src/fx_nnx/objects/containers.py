@@ -115,7 +115,7 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
     (2, ['first', 'second'])
     """
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # equal only to itself, unlike other mappings
     __eq__ = object.__eq__
 
     def __init__(self, *args: Any, **kwargs: Any):

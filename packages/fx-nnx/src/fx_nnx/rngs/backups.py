@@ -144,7 +144,8 @@ def reseed(node: Any, /, *, graph: bool | None = None, policy: Any = "scalars_on
 
 def _reshaped(policy: Any, path: Any, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     if callable(policy):
-        return policy(path, key, shape)
+        made: Any = policy(path, key, shape)
+        return made
     if policy == "match_shape":
         return jax.random.split(key, shape) if shape else key
     if policy != "scalars_only":

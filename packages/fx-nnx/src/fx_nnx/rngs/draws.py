@@ -1,7 +1,6 @@
 """The functions of `jax.random` and the initializers as methods that bring their own key."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -52,14 +51,12 @@ class RandomMethods:
 def _draw(name: str) -> Callable[..., Any]:
     function = getattr(jax.random, name)
 
+    # Seen through `wraps`, the key stands in the place of `self`: bound, the signature is that without the key.
     @functools.wraps(function)
     def method(self: Any, *args: Any, **kwargs: Any) -> jax.Array:
         return function(self(), *args, **kwargs)
 
     method.__doc__ = f"Draw as `jax.random.{name}` does, with the next key."
-    signature = inspect.signature(function)
-    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    method.__signature__ = signature.replace(parameters=[first, *list(signature.parameters.values())[1:]])  # type: ignore[attr-defined]
     return method
 
 

@@ -33,7 +33,9 @@ def as_key(seed: Any) -> jax.Array:
     """
     if isinstance(seed, Variable):
         seed = seed.get_value()
-    if isinstance(seed, jax.Array | np.ndarray):
+    if isinstance(seed, np.ndarray):
+        seed = jnp.asarray(seed)
+    if isinstance(seed, jax.Array):
         if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
             return seed
         if seed.dtype == np.uint32 and seed.ndim > 0:

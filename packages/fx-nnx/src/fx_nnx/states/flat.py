@@ -9,7 +9,7 @@ from fx_core.errors.nnx import NonExhaustiveFiltersError
 from fx_nnx.filters import Filter, Predicate, filters_to_predicates
 from fx_nnx.states.paths import Path, key_order
 
-__all__ = ["FlatState", "partition"]
+__all__ = ["FlatState", "one_or_all", "partition"]
 
 
 class FlatState(Sequence[tuple[Path, Any]]):
@@ -81,7 +81,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
     def _select(self, filters: tuple[Filter, ...], *, exhaustive: bool) -> Any:
         parts = partition(self._paths, self._leaves, filters_to_predicates(filters), exhaustive=exhaustive)
         made = tuple(FlatState([self[i] for i in part], sort=False) for part in parts)
-        return made if len(made) > 1 else made[0]
+        return one_or_all(made)
 
     @staticmethod
     def merge(flat_state: Iterable[tuple[Path, Any]], /, *flat_states: Iterable[tuple[Path, Any]]) -> "FlatState":
@@ -90,6 +90,11 @@ class FlatState(Sequence[tuple[Path, Any]]):
         for other in flat_states:
             leaves.update(other)
         return FlatState(leaves.items(), sort=True)
+
+
+def one_or_all(parts: Sequence[Any]) -> Any:
+    """Give the one part if there is one, or else a tuple of all."""
+    return tuple(parts) if len(parts) != 1 else parts[0]
 
 
 def partition(

@@ -1,6 +1,6 @@
 """States: the variables of a model as nested mappings, without the objects around them."""
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self, cast
 
 import jax
@@ -241,7 +241,7 @@ def _flatten(state: State) -> tuple[list[Any], tuple[Any, ...]]:
     return children, keys
 
 
-def _unflatten(keys: tuple[Any, ...], children: Sequence[Any]) -> State:
+def _unflatten(keys: tuple[Any, ...], children: Iterable[Any]) -> State:
     nested = {k: child.raw_mapping if isinstance(child, State) else child for k, child in zip(keys, children)}
     return State(nested, _copy=False)
 

@@ -61,6 +61,10 @@ class ValueOperators:
 
     __slots__ = ()
 
+    def get_value(self) -> Any:
+        """Give the value that the operators apply to."""
+        raise TypeError(f"{type(self).__name__} has no value")
+
 
 def _value(x: Any) -> Any:
     return x.get_value() if isinstance(x, ValueOperators) else x

@@ -146,7 +146,9 @@ class Variable(Representable, ValueOperators, Generic[A]):
 
     # --- metadata -------------------------------------------------------------------------------------------------
 
-    def get_metadata(self, name: str | None = None, default: Any = _MISSING, *, exclude_required: bool = False) -> Any:
+    def get_metadata(
+        self, name: str | None = None, default: Any = _MISSING, *, exclude_required: bool | None = None
+    ) -> Any:
         """Give one entry of the metadata, or a dictionary of all.
 
         Args:
@@ -233,7 +235,9 @@ class Variable(Representable, ValueOperators, Generic[A]):
         if other._meta is not self._meta and other._meta != self._meta:
             self._set_meta(other._meta)
 
-    update_from_state = copy_from
+    def update_from_state(self, variable_state: "Variable[A]") -> None:
+        """Take over value and metadata of a variable of a state; the same as `copy_from`."""
+        self.copy_from(variable_state)
 
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
@@ -327,7 +331,7 @@ def register(cls: type[Any]) -> None:
     jax.tree_util.register_pytree_with_keys(
         cls,
         lambda v: (((key, v._value),), v._meta),
-        lambda meta, children: new_variable(cls, children[0], meta),
+        lambda meta, children: new_variable(cls, next(iter(children)), meta),
         lambda v: ((v._value,), v._meta),
     )
 
