@@ -30,9 +30,12 @@ def test_twins_give_the_same_output_and_variables_come_back():
     x = jnp.array([[1.0, 2.0], [3.0, -1.0]])
     variables = LinenModel().init(jax.random.key(0), x)
     model = NnxModel(rngs=nnx.Rngs(1))
-    nnx.update(model, fx_bridge.to_nnx_state(variables))
+    state, report = fx_bridge.to_nnx_state(variables, like=model)
+    assert report.complete
+    nnx.update(model, state)
     np.testing.assert_array_equal(model(x), LinenModel().apply(variables, x))
-    back = fx_bridge.to_linen_variables(nnx.state(model))
+    back, report = fx_bridge.to_linen_variables(nnx.state(model))
+    assert report.complete
     assert jax.tree.structure(back) == jax.tree.structure(variables)
     for one, other in zip(jax.tree.leaves(back), jax.tree.leaves(variables)):
         np.testing.assert_array_equal(one, other)

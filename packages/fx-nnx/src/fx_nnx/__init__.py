@@ -63,24 +63,19 @@ from fx_nnx.layers import (
     PReLU,
     RMSNorm,
 )
+from fx_nnx.modules import Dict, List, Module, Sequential, iter_children, iter_modules
+from fx_nnx.modules import iter_children as iter_module_children
 from fx_nnx.objects import (
-    Dict,
-    List,
-    Module,
     Object,
     Pytree,
-    Sequential,
     check_pytree,
     data,
     dataclass,
     has_data,
     is_data,
-    iter_children,
-    iter_modules,
     register_data_type,
     static,
 )
-from fx_nnx.objects.module import iter_children as iter_module_children
 from fx_nnx.optimizer import ModelAndOptimizer, OptArray, Optimizer, OptState, OptVariable
 from fx_nnx.rngs import RngCount, RngKey, Rngs, RngState, RngStream, fork_rngs, reseed, restore_rngs, split_rngs
 from fx_nnx.states import (

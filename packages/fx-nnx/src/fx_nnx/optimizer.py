@@ -9,8 +9,8 @@ from fx_core.errors.nnx import OptimizerStateError
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import state as state_of
 from fx_nnx.graph.functions import update as update_node
+from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
-from fx_nnx.objects.module import Module
 from fx_nnx.states.pure import as_pure
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable

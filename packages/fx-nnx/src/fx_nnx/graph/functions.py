@@ -22,7 +22,7 @@ __all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unfl
 def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
     """Take a model apart into its structure and its values.
 
-    >>> from fx_nnx.objects.module import Module
+    >>> from fx_nnx.modules.module import Module
     >>> from fx_nnx.variables import BatchStat, Param
     >>> class Scale(Module):
     ...     def __init__(self):

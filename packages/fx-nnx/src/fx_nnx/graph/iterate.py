@@ -28,7 +28,7 @@ def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
 def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
     """Give path and value of everything in a model, each object once, what it holds before the object itself.
 
-    >>> from fx_nnx.objects.module import Module
+    >>> from fx_nnx.modules.module import Module
     >>> class Leaf(Module):
     ...     def __init__(self):
     ...         self.size = 3

@@ -12,8 +12,8 @@ from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.dropout import chosen
 from fx_nnx.layers.params import make_param, promote_dtype, value_of
+from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
-from fx_nnx.objects.module import Module
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.variables.kinds import BatchStat
 

@@ -7,8 +7,8 @@ import jax
 from fx_core.errors.nnx import LayerCallError
 from fx_core.ops.dropout import check_rate, dropout
 
+from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
-from fx_nnx.objects.module import Module
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
 

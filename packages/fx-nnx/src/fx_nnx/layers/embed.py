@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.params import make_param, promote_dtype
-from fx_nnx.objects.module import Module
+from fx_nnx.modules.module import Module
 from fx_nnx.rngs.rngs import Rngs
 
 __all__ = ["Embed"]

@@ -12,8 +12,8 @@ from fx_core.ops.params import Initializer
 from jax import lax
 
 from fx_nnx.layers.params import make_param, promote_dtype, set_options, value_of
+from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
-from fx_nnx.objects.module import Module
 from fx_nnx.rngs.rngs import Rngs
 
 __all__ = ["Einsum", "Linear", "LinearGeneral"]

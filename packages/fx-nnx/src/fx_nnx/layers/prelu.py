@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fx_core.ops.activations import prelu
 
 from fx_nnx.layers.params import promote_dtype
-from fx_nnx.objects.module import Module
+from fx_nnx.modules.module import Module
 from fx_nnx.variables.kinds import Param
 
 __all__ = ["PReLU"]

@@ -26,7 +26,7 @@ def dataclass(
 
     The ``repr`` stays that of modules. `fx_nnx.data` and `fx_nnx.static` take the place of `dataclasses.field`.
 
-    >>> from fx_nnx.objects.module import Module
+    >>> from fx_nnx.modules.module import Module
     >>> @dataclass
     ... class Block(Module):
     ...     width: int

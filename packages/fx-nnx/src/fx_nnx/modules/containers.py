@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from fx_core.errors.ops import EmptySequentialError
 
 from fx_nnx.links import announce
-from fx_nnx.objects.module import Module
+from fx_nnx.modules.module import Module
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.representation import show_value
 
