@@ -3,6 +3,7 @@
 The rest of fx imports such things from here, so that a new JAX release is looked at in one file.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import jax.core
 import jax.extend.core
 import jax.extend.core.primitives
+import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.experimental import checkify
 from jax.interpreters import partial_eval
@@ -18,6 +20,7 @@ __all__ = [
     "ShapedArray",
     "checkify",
     "current_trace",
+    "einsum_with",
     "evaluate_jaxpr",
     "invariant_outputs",
     "prune_jaxpr",
@@ -30,10 +33,55 @@ def current_trace() -> object:
     return jax.extend.core.get_opaque_trace_state()
 
 
+def tracing() -> bool:
+    """Whether operations are recorded by a transform, rather than computed; never inside of ``eval_context()``."""
+    here = current_trace()
+    with eval_context():
+        return here != current_trace()
+
+
+def _bits_from_counter(words: Any, width: int, shape: Sequence[int]) -> Any:
+    (count,) = shape
+    low = words[3] + jnp.arange(count, dtype=np.uint32)
+    counters = jnp.concatenate([jnp.full_like(low, words[2]), low])
+    first, second = jnp.split(jax.extend.random.threefry_2x32((words[0], words[1]), counters), 2)
+    return jnp.asarray(first ^ second, dtype=f"uint{width}")
+
+
+def _unused(*_: Any) -> Any:
+    raise TypeError("A key that starts at a counter only draws bits.")
+
+
+_counter_prng = jax.extend.random.define_prng_impl(
+    key_shape=(4,),
+    seed=_unused,
+    split=_unused,
+    fold_in=_unused,
+    random_bits=_bits_from_counter,
+    name="fx_threefry_from_counter",
+    tag="fxc",
+)
+
+
+def key_from_counter(words: Any) -> jax.Array:
+    """A key that draws what a threefry key (partitionable) draws, but starting at a flat element.
+
+    Args:
+      words: the two words of the threefry key, then the high and the low word of the element's index. It draws flat
+        arrays only, of 32 bits or fewer an element, over which the low word must not overflow.
+    """
+    return jax.random.wrap_key_data(words, impl=_counter_prng)
+
+
 def weakly_typed(array: jax.Array) -> jax.Array:
     """The same array with JAX's weak type, as results of arithmetic with Python numbers have it."""
     primitive = jax.extend.core.primitives.convert_element_type_p
     return primitive.bind(array, new_dtype=array.dtype, weak_type=True, sharding=None)
+
+
+def einsum_with(dot_general: Callable[..., jax.Array], **options: Any) -> Callable[..., jax.Array]:
+    """`jax.numpy.einsum` that multiplies with the given replacement of `jax.lax.dot_general`."""
+    return functools.partial(jnp.einsum, _dot_general=dot_general, **options)
 
 
 def prune_jaxpr(jaxpr: Any, wanted: Sequence[bool]) -> tuple[Callable[..., list[Any]], list[bool]]:

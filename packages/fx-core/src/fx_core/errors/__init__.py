@@ -1,6 +1,18 @@
 """The errors of fx: one class per mistake."""
 
 from fx_core.errors._base import FxError
+from fx_core.errors.attention import (
+    AttentionDropoutKeyError,
+    AttentionHeadsError,
+    AttentionHookError,
+    AttentionInputsError,
+    AttentionMaskShapeError,
+    AttentionShapeError,
+    CacheFullError,
+    CacheShapeError,
+    MaskRankError,
+    RopeShapeError,
+)
 from fx_core.errors.checkpoint import (
     AlreadyExistsError,
     InvalidCheckpointError,
@@ -164,10 +176,18 @@ __all__ = [
     "ApplyScopeInvalidVariablesStructureError",
     "ApplyScopeInvalidVariablesTypeError",
     "AssignSubModuleError",
+    "AttentionDropoutKeyError",
+    "AttentionHeadsError",
+    "AttentionHookError",
+    "AttentionInputsError",
+    "AttentionMaskShapeError",
+    "AttentionShapeError",
     "AxisSizeError",
     "BatchDimsError",
     "BranchStateError",
     "BroadcastVariableError",
+    "CacheFullError",
+    "CacheShapeError",
     "CallCompactUnboundModuleError",
     "CallSetupUnboundModuleError",
     "CallShareScopeOnUnboundModuleError",
@@ -217,6 +237,7 @@ __all__ = [
     "LayerCallError",
     "LazyInitError",
     "LookupIndexDtypeError",
+    "MaskRankError",
     "MaskShapeError",
     "MeshAxisNotFoundError",
     "MeshAxisReusedError",
@@ -250,6 +271,7 @@ __all__ = [
     "ReservedModuleAttributeError",
     "RngNotLiftedError",
     "RngSplitError",
+    "RopeShapeError",
     "ScopeCollectionNotFound",
     "ScopeFlagNotFoundError",
     "ScopeParamNotFoundError",
