@@ -11,8 +11,10 @@ import jax
 import jax.core
 import jax.extend.core
 import jax.extend.core.primitives
+import jax.extend.random
 import jax.numpy as jnp
-from jax.core import ShapedArray
+import numpy as np
+from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify
 from jax.interpreters import partial_eval
 
@@ -21,9 +23,12 @@ __all__ = [
     "checkify",
     "current_trace",
     "einsum_with",
+    "eval_context",
     "evaluate_jaxpr",
     "invariant_outputs",
+    "key_from_counter",
     "prune_jaxpr",
+    "tracing",
     "weakly_typed",
 ]
 
