@@ -50,7 +50,9 @@ def test_init_and_apply():
 
 
 @pytest.mark.parametrize(
-    "method", ["encode", Net.encode, Net().encode, lambda m, x, scale: m.encode(x, scale=scale)], ids=str
+    "method",
+    ["encode", Net.encode, Net().encode, lambda m, x, scale: m.encode(x, scale=scale)],
+    ids=["name", "function", "bound", "lambda"],
 )
 def test_other_methods(method):
     variables = Net().init(KEY, X, scale=2.0, method=method)
