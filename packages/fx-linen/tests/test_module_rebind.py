@@ -41,7 +41,7 @@ def test_scopes_of_a_tree():
             inner, other = Affine(), Affine()
             holder = Holder(inner, [Affine(parent=None), {"k": other}])
             scopes = module_scopes([holder, inner])
-            assert [scope.path for scope in scopes] == [("Holder_0",), ("Affine_0",), ("Affine_1",)]
+            assert [scope.path for scope in scopes] == [("Affine_0",), ("Affine_1",), ("Holder_0",)]
             assert module_scopes([self, holder]) == [self.scope]
             return holder.scale
 

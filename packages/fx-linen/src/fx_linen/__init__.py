@@ -2,8 +2,7 @@
 
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
-
-from fx_linen import meta, module, spmd, summary
+from fx_linen import meta, module, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -111,6 +110,17 @@ from fx_linen.stochastic import (
     Dropout,
 )
 from fx_linen.summary import tabulate
+from fx_linen.transforms import (
+    broadcast,
+    checkpoint,
+    fold_rngs,
+    jit,
+    remat,
+    remat_scan,
+    scan,
+    vmap,
+    while_loop,
+)
 
 __all__ = [
     "PARTITION_NAME",
@@ -144,7 +154,9 @@ __all__ = [
     "__version__",
     "apply",
     "avg_pool",
+    "broadcast",
     "celu",
+    "checkpoint",
     "combine_masks",
     "compact",
     "compact_name_scope",
@@ -153,6 +165,7 @@ __all__ = [
     "dot_product_attention_weights",
     "elu",
     "enable_named_call",
+    "fold_rngs",
     "gelu",
     "get_logical_axis_rules",
     "get_partition_spec",
@@ -165,6 +178,7 @@ __all__ = [
     "init",
     "init_with_output",
     "intercept_methods",
+    "jit",
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
@@ -189,6 +203,9 @@ __all__ = [
     "pool",
     "relu",
     "relu6",
+    "remat",
+    "remat_scan",
+    "scan",
     "selu",
     "set_logical_axis_rules",
     "share_scope",
@@ -203,7 +220,10 @@ __all__ = [
     "swish",
     "tabulate",
     "tanh",
+    "transforms",
     "unbox",
+    "vmap",
+    "while_loop",
     "with_logical_constraint",
     "with_logical_partitioning",
     "with_partitioning",

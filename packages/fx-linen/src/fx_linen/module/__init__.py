@@ -17,7 +17,7 @@ from fx_linen.module._functional import apply, init, init_with_output, merge_par
 from fx_linen.module._intercept import Interceptor, InterceptorContext, intercept_methods
 from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_method_once
 from fx_linen.module._module import Module
-from fx_linen.module._rebind import absorb_state, module_scopes, rebind
+from fx_linen.module._rebind import Progress, absorb_progress, absorb_state, module_scopes, progress_of, rebind
 from fx_linen.module._share import share_scope
 
 __all__ = [
@@ -32,8 +32,10 @@ __all__ = [
     "ModuleBase",
     "ModuleParentError",
     "PerturbationNotFoundError",
+    "Progress",
     "UnboundModuleError",
     "UnhashableModuleError",
+    "absorb_progress",
     "absorb_state",
     "apply",
     "compact",
@@ -47,6 +49,7 @@ __all__ = [
     "module_scopes",
     "nowrap",
     "override_named_call",
+    "progress_of",
     "rebind",
     "share_scope",
     "wrap_method_once",

@@ -134,6 +134,7 @@ def ensure_setup(self: ModuleBase, state: ModuleState) -> None:
     """Run ``setup`` if the module is bound and it did not run yet."""
     if self.__dict__.get("scope") is None or state.setup_done or state.in_setup:
         return
+    state.before_setup = frozenset(self.__dict__)
     state.in_setup = True
     try:
         self.setup()

@@ -1,16 +1,15 @@
 """The seam to lifted transforms: the scopes of a module, and the same module on other scopes."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fx_core.scope import Scope
 
-from fx_linen.module._base import ModuleBase, raw_parent, set_parent
-from fx_linen.module._call import ensure_setup
+from fx_linen.module._base import ModuleBase
 from fx_linen.module._state import ModuleState, NameScope
 from fx_linen.module._tree import ATOMS, map_modules
 
-__all__ = ["absorb_state", "module_scopes", "rebind"]
+__all__ = ["Progress", "absorb_progress", "absorb_state", "module_scopes", "progress_of", "rebind"]
 
 M = TypeVar("M")
 Rebound = dict[int, tuple[Any, Any]]
@@ -19,14 +18,14 @@ Rebound = dict[int, tuple[Any, Any]]
 def module_scopes(tree: Any) -> list[Scope]:
     """The scopes that a module, or a tree with modules, reaches through itself and its fields.
 
-    ``setup`` of the modules runs first, so that what it creates or shares is known. Scopes made by ``setup`` itself
-    lie below the module's own scope and are not listed; neither are scopes below another one in the list.
+    Scopes made by ``setup`` or in methods lie below the module's own scope and are not listed; neither are scopes below
+    another one in the list. ``setup`` does not run for this: in a transform its variables are made inside.
 
     Args:
       tree: a bound module, or a container that holds some.
 
     Returns:
-      Each scope once, in the order of first sight.
+      Each scope once; those of the modules in a module's fields come before its own.
     """
     found: dict[int, Scope] = {}
     seen: set[int] = set()
@@ -34,16 +33,20 @@ def module_scopes(tree: Any) -> list[Scope]:
     def visit(_: str, module: Any) -> Any:
         if id(module) not in seen:
             seen.add(id(module))
-            state = module.__dict__.get("_state")
-            if state is not None and module.scope is not None:
-                ensure_setup(module, state)
-                found.setdefault(id(module.scope), module.scope)
+            attributes = module.__dict__
             for field in type(module)._info.fields:
-                map_modules(module.__dict__.get(field), visit)
+                value = attributes.get(field)
+                if type(value) not in ATOMS:
+                    map_modules(value, visit)
+            scope = attributes.get("scope")
+            if scope is not None:
+                found.setdefault(id(scope), scope)
         return module
 
     map_modules(tree, visit)
     scopes = list(found.values())
+    if len(scopes) < 2:
+        return scopes
     return [scope for scope in scopes if not any(_lies_below(scope, other) for other in scopes)]
 
 
@@ -94,11 +97,13 @@ def rebind(tree: M, scope_of: Callable[[Scope], Scope], rebound: Rebound | None 
 def _fill(copy: ModuleBase, module: ModuleBase, scope: Scope) -> None:
     attributes, own = copy.__dict__, module.__dict__
     info = type(module)._info
-    attributes.update({key: own[key] for key in (*info.fields, "name") if key in own})
-    attributes["scope"] = scope
-    set_parent(copy, raw_parent(module))
-    state = attributes["_state"] = ModuleState()
     before = module._state
+    if before.before_setup is None:
+        attributes.update(own)
+    else:
+        attributes.update({key: own[key] for key in before.before_setup if key in own})
+    attributes["scope"] = scope
+    state = attributes["_state"] = ModuleState()
     state.initialized = before.initialized
     state.adopted = {}
     state.reuse = True
@@ -118,6 +123,38 @@ def _copy_progress(before: ModuleState, after: ModuleState, scope: Scope) -> Non
         after.name_scopes = {name: after.name_scope}
 
 
+class Progress(NamedTuple):
+    """How far the naming of a module has come; hashable.
+
+    Attributes:
+      counters: how many submodules of each class were named.
+      variables: names of variables with their collections.
+      inner: the counters of the ``compact_name_scope`` method that is running.
+    """
+
+    counters: tuple[tuple[str, int], ...]
+    variables: tuple[tuple[str, str], ...]
+    inner: tuple[tuple[str, int], ...]
+
+
+def progress_of(module: ModuleBase) -> Progress:
+    """Which names a module has given out."""
+    state = module._state
+    variables = tuple((name, child) for name, child in state.children.items() if not isinstance(child, ModuleBase))
+    inner = () if state.name_scope is None else tuple(state.name_scope.counters.items())
+    return Progress(tuple(state.counters.items()), variables, inner)
+
+
+def absorb_progress(module: ModuleBase, progress: Progress) -> None:
+    """Let a module go on naming from there."""
+    state = module._state
+    state.counters = dict(progress.counters)
+    for name, collection in progress.variables:
+        state.children.setdefault(name, collection)
+    if state.name_scope is not None:
+        state.name_scope.counters = dict(progress.inner)
+
+
 def absorb_state(module: ModuleBase, copy: ModuleBase) -> None:
     """Let a module know which names its copy has given out, once a transform that ran on the copy is done.
 
@@ -125,10 +162,4 @@ def absorb_state(module: ModuleBase, copy: ModuleBase) -> None:
       module: the original of `rebind`.
       copy: its copy.
     """
-    mine, theirs = module._state, copy._state
-    mine.counters = dict(theirs.counters)
-    for name, child in theirs.children.items():
-        if not isinstance(child, ModuleBase):
-            mine.children.setdefault(name, child)
-    if mine.name_scope is not None and theirs.name_scope is not None:
-        mine.name_scope.counters = dict(theirs.name_scope.counters)
+    absorb_progress(module, progress_of(copy))

@@ -54,6 +54,7 @@ class ModuleState:
 
     Attributes:
       initialized: the module is bound and its fields are, too: from now on it is frozen outside ``setup``.
+      before_setup: names of the attributes that were there before ``setup`` ran; None until it runs.
       setup_done: ``setup`` ran, or there is none.
       in_setup: ``setup`` is running.
       in_compact: a compact method is running.
@@ -68,6 +69,7 @@ class ModuleState:
 
     __slots__ = (
         "adopted",
+        "before_setup",
         "children",
         "counters",
         "in_compact",
@@ -82,6 +84,7 @@ class ModuleState:
 
     def __init__(self) -> None:
         self.initialized = False
+        self.before_setup: frozenset[str] | None = None
         self.setup_done = False
         self.in_setup = False
         self.in_compact = False

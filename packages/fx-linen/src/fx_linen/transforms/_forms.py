@@ -1,0 +1,108 @@
+"""Forms of a transform: on a class of modules, and on a function of a module."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from fx_core.errors import TransformTargetError
+
+from fx_linen.module import Module
+from fx_linen.module._base import ModuleBase
+from fx_linen.transforms._call import Call, ModuleFn, method_of
+from fx_linen.transforms._errors import TransformMethodsError, UnknownMethodError
+
+__all__ = ["Target", "anew", "transform_target"]
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+Caller = Callable[[Call], Any]
+_GENERAL = frozenset(dir(Module)) - {"__call__"}
+
+
+def transform_target(
+    prefix: str,
+    make: Callable[..., Callable[[ModuleFn], Caller]],
+    target: Any,
+    options: Mapping[str, Any],
+    methods: Any,
+) -> Any:
+    """Transform a class, method by method, or a function.
+
+    Args:
+      prefix: what the name of a transformed class begins with.
+      make: gives, for options, what turns a function of a module into what does one `Call`.
+      target: a subclass of Module, or a function whose first argument is a module.
+      options: for ``make``.
+      methods: of a class: names, or options by name, which come on top of the others.
+
+    Raises:
+      TransformTargetError: the target is something else.
+      TransformMethodsError: ``methods`` is.
+      UnknownMethodError: the class has no such method.
+    """
+    if isinstance(target, type) and issubclass(target, ModuleBase):
+        return _transform_class(prefix, make, target, options, methods)
+    if not callable(target) or isinstance(target, (type, ModuleBase)):
+        raise TransformTargetError(target)
+    return _lifted(method_of(target), make(**options), None)
+
+
+def _transform_class(prefix: str, make: Any, target: Any, options: Mapping[str, Any], methods: Any) -> Any:
+    namespace: dict[str, Any] = {"__doc__": target.__doc__, "__module__": target.__module__}
+    for name, own in _options_by_method(methods).items():
+        fn = getattr(target, name, None)
+        if not callable(fn):
+            known = [key for key in dir(target) if key not in _GENERAL and callable(getattr(target, key))]
+            raise UnknownMethodError(target.__name__, name, known)
+        namespace[name] = _lifted(method_of(fn), make(**{**options, **own}), target)
+    return type(target)(f"{prefix}{target.__name__}", (target,), namespace)
+
+
+def _options_by_method(methods: Any) -> Mapping[str, Mapping[str, Any]]:
+    if methods is None:
+        return {"__call__": {}}
+    if isinstance(methods, Mapping):
+        return methods
+    if isinstance(methods, (list, tuple)):
+        return {name: {} for name in methods}
+    raise TransformMethodsError(methods)
+
+
+def _lifted(fn: ModuleFn, prepare: Callable[[ModuleFn], Caller], target: type[ModuleBase] | None) -> ModuleFn:
+    """A function of a module that runs in a transform.
+
+    It keeps the marks of ``fn``: a module class that has it as a method leaves it alone, since all that happens around
+    a method, setup and names included, happens inside the transform, where variables have the shapes that ``fn`` sees.
+    """
+    caller = prepare(fn)
+
+    @functools.wraps(fn)
+    def lifted(module: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return caller(Call(module, args, kwargs, target))
+
+    return lifted
+
+
+def anew(lift: Callable[..., Any], *, by_name: bool = False) -> Callable[..., Callable[[ModuleFn], Caller]]:
+    """Apply a transform of functions of scopes anew in each call.
+
+    Args:
+      lift: one of `fx_transforms.lift`.
+      by_name: whether it lets arguments by name through. Otherwise they go around it and are the same for all
+        examples or steps.
+    """
+
+    def make(**options: Any) -> Callable[[ModuleFn], Caller]:
+        def prepare(fn: ModuleFn) -> Caller:
+            def caller(call: Call) -> Any:
+                def on_scopes(scopes: Any, *args: Any, **kwargs: Any) -> Any:
+                    return call.run(fn, scopes, args, kwargs if by_name else call.kwargs)
+
+                out = lift(on_scopes, **options)(call.scopes, *call.args, **(call.kwargs if by_name else {}))
+                call.finish()
+                return out
+
+            return caller
+
+        return prepare
+
+    return make

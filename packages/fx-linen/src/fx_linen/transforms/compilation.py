@@ -1,0 +1,196 @@
+"""jit, remat and fold_rngs of modules."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fx_core.scope import CollectionFilter
+from fx_transforms import lift
+from fx_transforms.static import Static
+
+from fx_linen.module import Progress, absorb_progress, progress_of
+from fx_linen.module._base import ModuleBase
+from fx_linen.transforms._call import Call, ModuleFn
+from fx_linen.transforms._fingerprint import Fingerprint
+from fx_linen.transforms._forms import Caller, Target, anew, transform_target
+
+__all__ = ["checkpoint", "fold_rngs", "jit", "remat"]
+
+
+class _Traced:
+    """Takes a call into the trace, if there is one. JAX's cache keeps this, but not the call."""
+
+    __slots__ = ("bound", "call")
+
+    def __init__(self, call: Call, bound: list[ModuleBase]):
+        self.call, self.bound = call, bound
+
+    def run(self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Progress, ...]]:
+        copies: dict[int, tuple[Any, Any]] = {}
+        out = self.call.run(fn, scopes, args, kwargs, copies)
+        return out, tuple(progress_of(copies[id(module)][1]) for module in self.bound)
+
+    def release(self) -> None:
+        del self.call, self.bound
+
+
+def _make_jit(**options: Any) -> Callable[[ModuleFn], Caller]:
+    def prepare(fn: ModuleFn) -> Caller:
+        def on_scopes(handle: tuple[Static, Any], *args: Any, **kwargs: Any) -> Any:
+            described, scopes = handle
+            out, progress = described.note.run(fn, scopes, args, kwargs)
+            return out, Static(progress)
+
+        # One compiled function for all instances and calls; what differs between them is in the description.
+        compiled = lift.jit(on_scopes, **options)
+
+        def caller(call: Call) -> Any:
+            description = Fingerprint(call.modules, call.scopes)
+            traced = _Traced(call, description.bound)
+            try:
+                handle = Static((call.target, description.value), traced), call.scopes
+                out, progress = compiled(handle, *call.args, **call.kwargs)
+            finally:
+                traced.release()
+            for module, names in zip(description.bound, progress.value, strict=True):
+                absorb_progress(module, names)
+            return out
+
+        return caller
+
+    return prepare
+
+
+def jit(
+    target: Target,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Iterable[str] = (),
+    donate_argnums: int | Sequence[int] = (),
+    device: Any = None,
+    backend: str | None = None,
+    methods: Any = None,
+) -> Target:
+    """Compile a module or a function of one; see `jax.jit`.
+
+    Most programs compile the whole step instead. This is for parts that run outside of one, and for large parts that
+    occur often: a module is traced once for all instances with equal fields, wherever they are in the network.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> model = nn.jit(nn.Dense)(2)
+    >>> jax.tree.map(jnp.shape, model.init(jax.random.key(0), jnp.ones(3)))
+    {'params': {'bias': (2,), 'kernel': (3, 2)}}
+
+    Args:
+      target: a subclass of Module, or a function whose first argument is a module.
+      variables: collections that take part.
+      rngs: streams that take part.
+      static_argnums: positions of arguments to compile for; the module is position 0.
+      static_argnames: names of arguments to compile for.
+      donate_argnums: positions of arguments whose buffers may be reused.
+      device: see `jax.jit`.
+      backend: see `jax.jit`.
+      methods: of a class: names of the methods to transform, or options by name; ``__call__`` by default.
+
+    Returns:
+      A class or function like the target.
+
+    Raises:
+      TransformTargetError: the target is something else.
+      TransformedMethodReturnValueError: when called: the result holds modules or variables.
+    """
+    options = {
+        "variables": variables,
+        "rngs": rngs,
+        "static_argnums": static_argnums,
+        "static_argnames": static_argnames,
+        "donate_argnums": donate_argnums,
+        "device": device,
+        "backend": backend,
+    }
+    return transform_target("Jit", _make_jit, target, options, methods)
+
+
+def _lift_remat(fn: Callable[..., Any], *, static_argnums: int | Sequence[int], **options: Any) -> Callable[..., Any]:
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
+    # A lifted function does not count its scope; the module, at 0, is static anyway.
+    return lift.remat(fn, static_argnums=tuple(n - 1 if n > 0 else n for n in numbers if n != 0), **options)
+
+
+_make_remat = anew(_lift_remat, by_name=True)
+
+
+def remat(
+    target: Target,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    concrete: bool = False,
+    prevent_cse: bool = True,
+    static_argnums: int | Sequence[int] = (),
+    policy: Callable[..., bool] | None = None,
+    methods: Any = None,
+) -> Target:
+    """Recompute a module, or a function of one, in the backward pass; see `jax.checkpoint`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Net(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         for _ in range(2):
+    ...             x = nn.remat(nn.Dense)(3)(x)
+    ...         return x
+    >>> sorted(Net().init(jax.random.key(0), jnp.ones(3))["params"])
+    ['CheckpointDense_0', 'CheckpointDense_1']
+
+    Args:
+      target: a subclass of Module, or a function whose first argument is a module.
+      variables: collections that take part.
+      rngs: streams that take part.
+      concrete: of no effect, JAX has dropped it; use ``static_argnums``.
+      prevent_cse: `False` is right, and faster, inside scan.
+      static_argnums: positions of Python arguments; the module is position 0.
+      policy: what to keep all the same, one of `jax.checkpoint_policies`.
+      methods: of a class: names of the methods to transform, or options by name; ``__call__`` by default.
+
+    Returns:
+      A class or function like the target.
+
+    Raises:
+      TransformTargetError: the target is something else.
+      TransformedMethodReturnValueError: when called: the result holds modules or variables.
+    """
+    options = {
+        "variables": variables,
+        "rngs": rngs,
+        "concrete": concrete,
+        "prevent_cse": prevent_cse,
+        "static_argnums": static_argnums,
+        "policy": policy,
+    }
+    return transform_target("Checkpoint", _make_remat, target, options, methods)
+
+
+checkpoint = remat
+
+_make_fold_rngs = anew(lift.fold_rngs, by_name=True)
+
+
+def fold_rngs(target: Target, variables: CollectionFilter = True, rngs: CollectionFilter = True) -> Target:
+    """Fold path and counters into the keys before a module, or a function of one, runs.
+
+    What it draws then depends on its place in the network by arrays only, as inside `jit`.
+
+    Args:
+      target: a subclass of Module, or a function whose first argument is a module.
+      variables: collections that take part.
+      rngs: streams that take part.
+
+    Returns:
+      A class or function like the target.
+
+    Raises:
+      TransformTargetError: the target is something else.
+    """
+    return transform_target("Fold_rngs", _make_fold_rngs, target, {"variables": variables, "rngs": rngs}, None)
