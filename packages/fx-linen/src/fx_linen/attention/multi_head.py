@@ -129,13 +129,12 @@ class MultiHeadDotProductAttention(Module):
           CacheShapeError: the inputs do not fit the cache.
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
         """
-        inputs_k, inputs_v = self._keys_and_values(inputs_q, inputs_k, inputs_v, inputs_kv)
+        keys_from, values_from = self._keys_and_values(inputs_q, inputs_k, inputs_v, inputs_kv)
         features = inputs_q.shape[-1]
         heads = attention.plan_heads(
             self.qkv_features or features, self.num_heads, out_features=self.out_features or features
         )
-        # Type checkers do not see that modules take a name.
-        project: Callable[..., DenseGeneral] = functools.partial(
+        project = functools.partial(
             DenseGeneral,
             use_bias=self.use_bias,
             dtype=self.dtype,
@@ -151,12 +150,10 @@ class MultiHeadDotProductAttention(Module):
             dot_general_cls=self.qkv_dot_general_cls,
         )
         query = make_head(name="query")(inputs_q)
-        key = make_head(name="key")(inputs_k)
-        value = make_head(name="value")(inputs_v)
+        key = make_head(name="key")(keys_from)
+        value = make_head(name="value")(values_from)
         if self.normalize_qk:
-            norm: Callable[..., LayerNorm] = functools.partial(
-                LayerNorm, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype
-            )
+            norm = functools.partial(LayerNorm, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
             query, key = norm(name="query_ln")(query), norm(name="key_ln")(key)
         if self.decode:
             key, value, mask = self._decode(query, key, value, mask)
@@ -171,7 +168,13 @@ class MultiHeadDotProductAttention(Module):
             name="out",
         )(attended)
 
-    def _keys_and_values(self, inputs_q: Any, inputs_k: Any, inputs_v: Any, inputs_kv: Any) -> tuple[Any, Any]:
+    def _keys_and_values(
+        self,
+        inputs_q: jax.Array,
+        inputs_k: jax.Array | None,
+        inputs_v: jax.Array | None,
+        inputs_kv: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array]:
         if inputs_kv is not None:
             if inputs_k is not None or inputs_v is not None:
                 raise AttentionInputsError(

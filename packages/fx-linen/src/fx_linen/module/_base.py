@@ -1,5 +1,7 @@
 """What every part of the module package needs to know of a module, without importing the class."""
 
+import dataclasses
+import typing
 import weakref
 from typing import Any, ClassVar, Final
 
@@ -29,6 +31,8 @@ class UnspecifiedParent:
 UNSPECIFIED: Final = UnspecifiedParent()
 
 
+# Here and not on `Module`: checkers take the fields of subclasses only, and `Module` itself has `name` and `parent`.
+@typing.dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
 class ModuleBase:
     """Marks modules for the parts that the `Module` class is composed of.
 

@@ -25,7 +25,6 @@ from fx_linen.module._state import ModuleState
 __all__ = ["Module"]
 
 
-@typing.dataclass_transform(field_specifiers=(dataclasses.field,))
 class Module(Listing, Sowing):
     """Base class of all layers and networks.
 
