@@ -2,6 +2,7 @@
 
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
+
 from fx_linen import meta, module, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
@@ -94,6 +95,17 @@ from fx_linen.pooling import (
     min_pool,
     pool,
 )
+from fx_linen.recurrent import (
+    RNN,
+    Bidirectional,
+    ConvLSTMCell,
+    GRUCell,
+    LSTMCell,
+    MGUCell,
+    OptimizedLSTMCell,
+    RNNCellBase,
+    SimpleCell,
+)
 from fx_linen.spmd import (
     LogicallyPartitioned,
     RulesFallback,
@@ -124,9 +136,12 @@ from fx_linen.transforms import (
 
 __all__ = [
     "PARTITION_NAME",
+    "RNN",
     "BatchApply",
     "BatchNorm",
+    "Bidirectional",
     "Conv",
+    "ConvLSTMCell",
     "ConvLocal",
     "ConvTranspose",
     "Dense",
@@ -136,20 +151,26 @@ __all__ = [
     "Einsum",
     "Embed",
     "FrozenDict",
+    "GRUCell",
     "GroupNorm",
     "InstanceNorm",
     "InterceptorContext",
+    "LSTMCell",
     "LayerNorm",
     "LogicallyPartitioned",
+    "MGUCell",
     "Module",
     "MultiHeadAttention",
     "MultiHeadDotProductAttention",
+    "OptimizedLSTMCell",
     "PReLU",
     "Partitioned",
     "RMSNorm",
+    "RNNCellBase",
     "RulesFallback",
     "SelfAttention",
     "Sequential",
+    "SimpleCell",
     "Variable",
     "__version__",
     "apply",

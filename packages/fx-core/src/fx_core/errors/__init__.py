@@ -104,6 +104,12 @@ from fx_core.errors.plugins import (
     RegistryBusyError,
     UnknownEntryError,
 )
+from fx_core.errors.recurrent import (
+    CarryShapeError,
+    CellInterfaceError,
+    SequenceInputError,
+    SequenceLengthsError,
+)
 from fx_core.errors.scope import (
     ApplyScopeInvalidVariablesStructureError,
     ApplyScopeInvalidVariablesTypeError,
@@ -193,6 +199,8 @@ __all__ = [
     "CallShareScopeOnUnboundModuleError",
     "CallUnbindOnUnboundModuleError",
     "CarryChangedError",
+    "CarryShapeError",
+    "CellInterfaceError",
     "CollectionNotLiftedError",
     "ConvFeatureGroupsError",
     "ConvInputRankError",
@@ -277,6 +285,8 @@ __all__ = [
     "ScopeParamNotFoundError",
     "ScopeParamShapeError",
     "ScopeVariableNotFoundError",
+    "SequenceInputError",
+    "SequenceLengthsError",
     "SequentialLayersError",
     "SetAttributeFrozenModuleError",
     "SetAttributeInModuleSetupError",
