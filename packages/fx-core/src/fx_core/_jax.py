@@ -27,6 +27,7 @@ __all__ = [
     "evaluate_jaxpr",
     "invariant_outputs",
     "key_from_counter",
+    "normal_scales_first",
     "prune_jaxpr",
     "tracing",
     "weakly_typed",
@@ -76,6 +77,16 @@ def key_from_counter(words: Any) -> jax.Array:
         arrays only, of 32 bits or fewer an element, over which the low word must not overflow.
     """
     return jax.random.wrap_key_data(words, impl=_counter_prng)
+
+
+@functools.cache
+def normal_scales_first() -> bool:
+    """Whether JAX's normal initializers multiply the scale with √2 before they multiply with the sample.
+
+    JAX 0.10 scales the result of `jax.random.normal`, 0.12 does this and means to go back: the traced program tells.
+    """
+    program = jax.make_jaxpr(lambda key: jax.nn.initializers.normal()(key, (1,), np.float32))(jax.random.key(0))
+    return any(eqn.primitive.name == "erf_inv" for eqn in program.jaxpr.eqns)
 
 
 def weakly_typed(array: jax.Array) -> jax.Array:

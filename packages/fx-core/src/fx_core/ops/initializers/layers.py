@@ -1,71 +1,26 @@
-"""Functions that draw the first values of parameters.
-
-An initializer is called as ``init(key, shape, dtype)``. Those of `jax.nn.initializers` are here under their names,
-with the ones that layers use by default and a wrapper that draws a tensor as if it were a matrix.
-"""
+"""The initializers that layers use by default, and one that draws a tensor as if it were a matrix."""
 
 # JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.nn.initializers import (
-    constant,
-    delta_orthogonal,
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    kaiming_normal,
-    kaiming_uniform,
-    lecun_normal,
-    lecun_uniform,
-    normal,
-    ones,
-    orthogonal,
-    truncated_normal,
-    uniform,
-    variance_scaling,
-    xavier_normal,
-    xavier_uniform,
-    zeros,
-)
+from jax.nn.initializers import orthogonal
 
+from fx_core.ops.initializers.fixed import ones, zeros
+from fx_core.ops.initializers.random import lecun_normal, variance_scaling
 from fx_core.ops.params import Initializer
 
 __all__ = [
-    "Initializer",
-    "constant",
     "default_bias_init",
     "default_embed_init",
     "default_kernel_init",
     "default_recurrent_init",
     "default_scale_init",
-    "delta_orthogonal",
     "flattened",
-    "glorot_normal",
-    "glorot_uniform",
-    "he_normal",
-    "he_uniform",
-    "kaiming_normal",
-    "kaiming_uniform",
-    "lecun_normal",
-    "lecun_uniform",
-    "normal",
-    "ones",
-    "ones_init",
-    "orthogonal",
-    "truncated_normal",
-    "uniform",
-    "variance_scaling",
-    "xavier_normal",
-    "xavier_uniform",
-    "zeros",
-    "zeros_init",
 ]
 
 default_kernel_init: Initializer = lecun_normal()
@@ -73,26 +28,6 @@ default_recurrent_init: Initializer = orthogonal()
 default_embed_init: Initializer = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 default_bias_init: Initializer = zeros
 default_scale_init: Initializer = ones
-
-
-def zeros_init() -> Initializer:
-    """Give the initializer that fills with zeros.
-
-    >>> import jax
-    >>> zeros_init()(jax.random.key(0), (2,))
-    Array([0., 0.], dtype=float32)
-    """
-    return zeros
-
-
-def ones_init() -> Initializer:
-    """Give the initializer that fills with ones.
-
-    >>> import jax
-    >>> ones_init()(jax.random.key(0), (2,))
-    Array([1., 1.], dtype=float32)
-    """
-    return ones
 
 
 def flattened(init: Initializer, groups: Sequence[int]) -> Initializer:

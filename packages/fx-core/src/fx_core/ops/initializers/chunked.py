@@ -1,0 +1,119 @@
+"""Drawing arrays of any shape with one compiled kernel.
+
+Compiling takes most of the time in which a network gets its first parameters: a program per initializer and shape.
+JAX's default keys (threefry, partitionable) make the random bits of an element a function of the key and of the
+element's flat index alone. So here one kernel per distribution and dtype draws `CHUNK` elements from any index on,
+and serves every shape. It calls the samplers of `jax.random` themselves, on a key that starts counting where the chunk
+does; the scale is applied to the result on the host, in one multiplication with one rounding, as JAX's initializers do
+it outside of their compiled sampler. The numbers are those of `jax.nn.initializers` to the bit on CPU. On platforms
+whose compilers round transcendental functions depending on what is around them, they may differ in the last place.
+"""
+
+# JAX's own signatures are partly unknown to the checker:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.core
+import numpy as np
+
+from fx_core._jax import key_from_counter, normal_scales_first, tracing
+
+__all__ = ["CHUNK", "Distribution", "chunkable", "draw", "plain_shape", "settled", "wanted_dtype"]
+
+Distribution = Literal["truncated_normal", "normal", "uniform"]
+
+CHUNK = 1 << 15
+"""Elements drawn at a time: few enough that a small parameter wastes little, many enough that a large one is fast."""
+
+_DTYPES = frozenset(np.dtype(name) for name in ("float16", "bfloat16", "float32"))
+_THREEFRY = "threefry2x32"
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _chunk(words: Any, lower: Any, upper: Any, distribution: str, dtype: Any) -> jax.Array:
+    key = key_from_counter(words)
+    if distribution == "truncated_normal":
+        return jax.random.truncated_normal(key, lower, upper, (CHUNK,), dtype)
+    if distribution == "uniform":
+        return jax.random.uniform(key, (CHUNK,), dtype, lower, upper)
+    if distribution == "normal":
+        return jax.random.normal(key, (CHUNK,), dtype)
+    above = np.nextafter(np.array(-1, dtype), np.array(0, dtype), dtype=dtype)
+    return jax.lax.erf_inv(jax.random.uniform(key, (CHUNK,), dtype, above, np.array(1, dtype)))
+
+
+def draw(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    distribution: Distribution,
+    scale: Any,
+    lower: float = -2.0,
+    upper: float = 2.0,
+) -> jax.Array:
+    """Draw an array, chunk by chunk.
+
+    Args:
+      key: a key for which `chunkable` holds.
+      shape: its shape, from `plain_shape`.
+      dtype: its dtype, from `wanted_dtype`.
+      distribution: what to draw from.
+      scale: a NumPy scalar of the dtype, multiplied to each element.
+      lower: the lower bound before scaling, inclusive if uniform; without meaning for ``"normal"``.
+      upper: the upper bound before scaling.
+    """
+    high, low = np.asarray(jax.random.key_data(key))
+    kernel: str = distribution
+    if distribution == "normal" and normal_scales_first():
+        kernel, scale = "normal before √2", np.asarray(np.sqrt(2), dtype)[()] * scale
+    bounds = np.float32(lower), np.float32(upper)
+    size = math.prod(shape)
+    starts = range(0, size, CHUNK)
+    chunks: list[jax.Array] = [
+        _chunk(np.array([high, low, start >> 32, start & 0xFFFFFFFF], np.uint32), *bounds, kernel, dtype)
+        for start in starts
+    ]
+    out = np.empty(size, dtype)
+    for start, chunk in zip(starts, chunks):
+        part = out[start : start + CHUNK]
+        np.multiply(np.asarray(chunk)[: part.size], scale, out=part)
+    return jax.device_put(out.reshape(shape))
+
+
+def _flag(name: str) -> bool:
+    return getattr(jax.config, name)
+
+
+def settled() -> bool:
+    """Whether arrays are made here and now, on the default device, and not by a transform or over a mesh."""
+    return not (tracing() or _flag("jax_disable_jit")) and jax.sharding.get_abstract_mesh().empty
+
+
+def chunkable(key: Any) -> bool:
+    """Whether `draw` gives what the samplers of `jax.random` give for the key, on the device that they would use."""
+    return (
+        isinstance(key, jax.Array)
+        and not isinstance(key, jax.core.Tracer)
+        and not key.committed
+        and key.ndim == (key.dtype == np.uint32)
+        and str(jax.random.key_impl(key)) == _THREEFRY
+        and _flag("jax_threefry_partitionable")
+        and not _flag("jax_debug_key_reuse")
+    )
+
+
+def wanted_dtype(dtype: Any) -> np.dtype[Any] | None:
+    """The dtype that an initializer's argument means, or None if there is no kernel for it."""
+    found = np.dtype(jax.dtypes.result_type(float) if dtype is None or dtype is float else dtype)
+    return found if found in _DTYPES else None
+
+
+def plain_shape(shape: Sequence[Any]) -> tuple[int, ...] | None:
+    """The shape as integers, or None if it is empty or made of something else."""
+    sizes = tuple(shape)
+    return sizes if all(type(size) is int and size > 0 for size in sizes) else None

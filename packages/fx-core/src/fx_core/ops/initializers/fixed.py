@@ -1,0 +1,88 @@
+"""Initializers that fill with one number: made by NumPy, so that nothing is compiled for a shape."""
+
+# JAX's own signatures are partly unknown to the checker:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fx_core.ops.initializers.chunked import settled
+from fx_core.ops.params import Initializer
+
+__all__ = ["constant", "ones", "ones_init", "zeros", "zeros_init"]
+
+
+def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    """Fill with zeros; as `jax.nn.initializers.zeros`.
+
+    >>> zeros(None, (2,))
+    Array([0., 0.], dtype=float32)
+    """
+    filled = _filled(0, shape, dtype, out_sharding)
+    return jax.nn.initializers.zeros(key, tuple(shape), dtype, out_sharding) if filled is None else filled
+
+
+def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+    """Fill with ones; as `jax.nn.initializers.ones`.
+
+    >>> ones(None, (2,))
+    Array([1., 1.], dtype=float32)
+    """
+    filled = _filled(1, shape, dtype, out_sharding)
+    return jax.nn.initializers.ones(key, tuple(shape), dtype, out_sharding) if filled is None else filled
+
+
+def constant(value: Any, dtype: Any = None) -> Initializer:
+    """Give the initializer that fills with a value; as `jax.nn.initializers.constant`.
+
+    Args:
+      value: a number, or an array that broadcasts to the shape.
+      dtype: the dtype if the call gives none.
+
+    >>> constant(3)(None, (2,))
+    Array([3., 3.], dtype=float32)
+    """
+    plain: Any = jax.nn.initializers.constant(value, dtype)
+    own_dtype = dtype
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = own_dtype, out_sharding: Any = None) -> jax.Array:
+        filled = _filled(value, shape, dtype, out_sharding) if type(value) in (int, float) else None
+        return plain(key, shape, dtype, out_sharding) if filled is None else filled
+
+    return init
+
+
+def zeros_init() -> Initializer:
+    """Give the initializer that fills with zeros.
+
+    >>> zeros_init()(jax.random.key(0), (2,))
+    Array([0., 0.], dtype=float32)
+    """
+    return zeros
+
+
+def ones_init() -> Initializer:
+    """Give the initializer that fills with ones.
+
+    >>> ones_init()(jax.random.key(0), (2,))
+    Array([1., 1.], dtype=float32)
+    """
+    return ones
+
+
+def _filled(value: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array | None:
+    """The array, or None where it is JAX's to make (or to refuse)."""
+    if out_sharding is not None or not isinstance(shape, tuple | list) or not settled():
+        return None
+    sizes: list[Any] = list(shape)  # pyright: ignore[reportUnknownArgumentType]
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        return None
+    default = dtype is None or dtype is float
+    found = np.dtype(jax.dtypes.result_type(float) if default else dtype)
+    if not jnp.issubdtype(found, np.floating) or jax.dtypes.canonicalize_dtype(found) != found:
+        return None
+    return jax.device_put(np.full(sizes, value, found))
