@@ -2,7 +2,6 @@
 
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
-
 from fx_linen import meta, module, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
@@ -123,13 +122,23 @@ from fx_linen.stochastic import (
 )
 from fx_linen.summary import tabulate
 from fx_linen.transforms import (
+    add_metadata_axis,
     broadcast,
     checkpoint,
+    cond,
+    custom_vjp,
     fold_rngs,
+    grad,
     jit,
+    jvp,
+    map_variables,
+    named_call,
     remat,
     remat_scan,
     scan,
+    switch,
+    value_and_grad,
+    vjp,
     vmap,
     while_loop,
 )
@@ -173,6 +182,7 @@ __all__ = [
     "SimpleCell",
     "Variable",
     "__version__",
+    "add_metadata_axis",
     "apply",
     "avg_pool",
     "broadcast",
@@ -181,6 +191,8 @@ __all__ = [
     "combine_masks",
     "compact",
     "compact_name_scope",
+    "cond",
+    "custom_vjp",
     "disable_named_call",
     "dot_product_attention",
     "dot_product_attention_weights",
@@ -192,6 +204,7 @@ __all__ = [
     "get_partition_spec",
     "get_sharding",
     "glu",
+    "grad",
     "hard_sigmoid",
     "hard_silu",
     "hard_swish",
@@ -200,6 +213,7 @@ __all__ = [
     "init_with_output",
     "intercept_methods",
     "jit",
+    "jvp",
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
@@ -210,11 +224,13 @@ __all__ = [
     "logsumexp",
     "make_attention_mask",
     "make_causal_mask",
+    "map_variables",
     "max_pool",
     "merge_param",
     "meta",
     "min_pool",
     "module",
+    "named_call",
     "normalize",
     "nowrap",
     "one_hot",
@@ -239,10 +255,13 @@ __all__ = [
     "standardize",
     "summary",
     "swish",
+    "switch",
     "tabulate",
     "tanh",
     "transforms",
     "unbox",
+    "value_and_grad",
+    "vjp",
     "vmap",
     "while_loop",
     "with_logical_constraint",
