@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from fx_core.errors.recurrent import CellInterfaceError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.ops.recurrent import check_lengths, flip_sequences, select_last, sequence_axes
-from fx_transforms import lift
 
-from fx_linen.module import Module, module_scopes, rebind
+from fx_linen.module import Module
+from fx_linen.transforms.repeat import scan
 
 __all__ = ["RNN", "RNNLike"]
 
@@ -128,15 +128,12 @@ class RNN(Module):
 
     def _scan(self, initial: Any, inputs: jax.Array, axis: int, lengths: jax.Array | None) -> tuple[Any, Any]:
         """The carry after the last step, or after that of each sequence if there are lengths, and the outputs."""
-        cell = self.cell
-        scopes = module_scopes(cell)
 
-        def step(inner: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
-            places = {id(scope): new for scope, new in zip(scopes, inner)}
-            carry, output = rebind(cell, lambda scope: places[id(scope)])(carry, x)
+        def step(cell: Any, carry: Any, x: jax.Array) -> tuple[Any, Any]:
+            carry, output = cell(carry, x)
             return carry, (output if lengths is None else (carry, output))
 
-        loop = lift.scan(
+        loop = scan(
             step,
             in_axes=axis,
             out_axes=axis if lengths is None else (0, axis),
@@ -146,7 +143,7 @@ class RNN(Module):
             variable_carry=self.variable_carry,
             split_rngs=self.split_rngs,
         )
-        last, outputs = loop(scopes, initial, inputs)
+        last, outputs = loop(self.cell, initial, inputs)
         if lengths is None:
             return last, outputs
         history, outputs = outputs
