@@ -28,7 +28,7 @@ COMBOS = tomllib.loads((workspace.ROOT / "tests-integration/combos/combos.toml")
 EVERYTHING = list(workspace.packages().values())
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
 DEMO_PLUGIN = "tests-integration/plugins/fx-demo-plugin"
-WHEELS = workspace.ROOT / ".nox" / "wheels"
+WHEELS = workspace.ROOT / ".nox" / "built-wheels"
 
 
 def install_editable(session: nox.Session, packages: list[workspace.Package], *more: str) -> None:
