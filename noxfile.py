@@ -129,7 +129,8 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings are errors, and run every code block in it and in the READMEs."""
     install_editable(session, EVERYTHING, "-r", "docs/requirements.txt", *TEST_TOOLS)
-    session.run("pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md", "packages")
+    readmes = [str(p.path / "README.md") for p in EVERYTHING]
+    session.run("pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md", *readmes)
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
