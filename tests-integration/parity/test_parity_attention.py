@@ -1,6 +1,7 @@
 """Attention against Flax: same seed, same parameters to the bit, same outputs, decoding token by token."""
 
 import functools
+import warnings
 
 import flax.linen as flax_nn
 import fx_linen as fx_nn
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx as flax_nnx
+from fx_core.ops import attention, rope
 
 BF16, F16 = jnp.bfloat16, jnp.float16
 normal = jax.nn.initializers.normal(1.0)
@@ -42,8 +45,6 @@ def close(a, b):
 @pytest.fixture(autouse=True)
 def deprecations():
     """Flax announces the end of some spellings, which fx keeps."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
@@ -298,3 +299,40 @@ def test_a_cache_made_by_apply():
     ours, theirs = (nn.MultiHeadDotProductAttention(num_heads=2, decode=True) for nn in BOTH)
     params = {"params": ours.init(jax.random.key(1), x)["params"]}
     close(*(module.apply(params, x, mutable=["cache"]) for module in (ours, theirs)))
+
+
+# Rotary positions
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 4, 6), (2, 2, 4, 8)], ids=str)
+@pytest.mark.parametrize("theta", [10000, 100])
+@pytest.mark.parametrize("dtype", [jnp.float32, BF16])
+def test_rope(shape, theta, dtype):
+    """Flax turns arrays of one head, and bfloat16 to float32."""
+    x, theirs = draw(shape, dtype=dtype), flax_nnx.RoPE(theta=theta)
+
+    def ours(*positions):
+        return rope.rope(x[..., None, :], *positions, theta=theta, dtype=jnp.float32)[..., 0, :]
+
+    close(ours(), theirs(x))
+    positions = jnp.array([5, 0, 7, 7])
+    close(ours(positions), theirs(x, positions))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, BF16])
+def test_attention_with_rope(dtype):
+    q, k, v = (draw((2, 4, 3, 6), seed, dtype) for seed in range(3))
+    theirs = flax_nnx.dot_product_attention_with_rope(q, k, v, rope=flax_nnx.RoPE())
+    turned = (rope.rope(x, dtype=jnp.float32) for x in (q, k))
+    close(attention.dot_product_attention(*turned, v), theirs)
+
+
+# Grouped heads
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"dropout_rate": 0.3, "dropout_rng": 1}], ids=options_id)
+def test_grouped_heads(kv_heads, options):
+    options = {k: jax.random.key(v) if k == "dropout_rng" else v for k, v in options.items()}
+    q, k, v = draw((2, 5, 4, 6)), draw((2, 5, kv_heads, 6), 1), draw((2, 5, kv_heads, 6), 2)
+    close(attention.dot_product_attention(q, k, v, **options), flax_nnx.dot_product_attention(q, k, v, **options))

@@ -17,6 +17,7 @@ from fx_core.errors import (
     OpArgumentError,
 )
 from fx_core.ops import attention
+from fx_core.ops.initializers import flattened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -357,3 +358,17 @@ def test_masks():
     assert attention.combine_masks(None) is None
     with pytest.raises(MaskRankError, match=r"\(2, 1, 3, 3\), \(3, 3\)"):
         attention.combine_masks(padding, causal[0, 0])
+
+
+def test_flattened_initializers_keep_their_identity():
+    init = jax.nn.initializers.lecun_normal()
+    assert flattened(init, (1, 2)) is flattened(init, [1, 2])
+    assert flattened(init, (1, 2)) is not flattened(init, (2, 1))
+
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, key, shape, dtype):
+            return jnp.zeros(shape, dtype)
+
+    assert flattened(Unhashable(), (1, 2))(jax.random.key(0), (2, 3, 4), jnp.float32).shape == (2, 3, 4)

@@ -3,6 +3,7 @@
 # JAX's own signatures are partly unknown to the checker:
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +49,16 @@ def flattened(init: Initializer, groups: Sequence[int]) -> Initializer:
     >>> init(jax.random.key(0), (2, 3, 4), float).shape
     (2, 3, 4)
     """
+    groups = tuple(groups)
+    try:
+        return _flattened(init, groups)
+    except TypeError:  # an initializer without a hash
+        return _flattened.__wrapped__(init, groups)
 
+
+# Layers ask at every call, and what is known about an initializer (the shapes it makes) is known by its identity.
+@functools.lru_cache(maxsize=256)
+def _flattened(init: Initializer, groups: tuple[int, ...]) -> Initializer:
     def init_flat(key: Any, shape: Sequence[int], dtype: Any) -> Any:
         flat: list[int] = []
         start = 0
