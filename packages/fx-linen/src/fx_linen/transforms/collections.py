@@ -42,6 +42,9 @@ def map_variables(
     >>> bool(y[0, 0] == jnp.sign(variables["params"]["kernel"]).sum())
     True
 
+    What ``init`` stores is what was created, through ``trans_out_fn`` only. (In Flax it goes through ``trans_in_fn``
+    before, which loses the values above.)
+
     Args:
       target: a subclass of Module, or a function whose first argument is a module.
       mapped_collections: which collections.
