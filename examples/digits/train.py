@@ -72,7 +72,7 @@ def main() -> None:
     """Train, evaluate, export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=Path("runs/digits"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--checkpoint-every", type=int, default=100)
     parser.add_argument("--backend", default="orbax", help="orbax, msgpack or a plugin's")
     parser.add_argument("--seed", type=int, default=0)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
-STEPS, EVERY = 600, 100
-KILL_AFTER = 300
+STEPS, EVERY = 400, 100
+KILL_AFTER = 200
 TIME_LIMIT = 300
 
 

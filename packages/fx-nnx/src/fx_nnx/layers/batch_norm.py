@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.ops import norm
-from fx_core.ops.initializers import default_bias_init, default_scale_init
+from fx_core.ops.initializers import default_bias_init, default_scale_init, ones, zeros
 from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.dropout import chosen
@@ -78,8 +78,8 @@ class BatchNorm(Module):
         scale_metadata: Mapping[str, Any] = _NO_METADATA,
     ):
         shape = (num_features,)
-        self.mean = BatchStat(jnp.zeros(shape, jnp.float32))
-        self.var = BatchStat(jnp.ones(shape, jnp.float32))
+        self.mean = BatchStat(zeros(None, shape, jnp.float32))
+        self.var = BatchStat(ones(None, shape, jnp.float32))
         self.scale = data(make_param(rngs, scale_init, shape, param_dtype, scale_metadata) if use_scale else None)
         self.bias = data(make_param(rngs, bias_init, shape, param_dtype, bias_metadata) if use_bias else None)
         self.num_features, self.use_running_average, self.axis = num_features, use_running_average, axis
