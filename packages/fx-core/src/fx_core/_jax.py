@@ -1,6 +1,7 @@
 """Everything of JAX that is private, experimental or moves between versions, in one place.
 
-The rest of fx imports such things from here, so that a new JAX release is looked at in one file.
+The rest of fx imports such things from here, so that a new JAX release is looked at in one file. They are taken from
+where they are defined: the package `jax.extend` imports Pallas, which would double the import time of fx.
 """
 
 import functools
@@ -9,11 +10,11 @@ from typing import Any
 
 import jax
 import jax.core
-import jax.extend.core
-import jax.extend.core.primitives
-import jax.extend.random
 import jax.numpy as jnp
 import numpy as np
+from jax._src.core import get_opaque_trace_state
+from jax._src.extend.random import define_prng_impl
+from jax._src.random.threefry2x32 import threefry_2x32
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify
 from jax.interpreters import partial_eval
@@ -22,6 +23,7 @@ __all__ = [
     "ShapedArray",
     "checkify",
     "current_trace",
+    "einsum_by",
     "einsum_with",
     "eval_context",
     "evaluate_jaxpr",
@@ -36,7 +38,7 @@ __all__ = [
 
 def current_trace() -> object:
     """Token of the innermost trace: equal tokens mean the same trace, the absence of one included."""
-    return jax.extend.core.get_opaque_trace_state()
+    return get_opaque_trace_state()
 
 
 def tracing() -> bool:
@@ -50,7 +52,7 @@ def _bits_from_counter(words: Any, width: int, shape: Sequence[int]) -> Any:
     (count,) = shape
     low = words[3] + jnp.arange(count, dtype=np.uint32)
     counters = jnp.concatenate([jnp.full_like(low, words[2]), low])
-    first, second = jnp.split(jax.extend.random.threefry_2x32((words[0], words[1]), counters), 2)
+    first, second = jnp.split(threefry_2x32((words[0], words[1]), counters), 2)
     return jnp.asarray(first ^ second, dtype=f"uint{width}")
 
 
@@ -58,7 +60,7 @@ def _unused(*_: Any) -> Any:
     raise TypeError("A key that starts at a counter only draws bits.")
 
 
-_counter_prng = jax.extend.random.define_prng_impl(
+_counter_prng = define_prng_impl(
     key_shape=(4,),
     seed=_unused,
     split=_unused,
@@ -89,10 +91,14 @@ def normal_scales_first() -> bool:
     return any(eqn.primitive.name == "erf_inv" for eqn in program.jaxpr.eqns)
 
 
+def einsum_by(dot_general: Callable[..., jax.Array], equation: str, *operands: Any, **options: Any) -> jax.Array:
+    """`jax.numpy.einsum` whose products are computed by a function in place of `jax.lax.dot_general`."""
+    return jnp.einsum(equation, *operands, _dot_general=dot_general, **options)
+
+
 def weakly_typed(array: jax.Array) -> jax.Array:
     """The same array with JAX's weak type, as results of arithmetic with Python numbers have it."""
-    primitive = jax.extend.core.primitives.convert_element_type_p
-    return primitive.bind(array, new_dtype=array.dtype, weak_type=True, sharding=None)
+    return jax.lax.convert_element_type_p.bind(array, new_dtype=array.dtype, weak_type=True, sharding=None)
 
 
 def einsum_with(dot_general: Callable[..., jax.Array], **options: Any) -> Callable[..., jax.Array]:
