@@ -2,7 +2,7 @@
 
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
-from fx_linen import meta, module, spmd, summary, transforms
+from fx_linen import meta, module, partitioning, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -237,6 +237,7 @@ __all__ = [
     "ones",
     "ones_init",
     "override_named_call",
+    "partitioning",
     "pool",
     "relu",
     "relu6",

@@ -1,0 +1,214 @@
+"""Variables with axis names, and the names as trees."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from fx_core import struct
+from fx_core.errors import FxError
+from fx_core.frozen_dict import FrozenDict, freeze
+from fx_core.scope import Variable
+from fx_core.traverse_util import flatten_dict, unflatten_dict
+
+from fx_linen.module._context import running_module
+from fx_linen.spmd import RulesFallback, with_logical_constraint
+
+__all__ = [
+    "SUFFIX",
+    "AxisMetadata",
+    "AxisNamesChangedError",
+    "NoRunningModuleError",
+    "PartitionedVariable",
+    "get_axis_names",
+    "param_with_axes",
+    "variable_with_axes",
+]
+
+SUFFIX = "_axes"
+Axes = tuple[str | None, ...]
+
+
+class NoRunningModuleError(FxError, AssertionError):
+    """A variable with axis names was made outside of a module's method.
+
+    Args:
+      name: the variable.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"There is no module to make the variable {name!r} in.",
+            expected="a call in a method of a module",
+            fix="Call it in setup or a compact method, or pass module=.",
+        )
+
+
+class AxisNamesChangedError(FxError, ValueError):
+    """A variable already has axis names, others than the ones it is made with.
+
+    Args:
+      name: the variable.
+      before: the names it has.
+      now: the names it is made with.
+    """
+
+    def __init__(self, name: str, before: Sequence[Any], now: Sequence[Any]):
+        super().__init__(
+            f"The variable {name!r} has other axis names already.",
+            expected=f"{tuple(before)}",
+            got=f"{tuple(now)}",
+            fix="Give equal names wherever the variable is made, or leave its axis names out of what you apply.",
+        )
+
+
+@struct.dataclass
+class AxisMetadata:
+    """The axis names of one variable; a tree without leaves.
+
+    Attributes:
+      names: a logical name or None per dimension.
+    """
+
+    names: Axes = struct.field(pytree_node=False)
+
+
+class PartitionedVariable(Variable[Any]):
+    """A variable laid out by its axis names when it is read and written, where there are rules and a mesh.
+
+    Args:
+      scope: the scope that holds it.
+      collection: the name of its collection.
+      name: its name.
+      axes: a logical name or None per dimension; None lays nothing out.
+      fallback: what to do with names without a rule.
+    """
+
+    __slots__ = ("axes", "fallback")
+
+    def __init__(
+        self,
+        scope: Any,
+        collection: str,
+        name: str,
+        axes: Axes | None = None,
+        fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
+    ):
+        super().__init__(scope, collection, name, unbox=True)
+        self.axes, self.fallback = axes, fallback
+
+    def _laid_out(self, value: Any) -> Any:
+        return value if self.axes is None else with_logical_constraint(value, self.axes, fallback=self.fallback)
+
+    @property
+    def value(self) -> Any:
+        """The present value."""
+        return self._laid_out(Variable.value.fget(self))  # type: ignore[misc]
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        Variable.value.fset(self, self._laid_out(value))  # type: ignore[misc]
+
+
+def _module(module: Any, name: str) -> Any:
+    module = running_module() if module is None else module
+    if module is None:
+        raise NoRunningModuleError(name)
+    return module
+
+
+def _note_axes(module: Any, collection: str, name: str, axes: Axes) -> None:
+    def same(before: Any, now: AxisMetadata) -> AxisMetadata:
+        if before is not None and before != now:
+            raise AxisNamesChangedError(name, before.names, now.names)
+        return now
+
+    module.sow(collection + SUFFIX, name + SUFFIX, AxisMetadata(axes), reduce_fn=same, init_fn=lambda: None)
+
+
+def param_with_axes(
+    name: str,
+    init_fn: Callable[..., Any],
+    *init_args: Any,
+    axes: Axes | None = None,
+    module: Any = None,
+    **init_kwargs: Any,
+) -> Any:
+    """Make or find a parameter and note its axis names in ``params_axes``.
+
+    Args:
+      name: its name.
+      init_fn: called as ``init_fn(key, *init_args, **init_kwargs)``.
+      *init_args: its arguments.
+      axes: a logical name or None per dimension.
+      module: the module; the running one by default.
+      **init_kwargs: more arguments of ``init_fn``.
+
+    Returns:
+      The value, laid out where there are rules and a mesh.
+
+    Raises:
+      NoRunningModuleError: no module is running and none was given.
+      AxisNamesChangedError: the parameter has other axis names already.
+    """
+    module = _module(module, name)
+    value = module.param(name, init_fn, *init_args, **init_kwargs)
+    if axes is None:
+        return value
+    value = with_logical_constraint(value, tuple(axes))
+    _note_axes(module, "params", name, tuple(axes))
+    return value
+
+
+def variable_with_axes(
+    collection: str,
+    name: str,
+    init_fn: Callable[..., Any],
+    *init_args: Any,
+    axes: Axes | None = None,
+    module: Any = None,
+    fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
+    **init_kwargs: Any,
+) -> PartitionedVariable:
+    """Make or find a variable and note its axis names in ``<collection>_axes``.
+
+    Args:
+      collection: its collection.
+      name: its name.
+      init_fn: called as ``init_fn(*init_args, **init_kwargs)``.
+      *init_args: its arguments.
+      axes: a logical name or None per dimension.
+      module: the module; the running one by default.
+      fallback: what to do with names without a rule.
+      **init_kwargs: more arguments of ``init_fn``.
+
+    Returns:
+      The variable; its values are laid out where there are rules and a mesh.
+
+    Raises:
+      NoRunningModuleError: no module is running and none was given.
+      AxisNamesChangedError: the variable has other axis names already.
+    """
+    module = _module(module, name)
+    module.variable(collection, name, init_fn, *init_args, **init_kwargs)
+    if axes is not None:
+        axes = tuple(axes)
+        _note_axes(module, collection, name, axes)
+    return PartitionedVariable(module.scope, collection, name, axes, fallback)
+
+
+def get_axis_names(axes_metadata: Mapping[str, Any]) -> FrozenDict[str, Any]:
+    """Partition specs of logical names, in the structure of the variables.
+
+    Args:
+      axes_metadata: a collection of axis names, such as ``variables["params_axes"]``.
+
+    Returns:
+      The same tree with the names of the variables.
+    """
+    flat = flatten_dict(axes_metadata)
+    specs = {
+        (*path, last.removesuffix(SUFFIX)): jax.sharding.PartitionSpec(*entry.names)
+        for (*path, last), entry in flat.items()
+        if isinstance(entry, AxisMetadata)
+    }
+    return freeze(unflatten_dict(specs))
