@@ -67,7 +67,7 @@ class Conv(_Conv):
       use_bias: whether to add a bias.
       mask: multiplied with the kernel; same shape.
       dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` (*kernel_size, in // groups, features) and ``bias`` (features,).
+      param_dtype: of the parameters ``kernel`` ``(*kernel_size, in // groups, features)`` and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: draws the kernel.
       bias_init: draws the bias.
@@ -113,7 +113,7 @@ class ConvLocal(_Conv):
     """Convolution with a kernel of its own at every position.
 
     It has the attributes of `Conv`; feature groups and replacements of the convolution are not supported. Parameters
-    are ``kernel`` (*windows, in * prod(kernel_size), features) and ``bias`` (*windows, features).
+    are ``kernel`` ``(*windows, in * prod(kernel_size), features)`` and ``bias`` ``(*windows, features)``.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> variables = nn.ConvLocal(8, (3,), padding="VALID").init(jax.random.key(0), jnp.ones((1, 6, 2)))
@@ -156,7 +156,7 @@ class ConvTranspose(Module):
       use_bias: whether to add a bias.
       mask: multiplied with the kernel; same shape.
       dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` (*kernel_size, in, features) and ``bias`` (features,).
+      param_dtype: of the parameters ``kernel`` ``(*kernel_size, in, features)`` and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: draws the kernel.
       bias_init: draws the bias.

@@ -79,7 +79,7 @@ class DenseGeneral(Module):
       batch_dims: leading axes that have a kernel and bias each.
       use_bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` (*batch, *axis, *features) and ``bias`` (*batch, *features).
+      param_dtype: of the parameters ``kernel`` ``(*batch, *axis, *features)`` and ``bias`` ``(*batch, *features)``.
       kernel_init: draws the kernel, which it sees as a matrix.
       bias_init: draws the bias, which it sees as a vector.
       precision: of the multiplication, see `jax.lax.Precision`.

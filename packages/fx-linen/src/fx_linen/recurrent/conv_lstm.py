@@ -32,7 +32,7 @@ class ConvLSTMCell(RNNCellBase):
       padding: see `Conv`; it has to keep the size of the image.
       use_bias: whether both convolutions add a bias.
       dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters ``ih`` and ``hh``, ``kernel`` (*kernel_size, in or features, 4 * features) and
+      param_dtype: of the parameters ``ih`` and ``hh``, ``kernel`` ``(*kernel_size, in or features, 4 * features)`` and
         ``bias`` (4 * features,), and of the first carry.
       carry_init: draws the first carry.
 
