@@ -39,7 +39,7 @@ class ProgressBar(Callback):
             progress.TextColumn("[cyan]{task.fields[metrics]}"),
             console=console or rich_console.Console(),
         )
-        self._bar.disable = not self._bar.console.is_terminal
+        self._visible = self._bar.console.is_terminal
         self._label, self._refresh = label, refresh
         self._shown = self._started = 0.0
         self._first_step = 0
@@ -47,12 +47,13 @@ class ProgressBar(Callback):
 
     def on_start(self, run: Progress) -> None:
         """Draw the empty bar."""
-        self._bar.update(self._task, total=run.total_steps)
-        self._bar.start()
+        if self._visible:
+            self._bar.update(self._task, total=run.total_steps)
+            self._bar.start()
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Move the bar, a few times a second."""
-        if self._bar.disable:
+        if not self._visible:
             return
         now = time.monotonic()
         if not self._started:
@@ -68,4 +69,5 @@ class ProgressBar(Callback):
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
         """Leave the finished bar on the screen."""
-        self._bar.stop()
+        if self._visible:
+            self._bar.stop()
