@@ -6,17 +6,22 @@ import importlib
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ["imports", "linen_trace", "train_loop"]
+MODULES = ["imports", "linen_init", "linen_trace", "train_loop"]
+WITH_PEERS = {"linen_init", "linen_trace"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios of fx to hand-written JAX")
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(MODULES)}; all by default")
-    chosen = parser.parse_args().modules or MODULES
+    parser.add_argument("--peers", action="store_true", help="measure Flax in the same run, where it is installed")
+    arguments = parser.parse_args()
+    chosen = arguments.modules or MODULES
+    libraries = ("fx_linen", "flax.linen") if arguments.peers else ("fx_linen",)
     table = Table("case", "fx (ms)", "raw JAX (ms)", "ratio", "aim", title="fx against raw JAX")
     for name in chosen:
-        for row in importlib.import_module(f"benchmarks.{name}").cases():
-            aim = f"≤ {row.aim}" if row.aim else ""
+        cases = importlib.import_module(f"benchmarks.{name}").cases
+        for row in cases(libraries) if name in WITH_PEERS else cases():
+            aim = f"≤ {row.aim}" if row.aim else row.note
             table.add_row(row.case, f"{row.ours * 1e3:.2f}", f"{row.raw * 1e3:.2f}", f"{row.ratio:.2f}", aim)
     Console().print(table)
 

@@ -1,41 +1,33 @@
 """What tracing a Linen network costs over tracing the same function written by hand."""
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import fx_linen as nn
 import jax
-import jax.numpy as jnp
+import numpy as np
 
+from benchmarks import networks
 from benchmarks.measure import Ratio, interleaved
 
-LAYERS = 100
+CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
+    "MLP of 100 layers": (networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15),
+    "ResNet-50": (networks.resnet, networks.resnet_by_hand, 7),
+    "transformer of 12 blocks": (networks.transformer, lambda v, x: networks.transformer_by_hand(v["params"], x), 7),
+}
 
 
-class MLP(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        for _ in range(LAYERS):
-            x = nn.relu(nn.Dense(16)(x))
-        return x
-
-
-def by_hand(params, x):
-    for index in range(LAYERS):
-        layer = params[f"Dense_{index}"]
-        y = jax.lax.dot_general(x, layer["kernel"], (((1,), (0,)), ((), ())))
-        x = jax.nn.relu(y + jnp.reshape(layer["bias"], (1, -1)))
-    return x
-
-
-def cases() -> Iterator[Ratio]:
-    model, x = MLP(), jnp.ones((2, 16))
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-
+def _lowering(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
     # A new function object each time, or JAX would return the trace of the last call.
-    def ours():
-        return jax.jit(lambda variables, x: model.apply(variables, x)).lower(variables, x)
+    return lambda: jax.jit(lambda *args: fn(*args)).lower(*args)
 
-    def raw():
-        return jax.jit(lambda params, x: by_hand(params, x)).lower(variables["params"], x)
 
-    yield interleaved(f"trace and lower, MLP of {LAYERS} layers", ours, raw, aim=1.3)
+def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
+    for name, (build, by_hand, rounds) in CASES.items():
+        for library in libraries:
+            model, x = build(importlib.import_module(library))
+            variables = model.init(jax.random.key(0), x)
+            np.testing.assert_allclose(model.apply(variables, x), by_hand(variables, x), rtol=1e-3, atol=1e-4)
+            label = f"trace and lower, {name}" + ("" if library == "fx_linen" else f" ({library})")
+            ours, raw = _lowering(model.apply, variables, x), _lowering(by_hand, variables, x)
+            yield interleaved(label, ours, raw, rounds=rounds, aim=1.3 if library == "fx_linen" else None)

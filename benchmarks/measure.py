@@ -16,12 +16,14 @@ class Ratio:
       ours: median seconds of fx.
       raw: median seconds of hand-written JAX.
       aim: the ratio to stay under.
+      note: another aim, in words.
     """
 
     case: str
     ours: float
     raw: float
     aim: float | None = None
+    note: str = ""
 
     @property
     def ratio(self) -> float:

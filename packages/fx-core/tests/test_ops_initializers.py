@@ -42,7 +42,7 @@ def chunks(monkeypatch):
 @pytest.mark.parametrize("name", ["normal", "truncated_normal", "uniform", "lecun_normal"])
 def test_the_bits_of_jax(name, dtype, chunks):
     ours, other = getattr(initializers, name)(), getattr(theirs, name)()
-    for seed, shape in enumerate([(CHUNK // 64, 64), (3, CHUNK - 7)]):
+    for seed, shape in enumerate([(CHUNK // 64, 64), (3, CHUNK - 8)]):
         key = jax.random.key(seed)
         same(ours(key, shape, dtype), other(key, shape, dtype))
     assert len(chunks) == 1 + 3
@@ -104,16 +104,16 @@ def test_a_key_that_starts_at_a_counter_cannot_be_split():
 
 def test_one_compilation_serves_all_shapes():
     init = initializers.lecun_normal()
-    init(jax.random.key(0), (2, 3))
+    init(jax.random.key(0), (2, 5))
     before = chunked._chunk._cache_size()
     for size in range(2, 20):
-        init(jax.random.key(size), (size, 3))
+        init(jax.random.key(size), (size, 5))
     assert chunked._chunk._cache_size() == before
 
 
 def test_raw_keys_are_drawn_in_chunks_too(chunks):
     key = jax.random.PRNGKey(3)
-    same(initializers.normal()(key, (4, 4)), theirs.normal()(key, (4, 4)))
+    same(initializers.normal()(key, (4, 8)), theirs.normal()(key, (4, 8)))
     assert chunks
 
 
@@ -128,13 +128,13 @@ def committed_key():
 @pytest.mark.parametrize("make_key", [other_key_type, committed_key])
 def test_other_keys_are_left_to_jax(make_key, chunks):
     key = make_key()
-    same(initializers.he_normal()(key, (4, 4)), theirs.he_normal()(key, (4, 4)))
+    same(initializers.he_normal()(key, (4, 5)), theirs.he_normal()(key, (4, 5)))
     assert not chunks
 
 
 def test_counters_that_depend_on_the_shape_are_left_to_jax(chunks):
     with jax.threefry_partitionable(False):
-        same(initializers.normal()(jax.random.key(0), (4, 4)), theirs.normal()(jax.random.key(0), (4, 4)))
+        same(initializers.normal()(jax.random.key(0), (4, 5)), theirs.normal()(jax.random.key(0), (4, 5)))
     assert not chunks
 
 
@@ -142,8 +142,8 @@ def test_a_mesh_is_left_to_jax(chunks):
     mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
     with jax.set_mesh(mesh):
         spec = jax.P("x")
-        ours = initializers.normal()(jax.random.key(0), (4, 4), jnp.float32, spec)
-        same(ours, theirs.normal()(jax.random.key(0), (4, 4), jnp.float32, spec))
+        ours = initializers.normal()(jax.random.key(0), (4, 5), jnp.float32, spec)
+        same(ours, theirs.normal()(jax.random.key(0), (4, 5), jnp.float32, spec))
         same(initializers.ones(None, (4,)), theirs.ones(None, (4,)))
     assert not chunks
 
@@ -152,11 +152,13 @@ def test_a_mesh_is_left_to_jax(chunks):
     ("make", "shape", "dtype"),
     [
         (lambda f: f.normal(), (0, 3), "float32"),
-        (lambda f: f.normal(np.float32(0.1)), (2, 3), "bfloat16"),
-        (lambda f: f.uniform(jnp.float32(2)), (2, 3), "float32"),
-        (lambda f: f.variance_scaling(1, "fan_in", "normal"), (2, 3), "complex64"),
-        (lambda f: f.variance_scaling(-1.0, "fan_in", "normal"), (2, 3), "float32"),
-        (lambda f: f.truncated_normal(lower=np.float32(-1)), (2, 3), "float32"),
+        (lambda f: f.lecun_normal(), (64, 3), "float32"),
+        (lambda f: f.lecun_normal(), (64, 4), "float32"),
+        (lambda f: f.normal(np.float32(0.1)), (2, 5), "bfloat16"),
+        (lambda f: f.uniform(jnp.float32(2)), (2, 5), "float32"),
+        (lambda f: f.variance_scaling(1, "fan_in", "normal"), (2, 5), "complex64"),
+        (lambda f: f.variance_scaling(-1.0, "fan_in", "normal"), (2, 5), "float32"),
+        (lambda f: f.truncated_normal(lower=np.float32(-1)), (2, 5), "float32"),
     ],
 )
 def test_the_unusual_is_left_to_jax(make, shape, dtype, chunks):
@@ -170,11 +172,11 @@ def test_traced_programs_are_those_of_jax(name, chunks):
     if name != "zeros":
         ours, other = ours(), other()
     key = jax.random.key(0)
-    for with_key in (lambda init: lambda traced: init(traced, (2, 3)), lambda init: lambda _: init(key, (2, 3))):
+    for with_key in (lambda init: lambda traced: init(traced, (2, 5)), lambda init: lambda _: init(key, (2, 5))):
         assert str(jax.make_jaxpr(with_key(ours))(key)) == str(jax.make_jaxpr(with_key(other))(key))
     keys = jax.random.split(key, 3)
-    same(jax.vmap(lambda key: ours(key, (2, 3)))(keys), jax.vmap(lambda key: other(key, (2, 3)))(keys))
-    assert jax.eval_shape(lambda key: ours(key, (2, 3)), key).shape == (2, 3)
+    same(jax.vmap(lambda key: ours(key, (2, 5)))(keys), jax.vmap(lambda key: other(key, (2, 5)))(keys))
+    assert jax.eval_shape(lambda key: ours(key, (2, 5)), key).shape == (2, 5)
     assert not chunks
 
 

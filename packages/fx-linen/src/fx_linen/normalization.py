@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.ops import norm
-from fx_core.ops.initializers import default_bias_init, default_scale_init
+from fx_core.ops.initializers import default_bias_init, default_scale_init, ones, zeros
 from fx_core.ops.params import Initializer, ParamSpec
 
 from fx_linen.module import Module, compact, merge_param
@@ -84,8 +84,8 @@ class BatchNorm(Module):
         plan = norm.plan_batch_norm(jnp.ndim(x), self.axis)
         shape = plan.feature_shape(jnp.shape(x))
         stat_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, stat_dtype)
-        running_var = self.variable("batch_stats", "var", jnp.ones, shape, stat_dtype)
+        running_mean = self.variable("batch_stats", "mean", zeros, None, shape, stat_dtype)
+        running_var = self.variable("batch_stats", "var", ones, None, shape, stat_dtype)
         if use_running_average:
             mean, var = running_mean.value, running_var.value
         else:

@@ -127,7 +127,10 @@ def init(
 def lazy_init(
     fn: Callable[..., Any], mutable: CollectionFilter = True, flags: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Like `init`, for arguments of which only shape and dtype are known; computes nothing but the variables.
+    """Like `init`, but computes nothing but the variables; of arguments it is enough to know shape and dtype.
+
+    The function runs with its operations only recorded, while parameters and variables are made at once. If that fails
+    and all arguments are known, the function is called as by `init`.
 
     >>> import jax
     >>> dense = lambda scope, x: x @ scope.param("w", jax.nn.initializers.ones, (x.shape[-1], 2))

@@ -8,6 +8,7 @@ from fx_core._jax import current_trace
 from fx_core.errors.scope import InvalidScopeError, InvalidScopeNameError, JaxTransformError, NameInUseError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import CollectionFilter
+from fx_core.scope._outside import is_outside
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
 
 MutableCollection: TypeAlias = dict[str, Any]
@@ -124,7 +125,7 @@ class Place:
         """Raise unless the scope is alive and belongs to the current trace."""
         if self.invalid:
             raise InvalidScopeError(self.name, self.path_text)
-        if self._trace != current_trace():
+        if self._trace != current_trace() and not is_outside(self._trace):
             raise JaxTransformError(self.path_text, action)
 
     # Names

@@ -19,6 +19,7 @@ from fx_core.errors.scope import (
 )
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import in_filter
+from fx_core.scope._outside import outside
 from fx_core.scope._place import Place, VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
 from fx_core.scope._shapes import check_shapes
@@ -205,7 +206,8 @@ class Scope(Place):
             value = params[name]
             check_shapes(name, self.path_text, value, init_fn, init_args, init_kwargs)
         elif in_filter(self.mutable, "params"):
-            value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+            with outside(self._trace):
+                value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
             self.put_variable("params", name, value)
         elif self.is_collection_empty("params"):
             raise ScopeCollectionNotFound("params", name, self.path_text)
@@ -244,7 +246,9 @@ class Scope(Place):
         self.reserve(name, col)
         if not self.has_variable(col, name):
             if init_fn is not None and in_filter(self.mutable, col):
-                self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+                with outside(self._trace):
+                    value = init_fn(*init_args, **init_kwargs)
+                self.put_variable(col, name, value)
             elif self.is_collection_empty(col):
                 raise ScopeCollectionNotFound(col, name, self.path_text)
             else:

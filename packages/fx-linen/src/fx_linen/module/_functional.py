@@ -80,15 +80,19 @@ def init(
     mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
     capture_intermediates: Capture = False,
 ) -> Callable[..., Any]:
-    """Turn a function of a module into one that makes its variables; see `init_with_output`.
+    """Turn a function of a module into one that makes its variables and computes nothing else.
+
+    Where that is not possible, as the function needs to see numbers, it is computed; see `init_with_output`.
 
     Returns:
       A function of ``(rngs, *args, **kwargs)`` that returns the variables.
     """
-    run = init_with_output(fn, module, mutable, capture_intermediates)
+    if capture_intermediates:
+        mutable = core.union_filters(mutable, "intermediates")
+    run = core.lazy_init(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
     def init_fn(rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        return run(rngs, *args, **kwargs)[1]
+        return run(rngs_of(rngs, module), *args, **kwargs)
 
     return init_fn
 

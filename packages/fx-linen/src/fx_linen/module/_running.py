@@ -150,6 +150,9 @@ class Running(Copying):
     ) -> dict[str, Any]:
         """Make the module's variables.
 
+        Nothing else is computed: the method runs with its operations only recorded, and what they print by `jax.debug`
+        is not printed. A method that needs to see numbers is run again, computing. `init_with_output` always computes.
+
         Args:
           rngs: a key for ``"params"``, or a dict of keys by stream.
           *args: arguments of the method; shapes and dtypes matter, usually values do not.
@@ -165,16 +168,10 @@ class Running(Copying):
           InvalidInstanceModuleError: called on the class.
           InvalidRngError: ``rngs`` holds no keys.
         """
-        _, variables = Running.init_with_output(
-            self,
-            rngs,
-            *args,
-            method=method,
-            mutable=mutable,
-            capture_intermediates=capture_intermediates,
-            **kwargs,
-        )
-        return variables
+        module = module_of(self)
+        run = bound_function(method_of(module, method, "init"), module, capture_intermediates)
+        mutable = _with_intermediates(mutable, capture_intermediates)
+        return core.lazy_init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
 
     def lazy_init(
         self,

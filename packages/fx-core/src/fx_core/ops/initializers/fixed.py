@@ -23,7 +23,7 @@ def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any =
     Array([0., 0.], dtype=float32)
     """
     filled = _filled(0, shape, dtype, out_sharding)
-    return jax.nn.initializers.zeros(key, tuple(shape), dtype, out_sharding) if filled is None else filled
+    return jax.nn.initializers.zeros(key, _axes(shape), dtype, out_sharding) if filled is None else filled
 
 
 def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
@@ -33,7 +33,7 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = 
     Array([1., 1.], dtype=float32)
     """
     filled = _filled(1, shape, dtype, out_sharding)
-    return jax.nn.initializers.ones(key, tuple(shape), dtype, out_sharding) if filled is None else filled
+    return jax.nn.initializers.ones(key, _axes(shape), dtype, out_sharding) if filled is None else filled
 
 
 def constant(value: Any, dtype: Any = None) -> Initializer:
@@ -72,6 +72,11 @@ def ones_init() -> Initializer:
     Array([1., 1.], dtype=float32)
     """
     return ones
+
+
+def _axes(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape, of which JAX allows a number for one axis."""
+    return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 def _filled(value: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array | None:

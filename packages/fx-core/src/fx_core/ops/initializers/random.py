@@ -53,9 +53,11 @@ def _chunked(
 ) -> Initializer:
     """JAX's initializer ``plain``, drawn in chunks where that gives the same."""
 
-    def init(key: Any, shape: Sequence[int], dtype: Any = own_dtype, out_sharding: Any = None) -> jax.Array:
+    def init(key: Any, shape: int | Sequence[int], dtype: Any = own_dtype, out_sharding: Any = None) -> jax.Array:
+        if isinstance(shape, int):  # JAX takes it as one axis
+            shape = (shape,)
         if out_sharding is None and settled() and chunkable(key):
-            sizes, wanted = plain_shape(shape), wanted_dtype(dtype)
+            sizes, wanted = plain_shape(shape, distribution), wanted_dtype(dtype)
             scale = scale_of(sizes, wanted) if sizes is not None and wanted is not None else None
             if sizes is not None and wanted is not None and scale is not None:
                 return draw(key, sizes, wanted, distribution, scale, lower, upper)
