@@ -2,6 +2,7 @@
 
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
+
 from fx_linen import meta, module, partitioning, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
@@ -50,6 +51,13 @@ from fx_linen.conv import (
     Conv,
     ConvLocal,
     ConvTranspose,
+)
+from fx_linen.fp8 import (
+    Fp8DirectDotGeneralOp,
+    Fp8DotGeneral,
+    Fp8DotGeneralOp,
+    Fp8Einsum,
+    NANOOFp8DotGeneralOp,
 )
 from fx_linen.initializers import (
     ones,
@@ -159,6 +167,10 @@ __all__ = [
     "Dropout",
     "Einsum",
     "Embed",
+    "Fp8DirectDotGeneralOp",
+    "Fp8DotGeneral",
+    "Fp8DotGeneralOp",
+    "Fp8Einsum",
     "FrozenDict",
     "GRUCell",
     "GroupNorm",
@@ -171,6 +183,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "MultiHeadDotProductAttention",
+    "NANOOFp8DotGeneralOp",
     "OptimizedLSTMCell",
     "PReLU",
     "Partitioned",

@@ -21,6 +21,9 @@ from fx_core.errors.config import (
     InvalidFlagValueError,
     UnknownFlagError,
 )
+from fx_core.errors.lowp import (
+    AmaxHistoryError,
+)
 from fx_core.errors.module import (
     ApplyModuleInvalidMethodError,
     AssignSubModuleError,
@@ -177,6 +180,7 @@ __all__ = [
     "AliasedStateError",
     "AlreadyExistsError",
     "AlreadyRegisteredError",
+    "AmaxHistoryError",
     "AmbiguousKeyError",
     "ApplyModuleInvalidMethodError",
     "ApplyScopeInvalidVariablesStructureError",
