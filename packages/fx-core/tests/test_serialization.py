@@ -207,3 +207,10 @@ def test_states_are_nested_dicts_with_string_keys_and_states_of_themselves(tree)
     state = to_state_dict(tree)
     assert plain(state)
     assert to_state_dict(state) == state
+
+
+@pytest.mark.parametrize("name", ["to_bytes", "from_bytes", "msgpack_restore", "msgpack_serialize"])
+def test_bytes_are_elsewhere_and_the_error_says_where(name):
+    with pytest.raises(AttributeError, match=f"from fx_ckpt import {name}"):
+        getattr(serialization, name)
+    assert not hasattr(serialization, "nothing_of_this_name")

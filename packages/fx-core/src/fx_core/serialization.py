@@ -231,3 +231,15 @@ register_serialization_state(defaultdict, _dict_to_state, _defaultdict_from_stat
 register_serialization_state(list, _sequence_to_state, functools.partial(_sequence_from_state, list))
 register_serialization_state(tuple, _sequence_to_state, functools.partial(_sequence_from_state, tuple))
 register_serialization_state(jax.tree_util.Partial, _partial_to_state, _partial_from_state)
+
+_BYTES = ("MAX_CHUNK_SIZE", "from_bytes", "msgpack_restore", "msgpack_serialize", "to_bytes")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _BYTES:
+        # The bytes need msgpack and belong to checkpoints, which stand on the core.
+        raise AttributeError(
+            f"fx_core.serialization has no {name!r}: bytes are written and read by fx-ckpt. Install it and write "
+            f"`from fx_ckpt import {name}`."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
