@@ -303,3 +303,18 @@ def test_an_unboxed_array_serves_for_a_boxed_parameter():
     assert scope.param("w", boxed).shape == (2, 2)
     with pytest.raises(ScopeParamShapeError, match="another shape"):
         scope.param("v", boxed)
+
+
+def test_parameters_that_are_passed_as_variables_are_recognised():
+    with pytest.raises(ScopeCollectionNotFound, match=r"the collections \['dense', 'out'\]") as info:
+        bind({"dense": {"w": 1.0}, "out": {"w": 1.0}}).push("dense").param("w", ones, ())
+    assert '{"params": params}' in info.value.fix
+
+
+def test_the_stream_of_parameters_is_named_once():
+    with pytest.raises(InvalidRngError) as info:
+        bind({}, mutable=True).make_rng("params")
+    assert info.value.expected == "a key for 'params'"
+    with pytest.raises(InvalidRngError) as info:
+        bind({}, mutable=True).make_rng("dropout")
+    assert info.value.expected == "a key for 'dropout' or for 'params'"

@@ -1,5 +1,6 @@
 """Mistakes around scopes, variable collections, random streams and frozen dictionaries."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fx_core.errors._base import FxError
@@ -282,14 +283,17 @@ class ScopeCollectionNotFound(FxError):  # noqa: N818 (the reference API's name)
         apply(dense)(variables, x)
     """
 
-    def __init__(self, col_name: str, var_name: str, scope_path: str):
+    def __init__(self, col_name: str, var_name: str, scope_path: str, given: Sequence[str] = ()):
+        fix = f"Pass the collection {col_name!r} that `init` made, or make it mutable."
+        if col_name == "params" and given:
+            fix = 'Pass all that `init` made, or {"params": params}: the parameters alone are no collections.'
         super().__init__(
             f"There is no variable {var_name!r}, since the collection {col_name!r} is empty.",
             path=scope_path,
             collection=col_name,
             expected=f"{var_name!r} in the collection {col_name!r}",
-            got="no such collection, or an empty one",
-            fix=f"Pass the collection {col_name!r} that `init` made, or make it mutable.",
+            got=f"the collections {sorted(given)}" if given else "no such collection, or an empty one",
+            fix=fix,
         )
 
 

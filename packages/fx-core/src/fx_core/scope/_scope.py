@@ -165,6 +165,10 @@ class Scope(Place):
             raise ApplyScopeInvalidVariablesTypeError(f"{type(node).__name__} in {col!r}", self.path_text)
         return node
 
+    def _given(self) -> list[str]:
+        """The collections that there are, for errors."""
+        return [col for col, node in self._variables.items() if node]
+
     def _open(self, col: str) -> dict[str, Any]:
         """The same for writing: dictionaries on the way are made."""
         node: Any = self._variables
@@ -210,7 +214,7 @@ class Scope(Place):
                 value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
             self.put_variable("params", name, value)
         elif self.is_collection_empty("params"):
-            raise ScopeCollectionNotFound("params", name, self.path_text)
+            raise ScopeCollectionNotFound("params", name, self.path_text, self._given())
         else:
             raise ScopeParamNotFoundError(name, self.path_text, got=sorted(params))
         return unboxed(value) if unbox else value
@@ -250,7 +254,7 @@ class Scope(Place):
                     value = init_fn(*init_args, **init_kwargs)
                 self.put_variable(col, name, value)
             elif self.is_collection_empty(col):
-                raise ScopeCollectionNotFound(col, name, self.path_text)
+                raise ScopeCollectionNotFound(col, name, self.path_text, self._given())
             else:
                 raise ScopeVariableNotFoundError(name, col, self.path_text, got=sorted(self._find(col)))
         return Variable(self, col, name, unbox)
@@ -318,7 +322,7 @@ class Scope(Place):
             raise InvalidRngError(
                 f"A key of the stream {name!r} is needed.",
                 path=self.path_text,
-                expected=f"a key for {name!r} or for 'params'",
+                expected=f"a key for {name!r}" + ("" if name == "params" else " or for 'params'"),
                 got=f"keys for {sorted(self._streams)}",
             )
         return LazyRng.create(rng, *self._suffix, self.counters.next(stream)).as_jax_rng()
