@@ -67,5 +67,5 @@ def test_models(case):
             del tree[name]
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     jax.tree.map(np.testing.assert_array_equal, ours["params"], theirs["params"])
-    np.testing.assert_allclose(y, their_y, rtol=1e-6, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), y, their_y)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), ours["stats"], theirs["stats"])

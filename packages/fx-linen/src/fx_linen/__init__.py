@@ -3,7 +3,7 @@
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
 
-from fx_linen import meta, module, partitioning, spmd, summary, transforms
+from fx_linen import initializers, meta, module, partitioning, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -150,6 +150,7 @@ from fx_linen.transforms import (
     vmap,
     while_loop,
 )
+from fx_linen.weight_normalization import SpectralNorm, WeightNorm
 
 __all__ = [
     "PARTITION_NAME",
@@ -193,7 +194,9 @@ __all__ = [
     "SelfAttention",
     "Sequential",
     "SimpleCell",
+    "SpectralNorm",
     "Variable",
+    "WeightNorm",
     "__version__",
     "add_metadata_axis",
     "apply",
@@ -224,6 +227,7 @@ __all__ = [
     "hard_tanh",
     "init",
     "init_with_output",
+    "initializers",
     "intercept_methods",
     "jit",
     "jvp",

@@ -42,8 +42,8 @@ def map_variables(
     >>> bool(y[0, 0] == jnp.sign(variables["params"]["kernel"]).sum())
     True
 
-    What ``init`` stores is what was created, through ``trans_out_fn`` only. (In Flax it goes through ``trans_in_fn``
-    before, which loses the values above.)
+    What ``init`` creates goes through both functions before it is stored, so above the signs are stored, unless
+    ``trans_out_fn`` is the inverse of ``trans_in_fn``.
 
     Args:
       target: a subclass of Module, or a function whose first argument is a module.

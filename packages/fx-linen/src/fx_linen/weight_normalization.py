@@ -1,0 +1,183 @@
+"""Layers that normalise the weights of another layer. The arithmetic is in `fx_core.ops.norm`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors import FxError
+from fx_core.ops.dtypes import canonicalize_dtype
+from fx_core.ops.initializers import ones
+from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
+from fx_core.ops.params import Initializer
+
+from fx_linen.module import Module, compact
+from fx_linen.transforms import map_variables
+
+__all__ = ["NonMatrixWeightError", "SpectralNorm", "WeightNorm"]
+
+
+class NonMatrixWeightError(FxError, ValueError):
+    """A weight with more than two dimensions was to be normalised by its singular value, and the layer forbids it.
+
+    Args:
+      name: the weight.
+      shape: its shape.
+    """
+
+    def __init__(self, name: str, shape: Sequence[int]):
+        super().__init__(
+            f"The weight {name!r} is no matrix, but error_on_non_matrix is True.",
+            expected="two dimensions",
+            got=f"shape {tuple(shape)}",
+            fix="Set error_on_non_matrix=False to take all dimensions but the last as rows.",
+        )
+
+
+def _name(module: Module, path: Sequence[Any]) -> str:
+    """Layer and path of a weight, with slashes."""
+    return "/".join([str(module.name), *(str(entry.key) for entry in path[1:])])
+
+
+class SpectralNorm(Module):
+    """Divide the weights of a layer by their largest singular value.
+
+    Miyato et al., *Spectral Normalization for Generative Adversarial Networks*, 2018. Weights of less than two
+    dimensions stay as they are. For each of the others there is an estimate of the singular vector, ``u``, and of the
+    singular value, ``sigma``; they improve with each call that updates them.
+
+    Attributes:
+      layer_instance: the layer, or any other module.
+      n_steps: power iterations per call.
+      epsilon: keeps vectors of zeros from becoming NaN.
+      dtype: of the normalised weights; None keeps theirs.
+      param_dtype: of ``u`` and ``sigma``.
+      error_on_non_matrix: whether weights of more than two dimensions are an error; else all dimensions but the last
+        are taken as one.
+      collection_name: where ``u`` and ``sigma`` live: make it mutable when training.
+
+    >>> import jax, jax.numpy as jnp, fx_linen as nn
+    >>> layer = nn.SpectralNorm(nn.Dense(4), n_steps=20)
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)), update_stats=True)
+    >>> kernel = variables["params"]["layer_instance"]["kernel"]
+    >>> bool(abs(jnp.linalg.norm(kernel, 2) - 1) < 1e-3)
+    True
+    """
+
+    layer_instance: Module
+    n_steps: int = 1
+    epsilon: float = 1e-12
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    error_on_non_matrix: bool = False
+    collection_name: str = "batch_stats"
+
+    @compact
+    def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Any:
+        """Call the layer with normalised weights.
+
+        Args:
+          *args: arguments of the layer.
+          update_stats: whether the estimates of this call are stored, for the next one to go on from; so when training.
+          **kwargs: more arguments of the layer.
+
+        Returns:
+          What the layer returns.
+
+        Raises:
+          NonMatrixWeightError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
+        """
+
+        def normalized(variables: Any) -> Any:
+            return jax.tree_util.tree_map_with_path(
+                lambda path, weight: self._normalized(_name(self.layer_instance, path), weight, update_stats), variables
+            )
+
+        def forward(layer: Any) -> Any:
+            return layer(*args, **kwargs)
+
+        mapped = map_variables(forward, "params", normalized, init=self.is_initializing(), mutable=True)
+        return mapped(self.layer_instance)
+
+    def _normalized(self, name: str, weight: jax.Array, update_stats: bool) -> jax.Array:
+        if weight.ndim < 2:
+            return weight
+        if weight.ndim > 2 and self.error_on_non_matrix:
+            raise NonMatrixWeightError(name, weight.shape)
+
+        def first() -> jax.Array:
+            return jax.random.normal(self.make_rng("params"), (1, weight.shape[-1]), self.param_dtype)
+
+        u = self.variable(self.collection_name, f"{name}/u", first)
+        sigma = self.variable(self.collection_name, f"{name}/sigma", jnp.ones, (), self.param_dtype)
+        new, value = spectral_norm(weight, u.value, self.n_steps, self.epsilon)
+        if update_stats:
+            u.value, sigma.value = new, value
+        return (weight / jnp.where(value != 0, value, 1)).astype(canonicalize_dtype(weight, dtype=self.dtype))
+
+
+class WeightNorm(Module):
+    """Give the weights of a layer, per feature, a learned length.
+
+    Salimans and Kingma, *Weight Normalization*, 2016.
+
+    Attributes:
+      layer_instance: the layer, or any other module.
+      epsilon: added to the square of the length.
+      dtype: of the normalised weights; None keeps theirs.
+      param_dtype: of the lengths.
+      use_scale: whether lengths are learned; else they are one.
+      scale_init: initializer of the lengths.
+      feature_axes: axes that are features: each has its own length, over all other axes. None for one length.
+      variable_filter: which weights: those whose path contains one of these texts; None for all.
+
+    >>> import jax, jax.numpy as jnp, fx_linen as nn
+    >>> layer = nn.WeightNorm(nn.Dense(2))
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> jax.tree.map(jnp.shape, variables["params"])["layer_instance/kernel/scale"]
+    (2,)
+    """
+
+    layer_instance: Module
+    epsilon: float = 1e-12
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    use_scale: bool = True
+    scale_init: Initializer = ones
+    feature_axes: int | Sequence[int] | None = -1
+    variable_filter: Iterable[str] | None = field(default_factory=lambda: {"kernel"})
+
+    @compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the layer with normalised weights.
+
+        Args:
+          *args: arguments of the layer.
+          **kwargs: more arguments of the layer.
+
+        Returns:
+          What the layer returns.
+        """
+
+        def normalized(variables: Any) -> Any:
+            return jax.tree_util.tree_map_with_path(
+                lambda path, weight: self._normalized(_name(self.layer_instance, path), weight), variables
+            )
+
+        def forward(layer: Any) -> Any:
+            return layer(*args, **kwargs)
+
+        mapped = map_variables(forward, "params", normalized, init=self.is_initializing(), mutable=True)
+        return mapped(self.layer_instance)
+
+    def _normalized(self, name: str, weight: jax.Array) -> jax.Array:
+        if self.variable_filter is not None and not any(text in name for text in self.variable_filter):
+            return weight
+        axes = weight_axes(weight.ndim, self.feature_axes)
+        scale = None
+        if self.use_scale:
+            shape = tuple(weight.shape[axis] for axis in axes)
+            scale = self.param(f"{name}/scale", self.scale_init, shape, self.param_dtype)
+        dtype = canonicalize_dtype(weight, scale, dtype=self.dtype)
+        return weight_norm(weight, scale, axes, self.epsilon).astype(dtype)
