@@ -5,8 +5,8 @@ JAX's default keys (threefry, partitionable) make the random bits of an element 
 element's flat index alone. So here one kernel per distribution and dtype draws `CHUNK` elements from any index on,
 and serves every shape. It calls the samplers of `jax.random` themselves, on a key that starts counting where the chunk
 does; the scale is applied to the result on the host, in one multiplication with one rounding, as JAX's initializers do
-it outside of their compiled sampler. The numbers are those of `jax.nn.initializers` to the bit on CPU. On platforms
-whose compilers round transcendental functions depending on what is around them, they may differ in the last place.
+it outside of their compiled sampler. The numbers are those of `jax.nn.initializers` to the bit on CPU. Other platforms,
+whose compilers may round transcendental functions depending on what is around them, get JAX's own initializers.
 """
 
 # JAX's own signatures are partly unknown to the checker:
@@ -104,6 +104,8 @@ def chunkable(key: Any) -> bool:
         isinstance(key, jax.Array)
         and not isinstance(key, jax.core.Tracer)
         and not key.committed
+        and _flag("jax_default_device") is None
+        and all(device.platform == "cpu" for device in key.devices())
         and key.ndim == (key.dtype == np.uint32)
         and str(jax.random.key_impl(key)) == _THREEFRY
         and _flag("jax_threefry_partitionable")
