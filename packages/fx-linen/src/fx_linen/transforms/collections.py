@@ -15,15 +15,11 @@ __all__ = ["add_metadata_axis", "map_variables"]
 _make = anew(lift.map_variables, by_name=True)
 
 
-def _same(tree: Any) -> Any:
-    return tree
-
-
 def map_variables(
     target: Target,
     mapped_collections: CollectionFilter = True,
-    trans_in_fn: Callable[..., Any] = _same,
-    trans_out_fn: Callable[..., Any] = _same,
+    trans_in_fn: Callable[..., Any] = lambda tree: tree,
+    trans_out_fn: Callable[..., Any] = lambda tree: tree,
     init: bool = False,
     mutable: bool = False,
     rngs: CollectionFilter = True,
