@@ -3,7 +3,7 @@
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
 
-from fx_linen import initializers, meta, module, partitioning, spmd, summary, transforms
+from fx_linen import functional, initializers, meta, module, partitioning, spmd, summary, transforms
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -215,6 +215,7 @@ __all__ = [
     "elu",
     "enable_named_call",
     "fold_rngs",
+    "functional",
     "gelu",
     "get_logical_axis_rules",
     "get_partition_spec",
