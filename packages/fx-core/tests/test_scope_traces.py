@@ -16,12 +16,10 @@ TRANSFORMS = {
     "eval_shape": lambda f: lambda x: jax.eval_shape(f, x),
 }
 CHANGES = {
-    "get the parameter 'w'": lambda s: s.param("w", jax.nn.initializers.ones, ()),
-    "get the parameter 'new'": lambda s: s.param("new", jax.nn.initializers.ones, ()),
-    "get the variable 'c' of the collection 'state'": lambda s: s.variable("state", "c"),
+    "create the parameter 'new'": lambda s: s.param("new", jax.nn.initializers.ones, ()),
+    "create the variable 'new' of the collection 'state'": lambda s: s.variable("state", "new", lambda: 0.0),
     "write the variable 'c' of the collection 'state'": lambda s: s.put_variable("state", "c", 1.0),
     "draw a key from the stream 'dropout'": lambda s: s.make_rng("dropout"),
-    "get an inner scope 'kid'": lambda s: s.push("kid"),
 }
 
 
@@ -32,7 +30,7 @@ def make():
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("action", CHANGES)
 def test_changing_a_scope_in_another_trace_raises(transform, action):
-    scope = make().push("layer")
+    scope = bind({"params": {"layer": {}}, "state": {"layer": {"c": 1.0}}}, {"params": KEY}, mutable=True).push("layer")
 
     def f(x):
         CHANGES[action](scope)
@@ -67,6 +65,26 @@ def test_reading_is_allowed_everywhere(transform):
 
     out = transform(f)(jnp.ones(()))
     assert out.shape == ()
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_a_layer_whose_parameters_exist_goes_through_transforms(transform):
+    def layer(scope, x):
+        return x * scope.param("w", jax.nn.initializers.ones, ())
+
+    def net(scope, x):
+        inner = scope.child(layer, "layer")
+        return transform(inner)(x)
+
+    x = jnp.full((), 3.0)
+    params = {"params": {"layer": {"w": jnp.full((), 2.0)}}}
+    expected = transform(lambda x: x * 2.0)(x)
+    assert apply(net)(params, x) == expected
+    weight_gradient = jax.grad(lambda p: jnp.sum(apply(net)(p, x)))
+    if transform is not TRANSFORMS["eval_shape"]:
+        assert weight_gradient(params)["params"]["layer"]["w"] != 0
+    with pytest.raises(JaxTransformError, match="create the parameter 'w'"):
+        init(net)(KEY, x)
 
 
 def test_a_scope_made_in_a_trace_works_there():

@@ -174,8 +174,8 @@ class InvalidScopeNameError(FxError, TypeError):
 class JaxTransformError(FxError):
     """A scope was changed inside a JAX transform that it does not take part in.
 
-    JAX transforms work on pure functions. A variable written, or a random number drawn, in the middle of one would leak
-    a tracer, or be the same for every example and step.
+    JAX transforms work on pure functions. A variable created or written, or a random number drawn, in the middle of one
+    would leak a tracer, or be the same for every example and step. Variables that exist may be read.
 
     Wrong::
 

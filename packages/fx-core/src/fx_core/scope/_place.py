@@ -121,10 +121,14 @@ class Place:
         finally:
             self.invalidate()
 
-    def _check(self, action: str) -> None:
-        """Raise unless the scope is alive and belongs to the current trace."""
+    def _check_alive(self) -> None:
+        """Raise if the life of the scope has ended."""
         if self.invalid:
             raise InvalidScopeError(self.name, self.path_text)
+
+    def _check(self, action: str) -> None:
+        """Raise unless the scope is alive and belongs to the current trace."""
+        self._check_alive()
         if self._trace != current_trace() and not is_outside(self._trace):
             raise JaxTransformError(self.path_text, action)
 

@@ -41,9 +41,9 @@ class Scope(Place):
     with `mutable_variables`; the outer scope takes them with `put_variable`. The scope belongs to the trace it is made
     in.
 
-    *Traces.* A scope is changed only in the trace it was made in: creating or writing variables, drawing keys, and
-    pushing inner scopes raise `JaxTransformError` elsewhere. Reading a variable that exists is allowed everywhere, as
-    JAX lets any function close over a value.
+    *Traces.* A scope is changed only in the trace it was made in: creating or writing variables and drawing keys raise
+    `JaxTransformError` elsewhere. Variables that exist may be used everywhere, as JAX lets any function close over a
+    value: ``jax.vmap(dense)`` of an inner module works once its parameters are there.
 
     Args:
       variables: collections by name, each a (nested) dictionary of variables.
@@ -75,9 +75,8 @@ class Scope(Place):
         Raises:
           NameInUseError: the name is in use.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: this is another trace than the one the scope was made in.
         """
-        self._check(f"get an inner scope {name if name is not None else prefix + '…'!r}")
+        self._check_alive()
         if name is None:
             name = self.default_name(prefix)
         if not reuse or not self.name_reserved(name):
@@ -201,15 +200,16 @@ class Scope(Place):
           ScopeCollectionNotFound: the same, and there are no parameters at all.
           InvalidRngError: there is no key to create it with.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: this is another trace than the one the scope was made in.
+          JaxTransformError: it would be created, in another trace than the one the scope was made in.
         """
-        self._check(f"get the parameter {name!r}")
+        self._check_alive()
         self.reserve(name, "params")
         params = self._find("params")
         if name in params:
             value = params[name]
             check_shapes(name, self.path_text, value, init_fn, init_args, init_kwargs)
         elif in_filter(self.mutable, "params"):
+            self._check(f"create the parameter {name!r}")
             with outside(self._trace):
                 value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
             self.put_variable("params", name, value)
@@ -244,12 +244,13 @@ class Scope(Place):
           ScopeVariableNotFoundError: it does not exist and cannot be created.
           ScopeCollectionNotFound: the same, and the collection is empty.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: this is another trace than the one the scope was made in.
+          JaxTransformError: it would be created, in another trace than the one the scope was made in.
         """
-        self._check(f"get the variable {name!r} of the collection {col!r}")
+        self._check_alive()
         self.reserve(name, col)
         if not self.has_variable(col, name):
             if init_fn is not None and in_filter(self.mutable, col):
+                self._check(f"create the variable {name!r} of the collection {col!r}")
                 with outside(self._trace):
                     value = init_fn(*init_args, **init_kwargs)
                 self.put_variable(col, name, value)
