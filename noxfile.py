@@ -167,5 +167,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def release(session: nox.Session) -> None:
     """Collect the changelog of one package and tag it: `nox -s release -- fx-core`."""
-    session.install("towncrier>=24.8", "hatch>=1.14")
+    session.install("towncrier>=24.8", "packaging>=24")
     session.run("python", "tools/release.py", *session.posargs)
