@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx as flax_nnx
-from fx_core.ops import attention, rope
+from fx_core.ops import attention
 
 BF16, F16 = jnp.bfloat16, jnp.float16
 normal = jax.nn.initializers.normal(1.0)
@@ -299,32 +299,6 @@ def test_a_cache_made_by_apply():
     ours, theirs = (nn.MultiHeadDotProductAttention(num_heads=2, decode=True) for nn in BOTH)
     params = {"params": ours.init(jax.random.key(1), x)["params"]}
     close(*(module.apply(params, x, mutable=["cache"]) for module in (ours, theirs)))
-
-
-# Rotary positions
-
-
-@pytest.mark.parametrize("shape", [(4, 6), (2, 4, 6), (2, 2, 4, 8)], ids=str)
-@pytest.mark.parametrize("theta", [10000, 100])
-@pytest.mark.parametrize("dtype", [jnp.float32, BF16])
-def test_rope(shape, theta, dtype):
-    """Flax turns arrays of one head, and bfloat16 to float32."""
-    x, theirs = draw(shape, dtype=dtype), flax_nnx.RoPE(theta=theta)
-
-    def ours(*positions):
-        return rope.rope(x[..., None, :], *positions, theta=theta, dtype=jnp.float32)[..., 0, :]
-
-    close(ours(), theirs(x))
-    positions = jnp.array([5, 0, 7, 7])
-    close(ours(positions), theirs(x, positions))
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, BF16])
-def test_attention_with_rope(dtype):
-    q, k, v = (draw((2, 4, 3, 6), seed, dtype) for seed in range(3))
-    theirs = flax_nnx.dot_product_attention_with_rope(q, k, v, rope=flax_nnx.RoPE())
-    turned = (rope.rope(x, dtype=jnp.float32) for x in (q, k))
-    close(attention.dot_product_attention(*turned, v), theirs)
 
 
 # Grouped heads
