@@ -1,4 +1,4 @@
-"""Rotary positions as Flax NNX has them in its newer releases; `conftest.py` leaves this file out where Flax is older."""
+"""Rotary positions as newer releases of Flax NNX have them; `conftest.py` leaves this file out where Flax is older."""
 
 import jax
 import jax.numpy as jnp
