@@ -1,7 +1,7 @@
 """Everything of JAX that is private, experimental or moves between versions, in one place.
 
-The rest of fx imports such things from here, so that a new JAX release is looked at in one file. They are taken from
-where they are defined: the package `jax.extend` imports Pallas, which would double the import time of fx.
+The rest of fx imports such things from here, so that a new JAX release is looked at in one file. Nothing here imports
+the package `jax.extend` with this module: it imports Pallas, which would double the import time of fx.
 """
 
 import functools
@@ -13,8 +13,6 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax._src.core import get_opaque_trace_state
-from jax._src.extend.random import define_prng_impl
-from jax._src.random.threefry2x32 import threefry_2x32
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify
 from jax.interpreters import partial_eval
@@ -23,7 +21,6 @@ __all__ = [
     "ShapedArray",
     "checkify",
     "current_trace",
-    "einsum_by",
     "einsum_with",
     "eval_context",
     "evaluate_jaxpr",
@@ -48,27 +45,31 @@ def tracing() -> bool:
         return here != current_trace()
 
 
-def _bits_from_counter(words: Any, width: int, shape: Sequence[int]) -> Any:
-    (count,) = shape
-    low = words[3] + jnp.arange(count, dtype=np.uint32)
-    counters = jnp.concatenate([jnp.full_like(low, words[2]), low])
-    first, second = jnp.split(threefry_2x32((words[0], words[1]), counters), 2)
-    return jnp.asarray(first ^ second, dtype=f"uint{width}")
-
-
 def _unused(*_: Any) -> Any:
     raise TypeError("A key that starts at a counter only draws bits.")
 
 
-_counter_prng = define_prng_impl(
-    key_shape=(4,),
-    seed=_unused,
-    split=_unused,
-    fold_in=_unused,
-    random_bits=_bits_from_counter,
-    name="fx_threefry_from_counter",
-    tag="fxc",
-)
+@functools.cache
+def _counter_prng() -> Any:
+    # Imported when the first parameter is drawn, as it imports Pallas.
+    from jax.extend.random import define_prng_impl, threefry_2x32
+
+    def random_bits(words: Any, width: int, shape: Sequence[int]) -> Any:
+        (count,) = shape
+        low = words[3] + jnp.arange(count, dtype=np.uint32)
+        counters = jnp.concatenate([jnp.full_like(low, words[2]), low])
+        first, second = jnp.split(threefry_2x32((words[0], words[1]), counters), 2)
+        return jnp.asarray(first ^ second, dtype=f"uint{width}")
+
+    return define_prng_impl(
+        key_shape=(4,),
+        seed=_unused,
+        split=_unused,
+        fold_in=_unused,
+        random_bits=random_bits,
+        name="fx_threefry_from_counter",
+        tag="fxc",
+    )
 
 
 def key_from_counter(words: Any) -> jax.Array:
@@ -78,7 +79,7 @@ def key_from_counter(words: Any) -> jax.Array:
       words: the two words of the threefry key, then the high and the low word of the element's index. It draws flat
         arrays only, of 32 bits or fewer an element, over which the low word must not overflow.
     """
-    return jax.random.wrap_key_data(words, impl=_counter_prng)
+    return jax.random.wrap_key_data(words, impl=_counter_prng())
 
 
 @functools.cache
@@ -89,11 +90,6 @@ def normal_scales_first() -> bool:
     """
     program = jax.make_jaxpr(lambda key: jax.nn.initializers.normal()(key, (1,), np.float32))(jax.random.key(0))
     return any(eqn.primitive.name == "erf_inv" for eqn in program.jaxpr.eqns)
-
-
-def einsum_by(dot_general: Callable[..., jax.Array], equation: str, *operands: Any, **options: Any) -> jax.Array:
-    """`jax.numpy.einsum` whose products are computed by a function in place of `jax.lax.dot_general`."""
-    return jnp.einsum(equation, *operands, _dot_general=dot_general, **options)
 
 
 def weakly_typed(array: jax.Array) -> jax.Array:

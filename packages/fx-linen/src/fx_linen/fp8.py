@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from fx_core._jax import einsum_by
+from fx_core._jax import einsum_with
 from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT, Fp8Format, Fp8State, fp8_dot_general, fp8_state
 
 from fx_linen.module import Module, compact, nowrap
@@ -147,4 +147,4 @@ class Fp8Einsum(_Fp8Op):
             return fp8_dot_general(lhs, rhs, dims, state, formats, preferred_element_type=dtype)
 
         options = {"precision": precision, "preferred_element_type": preferred_element_type}
-        return einsum_by(dot, eqn, jnp.asarray(lhs, rhs.dtype), rhs, **options)
+        return einsum_with(dot, **options)(eqn, jnp.asarray(lhs, rhs.dtype), rhs)
