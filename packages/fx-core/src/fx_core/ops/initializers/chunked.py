@@ -104,7 +104,7 @@ def chunkable(key: Any) -> bool:
         isinstance(key, jax.Array)
         and not isinstance(key, jax.core.Tracer)
         and not key.committed
-        and _flag("jax_default_device") is None
+        and not _flag("jax_default_device")
         and all(device.platform == "cpu" for device in key.devices())
         and key.ndim == (key.dtype == np.uint32)
         and str(jax.random.key_impl(key)) == _THREEFRY
