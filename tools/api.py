@@ -36,8 +36,8 @@ def _lines(module: griffe.Module) -> Iterator[str]:
     for export in module.exports or []:
         name = str(export)
         path = f"{module.path}.{name}"
-        member = module.members.get(name)
-        if member is None or member.is_alias:
+        member = _definition(module, name)
+        if member is None:
             yield path
             continue
         yield path + _signature(member)
@@ -47,9 +47,20 @@ def _lines(module: griffe.Module) -> Iterator[str]:
                     yield f"{path}.{method_name}{_signature(method)}"
 
 
+def _definition(module: griffe.Module, name: str) -> griffe.Object | griffe.Alias | None:
+    """What a name stands for, if this package defines it; names of other packages are theirs to describe."""
+    member = module.members.get(name)
+    if member is None or not member.is_alias:
+        return member
+    try:
+        return member.final_target
+    except griffe.AliasResolutionError:
+        return None
+
+
 def _signature(member: griffe.Object | griffe.Alias) -> str:
     if isinstance(member, griffe.Class):
-        return "(" + ", ".join(map(str, member.bases)) + ")"
+        return _signature(member.members["__init__"]) if "__init__" in member.members else ""
     if isinstance(member, griffe.Function):
         parameters = (p for p in member.parameters if p.name not in ("self", "cls"))
         return "(" + ", ".join(f"{p.name}={p.default}" if p.default is not None else p.name for p in parameters) + ")"

@@ -1,0 +1,33 @@
+"""Layers as plain functions of a scope, for those who like scopes without modules.
+
+The arithmetic, the parameters and their names are those of the modules. Each call makes its variables in the scope that
+it gets: give every layer a scope of its own with `fx_core.Scope.child`.
+
+>>> import jax, jax.numpy as jnp
+>>> from fx_core.scope import init
+>>> from fx_linen import functional as F
+>>> def mlp(scope, x):
+...     x = jax.nn.relu(scope.child(F.dense, "hidden")(x, 8))
+...     return scope.child(F.dense, "out")(x, 2)
+>>> y, variables = init(mlp)(jax.random.key(0), jnp.ones((1, 3)))
+>>> jax.tree.map(jnp.shape, variables)
+{'params': {'hidden': {'bias': (8,), 'kernel': (3, 8)}, 'out': {'bias': (2,), 'kernel': (8, 2)}}}
+"""
+
+from fx_linen.functional._attention import attention
+from fx_linen.functional._dropout import dropout
+from fx_linen.functional._linear import conv, dense, dense_general, embed
+from fx_linen.functional._norm import batch_norm, group_norm, layer_norm, rms_norm
+
+__all__ = [
+    "attention",
+    "batch_norm",
+    "conv",
+    "dense",
+    "dense_general",
+    "dropout",
+    "embed",
+    "group_norm",
+    "layer_norm",
+    "rms_norm",
+]
