@@ -109,9 +109,12 @@ def affected(changed: Iterable[Path]) -> list[Package]:
     return [p for p in packages().values() if touched & {q.name for q in closure([p.name])}]
 
 
-def _changed_since(revision: str) -> list[Path]:
+def _affected_since(revision: str) -> list[Package]:
     command = ["git", "diff", "--name-only", f"{revision}...HEAD"]
-    return [Path(line) for line in subprocess.check_output(command, cwd=ROOT, text=True).splitlines()]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:  # the first push of a branch names a revision that does not exist
+        return list(packages().values())
+    return affected(map(Path, found.stdout.splitlines()))
 
 
 def main() -> None:
@@ -120,7 +123,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON list of names")
     parser.add_argument("--changed", metavar="REVISION", help="only those affected by changes since a revision")
     arguments = parser.parse_args()
-    chosen = affected(_changed_since(arguments.changed)) if arguments.changed else list(packages().values())
+    chosen = _affected_since(arguments.changed) if arguments.changed else list(packages().values())
     if arguments.json:
         print(json.dumps([p.name for p in chosen]))
         return
