@@ -21,7 +21,6 @@ def test_defaults_are_those_that_existing_programs_expect():
         "fix_rng_separator": False,
         "return_frozen_dict": False,
         "preserve_adopted_names": False,
-        "always_shard_variable": True,
         "profile": True,
         "max_repr_depth": None,
     }

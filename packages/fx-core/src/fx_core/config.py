@@ -27,7 +27,6 @@ from typing import Any
 from fx_core.errors.config import InvalidFlagValueError, UnknownFlagError
 
 __all__ = [
-    "always_shard_variable",
     "fix_rng_separator",
     "flags",
     "max_repr_depth",
@@ -46,8 +45,6 @@ return_frozen_dict: bool
 """``init`` and ``apply`` return `FrozenDict` instead of plain dicts. Default False."""
 preserve_adopted_names: bool
 """A module that is passed to another module keeps the name it had. Default False."""
-always_shard_variable: bool
-"""Variables with sharding metadata are placed on the mesh when they are created. Default True."""
 profile: bool
 """Layer calls open a `jax.named_scope`, so that profiles and HLO show module paths. Default True."""
 max_repr_depth: int | None
@@ -115,7 +112,6 @@ class _ConfigModule(types.ModuleType):
     fix_rng_separator = _Flag(False)
     return_frozen_dict = _Flag(False)
     preserve_adopted_names = _Flag(False)
-    always_shard_variable = _Flag(True)
     profile = _Flag(True)
     max_repr_depth = _DepthFlag(None)
 
