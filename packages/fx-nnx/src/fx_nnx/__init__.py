@@ -40,8 +40,11 @@ from fx_nnx.graph import (
     flatten,
     graphdef,
     iter_graph,
+    map,
     merge,
     pop,
+    recursive_map,
+    set_metadata,
     split,
     state,
     unflatten,
@@ -63,7 +66,8 @@ from fx_nnx.layers import (
     PReLU,
     RMSNorm,
 )
-from fx_nnx.modules import Dict, List, Module, Sequential, iter_children, iter_modules
+from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding, using_eager_sharding
+from fx_nnx.modules import Dict, List, Module, Sequential, iter_children, iter_modules, view, view_info, with_attributes
 from fx_nnx.modules import iter_children as iter_module_children
 from fx_nnx.objects import (
     Object,
@@ -77,7 +81,18 @@ from fx_nnx.objects import (
     static,
 )
 from fx_nnx.optimizer import ModelAndOptimizer, OptArray, Optimizer, OptState, OptVariable
-from fx_nnx.rngs import RngCount, RngKey, Rngs, RngState, RngStream, fork_rngs, reseed, restore_rngs, split_rngs
+from fx_nnx.rngs import (
+    RngCount,
+    RngKey,
+    Rngs,
+    RngState,
+    RngStream,
+    fork_rngs,
+    reseed,
+    restore_rngs,
+    split_rngs,
+    with_rngs,
+)
 from fx_nnx.states import (
     FlatState,
     State,
@@ -102,6 +117,7 @@ from fx_nnx.variables import (
     Variable,
     VariableMetadata,
     register_variable_name,
+    var_defaults,
     variable_name_from_type,
     variable_type_from_name,
     with_metadata,
@@ -190,6 +206,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "map",
     "map_state",
     "max_pool",
     "merge",
@@ -199,6 +216,7 @@ __all__ = [
     "pool",
     "pop",
     "pure",
+    "recursive_map",
     "register_data_type",
     "register_variable_name",
     "relu",
@@ -208,6 +226,9 @@ __all__ = [
     "restore_int_paths",
     "restore_rngs",
     "selu",
+    "set_graph_mode",
+    "set_graph_updates",
+    "set_metadata",
     "sigmoid",
     "silu",
     "soft_sign",
@@ -225,8 +246,15 @@ __all__ = [
     "to_pure_dict",
     "unflatten",
     "update",
+    "use_eager_sharding",
+    "using_eager_sharding",
+    "var_defaults",
     "variable_name_from_type",
     "variable_type_from_name",
     "variables",
+    "view",
+    "view_info",
+    "with_attributes",
     "with_metadata",
+    "with_rngs",
 ]

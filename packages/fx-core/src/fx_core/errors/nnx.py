@@ -6,6 +6,7 @@ from typing import Any
 from fx_core.errors._base import FxError
 
 __all__ = [
+    "CycleReplacedError",
     "FilterOrderError",
     "FilterTypeError",
     "HiddenDataError",
@@ -13,17 +14,20 @@ __all__ = [
     "LayerCallError",
     "MissingAttributeError",
     "MissingRngError",
+    "ModeValueError",
     "NnxError",
     "NonExhaustiveFiltersError",
     "NotANodeError",
     "OptimizerStateError",
     "RngSplitError",
     "SharedReferenceError",
+    "SplitStreamError",
     "StateStructureError",
     "StaticAttributeError",
     "TraceLevelError",
     "UnhashableStaticError",
     "UnknownVariableNameError",
+    "UnknownViewOptionError",
     "VariableAttributeError",
     "VariableConversionError",
     "VariableNameTakenError",
@@ -224,6 +228,19 @@ class SharedReferenceError(NnxError):
         )
 
 
+class CycleReplacedError(NnxError):
+    """`fx_nnx.recursive_map` was to replace an object that is a part of itself."""
+
+    def __init__(self, kind: str, path: Sequence[Any], got: str):
+        super().__init__(
+            f"{kind} is a part of itself, so that a map cannot put another object in its place.",
+            path=show_path(path),
+            expected="the object that the function was called with, changed in place or not",
+            got=f"a new object of type {got}",
+            fix="change the copy that the function gets, and return it",
+        )
+
+
 class StateStructureError(NnxError):
     """A state does not belong to a graph definition, or two states overlap."""
 
@@ -249,6 +266,18 @@ class MissingAttributeError(NnxError):
         )
 
 
+class UnknownViewOptionError(NnxError):
+    """`fx_nnx.view` was given a setting that no module takes."""
+
+    def __init__(self, names: Sequence[str], known: Sequence[str]):
+        super().__init__(
+            f"No module has a view with {', '.join(names)}.",
+            expected=f"one of {', '.join(known)}" if known else "no setting: no module has a method set_view",
+            got=", ".join(names),
+            fix="check the spelling and the filter (nnx.view_info(model) lists settings), or raise_if_not_found=False",
+        )
+
+
 class MissingRngError(FxError, AttributeError):
     """A random stream was asked for that was not given."""
 
@@ -259,6 +288,33 @@ class MissingRngError(FxError, AttributeError):
             expected=f"one of {list(known)}" if known else "a stream",
             got=name,
             fix=f"Rngs(..., {name}=seed), or Rngs(seed), whose default stream serves every name",
+        )
+
+
+class ModeValueError(FxError, TypeError):
+    """A setting such as ``set_graph_mode`` was given something else than True or False."""
+
+    def __init__(self, name: str, got: Any):
+        super().__init__(
+            f"{name} is on or off.",
+            expected="True or False",
+            got=repr(got),
+            fix=f"{name}(True) or {name}(False)",
+        )
+
+
+class SplitStreamError(NnxError):
+    """A random stream that is split was asked for one key.
+
+    A split stream holds a key for each step of a `fx_nnx.vmap` or `fx_nnx.scan`, and gives keys inside of it.
+    """
+
+    def __init__(self, name: str, shape: Sequence[int]):
+        super().__init__(
+            f"The random stream {name!r} is split.",
+            expected="a stream with one key",
+            got=f"keys of shape {tuple(shape)}",
+            fix="use it inside the vmap or scan that it was split for, or restore it with restore_rngs",
         )
 
 

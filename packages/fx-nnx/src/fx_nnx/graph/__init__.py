@@ -5,6 +5,8 @@ from fx_nnx.graph.definition import GraphDef, NodeDef, NodeRef, VariableDef
 from fx_nnx.graph.functions import clone, graphdef, merge, split, state, unflatten, update, variables
 from fx_nnx.graph.functions import flatten_node as flatten
 from fx_nnx.graph.iterate import find_duplicates, iter_graph, pop
+from fx_nnx.graph.maps import map_leaves as map
+from fx_nnx.graph.maps import recursive_map, set_metadata
 
 __all__ = [
     "GraphDef",
@@ -17,8 +19,11 @@ __all__ = [
     "flatten",
     "graphdef",
     "iter_graph",
+    "map",
     "merge",
     "pop",
+    "recursive_map",
+    "set_metadata",
     "split",
     "state",
     "unflatten",

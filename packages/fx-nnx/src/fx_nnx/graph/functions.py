@@ -9,7 +9,7 @@ from fx_core.errors.nnx import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.build import build
 from fx_nnx.graph.definition import GraphDef
-from fx_nnx.graph.record import Record, Slot, record_of, walk_graph
+from fx_nnx.graph.record import Record, Slot, record_for, record_of
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.flat import FlatState, one_or_all, partition
 from fx_nnx.states.paths import Path, flatten
@@ -44,7 +44,7 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
       NotANodeError: the value is not made of nodes.
       SharedReferenceError: ``graph=False``, and something is reachable on two paths.
     """
-    record = _record(node, graph)
+    record = record_for(node, graph)
     return record.graphdef, *_states(record, filters, exhaustive=True)
 
 
@@ -53,20 +53,20 @@ def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
 
     The states hold the variables of the model, not copies.
     """
-    states = _states(_record(node, graph), filters, exhaustive=False)
+    states = _states(record_for(node, graph), filters, exhaustive=False)
     return one_or_all(states)
 
 
 def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     """Give the variables of a model as `state` does, without bare arrays."""
-    states = _states(_record(node, graph), filters or (...,), exhaustive=False)
+    states = _states(record_for(node, graph), filters or (...,), exhaustive=False)
     only = tuple(part.filter(Variable) for part in states)
     return one_or_all(only)
 
 
 def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:
     """Give the structure of a model."""
-    return _record(node, graph).graphdef
+    return record_for(node, graph).graphdef
 
 
 def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recreate_variables: bool = True) -> Any:
@@ -97,7 +97,7 @@ def unflatten(
 
 def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = None) -> tuple[GraphDef, Any]:
     """Give the structure of a model and its leaves, as a `FlatState` or, without paths, as a list."""
-    record = _record(node, graph)
+    record = record_for(node, graph)
     leaves = record.read()
     if not with_paths:
         return record.graphdef, leaves
@@ -136,7 +136,7 @@ def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: boo
       arrays: whether it also gets arrays of its own, instead of the same immutable ones.
       graph: as in `split`.
     """
-    record = _record(node, graph)
+    record = record_for(node, graph)
     leaves = record.read()
     if arrays:
         leaves = [
@@ -146,10 +146,6 @@ def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: boo
             for leaf in leaves
         ]
     return build(record.graphdef, leaves, copy=variables)
-
-
-def _record(node: Any, graph: bool | None) -> Record:
-    return walk_graph(node, shared=False) if graph is False else record_of(node)
 
 
 def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) -> tuple[State, ...]:

@@ -1,32 +1,26 @@
 """Walking through models."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from fx_core.errors.nnx import SharedReferenceError
+
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
+from fx_nnx.graph.children import children_of
 from fx_nnx.graph.kinds import kind_of
-from fx_nnx.objects.pytree import attributes_of
+from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.flat import one_or_all, partition
-from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.states.paths import Path
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["children_of", "find_duplicates", "iter_graph", "pop"]
-
-
-def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
-    """Give names and values of what a node holds, static attributes included, sorted."""
-    kind = kind_of(node)
-    if kind == "object":
-        attributes = attributes_of(node)
-        return [(key, attributes[key]) for key in sorted_keys(attributes)]
-    if kind == "dict":
-        return [(key, node[key]) for key in sorted_keys(node)]
-    return enumerate(node) if kind in ("list", "tuple") else ()
+__all__ = ["find_duplicates", "iter_graph", "pop"]
 
 
 def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
     """Give path and value of everything in a model, each object once, what it holds before the object itself.
+
+    The order is that of the names. With ``graph=False`` an object on two paths is a `SharedReferenceError`.
 
     >>> from fx_nnx.modules.module import Module
     >>> class Leaf(Module):
@@ -35,17 +29,20 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     >>> [(path, type(value).__name__) for path, value in iter_graph(Leaf())]
     [(('size',), 'int'), ((), 'Leaf')]
     """
-    seen: set[int] = set()
+    shared = set_graph_mode.resolve(graph)
+    seen: dict[int, Path] = {}
 
     def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         kind = kind_of(value) if value is not None else "leaf"
-        if kind != "leaf":
+        if kind in ("object", "variable"):
             if id(value) in seen:
+                if not shared:
+                    raise SharedReferenceError(type(value).__name__, seen[id(value)], path)
                 return
-            seen.add(id(value))
-            if kind != "variable":
-                for key, child in children_of(value):
-                    yield from visit(child, (*path, key))
+            seen[id(value)] = path
+        if kind not in ("leaf", "variable"):
+            for key, child in children_of(value):
+                yield from visit(child, (*path, key))
         yield path, value
 
     return visit(node, ())

@@ -7,22 +7,21 @@ compared cheaply (static attributes without a hash, pytrees of other libraries) 
 """
 
 import weakref
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
-import jax
 from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
 
+from fx_nnx.graph.children import one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.links import link
+from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.state import State
 
-__all__ = ["Record", "Slot", "record_of", "walk_graph"]
+__all__ = ["Record", "Slot", "record_for", "record_of", "walk_graph"]
 
 
 class Slot:
@@ -207,7 +206,7 @@ class _Walk:
         elif kind in ("list", "tuple"):
             keys, children, metadata = list(range(len(value))), value, None
         else:
-            keys, children, metadata = _one_level(value)
+            keys, children, metadata = one_level(value)
             if not isinstance(value, tuple | State):
                 self.record.lasting = False
         self.nodes.append(NodeDef(type(value), None, len(keys), metadata))
@@ -256,23 +255,14 @@ def record_of(root: Any) -> Record:
     return made
 
 
+def record_for(root: Any, graph: bool | None) -> Record:
+    """Give the structure of a model for a function with an argument ``graph``; False makes sure that it is a tree."""
+    return record_of(root) if set_graph_mode.resolve(graph) else walk_graph(root, shared=False)
+
+
 def _hashable(value: Any) -> bool:
     try:
         hash(value)
     except TypeError:
         return False
     return True
-
-
-def _one_level(value: Any) -> tuple[Sequence[Any], Mapping[Any, Any], Any]:
-    """Take a pytree apart into keys, children and tree definition."""
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
-    children = {_plain_key(path[0]): child for path, child in pairs}
-    return list(children), MappingProxyType(children), treedef
-
-
-def _plain_key(key: Any) -> Any:
-    for name in ("key", "idx", "name"):
-        if hasattr(key, name):
-            return getattr(key, name)
-    return str(key)

@@ -124,6 +124,10 @@ class BatchNorm(Module):
         return norm.batch_norm(plan, x, mean, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Set what the layer does from now on; None leaves it."""
+        """Set what the layer does from now on.
+
+        Args:
+          use_running_average: Whether to use running statistics; None leaves it as it is.
+        """
         if use_running_average is not None:
             self.use_running_average = use_running_average

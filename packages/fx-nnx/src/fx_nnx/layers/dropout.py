@@ -77,7 +77,11 @@ class Dropout(Module):
         return dropout(inputs, self.rate, key, self.broadcast_dims)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """Set what the layer does from now on; None leaves it."""
+        """Set what the layer does from now on.
+
+        Args:
+          deterministic: Whether to let every value through; None leaves it as it is.
+        """
         if deterministic is not None:
             self.deterministic = deterministic
 

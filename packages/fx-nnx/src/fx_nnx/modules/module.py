@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from fx_core.errors.nnx import MissingAttributeError
 
 from fx_nnx.filters import Filter, to_predicate
-from fx_nnx.graph.iterate import children_of, iter_graph
+from fx_nnx.graph.children import children_of
+from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.states.paths import Path
 from fx_nnx.variables.kinds import Perturbation

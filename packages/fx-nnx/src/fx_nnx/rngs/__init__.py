@@ -1,6 +1,7 @@
 """Random numbers for models."""
 
-from fx_nnx.rngs.backups import fork_rngs, reseed, restore_rngs, split_rngs
+from fx_nnx.rngs.backups import fork_rngs, restore_rngs, split_rngs, with_rngs
+from fx_nnx.rngs.reseeding import reseed
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngCount, RngKey, RngState, RngStream
 
@@ -14,4 +15,5 @@ __all__ = [
     "reseed",
     "restore_rngs",
     "split_rngs",
+    "with_rngs",
 ]

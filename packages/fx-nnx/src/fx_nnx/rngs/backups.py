@@ -1,4 +1,4 @@
-"""Splitting and reseeding the random streams inside a model, and undoing it."""
+"""Splitting and forking the random streams inside a model, in place with a way back, or in a copy."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -11,23 +11,28 @@ from fx_core.errors.nnx import RngSplitError
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.functions import clone
 from fx_nnx.graph.iterate import iter_graph
+from fx_nnx.modes import set_graph_mode, set_graph_updates
+from fx_nnx.rngs.rngs import rules_of
 from fx_nnx.rngs.stream import RngStream
+from fx_nnx.states.paths import Path
 
-__all__ = ["SplitBackups", "fork_rngs", "reseed", "restore_rngs", "split_rngs"]
+__all__ = ["SplitBackups", "fork_rngs", "restore_rngs", "split_rngs", "with_rngs"]
 
 _MISSING: Any = object()
+Change = Callable[[Path, RngStream], Any]
+"""Gives the new key of a stream and its new count, or None to leave it."""
 
 
 class SplitBackups:
-    """What streams were before a split; also a context manager that restores them at the end."""
+    """What streams were before a change: triples of stream, key and count; a context manager that restores them."""
 
-    __slots__ = ("_backups",)
+    __slots__ = ("backups",)
 
-    def __init__(self, backups: list[tuple[RngStream, Any, Any]]):
-        self._backups = backups
+    def __init__(self, backups: Iterable[tuple[RngStream, Any, Any]]):
+        self.backups = list(backups)
 
     def __iter__(self) -> Iterator[tuple[RngStream, Any, Any]]:
-        return iter(self._backups)
+        return iter(self.backups)
 
     def __enter__(self) -> "SplitBackups":
         return self
@@ -59,26 +64,29 @@ def split_rngs(
     Args:
       node: a model or `Rngs`; without it, a decorator is returned that splits the arguments for the call.
       splits: into how many: a size or a shape.
-      only: which streams, by name, path or type.
+      only: which streams, by name, path or type; it has to match both of their variables.
       squeeze: give the one key of ``splits=1`` without an axis.
-      graph: accepted for compatibility.
-      graph_updates: False to split a copy of the model, and return it.
+      graph: as in `fx_nnx.split`; False gives a copy, too.
+      graph_updates: False to leave the model as it is and return a copy, which shares all other variables.
 
     Returns:
       `SplitBackups`, for `restore_rngs` or ``with``; a copy, or a decorator.
 
     Raises:
       RngSplitError: ``squeeze`` with more than one split.
+      SplitStreamError: a stream is split already.
     """
     if squeeze and splits != 1:
         raise RngSplitError("squeeze needs splits=1.", expected=1, got=splits, fix="leave squeeze away")
+    matches = _of_variables(only)
 
-    def change(stream: RngStream) -> tuple[Any, Any]:
+    def change(path: Path, stream: RngStream) -> Any:
+        if not matches(path, stream):
+            return None
         key = stream()
-        new = key if squeeze else jax.random.split(key, splits)
-        return new, jnp.zeros(new.shape, jnp.uint32)
+        return _fresh(key if squeeze else jax.random.split(key, splits))
 
-    return _change(node, change, only, graph_updates)
+    return _change(node, change, graph, in_place=_in_place(graph, graph_updates))
 
 
 def fork_rngs(
@@ -93,96 +101,148 @@ def fork_rngs(
 
     Args:
       node: a model or `Rngs`; without it, a decorator is returned.
-      split: into how many to split: for all streams, or a mapping of filters.
-      graph: accepted for compatibility.
-      graph_updates: False to fork a copy of the model, and return it.
+      split: into how many to split: for all streams, or a mapping of filters, which leaves the streams alone that none
+        matches.
+      graph: as in `split_rngs`.
+      graph_updates: as in `split_rngs`.
+
+    Returns:
+      As `split_rngs`.
+
+    Raises:
+      SplitStreamError: a stream is split already.
     """
-    rules = (
-        [(to_predicate(f), size) for f, size in split.items()]
-        if isinstance(split, dict)
-        else [(to_predicate(...), split)]
-    )
+    rules = [(_of_variables(f), size) for f, size in (split.items() if isinstance(split, dict) else [(..., split)])]
 
-    def change(stream: RngStream) -> tuple[Any, Any]:
-        size = next((size for matches, size in rules if matches((stream.tag,), stream)), None)
-        made = stream.fork(split=size)
-        return made.key.get_raw_value(), made.count.get_raw_value()
+    def change(path: Path, stream: RngStream) -> Any:
+        for matches, size in rules:
+            if matches(path, stream):
+                key = stream()
+                return _fresh(key if size is None else jax.random.split(key, size))
+        return None
 
-    return _change(node, change, ..., graph_updates)
+    return _change(node, change, graph, in_place=_in_place(graph, graph_updates))
+
+
+def with_rngs(
+    node: Any = _MISSING,
+    /,
+    *,
+    split: Any = None,
+    fork: Filter = None,
+    broadcast: Any = None,
+    only: Filter = True,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Give a model with other random streams: split, made equal, or started anew; it shares all other variables.
+
+    >>> from fx_nnx.rngs import Rngs
+    >>> rngs = Rngs(0, dropout=1)
+    >>> new = with_rngs(rngs, split={"dropout": 4}, fork="default")
+    >>> new.dropout.key.shape, new.default.key.shape, rngs.dropout.key.shape
+    ((4,), (), ())
+
+    Args:
+      node: a model or `Rngs`; without it, a decorator is returned that does this to the arguments of each call.
+      split: into how many streams to split: a size or shape for all, or a mapping of filters to it.
+      broadcast: how many times to repeat a stream, where ``split`` does not match: as ``split``.
+      fork: which other streams start anew with their next key.
+      only: which streams are changed at all.
+      graph: as in `fx_nnx.split`.
+      graph_updates: accepted for compatibility: the model is never changed, but for the counts of the streams that keys
+        were drawn from.
+
+    Returns:
+      The new model, or a decorator.
+
+    Raises:
+      SplitStreamError: a stream is split already.
+    """
+    chosen, forked = to_predicate(only), to_predicate(fork)
+    splits, broadcasts = rules_of(split), rules_of(broadcast)
+
+    def change(path: Path, stream: RngStream) -> Any:
+        if not chosen(path, stream):
+            return None
+        for rules, make in ((splits, RngStream.split), (broadcasts, RngStream.broadcast)):
+            for matches, size in rules:
+                if matches(path, stream):
+                    return _fresh(make(stream, size).key.get_raw_value())
+        return _fresh(stream()) if forked(path, stream) else None
+
+    return _change(node, change, graph, in_place=False)
 
 
 def restore_rngs(backups: Iterable[Any], /) -> None:
-    """Undo `split_rngs` or `fork_rngs`; the draw that they made counts."""
+    """Undo `split_rngs` or `fork_rngs`; the draw that they made counts.
+
+    Args:
+      backups: what those returned.
+    """
     for stream, key, count in backups:
         stream.key.set_raw_value(key)
         stream.count.set_raw_value(count)
 
 
-def reseed(node: Any, /, *, graph: bool | None = None, policy: Any = "scalars_only", **stream_keys: Any) -> None:
-    """Give the random streams inside a model new keys, in place.
-
-    Each stream gets its own key, drawn in the order of their paths from the seed for its name.
-
-    Args:
-      node: a model or `Rngs`.
-      graph: accepted for compatibility.
-      policy: ``"scalars_only"`` refuses streams that are split, ``"match_shape"`` splits the new key to their shape, or
-        a function ``(path, scalar_key, target_shape) -> key``.
-      **stream_keys: seeds or keys by stream name.
-
-    Raises:
-      RngSplitError: a stream is split, under ``"scalars_only"``.
-    """
-    sources = {name: RngStream(seed, tag=name) for name, seed in stream_keys.items()}
-    for path, stream in iter_graph(node):
-        if isinstance(stream, RngStream) and stream.tag in sources:
-            shape = stream.key.get_raw_value().shape
-            key = _reshaped(policy, path, sources[stream.tag](), shape)
-            stream.key.set_raw_value(key)
-            stream.count.set_raw_value(jnp.zeros(key.shape, jnp.uint32))
+def _fresh(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return key, jnp.zeros(key.shape, jnp.uint32)
 
 
-def _reshaped(policy: Any, path: Any, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    if callable(policy):
-        made: Any = policy(path, key, shape)
-        return made
-    if policy == "match_shape":
-        return jax.random.split(key, shape) if shape else key
-    if policy != "scalars_only":
-        raise RngSplitError("Unknown policy.", expected="'scalars_only', 'match_shape' or a function", got=policy)
-    if shape:
-        raise RngSplitError("A stream is split.", expected="a scalar key", got=shape, fix="policy='match_shape'")
-    return key
-
-
-def _change(node: Any, change: Callable[[RngStream], Any], only: Filter, graph_updates: bool | None) -> Any:
-    if node is _MISSING:
-        return _decorator(change, only)
-    if graph_updates is False:
-        node = clone(node)
-        _apply(node, change, only)
-        return node
-    return SplitBackups(_apply(node, change, only))
-
-
-def _apply(node: Any, change: Callable[[RngStream], Any], only: Filter) -> list[tuple[RngStream, Any, Any]]:
+def _of_variables(only: Filter) -> Callable[[Path, RngStream], bool]:
     matches = to_predicate(only)
-    backups = []
-    for path, stream in iter_graph(node):
-        if isinstance(stream, RngStream) and matches(path, stream):
-            key, count = change(stream)
-            backups.append((stream, stream.key.get_raw_value(), stream.count.get_raw_value()))
-            stream.key.set_raw_value(key)
-            stream.count.set_raw_value(count)
-    return backups
+    if isinstance(only, type) and issubclass(only, RngStream):
+        return matches
+
+    def both(path: Path, stream: RngStream) -> bool:
+        return matches((*path, "key"), stream.key) and matches((*path, "count"), stream.count)
+
+    return both
 
 
-def _decorator(change: Callable[[RngStream], Any], only: Filter) -> Callable[[Any], Any]:
+def _in_place(graph: bool | None, graph_updates: bool | None) -> bool:
+    return set_graph_mode.resolve(graph) and set_graph_updates.resolve(graph_updates)
+
+
+def _change(node: Any, change: Change, graph: bool | None, *, in_place: bool) -> Any:
+    if node is _MISSING:
+        return _decorator(change, graph, in_place)
+    if in_place:
+        return SplitBackups(_changed_in_place(node, change))
+    return _changed_copy(node, change, graph)
+
+
+def _streams(node: Any) -> Iterator[tuple[Path, RngStream]]:
+    return ((path, stream) for path, stream in list(iter_graph(node, graph=True)) if isinstance(stream, RngStream))
+
+
+def _changed_in_place(node: Any, change: Change) -> Iterator[tuple[RngStream, Any, Any]]:
+    # All keys first, so that an error leaves no stream half done.
+    for stream, made in [(stream, change(path, stream)) for path, stream in _streams(node)]:
+        if made is not None:
+            yield stream, stream.key.get_raw_value(), stream.count.get_raw_value()
+            stream.key.set_raw_value(made[0])
+            stream.count.set_raw_value(made[1])
+
+
+def _changed_copy(node: Any, change: Change, graph: bool | None) -> Any:
+    copy = clone(node, variables=False, graph=graph)
+    for path, stream in _streams(copy):
+        made = change(path, stream)  # draws from the variables that the copy shares with the model
+        if made is not None:
+            stream.key, stream.count = stream.key.replace(made[0]), stream.count.replace(made[1])
+    return copy
+
+
+def _decorator(change: Change, graph: bool | None, in_place: bool) -> Callable[[Any], Any]:
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with SplitBackups(_apply((args, kwargs), change, only)):
-                return f(*args, **kwargs)
+            if in_place:
+                with SplitBackups(_changed_in_place((args, kwargs), change)):
+                    return f(*args, **kwargs)
+            args, kwargs = _changed_copy((args, kwargs), change, graph)
+            return f(*args, **kwargs)
 
         return wrapped
 

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 from fx_core.errors.nnx import MissingRngError
 
-from fx_nnx.filters import to_predicate
+from fx_nnx.filters import Predicate, to_predicate
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.rngs.draws import RandomMethods
 from fx_nnx.rngs.stream import RngStream
+from fx_nnx.states.paths import Path
 
-__all__ = ["Rngs"]
+__all__ = ["Rngs", "rules_of", "size_for"]
 
 
 class Rngs(RandomMethods, Pytree):
@@ -74,30 +75,48 @@ class Rngs(RandomMethods, Pytree):
           split: into how many (a size or shape) to split streams: for all of them, or a mapping of filters to it. With
             a mapping, streams that no filter matches are forked only.
         """
-        return _forked(self, split)
+        return _collect({name: stream.fork(split=size) for name, stream, size in _sizes(self, split)})
 
     def split(self, k: Any) -> "Rngs":
-        """Give streams of as many independent streams as ``k`` says: a size, a shape, or a mapping as in `fork`."""
-        return _forked(self, k)
+        """Give streams of as many independent streams as ``k`` says.
+
+        Args:
+          k: a size or shape for all streams, or a mapping of filters to it; with a mapping, streams that no filter
+            matches are copied as they are.
+        """
+        return _collect(
+            {n: _copied(stream) if size is None else stream.split(size) for n, stream, size in _sizes(self, k)}
+        )
 
     def broadcast(self, k: Any) -> "Rngs":
-        """Give streams of ``k`` times the same stream, made of the next keys; ``k`` may be a mapping of filters."""
-        return _collect({name: stream.broadcast(size) for name, stream, size in _sizes(self, k) if size is not None})
-
-
-def _forked(rngs: Rngs, split: Any) -> Rngs:
-    return _collect({name: stream.fork(split=size) for name, stream, size in _sizes(rngs, split)})
+        """Give streams of ``k`` times the same stream, made of the next keys; ``k`` is as in `split`."""
+        return _collect(
+            {n: _copied(stream) if size is None else stream.broadcast(size) for n, stream, size in _sizes(self, k)}
+        )
 
 
 def _sizes(rngs: Rngs, sizes: Any) -> Iterator[tuple[str, RngStream, Any]]:
-    if not isinstance(sizes, Mapping):
-        return ((name, stream, sizes) for name, stream in rngs.items())
-    rules = [(to_predicate(filter), size) for filter, size in sizes.items()]
-    found = []
+    rules = rules_of(sizes)
     for name, stream in rngs.items():
-        size = next((size for matches, size in rules if matches((name,), stream)), None)
-        found.append((name, stream, size))
-    return iter(found)
+        yield name, stream, size_for(rules, (name,), stream)
+
+
+def rules_of(sizes: Any) -> list[tuple[Predicate, Any]]:
+    """Give a size for all, or a mapping of filters to sizes, as pairs of predicate and size."""
+    if isinstance(sizes, Mapping):
+        return [(to_predicate(filter), size) for filter, size in sizes.items()]
+    return [] if sizes is None else [(to_predicate(...), sizes)]
+
+
+def size_for(rules: list[tuple[Predicate, Any]], path: Path, stream: RngStream) -> Any:
+    """Give the size of the first rule that matches a stream, or None."""
+    return next((size for matches, size in rules if matches(path, stream)), None)
+
+
+def _copied(stream: RngStream) -> RngStream:
+    made = RngStream(stream.key.get_value(), tag=stream.tag)
+    made.count.set_value(stream.count.get_value())
+    return made
 
 
 def _collect(streams: dict[str, RngStream]) -> Rngs:

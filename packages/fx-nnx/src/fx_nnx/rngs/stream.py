@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.errors.nnx import SplitStreamError
 
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.rngs.draws import RandomMethods
@@ -65,11 +66,18 @@ class RngStream(RandomMethods, Pytree):
         self.count = RngCount(jnp.zeros(self.key.get_raw_value().shape, jnp.uint32), tag=tag)
 
     def __call__(self) -> jax.Array:
-        """Give the next key."""
-        count = self.count.get_value()
-        key = jax.random.fold_in(self.key.get_value(), count)
+        """Give the next key.
+
+        Raises:
+          SplitStreamError: the stream is split.
+          TraceLevelError: the stream was made outside the transform that runs.
+        """
+        key, count = self.key.get_value(), self.count.get_value()
+        if key.ndim:
+            raise SplitStreamError(self.tag, key.shape)
+        drawn = jax.random.fold_in(key, count)
         self.count.set_value(count + 1)
-        return key
+        return drawn
 
     def split(self, k: Any) -> "RngStream":
         """Give a stream of as many independent streams as ``k`` (a size or shape) says, made of the next key."""

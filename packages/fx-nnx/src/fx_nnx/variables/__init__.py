@@ -1,5 +1,6 @@
 """Variables, their kinds, and the collections they stand for."""
 
+from fx_nnx.variables.defaults import var_defaults
 from fx_nnx.variables.initial import VariableMetadata, with_metadata
 from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Param, Perturbation
 from fx_nnx.variables.names import register_variable_name, variable_name_from_type, variable_type_from_name
@@ -14,6 +15,7 @@ __all__ = [
     "Variable",
     "VariableMetadata",
     "register_variable_name",
+    "var_defaults",
     "variable_name_from_type",
     "variable_type_from_name",
     "with_metadata",

@@ -1,12 +1,19 @@
 """What variables are like unless their maker says otherwise."""
 
-import contextlib
-import contextvars
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["VarDefaults", "current_defaults", "default_options", "use_defaults"]
+from fx_core.errors.nnx import ModeValueError
+
+from fx_nnx.modes import use_eager_sharding
+
+__all__ = ["VarDefaults", "VarDefaultsContext", "default_options", "var_defaults"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,41 +22,83 @@ class VarDefaults:
 
     Attributes:
       hijax: accepted for compatibility.
-      ref: whether values live in `jax.Ref`.
-      eager_sharding: whether values are placed on the mesh when they are made.
+      ref: whether values live in a `jax.Ref`.
     """
 
     hijax: bool = False
     ref: bool = False
-    eager_sharding: bool = True
 
 
 _FIRST = VarDefaults()
-_current: contextvars.ContextVar[VarDefaults] = contextvars.ContextVar("fx_nnx_var_defaults", default=_FIRST)
+_current: ContextVar[VarDefaults] = ContextVar("fx_nnx_var_defaults", default=_FIRST)
 
 
-def current_defaults() -> VarDefaults:
-    """Give the options that apply now."""
-    return _current.get()
+class VarDefaultsContext:
+    """Undoes a change of the defaults at the end of a ``with`` block; as a decorator, changes them for a function."""
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, before: VarDefaults, after: VarDefaults):
+        self._before, self._after = before, after
+
+    def __enter__(self) -> None:
+        _current.set(self._after)
+
+    def __exit__(self, *_: Any) -> None:
+        _current.set(self._before)
+
+    def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function; the defaults outside stay as they were."""
+        _current.set(self._before)
+        changes = dataclasses.asdict(self._after)
+
+        @functools.wraps(f)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _changed(changes):
+                return f(*args, **kwargs)
+
+        return wrapped
 
 
-def default_options(given: dict[str, bool | None]) -> dict[str, Any]:
-    """Fill the options that were not given."""
-    defaults = _current.get()
-    return {name: getattr(defaults, name) if value is None else value for name, value in given.items()}
+def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDefaultsContext | VarDefaults:
+    """Change what new variables are like, in this thread or task; or give what they are like now.
 
+    >>> with var_defaults(ref=True):
+    ...     var_defaults()
+    VarDefaults(hijax=False, ref=True)
 
-@contextlib.contextmanager
-def use_defaults(**changes: bool | None) -> Iterator[VarDefaults]:
-    """Change the options of variables that are made in the block.
+    Args:
+      hijax: accepted for compatibility; it changes nothing.
+      ref: whether values live in a `jax.Ref`, see `Variable`.
 
-    >>> with use_defaults(eager_sharding=False) as options:
-    ...     options.eager_sharding
-    False
+    Returns:
+      Without arguments the present `VarDefaults`. Else the change holds from now on, and the result undoes it: by the
+      end of a ``with`` block, or put on a function as a decorator after each of its calls.
+
+    Raises:
+      ModeValueError: something else than True or False was given.
     """
-    new = dataclasses.replace(_current.get(), **{k: v for k, v in changes.items() if v is not None})
-    token = _current.set(new)
-    try:
-        yield new
-    finally:
-        _current.reset(token)
+    changes = {name: value for name, value in (("hijax", hijax), ("ref", ref)) if value is not None}
+    if not changes:
+        return _current.get()
+    return _changed(changes)
+
+
+def _changed(changes: dict[str, bool]) -> VarDefaultsContext:
+    for name, value in changes.items():
+        if not isinstance(value, bool):
+            raise ModeValueError(f"var_defaults({name}=...)", value)
+    before = _current.get()
+    after = dataclasses.replace(before, **changes)
+    _current.set(after)
+    return VarDefaultsContext(before, after)
+
+
+def default_options(hijax: bool | None, ref: bool | None, eager_sharding: bool | None) -> dict[str, Any]:
+    """Fill the options of a variable that were not given."""
+    defaults = _current.get()
+    return {
+        "hijax": defaults.hijax if hijax is None else hijax,
+        "ref": defaults.ref if ref is None else ref,
+        "eager_sharding": use_eager_sharding.resolve(eager_sharding),
+    }

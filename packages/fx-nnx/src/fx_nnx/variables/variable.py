@@ -72,8 +72,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
         elif isinstance(value, Variable):
             metadata = {**value._meta.visible(), **metadata}
             value = value.get_raw_value()
-        options = {"hijax": hijax, "ref": ref, "eager_sharding": eager_sharding}
-        meta = make_metadata(renamed(metadata) | default_options(options))
+        meta = make_metadata(renamed(metadata) | default_options(hijax, ref, eager_sharding))
         init(self, "_meta", meta)
         if meta.has_hooks:
             value = self.create_value(value)  # type: ignore[arg-type]

@@ -1,0 +1,142 @@
+"""Functions over everything in a model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from fx_core._jax import current_trace
+from fx_core.errors.nnx import CycleReplacedError, SharedReferenceError
+
+from fx_nnx.filters import Filter, to_predicate
+from fx_nnx.graph.build import build
+from fx_nnx.graph.children import children_of, one_level
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.record import record_for, record_of
+from fx_nnx.modes import set_graph_mode
+from fx_nnx.objects.fields import is_data
+from fx_nnx.objects.pytree import attributes_of, new_object
+from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["map_leaves", "recursive_map", "set_metadata"]
+
+
+def map_leaves(
+    f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None, recreate_variables: bool = True
+) -> Any:
+    """Give a model of the same structure with ``f(path, leaf)`` for each of its variables and arrays.
+
+    >>> from fx_nnx.modules import Dict
+    >>> from fx_nnx.variables import Param
+    >>> model = Dict(w=Param(1.0))
+    >>> map_leaves(lambda path, v: v.replace(v + 1), model).w.get_value(), model.w.get_value()
+    (2.0, 1.0)
+
+    Args:
+      f: a function of a path and a variable or array. What it gives takes the place of the leaf: a variable, or for a
+        variable a value, for which a variable of the same type and metadata is made.
+      node: a module, another object, or a pytree of them; it stays as it is.
+      graph: as in `fx_nnx.split`.
+      recreate_variables: accepted for compatibility: the variables are those that ``f`` gives.
+
+    Returns:
+      The new model. What was shared is shared, and ``f`` sees it once.
+    """
+    record = record_for(node, graph)
+    leaves = [f(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
+    return build(record.graphdef, leaves)
+
+
+def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
+    """Give ``f(path, x)`` for a copy of a model in which everything has been mapped so already, from the inside out.
+
+    >>> from fx_nnx.modules import Dict
+    >>> recursive_map(lambda path, x: x + 1 if isinstance(x, int) else x, Dict(a=1, b=Dict(c=2))).b.c
+    3
+
+    Args:
+      f: a function of a path and an object, container, variable, array or static attribute.
+      node: a model; it stays as it is.
+      graph: as in `fx_nnx.split`.
+
+    Returns:
+      What ``f`` gives for the whole. What was shared is shared, and ``f`` sees it once.
+
+    Raises:
+      CycleReplacedError: ``f`` gave another object for one that is a part of itself.
+      SharedReferenceError: ``graph=False``, and something is reachable on two paths.
+    """
+    return _Mapping(f, shared=set_graph_mode.resolve(graph)).visit(node, ())
+
+
+def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:
+    """Set metadata of the variables in a model, in place.
+
+    >>> from fx_nnx.modules import Dict
+    >>> from fx_nnx.variables import Param
+    >>> model = Dict(w=Param(1.0))
+    >>> set_metadata(model, frozen=True)
+    >>> model.w.frozen
+    True
+
+    Args:
+      node: a model.
+      only: which variables.
+      **metadata: entries by name; see `Variable.set_metadata`.
+
+    Raises:
+      TraceLevelError: a variable was made outside the transform that runs.
+    """
+    matches = to_predicate(only)
+    record = record_of(node)
+    for path, leaf in zip(list(record.graphdef.paths), list(record.leaves)):
+        if isinstance(leaf, Variable) and matches(path, leaf):
+            leaf.set_metadata(**metadata)
+
+
+class _Mapping:
+    def __init__(self, f: Callable[[Path, Any], Any], *, shared: bool):
+        self.f, self.shared = f, shared
+        self.trace = current_trace()
+        self.done: dict[int, Any] = {}
+        self.unfinished: dict[int, Any] = {}
+        self.in_cycles: set[int] = set()
+        self.where: dict[int, Path] = {}
+        self.alive: list[Any] = []  # what `f` let go must not give its id to a new object
+
+    def visit(self, value: Any, path: Path) -> Any:
+        kind = kind_of(value) if value is not None else "leaf"
+        if kind not in ("object", "variable"):
+            return self.f(path, value if kind == "leaf" else self.container(value, kind, path))
+        key = id(value)
+        if key in self.where and not self.shared:
+            raise SharedReferenceError(type(value).__name__, self.where[key], path)
+        if key in self.done:
+            return self.done[key]
+        if key in self.unfinished:
+            self.in_cycles.add(key)
+            return self.unfinished[key]
+        self.where[key] = path
+        self.alive.append(value)
+        copy = self.object(value, path) if kind == "object" else value
+        made = self.done[key] = self.f(path, copy)
+        if key in self.in_cycles and made is not copy:
+            raise CycleReplacedError(type(value).__name__, path, type(made).__name__)
+        return made
+
+    def object(self, value: Any, path: Path) -> Any:
+        copy = self.unfinished[id(value)] = new_object(type(value), self.trace)
+        made, kinds, old = attributes_of(copy), copy._nnx_kinds, value._nnx_kinds
+        for key, child in children_of(value):
+            made[key] = new = self.visit(child, (*path, key))
+            kinds[key] = old[key] or is_data(new)
+        return copy
+
+    def container(self, value: Any, kind: str, path: Path) -> Any:
+        if kind == "dict":
+            return {key: self.visit(value[key], (*path, key)) for key in sorted_keys(value)}
+        if kind in ("list", "tuple"):
+            items = [self.visit(item, (*path, i)) for i, item in enumerate(value)]
+            return items if kind == "list" else tuple(items)
+        _, children, treedef = one_level(value)
+        return jax.tree_util.tree_unflatten(treedef, [self.visit(c, (*path, key)) for key, c in children.items()])
