@@ -91,7 +91,7 @@ def pop(node: Any, /, *filters: Filter) -> Any:
     leaves: list[Variable[Any]] = []
     seen: set[int] = set()
     owners: list[tuple[Any, Any, int]] = []
-    for path, value in iter_graph(node):
+    for path, value in iter_graph(node, graph=True):
         if kind_of(value) != "object":
             continue
         for key, child in children_of(value):

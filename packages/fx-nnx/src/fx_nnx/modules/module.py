@@ -124,7 +124,7 @@ class Module(Pytree):
         Args:
           *filters: which modules; all if none is given.
           raise_if_not_found: whether each attribute has to exist somewhere.
-          graph: accepted for compatibility.
+          graph: as in `fx_nnx.iter_graph`.
           **attributes: the new values.
 
         Raises:
@@ -138,7 +138,7 @@ class Module(Pytree):
         """
         predicates = [to_predicate(filter) for filter in filters or (True,)]
         missing = set(attributes)
-        for path, module in self.iter_modules():
+        for path, module in iter_modules(self, graph=graph):
             if not any(matches(path, module) for matches in predicates):
                 continue
             own = attributes_of(module)
@@ -164,7 +164,7 @@ class Module(Pytree):
 
 def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
     """Give path and module of every module in a model, each once, inner ones before outer ones."""
-    return ((path, value) for path, value in iter_graph(module) if isinstance(value, Module))
+    return ((path, value) for path, value in iter_graph(module, graph=graph) if isinstance(value, Module))
 
 
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:

@@ -41,7 +41,7 @@ def view(
     matches = to_predicate(only)
     made = clone(node, variables=False, graph=graph)
     unused = set(kwargs)
-    for path, module in iter_modules(made):
+    for path, module in iter_modules(made, graph=True):
         if hasattr(module, "set_view") and matches(path, module):
             taken = kwargs.keys() & _options(module) if not _takes_any(module) else kwargs.keys()
             if taken:
@@ -70,7 +70,7 @@ def with_attributes(
     matches = to_predicate(only)
     made = clone(node, variables=False, graph=graph)
     missing = set(attributes)
-    for path, found in iter_graph(made):
+    for path, found in iter_graph(made, graph=True):
         if isinstance(found, Pytree) and matches(path, found):
             for name in attributes.keys() & attributes_of(found).keys():
                 setattr(found, name, attributes[name])
@@ -116,7 +116,12 @@ def _takes_any(module: Any) -> bool:
 
 
 def _all_options(model: Any) -> set[str]:
-    return {name for _, module in iter_modules(model) if hasattr(module, "set_view") for name in _options(module)}
+    return {
+        name
+        for _, module in iter_modules(model, graph=True)
+        if hasattr(module, "set_view")
+        for name in _options(module)
+    }
 
 
 def _describe(cls: type[Any]) -> str:
