@@ -1,0 +1,89 @@
+"""An iterator that works ahead in a thread."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, Self, TypeVar
+
+from fx_train.errors import InvalidBufferSizeError
+
+__all__ = ["PrefetchIterator"]
+
+T = TypeVar("T")
+
+
+class PrefetchIterator(Iterator[T], Generic[T]):
+    """Runs an iterator in a thread of its own, a few items ahead of who asks for them.
+
+    Loading a batch then happens beside the training step, as far as it releases the interpreter lock (reading files,
+    NumPy on large arrays). An error of the iterator comes to the caller in the place of the item.
+
+    >>> with PrefetchIterator(iter(range(3)), buffer_size=2) as ahead:
+    ...     list(ahead)
+    [0, 1, 2]
+
+    Args:
+      data_iter: what to run; it is used in the thread only, and closed with this iterator.
+      buffer_size: how many items may wait.
+
+    Raises:
+      InvalidBufferSizeError: ``buffer_size`` is not positive.
+    """
+
+    def __init__(self, data_iter: Iterable[T], buffer_size: int = 1):
+        if buffer_size < 1:
+            raise InvalidBufferSizeError("PrefetchIterator", buffer_size)
+        # The semaphore counts the items that wait; the queue takes the end beside them, so closing never blocks.
+        self._queue: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._slots = threading.Semaphore(buffer_size)
+        self._closed = threading.Event()
+        self._outcome: tuple[str, Any] | None = None
+        self._thread = threading.Thread(target=self._work, args=(iter(data_iter),), daemon=True, name="fx-prefetch")
+        self._thread.start()
+
+    def _work(self, items: Iterator[T]) -> None:
+        try:
+            while True:
+                self._slots.acquire()
+                if self._closed.is_set():
+                    break
+                self._queue.put(("item", next(items)))
+        except StopIteration:
+            self._queue.put(("end", None))
+        except BaseException as error:
+            self._queue.put(("error", error))
+        finally:
+            # A generator is closed where it ran, so that its `finally` blocks see no second thread.
+            if hasattr(items, "close") and self._closed.is_set():
+                items.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __next__(self) -> T:
+        if self._closed.is_set():
+            raise StopIteration
+        if self._outcome is None:
+            kind, value = self._queue.get()
+            if kind == "item":
+                self._slots.release()
+                return value
+            self._outcome = kind, value
+        if self._outcome[0] == "error":
+            raise self._outcome[1]
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the thread, and with it the iterator; what waits is dropped. Closing twice is harmless.
+
+        It returns when the thread has ended, which may take as long as the iterator needs for the item it is making.
+        """
+        self._closed.set()
+        self._slots.release()
+        # From another thread's view the iterator has ended; who waits in `__next__` is told.
+        self._queue.put(("end", None))
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

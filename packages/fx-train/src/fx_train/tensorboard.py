@@ -1,0 +1,170 @@
+"""Summaries for TensorBoard, written without TensorFlow.
+
+Needs the extra ``fx-train[tensorboard]``, which brings tensorboardX for the format of the files. What the summaries
+look like is in `fx_train._summaries`.
+"""
+
+import itertools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from fx_train.errors import MissingExtraError, SummaryShapeError
+
+__all__ = ["SummaryWriter"]
+
+_SERIAL = itertools.count()
+
+
+class SummaryWriter:
+    """Writes an event file that TensorBoard shows.
+
+    >>> import tempfile
+    >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
+    ...     writer.scalar("loss", 0.5, step=1)
+    ...     writer.text("note", "**bold**", step=1)
+
+    Args:
+      log_dir: directory of the file; made if absent.
+      auto_flush: whether every summary is on the disk when the call returns.
+
+    Raises:
+      MissingExtraError: tensorboardX is not installed.
+    """
+
+    def __init__(self, log_dir: str | Path, auto_flush: bool = True):
+        try:
+            from tensorboardX.event_file_writer import EventsWriter
+
+            from fx_train import _summaries
+        except ImportError as error:
+            raise MissingExtraError("SummaryWriter", "tensorboardX", "tensorboard") from error
+        self._make = _summaries
+        self._auto_flush = auto_flush
+        # tensorboardX's own writer of summaries works in a thread, and its flush does not wait for it.
+        Path(log_dir).mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(Path(log_dir) / "events"), f".{os.getpid()}.{next(_SERIAL)}")
+        self._closed = False
+
+    def scalar(self, tag: str, value: Any, step: int) -> None:
+        """Record a number.
+
+        Args:
+          tag: name of the curve; a slash groups curves.
+          value: a number or an array of one element.
+          step: position on the curve.
+
+        Raises:
+          SummaryShapeError: ``value`` has several elements.
+        """
+        value = np.asarray(value)
+        if value.size != 1:
+            raise SummaryShapeError("scalar", tag, "one element", value.shape)
+        self._add(self._make.scalar(tag, float(value.reshape(()))), step)
+
+    def image(self, tag: str, image: Any, step: int, max_outputs: int = 3) -> None:
+        """Record images.
+
+        Args:
+          tag: name.
+          image: (height, width), (height, width, channels) or (batch, height, width, channels), with 1 (grey), 3
+            (RGB) or 4 (RGBA) channels; uint8, or floating point from 0 to 1, clipped.
+          step: when.
+          max_outputs: how many of a batch to record.
+
+        Raises:
+          SummaryShapeError: the shape is another one.
+        """
+        image = np.asarray(image)
+        if image.ndim == 2:
+            image = image[..., None]
+        if image.ndim == 3:
+            image = image[None]
+        if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+            raise SummaryShapeError("image", tag, "(batch, height, width, 1, 3 or 4 channels)", image.shape)
+        self._add(self._make.images(tag, image[:max_outputs]), step)
+
+    def audio(self, tag: str, audiodata: Any, step: int, sample_rate: int = 44100, max_outputs: int = 3) -> None:
+        """Record sounds.
+
+        Args:
+          tag: name.
+          audiodata: (samples,), (samples, channels) or (batch, samples, channels), from -1 to 1, clipped.
+          step: when.
+          sample_rate: samples per second.
+          max_outputs: how many of a batch to record.
+
+        Raises:
+          SummaryShapeError: the shape is another one.
+        """
+        audio = np.asarray(audiodata)
+        if audio.ndim == 1:
+            audio = audio[:, None]
+        if audio.ndim == 2:
+            audio = audio[None]
+        if audio.ndim != 3:
+            raise SummaryShapeError("audio", tag, "(batch, samples, channels)", audio.shape)
+        self._add(self._make.sounds(tag, audio[:max_outputs], sample_rate), step)
+
+    def histogram(self, tag: str, values: Any, step: int, bins: int | None = None) -> None:
+        """Record the distribution of values of any shape, in 30 intervals unless ``bins`` says otherwise.
+
+        Raises:
+          SummaryShapeError: there is no value, or one is not finite.
+        """
+        values = np.asarray(values, np.float64).ravel()
+        if not values.size or not np.isfinite(values).all():
+            raise SummaryShapeError("histogram", tag, "finite values, at least one", values.shape)
+        self._add(self._make.histogram(tag, values, 30 if bins is None else bins), step)
+
+    def text(self, tag: str, textdata: Any, step: int) -> None:
+        """Record a string, or an array of strings as a table; TensorBoard shows Markdown."""
+        self._add(self._make.text(tag, np.asarray(textdata, object)), step)
+
+    def write(self, tag: str, tensor: Any, step: int, metadata: Any = None) -> None:
+        """Record any array, with the metadata (a ``SummaryMetadata`` message) that a TensorBoard plugin looks for."""
+        self._add(self._make.tensor(tag, np.asarray(tensor), metadata), step)
+
+    def hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Record the hyperparameters of the run: booleans, numbers, strings; nested mappings become ``outer/inner``."""
+        for summary in self._make.hyperparameters(_flat(hparams)):
+            self._add(summary, 0)
+
+    def flush(self) -> None:
+        """Write what is buffered to the disk."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is buffered and close the file. Closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+
+    def _add(self, summary: Any, step: int) -> None:
+        self._writer.write_event(self._make.event(summary, int(step)))
+        if self._auto_flush:
+            self._writer.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, bool | int | float | str):
+            flat[prefix + name] = value
+        elif np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf":
+            flat[prefix + name] = np.asarray(value).item()
+        else:
+            flat[prefix + name] = str(value)
+    return flat
