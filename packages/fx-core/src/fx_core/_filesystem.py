@@ -28,18 +28,19 @@ def lock(directory: Path) -> int | None:
         handle = os.open(directory, os.O_RDONLY)
     except FileNotFoundError:
         return None
+    mine = False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Somebody may have removed the directory between our two calls; a lock on a removed one protects nothing.
-        if os.path.samestat(os.fstat(handle), os.stat(directory)):
-            return handle
+        mine = os.path.samestat(os.fstat(handle), os.stat(directory))
     except (FileNotFoundError, BlockingIOError):
-        pass
+        return None
     except OSError:
-        os.close(handle)
         return NO_LOCK
-    os.close(handle)
-    return None
+    finally:
+        if not mine:
+            os.close(handle)
+    return handle if mine else None
 
 
 def unlock(handle: int) -> None:
@@ -60,7 +61,12 @@ def exchange(a: Path, b: Path) -> bool:
 
 def flush_tree(directory: Path) -> None:
     """Flush every file and directory below, and the directory itself, to the disk."""
-    for root, _, names in os.walk(directory, topdown=False):
+
+    def fail(error: OSError) -> None:
+        # What cannot be listed cannot be flushed.
+        raise error
+
+    for root, _, names in os.walk(directory, topdown=False, onerror=fail):
         for name in names:
             flush_file(Path(root, name))
         flush_directory(Path(root))

@@ -14,17 +14,21 @@ manifest with the size and digest of every file, are flushed to the disk, and ar
 ('hello', 4)
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from fx_core import _filesystem
+from fx_core._canonical_json import canonical_json, sealed
 from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathTakenError
 
 __all__ = [
@@ -43,9 +47,10 @@ __all__ = [
 MANIFEST = "manifest.json"
 """Name of the manifest in every directory that fx writes."""
 
-_LARGEST_MANIFEST = 256 * 2**20
-_DEEPEST = 500
+# Parsed JSON may take thirty times its size.
+_LARGEST_MANIFEST = 64 * 2**20
 _NEW, _OLD = ".fx-new-", ".fx-old"
+_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class AtomicDirectory:
@@ -79,6 +84,7 @@ class AtomicDirectory:
         _make_parents(self.path.parent)
         clean_leftovers(self.path.parent, self.path.name)
         self.directory, self._lock = _locked_sibling(self.path)
+        self._exchanged = False
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -86,12 +92,14 @@ class AtomicDirectory:
             if kind is None:
                 self._commit()
         finally:
-            # After a commit the hidden sibling is gone, or is the directory that was replaced.
-            shutil.rmtree(self.directory, ignore_errors=True)
+            # After a commit the hidden sibling is gone, or is the directory that was replaced. Nothing of the latter
+            # may go before the disk knows of the exchange; if that failed, it is left to the next writer.
+            if not self._exchanged:
+                shutil.rmtree(self.directory, ignore_errors=True)
             _filesystem.unlock(self._lock)
 
     def _refuse_taken(self) -> None:
-        if not self.overwrite and os.path.lexists(self.path):
+        if not self.overwrite and _exists(self.path):
             raise PathTakenError(self.path)
 
     def _commit(self) -> None:
@@ -99,22 +107,34 @@ class AtomicDirectory:
             name: {"size": os.stat(self.directory / name).st_size, "digest": digest_file(self.directory / name)}
             for name in sorted(files_below(self.directory))
         }
-        (self.directory / MANIFEST).write_bytes(_sealed(self.manifest))
+        (self.directory / MANIFEST).write_bytes(sealed(self.manifest))
         _filesystem.flush_tree(self.directory)
         self._refuse_taken()
-        if os.path.lexists(self.path):
+        if _exists(self.path):
             self._replace()
         else:
-            os.rename(self.directory, self.path)
+            self._appear()
         _filesystem.flush_directory(self.path.parent)
+        self._exchanged = False
+
+    def _appear(self) -> None:
+        try:
+            os.rename(self.directory, self.path)
+        except OSError as error:
+            # Another writer was faster: its directory has a manifest, so that it cannot be renamed over.
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise PathTakenError(self.path) from None
+            raise
 
     def _replace(self) -> None:
+        self._exchanged = True
         if _filesystem.exchange(self.directory, self.path):
             return
+        self._exchanged = False
         # Without an atomic exchange there is a moment with nothing at `path`; `settled` then finds the old directory.
         old = _old_sibling(self.path)
         os.rename(self.path, old)
-        os.rename(self.directory, self.path)
+        self._appear()
         _filesystem.flush_directory(self.path.parent)
         shutil.rmtree(old, ignore_errors=True)
 
@@ -123,7 +143,7 @@ def settled(path: str | os.PathLike[str]) -> Path:
     """Where to read a directory: ``path``, or where an interrupted replacement left the old one."""
     path = Path(path).absolute()
     old = _old_sibling(path)
-    return old if not os.path.lexists(path) and old.is_dir() else path
+    return old if not _exists(path) and old.is_dir() else path
 
 
 def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
@@ -136,25 +156,39 @@ def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
     Returns:
       What was removed.
     """
-    removed = []
-    for entry in list(os.scandir(parent)):
-        owner, mark, _ = entry.name.removeprefix(".").partition(_NEW)
-        if mark and entry.name.startswith(".") and entry.is_dir(follow_symlinks=False) and name in (None, owner):
-            lock = _filesystem.lock(Path(entry.path))
-            # Where nothing can be locked, nobody knows who still writes: leaving files is the safe side.
-            if lock not in (None, _filesystem.NO_LOCK):
-                shutil.rmtree(entry.path, ignore_errors=True)
-                _filesystem.unlock(lock)
-                removed.append(Path(entry.path))
+    removed = [path for path in _abandoned(parent, name) if _remove_abandoned(path)]
     for old in [_old_sibling(parent / name)] if name is not None else list(parent.glob(f".*{_OLD}")):
         current = parent / old.name.removeprefix(".").removesuffix(_OLD)
-        if old.is_dir():
-            if os.path.lexists(current):
+        # Somebody else may be cleaning, too.
+        with contextlib.suppress(FileNotFoundError):
+            if not _exists(current):
+                os.rename(old, current)
+            elif old.is_dir():
+                _filesystem.flush_directory(parent)
                 shutil.rmtree(old, ignore_errors=True)
                 removed.append(old)
-            else:
-                os.rename(old, current)
     return removed
+
+
+def _abandoned(parent: Path, name: str | None) -> list[Path]:
+    with os.scandir(parent) as entries:
+        found = [entry for entry in entries if entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)]
+    names = {entry.path: entry.name.removeprefix(".").partition(_NEW) for entry in found}
+    return [Path(path) for path, (owner, mark, _) in names.items() if mark and name in (None, owner)]
+
+
+def _remove_abandoned(path: Path) -> bool:
+    lock = _filesystem.lock(path)
+    # Where nothing can be locked, nobody knows who still writes: leaving files is the safe side.
+    if lock in (None, _filesystem.NO_LOCK):
+        return False
+    try:
+        # It may be what a killed writer has replaced, and the disk may not know yet that it was replaced.
+        _filesystem.flush_directory(path.parent)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        _filesystem.unlock(lock)
+    return True
 
 
 def remove_directory(path: Path) -> None:
@@ -198,7 +232,10 @@ def verify_files(directory: Path, manifest: Mapping[str, Any]) -> None:
       DamagedFilesError: a file is changed, cut, missing, added, or is not a regular file; it lists all of them.
     """
     declared: Mapping[str, Mapping[str, Any]] = manifest["files"]
-    present = set(files_below(directory))
+    try:
+        present = set(files_below(directory))
+    except OSError as error:
+        raise DamagedFilesError(directory, [f"{error.filename}: {error.strerror}"]) from error
     problems = [f"{name}: missing" for name in sorted(declared.keys() - present)]
     problems += [f"{name}: not in the manifest" for name in sorted(present - declared.keys())]
     for name in sorted(declared.keys() & present):
@@ -216,8 +253,16 @@ def digest_file(path: Path) -> str:
 
 
 def files_below(directory: Path) -> Iterator[str]:
-    """Names of all files below a directory but the manifest, relative, with ``/``; links are not followed."""
-    for root, folders, names in os.walk(directory):
+    """Names of all files below a directory but the manifest, relative, with ``/``; links are not followed.
+
+    Raises:
+      OSError: a directory cannot be listed.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for root, folders, names in os.walk(directory, onerror=fail):
         inside = Path(root).relative_to(directory)
         links = [f for f in folders if os.path.islink(os.path.join(root, f))]
         for name in [*names, *links]:
@@ -226,63 +271,41 @@ def files_below(directory: Path) -> Iterator[str]:
                 yield relative
 
 
-def canonical_json(value: Any, what: str) -> str:
-    """JSON with one spelling for each value.
-
-    Args:
-      value: what to encode.
-      what: what it is, for the error.
-
-    Raises:
-      NotJsonError: JSON cannot hold it: other types, keys that are not strings, NaN and infinities.
-    """
-    _require_json(value, what, 0)
-    return json.dumps(value, sort_keys=True, allow_nan=False)
-
-
-def _require_json(value: Any, what: str, depth: int) -> None:
-    # `json.dumps` turns other keys into strings, and tuples into lists, without a word.
-    if depth > _DEEPEST:
-        raise NotJsonError(what, f"it is nested more than {_DEEPEST} deep.")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise NotJsonError(what, f"the key {key!r} is of type {type(key).__name__}.")
-            _require_json(item, what, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _require_json(item, what, depth + 1)
-    elif type(value) is float and value - value != 0:
-        raise NotJsonError(what, f"{value} is not a finite number.")
-    elif value is not None and type(value) not in (bool, int, float, str):
-        raise NotJsonError(what, f"{value!r} is of type {type(value).__name__}.")
-
-
-def _sealed(manifest: Mapping[str, Any]) -> bytes:
-    # A line for each field: people can read it, and the fast encoder, which cannot indent, does the work.
-    lines = [f"{json.dumps(key)}: {canonical_json(manifest[key], key)}" for key in sorted(manifest)]
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    lines.append(f'"digest": "sha256:{digest}"')
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
-
-
 def _unsealed(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            stored = file.read(_LARGEST_MANIFEST + 1)
+        stored = _read_regular(path, _LARGEST_MANIFEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise ManifestError(path, "There is no manifest here.", fix="Check the path.") from None
+    if stored is None:
+        raise ManifestError(path, "The manifest is not a regular file.")
     if len(stored) > _LARGEST_MANIFEST:
         raise ManifestError(path, "The manifest is too large.", expected=f"≤ {_LARGEST_MANIFEST} bytes")
     try:
         manifest = json.loads(stored)
         rest = {key: value for key, value in manifest.items() if key != "digest"}
-        intact = _sealed(rest) == stored
+        intact = sealed(rest) == stored
     except (ValueError, RecursionError, AttributeError, NotJsonError):
         intact, rest = False, {}
     if not intact or not _lists_files(rest.get("files")):
         raise ManifestError(path, "The manifest is damaged: it does not match its own digest.")
+    outside = [name for name in rest["files"] if not _is_inside(name)]
+    if outside:
+        raise ManifestError(path, "The manifest names files outside of its directory.", got=outside[:3])
     return rest
+
+
+def _read_regular(path: Path, most: int) -> bytes | None:
+    # A link could lead anywhere, and opening a pipe would wait for somebody to write into it.
+    handle = os.open(path, os.O_RDONLY | _NO_TRAPS) if not path.is_symlink() else -1
+    if handle == -1:
+        return None
+    with open(handle, "rb") as file:
+        return file.read(most) if _is_plain(os.fstat(handle)) else None
+
+
+def _is_plain(status: os.stat_result) -> bool:
+    # A file with a second name could be changed, or belong to somebody, elsewhere.
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _lists_files(files: Any) -> bool:
@@ -291,13 +314,33 @@ def _lists_files(files: Any) -> bool:
     )
 
 
+def _is_inside(name: str) -> bool:
+    return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(name.split("/")) and name != MANIFEST
+
+
 def _compare(path: Path, declared: Mapping[str, Any]) -> str | None:
-    if path.is_symlink() or not path.is_file():
-        return "not a regular file"
-    size = path.stat().st_size
-    if size != declared["size"]:
-        return f"{size} bytes, {declared['size']} were written"
-    return None if digest_file(path) == declared["digest"] else "the content has changed"
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return "not a regular file"
+        if status.st_nlink != 1:
+            return f"a hard link: the file has {status.st_nlink} names"
+        if status.st_size != declared["size"]:
+            return f"{status.st_size} bytes, {declared['size']} were written"
+        return None if digest_file(path) == declared["digest"] else "the content has changed"
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _exists(path: Path) -> bool:
+    # `os.path.lexists` takes any error for absence: on a broken disk that would send a writer the wrong way.
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _old_sibling(path: Path) -> Path:

@@ -22,7 +22,9 @@ pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from fx_core.testing.carriers import CarrierSuite  # noqa: E402
 from fx_core.testing.checkpoint_backends import CheckpointBackendSuite  # noqa: E402
+from fx_core.testing.disks import RecordedDisk  # noqa: E402
 from fx_core.testing.exporters import ExporterSuite  # noqa: E402
+from fx_core.testing.faults import FaultyFileSystem  # noqa: E402
 from fx_core.testing.layers import LinenLayerSuite, NnxLayerSuite  # noqa: E402
 from fx_core.testing.loggers import LoggerSuite  # noqa: E402
 from fx_core.testing.plugins import PluginSuite  # noqa: E402
@@ -31,10 +33,12 @@ __all__ = [
     "CarrierSuite",
     "CheckpointBackendSuite",
     "ExporterSuite",
+    "FaultyFileSystem",
     "LinenLayerSuite",
     "LoggerSuite",
     "NnxLayerSuite",
     "PluginSuite",
+    "RecordedDisk",
 ]
 
 del hypothesis, pytest
