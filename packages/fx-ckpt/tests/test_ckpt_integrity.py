@@ -85,7 +85,7 @@ def test_a_failing_save_leaves_nothing(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fx_ckpt.backends.msgpack.msgpack_serialize", full)
+    monkeypatch.setattr("fx_ckpt.backends.msgpack.encoded", full)
     with pytest.raises(OSError, match="No space left"):
         fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack")
     assert os.listdir(tmp_path) == []
@@ -169,7 +169,7 @@ def test_without_orbax_the_error_names_the_extra(tmp_path):
         import fx_ckpt
         fx_ckpt.save({str(tmp_path / "m")!r}, {{"a": 1}}, backend="msgpack")
         try:
-            fx_ckpt.save({str(tmp_path / "o")!r}, {{"a": 1}})
+            fx_ckpt.save({str(tmp_path / "o")!r}, {{"a": 1}}, backend="orbax")
         except Exception as error:
             assert "fx-ckpt[orbax]" in str(error), error
         else:

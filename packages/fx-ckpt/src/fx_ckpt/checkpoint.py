@@ -1,25 +1,22 @@
 """Saving and restoring one checkpoint: a directory with a manifest, and a backend's files below ``data/``."""
 
-import datetime
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-from fx_core.files import AtomicDirectory, canonical_json, read_manifest, settled, verify_files
-from fx_core.plugins import CheckpointBackend, registry
+from fx_core.files import read_manifest, settled, verify_files
+from fx_core.plugins import registry
 
-from fx_ckpt._version import __version__
+from fx_ckpt import digests, iterators
+from fx_ckpt.casting import check_cast
+from fx_ckpt.draft import AUTO, DATA, FORMAT, ITERATORS, VERSION, load_backend, prepare
 from fx_ckpt.errors import StructureError
 from fx_ckpt.fit import compare, fill, placement
 from fx_ckpt.info import CheckpointInfo
-from fx_ckpt.structure import Node, from_json, to_json
-from fx_ckpt.tree import put_together, take_apart
-
-FORMAT, VERSION = "fx-checkpoint", 1
-_DATA = "data"
+from fx_ckpt.selection import Chosen, Select, chosen
+from fx_ckpt.structure import Node, from_json
+from fx_ckpt.tree import put_together
 
 StrPath = str | os.PathLike[str]
 
@@ -28,17 +25,22 @@ def save(
     path: StrPath,
     tree: Any,
     *,
-    backend: str = "orbax",
+    backend: str = AUTO,
     metadata: Mapping[str, Any] | None = None,
+    iterators: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a tree as a checkpoint, which appears at ``path`` whole or not at all.
 
+    With several processes, all call this with the same path, each with its part of the same arrays.
+
     Args:
       path: the directory to make.
       tree: any pytree of arrays, PRNG keys, Python numbers, strings, bytes and None.
-      backend: name of the backend: ``"orbax"``, ``"msgpack"``, or a plugin's.
+      backend: name of the backend: ``"msgpack"``, ``"safetensors"``, ``"orbax"``, or a plugin's. ``"auto"`` takes
+        msgpack, the fastest, if this process has all arrays, and Orbax otherwise; `inspect` tells which, and why.
       metadata: what else to keep, as JSON.
+      iterators: data iterators by name, whose states (``get_state``) are kept beside the tree.
       overwrite: replace a checkpoint at ``path``; readers see the old or the new one.
 
     Returns:
@@ -50,17 +52,26 @@ def save(
       NotJsonError: JSON cannot hold the metadata.
       PathTakenError: there is something at the path.
       UnknownEntryError: there is no such backend.
+      InvalidOptionError: an iterator has no ``get_state`` and ``set_state``.
 
     Example:
       >>> import tempfile, numpy as np
-      >>> path = save(tempfile.mkdtemp() + "/final", {"w": np.ones(2), "step": 3}, backend="msgpack")
+      >>> path = save(tempfile.mkdtemp() + "/final", {"w": np.ones(2), "step": 3})
       >>> restore(path)
       {'w': array([1., 1.]), 'step': 3}
     """
-    return write(path, tree, backend=backend, metadata=metadata, overwrite=overwrite)
+    draft = prepare(Path(path), tree, backend=backend, metadata=metadata, overwrite=overwrite, data_iterators=iterators)
+    return draft.write()
 
 
-def restore(path: StrPath, target: Any = None) -> Any:
+def restore(
+    path: StrPath,
+    target: Any = None,
+    *,
+    only: Select = None,
+    cast: Any = False,
+    iterators: Mapping[str, Any] | None = None,
+) -> Any:
     """Read a checkpoint, after checking every byte of it.
 
     Args:
@@ -68,25 +79,36 @@ def restore(path: StrPath, target: Any = None) -> Any:
       target: a tree of the same structure, shapes and dtypes; its arrays may be `jax.ShapeDtypeStruct`, and their
         shardings say where to put the values. Functions and other static parts come from it. Without a target, named
         tuples, dataclasses and the like come back as dictionaries of their fields.
+      only: which part to restore; the rest of the target stays as it is, and without a target is left out. A pattern
+        such as ``"params/*/kernel"`` chooses what it matches and all below; a class, such as a variable type, all
+        below its objects; a function, called with the keys of each leaf and its `fx_ckpt.structure.Leaf`, what it says.
+        A list chooses what any of its members does, `fx_core.scope.DenyList` what its filter does not.
+      cast: True to convert arrays to the target's dtypes, within floating-point, integer or complex numbers; a dtype
+        to convert all arrays of floating-point numbers to it.
+      iterators: data iterators by name, whose states are set (``set_state``) to the saved ones.
 
     Returns:
-      The tree, with exactly the values that were saved: nothing is cast, dropped or filled in.
+      The tree, with exactly the values that were saved: nothing is cast, dropped or filled in unless asked for.
 
     Raises:
       ManifestError: this is no checkpoint, or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
       RestoreMismatchError: the target differs; the text lists every place.
       DtypeUnavailableError: the target wants a 64-bit JAX array, and JAX is set to 32 bits.
+      CastError: an integer does not fit into the dtype that was asked for.
+      IteratorMismatchError: other iterators were saved.
+      InvalidOptionError: a filter that chooses nothing, or no dtype.
     """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION)
     info = _info(source, manifest)
+    wanted, cast = chosen(only, info.structure, target), check_cast(cast, target)
     if target is not None:
-        compare(info.structure, target, str(path))
-    verify_files(source, manifest)
-    like = None if target is None else placement(info.structure, target)
-    state = _backend(info.backend).restore(source / _DATA, like)
-    tree = put_together(info.structure, state) if target is None else fill(info.structure, state, target)
+        compare(info.structure, target, str(path), wanted, cast)
+    verify_files(source, manifest, matches=digests.matches)
+    tree = _read(info, target, wanted, cast)
+    if iterators is not None:
+        _restore_iterators(source, iterators, str(path))
     registry().restored(Path(path), tree, info.metadata)
     return tree
 
@@ -99,7 +121,7 @@ def inspect(path: StrPath) -> CheckpointInfo:
 
     Example:
       >>> import tempfile, numpy as np
-      >>> path = save(tempfile.mkdtemp() + "/final", {"w": np.ones((2, 3))}, backend="msgpack")
+      >>> path = save(tempfile.mkdtemp() + "/final", {"w": np.ones((2, 3))})
       >>> {name: str(leaf) for name, leaf in inspect(path).leaves().items()}
       {'w': 'float64[2, 3]'}
     """
@@ -116,48 +138,21 @@ def verify(path: StrPath) -> CheckpointInfo:
     """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION)
-    verify_files(source, manifest)
+    verify_files(source, manifest, matches=digests.matches)
     return _info(source, manifest)
 
 
-def write(
-    path: StrPath,
-    tree: Any,
-    *,
-    backend: str,
-    metadata: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    step: int | None = None,
-    metrics: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a checkpoint, with what managers add; see `save`."""
-    path, kept = Path(path), dict(metadata or {})
-    canonical_json(kept, "metadata")
-    writer = _backend(backend)
-    registry().saving(path, tree, kept)
-    structure, state = take_apart(tree)
-    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite) as new:
-        (new.directory / _DATA).mkdir()
-        writer.save(new.directory / _DATA, state)
-        new.manifest.update(
-            backend=backend,
-            step=step,
-            metrics={name: _json_number(value) for name, value in (metrics or {}).items()},
-            metadata=kept,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            written_by={"fx-ckpt": __version__, "jax": jax.__version__},
-            structure=to_json(structure),
-        )
-    return path
+def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any) -> Any:
+    everything = target is None and wanted.ends is None
+    like = None if everything else placement(info.structure, target, wanted)
+    state = load_backend(info.backend).restore(info.path / DATA, like)
+    if target is None:
+        return put_together(info.structure, state, wanted, cast)
+    return fill(info.structure, state, target, wanted, cast)
 
 
-def _backend(name: str) -> CheckpointBackend:
-    return registry().checkpoint_backends[name].load()()
-
-
-def _json_number(value: Any) -> float | str:
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
+def _restore_iterators(source: Path, named: Mapping[str, Any], where: str) -> None:
+    iterators.restore(source / ITERATORS, named, where)
 
 
 def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
@@ -165,6 +160,7 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
         return CheckpointInfo(
             path=path,
             backend=manifest["backend"],
+            backend_reason=manifest.get("backend_reason", "asked for"),
             step=manifest["step"],
             metrics={name: float(value) for name, value in manifest["metrics"].items()},
             metadata=manifest["metadata"],

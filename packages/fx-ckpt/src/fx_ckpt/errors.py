@@ -87,6 +87,26 @@ class RestoreMismatchError(CheckpointError, ValueError):
         )
 
 
+class CastError(CheckpointError, ValueError):
+    """A cast was asked for, and some integers do not fit into the other dtype.
+
+    Args:
+      path: where in the tree.
+      saved: the saved dtype.
+      wanted: the dtype to cast to.
+      got: what was there.
+    """
+
+    def __init__(self, path: str, saved: str, wanted: str, got: str):
+        super().__init__(
+            f"Integers of {saved} do not fit into {wanted}.",
+            path=path,
+            expected=f"numbers that {wanted} can hold",
+            got=got,
+            fix="Use a wider dtype in the target.",
+        )
+
+
 class DtypeUnavailableError(CheckpointError, ValueError):
     """A 64-bit array was saved, and JAX is set to 32 bits.
 
@@ -213,3 +233,39 @@ class InvalidOptionError(CheckpointError, ValueError):
 
     def __init__(self, name: str, expected: Any, got: Any):
         super().__init__(f"The argument {name!r} is wrong.", expected=expected, got=repr(got), fix="Change it.")
+
+
+class IteratorMismatchError(CheckpointError, ValueError):
+    """Other data iterators were saved than are to be restored.
+
+    Args:
+      path: the checkpoint.
+      saved: names of the saved ones.
+      given: names of the given ones.
+    """
+
+    def __init__(self, path: str, saved: Sequence[str], given: Sequence[str]):
+        super().__init__(
+            "The data iterators of the checkpoint are not those to restore.",
+            path=path,
+            expected=", ".join(saved) or "no iterators",
+            got=", ".join(given) or "no iterators",
+            fix="Pass iterators of the saved names; a checkpoint has those of each process that wrote it.",
+        )
+
+
+class OtherProcessError(CheckpointError, RuntimeError):
+    """A save failed in another process; nothing was saved.
+
+    Args:
+      process: its number.
+      problem: what it raised.
+    """
+
+    def __init__(self, process: int, problem: str):
+        super().__init__(
+            f"Process {process} could not save.",
+            expected="a save by all processes",
+            got=problem,
+            fix="See the error of that process; the earlier checkpoints are as they were.",
+        )

@@ -6,31 +6,37 @@ from typing import Any
 import jax
 import numpy as np
 
+from fx_ckpt.casting import cast_leaf, converted
 from fx_ckpt.errors import RestoreMismatchError
 from fx_ckpt.leaves import decode, describe
 from fx_ckpt.nodes import Opened, open_node
-from fx_ckpt.structure import Branch, Leaf, Node, render, state_names, step_of
-from fx_ckpt.tree import ROOT, Path, check_depth, child_state, root_state
+from fx_ckpt.selection import Chosen
+from fx_ckpt.structure import Branch, Leaf, Node, Path, render, state_names, step_of
+from fx_ckpt.tree import ROOT, check_depth, child_state, root_state
 
 _CATEGORIES = {"b": "bool", "i": "int", "u": "int", "f": "float", "c": "complex"}
 
 
-def compare(node: Node, target: Any, where: str) -> None:
+def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, cast: Any = None) -> None:
     """Compare the structure of a checkpoint with a target.
 
     Args:
       node: the stored structure.
       target: a tree; its arrays may be `jax.ShapeDtypeStruct`.
       where: the checkpoint, for the error.
+      chosen: which part to compare.
+      cast: which other dtypes are right, too; see `fx_ckpt.casting`.
 
     Raises:
       RestoreMismatchError: they differ; it lists every place.
     """
-    saved, wanted = dict(_saved_ends(node, ())), dict(_wanted_ends(target, ()))
+    chosen = chosen or Chosen()
+    saved = {path: end for path, end in _saved_ends(node, ()) if path in chosen}
+    wanted = {path: end for path, end in _wanted_ends(target, ()) if path in chosen}
     different = [
         f"{render(path)}: saved {saved[path]}, target {wanted[path]}"
         for path in saved.keys() & wanted.keys()
-        if not _fits(saved[path], wanted[path])
+        if not _fits(_cast(saved[path], wanted[path], cast), wanted[path])
     ]
     missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
     different += _same_but_for_keys(missing, extra)
@@ -40,30 +46,43 @@ def compare(node: Node, target: Any, where: str) -> None:
         raise RestoreMismatchError(where, gone, more, sorted(different))
 
 
-def fill(node: Node, state: Mapping[str, Any], target: Any) -> Any:
+def fill(node: Node, state: Mapping[str, Any], target: Any, chosen: Chosen | None = None, cast: Any = None) -> Any:
     """Give a tree like the target with the stored values; `compare` has found no difference.
+
+    What was not chosen stays as it is in the target.
 
     Raises:
       BackendDataError: the state dictionary does not have the structure.
       DtypeUnavailableError: JAX would cast an array that the target wants as a JAX array.
     """
-    return _fill(node, root_state(node, state), target, ())
+    return _fill(node, root_state(node, state), target, (), chosen or Chosen(), cast)
 
 
-def _fill(node: Node, state: Any, target: Any, path: Path) -> Any:
+def _fill(node: Node, state: Any, target: Any, path: Path, chosen: Chosen, cast: Any) -> Any:
     opened = open_node(target)
     if opened is None or isinstance(node, Leaf):
         assert isinstance(node, Leaf)
-        return decode(node, state, render(path), like=target)
+        wanted = cast_leaf(node, describe(target, render(path)), cast) if cast is not None else node
+        return decode(wanted, converted(state, node, wanted, render(path)), render(path), like=target)
     stored = {
         step_of(node.kind, key): (name, child) for key, name, child in zip(node.keys, state_names(node), node.children)
     }
     children = []
     for key, child in zip(opened.keys, opened.children):
         step = step_of(opened.kind, key)
-        name, below = stored[step]
-        children.append(_fill(below, child_state(state, name, path), child, (*path, step)))
+        inside = (*path, step)
+        if inside in chosen:
+            name, below = stored[step]
+            children.append(_fill(below, child_state(state, name, path), child, inside, chosen, cast))
+        else:
+            children.append(child)
     return opened.build(children)
+
+
+def _cast(saved: Leaf | str, wanted: Leaf | str, cast: Any) -> Leaf | str:
+    if isinstance(saved, str) or isinstance(wanted, str):
+        return saved
+    return cast_leaf(saved, wanted, cast)
 
 
 def _saved_ends(node: Node, path: Path) -> Iterator[tuple[Path, Leaf | str]]:
@@ -124,21 +143,27 @@ def _same_but_for_keys(missing: set[Path], extra: set[Path]) -> list[str]:
     return lines
 
 
-def placement(node: Node, target: Any) -> dict[str, Any]:
-    """Give the state dictionary's structure with a `jax.ShapeDtypeStruct` per array, which says where it is to go."""
-    placed = _placement(node, target)
+def placement(node: Node, target: Any = None, chosen: Chosen | None = None) -> dict[str, Any]:
+    """Give the state dictionary's structure with a `jax.ShapeDtypeStruct` per array, which says where it is to go.
+
+    What was not chosen is missing. Without a target there are None in place of arrays.
+    """
+    placed = _placement(node, target, (), chosen or Chosen())
     return placed if isinstance(node, Branch) else {ROOT: placed}
 
 
-def _placement(node: Node, target: Any) -> Any:
-    opened = open_node(target)
-    if isinstance(node, Leaf) or opened is None:
-        return _place(target) if isinstance(node, Leaf) and node.kind == "array" and not node.raw else None
-    children = {step_of(opened.kind, key): child for key, child in zip(opened.keys, opened.children)}
-    return {
-        name: _placement(child, children[step_of(node.kind, key)])
-        for name, key, child in zip(state_names(node), node.keys, node.children)
-    }
+def _placement(node: Node, target: Any, path: Path, chosen: Chosen) -> Any:
+    if isinstance(node, Leaf):
+        return _place(target) if node.kind == "array" and not node.raw else None
+    opened = None if target is None else open_node(target)
+    steps = [] if opened is None else [step_of(opened.kind, key) for key in opened.keys]
+    children = {} if opened is None else dict(zip(steps, opened.children))
+    placed = {}
+    for name, key, child in zip(state_names(node), node.keys, node.children):
+        step = step_of(node.kind, key)
+        if (*path, step) in chosen:
+            placed[name] = _placement(child, children.get(step), (*path, step), chosen)
+    return placed
 
 
 def _place(like: Any) -> jax.ShapeDtypeStruct | None:

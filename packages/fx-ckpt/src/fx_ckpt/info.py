@@ -17,6 +17,7 @@ class CheckpointInfo:
     Attributes:
       path: where it is.
       backend: name of the backend that wrote it.
+      backend_reason: why it was chosen, or that it was asked for.
       step: the step, if a manager wrote it.
       metrics: the metrics that were saved with it.
       metadata: what the caller stored beside the tree.
@@ -28,6 +29,7 @@ class CheckpointInfo:
 
     path: Path
     backend: str
+    backend_reason: str
     step: int | None
     metrics: Mapping[str, float]
     metadata: Any

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from fx_core.files import MANIFEST, clean_leftovers, remove_directory, settled
 
 from fx_ckpt import checkpoint
+from fx_ckpt.draft import prepare
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.info import CheckpointInfo
 
@@ -105,9 +106,9 @@ class CheckpointManager:
         if self.directory.is_dir():
             clean_leftovers(self.directory)
         path = self.path(step)
-        checkpoint.write(
+        prepare(
             path, tree, backend=self.backend, metadata=metadata, overwrite=overwrite, step=step, metrics=metrics
-        )
+        ).write()
         self._retire(step)
         return True
 

@@ -11,6 +11,7 @@ from fx_ckpt.errors import StructureError
 
 BranchKind = Literal["mapping", "sequence", "fields"]
 Key = str | int | float | bool | None | tuple["Key", ...]
+Path = tuple[tuple[str, Key], ...]
 
 BRANCHES: tuple[BranchKind, ...] = ("mapping", "sequence", "fields")
 SCALARS = ("none", "bool", "int", "float", "complex", "str", "bytes")
@@ -150,7 +151,7 @@ def _key_from_json(key: Any) -> Key:
     raise StructureError("a key is of an unknown kind", key)
 
 
-def render(path: tuple[tuple[str, Key], ...]) -> str:
+def render(path: Path) -> str:
     """Give a path as text: ``params/Dense_0/kernel``, ``opt_state[0]/mu``, ``tree{7}`` for keys that are no strings.
 
     >>> render((("name", "layers"), ("index", 0), ("key", 7), ("name", "w")))

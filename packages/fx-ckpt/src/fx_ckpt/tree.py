@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fx_ckpt.casting import cast_leaf, converted
 from fx_ckpt.errors import BackendDataError, StructureError
 from fx_ckpt.leaves import decode, encode
 from fx_ckpt.nodes import open_node
-from fx_ckpt.structure import DEEPEST, Branch, Key, Leaf, Node, render, state_names, step_of
-
-Path = tuple[tuple[str, Key], ...]
+from fx_ckpt.selection import Chosen
+from fx_ckpt.structure import DEEPEST, Branch, Leaf, Node, Path, render, state_names, step_of
 
 ROOT = "value"
 """Name of the only entry of the state dictionary of a tree that is one leaf."""
@@ -26,16 +26,22 @@ def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
     return node, state if isinstance(node, Branch) else {ROOT: state}
 
 
-def put_together(node: Node, state: Mapping[str, Any]) -> Any:
+def put_together(node: Node, state: Mapping[str, Any], wanted: Chosen | None = None, cast: Any = None) -> Any:
     """Give the tree of a structure and a state dictionary, with plain containers.
 
     Dictionaries, lists and tuples come back as such; named tuples, dataclasses and other classes as dictionaries of
     their fields, since nothing is imported that a file names.
 
+    Args:
+      node: the structure.
+      state: the state dictionary.
+      wanted: which part; what is left of a sequence with gaps is a dictionary of positions.
+      cast: a dtype for all arrays of floating-point numbers.
+
     Raises:
       BackendDataError: the state dictionary does not have the structure.
     """
-    return _put_together(node, state if isinstance(node, Branch) else child_state(state, ROOT, ()), ())
+    return _put_together(node, root_state(node, state), (), wanted or Chosen(), cast)
 
 
 def child_state(state: Any, name: str, path: Path) -> Any:
@@ -74,13 +80,15 @@ def _take_apart(tree: Any, path: Path) -> tuple[Node, Any]:
     return branch, dict(zip(state_names(branch), (state for _, state in parts)))
 
 
-def _put_together(node: Node, state: Any, path: Path) -> Any:
+def _put_together(node: Node, state: Any, path: Path, wanted: Chosen, cast: Any) -> Any:
     if isinstance(node, Leaf):
-        return decode(node, state, render(path))
-    children = [
-        _put_together(child, child_state(state, name, path), (*path, step_of(node.kind, key)))
-        for name, key, child in zip(state_names(node), node.keys, node.children)
-    ]
-    if node.kind == "sequence":
-        return tuple(children) if node.type == "tuple" else children
-    return dict(zip(node.keys, children))
+        cast_to = cast_leaf(node, None, cast)
+        return decode(cast_to, converted(state, node, cast_to, render(path)), render(path))
+    kept = {}
+    for name, key, child in zip(state_names(node), node.keys, node.children):
+        below = (*path, step_of(node.kind, key))
+        if below in wanted:
+            kept[key] = _put_together(child, child_state(state, name, path), below, wanted, cast)
+    if node.kind == "sequence" and len(kept) == len(node.keys):
+        return tuple(kept.values()) if node.type == "tuple" else list(kept.values())
+    return kept

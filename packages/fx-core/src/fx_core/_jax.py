@@ -12,6 +12,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax._src import distributed
 from jax._src.core import get_opaque_trace_state
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify
@@ -20,6 +21,7 @@ from jax.interpreters import partial_eval
 __all__ = [
     "ShapedArray",
     "checkify",
+    "coordination_client",
     "current_trace",
     "einsum_with",
     "eval_context",
@@ -36,6 +38,14 @@ __all__ = [
 def current_trace() -> object:
     """Token of the innermost trace: equal tokens mean the same trace, the absence of one included."""
     return get_opaque_trace_state()
+
+
+def coordination_client() -> Any:
+    """The client of the service that ``jax.distributed.initialize`` starts, or None.
+
+    It has barriers and texts by key, which work in any thread, unlike what goes over devices.
+    """
+    return distributed.global_state.client
 
 
 def tracing() -> bool:

@@ -22,7 +22,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,18 +65,30 @@ class AtomicDirectory:
       format: name of the format, checked by `read_manifest`.
       version: version of the format.
       overwrite: replace what is at ``path``, so that readers see the old or the new directory.
+      digest: gives the digest of a file, with the name of the algorithm before a colon.
 
     Attributes:
       directory: where to write.
       manifest: what else to store in the manifest; anything JSON can hold.
+      digests: digests of files, by relative name, that whoever wrote them has taken on the way; the others are read.
 
     Raises:
       PathTakenError: there is something at ``path`` and ``overwrite`` is false.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, format: str, version: int, overwrite: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str,
+        version: int,
+        overwrite: bool = False,
+        digest: Callable[[Path], str] | None = None,
+    ):
         self.path = Path(path).absolute()
         self.overwrite = overwrite
+        self.digests: dict[str, str] = {}
+        self._digest = digest or digest_file
         self.manifest: dict[str, Any] = {"format": format, "version": version}
 
     def __enter__(self) -> Self:
@@ -104,7 +116,10 @@ class AtomicDirectory:
 
     def _commit(self) -> None:
         self.manifest["files"] = {
-            name: {"size": os.stat(self.directory / name).st_size, "digest": digest_file(self.directory / name)}
+            name: {
+                "size": os.stat(self.directory / name).st_size,
+                "digest": self.digests.get(name) or self._digest(self.directory / name),
+            }
             for name in sorted(files_below(self.directory))
         }
         (self.directory / MANIFEST).write_bytes(sealed(self.manifest))
@@ -225,8 +240,15 @@ def read_manifest(directory: Path, *, format: str, version: int) -> dict[str, An
     return manifest
 
 
-def verify_files(directory: Path, manifest: Mapping[str, Any]) -> None:
+def verify_files(
+    directory: Path, manifest: Mapping[str, Any], *, matches: Callable[[Path, str], bool] | None = None
+) -> None:
     """Compare every file with the manifest.
+
+    Args:
+      directory: the directory.
+      manifest: what `read_manifest` gave.
+      matches: whether a file has a digest; needed where another algorithm than `digest_file`'s was used.
 
     Raises:
       DamagedFilesError: a file is changed, cut, missing, added, or is not a regular file; it lists all of them.
@@ -239,7 +261,7 @@ def verify_files(directory: Path, manifest: Mapping[str, Any]) -> None:
     problems = [f"{name}: missing" for name in sorted(declared.keys() - present)]
     problems += [f"{name}: not in the manifest" for name in sorted(present - declared.keys())]
     for name in sorted(declared.keys() & present):
-        problem = _compare(directory / name, declared[name])
+        problem = _compare(directory / name, declared[name], matches or _matches)
         if problem:
             problems.append(f"{name}: {problem}")
     if problems:
@@ -318,7 +340,7 @@ def _is_inside(name: str) -> bool:
     return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(name.split("/")) and name != MANIFEST
 
 
-def _compare(path: Path, declared: Mapping[str, Any]) -> str | None:
+def _compare(path: Path, declared: Mapping[str, Any], matches: Callable[[Path, str], bool]) -> str | None:
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
@@ -327,7 +349,7 @@ def _compare(path: Path, declared: Mapping[str, Any]) -> str | None:
             return f"a hard link: the file has {status.st_nlink} names"
         if status.st_size != declared["size"]:
             return f"{status.st_size} bytes, {declared['size']} were written"
-        return None if digest_file(path) == declared["digest"] else "the content has changed"
+        return None if matches(path, declared["digest"]) else "the content has changed"
     except FileNotFoundError:
         return "missing"
     except OSError as error:
@@ -341,6 +363,10 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def _matches(path: Path, digest: str) -> bool:
+    return digest_file(path) == digest
 
 
 def _old_sibling(path: Path) -> Path:

@@ -4,20 +4,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fx_ckpt.msgpack_format import msgpack_restore, msgpack_serialize
+import numpy as np
 
-_FILE = "state.msgpack"
+from fx_ckpt.extents import DigestingFile, Extent, MappedFile, read_arrays
+from fx_ckpt.msgpack_decode import Decoder, map_extents
+from fx_ckpt.msgpack_format import encoded
+
+FILE = "state.msgpack"
 
 
 class MsgpackBackend:
-    """Stores a state dictionary as one msgpack file, for trees that fit into memory twice.
+    """Stores a state dictionary as one msgpack file.
 
-    The file is what `fx_ckpt.msgpack_serialize` gives; ``flax.serialization.msgpack_restore`` reads it.
+    The bytes are those of `fx_ckpt.msgpack_serialize`; ``flax.serialization.msgpack_restore`` reads them. They go from
+    the arrays to the file, and back to where the arrays stay, without a copy between.
     """
 
-    def save(self, directory: Path, state: Mapping[str, Any]) -> None:
+    def save(self, directory: Path, state: Mapping[str, Any]) -> Mapping[str, str]:
         """Write the file into the directory."""
-        (directory / _FILE).write_bytes(msgpack_serialize(dict(state), in_place=True))
+        with DigestingFile(directory / FILE) as file:
+            for piece in encoded(dict(state)):
+                file.write(piece)
+        return {FILE: file.digest}
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Read the file; arrays come back as NumPy arrays, which the caller places where ``like`` says.
@@ -25,5 +33,26 @@ class MsgpackBackend:
         Raises:
           BytesError: the file is not what `save` wrote.
         """
-        del like
-        return msgpack_restore((directory / _FILE).read_bytes())
+        path = directory / FILE
+        with MappedFile(path) as data:
+            state = Decoder(data).whole()
+        return with_arrays(path, state if like is None else part_of(state, like))
+
+
+def part_of(state: Any, like: Any) -> Any:
+    """What ``like`` has, too."""
+    if not (isinstance(state, Mapping) and isinstance(like, Mapping)):
+        return state
+    return {key: part_of(value, like[key]) for key, value in state.items() if key in like}
+
+
+def with_arrays(path: Path, state: Any) -> Any:
+    """Put the arrays of a file in place of their extents."""
+    extents: list[Extent] = []
+    map_extents(state, extents.append)
+    arrays = iter(read_arrays(path, extents))
+
+    def next_array(_: Extent) -> np.ndarray:
+        return next(arrays)
+
+    return map_extents(state, next_array)

@@ -19,8 +19,13 @@ class CheckpointBackend(Protocol):
     (typed PRNG keys are encoded by the caller). It is made without arguments.
     """
 
-    def save(self, directory: Path, state: Mapping[str, Any]) -> None:
-        """Write ``state`` into ``directory``, which exists and is empty, and return when all files are written."""
+    def save(self, directory: Path, state: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """Write ``state`` into ``directory``, which exists and is empty, and return when all files are written.
+
+        Returns:
+          None; or digests of files, by name relative to ``directory``, taken while they were written, so that they need
+          not be read again. The text is an algorithm that the caller knows, a colon, and the digest.
+        """
         ...
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -29,7 +34,8 @@ class CheckpointBackend(Protocol):
         Args:
           directory: what `save` wrote.
           like: optionally the same structure with `jax.ShapeDtypeStruct` leaves whose shardings tell where each array
-            is to be placed. Without it arrays may come back as NumPy arrays.
+            is to be placed. Without it arrays may come back as NumPy arrays. Where it holds a part of the structure
+            only, what it lacks is not wanted, and may be left out.
         """
         ...
 

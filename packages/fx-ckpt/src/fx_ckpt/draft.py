@@ -1,0 +1,172 @@
+"""A checkpoint between the tree and the disk: everything is checked and taken, nothing is written."""
+
+import dataclasses
+import datetime
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core.files import AtomicDirectory, canonical_json
+from fx_core.plugins import CheckpointBackend, registry
+
+from fx_ckpt import digests, iterators, processes
+from fx_ckpt._version import __version__
+from fx_ckpt.parallel import copied
+from fx_ckpt.structure import Node, to_json
+from fx_ckpt.tree import take_apart
+
+FORMAT, VERSION = "fx-checkpoint", 1
+DATA, ITERATORS = "data", "iterators"
+
+AUTO, ALONE, TOGETHER = "auto", "msgpack", "orbax"
+"""The backend that is chosen for each save, and what it may be: for one process, and for several."""
+
+_log = logging.getLogger("fx.ckpt")
+
+
+@dataclasses.dataclass
+class Draft:
+    """A checkpoint that can be written at any time, by any thread.
+
+    Attributes:
+      path: where it is to appear.
+      overwrite: whether it may replace another.
+      backend: name of the backend.
+      writer: the backend.
+      structure: structure of the tree.
+      state: what the backend is to store.
+      iterators: states of data iterators, by name.
+      fields: what else the manifest holds.
+    """
+
+    path: Path
+    overwrite: bool
+    backend: str
+    writer: CheckpointBackend
+    structure: Node
+    state: Mapping[str, Any]
+    iterators: dict[str, Any]
+    fields: dict[str, Any]
+
+    def snapshot(self) -> None:
+        """Copy the arrays, so that the tree may change, or be donated, while this is written.
+
+        Everything comes into the memory of the host: arrays of other devices by a transfer, those of the host by a copy
+        on several threads.
+        """
+        arrays: dict[int, Any] = {}
+        _each_array(self.state, lambda array: arrays.setdefault(id(array), array))
+        for array in arrays.values():
+            if isinstance(array, jax.Array):
+                array.copy_to_host_async()
+        hosted = {key: np.asarray(array) for key, array in arrays.items()}
+        owned = dict(zip(hosted, copied(hosted.values())))
+        self.state = _with_arrays(self.state, owned)
+
+    def write(self) -> Path:
+        """Write the checkpoint; on return it is on the disk.
+
+        Raises:
+          PathTakenError: there is something at the path.
+        """
+        if processes.count() > 1:
+            return processes.write_together(self)
+        with self.directory() as new:
+            self.begin(new.directory)
+            self.fill(new, new.directory)
+        return self.path
+
+    def begin(self, directory: Path) -> None:
+        """Make what is in the new directory before it is filled."""
+        (directory / DATA).mkdir()
+
+    def directory(self) -> AtomicDirectory:
+        """The directory that is to be filled."""
+        return AtomicDirectory(
+            self.path, format=FORMAT, version=VERSION, overwrite=self.overwrite, digest=digests.digest_file
+        )
+
+    def fill(self, new: AtomicDirectory | None, directory: Path) -> None:
+        """Write into the new directory; one process has it, the others know where it is."""
+        taken = self.writer.save(directory / DATA, self.state)
+        iterators.write(directory / ITERATORS, self.iterators)
+        if new is not None:
+            new.digests.update({f"{DATA}/{name}": digest for name, digest in (taken or {}).items()})
+            new.manifest.update(self.fields, backend=self.backend, structure=to_json(self.structure))
+
+
+def prepare(
+    path: Path,
+    tree: Any,
+    *,
+    backend: str = AUTO,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    step: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    data_iterators: Mapping[str, Any] | None = None,
+) -> Draft:
+    """Check everything that can be checked before anything is written, and take the tree apart; see `fx_ckpt.save`."""
+    kept = dict(metadata or {})
+    canonical_json(kept, "metadata")
+    structure, state = take_apart(tree)
+    name, reason = choose(state) if backend == AUTO else (backend, "asked for")
+    writer = load_backend(name)
+    registry().saving(path, tree, kept)
+    if backend == AUTO:
+        _log.info("Backend %s for %s: %s.", name, path, reason)
+    fields = {
+        "backend_reason": reason,
+        "step": step,
+        "metrics": {name: _json_number(value) for name, value in (metrics or {}).items()},
+        "metadata": kept,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "written_by": {"fx-ckpt": __version__, "jax": jax.__version__},
+    }
+    return Draft(path, overwrite, name, writer, structure, state, iterators.states(data_iterators or {}), fields)
+
+
+def choose(state: Mapping[str, Any]) -> tuple[str, str]:
+    """Give the backend that fits, and why.
+
+    On one host a single file is several times faster than Orbax, which is needed only where no process has everything.
+    """
+    if processes.count() > 1:
+        return TOGETHER, f"{processes.count()} processes write together"
+    elsewhere: list[Any] = []
+    _each_array(state, lambda x: None if getattr(x, "is_fully_addressable", True) else elsewhere.append(x))
+    if elsewhere:
+        return TOGETHER, f"{len(elsewhere)} arrays are partly on other hosts"
+    return ALONE, "one process has every array, and one file is the fastest to write and to read"
+
+
+def load_backend(name: str) -> CheckpointBackend:
+    """Make a backend by its name.
+
+    Raises:
+      UnknownEntryError: there is none.
+    """
+    return registry().checkpoint_backends[name].load()()
+
+
+def _json_number(value: Any) -> float | str:
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def _each_array(state: Any, visit: Any) -> None:
+    if isinstance(state, Mapping):
+        for value in state.values():
+            _each_array(value, visit)
+    elif isinstance(state, (jax.Array, np.ndarray)):
+        visit(state)
+
+
+def _with_arrays(state: Any, arrays: Mapping[int, np.ndarray]) -> Any:
+    if isinstance(state, Mapping):
+        return {name: _with_arrays(value, arrays) for name, value in state.items()}
+    return arrays.get(id(state), state)

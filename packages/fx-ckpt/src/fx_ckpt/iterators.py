@@ -1,0 +1,74 @@
+"""States of data iterators, beside the tree: each process has its own."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fx_core.files import canonical_json
+
+from fx_ckpt import processes
+from fx_ckpt.backends.msgpack import MsgpackBackend
+from fx_ckpt.errors import InvalidOptionError, IteratorMismatchError, StructureError
+from fx_ckpt.structure import from_json, to_json
+from fx_ckpt.tree import put_together, take_apart
+
+_STRUCTURE = "structure.json"
+
+
+def states(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask iterators for their states.
+
+    Raises:
+      InvalidOptionError: one has no ``get_state`` and ``set_state``.
+    """
+    for name, iterator in named.items():
+        if not (callable(getattr(iterator, "get_state", None)) and callable(getattr(iterator, "set_state", None))):
+            raise InvalidOptionError("iterators", f"an object with get_state and set_state as {name!r}", iterator)
+    return {name: iterator.get_state() for name, iterator in named.items()}
+
+
+def write(directory: Path, named: Mapping[str, Any]) -> None:
+    """Write states below a directory, which is made if there are any."""
+    if not named:
+        return
+    own = _own(directory)
+    own.mkdir(parents=True)
+    structure, state = take_apart(dict(named))
+    (own / _STRUCTURE).write_text(canonical_json(to_json(structure), "states of iterators"))
+    MsgpackBackend().save(own, state)
+
+
+def restore(directory: Path, named: Mapping[str, Any], where: str) -> None:
+    """Set the states of iterators.
+
+    Raises:
+      IteratorMismatchError: other iterators were saved.
+      InvalidOptionError: one has no ``get_state`` and ``set_state``.
+    """
+    states(named)
+    saved = read(directory)
+    if saved.keys() != named.keys():
+        raise IteratorMismatchError(where, sorted(saved), sorted(named))
+    for name, iterator in named.items():
+        iterator.set_state(saved[name])
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """Read the states that this process wrote, or none.
+
+    Raises:
+      StructureError: the description of the states makes no sense.
+    """
+    own = _own(directory)
+    if not own.is_dir():
+        return {}
+    try:
+        structure = from_json(json.loads((own / _STRUCTURE).read_bytes()))
+    except (ValueError, RecursionError) as error:
+        raise StructureError("it is no JSON", error) from None
+    return put_together(structure, MsgpackBackend().restore(own))
+
+
+def _own(directory: Path) -> Path:
+    return directory / f"process_{processes.index():05d}"

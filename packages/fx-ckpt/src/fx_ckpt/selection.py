@@ -1,0 +1,104 @@
+"""Choosing a part of a tree: the filters of a partial restore."""
+
+import fnmatch
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeAlias
+
+from fx_core.scope import DenyList
+
+from fx_ckpt.errors import InvalidOptionError
+from fx_ckpt.nodes import open_node
+from fx_ckpt.structure import Leaf, Node, Path, render, step_of
+
+Select: TypeAlias = (
+    "bool | str | type | Callable[[tuple[Any, ...], Leaf | None], bool] | Collection[Select] | DenyList | None"
+)
+"""What chooses leaves: see `fx_ckpt.restore`."""
+
+
+def chooser(select: Select) -> Callable[[Path, Leaf | None, tuple[Any, ...]], bool]:
+    """Give the function of path, leaf and enclosing classes that a filter stands for.
+
+    Raises:
+      InvalidOptionError: it is no filter.
+    """
+    if select is None or isinstance(select, bool):
+        return lambda path, leaf, classes: select is not False
+    if isinstance(select, str):
+        return lambda path, leaf, classes: _matches(render(path), select)
+    if isinstance(select, type):
+        name = f"{select.__module__}.{select.__qualname__}"
+        return lambda path, leaf, classes: any(
+            issubclass(cls, select) if isinstance(cls, type) else cls == name for cls in classes
+        )
+    if isinstance(select, DenyList):
+        inner = chooser(select.deny)
+        return lambda path, leaf, classes: not inner(path, leaf, classes)
+    if callable(select):
+        return lambda path, leaf, classes: bool(select(tuple(key for _, key in path), leaf))
+    if isinstance(select, Collection):
+        parts = [chooser(part) for part in select]
+        return lambda path, leaf, classes: any(part(path, leaf, classes) for part in parts)
+    raise InvalidOptionError("only", "a pattern, a class, a function of path and leaf, or several of these", select)
+
+
+class Chosen:
+    """Paths of leaves, and of everything that holds them: ``path in chosen``.
+
+    Args:
+      ends: the paths of leaves and empty containers; None for all that there are.
+    """
+
+    def __init__(self, ends: set[Path] | None = None):
+        self.ends = ends
+        self._inner = None if ends is None else {path[:length] for path in ends for length in range(len(path) + 1)}
+
+    def __contains__(self, path: Path) -> bool:
+        return self._inner is None or path in self._inner
+
+
+def chosen(select: Select, node: Node, target: Any) -> Chosen:
+    """Give the paths that a filter chooses, in what was saved and in the target.
+
+    Raises:
+      InvalidOptionError: it chooses nothing, which nobody wants.
+    """
+    if select is None or select is True:
+        return Chosen()
+    choose = chooser(select)
+    found = {path for path, leaf, classes in _saved(node, (), ()) if choose(path, leaf, classes)}
+    if target is not None:
+        # The classes of a target are live: subclasses count. Elsewhere a class is known by its name.
+        wanted = dict(_wanted(target, (), ()))
+        saved = {path: leaf for path, leaf, _ in _saved(node, (), ())}
+        found = {path for path in found if path not in wanted}
+        found |= {path for path, classes in wanted.items() if choose(path, saved.get(path), classes)}
+    if not found:
+        raise InvalidOptionError("only", "a filter that chooses something", select)
+    return Chosen(found)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """Whether a pattern matches a path or what it is in."""
+    ends = [index for index, char in enumerate(text) if char in "/[{"] + [len(text)]
+    return any(fnmatch.fnmatchcase(text[:end], pattern) for end in ends)
+
+
+def _saved(node: Node, path: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, Leaf | None, tuple[str, ...]]]:
+    if isinstance(node, Leaf):
+        yield path, node, classes
+        return
+    classes = (*classes, node.type)
+    if not node.keys:
+        yield path, None, classes
+    for key, child in zip(node.keys, node.children):
+        yield from _saved(child, (*path, step_of(node.kind, key)), classes)
+
+
+def _wanted(target: Any, path: Path, classes: tuple[type, ...]) -> Iterator[tuple[Path, tuple[type, ...]]]:
+    opened = open_node(target)
+    if opened is None or not opened.keys:
+        yield path, classes if opened is None else (*classes, type(target))
+        return
+    for key, child in zip(opened.keys, opened.children):
+        yield from _wanted(child, (*path, step_of(opened.kind, key)), (*classes, type(target)))
