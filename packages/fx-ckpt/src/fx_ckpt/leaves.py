@@ -1,5 +1,6 @@
 """Leaves, from a live tree to what backends store, and back, without losing a bit."""
 
+import math
 import re
 from typing import Any
 
@@ -156,10 +157,11 @@ def _decode_raw(leaf: Leaf, stored: Any, path: str) -> Any:
     content = np.asarray(_check_array(stored, "uint8", None, path)).tobytes()
     if not RAW.fullmatch(leaf.dtype):
         raise BackendDataError(path, "a dtype of strings, dates or foreign byte order", leaf.dtype[:40])
-    array = np.empty(leaf.shape, np.dtype(leaf.dtype)) if not content else np.frombuffer(content, np.dtype(leaf.dtype))
-    if array.size != int(np.prod(leaf.shape, dtype=object)):
+    dtype = np.dtype(leaf.dtype)
+    # Compared before anything is allocated: the shape comes from a file.
+    if math.prod(leaf.shape) * dtype.itemsize != len(content):
         raise BackendDataError(path, str(leaf), f"{len(content)} bytes")
-    array = array.reshape(leaf.shape)
+    array = np.frombuffer(content, dtype).reshape(leaf.shape) if content else np.zeros(leaf.shape, dtype)
     return array[()] if leaf.origin == "scalar" else array.copy()
 
 
