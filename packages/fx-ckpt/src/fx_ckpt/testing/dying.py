@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _in_child(act: Any) -> int:
         signal.alarm(60)
         act()
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
