@@ -92,7 +92,7 @@ class DynamicScale(struct.PyTreeNode):
             if axis_name is not None:
                 grads = jax.lax.pmean(grads, axis_name)
             finite = all_finite(grads)
-            return DynamicScaleResult(self._after(finite), finite, out, grads)
+            return DynamicScaleResult(self.after(finite), finite, out, grads)
 
         return compute
 
@@ -100,7 +100,8 @@ class DynamicScale(struct.PyTreeNode):
         dtype = jnp.promote_types(grad.dtype, jnp.float32)
         return grad.astype(dtype) / jnp.asarray(self.scale, dtype)
 
-    def _after(self, finite: jax.Array) -> "DynamicScale":
+    def after(self, finite: jax.Array) -> "DynamicScale":
+        """The scale after a step whose gradients were finite, or not."""
         scale = jnp.asarray(self.scale, jnp.float32)
         grow = self.fin_steps == self.growth_interval
         larger = scale * self.growth_factor

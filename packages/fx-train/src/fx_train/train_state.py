@@ -7,6 +7,8 @@ import jax
 import optax
 from fx_core import struct
 
+from fx_train.errors import GradientMismatchError
+
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 """Collection beside ``params`` whose values are *replaced* by their gradients instead of optimised.
 
@@ -61,13 +63,27 @@ class TrainState(struct.PyTreeNode):
 
         Returns:
           The new state; this one is unchanged.
+
+        Raises:
+          GradientMismatchError: ``grads`` has another structure than ``params``.
         """
         params = _optimised(self.params)
+        if jax.tree.structure(grads) != jax.tree.structure(self.params):
+            raise _mismatch(self.params, grads)
         updates, opt_state = self.tx.update(_optimised(grads), self.opt_state, params)
         params = optax.apply_updates(params, updates)
         if _has_overwrites(self.params):
             params = type(self.params)({"params": params, OVERWRITE_WITH_GRADIENT: grads[OVERWRITE_WITH_GRADIENT]})
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
+
+
+def _mismatch(params: Any, grads: Any) -> GradientMismatchError:
+    paths = [
+        [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(t)] for t in (params, grads)
+    ]
+    missing = [path for path in paths[0] if path not in paths[1]]
+    unknown = [path for path in paths[1] if path not in paths[0]]
+    return GradientMismatchError(missing, unknown, jax.tree.structure(params), jax.tree.structure(grads))
 
 
 def _has_overwrites(params: Any) -> bool:

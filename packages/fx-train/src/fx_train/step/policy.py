@@ -1,0 +1,63 @@
+"""Which dtypes a step stores, computes and answers in."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fx_train.errors import PolicyMismatchError
+
+__all__ = ["Policy"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Dtypes of a training step; only floating-point numbers are concerned.
+
+    Parameters are kept in ``params``, cast to ``compute`` together with the batch for the loss function, whose results
+    are cast to ``output``. Gradients pass the casts backwards, so they arrive in ``params``.
+
+    >>> policy = Policy(compute="bfloat16")
+    >>> policy.to_compute({"w": jnp.ones(2), "n": jnp.array(1)})["w"].dtype
+    dtype(bfloat16)
+
+    Attributes:
+      params: dtype in which parameters are stored and updated.
+      compute: dtype of parameters and batch in the loss function.
+      output: dtype of the loss and the metrics.
+    """
+
+    params: Any = "float32"
+    compute: Any = "float32"
+    output: Any = "float32"
+
+    def to_params(self, tree: Any) -> Any:
+        """Cast as parameters are stored; for the parameters that a state begins with."""
+        return _cast(tree, self.params)
+
+    def to_compute(self, tree: Any) -> Any:
+        """Cast as the loss function sees it."""
+        return _cast(tree, self.compute)
+
+    def to_output(self, tree: Any) -> Any:
+        """Cast as results are given."""
+        return _cast(tree, self.output)
+
+    def check(self, params: Any) -> None:
+        """See that parameters are stored as they should be.
+
+        Raises:
+          PolicyMismatchError: one is not.
+        """
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            dtype = jnp.result_type(leaf)
+            if jnp.issubdtype(dtype, jnp.floating) and dtype != jnp.dtype(self.params):
+                raise PolicyMismatchError(jax.tree_util.keystr(path), jnp.dtype(self.params), dtype)
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    def cast(x: Any) -> Any:
+        return x.astype(dtype) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(cast, tree)

@@ -1,0 +1,306 @@
+"""make_train_step against updates written by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fx_train import Mean
+from fx_train.dynamic_scale import DynamicScale
+from fx_train.errors import (
+    BatchMismatchError,
+    GradientMismatchError,
+    IndivisibleBatchError,
+    InvalidMaskError,
+    InvalidStepOptionError,
+    LossOutputError,
+    MissingFieldError,
+    PolicyMismatchError,
+)
+from fx_train.step import Policy, StepState, make_train_step, trainable_mask, trainable_only
+
+
+def loss_fn(params, batch):
+    x, y = batch
+    hidden = jnp.tanh(x @ params["body"]["w"])
+    return jnp.mean((hidden @ params["head"]["w"] - y) ** 2)
+
+
+def make_params(dtype=jnp.float32):
+    one, two = jax.random.split(jax.random.key(0))
+    return {"body": {"w": jax.random.normal(one, (3, 4), dtype)}, "head": {"w": jax.random.normal(two, (4,), dtype)}}
+
+
+def make_state(tx=None, dtype=jnp.float32, **kwargs):
+    return StepState.create(params=make_params(dtype), tx=tx or optax.adamw(0.1), **kwargs)
+
+
+def make_batch(size=8, dtype=jnp.float32):
+    return jax.random.normal(jax.random.key(1), (size, 3), dtype), jnp.linspace(-1, 1, size, dtype=dtype)
+
+
+def by_hand(state, batch, loss=loss_fn):
+    grads = jax.grad(loss)(state.params, batch)
+    return state.apply_gradients(grads=grads)
+
+
+def assert_close(one, other, rtol=1e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 10), one, other)
+
+
+def assert_equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_plain_step_is_the_update_by_hand_and_compiles_once():
+    traced = []
+
+    def counted(params, batch):
+        traced.append(None)
+        return loss_fn(params, batch)
+
+    train_step, state, expected = make_train_step(counted), make_state(), make_state()
+    for _ in range(3):
+        state, metrics = train_step(state, make_batch())
+        expected = jax.jit(by_hand)(expected, make_batch())
+    assert len(traced) == 1
+    assert int(state.step) == 3
+    assert_equal(state.params, expected.params)
+    assert list(metrics) == ["loss"]
+
+
+@pytest.mark.parametrize("accumulate", [2, 6, 12])
+def test_accumulation_equals_the_whole_batch_to_rounding(accumulate):
+    whole, _ = make_train_step(loss_fn)(make_state(optax.sgd(1.0)), make_batch(24))
+    parts, metrics = make_train_step(loss_fn, accumulate=accumulate)(make_state(optax.sgd(1.0)), make_batch(24))
+    assert_close(parts.params, whole.params)
+    assert_close(metrics["loss"], loss_fn(make_params(), make_batch(24)))
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 8, 16])
+def test_accumulation_equals_the_whole_batch_to_the_bit_in_float64_where_sums_are_exact(accumulate):
+    """Scaling by powers of two is exact, so parts differ in the order of additions alone.
+
+    With numbers of few bits all sums are exact in the 53 bits of float64, and order cannot matter; in the 24 bits of
+    float32 the same numbers are rounded.
+    """
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, y = rng.integers(-2000, 2000, (16, 3)) / 8, rng.integers(-2000, 2000, 16) / 8
+        params = {"w": jnp.array([0.375, -1.25, 2.0])}
+
+        def loss(params, batch):
+            return jnp.mean((batch[0] @ params["w"] - batch[1]) ** 2)
+
+        def grads(**options):
+            state = StepState.create(params=params, tx=optax.sgd(1.0))
+            new, metrics = make_train_step(loss, donate=False, **options)(state, (x, y))
+            return new.params["w"], metrics["loss"]
+
+        one, other = grads(accumulate=accumulate), grads()
+        assert one[0].dtype == jnp.float64
+        assert_equal(one, other)
+
+
+def test_reproducible_steps_have_the_same_bits_for_any_accumulation():
+    with jax.enable_x64(True):
+        batch = make_batch(8, jnp.float64)
+        results = [
+            make_train_step(loss_fn, accumulate=k, reproducible=True)(make_state(dtype=jnp.float64), batch)[0].params
+            for k in (1, 2, 8)
+        ]
+        assert_equal(results[0], results[1])
+        assert_equal(results[0], results[2])
+        assert_close(results[0], by_hand(make_state(dtype=jnp.float64), batch).params, rtol=1e-12)
+
+
+def test_sums_are_balanced_trees():
+    """Each level adds two numbers: the result is the one of pairwise addition, not of a running sum."""
+    from fx_train.step.accumulate import in_parts
+
+    x = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    _, total, _ = jax.jit(lambda x: in_parts(lambda c, b: (c, b[0], ()), (), x, 8))(x)
+    pairs = x
+    while len(pairs) > 1:
+        pairs = pairs[0::2] + pairs[1::2]
+    assert float(total) == float(pairs[0])
+
+
+def test_small_parameters_are_summed_in_float32():
+    def loss(params, batch):
+        return jnp.mean(params["w"] * batch)
+
+    batch = jnp.array([1.0] + [2.0**-9] * 255, jnp.bfloat16)
+    state = StepState.create(params={"w": jnp.bfloat16(0)}, tx=optax.sgd(1.0))
+    new, _ = make_train_step(loss, accumulate=256)(state, batch)
+    assert float(new.params["w"]) == -float(jnp.bfloat16((1 + 255 * 2**-9) / 256))
+
+
+def test_random_keys_variables_and_mergeable_metrics():
+    def loss(params, batch, key, variables):
+        x, _ = batch
+        noisy = x * jax.random.bernoulli(key, 0.5, x.shape)
+        value = loss_fn(params, (noisy, batch[1]))
+        new = {"batch_stats": {"count": variables["batch_stats"]["count"] + 1}}
+        return value, {"mean": Mean.empty().update(x), "share": jnp.mean(noisy != 0)}, new
+
+    def run(accumulate, key=7):
+        variables = {"batch_stats": {"count": jnp.int32(0)}}
+        state = make_state(key=jax.random.key(key), variables=variables)
+        train_step = make_train_step(loss, accumulate=accumulate)
+        state, first = train_step(state, make_batch())
+        state, second = train_step(state, make_batch())
+        return state, first, second
+
+    state, first, second = run(4)
+    assert int(state.variables["batch_stats"]["count"]) == 8
+    np.testing.assert_allclose(first["mean"].compute(), make_batch()[0].mean(), rtol=1e-5)
+    assert float(first["loss"]) != float(second["loss"])
+    assert_equal(run(4)[0].params, state.params)
+    assert int(run(1)[0].variables["batch_stats"]["count"]) == 2
+    assert float(run(1, key=8)[1]["loss"]) != float(run(1)[1]["loss"])
+
+
+def test_policy_computes_in_one_dtype_and_stores_in_another():
+    seen = {}
+
+    def loss(params, batch):
+        seen["dtypes"] = params["body"]["w"].dtype, batch[0].dtype, batch[1].dtype
+        return loss_fn(params, (batch[0], batch[1].astype(params["head"]["w"].dtype)))
+
+    policy = Policy(compute="bfloat16")
+    batch = (make_batch()[0], jnp.arange(8))
+    state, metrics = make_train_step(loss, policy=policy)(make_state(), batch)
+    assert seen["dtypes"] == (jnp.bfloat16, jnp.bfloat16, jnp.int32)
+    assert state.params["body"]["w"].dtype == jnp.float32
+    assert metrics["loss"].dtype == jnp.float32
+    with pytest.raises(PolicyMismatchError, match=r"where: \['body'\]\['w'\]\n  expected: float32\n  got: bfloat16"):
+        make_train_step(loss, policy=policy)(make_state(dtype=jnp.bfloat16), batch)
+    assert policy.to_params({"w": jnp.ones(1, jnp.bfloat16)})["w"].dtype == jnp.float32
+
+
+def test_loss_scaling_gives_the_same_update_and_skips_bad_steps():
+    scale = DynamicScale(scale=2.0**10, growth_interval=1)
+    train_step = make_train_step(loss_fn, accumulate=2, clip=100.0)
+    state = make_state(dynamic_scale=scale)
+    plain, _ = train_step(make_state(), make_batch())
+    state, metrics = train_step(state, make_batch())
+    assert_equal(state.params, plain.params)
+    assert (float(metrics["finite"]), float(metrics["loss_scale"])) == (1, 1024)
+    assert int(state.dynamic_scale.fin_steps) == 1
+    before = jax.tree.map(np.array, (state.params, state.opt_state, state.step))
+    x, y = make_batch()
+    state, metrics = train_step(state, (x.at[0, 0].set(jnp.nan), y))
+    assert_equal((state.params, state.opt_state, state.step), before)
+    assert (float(metrics["finite"]), float(state.dynamic_scale.scale)) == (0, 512)
+
+
+def test_clipping_bounds_the_norm_and_reports_it():
+    grads = jax.grad(loss_fn)(make_params(), make_batch())
+    norm = float(jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))))
+    state, metrics = make_train_step(loss_fn, clip=norm / 4)(make_state(optax.sgd(1.0)), make_batch())
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-5)
+    assert_close(state.params, jax.tree.map(lambda p, g: p - g / 4, make_params(), grads))
+    loose, _ = make_train_step(loss_fn, clip=norm * 2)(make_state(optax.sgd(1.0)), make_batch())
+    assert_close(loose.params, jax.tree.map(lambda p, g: p - g, make_params(), grads))
+
+
+@pytest.mark.parametrize("trainable", [{"body": False, "head": True}, lambda path, _: path == ("head", "w")])
+def test_frozen_parameters_stay_to_the_bit_under_weight_decay(trainable):
+    tx = optax.adamw(0.1, weight_decay=0.5)
+    state, _ = make_train_step(loss_fn, trainable=trainable)(make_state(tx), make_batch())
+    expected = by_hand(make_state(tx), make_batch())
+    assert_equal(state.params["body"], make_params()["body"])
+    assert_close(state.params["head"], expected.params["head"])
+    small = make_state(trainable_only(tx, trainable))
+    assert sum(leaf.size for leaf in jax.tree.leaves(small.opt_state)) < 10
+    again, _ = make_train_step(loss_fn, trainable=trainable)(small, make_batch())
+    assert_equal(again.params, state.params)
+
+
+def test_masks_that_do_not_fit():
+    params = make_params()
+    assert trainable_mask(params, True) == {"body": {"w": True}, "head": {"w": True}}
+    with pytest.raises(InvalidMaskError, match="does not fit the parameters"):
+        trainable_mask(params, {"body": True})
+    with pytest.raises(InvalidMaskError, match="something else than booleans"):
+        trainable_mask(params, {"body": 1, "head": True})
+    with pytest.raises(InvalidMaskError, match="No parameter would be trained"):
+        trainable_mask(params, lambda path, _: False)
+
+
+def test_average_of_the_parameters():
+    state = make_state(ema=True)
+    start = jax.tree.map(np.array, state.params)
+    state, _ = make_train_step(loss_fn, ema=0.75)(state, make_batch())
+    assert_close(state.ema, jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, start, state.params))
+
+
+def test_donation_takes_the_old_state_and_can_be_refused():
+    state = make_state()
+    make_train_step(loss_fn)(state, make_batch())
+    assert state.params["head"]["w"].is_deleted()
+    state = make_state()
+    make_train_step(loss_fn, donate=False)(state, make_batch())
+    assert not state.params["head"]["w"].is_deleted()
+
+
+def test_uncompiled_steps_go_into_transforms():
+    train_step = make_train_step(loss_fn, compile=False)
+    x, y = make_batch()
+    batches = (x.reshape(2, 4, 3), y.reshape(2, 4))
+    scanned, metrics = jax.lax.scan(train_step, make_state(), batches)
+    state = make_state()
+    for i in range(2):
+        state, _ = train_step(state, (batches[0][i], batches[1][i]))
+    assert_close(scanned.params, state.params)
+    assert metrics["loss"].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [({"accumulate": 0}, "accumulate"), ({"clip": 0.0}, "a positive norm"), ({"ema": 1.0}, "a decay from 0")],
+)
+def test_options_that_make_no_sense(option, text):
+    with pytest.raises(InvalidStepOptionError, match=text):
+        make_train_step(loss_fn, **option)
+
+
+def test_bad_batches():
+    with pytest.raises(IndivisibleBatchError, match="cannot be split between 3 equal parts"):
+        make_train_step(loss_fn, accumulate=3)(make_state(), make_batch())
+    with pytest.raises(IndivisibleBatchError, match=r"shape \(0,\)"):
+        make_train_step(loss_fn)(make_state(), make_batch(0))
+    with pytest.raises(BatchMismatchError, match=r"got: \(8, 3\), \(7,\)"):
+        make_train_step(loss_fn)(make_state(), (make_batch(8)[0], make_batch(7)[1]))
+    with pytest.raises(InvalidStepOptionError, match="a batch of a power of two of examples\n  got: a batch of 6"):
+        make_train_step(loss_fn, reproducible=True)(make_state(), make_batch(6))
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        (lambda p, b: b[1], r"a scalar loss of floating point\n  got: float32 of shape \(8,\)"),
+        (lambda p, b: jnp.int32(1), "got: int32 of shape"),
+        (lambda p, b: (jnp.float32(1), 2.0), r"expected: loss or \(loss, metrics\)"),
+        (lambda p, b, variables: jnp.float32(1), r"expected: \(loss, metrics, variables\)"),
+    ],
+)
+def test_loss_functions_that_give_something_else(loss, text):
+    with pytest.raises(LossOutputError, match=text):
+        make_train_step(loss)(make_state(variables={"a": jnp.ones(1)}), make_batch())
+
+
+def test_fields_that_the_state_lacks():
+    with pytest.raises(MissingFieldError, match="The state has no key"):
+        make_train_step(lambda p, b, key: jnp.float32(1))(make_state(), make_batch())
+    with pytest.raises(MissingFieldError, match="The state has no ema"):
+        make_train_step(loss_fn, ema=0.5)(make_state(), make_batch())
+
+
+def test_gradients_of_another_structure():
+    state = make_state()
+    with pytest.raises(GradientMismatchError, match=r"where: \['head'\]\['w'\]\n  expected: gradients for"):
+        state.apply_gradients(grads={"body": state.params["body"], "foot": 1.0})
+    with pytest.raises(GradientMismatchError, match="a tree like the parameters"):
+        state.apply_gradients(grads={**state.params, "foot": 1.0})
