@@ -34,6 +34,8 @@ from fx_nnx._version import __version__
 from fx_nnx.filters import All, Any, Everything, Not, Nothing, OfType, PathContains, PathIn, WithTag
 from fx_nnx.graph import (
     GraphDef,
+    GraphState,
+    PureState,
     call,
     clone,
     find_duplicates,
@@ -48,8 +50,11 @@ from fx_nnx.graph import (
     split,
     state,
     unflatten,
+    unpack,
     update,
     variables,
+    vars_as,
+    with_vars,
 )
 from fx_nnx.layers import (
     BatchNorm,
@@ -93,6 +98,16 @@ from fx_nnx.rngs import (
     split_rngs,
     with_rngs,
 )
+from fx_nnx.sharding import (
+    PARTITION_NAME,
+    abstract_with_sharding,
+    as_abstract,
+    get_abstract_model,
+    get_named_sharding,
+    get_partition_spec,
+    logical_axis_rules,
+    with_partitioning,
+)
 from fx_nnx.states import (
     FlatState,
     State,
@@ -124,6 +139,7 @@ from fx_nnx.variables import (
 )
 
 __all__ = [
+    "PARTITION_NAME",
     "All",
     "Any",
     "BatchNorm",
@@ -138,6 +154,7 @@ __all__ = [
     "Everything",
     "FlatState",
     "GraphDef",
+    "GraphState",
     "GroupNorm",
     "InstanceNorm",
     "Intermediate",
@@ -160,6 +177,7 @@ __all__ = [
     "PathContains",
     "PathIn",
     "Perturbation",
+    "PureState",
     "Pytree",
     "RMSNorm",
     "RngCount",
@@ -173,6 +191,8 @@ __all__ = [
     "VariableMetadata",
     "WithTag",
     "__version__",
+    "abstract_with_sharding",
+    "as_abstract",
     "as_pure",
     "avg_pool",
     "call",
@@ -188,6 +208,9 @@ __all__ = [
     "fork_rngs",
     "from_flat_state",
     "gelu",
+    "get_abstract_model",
+    "get_named_sharding",
+    "get_partition_spec",
     "glu",
     "graphdef",
     "hard_sigmoid",
@@ -205,6 +228,7 @@ __all__ = [
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
+    "logical_axis_rules",
     "logsumexp",
     "map",
     "map_state",
@@ -245,6 +269,7 @@ __all__ = [
     "to_flat_state",
     "to_pure_dict",
     "unflatten",
+    "unpack",
     "update",
     "use_eager_sharding",
     "using_eager_sharding",
@@ -252,9 +277,12 @@ __all__ = [
     "variable_name_from_type",
     "variable_type_from_name",
     "variables",
+    "vars_as",
     "view",
     "view_info",
     "with_attributes",
     "with_metadata",
+    "with_partitioning",
     "with_rngs",
+    "with_vars",
 ]
