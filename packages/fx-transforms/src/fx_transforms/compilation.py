@@ -6,11 +6,12 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
+from fx_transforms.chosen import Chosen
 from fx_transforms.static import Static
 
 __all__ = ["jit"]
@@ -23,7 +24,8 @@ def jit(
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Iterable[str] = (),
     donate_argnums: int | Sequence[int] = (),
-    donate_groups: bool = False,
+    donate_groups: bool | Sequence[int] = False,
+    group_shardings: Sequence[Any] | None = None,
     **options: Any,
 ) -> Callable[..., Any]:
     """Compile ``fn(inner, *args, **kwargs)``.
@@ -37,32 +39,48 @@ def jit(
       static_argnums: positions of arguments to compile for; the state is position 0.
       static_argnames: names of keyword arguments to compile for.
       donate_argnums: positions of arguments whose buffers may be reused; 0 is the state.
-      donate_groups: whether the buffers of the state may be reused; same as 0 in ``donate_argnums``.
+      donate_groups: whether the buffers of the state may be reused, same as 0 in ``donate_argnums``; or the indices of
+        the groups whose buffers may.
+      group_shardings: for each group the shardings of its arrays, on their way in and out, a prefix of its tree; None
+        leaves them to JAX. Only for functions of the state alone.
       **options: further options of `jax.jit`.
 
     Returns:
-      a function ``(handle, *args, **kwargs)`` that changes the handle as ``fn`` did.
+      a function ``(handle, *args, **kwargs)`` that changes the handle as ``fn`` did. Its attribute ``compiled`` is what
+      `jax.jit` gave, a function of what its attribute ``prepared`` gives for a handle.
     """
+    donated = positions(donate_argnums)
+    all_given = donate_groups is True or 0 in donated
+    chosen = Chosen(() if isinstance(donate_groups, bool) else tuple(donate_groups))
 
     @functools.wraps(fn, assigned=("__name__", "__qualname__", "__doc__"))
-    def pure(shape: Static, groups: Groups, *args: Any, **kwargs: Any) -> Outcome:
+    def pure(shape: Static, given: Groups, kept: Groups, *args: Any, **kwargs: Any) -> Outcome:
+        groups = given if all_given else chosen.put(kept, given)
         return run(carrier, fn, shape, groups, *args, **kwargs)
 
     del pure.__wrapped__  # jax.jit would check argument numbers against the signature of fn
-    donated = positions(donate_argnums)
+    if group_shardings is not None:
+        options["in_shardings"] = (None, chosen.take(group_shardings), chosen.others(group_shardings))
+        options["out_shardings"] = Outcome(cast(Any, None), tuple(group_shardings), options.get("out_shardings"))
     compiled = jax.jit(
         pure,
         static_argnums=tuple(shifted(i) for i in positions(static_argnums)),
         static_argnames=static_argnames or None,
-        donate_argnums=((1,) if donate_groups or 0 in donated else ()) + tuple(shifted(i) for i in donated if i != 0),
+        donate_argnums=((1,) if all_given or chosen.indices else ()) + tuple(shifted(i) for i in donated if i != 0),
         **options,
     )
 
+    def prepared(handle: Any) -> tuple[Static, Groups, Groups]:
+        shape, groups = carrier.split(handle)
+        if all_given:
+            return shape, groups, ()
+        return (shape, chosen.take(groups), chosen.others(groups)) if chosen.indices else (shape, (), groups)
+
     @functools.wraps(fn)
     def call(handle: Any, *args: Any, **kwargs: Any) -> Any:
-        shape, groups = carrier.split(handle)
-        return carrier.absorb(handle, *compiled(shape, groups, *args, **kwargs))
+        return carrier.absorb(handle, *compiled(*prepared(handle), *args, **kwargs))
 
+    cast(Any, call).compiled, cast(Any, call).prepared = compiled, prepared
     return call
 
 
@@ -72,5 +90,5 @@ def positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def shifted(argnum: int) -> int:
-    """Position in the pure function, which takes shape and groups in place of the handle."""
-    return argnum + 1 if argnum > 0 else argnum
+    """Position in the pure function, which takes shape and two tuples of groups in place of the handle."""
+    return argnum + 2 if argnum > 0 else argnum

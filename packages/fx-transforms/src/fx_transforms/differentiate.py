@@ -13,28 +13,9 @@ import jax.numpy as jnp
 from fx_core.errors.transforms import TransformOutputError
 
 from fx_transforms.carrier import Carrier, run
+from fx_transforms.chosen import Chosen
 
-__all__ = ["Chosen", "grad", "jvp", "value_and_grad", "vjp"]
-
-
-class Chosen:
-    """Takes some entries out of a tuple and puts them back."""
-
-    def __init__(self, indices: Sequence[int]):
-        self.indices = tuple(indices)
-
-    def take(self, items: Sequence[Any]) -> tuple[Any, ...]:
-        """The chosen entries."""
-        return tuple(items[i] for i in self.indices)
-
-    def put(self, items: Sequence[Any], chosen: Sequence[Any]) -> tuple[Any, ...]:
-        """All entries, the chosen ones replaced."""
-        new = dict(zip(self.indices, chosen))
-        return tuple(new.get(i, item) for i, item in enumerate(items))
-
-    def others(self, items: Sequence[Any]) -> tuple[Any, ...]:
-        """All entries, `None` for the chosen ones."""
-        return tuple(None if i in self.indices else item for i, item in enumerate(items))
+__all__ = ["grad", "jvp", "value_and_grad", "vjp"]
 
 
 def value_and_grad(

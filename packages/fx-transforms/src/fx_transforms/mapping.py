@@ -117,11 +117,15 @@ def _naming(transform: str, carrier: Carrier[Any]) -> Generator[None]:
     try:
         yield
     except ValueError as error:
-        found = re.search(r"out_axes(?:\[1\]|\.groups)\[(\d+)\](\S*), got axis spec None", str(error))
+        found = re.search(r"out_axes(?:\[1\]|\.groups)\[(\d+)\](.*?), got axis spec None", str(error))
         if found is None:
             raise
-        place = "".join(re.findall(r"\['([^']*)'\]", found[2])[1:]) or found[2]
-        names = [f"{carrier.label(int(found[1]), ())} at {place}"]
+        keys: list[str] = re.findall(r"\['([^']*)'\]", found[2])
+        group = int(found[1])
+        if len(keys) == 1:
+            names = [carrier.label(group, (jax.tree_util.DictKey(keys[0]),))]
+        else:
+            names = [f"{carrier.label(group, ())} at {''.join(keys[1:]) or found[2]}"]
         raise BroadcastVariableError(transform, names) from error
 
 

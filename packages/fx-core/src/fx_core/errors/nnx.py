@@ -12,7 +12,6 @@ __all__ = [
     "HiddenDataError",
     "InPlaceOperationError",
     "LayerCallError",
-    "MetadataError",
     "MissingAttributeError",
     "MissingRngError",
     "ModeValueError",
@@ -20,10 +19,13 @@ __all__ = [
     "NonExhaustiveFiltersError",
     "NotANodeError",
     "OptimizerStateError",
+    "OutputAliasError",
+    "PrefixError",
     "RngSplitError",
     "SharedReferenceError",
     "SplitStreamError",
     "StateStructureError",
+    "StaticArgumentError",
     "StaticAttributeError",
     "TraceLevelError",
     "UnhashableStaticError",
@@ -32,7 +34,6 @@ __all__ = [
     "VariableAttributeError",
     "VariableConversionError",
     "VariableNameTakenError",
-    "VariableTypeError",
 ]
 
 
@@ -91,25 +92,6 @@ class VariableAttributeError(FxError, AttributeError):
         super().__init__(
             f"Cannot set attribute {attribute!r} of {kind}.",
             fix=f"variable.set_metadata({attribute}=value) for metadata, variable[...] = value for the value",
-        )
-
-
-class MetadataError(NnxError):
-    """Metadata of a variable was to change in a way that it cannot."""
-
-    def __init__(self, kind: str, what: str, *, fix: str):
-        super().__init__(f"The metadata of {kind}: {what}.", path=kind, fix=fix)
-
-
-class VariableTypeError(NnxError):
-    """A variable was to take over the value of one of another type."""
-
-    def __init__(self, kind: str, got: str):
-        super().__init__(
-            f"{kind} cannot be copied from {got}.",
-            expected=kind,
-            got=got,
-            fix="update_from_state(other), which ignores the type, or set_value(other.get_value())",
         )
 
 
@@ -239,13 +221,13 @@ class NotANodeError(NnxError):
 class SharedReferenceError(NnxError):
     """One object is reachable on two paths although the structure is to be a tree."""
 
-    def __init__(self, kind: str, first: Sequence[Any], second: Sequence[Any], fix: str | None = None):
+    def __init__(self, kind: str, first: Sequence[Any], second: Sequence[Any]):
         super().__init__(
             f"{kind} is reachable on two paths.",
             path=show_path(second),
             expected="a tree",
             got=f"the same object at {show_path(first)} and {show_path(second)}",
-            fix=fix or "use graph=True, which keeps shared references, or copy the object",
+            fix="use graph=True, which keeps shared references, or copy the object",
         )
 
 
@@ -378,4 +360,81 @@ class VariableConversionError(NnxError):
             expected="a value of the same shape for each variable, and nothing else",
             got=report,
             fix="pass rename=..., which maps the paths of one model to those of the other, or strict=False",
+        )
+
+
+class PrefixError(NnxError):
+    """Axes, shardings or parts of a derivative do not fit the arguments or results that they are for.
+
+    ::
+
+        nnx.vmap(f, in_axes=(0, 0))(model)                                  # wrong: one argument, two entries
+        nnx.vmap(f, in_axes=(nnx.StateAxes({nnx.Param: 0}),))(model)        # wrong if there are batch statistics
+        nnx.vmap(f, in_axes=(nnx.StateAxes({nnx.Param: 0, ...: None}),))(model)
+    """
+
+    @classmethod
+    def mismatch(cls, name: str, prefix: Any, reason: str) -> "PrefixError":
+        """The tree of entries is not a prefix."""
+        return cls(
+            f"{name} does not fit what it is for.",
+            expected="one entry for all, or a tree of entries that begins like the arguments or results",
+            got=f"{prefix!r} ({reason})",
+            fix=f"give {name} one entry per positional argument or result",
+        )
+
+    @classmethod
+    def unmatched(cls, kind: str, path: Sequence[Any], variable: type, filters: Iterable[Any]) -> "PrefixError":
+        """No filter matches a variable."""
+        return cls(
+            f"{kind} has no entry for a variable.",
+            path=show_path(path),
+            expected=f"a filter that matches, among {list(filters)!r}",
+            got=f"a {variable.__name__}",
+            fix="add an entry for `...` at the end",
+        )
+
+    @classmethod
+    def misplaced(cls, name: str, got: Any, expected: str) -> "PrefixError":
+        """An entry that the transform has no use for."""
+        return cls(f"{name} has an entry that it cannot have.", expected=expected, got=repr(got))
+
+
+class OutputAliasError(NnxError):
+    """A function that is not to change its arguments' structure returns a variable of an argument, or one twice.
+
+    ::
+
+        @nnx.jit(graph_updates=False)
+        def f(model):
+            return model                    # wrong: the caller has it
+            return nnx.clone(model)         # right: a second model
+    """
+
+    def __init__(self, transform: str, kind: str, first: str, second: str):
+        super().__init__(
+            f"The function given to {transform} returns a {kind} that the caller has already.",
+            path=second,
+            expected="results without variables of the arguments, and each variable once",
+            got=f"the same {kind} at {first} and {second}",
+            fix="return its value or a copy, or use graph=True and graph_updates=True, which keep identities",
+        )
+
+
+class StaticArgumentError(FxError, TypeError):
+    """An argument that a function is to be compiled for has no hash.
+
+    ::
+
+        nnx.jit(f, static_argnums=1)(model, [1, 2])     # wrong
+        nnx.jit(f, static_argnums=1)(model, (1, 2))     # right
+    """
+
+    def __init__(self, transform: str, argument: int | str, value: Any):
+        name = f"{argument + 1}" if isinstance(argument, int) else repr(argument)
+        super().__init__(
+            f"The static argument {name} of {transform} is not hashable.",
+            expected="a hashable value, such as a tuple or a frozen dataclass",
+            got=f"{type(value).__name__}: {value!r}",
+            fix="make it hashable, or do not declare it static",
         )

@@ -1,0 +1,35 @@
+"""JAX transforms of functions of modules."""
+
+from fx_nnx.transforms.abstract import eval_shape, make_jaxpr
+from fx_nnx.transforms.branches import cond, switch
+from fx_nnx.transforms.checks import checkify
+from fx_nnx.transforms.compilation import cached_partial, jit, jit_partial
+from fx_nnx.transforms.differentiate import grad, value_and_grad
+from fx_nnx.transforms.loops import scan
+from fx_nnx.transforms.mapping import pmap, vmap
+from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding
+from fx_nnx.transforms.recompute import remat
+from fx_nnx.transforms.repetition import fori_loop, while_loop
+
+__all__ = [
+    "Carry",
+    "DiffState",
+    "StateAxes",
+    "StateSharding",
+    "cached_partial",
+    "checkify",
+    "cond",
+    "eval_shape",
+    "fori_loop",
+    "grad",
+    "jit",
+    "jit_partial",
+    "make_jaxpr",
+    "pmap",
+    "remat",
+    "scan",
+    "switch",
+    "value_and_grad",
+    "vmap",
+    "while_loop",
+]

@@ -1,0 +1,71 @@
+"""eval_shape and make_jaxpr."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+
+from fx_nnx.transforms.arguments import StaticArguments, decorating, named
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import Carriage, carriage
+
+__all__ = ["eval_shape", "make_jaxpr"]
+
+
+def eval_shape(
+    f: Callable[..., Any], *args: Any, graph: bool | None = None, graph_updates: bool | None = None, **kwargs: Any
+) -> Any:
+    """Find out what a function would give, without computing: arrays become `jax.ShapeDtypeStruct`, in modules too.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import Param
+    >>> eval_shape(lambda: Dict(scale=Param(jnp.ones((2, 3))))).scale.get_value()
+    ShapeDtypeStruct(shape=(2, 3), dtype=float32)
+
+    Args:
+      f: the function.
+      *args: its arguments, of which nothing is changed; modules and shapes of arrays will do.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: accepted for compatibility: what the function does to its arguments is dropped.
+      **kwargs: more arguments.
+    """
+    carrier = ObjectCarrier(Carriage(carriage(graph, graph_updates).shared, False), alias=True, transform="eval_shape")
+    lifted = fx_transforms.eval_shape(lambda inner: f(*inner.tree[0], **inner.tree[1]), carrier)
+    return carrier.result_of(*lifted(Handle((args, kwargs))))
+
+
+@decorating
+def make_jaxpr(
+    f: Callable[..., Any],
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+    static_argnums: int | Sequence[int] = (),
+) -> Any:
+    """Give a function of the traced program of ``f``, which does not compute.
+
+    Its inputs are the values of the variables in the arguments and then the arrays of the arguments; its outputs are
+    the values that ``f`` changes, those of new variables, and the arrays of the result.
+
+    Args:
+      f: the function; without it, a decorator is returned.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: accepted for compatibility: the arguments are not changed.
+      static_argnums: positions of arguments to trace for.
+    """
+    statics = StaticArguments(f, "make_jaxpr", static_argnums)
+    carrier = ObjectCarrier(Carriage(carriage(graph, graph_updates).shared, False), alias=True, transform="make_jaxpr")
+
+    def inside(inner: Any) -> Any:
+        args, kwargs = StaticArguments.put(inner.layout.statics, *inner.tree)
+        return f(*args, **kwargs)
+
+    lifted = fx_transforms.make_jaxpr(inside, carrier)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given, args, kwargs = statics.take(args, kwargs)
+        return lifted(Handle((args, kwargs), given))[0]
+
+    return named(f, call)

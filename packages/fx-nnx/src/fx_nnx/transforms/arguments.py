@@ -1,0 +1,127 @@
+"""Arguments of transformed functions: names and positions, static ones, decorators."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fx_core.errors.nnx import StaticArgumentError
+
+__all__ = ["MISSING", "StaticArguments", "as_positions", "bound", "decorating", "named"]
+
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
+
+
+def decorating(transform: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a transform of a function be used as a decorator with options: called without one, it gives a decorator."""
+
+    @functools.wraps(transform)
+    def wrapped(f: Any = MISSING, /, *args: Any, **options: Any) -> Any:
+        if f is MISSING or (isinstance(f, type) and f.__name__ == "Missing"):
+            return functools.partial(wrapped, **options)
+        return transform(f, *args, **options)
+
+    return wrapped
+
+
+def named(f: Callable[..., Any], call: Callable[..., Any]) -> Any:
+    """Give a call the name and documentation of the function that it stands for."""
+    return functools.update_wrapper(call, f, [name for name in functools.WRAPPER_ASSIGNMENTS if hasattr(f, name)])
+
+
+def as_positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Argument numbers as a tuple."""
+    if argnums is None:
+        return ()
+    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def _as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _parameters(f: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def chosen_arguments(
+    f: Callable[..., Any], nums: int | Sequence[int] | None, names: str | Iterable[str] | None
+) -> tuple[frozenset[int], frozenset[str]]:
+    """Positions and names of arguments that are said by one or the other, as `jax.jit` understands them."""
+    numbers, words = as_positions(nums), _as_names(names)
+    parameters = _parameters(f)
+    positional = [p.name for p in parameters if p.kind in _POSITIONAL]
+    numbers = tuple(n + len(positional) if n < 0 else n for n in numbers)
+    if nums is not None and names is None:
+        words = tuple(positional[n] for n in numbers if n < len(positional))
+    elif names is not None and nums is None:
+        numbers = tuple(positional.index(name) for name in words if name in positional)
+    return frozenset(numbers), frozenset(words)
+
+
+class StaticArguments:
+    """Arguments to compile for, taken out of the others.
+
+    Args:
+      f: the function.
+      transform: name for messages.
+      nums: positions.
+      names: names.
+    """
+
+    __slots__ = ("names", "nums", "transform")
+
+    def __init__(self, f: Callable[..., Any], transform: str, nums: Any, names: Any = None):
+        self.transform = transform
+        self.nums, self.names = chosen_arguments(f, nums, names)
+
+    def __bool__(self) -> bool:
+        return bool(self.nums or self.names)
+
+    def take(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+        """Give the static arguments, hashable, and the others, with gaps in place of positional ones.
+
+        Raises:
+          StaticArgumentError: one is not hashable.
+        """
+        nums = [n for n in sorted(self.nums) if n < len(args)]
+        names = [name for name in sorted(self.names) if name in kwargs]
+        statics = (tuple((n, args[n]) for n in nums), tuple((name, kwargs[name]) for name in names))
+        for key, value in (*statics[0], *statics[1]):
+            try:
+                hash(value)
+            except TypeError:
+                raise StaticArgumentError(self.transform, key, value) from None
+        rest = tuple(None if n in self.nums else arg for n, arg in enumerate(args))
+        return statics, rest, {name: value for name, value in kwargs.items() if name not in self.names}
+
+    @staticmethod
+    def put(statics: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Undo `take`."""
+        if statics is None:
+            return args, kwargs
+        places = dict(statics[0])
+        return [places.get(n, arg) for n, arg in enumerate(args)], {**kwargs, **dict(statics[1])}
+
+
+def bound(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """Give all arguments by position.
+
+    Raises:
+      TypeError: they do not fit, or some can only be given by name.
+    """
+    if not kwargs:
+        return args
+    found = inspect.signature(f).bind(*args, **kwargs)
+    found.apply_defaults()
+    if found.kwargs:
+        raise TypeError(f"the arguments {sorted(found.kwargs)} cannot be given by position, which this transform needs")
+    return found.args

@@ -1,0 +1,110 @@
+"""Axes of arguments and results as groups: what vmap, pmap and scan have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.nnx import PrefixError
+from fx_transforms import Place, Slot
+
+from fx_nnx.transforms.carrier import ABSENT, ObjectCarrier, Places
+from fx_nnx.transforms.layout import is_variable
+from fx_nnx.transforms.modes import Carriage
+from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of, spread_prefix
+
+__all__ = ["AxisGroups", "partition_name"]
+
+_PARTITION_NAME = "partition_name"
+
+
+def partition_name(metadata: Any) -> Any:
+    """Give the name that variables' metadata gains with an axis, or `ABSENT` if it is to stay as it is."""
+    return metadata.get(_PARTITION_NAME, ABSENT)
+
+
+class AxisGroups:
+    """Groups of values by axis.
+
+    Args:
+      transform: name for messages.
+      in_axes: entry of each argument: an axis, None, `Carry`, `StateAxes`, or a tree of them.
+      out_axes: the same for the result.
+      how: how objects are carried.
+      carries: whether `Carry` may be an entry.
+    """
+
+    def __init__(self, transform: str, in_axes: Any, out_axes: Any, how: Carriage, *, carries: bool = False):
+        self.transform, self.how = transform, how
+        self.in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+        self.out_axes = out_axes
+        for name, prefix in (("in_axes", in_axes), ("out_axes", out_axes)):
+            self._check(name, prefix, carries)
+        found = dict.fromkeys((*entries_of(in_axes), *entries_of(out_axes)))
+        if carries:
+            found = dict.fromkeys((Carry, None, *found))
+        self.keys = list(found)
+        self.index = {key: number for number, key in enumerate(self.keys)}
+
+    def _check(self, name: str, prefix: Any, carries: bool) -> None:
+        what = "an axis, None or a StateAxes" + (" or Carry" if carries else "")
+        for entry in entries_of(prefix):
+            if not (entry is None or type(entry) is int or (carries and entry is Carry)):
+                raise PrefixError.misplaced(f"{name} of {self.transform}", entry, what)
+        if not self.how.updates and _has_per_variable(prefix):
+            raise PrefixError.misplaced(
+                f"{name} of {self.transform} without updates of the graph",
+                prefix,
+                "axes only; a tree of axes, such as nnx.prefix gives, distinguishes variables",
+            )
+
+    def places(self, name: str, prefix: Any, *, of_args: bool) -> Places:
+        """Groups of arguments or results, by a prefix."""
+
+        def places(tree: Any, leaves: Sequence[Any]) -> Any:
+            entries = spread_prefix(f"{name} of {self.transform}", prefix, tree[0] if of_args else tree)
+
+            def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+                entry = entries[leaf]
+                if isinstance(entry, PerVariable):
+                    entry = entry.map_prefix(path, value)
+                return self.index[self.adjusted(entry, bool(path) or is_variable(value))]
+
+            return place
+
+        return places
+
+    def adjusted(self, entry: Any, is_state: bool) -> Any:
+        """The entry that counts: for loops over trees, state that all steps share is handed on."""
+        return Carry if entry is None and is_state and Carry in self.index and not self.how.updates else entry
+
+    def carrier(self, metadata: Any = None, **options: Any) -> ObjectCarrier:
+        """Make the carrier."""
+        return ObjectCarrier(
+            self.how,
+            ins=self.places("in_axes", self.in_axes, of_args=True),
+            outs=options.pop("outs", None) or self.places("out_axes", self.out_axes, of_args=False),
+            count=len(self.keys),
+            axes=self.keys,
+            axis_name=partition_name(metadata or {}),
+            check=True,
+            transform=self.transform,
+            **options,
+        )
+
+    def slots(self) -> list[Slot]:
+        """The slots of the groups."""
+        return [_slot(key, Carry in self.index) for key in self.keys]
+
+
+def _slot(key: Any, loop: bool) -> Slot:
+    if key is Carry:
+        return Slot(Place.CARRY, Place.CARRY)
+    if key is None:
+        return Slot(Place.SHARED, Place.ABSENT if loop else Place.SHARED)
+    return Slot(key, key)
+
+
+def _has_per_variable(prefix: Any) -> bool:
+    return any(
+        isinstance(x, PerVariable) for x in jax.tree.leaves(prefix, is_leaf=lambda x: isinstance(x, PerVariable))
+    )

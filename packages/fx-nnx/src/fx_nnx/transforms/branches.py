@@ -1,0 +1,74 @@
+"""cond and switch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle, Inner
+from fx_nnx.transforms.modes import carriage
+
+__all__ = ["cond", "switch"]
+
+
+def cond(
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    *operands: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Call one of two functions of modules and arrays, by a traced condition.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import Variable
+    >>> counter = Dict(n=Variable(jnp.array(0)))
+    >>> def up(counter):
+    ...     counter.n[...] += 1
+    >>> cond(True, up, lambda counter: None, counter)
+    >>> int(counter.n[...])
+    1
+
+    Args:
+      pred: the condition.
+      true_fun: called with the operands if it holds; may change them.
+      false_fun: called otherwise.
+      *operands: modules and arrays.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: False lets only values of variables come out.
+
+    Raises:
+      BranchStateError: the functions leave different structures, or results of different shapes, behind.
+    """
+    carrier = ObjectCarrier(carriage(graph, graph_updates), whole=[0], transform="cond")
+    return fx_transforms.cond(_on(true_fun), _on(false_fun), carrier)(Handle((operands, {})), pred)
+
+
+def switch(
+    index: Any,
+    branches: Sequence[Callable[..., Any]],
+    *operands: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Call one of several functions of modules and arrays, by a traced index, which is clamped into range.
+
+    Args:
+      index: which function.
+      branches: the functions; they may change the operands.
+      *operands: modules and arrays.
+      graph: as in `cond`.
+      graph_updates: as in `cond`.
+
+    Raises:
+      BranchStateError: the functions leave different structures, or results of different shapes, behind.
+    """
+    carrier = ObjectCarrier(carriage(graph, graph_updates), whole=[0], transform="switch")
+    return fx_transforms.switch([_on(branch) for branch in branches], carrier)(Handle((operands, {})), index)
+
+
+def _on(branch: Callable[..., Any]) -> Callable[[Inner], Any]:
+    return lambda inner: branch(*inner.tree[0])

@@ -1,0 +1,238 @@
+"""The carrier of object graphs: how a tree of arguments with modules in it goes through a transform."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.transforms import BranchStateError
+from fx_transforms.axes import check_aliases
+from fx_transforms.carrier import Groups, Outcome
+from fx_transforms.static import Static
+
+from fx_nnx.transforms.carried import Returned, take_carry
+from fx_nnx.transforms.change import Change, write_value
+from fx_nnx.transforms.collection import Collection
+from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
+from fx_nnx.transforms.layout import Handle, Inner, Layout, is_variable, read_value, root_paths, show_place, values_of
+from fx_nnx.transforms.modes import FULL, Carriage
+from fx_nnx.transforms.renew import renew_roots
+
+__all__ = ["ABSENT", "ObjectCarrier", "Places", "one_group"]
+
+ABSENT: Any = object()
+
+Places = Callable[[Any, Sequence[Any]], Callable[[int, tuple[Any, ...], Any], int]]
+"""Given a tree and its leaves: ``(leaf number, path inside the leaf, variable or array) -> group``."""
+
+
+def one_group(tree: Any, leaves: Sequence[Any]) -> Callable[[int, tuple[Any, ...], Any], int]:
+    """Places of transforms that treat all values alike."""
+    del tree, leaves
+    return lambda leaf, path, value: 0
+
+
+class ObjectCarrier:
+    """Carries a `Handle`: a tree of arguments, objects, variables and arrays, with one table of references.
+
+    Args:
+      mode: how references and changes are treated.
+      ins: groups of the arguments' values.
+      outs: groups of the result's values; None leaves arrays of the result where they are.
+      count: how many groups there are.
+      whole: groups of which all values come back, whether they were changed or not.
+      fixed: groups that must not be changed.
+      rewritten: groups of which all variables are written, since the caller's buffers are gone.
+      fresh: the group of new variables in results, where ``outs`` is None.
+      emptied: what stands for a result whose arrays are in groups.
+      alias: without updates, whether results may nevertheless be what the arguments are; they come out as copies.
+      rigid: whether the structure of arguments must stay as it is.
+      carried: position of the argument that loops carry; -1 if the whole tree is.
+      axes: for each group what it stands for: an axis or anything that means something to the user.
+      axis_name: name that the metadata of variables loses and gains with an axis, if it shall.
+      check: whether to make sure that state reachable on two ways has one place.
+      transform: name for messages.
+    """
+
+    def __init__(
+        self,
+        mode: Carriage = FULL,
+        *,
+        ins: Places = one_group,
+        outs: Places | None = None,
+        count: int = 1,
+        whole: Sequence[int] = (),
+        fixed: Sequence[int] = (),
+        rewritten: Sequence[int] = (),
+        fresh: int = 0,
+        carried: int | None = None,
+        emptied: Any = (),
+        alias: bool = False,
+        rigid: bool = False,
+        axes: Sequence[Any] = (),
+        axis_name: Any = ABSENT,
+        check: bool = False,
+        transform: str = "transform",
+    ):
+        self.mode, self.ins, self.outs, self.count = mode, ins, outs, count
+        self.whole, self.fixed, self.fresh, self.carried = frozenset(whole), frozenset(fixed), fresh, carried
+        self.emptied, self.alias, self.rigid = emptied, alias, rigid
+        self.rewritten = frozenset(rewritten)
+        self.axes, self.axis_name, self.check, self.transform = axes, axis_name, check, transform
+
+    # --- outside, on the way in -----------------------------------------------------------------------------------
+
+    def split(self, handle: Handle) -> tuple[Static, Groups]:
+        """See `fx_transforms.Carrier.split`."""
+        names, leaves, treedef = root_paths(handle.tree)
+        nodes = tuple(is_node(leaf) for leaf in leaves)
+        walk, origin = self._walk(names, leaves, nodes)
+        place = self.ins(handle.tree, leaves)
+        handle.targets, handle.leaves = walk.leaves, leaves
+        handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
+        places = [place(leaf, path[1:], target) for leaf, path, target in zip(origin, walk.paths, walk.leaves)]
+        if self.check:
+            self._check_places(names, leaves, nodes, place)
+        array_places = [place(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
+        paths = [*walk.paths, *((name,) for name, node in zip(names, nodes) if not node)]
+        roots = [name for name, node in zip(names, nodes) if node]
+        layout = Layout(walk.forest(), treedef, nodes, (*places, *array_places), handle.statics, paths, roots)
+        hash(layout)  # here, where the error can name the attribute; JAX would hide it
+        handle.layout = layout
+        values = [*map(read_value, walk.leaves), *handle.arrays]
+        return Static(layout), layout.deal(values, self.count)
+
+    def _walk(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool]) -> tuple[ForestWalk, list[int]]:
+        """Walk through the roots, and tell for each value in which of them it was found."""
+        walk = ForestWalk(shared=self.mode.shared)
+        origin: list[int] = []
+        for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
+            if node:
+                walk.root(leaf, (name,))
+                origin += [number] * (len(walk.leaves) - len(origin))
+        return walk, origin
+
+    def _check_places(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool], place: Any) -> None:
+        """Make sure that what is reachable from two arguments has one place."""
+        found: list[tuple[int, str, Any]] = []
+        for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
+            if node:
+                walk = ForestWalk(shared=self.mode.shared)
+                walk.root(leaf, (name,))
+                for path, target in zip(walk.paths, walk.leaves):
+                    if is_variable(target):
+                        found.append((id(target), show_place(path), self.axis_of(place(number, path[1:], target))))
+        check_aliases(self.transform, found)
+
+    def axis_of(self, group: int) -> Any:
+        """What a group stands for, in messages."""
+        return self.axes[group] if group < len(self.axes) else group
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def merge(self, shape: Static, groups: Groups) -> Inner:
+        """See `fx_transforms.Carrier.merge`."""
+        layout: Layout = shape.value
+        values = layout.gather(groups)
+        count = len(layout.forest.numbers)
+        roots, index = make_roots(layout.forest, values[:count])
+        if self.has_axis_names:
+            self.change_axes([index.get(number) for number in layout.forest.numbers], layout.places, adding=False)
+        objects, arrays = iter(roots), iter(values[count:])
+        tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
+        return Inner(layout, tree, roots, index, values)
+
+    @property
+    def has_axis_names(self) -> bool:
+        """Whether metadata is told about axes."""
+        return self.axis_name is not ABSENT
+
+    def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:
+        """Tell variables that they lose, or get, the axis of their group."""
+        for variable, place in zip(variables, places):
+            if variable is not None and isinstance(self.axes[place], int):
+                (variable.add_axis if adding else variable.remove_axis)(self.axes[place], self.axis_name)
+
+    def collect(self, inner: Inner, out: Any) -> Outcome:
+        """See `fx_transforms.Carrier.collect`."""
+        if type(out) is Returned:
+            take_carry(self.transform, inner, self.carried, out.carry)
+            out = out.out
+        return Collection(self, inner, out).outcome()
+
+    # --- outside, on the way out ----------------------------------------------------------------------------------
+
+    def absorb(self, handle: Handle, shape: Static, groups: Groups, out: Any) -> Any:
+        """See `fx_transforms.Carrier.absorb`."""
+        change: Change = shape.value
+        places, targets = handle.layout.places, handle.targets
+        streams = [iter(()) if group is None else iter(values_of(group)) for group in groups]
+        written, count = frozenset(change.written), len(targets)
+        for number in change.returned:
+            value = next(streams[places[number]])
+            if number >= count:
+                handle.arrays[number - count] = value
+            elif number in written:
+                write_value(targets[number], value)
+        made: list[Any] = []
+        if change.forest is not None:
+            fresh = [next(streams[place]) for place in change.places]
+            made = renew_roots(change.forest, fresh, self._known(handle, change), change.skip)[change.head :]
+        if change.result is None:
+            return out
+        return change.result.fill(made, [next(streams[place]) for place in change.arrays], out)
+
+    def result_of(self, shape: Static, groups: Groups, out: Any) -> Any:
+        """Give the result of a function whose effects are dropped, made of what its groups hold."""
+        change: Change = shape.value
+        if change.result is None:
+            return out
+        values = list(values_of(groups[self.fresh]))[-len(change.places) :] if change.places else []
+        made = [] if change.forest is None else renew_roots(change.forest, values, {}, 0)
+        return change.result.fill(made, [], out)
+
+    def _known(self, handle: Handle, change: Change) -> dict[int, Any]:
+        """The caller's objects and variables by their numbers in the new forest."""
+        if not change.outer:
+            return {}
+        variables = {number: i for i, number in enumerate(handle.layout.forest.numbers) if number is not None}
+        if all(old in variables for _, old in change.outer):
+            return {number: handle.targets[variables[old]] for number, old in change.outer}
+        objects = handle.objects()
+        return {number: objects[old] for number, old in change.outer}
+
+    def carry_of(self, handle: Handle) -> Any:
+        """Give the carried argument after a loop: the caller's objects, with the last arrays."""
+        objects = iter([leaf for leaf, node in zip(handle.leaves, handle.layout.nodes) if node])
+        arrays = iter(handle.arrays)
+        leaves = [next(objects if node else arrays) for node in handle.layout.nodes]
+        tree = jax.tree.unflatten(handle.layout.treedef, leaves)
+        return tree if self.carried == -1 else tree[0][self.carried]
+
+    # --- facts ----------------------------------------------------------------------------------------------------
+
+    def follow(self, before: Static, after: Static) -> Static:
+        """See `fx_transforms.Carrier.follow`: every branch starts from what came in."""
+        del after
+        return before
+
+    def join(self, shapes: Sequence[Static]) -> Static:
+        """See `fx_transforms.Carrier.join`."""
+        changes: list[Change] = [shape.value for shape in shapes]
+        written = tuple(sorted({number for change in changes for number in change.written}))
+        same = [change.with_written(written) for change in changes]
+        if any(change != same[0] for change in same):
+            numbers = [str(i) for i, change in enumerate(same) if change != same[0]]
+            text = f"the objects that branch 0 and branch {numbers[0]} leave behind differ in structure"
+            raise BranchStateError(self.transform, [text])
+        return Static(same[0])
+
+    def writes(self, shape: Static) -> Sequence[bool]:
+        """See `fx_transforms.Carrier.writes`."""
+        del shape
+        return [True] * self.count
+
+    def label(self, group: int, path: tuple[Any, ...]) -> str:
+        """See `fx_transforms.Carrier.label`."""
+        if not path:
+            return f"the values with {self.axis_of(group)!r}"
+        return str(getattr(path[0], "key", path[0]))

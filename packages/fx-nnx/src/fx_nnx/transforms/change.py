@@ -1,0 +1,133 @@
+"""What a function did to its arguments: the hashable part."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from fx_transforms.static import Static
+
+from fx_nnx.graph.record import Slot
+from fx_nnx.transforms.forest import Forest
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["Change", "Result", "write_value"]
+
+
+class Result:
+    """The structure of a result that has objects in it, or whose arrays are in groups.
+
+    Attributes:
+      treedef: its tree definition.
+      nodes: which of its leaves are objects.
+      grouped: whether the arrays are in groups, not in the result.
+    """
+
+    __slots__ = ("_key", "grouped", "nodes", "treedef")
+
+    def __init__(self, treedef: Any, nodes: tuple[bool, ...], grouped: bool):
+        self.treedef, self.nodes, self.grouped = treedef, nodes, grouped
+        self._key = (treedef, nodes, grouped)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(other) is Result and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def fill(self, made: Sequence[Any], arrays: Sequence[Any], out: Any) -> Any:
+        """Give the result, out of its objects and its arrays, which are in ``out`` if they are not grouped."""
+        objects = iter(made)
+        if self.grouped:
+            rest: Iterator[Any] = iter(arrays)
+            return jax.tree.unflatten(self.treedef, [next(objects if node else rest) for node in self.nodes])
+        return jax.tree.map(lambda x: next(objects) if _is_gap(x) else x, out, is_leaf=_is_gap)
+
+    def emptied(self, leaves: Sequence[Any], nothing: Any) -> Any:
+        """Give the result with gaps where objects are, or ``nothing`` if its arrays are grouped."""
+        if self.grouped:
+            return nothing
+        return jax.tree.unflatten(self.treedef, [GAP if node else leaf for leaf, node in zip(leaves, self.nodes)])
+
+
+GAP = Static("object")
+
+
+def _is_gap(x: Any) -> bool:
+    return type(x) is Static
+
+
+class Change:
+    """What came of the objects.
+
+    Attributes:
+      written: numbers of the values that were changed.
+      returned: numbers of the values that come back, which those are among.
+      forest: structure of the arguments and of the objects in the result, if anything of it is new to the caller.
+      skip: how many roots of the forest, the first ones, the caller has as they are.
+      head: how many of the others are arguments.
+      outer: pairs of a number in the forest and the number among the arguments, for what exists.
+      places: groups of the values that making the forest takes: those of new variables and of attributes.
+      result: the structure of the result, if it has objects or is in groups.
+      arrays: groups of the arrays of the result, if they are in groups.
+    """
+
+    __slots__ = (
+        "_hash",
+        "_key",
+        "arrays",
+        "forest",
+        "head",
+        "outer",
+        "places",
+        "result",
+        "returned",
+        "skip",
+        "written",
+    )
+
+    def __init__(
+        self,
+        written: tuple[int, ...],
+        returned: tuple[int, ...],
+        forest: Forest | None,
+        skip: int,
+        head: int,
+        outer: tuple[tuple[int, int], ...],
+        places: tuple[int, ...],
+        result: Result | None,
+        arrays: tuple[int, ...],
+    ):
+        self.written, self.returned, self.forest, self.skip, self.head = written, returned, forest, skip, head
+        self.outer, self.places, self.result, self.arrays = outer, places, result, arrays
+        self._key = (written, returned, forest, skip, head, outer, places, result, arrays)
+        self._hash: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(other) is Change and self._key == other._key)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self._key)
+        return self._hash
+
+    def with_written(self, written: tuple[int, ...]) -> "Change":
+        """The same with other values written."""
+        return Change(written, *self._key[1:])
+
+
+def write_value(target: Any, value: Any) -> None:
+    """Put a value into a variable, without hooks, or into a slot."""
+    if type(target) is Slot:
+        target.write(value)
+    else:
+        target.set_raw_value(value)
+
+
+def identical(now: Any, before: Any) -> bool:
+    """Whether a value is the one that came in."""
+    if now is before:
+        return True
+    if isinstance(now, jax.Array | Variable) or isinstance(before, jax.Array | Variable):
+        return False
+    (new, new_def), (old, old_def) = jax.tree.flatten(now), jax.tree.flatten(before)
+    return new_def == old_def and all(a is b for a, b in zip(new, old))

@@ -1,0 +1,36 @@
+"""checkify."""
+
+from collections.abc import Callable
+from typing import Any
+
+import fx_transforms
+from fx_core._jax import checkify as jax_checkify
+
+from fx_nnx.transforms.arguments import named
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import carriage
+
+__all__ = ["checkify"]
+
+
+def checkify(
+    f: Callable[..., Any],
+    errors: Any = jax_checkify.user_checks,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Turn the run-time checks in a function of modules into an error value, see `jax.experimental.checkify`.
+
+    Args:
+      f: the function, which may change its arguments.
+      errors: which checks.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: False lets only values of variables come out.
+
+    Returns:
+      a function of ``(error, result)``.
+    """
+    carrier = ObjectCarrier(carriage(graph, graph_updates), transform="checkify")
+    lifted = fx_transforms.checkify(lambda inner: f(*inner.tree[0], **inner.tree[1]), carrier, errors=errors)
+    return named(f, lambda *args, **kwargs: lifted(Handle((args, kwargs))))

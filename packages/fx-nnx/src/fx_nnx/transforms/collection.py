@@ -1,0 +1,244 @@
+"""Taking apart what a function left behind."""
+
+from typing import Any
+
+from fx_core.errors.nnx import OutputAliasError
+from fx_core.errors.transforms import AliasedStateError, BroadcastVariableError, CarryChangedError
+from fx_transforms.carrier import Outcome
+from fx_transforms.static import Static
+
+from fx_nnx.graph.definition import NodeRef
+from fx_nnx.transforms.change import Change, Result, identical
+from fx_nnx.transforms.forest import ForestWalk, is_node
+from fx_nnx.transforms.layout import Group, Inner, is_variable, read_value, result_paths, root_paths, show_place
+
+__all__ = ["Collection"]
+
+
+class Collection:
+    """Takes apart what a function left behind.
+
+    Args:
+      carrier: the `ObjectCarrier`.
+      inner: what the function got.
+      out: what it returned.
+    """
+
+    def __init__(self, carrier: Any, inner: Inner, out: Any):
+        self.carrier, self.inner, self.layout = carrier, inner, inner.layout
+        self.names, self.leaves, self.treedef = result_paths(out)
+        self.nodes = tuple(is_node(leaf) for leaf in self.leaves)
+        self.out = out
+        self.values: list[list[Any]] = [[] for _ in range(carrier.count)]
+        self.paths: list[list[Any]] = [[] for _ in range(carrier.count)]
+        self.known = {id(thing): number for number, thing in inner.index.items()}
+        self._ins: Any = None
+        self._outs: Any = None
+
+    def outcome(self) -> Outcome:
+        """Give shape, groups and result."""
+        carrier = self.carrier
+        args, origin = self.walk_args()
+        if carrier.has_axis_names:
+            self.add_axes(args, origin)
+            args, origin = self.walk_args()
+        same = self.is_same(args)
+        if carrier.rigid and not same:
+            raise CarryChangedError(
+                carrier.transform, ["the structure of modules: attributes, static values or references"]
+            )
+        written, returned = self.take_known(args if same else None)
+        fresh: tuple[Any, ...] = (None, 0, 0, (), ())
+        if carrier.mode.updates:
+            if any(self.nodes) or not same:
+                fresh = self.take_graph(args, origin, same)
+        elif any(self.nodes):
+            fresh = self.take_tree()
+        if carrier.check:
+            self.check_places()
+        grouped = carrier.outs is not None
+        result = Result(self.treedef, self.nodes, grouped) if grouped or any(self.nodes) else None
+        arrays = self.take_arrays() if grouped else ()
+        change = Change(written, returned, *fresh, result, arrays)
+        groups = tuple(Group(*pair) for pair in zip(self.values, self.paths))
+        return Outcome(
+            Static(change), groups, self.out if result is None else result.emptied(self.leaves, carrier.emptied)
+        )
+
+    # --- places ---------------------------------------------------------------------------------------------------
+
+    def in_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        """Group of a value of the arguments."""
+        if self._ins is None:
+            leaves = root_paths(self.inner.tree)[1]
+            self._ins = self.carrier.ins(self.inner.tree, leaves)
+        place: int = self._ins(leaf, path, value)
+        return place
+
+    def out_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        """Group of a value of the result."""
+        if self.carrier.outs is None:
+            fresh: int = self.carrier.fresh
+            return fresh
+        if self._outs is None:
+            self._outs = self.carrier.outs(self.out, self.leaves)
+        place: int = self._outs(leaf, path, value)
+        return place
+
+    def put(self, place: int, value: Any, path: Any) -> None:
+        """Let a value come back in a group."""
+        self.values[place].append(value)
+        self.paths[place].append(path)
+
+    # --- what the caller knows ------------------------------------------------------------------------------------
+
+    def walk_args(self) -> tuple[ForestWalk, list[int]]:
+        """Walk through the arguments as the function left them."""
+        walk = ForestWalk()
+        origin: list[int] = []
+        roots = iter(self.inner.roots)
+        names = iter(self.layout.roots)
+        for number, node in enumerate(self.layout.nodes):
+            if node:
+                walk.root(next(roots), (next(names),))
+                origin += [number] * (len(walk.leaves) - len(origin))
+        return walk, origin
+
+    def is_same(self, walk: ForestWalk) -> bool:
+        """Whether the function left the structure as it was."""
+        before = self.layout.forest
+        if len(walk.nodes) != len(before.nodes) or tuple(walk.nodes) != before.nodes:
+            return False
+        index = self.inner.index
+        return tuple(walk.attributes) == before.attributes and all(
+            index.get(number) is thing for number, thing in enumerate(walk.objects)
+        )
+
+    def take_known(self, walk: ForestWalk | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Let the values of the arguments come back that have to."""
+        carrier, inner, layout = self.carrier, self.inner, self.layout
+        written: list[int] = []
+        returned: list[int] = []
+        numbers = layout.forest.numbers
+        for i, (before, place) in enumerate(zip(inner.values, layout.places)):
+            if i >= len(numbers):
+                now = inner.now[i - len(numbers)]
+            elif numbers[i] is not None:
+                now = inner.index[numbers[i]]._value  # type: ignore[index]
+            else:
+                # Attributes of changed structures come back with the structure.
+                now = before if walk is None else read_value(walk.leaves[i])
+            if i < len(numbers) and (place in carrier.rewritten or not identical(now, before)):
+                written.append(i)
+            elif place not in carrier.whole:
+                continue
+            returned.append(i)
+            self.put(place, now, layout.paths[i])
+        fixed = [show_place(layout.paths[i]) for i in written if layout.places[i] in carrier.fixed]
+        if fixed:
+            raise BroadcastVariableError(carrier.transform, fixed, "is written by a step")
+        return tuple(written), tuple(returned)
+
+    # --- what is new ----------------------------------------------------------------------------------------------
+
+    def take_graph(self, walk: ForestWalk, origin: list[int], same: bool) -> tuple[Any, ...]:
+        """Walk on through the result, and let new values come back."""
+        head = len(walk.nodes), len(walk.leaves), walk.roots
+        out_origin = self.walk_result(walk)
+        first = head[1] if same else 0
+        places: list[int] = []
+        for i in range(first, len(walk.leaves)):
+            leaf, path = walk.leaves[i], walk.paths[i]
+            if is_variable(leaf) and id(leaf) in self.known:
+                continue
+            if i < head[1]:
+                place = self.in_place(origin[i], path[1:], leaf)
+            else:
+                place = self.out_place(out_origin[i - head[1]], path[1:], leaf)
+            places.append(place)
+            self.put(place, read_value(leaf), path)
+        if same:
+            needed = {node.index for node in walk.nodes[head[0] :] if type(node) is NodeRef}
+        else:
+            needed = set(range(len(walk.objects)))
+        outer = [(number, self.known.get(id(walk.objects[number]))) for number in sorted(needed)]
+        pairs = tuple((number, old) for number, old in outer if old is not None)
+        return walk.forest(), head[2] if same else 0, 0 if same else head[2], pairs, tuple(places)
+
+    def take_tree(self) -> tuple[Any, ...]:
+        """Walk through the result alone, which must not have anything of the arguments."""
+        walk = ForestWalk(shared=self.carrier.mode.shared)
+        origin = self.walk_result(walk)
+        places: list[int] = []
+        for leaf, number, path in zip(walk.leaves, origin, walk.paths):
+            if not self.carrier.alias and is_variable(leaf) and id(leaf) in self.known:
+                first = self.layout.path_of(self.known[id(leaf)])
+                raise OutputAliasError(self.carrier.transform, type(leaf).__name__, first, show_place(path))
+            place = self.out_place(number, path[1:], leaf)
+            places.append(place)
+            self.put(place, read_value(leaf), path)
+        return walk.forest(), 0, 0, (), tuple(places)
+
+    def walk_result(self, walk: ForestWalk) -> list[int]:
+        """Walk through the objects of the result, and tell for each value in which leaf it was found."""
+        origin: list[int] = []
+        before = len(walk.leaves)
+        for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
+            if node:
+                walk.root(leaf, (name,))
+                origin += [number] * (len(walk.leaves) - before - len(origin))
+        return origin
+
+    def take_arrays(self) -> tuple[int, ...]:
+        """Let the arrays of the result come back in groups."""
+        places: list[int] = []
+        for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
+            if not node:
+                places.append(self.out_place(number, (), leaf))
+                self.put(places[-1], leaf, (name,))
+        return tuple(places)
+
+    # --- axes -----------------------------------------------------------------------------------------------------
+
+    def add_axes(self, walk: ForestWalk, origin: list[int]) -> None:
+        """Tell variables about the axis that they get."""
+        layout = self.layout
+        done: set[int] = set()
+        variables = [self.inner.index.get(number) for number in layout.forest.numbers]  # type: ignore[arg-type]
+        self.carrier.change_axes(variables, layout.places, adding=True)
+        done.update(id(variable) for variable in variables)
+        new: list[Any] = []
+        places: list[int] = []
+
+        def note(leaf: Any, place: int) -> None:
+            if is_variable(leaf) and id(leaf) not in done:
+                done.add(id(leaf))
+                new.append(leaf)
+                places.append(place)
+
+        for leaf, number, path in zip(walk.leaves, origin, walk.paths):
+            note(leaf, self.in_place(number, path[1:], leaf))
+        result = ForestWalk()
+        result_origin = self.walk_result(result)
+        for leaf, number, path in zip(result.leaves, result_origin, result.paths):
+            note(leaf, self.out_place(number, path[1:], leaf))
+        self.carrier.change_axes(new, places, adding=True)
+
+    def check_places(self) -> None:
+        """Make sure that what is reachable on two ways has one place."""
+        axis_of = self.carrier.axis_of
+        seen: dict[int, tuple[str, Any]] = {}
+        for number, path, place in zip(self.layout.forest.numbers, self.layout.paths, self.layout.places):
+            if number is not None:
+                seen[id(self.inner.index[number])] = (show_place(path), axis_of(place))
+        for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
+            if not node:
+                continue
+            walk = ForestWalk()
+            walk.root(leaf, (name,))
+            for path, target in zip(walk.paths, walk.leaves):
+                if is_variable(target):
+                    here = (show_place(path), axis_of(self.out_place(number, path[1:], target)))
+                    first = seen.setdefault(id(target), here)
+                    if first[1] != here[1]:
+                        raise AliasedStateError(self.carrier.transform, first, here)

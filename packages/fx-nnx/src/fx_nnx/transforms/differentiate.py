@@ -1,0 +1,219 @@
+"""grad and value_and_grad."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+import jax
+from fx_core.errors.nnx import PrefixError
+
+from fx_nnx.filters import Filter, to_predicate
+from fx_nnx.states.state import State
+from fx_nnx.transforms.arguments import MISSING, decorating, named
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
+from fx_nnx.transforms.layout import Handle, is_variable, values_of
+from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.prefixes import DiffState
+from fx_nnx.variables.kinds import Param
+
+__all__ = ["Wanted", "grad", "value_and_grad"]
+
+
+class Wanted:
+    """The arguments, or their variables, that a derivative is for: one group each, and one for the rest.
+
+    Args:
+      transform: name for messages.
+      argnums: a position, a `DiffState`, or a sequence of them.
+      how: how objects are carried; trees are differentiated whole.
+    """
+
+    def __init__(self, transform: str, argnums: Any, how: Carriage):
+        self.single = not isinstance(argnums, Sequence)
+        self.entries: tuple[Any, ...] = (argnums,) if self.single else tuple(argnums)
+        self.how = how
+        for entry in self.entries:
+            if isinstance(entry, DiffState) and not how.updates:
+                expected = "positions, since a tree is differentiated whole"
+                raise PrefixError.misplaced(f"argnums of {transform} without updates of the graph", entry, expected)
+        self.filters: list[Filter] = [e.filter if isinstance(e, DiffState) else Param for e in self.entries]
+        self.positions = [e.argnum if isinstance(e, DiffState) else e for e in self.entries]
+
+    @property
+    def count(self) -> int:
+        """How many groups there are."""
+        return len(self.entries) + 1
+
+    def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+        """Groups of the arguments."""
+        args, _ = tree
+        owner: list[int] = []
+        for number, arg in enumerate(args):
+            owner += [number] * len(jax.tree.leaves(arg, is_leaf=is_node))
+        owner += [-1] * (len(leaves) - len(owner))
+        predicates = [to_predicate(filter) for filter in self.filters]
+        positions = [p + len(args) if p < 0 else p for p in self.positions]
+        rest = len(self.entries)
+
+        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+            for group, (position, matches) in enumerate(zip(positions, predicates)):
+                if owner[leaf] != position:
+                    continue
+                if not self.how.updates or (not path and not is_variable(value)):
+                    return group
+                if is_variable(value) and matches(path, value):
+                    return group
+            return rest
+
+        return place
+
+    def gradients(self, handle: Handle, groups: Sequence[Any]) -> Any:
+        """Give the derivatives, one group each, the form of the arguments."""
+        layout, args = handle.layout, handle.tree[0]
+        streams = [iter(values_of(group)) for group in groups]
+        found = [next(streams[place]) if place < len(streams) else MISSING for place in layout.places]
+        objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
+        leaves = iter(
+            [
+                self._derivative(handle, found, next(objects), leaf) if node else next(arrays)
+                for leaf, node in zip(handle.leaves, layout.nodes)
+            ]
+        )
+        whole = [jax.tree.map(lambda _: next(leaves), arg, is_leaf=is_node) for arg in args]
+        made = tuple(whole[position] for position in self.positions)
+        return made[0] if self.single else made
+
+    def _derivative(self, handle: Handle, found: Sequence[Any], root: Any, leaf: Any) -> Any:
+        """Give the derivative for an object or variable of the arguments."""
+        mine = [
+            (path[1:], target, value)
+            for path, target, value in zip(handle.layout.paths, handle.targets, found)
+            if path[0] is root and value is not MISSING
+        ]
+        if is_variable(leaf):
+            return leaf.replace(mine[0][2]) if mine else None
+        if self.how.updates:
+            return State.from_flat_path([(path, target.replace(value)) for path, target, value in mine])
+        if not mine:
+            return None
+        walk = ForestWalk()
+        walk.root(leaf, ())
+        return make_roots(walk.forest(), [value for _, _, value in mine])[0][0]
+
+
+@decorating
+def value_and_grad(
+    f: Callable[..., Any],
+    *,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    reduce_axes: Sequence[Any] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Give a function of the value and the derivative of ``f``; what `grad` says applies.
+
+    Returns:
+      a function of ``(value, gradients)``, or with ``has_aux`` of ``((value, aux), gradients)``.
+    """
+    del reduce_axes
+    return named(
+        f, _differentiated("value_and_grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
+    )
+
+
+@decorating
+def grad(
+    f: Callable[..., Any],
+    *,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    reduce_axes: Sequence[Any] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Give a function of the derivative of a scalar function of modules and arrays, which may change the modules.
+
+    The derivative for a module is a `State` of its parameters, as `fx_nnx.Optimizer.update` takes it; for an array it
+    is an array. Pytrees of modules and arrays have trees of derivatives.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import BatchStat, Param
+    >>> model = Dict(scale=Param(jnp.array(3.0)), calls=BatchStat(jnp.array(0)))
+    >>> def loss(model, x):
+    ...     model.calls[...] += 1
+    ...     return model.scale * x**2
+    >>> gradients = grad(loss)(model, 2.0)
+    >>> float(gradients.scale[...]), int(model.calls[...])
+    (4.0, 1)
+
+    Args:
+      f: gives a scalar, or ``(scalar, aux)``; without it, a decorator is returned.
+      argnums: position of the argument, or a sequence; `DiffState` says which variables of a module count, which
+        otherwise are those of type `fx_nnx.Param`.
+      has_aux: whether ``f`` gives more than the scalar. The function then gives ``(gradients, aux)``.
+      holomorphic: see `jax.grad`.
+      allow_int: see `jax.grad`.
+      reduce_axes: accepted for compatibility.
+      graph: False treats modules as trees; the derivative is then a module with derivatives for all variables.
+      graph_updates: False lets only values of variables come out, and differentiates as for trees.
+
+    Raises:
+      AliasedStateError: a variable is reachable from an argument that counts and from one that does not.
+      PrefixError: `DiffState` for a tree.
+      TransformOutputError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.
+    """
+    del reduce_axes
+    both = _differentiated("grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        out, gradients = both(*args, **kwargs)
+        return (gradients, out[1]) if has_aux else gradients
+
+    return named(f, call)
+
+
+def _differentiated(
+    transform: str,
+    f: Callable[..., Any],
+    argnums: Any,
+    has_aux: bool,
+    holomorphic: bool,
+    allow_int: bool,
+    graph: bool | None,
+    graph_updates: bool | None,
+) -> Callable[..., Any]:
+    how = carriage(graph, graph_updates)
+    wanted = Wanted(transform, argnums, how)
+    rest = wanted.count - 1
+    carrier = ObjectCarrier(
+        how,
+        ins=wanted.places,
+        count=wanted.count,
+        fresh=rest,
+        check=True,
+        axes=[*(f"argnums={entry!r}" for entry in wanted.entries), "no derivative"],
+        transform=transform,
+    )
+    lifted = fx_transforms.value_and_grad(
+        lambda inner: f(*inner.tree[0], **inner.tree[1]),
+        carrier,
+        wrt=range(rest),
+        has_aux=has_aux,
+        holomorphic=holomorphic,
+        allow_int=allow_int,
+        transform=transform,
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        handle = Handle((args, kwargs))
+        out, (groups, _) = lifted(handle)
+        return out, wanted.gradients(handle, groups)
+
+    return call

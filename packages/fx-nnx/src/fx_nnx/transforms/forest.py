@@ -1,0 +1,136 @@
+"""The structure of several roots with one table of references: what a tree of arguments is made of."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fx_core.errors.nnx import UnhashableStaticError
+
+from fx_nnx.graph.build import _Builder, _plan
+from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.record import Record, _Walk
+from fx_nnx.objects.pytree import Pytree
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["Forest", "ForestWalk", "is_node", "make_roots"]
+
+
+def is_node(x: Any) -> bool:
+    """Whether a value is an object or a variable, which have an identity."""
+    return isinstance(x, Pytree | Variable)
+
+
+class Forest:
+    """Graph definitions of roots that may refer to each other.
+
+    Args:
+      nodes: as in `fx_nnx.GraphDef`, those of one root after those of another.
+      attributes: as in `fx_nnx.GraphDef`.
+      numbers: for each value the number of the variable that holds it, or None where an attribute holds it.
+      roots: how many roots there are.
+    """
+
+    __slots__ = ("_hash", "_plans", "attributes", "nodes", "numbers", "roots")
+
+    def __init__(
+        self,
+        nodes: Sequence[Any],
+        attributes: Sequence[tuple[Any, Any]],
+        numbers: Sequence[int | None],
+        roots: int,
+    ):
+        self.nodes, self.attributes, self.numbers = tuple(nodes), tuple(attributes), tuple(numbers)
+        self.roots = roots
+        self._hash: int | None = None
+        self._plans: list[Any] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(other) is not Forest:
+            return NotImplemented
+        return hash(self) == hash(other) and self.nodes == other.nodes and self.attributes == other.attributes
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            try:
+                self._hash = hash((self.nodes, self.attributes))
+            except TypeError:
+                raise self._unhashable() from None
+        return self._hash
+
+    @property
+    def plans(self) -> list[Any]:
+        """For each root how to make it."""
+        if self._plans is None:
+            nodes, attributes = iter(self.nodes), iter(self.attributes)
+            self._plans = [_plan(nodes, attributes) for _ in range(self.roots)]
+        return self._plans
+
+    def _unhashable(self) -> UnhashableStaticError:
+        for path, value in self._statics():
+            try:
+                hash(value)
+            except TypeError:
+                return UnhashableStaticError(path, value)
+        return UnhashableStaticError((), self)
+
+    def _statics(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        nodes, attributes = iter(self.nodes), iter(self.attributes)
+
+        def visit(path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+            node = next(nodes)
+            if type(node) is VariableDef:
+                yield path, node.metadata
+            elif type(node) is NodeDef:
+                for _ in range(node.num_attributes):
+                    key, attribute = next(attributes)
+                    if attribute is NODE:
+                        yield from visit((*path, key))
+                    elif type(attribute) is Static:
+                        yield (*path, key), attribute.value
+
+        for _ in range(self.roots):
+            yield from visit(())
+
+
+class ForestWalk(_Walk):
+    """Finds out the structure of roots, one after the other.
+
+    Attributes:
+      objects: the objects and variables by their number.
+      numbers: as in `Forest`.
+    """
+
+    def __init__(self, *, shared: bool = True):
+        super().__init__(Record(None), shared=shared)
+        self.objects: list[Any] = []
+        self.roots = 0
+
+    def root(self, value: Any, path: tuple[Any, ...]) -> None:
+        """Look at one more root."""
+        self.roots += 1
+        self.visit(value, path)
+
+    def visit(self, value: Any, path: tuple[Any, ...]) -> None:
+        """Look at a value and what it holds."""
+        kind = kind_of(value)
+        if (kind == "object" or kind == "variable") and id(value) not in self.index:
+            self.objects.append(value)
+        super().visit(value, path)
+
+    def forest(self) -> Forest:
+        """Give what was found."""
+        index = self.index
+        return Forest(self.nodes, self.attributes, [index.get(id(leaf)) for leaf in self.leaves], self.roots)
+
+
+def make_roots(forest: Forest, values: Sequence[Any]) -> tuple[list[Any], dict[int, Any]]:
+    """Make the roots of a forest from values.
+
+    Returns:
+      The roots, and their objects and variables by number.
+    """
+    builder = _Builder(iter(values), False, None)
+    roots = [builder.make(plan) for plan in forest.plans]
+    return roots, builder.index

@@ -1,0 +1,225 @@
+"""Layouts: the hashable part of a tree of arguments, and handles: the tree on its way through a transform."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.nnx import show_path
+
+from fx_nnx.graph.record import Slot
+from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "read_value"]
+
+Placer = Callable[[Any, Sequence[Any]], Sequence[int]]
+
+
+class RootName:
+    """Names an argument or result, and what is inside, for messages."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: tuple[Any, ...]):
+        self.path = path
+
+    def __str__(self) -> str:
+        first, *rest = self.path
+        if getattr(first, "name", None) == "result":
+            return "result" + jax.tree_util.keystr(tuple(rest))
+        if getattr(first, "idx", None) == 0 and rest:
+            return f"argument {rest[0].idx + 1}" + jax.tree_util.keystr(tuple(rest[1:]))
+        if getattr(first, "idx", None) == 1 and rest:
+            return f"argument {rest[0].key!r}" + jax.tree_util.keystr(tuple(rest[1:]))
+        return jax.tree_util.keystr(self.path)
+
+
+def show_place(path: Sequence[Any]) -> str:
+    """Write the place of a value, whose path begins with a `RootName`."""
+    return str(path[0]) + (show_path(path[1:]) if len(path) > 1 else "")
+
+
+class Layout:
+    """What is known of a tree of arguments without its values.
+
+    Values are numbered: first those of the objects and variables, in the order of a walk, then the arrays of the tree.
+
+    Attributes:
+      forest: structure of the objects and variables.
+      treedef: of the tree, in which they are leaves, like arrays.
+      nodes: for each leaf of the tree whether it is one.
+      places: for each value the number of its group.
+      statics: further static data to compile for.
+      paths: places of the values, for messages; not compared.
+      roots: names of the objects and variables in the tree; not compared.
+    """
+
+    __slots__ = ("_hash", "forest", "nodes", "paths", "places", "roots", "statics", "treedef")
+
+    def __init__(
+        self,
+        forest: Forest,
+        treedef: Any,
+        nodes: tuple[bool, ...],
+        places: tuple[int, ...],
+        statics: Any,
+        paths: Sequence[Any],
+        roots: Sequence[Any],
+    ):
+        self.forest, self.treedef, self.nodes, self.places, self.statics = forest, treedef, nodes, places, statics
+        self.paths, self.roots = paths, roots
+        self._hash: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return (
+            type(other) is Layout
+            and hash(self) == hash(other)
+            and self.forest == other.forest
+            and self.treedef == other.treedef
+            and self.nodes == other.nodes
+            and self.places == other.places
+            and self.statics == other.statics
+        )
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash((self.forest, self.treedef, self.nodes, self.places, self.statics))
+        return self._hash
+
+    def path_of(self, number: int) -> str:
+        """Name the variable of a number, for messages."""
+        return show_place(self.paths[self.forest.numbers.index(number)])
+
+    def gather(self, groups: Sequence[Any]) -> list[Any]:
+        """Give the values in order, out of groups."""
+        if len(groups) == 1:
+            return list(values_of(groups[0]))
+        streams = [iter(values_of(group)) for group in groups]
+        return [next(streams[place]) for place in self.places]
+
+    def deal(self, values: Sequence[Any], count: int) -> tuple[Any, ...]:
+        """Give the groups of some values."""
+        found: list[list[Any]] = [[] for _ in range(count)]
+        names: list[list[Any]] = [[] for _ in range(count)]
+        for value, place, path in zip(values, self.places, self.paths):
+            found[place].append(value)
+            names[place].append(path)
+        return tuple(Group(*pair) for pair in zip(found, names))
+
+
+class Names:
+    """Places of the values of a group; all are equal, since they are for messages only."""
+
+    __slots__ = ("paths",)
+
+    def __init__(self, paths: Sequence[Any]):
+        self.paths = paths
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Names
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class Group:
+    """A group of values, whose paths, for messages, are where the values are."""
+
+    __slots__ = ("names", "values")
+
+    def __init__(self, values: Sequence[Any], paths: Sequence[Any]):
+        self.values, self.names = values, Names(paths)
+
+
+def _group_with_keys(group: Group) -> Any:
+    names = group.names.paths
+    keys = [jax.tree_util.DictKey(show_place(names[i]) if i < len(names) else i) for i in range(len(group.values))]
+    return list(zip(keys, group.values)), group.names
+
+
+def _ungroup(names: Names, values: Any) -> Group:
+    made = object.__new__(Group)
+    made.values, made.names = list(values), names
+    return made
+
+
+jax.tree_util.register_pytree_with_keys(Group, _group_with_keys, _ungroup, lambda group: (group.values, group.names))
+
+
+def values_of(group: Any) -> Sequence[Any]:
+    """The values of a group; it may be a list."""
+    return group.values if type(group) is Group else group
+
+
+class Handle:
+    """A tree of arguments on its way into a transform and back.
+
+    Attributes:
+      tree: the arguments.
+      statics: static data to compile for.
+      layout: what `ObjectCarrier.split` found.
+      targets: where the values are: variables, and slots for attributes that hold arrays.
+      arrays: the arrays of the tree.
+      leaves: the leaves of the tree.
+    """
+
+    __slots__ = ("arrays", "layout", "leaves", "statics", "targets", "tree")
+
+    layout: Layout
+    targets: list[Any]
+    arrays: list[Any]
+    leaves: list[Any]
+
+    def __init__(self, tree: Any, statics: Any = None):
+        self.tree, self.statics = tree, statics
+
+    def objects(self, shared: bool = True) -> list[Any]:
+        """Give the caller's objects and variables by number."""
+        walk = ForestWalk(shared=shared)
+        for leaf, node in zip(self.leaves, self.layout.nodes):
+            if node:
+                walk.root(leaf, ())
+        return walk.objects
+
+
+class Inner:
+    """The tree as the function gets it: a copy of the caller's.
+
+    Attributes:
+      tree: the copy.
+      layout: its layout before the function.
+      roots: the copies of the objects and variables of the tree.
+      index: objects and variables by number.
+      values: the values that came in.
+      now: the values of arrays of the tree that are handed on to the next step.
+    """
+
+    __slots__ = ("index", "layout", "now", "roots", "tree", "values")
+
+    def __init__(self, layout: Layout, tree: Any, roots: list[Any], index: dict[int, Any], values: list[Any]):
+        self.layout, self.tree, self.roots, self.index, self.values = layout, tree, roots, index, values
+        self.now = values[len(layout.forest.numbers) :]
+
+
+def read_value(target: Any) -> Any:
+    """Give the value of a variable, without hooks, or of a slot."""
+    return target.read() if type(target) is Slot else target._value
+
+
+def root_paths(tree: Any, head: Any = None) -> tuple[list[Any], list[Any], Any]:
+    """Give names and leaves of a tree, and its tree definition."""
+    pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_node)
+    prefix = () if head is None else (head,)
+    return [RootName((*prefix, *path)) for path, _ in pairs], [leaf for _, leaf in pairs], treedef
+
+
+RESULT = jax.tree_util.GetAttrKey("result")
+result_paths = functools.partial(root_paths, head=RESULT)
+
+
+def is_variable(x: Any) -> bool:
+    """Whether it is a variable."""
+    return isinstance(x, Variable)

@@ -1,0 +1,134 @@
+"""scan."""
+
+from collections.abc import Callable
+from typing import Any
+
+import fx_transforms
+from fx_core.errors.nnx import PrefixError
+from fx_core.errors.transforms import TransformOutputError
+
+from fx_nnx.transforms.arguments import bound, decorating, named
+from fx_nnx.transforms.axes import AxisGroups
+from fx_nnx.transforms.carried import Returned
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of
+
+__all__ = ["scan"]
+
+
+@decorating
+def scan(
+    f: Callable[..., Any],
+    *,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    _split_transpose: bool = False,
+    in_axes: Any = (Carry, 0),
+    out_axes: Any = (Carry, 0),
+    transform_metadata: Any = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Loop a function of modules and arrays over an axis of them.
+
+    What is marked with `Carry`, an argument or through `StateAxes` some variables of a module, is handed on from step
+    to step; what has an axis is cut along it, and what steps leave behind is stacked; what has None all steps share.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import Param
+    >>> layers = Dict(scale=Param(jnp.array([1.0, 2.0, 3.0])))
+    >>> scan(lambda x, layer: x * layer.scale, in_axes=(Carry, 0), out_axes=Carry)(10.0, layers)
+    Array(60., dtype=float32)
+
+    Args:
+      f: the body; without it, a decorator is returned.
+      length: number of steps, needed if nothing has an axis.
+      reverse: whether to begin at the end.
+      unroll: steps per iteration of the compiled loop.
+      in_axes: an axis, None or `Carry` for all arguments, or a tuple with an entry per argument: one of these, a tree
+        of axes, or `StateAxes`. At most one argument is the carry.
+      out_axes: the same for the result, without None.
+      transform_metadata: with ``{nnx.PARTITION_NAME: name}`` the axis names of variables lose and gain the name.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: False lets only values of variables come out. Variables that all steps share are then handed on.
+
+    Raises:
+      AliasedStateError: one variable is reachable on two ways with different axes.
+      AxisSizeError: axes of different lengths, or none at all.
+      BroadcastVariableError: a step writes a variable that all steps share.
+      CarryChangedError: the carry changes its structure, shapes or dtypes.
+      PrefixError: axes do not fit arguments or results, or `Carry` is where it cannot be.
+      TransformOutputError: the result has not as many parts as ``out_axes``.
+    """
+    position_in, position_out = _carry("in_axes", in_axes), _carry("out_axes", out_axes)
+    if (position_in is None) != (position_out is None):
+        raise PrefixError.misplaced("out_axes of scan", out_axes, "Carry where in_axes has it, and nowhere else")
+    if any(entry is None for entry in entries_of(out_axes)):
+        raise PrefixError.misplaced("out_axes of scan", None, "axes, Carry, or a StateAxes")
+    rest_axes = out_axes if position_out is None else _without(out_axes, position_out)
+    groups = AxisGroups("scan", in_axes, rest_axes, carriage(graph, graph_updates), carries=True)
+    carried = None if position_in is None else max(position_in, 0)
+    carrier = groups.carrier(
+        transform_metadata,
+        whole=[groups.index[Carry]],
+        fixed=[groups.index[None]],
+        emptied=((), ()),
+        carried=carried,
+    )
+
+    def body(inner: Any, carry: Any) -> Any:
+        del carry  # it is among the groups
+        out = f(*inner.tree[0])
+        return out if position_out is None else Returned(*_parted(out, out_axes, position_out))
+
+    lifted = fx_transforms.scan(
+        body,
+        carrier,
+        groups.slots(),
+        in_axes=(),
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
+        split_transpose=_split_transpose,
+        check_constancy=False,
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        handle = Handle((bound(f, args, kwargs), {}))
+        if isinstance(in_axes, tuple) and len(in_axes) != len(handle.tree[0]):
+            raise PrefixError.mismatch("in_axes of scan", in_axes, f"{len(handle.tree[0])} arguments")
+        out = lifted(handle, ())
+        if position_out is None:
+            return out
+        carry = carrier.carry_of(handle)
+        return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
+
+    return named(f, call)
+
+
+def _carry(name: str, axes: Any) -> int | None:
+    """Position of the carry: -1 if it is all there is, None if there is none."""
+    if axes is Carry:
+        return -1
+    entries = axes if isinstance(axes, tuple | list) else (axes,)
+    found = [i for i, entry in enumerate(entries) if entry is Carry]
+    nested = [e for e in entries if not isinstance(e, PerVariable) and e is not Carry and Carry in entries_of(e)]
+    if len(found) > 1 or nested:
+        raise PrefixError.misplaced(f"{name} of scan", axes, "Carry once, as the entry of an argument or result")
+    return found[0] if found else None
+
+
+def _without(axes: Any, position: int) -> Any:
+    return () if position == -1 else (*axes[:position], *axes[position + 1 :])
+
+
+def _parted(out: Any, axes: Any, position: int) -> tuple[Any, Any]:
+    """Divide a result into the carry and the rest."""
+    if position == -1:
+        return out, ()
+    if not isinstance(out, tuple) or len(out) != len(axes):
+        raise TransformOutputError("scan", f"a tuple of {len(axes)} parts, as out_axes says", out)
+    return out[position], _without(out, position)

@@ -1,0 +1,125 @@
+"""vmap and pmap."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+
+from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, named
+from fx_nnx.transforms.axes import AxisGroups
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import carriage
+
+__all__ = ["pmap", "vmap"]
+
+
+@decorating
+def vmap(
+    f: Callable[..., Any],
+    *,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    axis_name: Any = None,
+    axis_size: int | None = None,
+    spmd_axis_name: Any = None,
+    transform_metadata: Any = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Map a function of modules and arrays over an axis of them.
+
+    Modules that are mapped have variables with one more axis; modules that the function makes get it.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import Param
+    >>> models = vmap(lambda seed: Dict(scale=Param(seed * 2)))(jnp.arange(3))
+    >>> models.scale[...], vmap(lambda model, x: model.scale * x, in_axes=(0, None))(models, 10)
+    (Array([0, 2, 4], dtype=int32), Array([ 0, 20, 40], dtype=int32))
+
+    Args:
+      f: the function; without it, a decorator is returned.
+      in_axes: an axis or None for all arguments, or a tuple with an entry per argument: an axis, None, a tree of them,
+        or `StateAxes`, which distinguishes the variables of a module.
+      out_axes: the same for the result.
+      axis_name: name for collectives.
+      axis_size: number of steps, needed if nothing has a mapped axis.
+      spmd_axis_name: see `jax.vmap`.
+      transform_metadata: with ``{nnx.PARTITION_NAME: name}`` the axis names of variables lose and gain the name.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: False lets only values of variables come out.
+
+    Raises:
+      AliasedStateError: one variable is reachable on two ways with different axes.
+      AxisSizeError: axes of different sizes, or none at all.
+      BroadcastVariableError: a variable that all steps share depends on the step.
+      PrefixError: axes do not fit arguments or results.
+    """
+    groups = AxisGroups("vmap", in_axes, out_axes, carriage(graph, graph_updates))
+    lifted = fx_transforms.vmap(
+        lambda inner: f(*inner.tree[0]),
+        groups.carrier(transform_metadata),
+        groups.slots(),
+        axis_size=axis_size,
+        axis_name=axis_name,
+        spmd_axis_name=spmd_axis_name,
+    )
+    return named(f, lambda *args, **kwargs: lifted(Handle((bound(f, args, kwargs), {}))))
+
+
+@decorating
+def pmap(
+    f: Callable[..., Any],
+    *,
+    axis_name: Any = None,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    static_broadcasted_argnums: int | Sequence[int] = (),
+    devices: Sequence[Any] | None = None,
+    backend: str | None = None,
+    axis_size: int | None = None,
+    donate_argnums: int | Sequence[int] = (),
+    transform_metadata: Any = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Map a function of modules and arrays over devices, as `vmap` does over an axis.
+
+    New programs do better with `shard_map`, or with `jit` and shardings.
+
+    Args:
+      f: the function; without it, a decorator is returned.
+      axis_name: name for collectives.
+      in_axes: as in `vmap`.
+      out_axes: as in `vmap`.
+      static_broadcasted_argnums: positions of arguments to compile for.
+      devices: the devices.
+      backend: see `jax.pmap`.
+      axis_size: number of devices, needed if nothing has a mapped axis.
+      donate_argnums: accepted for compatibility; nothing is donated.
+      transform_metadata: as in `vmap`.
+      graph: as in `vmap`.
+      graph_updates: as in `vmap`.
+    """
+    del backend, donate_argnums
+    groups = AxisGroups("pmap", in_axes, out_axes, carriage(graph, graph_updates))
+    statics = StaticArguments(f, "pmap", as_positions(static_broadcasted_argnums))
+
+    def inside(inner: Any) -> Any:
+        args, _ = StaticArguments.put(inner.layout.statics, *inner.tree)
+        return f(*args)
+
+    lifted = fx_transforms.pmap(
+        inside,
+        groups.carrier(transform_metadata),
+        groups.slots(),
+        axis_size=axis_size,
+        axis_name=axis_name,
+        devices=devices,
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given, rest, _ = statics.take(bound(f, args, kwargs), {})
+        return lifted(Handle((rest, {}), given))
+
+    return named(f, call)

@@ -1,0 +1,186 @@
+"""Prefixes: which axis, sharding or part in a derivative the variables of an argument have."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.nnx import PrefixError
+
+from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
+from fx_nnx.representation import Representable
+from fx_nnx.states.state import State
+from fx_nnx.transforms.forest import is_node
+
+__all__ = ["Carry", "DiffState", "PerVariable", "StateAxes", "StateSharding", "entries_of", "spread_prefix"]
+
+
+class Carry:
+    """In place of an axis: what each step of `fx_nnx.scan` hands on to the next; the class itself stands for it."""
+
+
+class PerVariable(Representable):
+    """A prefix that depends on the variable: pairs of a filter and what the variables that match it get.
+
+    Args:
+      entries: a mapping of filters, or a `State` whose leaves are what its paths get.
+    """
+
+    __slots__ = ("_entries", "_predicates")
+
+    _entries: tuple[tuple[Any, Any], ...]
+
+    def __init__(self, entries: Mapping[Filter, Any] | State):
+        if isinstance(entries, State):
+            entries = {_PathIs(path): leaf for path, leaf in entries.flat_state()}
+        self._entries = tuple((tuple(f) if isinstance(f, list) else f, entry) for f, entry in entries.items())
+        self._predicates: Any = None
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The filters."""
+        return tuple(filter for filter, _ in self._entries)
+
+    def items(self) -> Iterator[tuple[Filter, Any]]:
+        """Give pairs of a filter and an entry."""
+        return iter(self._entries)
+
+    def map_prefix(self, path: Sequence[Any], variable: Any) -> Any:
+        """Give what a variable gets.
+
+        Raises:
+          PrefixError: no filter matches it.
+        """
+        if self._predicates is None:
+            self._predicates = filters_to_predicates(self.filters)
+        for matches, (_, entry) in zip(self._predicates, self._entries):
+            if matches(tuple(path), variable):
+                return entry
+        raise PrefixError.unmatched(type(self).__name__, path, type(variable), self.filters)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._entries == self._entries  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._entries))
+
+    def _show(self) -> str:
+        return f"{type(self).__name__}({dict(self._entries)!r})"
+
+
+class StateAxes(PerVariable):
+    """Gives the variables of a module different axes in `fx_nnx.vmap`, `fx_nnx.pmap` and `fx_nnx.scan`.
+
+    >>> from fx_nnx.variables import Param
+    >>> axes = StateAxes({Param: 0, ...: None})
+    >>> axes.filters, axes.axes
+    ((<class 'fx_nnx.variables.kinds.Param'>, Ellipsis), (0, None))
+
+    Args:
+      filter_axes: a mapping of filters to axes, None, or `Carry`; the first filter that matches counts.
+    """
+
+    @property
+    def axes(self) -> tuple[Any, ...]:
+        """The axes."""
+        return tuple(entry for _, entry in self._entries)
+
+
+class StateSharding(PerVariable):
+    """Gives the variables of a module different shardings in `fx_nnx.jit` and `fx_nnx.shard_map`.
+
+    Args:
+      filter_sharding: a mapping of filters to shardings or partition specs; the first filter that matches counts.
+    """
+
+    @property
+    def shardings(self) -> tuple[Any, ...]:
+        """The shardings."""
+        return tuple(entry for _, entry in self._entries)
+
+
+class DiffState:
+    """Says in ``argnums`` of `fx_nnx.grad` which variables of an argument the derivative is for.
+
+    >>> from fx_nnx.variables import Param
+    >>> DiffState(0, Param).argnum
+    0
+
+    Args:
+      argnum: position of the argument.
+      filter: which of its variables.
+    """
+
+    __slots__ = ("argnum", "filter")
+
+    def __init__(self, argnum: int, filter: Filter):
+        self.argnum, self.filter = argnum, filter
+
+    def map_prefix(self, path: Sequence[Any], variable: Any) -> bool:
+        """Tell whether a variable belongs to it."""
+        return bool(to_predicate(self.filter)(tuple(path), variable))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is DiffState and (other.argnum, other.filter) == (self.argnum, self.filter)
+
+    def __hash__(self) -> int:
+        return hash((self.argnum, self.filter))
+
+    def __repr__(self) -> str:
+        return f"DiffState({self.argnum}, {self.filter!r})"
+
+
+class _PathIs:
+    __slots__ = ("path",)
+
+    def __init__(self, path: tuple[Any, ...]):
+        self.path = path
+
+    def __call__(self, path: tuple[Any, ...], _: Any) -> bool:
+        return path == self.path
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _PathIs and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return repr(self.path)
+
+
+def is_entry(x: Any) -> bool:
+    """Whether something in a prefix is an entry although JAX sees structure in it."""
+    return x is None or isinstance(x, PerVariable | jax.sharding.PartitionSpec)
+
+
+def entries_of(prefix: Any) -> list[Any]:
+    """Give the entries of a prefix, those for single variables too."""
+    found: list[Any] = []
+    for entry in jax.tree.leaves(prefix, is_leaf=is_entry):
+        found += [part for _, part in entry.items()] if isinstance(entry, PerVariable) else [entry]
+    return found
+
+
+def spread_prefix(name: str, prefix: Any, tree: Any) -> list[Any]:
+    """Give the entry of a prefix for each object, variable and array of a tree.
+
+    Args:
+      name: of the option, for the message.
+      prefix: the prefix.
+      tree: what it is a prefix of.
+
+    Raises:
+      PrefixError: it is not a prefix.
+    """
+    if type(prefix) is list and type(tree) is tuple:
+        prefix = tuple(prefix)
+    entries: list[Any] = []
+
+    def add(entry: Any, part: Any) -> None:
+        entries.extend([entry] * len(jax.tree.leaves(part, is_leaf=is_node)))
+
+    try:
+        jax.tree.map(add, prefix, tree, is_leaf=is_entry)
+    except (ValueError, TypeError) as error:
+        raise PrefixError.mismatch(name, prefix, str(error)) from error
+    return entries

@@ -1,0 +1,49 @@
+"""remat."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+
+from fx_nnx.transforms.arguments import StaticArguments, decorating, named
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import carriage
+
+__all__ = ["remat"]
+
+
+@decorating
+def remat(
+    f: Callable[..., Any],
+    *,
+    prevent_cse: bool = True,
+    static_argnums: int | Sequence[int] = (),
+    policy: Callable[..., bool] | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Recompute what a function of modules computed in the backward pass, instead of keeping it.
+
+    Args:
+      f: the function, which may change its arguments; without it, a decorator is returned.
+      prevent_cse: see `jax.checkpoint`; False is right, and faster, inside `scan`.
+      static_argnums: positions of Python arguments, hashable ones.
+      policy: what to keep all the same, one of `jax.checkpoint_policies`.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: False lets only values of variables come out.
+    """
+    statics = StaticArguments(f, "remat", static_argnums)
+
+    def inside(inner: Any) -> Any:
+        args, kwargs = StaticArguments.put(inner.layout.statics, *inner.tree)
+        return f(*args, **kwargs)
+
+    carrier = ObjectCarrier(carriage(graph, graph_updates), transform="remat")
+    lifted = fx_transforms.remat(inside, carrier, prevent_cse=prevent_cse, policy=policy)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given, args, kwargs = statics.take(args, kwargs)
+        return lifted(Handle((args, kwargs), given))
+
+    return named(f, call)

@@ -1,0 +1,83 @@
+"""Giving objects that exist the structure that a function left behind."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fx_core._jax import current_trace
+
+from fx_nnx.graph.build import ObjectPlan, _Builder
+from fx_nnx.graph.definition import LEAF, VariableDef
+from fx_nnx.links import announce
+from fx_nnx.objects.fields import is_array
+from fx_nnx.objects.pytree import attributes_of
+from fx_nnx.transforms.forest import Forest
+from fx_nnx.variables.variable import new_variable
+
+__all__ = ["renew_roots"]
+
+_MISSING: Any = object()
+
+
+def renew_roots(forest: Forest, values: Iterable[Any], known: Mapping[int, Any], skip: int) -> list[Any]:
+    """Make the roots of a forest, out of objects that exist where there are any.
+
+    Args:
+      forest: the structure.
+      values: the values of what is new: of variables that do not exist, and of attributes.
+      known: objects and variables that exist, by number; objects are changed to what the structure says.
+      skip: how many roots are as they should be and not to be made.
+
+    Returns:
+      The other roots.
+    """
+    renewal = _Renewal(iter(values), known)
+    return [renewal.make(plan) for plan in forest.plans[skip:]]
+
+
+class _Renewal(_Builder):
+    def __init__(self, values: Any, known: Mapping[int, Any]):
+        super().__init__(values, False, known)
+        self.known = known
+        self.trace = current_trace()
+
+    def variable(self, plan: VariableDef) -> Any:
+        found = self.known.get(plan.index)
+        if found is None:
+            found = self.index[plan.index] = new_variable(plan.type, next(self.leaves), plan.metadata, self.trace)
+        elif found._meta is not plan.metadata and found._meta != plan.metadata:
+            found._check_trace()
+            found._set_meta(plan.metadata)
+        return found
+
+    def object(self, plan: ObjectPlan) -> Any:
+        found = self.known.get(plan.index)
+        if found is None:
+            return super().object(plan)
+        new = dict(plan.statics)
+        for key, child in plan.children:
+            new[key] = next(self.leaves) if child is LEAF else self.make(child)
+        _change(found, new, plan.kinds)
+        return found
+
+
+def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
+    """Give an object other attributes, with one announcement if that changes its structure."""
+    old = attributes_of(found)
+    changed = [key for key in new if key not in old or not _same(old[key], new[key], kinds[key])]
+    gone = [key for key in old if key not in new]
+    if not changed and not gone and found._nnx_kinds == kinds:
+        return
+    found._nnx_check_trace()
+    for key in gone:
+        del old[key]
+    structural = found._nnx_kinds != kinds or not all(is_array(old.get(k)) and is_array(new[k]) for k in changed)
+    old.update(new)
+    found._nnx_kinds.clear()
+    found._nnx_kinds.update(kinds)
+    if structural:
+        announce(found)
+
+
+def _same(old: Any, new: Any, is_data: bool) -> bool:
+    # What holds data is the same if it is the same object; comparing variables would compare their values.
+    return old is new or (not is_data and type(old) is type(new) and bool(old == new))

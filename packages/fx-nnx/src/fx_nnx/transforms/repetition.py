@@ -1,0 +1,99 @@
+"""while_loop and fori_loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import fx_transforms
+
+from fx_nnx.transforms.carried import Returned
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import carriage
+
+__all__ = ["fori_loop", "while_loop"]
+
+
+def while_loop(
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], Any],
+    init_val: Any,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Repeat a function of modules and arrays while a condition holds.
+
+    Args:
+      cond_fun: gives the condition for a value.
+      body_fun: gives the next value, of the same structure; it may change the modules in it, but not their structure.
+      init_val: the first value: a tree of modules and arrays.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: accepted for compatibility.
+
+    Returns:
+      The last value, with the caller's modules.
+
+    Raises:
+      CarryChangedError: the value changes its structure, shapes or dtypes.
+    """
+    carrier = _carrier("while_loop", graph, graph_updates)
+    loop = fx_transforms.while_loop(
+        lambda inner, _: cond_fun(inner.tree[0][0]),
+        lambda inner, _: Returned(body_fun(inner.tree[0][0]), ()),
+        carrier,
+        [fx_transforms.CARRY],
+    )
+    handle = Handle(((init_val,), {}))
+    loop(handle, ())
+    return carrier.carry_of(handle)
+
+
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
+    *,
+    unroll: int | bool | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Repeat a function of modules and arrays for a range of integers.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import Variable
+    >>> def add(i, counter):
+    ...     counter.n[...] += i
+    ...     return counter
+    >>> counter = fori_loop(0, 4, add, Dict(n=Variable(jnp.array(0))))
+    >>> int(counter.n[...])
+    6
+
+    Args:
+      lower: the first integer.
+      upper: the end, exclusive.
+      body_fun: gives the next value for an integer and a value; it may change the modules in it, but not their
+        structure.
+      init_val: the first value: a tree of modules and arrays.
+      unroll: see `jax.lax.fori_loop`.
+      graph: as in `while_loop`.
+      graph_updates: as in `while_loop`.
+
+    Returns:
+      The last value, with the caller's modules.
+
+    Raises:
+      CarryChangedError: the value changes its structure, shapes or dtypes.
+    """
+    carrier = _carrier("fori_loop", graph, graph_updates)
+    loop = fx_transforms.fori_loop(
+        lambda inner, i, _: Returned(body_fun(i, inner.tree[0][0]), ()), carrier, [fx_transforms.CARRY], unroll=unroll
+    )
+    handle = Handle(((init_val,), {}))
+    loop(handle, lower, upper, ())
+    return carrier.carry_of(handle)
+
+
+def _carrier(transform: str, graph: bool | None, graph_updates: bool | None) -> ObjectCarrier:
+    return ObjectCarrier(carriage(graph, graph_updates), whole=[0], carried=0, rigid=True, transform=transform)
