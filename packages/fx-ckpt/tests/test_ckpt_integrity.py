@@ -19,7 +19,7 @@ from fx_core.plugins import hookimpl, registry
 TREE = {"w": jnp.arange(6.0).reshape(2, 3), "step": 3}
 
 
-@pytest.mark.parametrize("backend", ["msgpack", "orbax"])
+@pytest.mark.parametrize("backend", ["msgpack", "safetensors", "orbax"])
 def test_damage_in_any_file_is_found_and_named(tmp_path, backend):
     path = fx_ckpt.save(tmp_path / "x", TREE, backend=backend)
     names = [MANIFEST, *fx_ckpt.inspect(path).files]

@@ -17,6 +17,7 @@ def manager(path, **options):
 def save(run, steps, metrics=None):
     for step in steps:
         run.save(step, {"step": step}, metrics=None if metrics is None else {"loss": metrics[step]})
+    run.wait()
 
 
 def test_steps_come_back_and_the_newest_is_the_default(tmp_path):

@@ -15,7 +15,7 @@ from fx_core.stored_dtypes import NUMBERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-BACKENDS = ["msgpack", "orbax"]
+BACKENDS = ["msgpack", "safetensors", "orbax"]
 Pair = collections.namedtuple("Pair", "first second")
 Empty = collections.namedtuple("Empty", "")
 

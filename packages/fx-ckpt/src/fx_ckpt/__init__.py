@@ -5,11 +5,13 @@ from fx_ckpt.checkpoint import inspect, restore, save, verify
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.manager import CheckpointManager
 from fx_ckpt.msgpack_format import MAX_CHUNK_SIZE, from_bytes, msgpack_restore, msgpack_serialize, to_bytes
+from fx_ckpt.preemption import Preempted
 
 __all__ = [
     "MAX_CHUNK_SIZE",
     "CheckpointInfo",
     "CheckpointManager",
+    "Preempted",
     "__version__",
     "from_bytes",
     "inspect",

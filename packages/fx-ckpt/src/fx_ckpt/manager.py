@@ -9,10 +9,13 @@ from typing import Any, Literal, Self
 
 from fx_core.files import MANIFEST, clean_leftovers, remove_directory, settled
 
-from fx_ckpt import checkpoint
-from fx_ckpt.draft import prepare
+from fx_ckpt import checkpoint, processes
+from fx_ckpt.draft import AUTO, Draft, prepare
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.info import CheckpointInfo
+from fx_ckpt.preemption import Preempted, Preemption
+from fx_ckpt.saving import Background
+from fx_ckpt.selection import Select
 
 _NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,17})")
 
@@ -20,17 +23,24 @@ _NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,17})")
 class CheckpointManager:
     """Keeps the checkpoints of a run: one directory per step, the newest and the best of them.
 
-    A step is there only when it is whole: a process that dies while saving leaves the earlier steps as they were, and
-    what it left is removed by the next save. The manager holds no state besides its arguments, so that several may look
-    at one directory while one of them writes.
+    A step is there only when it is whole and on the disk: a process that dies while saving leaves the earlier steps as
+    they were, and what it left is removed by the next save. Several managers may look at one directory while one of
+    them writes.
+
+    A save takes a copy of the tree and returns; the rest happens in a thread, one save at a time. Every other method
+    waits for it, so that results are those of saves that are done, and raises its error if it failed.
+
+    As a context manager it takes SIGTERM over: the next `save`, whatever its step, is written at once, and ends the
+    program by `Preempted`, a `SystemExit`.
 
     Args:
       directory: where the checkpoints are; made by the first save.
-      backend: name of the backend to write with; what wrote a checkpoint reads it.
+      backend: name of the backend to write with; what wrote a checkpoint reads it. See `fx_ckpt.save` for ``"auto"``.
       keep: how many of the newest steps to keep; None keeps all.
       keep_every: also keep every step that is a multiple of this.
       best: also keep the step with the best value of this metric, and the last of equal ones.
       mode: whether the best is the ``"max"`` or the ``"min"``.
+      async_: whether `save` returns before the step is on the disk. With several processes it never does.
       save_interval: save only steps that are a multiple of this.
 
     Raises:
@@ -38,7 +48,7 @@ class CheckpointManager:
 
     Example:
       >>> import tempfile
-      >>> with CheckpointManager(tempfile.mkdtemp(), backend="msgpack", keep=2, best="accuracy") as manager:
+      >>> with CheckpointManager(tempfile.mkdtemp(), keep=2, best="accuracy") as manager:
       ...     for step, accuracy in enumerate([0.1, 0.9, 0.5, 0.6], start=1):
       ...         saved = manager.save(step, {"step": step}, metrics={"accuracy": accuracy})
       >>> manager.all_steps(), manager.best_step()
@@ -50,12 +60,13 @@ class CheckpointManager:
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        backend: str = "orbax",
+        backend: str = AUTO,
         *,
         keep: int | None = None,
         keep_every: int | None = None,
         best: str | None = None,
         mode: Literal["max", "min"] = "max",
+        async_: bool = True,
         save_interval: int = 1,
     ):
         for name, number in {"keep": keep, "keep_every": keep_every, "save_interval": save_interval}.items():
@@ -64,8 +75,9 @@ class CheckpointManager:
         if mode not in ("max", "min"):
             raise InvalidOptionError("mode", '"max" or "min"', mode)
         self.directory = Path(directory).absolute()
-        self.backend, self.save_interval = backend, save_interval
+        self.backend, self.save_interval, self.async_ = backend, save_interval, async_
         self.keep, self.keep_every, self.best, self.mode = keep, keep_every, best, mode
+        self._background, self._preemption = Background(), Preemption()
 
     def save(
         self,
@@ -74,51 +86,64 @@ class CheckpointManager:
         *,
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        iterators: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         force: bool = False,
     ) -> bool:
-        """Save a step; on return it is on the disk, and what need not be kept is gone.
+        """Save a step, and then remove what need not be kept.
+
+        On return the tree may change; the step is there when it is on the disk, which `wait` waits for.
 
         Args:
           step: number of the step, after all that are there.
           tree: what to save.
           metrics: numbers that belong to the step, for ``best`` and for people.
           metadata: what else to keep, as JSON.
+          iterators: data iterators by name, whose states are kept; see `fx_ckpt.save`.
           overwrite: replace the step if it is there, and accept an earlier one than the newest.
           force: save even if ``save_interval`` says no.
 
         Returns:
-          Whether the step was saved.
+          Whether the step is saved.
 
         Raises:
           StepTakenError: there is a checkpoint of this step or a later one.
           InvalidOptionError: the step is no natural number, or the metric called ``best`` is missing.
+          Preempted: SIGTERM came before; the step is on the disk.
+          Exception: what an earlier save raised, if nobody has heard of it; this one is then not begun.
         """
         if type(step) is not int or step < 0:
             raise InvalidOptionError("step", "an integer, not negative", step)
-        if step % self.save_interval and not force:
+        last = self._preemption.due(step)
+        if step % self.save_interval and not force and not last:
             return False
-        if self.best is not None and self.best not in (metrics or {}):
+        if self.best is not None and self.best not in (metrics or {}) and not last:
             raise InvalidOptionError("metrics", f"the metric {self.best!r}, which decides what is best", metrics)
         newest = self.latest_step()
-        if newest is not None and newest >= step and not overwrite:
-            raise StepTakenError(str(self.directory), step, newest)
-        if self.directory.is_dir():
-            clean_leftovers(self.directory)
-        path = self.path(step)
-        prepare(
-            path, tree, backend=self.backend, metadata=metadata, overwrite=overwrite, step=step, metrics=metrics
-        ).write()
-        self._retire(step)
+        if not (last and newest == step):
+            self._check_after(newest, step, overwrite)
+            options = {"metadata": metadata, "overwrite": overwrite, "step": step, "metrics": metrics}
+            draft = prepare(self._path(step), tree, backend=self.backend, data_iterators=iterators, **options)
+            self._write(draft, step, at_once=last)
+        if last:
+            raise Preempted(step)
         return True
 
-    def restore(self, step: int | None = None, target: Any = None) -> Any:
+    def restore(
+        self,
+        step: int | None = None,
+        target: Any = None,
+        *,
+        only: Select = None,
+        cast: Any = False,
+        iterators: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Read a step, the newest by default; see `fx_ckpt.restore`.
 
         Raises:
           NoCheckpointError: there is none.
         """
-        return checkpoint.restore(self._existing(step), target)
+        return checkpoint.restore(self._existing(step), target, only=only, cast=cast, iterators=iterators)
 
     def inspect(self, step: int | None = None) -> CheckpointInfo:
         """Say what a step holds, the newest by default; see `fx_ckpt.inspect`.
@@ -130,11 +155,15 @@ class CheckpointManager:
 
     def all_steps(self) -> list[int]:
         """Give the steps that are there, in order."""
+        self.wait()
+        return self._steps()
+
+    def _steps(self) -> list[int]:
         if not self.directory.is_dir():
             return []
         names = {_visible(name) for name in os.listdir(self.directory)}
         steps = [int(match[1]) for match in map(_NAME.fullmatch, names) if match]
-        return sorted(step for step in steps if (settled(self.path(step)) / MANIFEST).exists())
+        return sorted(step for step in steps if (settled(self._path(step)) / MANIFEST).exists())
 
     def latest_step(self) -> int | None:
         """Give the newest step, or None."""
@@ -152,35 +181,69 @@ class CheckpointManager:
 
     def path(self, step: int) -> Path:
         """Give the directory of a step."""
+        self.wait()
+        return self._path(step)
+
+    def _path(self, step: int) -> Path:
         return self.directory / f"step_{step:08d}"
 
     def wait(self) -> None:
-        """Return when everything that `save` took is on the disk; now each save waits for itself."""
+        """Return when everything that `save` took is on the disk.
+
+        Raises:
+          Exception: what the save raised.
+        """
+        self._background.wait()
 
     def __enter__(self) -> Self:
+        self._preemption.watch()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.wait()
+        try:
+            self.wait()
+        finally:
+            self._preemption.release()
+
+    def _check_after(self, newest: int | None, step: int, overwrite: bool) -> None:
+        if newest is not None and newest >= step and not overwrite:
+            raise StepTakenError(str(self.directory), step, newest)
+
+    def _write(self, draft: Draft, step: int, at_once: bool) -> None:
+        def task() -> None:
+            processes.first_only(self._clean)
+            draft.write()
+            processes.first_only(lambda: self._retire(step))
+
+        # Where several processes write, each step of it is one that all take together, in the order of the program.
+        if self.async_ and not at_once and processes.count() == 1:
+            draft.snapshot()
+            self._background.start(task)
+        else:
+            task()
+
+    def _clean(self) -> None:
+        if self.directory.is_dir():
+            clean_leftovers(self.directory)
 
     def _existing(self, step: int | None) -> Path:
         steps = self.all_steps()
         chosen = steps[-1] if step is None and steps else step
         if chosen not in steps:
             raise NoCheckpointError(str(self.directory), step, steps)
-        return self.path(chosen)
+        return self._path(chosen)
 
     def _retire(self, saved: int) -> None:
         if self.keep is None:
             return
-        steps = self.all_steps()
+        steps = self._steps()
         kept = {saved, *steps[-self.keep :]}
         kept |= {step for step in steps if self.keep_every and step % self.keep_every == 0}
         if self.best is not None and (best := self._best_of(steps)) is not None:
             kept.add(best)
         for step in steps:
             if step not in kept:
-                remove_directory(settled(self.path(step)))
+                remove_directory(settled(self._path(step)))
 
     def _best_of(self, steps: list[int]) -> int | None:
         sign = 1 if self.mode == "max" else -1
@@ -188,7 +251,7 @@ class CheckpointManager:
         return max(scores)[1] if scores else None
 
     def _metric(self, step: int) -> float | None:
-        value = checkpoint.inspect(self.path(step)).metrics.get(str(self.best))
+        value = checkpoint.inspect(self._path(step)).metrics.get(str(self.best))
         return None if value is None or value != value else value
 
 

@@ -9,12 +9,17 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_checkpoint_backends() -> Iterable[CheckpointBackendEntry]:
-    """The two backends of this package."""
+    """The backends of this package."""
     return [
         CheckpointBackendEntry(
             name="msgpack",
             target="fx_ckpt.backends.msgpack:MsgpackBackend",
             summary="One msgpack file, readable by Flax",
+        ),
+        CheckpointBackendEntry(
+            name="safetensors",
+            target="fx_ckpt.backends.safetensors:SafetensorsBackend",
+            summary="Safetensors, in one file or several with an index",
         ),
         CheckpointBackendEntry(
             name="orbax",

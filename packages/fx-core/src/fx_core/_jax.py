@@ -15,7 +15,7 @@ import numpy as np
 from jax._src import distributed
 from jax._src.core import get_opaque_trace_state
 from jax.core import ShapedArray, eval_context
-from jax.experimental import checkify
+from jax.experimental import checkify, multihost_utils
 from jax.interpreters import partial_eval
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "key_from_counter",
     "normal_scales_first",
     "prune_jaxpr",
+    "reached_preemption",
     "tracing",
     "weakly_typed",
 ]
@@ -46,6 +47,11 @@ def coordination_client() -> Any:
     It has barriers and texts by key, which work in any thread, unlike what goes over devices.
     """
     return distributed.global_state.client
+
+
+def reached_preemption(step: int) -> bool:
+    """Whether one of the processes was told to end, and this is the step at which all are to save."""
+    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def tracing() -> bool:

@@ -1,0 +1,112 @@
+"""State dictionaries as JSON and arrays, for formats that hold nothing but arrays.
+
+The JSON says everything but the numbers in arrays: containers, Python values, dtypes and shapes.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import jax
+import numpy as np
+from fx_core.stored_dtypes import NUMBERS
+
+from fx_ckpt.errors import StructureError, UnsupportedLeafError
+
+Names = tuple[str, ...]
+
+
+def lay_out(value: Any, visit: Callable[[Names, Any], None], names: Names = ()) -> Any:
+    """Describe a value as JSON; ``visit`` is called with the names and value of each array that has elements.
+
+    Raises:
+      UnsupportedLeafError: it holds something else than states hold.
+    """
+    if isinstance(value, Mapping):
+        return {key: lay_out(item, visit, (*names, key)) for key, item in value.items()}
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        if value.dtype.name not in NUMBERS:
+            raise UnsupportedLeafError("/".join(names), f"an array of dtype {value.dtype}", "Use another dtype.")
+        if math.prod(value.shape):
+            visit(names, value)
+        return ["array", value.dtype.name, list(value.shape)]
+    if value is None or type(value) in (bool, int, str):
+        return [type(value).__name__, value]
+    if type(value) is float:
+        return ["float", value.hex()]
+    if type(value) is complex:
+        return ["complex", [value.real.hex(), value.imag.hex()]]
+    raise UnsupportedLeafError("/".join(names), f"an object of type {type(value).__name__}")
+
+
+def assemble(layout: Any, like: Any, fetch: Callable[[Names, np.dtype, tuple[int, ...]], Any]) -> Any:
+    """Give the state of a layout, or the part of it that ``like`` has, too.
+
+    Args:
+      layout: what `lay_out` gave.
+      like: the state or a part of it, with anything for leaves; None for everything.
+      fetch: gives the array of some names, dtype and shape.
+
+    Raises:
+      StructureError: it is not what `lay_out` gave.
+    """
+    return _assemble(layout, like, fetch, ())
+
+
+def _assemble(layout: Any, like: Any, fetch: Any, names: Names) -> Any:
+    if isinstance(layout, dict):
+        part = like if isinstance(like, Mapping) else None
+        return {
+            key: _assemble(item, None if part is None else part[key], fetch, (*names, key))
+            for key, item in layout.items()
+            if part is None or key in part
+        }
+    if not (isinstance(layout, list) and layout):
+        raise StructureError("a value is not described", layout)
+    kind, *rest = layout
+    if kind == "array":
+        dtype, shape = described(rest)
+        return fetch(names, dtype, shape) if math.prod(shape) else np.zeros(shape, dtype)
+    return _scalar(kind, rest)
+
+
+def described(rest: Any) -> tuple[np.dtype, tuple[int, ...]]:
+    """The dtype and shape in the description of an array.
+
+    Raises:
+      StructureError: they make no sense.
+    """
+    dtype = NUMBERS.get(rest[0]) if len(rest) == 2 and type(rest[0]) is str else None
+    shape = rest[-1] if rest else None
+    if dtype is None:
+        raise StructureError("an array has an unknown dtype", rest[:1])
+    if not isinstance(shape, list) or len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+        raise StructureError("an array has an impossible shape", shape)
+    return dtype, tuple(shape)
+
+
+def _scalar(kind: Any, rest: Any) -> Any:
+    if len(rest) != 1:
+        raise StructureError("a value is not described", [kind, *rest])
+    value: Any = rest[0]
+    try:
+        if kind == "float":
+            return float.fromhex(value)
+        if kind == "complex":
+            real, imag = map(float.fromhex, value)
+            return complex(real, imag)
+    except (TypeError, ValueError, OverflowError):
+        raise StructureError("a number is not one", value) from None
+    if kind in ("NoneType", "bool", "int", "str") and type(value).__name__ == kind:
+        return value
+    raise StructureError("a value is of an unknown kind", kind)
+
+
+def escaped(name: str) -> str:
+    """A name without dots, slashes and what else formats stumble over; never empty.
+
+    >>> escaped("a.b/c"), escaped("kernel_0"), escaped("")
+    ('a%2Eb%2Fc', 'kernel_0', '%')
+    """
+    return quote(name, safe=" ").replace(".", "%2E") or "%"

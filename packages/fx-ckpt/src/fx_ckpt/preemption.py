@@ -1,0 +1,70 @@
+"""What happens when the machine is taken away: SIGTERM comes, and there is a little time."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from fx_core._jax import reached_preemption
+
+from fx_ckpt import processes
+
+_log = logging.getLogger("fx.ckpt")
+
+EXIT_CODE = 128 + signal.SIGTERM
+"""What a program ends with after it has saved: not 0, so that nobody takes its work for done."""
+
+
+class Preempted(SystemExit):
+    """The program was told to end, and has saved.
+
+    It ends the program as `SystemExit` does, through all ``finally`` and ``with``.
+
+    Attributes:
+      step: the step that was saved.
+    """
+
+    def __init__(self, step: int):
+        super().__init__(EXIT_CODE)
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"SIGTERM came; step {self.step} is saved."
+
+
+class Preemption:
+    """Remembers that SIGTERM came, from `watch` to `release`.
+
+    With several processes, JAX's preemption service decides which step is the last, so that all save the same.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+        self._previous: Any = None
+        self._watching = False
+
+    def watch(self) -> None:
+        """Take SIGTERM over; only the main thread can."""
+        if processes.count() > 1 or self._watching:
+            # JAX listens by itself.
+            return
+        if threading.current_thread() is not threading.main_thread():
+            _log.warning("SIGTERM will not be caught: this is not the main thread.")
+            return
+        self._previous = signal.signal(signal.SIGTERM, self._remember)
+        self._watching = True
+
+    def release(self) -> None:
+        """Give SIGTERM back to who had it."""
+        if self._watching:
+            signal.signal(signal.SIGTERM, self._previous if self._previous is not None else signal.SIG_DFL)
+            self._watching = False
+
+    def due(self, step: int) -> bool:
+        """Whether this step is the last one."""
+        return reached_preemption(step) if processes.count() > 1 else self._came
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._came = True
