@@ -13,21 +13,27 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed
-from jax._src.core import get_opaque_trace_state
+from jax._src.core import Primitive, get_opaque_trace_state
+from jax._src.lib import cuda_versions
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify, multihost_utils
-from jax.interpreters import partial_eval
+from jax.interpreters import ad, batching, mlir, partial_eval
 
 __all__ = [
+    "Primitive",
     "ShapedArray",
+    "ad",
+    "batching",
     "checkify",
     "coordination_client",
+    "cudnn_capability",
     "current_trace",
     "einsum_with",
     "eval_context",
     "evaluate_jaxpr",
     "invariant_outputs",
     "key_from_counter",
+    "lowers_by_platform",
     "normal_scales_first",
     "prune_jaxpr",
     "reached_preemption",
@@ -151,3 +157,33 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
 def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:
     """Run a (closed) jaxpr."""
     return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *args)
+
+
+@functools.cache
+def cudnn_capability() -> tuple[int, ...] | None:
+    """The lowest compute capability of the CUDA devices of this process; None without such devices or without cuDNN."""
+    if cuda_versions is None:
+        return None
+    try:
+        devices = jax.local_devices(backend="cuda")
+    except RuntimeError:  # the build of JAX for CUDA on a machine without one
+        return None
+    return min(tuple(int(part) for part in device.compute_capability.split(".")) for device in devices)
+
+
+def lowers_by_platform(primitive: Any, plain: Callable[..., Any], cuda: Callable[..., Any]) -> None:
+    """Compile a primitive as one function for CUDA, as another for all other platforms and for exported programs.
+
+    What is exported must run with later versions of JAX, which do not promise to know cuDNN's calls. Nor can JAX lower
+    these calls for devices that are not known yet.
+    """
+    on_cuda, elsewhere = (mlir.lower_fun(function, multiple_results=True) for function in (cuda, plain))
+
+    def lower(ctx: Any, *args: Any, **params: Any) -> Any:
+        module = ctx.module_context
+        exported = module.lowering_parameters.for_export
+        abstract = getattr(module.axis_context, "device_assignment", ()) is None
+        return (elsewhere if exported or abstract else on_cuda)(ctx, *args, **params)
+
+    mlir.register_lowering(primitive, lower, platform="cuda")
+    mlir.register_lowering(primitive, elsewhere)

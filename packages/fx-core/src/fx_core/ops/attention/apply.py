@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fx_core.errors.attention import AttentionHookError
+from fx_core.ops.attention import cudnn
 from fx_core.ops.attention.plan import AttentionPlan, Implementation, flat_batch, plan_attention
 from fx_core.ops.attention.weights import (
     Einsum,
@@ -54,8 +55,11 @@ def dot_product_attention(
     Vaswani et al., *Attention Is All You Need*, 2017; with fewer heads of keys than of queries Ainslie et al., *GQA:
     Training Generalized Multi-Query Transformer Models*, 2023.
 
-    `jax.nn.dot_product_attention` computes it unless weights are dropped, stored, or computed by functions of the
-    caller, or unless ``precision`` is given, or float32 weights for a smaller dtype: see `plan_attention`.
+    A fused kernel computes it unless weights are dropped, stored, or computed by functions of the caller, or unless
+    ``precision`` is given, or float32 weights for a smaller dtype: cuDNN's on NVIDIA GPUs for bfloat16 and float16
+    (see `suits <fx_core.ops.attention.cudnn.suits>`), else that of `jax.nn.dot_product_attention` (see
+    `plan_attention`). No more than rounding depends on it. Programs are compiled for each platform as suits it, and
+    forward-mode derivatives are there with each.
 
     Args:
       query: shape ``(*batch, queries, heads, depth)``.
@@ -75,8 +79,8 @@ def dot_product_attention(
       attn_weights_value_einsum: replaces the einsum of weights and values; both or none of these two.
       is_causal: query ``i`` sees the keys up to ``i`` only.
       sow: called with the weights before dropout.
-      implementation: which kernel to ask `jax.nn.dot_product_attention` for: ``"xla"``, ``"cudnn"`` (bfloat16 and
-        float16 on NVIDIA GPUs; reverse-mode gradients only), or None for JAX's own choice.
+      implementation: which kernel to ask `jax.nn.dot_product_attention` for: ``"xla"``, or ``"cudnn"`` (bfloat16 and
+        float16 on NVIDIA GPUs; reverse-mode gradients only; JAX's errors where it cannot). None chooses.
 
     Returns:
       An array of shape ``(*batch, queries, heads, value_depth)``.
@@ -99,6 +103,8 @@ def dot_product_attention(
     drop = drops(dropout_rate, deterministic, dropout_rng)
     widen = force_fp32_for_softmax and dtype != jnp.float32
     hooked = _check_hooks(precision, einsum_dot_general, qk_attn_weights_einsum, attn_weights_value_einsum)
+    needs_weights = drop or widen or hooked or sow is not None
+    automatic = implementation is None and not needs_weights and cudnn.suits(query, key, value, bias, mask)
     plan = plan_attention(
         query.shape,
         key.shape,
@@ -106,11 +112,11 @@ def dot_product_attention(
         bias=shape_of(bias),
         mask=shape_of(mask),
         dtype=dtype,
-        needs_weights=drop or widen or hooked or sow is not None,
-        implementation=implementation,
+        needs_weights=needs_weights,
+        implementation="cudnn" if automatic else implementation,
     )
     if plan.kernel == "fused":
-        return _fused(plan, query, key, value, bias, mask, is_causal, implementation)
+        return _fused(plan, query, key, value, bias, mask, is_causal, implementation, automatic)
     built_in = einsum_for(precision, einsum_dot_general)
     weights_einsum, value_einsum = qk_attn_weights_einsum or built_in, attn_weights_value_einsum or built_in
     weights = compute_weights(plan, query, key, bias, mask, weights_einsum, is_causal, force_fp32_for_softmax)
@@ -151,8 +157,9 @@ def _fused(
     mask: jax.Array | None,
     is_causal: bool,
     implementation: Implementation,
+    automatic: bool,
 ) -> jax.Array:
-    """The kernel knows exactly one batch dimension, and boolean masks."""
+    """The kernels know exactly one batch dimension, and boolean masks."""
     shape = query.shape
     if len(plan.batch) != 1:
         flat = flat_batch(plan)
@@ -161,6 +168,8 @@ def _fused(
         bias = _one_batch_dim(plan, bias)
     if mask is not None:
         mask = _one_batch_dim(plan, mask).astype(bool)
+    if automatic:
+        return cudnn.attend(query, key, value, bias, mask, is_causal).reshape(shape)
     result = jax.nn.dot_product_attention(
         query, key, value, bias, mask, is_causal=is_causal, implementation=implementation
     )
