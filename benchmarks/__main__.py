@@ -6,8 +6,10 @@ import importlib
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ["imports", "linen_init", "linen_trace", "train_loop"]
-WITH_PEERS = {"linen_init", "linen_trace"}
+MODULES = ["imports", "linen_init", "linen_trace", "nnx_step", "train_loop"]
+LINEN, NNX = ("fx_linen", "flax.linen"), ("fx_nnx", "flax.nnx")
+LIBRARIES = {"linen_init": LINEN, "linen_trace": LINEN, "nnx_step": NNX}
+"""For each module that can measure a peer: ours, and the peer."""
 
 
 def main() -> None:
@@ -16,11 +18,11 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="measure Flax in the same run, where it is installed")
     arguments = parser.parse_args()
     chosen = arguments.modules or MODULES
-    libraries = ("fx_linen", "flax.linen") if arguments.peers else ("fx_linen",)
     table = Table("case", "fx (ms)", "raw JAX (ms)", "ratio", "aim", title="fx against raw JAX")
     for name in chosen:
         cases = importlib.import_module(f"benchmarks.{name}").cases
-        for row in cases(libraries) if name in WITH_PEERS else cases():
+        libraries = LIBRARIES.get(name, ())[: 2 if arguments.peers else 1]
+        for row in cases(libraries) if libraries else cases():
             aim = f"≤ {row.aim}" if row.aim else row.note
             table.add_row(row.case, f"{row.ours * 1e3:.2f}", f"{row.raw * 1e3:.2f}", f"{row.ratio:.2f}", aim)
     Console().print(table)

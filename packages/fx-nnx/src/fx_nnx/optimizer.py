@@ -12,6 +12,7 @@ from fx_nnx.graph.functions import update as update_node
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.states.pure import as_pure
+from fx_nnx.states.sealed import seal, unseal
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable
 
@@ -61,7 +62,7 @@ class Optimizer(Module):
         self.step = OptState(jnp.zeros((), jnp.uint32))
         self.tx = tx
         self.wrt = tuple(wrt) if isinstance(wrt, list) else wrt
-        self.opt_state = data(_boxed(tx.init(state_of(model, wrt, graph=graph))))
+        self.opt_state = data(seal(_boxed(tx.init(state_of(model, wrt, graph=graph)))))
 
     def update(self, model: Any, grads: Any, /, **kwargs: Any) -> None:
         """Change the parameters of the model, and the state of the optimizer, in place.
@@ -79,7 +80,7 @@ class Optimizer(Module):
         expected, got = (jax.tree.structure(tree) for tree in (pure_params, pure_grads))
         if expected != got:
             raise OptimizerStateError(expected, got)
-        old = as_pure(self.opt_state)
+        old = unseal(as_pure(self.opt_state))
         updates, new = self.tx.update(pure_grads, old, pure_params, **kwargs)
         changed = jax.tree.map(lambda p, u: jnp.asarray(p + u, p.dtype), pure_params, updates)
         update_node(model, changed)

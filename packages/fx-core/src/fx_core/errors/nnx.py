@@ -22,6 +22,7 @@ __all__ = [
     "OutputAliasError",
     "PrefixError",
     "RngSplitError",
+    "SealedStateError",
     "SharedReferenceError",
     "SplitStreamError",
     "StateStructureError",
@@ -437,4 +438,15 @@ class StaticArgumentError(FxError, TypeError):
             expected="a hashable value, such as a tuple or a frozen dataclass",
             got=f"{type(value).__name__}: {value!r}",
             fix="make it hashable, or do not declare it static",
+        )
+
+
+class SealedStateError(FxError, TypeError):
+    """A state whose structure is fixed, such as that of an optimizer, was to be changed."""
+
+    def __init__(self, keys: Iterable[Any]):
+        super().__init__(
+            "The structure of a sealed state cannot be changed.",
+            got=f"a state with the keys {list(keys)!r}",
+            fix="change the values of its variables, or a copy: State(state.raw_mapping)",
         )

@@ -19,6 +19,7 @@ from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 
 __all__ = ["Record", "Slot", "record_for", "record_of", "walk_graph"]
@@ -210,7 +211,7 @@ class _Walk:
             if not isinstance(value, tuple | State):
                 self.record.lasting = False
         self.nodes.append(NodeDef(type(value), None, len(keys), metadata))
-        if kind in ("list", "dict") or isinstance(value, State):
+        if kind in ("list", "dict") or (isinstance(value, State) and not isinstance(value, SealedState)):
             self.record.contents.append((value, _contents(value)))
         for key in keys:
             item = children[key]

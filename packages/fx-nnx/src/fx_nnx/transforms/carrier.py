@@ -16,6 +16,7 @@ from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Handle, Inner, Layout, is_variable, read_value, root_paths, show_place, values_of
 from fx_nnx.transforms.modes import FULL, Carriage
 from fx_nnx.transforms.renew import renew_roots
+from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
 
 __all__ = ["ABSENT", "ObjectCarrier", "Places", "one_group"]
 
@@ -76,6 +77,7 @@ class ObjectCarrier:
         self.mode, self.ins, self.outs, self.count = mode, ins, outs, count
         self.whole, self.fixed, self.fresh, self.carried = frozenset(whole), frozenset(fixed), fresh, carried
         self.emptied, self.alias, self.rigid = emptied, alias, rigid
+        self.steady = ins is one_group and count == 1
         self.rewritten = frozenset(rewritten)
         self.axes, self.axis_name, self.check, self.transform = axes, axis_name, check, transform
 
@@ -83,6 +85,26 @@ class ObjectCarrier:
 
     def split(self, handle: Handle) -> tuple[Static, Groups]:
         """See `fx_transforms.Carrier.split`."""
+        if not self.steady or handle.tree[1]:
+            return self._split(handle)
+        args = handle.tree[0]
+        found = find_records(args)
+        if found is None:
+            return self._split(handle)
+        records, arrays, parts = found
+        key = (self.mode, handle.statics, *parts)
+        plan = find_plan(key, records)
+        if plan is None:
+            shape, groups = self._split(handle)
+            keep_plan(key, records, shape, handle.targets)
+            return shape, groups
+        shape, targets = plan.shape, plan.targets(records)
+        handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, args
+        values = [target._value for target in targets] if plan.plain else [read_value(target) for target in targets]
+        values += arrays
+        return shape, (values,)
+
+    def _split(self, handle: Handle) -> tuple[Static, Groups]:
         names, leaves, treedef = root_paths(handle.tree)
         nodes = tuple(is_node(leaf) for leaf in leaves)
         walk, origin = self._walk(names, leaves, nodes)
@@ -164,6 +186,9 @@ class ObjectCarrier:
     def absorb(self, handle: Handle, shape: Static, groups: Groups, out: Any) -> Any:
         """See `fx_transforms.Carrier.absorb`."""
         change: Change = shape.value
+        if change.plain:
+            write_values(handle.targets, change.written, values_of(groups[0]))
+            return out
         places, targets = handle.layout.places, handle.targets
         streams = [iter(()) if group is None else iter(values_of(group)) for group in groups]
         written, count = frozenset(change.written), len(targets)

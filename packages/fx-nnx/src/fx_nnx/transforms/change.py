@@ -69,6 +69,7 @@ class Change:
       places: groups of the values that making the forest takes: those of new variables and of attributes.
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
+      plain: whether nothing but values of variables and attributes, all in one group, come back besides the result.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Change:
         "head",
         "outer",
         "places",
+        "plain",
         "result",
         "returned",
         "skip",
@@ -96,11 +98,13 @@ class Change:
         places: tuple[int, ...],
         result: Result | None,
         arrays: tuple[int, ...],
+        single: bool,
     ):
         self.written, self.returned, self.forest, self.skip, self.head = written, returned, forest, skip, head
         self.outer, self.places, self.result, self.arrays = outer, places, result, arrays
-        self._key = (written, returned, forest, skip, head, outer, places, result, arrays)
+        self._key = (written, returned, forest, skip, head, outer, places, result, arrays, single)
         self._hash: int | None = None
+        self.plain = forest is None and result is None and written == returned and single
 
     def __eq__(self, other: object) -> bool:
         return self is other or (type(other) is Change and self._key == other._key)

@@ -59,7 +59,7 @@ class Collection:
         grouped = carrier.outs is not None
         result = Result(self.treedef, self.nodes, grouped) if grouped or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
-        change = Change(written, returned, *fresh, result, arrays)
+        change = Change(written, returned, *fresh, result, arrays, carrier.count == 1)
         groups = tuple(Group(*pair) for pair in zip(self.values, self.paths))
         return Outcome(
             Static(change), groups, self.out if result is None else result.emptied(self.leaves, carrier.emptied)

@@ -15,9 +15,16 @@ from fx_nnx.variables.variable import Variable
 __all__ = ["Forest", "ForestWalk", "is_node", "make_roots"]
 
 
+_nodes: dict[type, bool] = {}
+
+
 def is_node(x: Any) -> bool:
     """Whether a value is an object or a variable, which have an identity."""
-    return isinstance(x, Pytree | Variable)
+    cls = type(x)
+    found = _nodes.get(cls)
+    if found is None:
+        found = _nodes[cls] = issubclass(cls, Pytree | Variable)
+    return found
 
 
 class Forest:

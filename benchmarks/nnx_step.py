@@ -1,0 +1,101 @@
+"""A jitted train step of modules, against `jax.jit` of the same computation on the flat list of the same arrays."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fx_nnx
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.measure import Ratio, interleaved
+
+WIDTH = 8
+CASES = {8: (1.5, 60), 64: (1.25, 30), 512: (1.2, 7)}
+
+
+def network(nnx: Any, depth: int) -> Any:
+    """Layers of Linear, BatchNorm and Dropout."""
+
+    class Layer(nnx.Module):
+        def __init__(self, rngs: Any):
+            self.linear = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
+            self.norm = nnx.BatchNorm(WIDTH, rngs=rngs)
+            self.drop = nnx.Dropout(0.1, rngs=rngs)
+
+        def __call__(self, x: Any) -> Any:
+            return self.drop(nnx.relu(self.norm(self.linear(x))))
+
+    class Network(nnx.Module):
+        def __init__(self, rngs: Any):
+            self.layers = nnx.List([Layer(rngs) for _ in range(depth)])
+
+        def __call__(self, x: Any) -> Any:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    return Network(nnx.Rngs(0))
+
+
+def train_step(nnx: Any) -> Callable[..., Any]:
+    """A step of training, not compiled."""
+
+    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        def loss(model: Any) -> Any:
+            return ((model(x) - y) ** 2).mean()
+
+        value, grads = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, grads)
+        return value
+
+    return step
+
+
+def stepper(nnx: Any, depth: int, x: Any, y: Any) -> Callable[[], object]:
+    """One call of the compiled step of a library."""
+    model = network(nnx, depth)
+    optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+    step = nnx.jit(train_step(nnx))
+    return lambda: jax.block_until_ready(step(model, optimizer, x, y))
+
+
+def raw_stepper(depth: int, x: Any, y: Any) -> Callable[[], object]:
+    """The same computation on a list of arrays: what it changes comes back as a list."""
+    nnx = fx_nnx
+    model = network(nnx, depth)
+    optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+    graphdef, state = nnx.split((model, optimizer))
+    values, treedef = jax.tree.flatten(state)
+    changed: list[int] = []
+
+    def step(values: list[Any], x: Any, y: Any) -> Any:
+        model, optimizer = nnx.merge(graphdef, jax.tree.unflatten(treedef, values), copy=True)
+        loss = train_step(nnx)(model, optimizer, x, y)
+        new = jax.tree.leaves(nnx.state((model, optimizer)))
+        changed[:] = [i for i, (a, b) in enumerate(zip(values, new)) if a is not b]
+        return loss, [new[i] for i in changed]
+
+    compiled = jax.jit(step)
+
+    def call() -> object:
+        loss, new = compiled(values, x, y)
+        for i, value in zip(changed, new):
+            values[i] = value
+        return jax.block_until_ready(loss)
+
+    return call
+
+
+def cases(libraries: tuple[str, ...] = ("fx_nnx",)) -> Iterator[Ratio]:
+    """Rows of the table."""
+    x, y = jnp.ones((4, WIDTH)), jnp.ones((4, WIDTH))
+    for depth, (aim, rounds) in CASES.items():
+        for library in libraries:
+            if depth > 64 and library != "fx_nnx":
+                continue
+            ours = stepper(importlib.import_module(library), depth, x, y)
+            label = f"train step of {depth} layers" + ("" if library == "fx_nnx" else f" ({library})")
+            raw = raw_stepper(depth, x, y)
+            yield interleaved(label, ours, raw, rounds=rounds, aim=aim if library == "fx_nnx" else None)

@@ -1,0 +1,138 @@
+"""What is known of the arguments of an earlier call, so that a call in the steady state looks at no structure.
+
+A plan is kept with the record of the first object among the arguments, and says what came of the walk through all of
+them. It is true as long as all their records are, since whatever changes structure, references included, drops those.
+"""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from fx_core._jax import current_trace
+from fx_transforms.static import Static
+
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.record import Record, Slot, record_of
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["Plan", "find_plan", "keep_plan", "write_values"]
+
+_LIMIT = 64
+_kinds: dict[type, int] = {}
+_OBJECT, _LEAF, _OTHER = range(3)
+
+
+class Plan:
+    """What is known of a tuple of arguments.
+
+    Attributes:
+      shape: their layout.
+      others: the records of the objects after the first one, held weakly.
+      order: for each value the number of the record and the number of the value there; None if they follow each other.
+      plain: whether all values are those of variables.
+    """
+
+    __slots__ = ("order", "others", "plain", "shape")
+
+    def __init__(self, shape: Static, records: Sequence[Record], order: Any):
+        self.shape = shape
+        self.others = [weakref.ref(record) for record in records[1:]]
+        self.order = order
+        self.plain = all(record.only_variables for record in records)
+
+    def targets(self, records: Sequence[Record]) -> list[Any]:
+        """Give the variables and slots."""
+        if len(records) == 1:
+            return records[0].leaves
+        if self.order is None:
+            return [leaf for record in records for leaf in record.leaves]
+        leaves = [record.leaves for record in records]
+        return [leaves[i][j] for i, j in self.order]
+
+
+def _kind(value: Any) -> int:
+    found = _kinds.get(type(value))
+    if found is None:
+        kind = kind_of(value)
+        found = _OBJECT if kind == "object" else _LEAF if kind == "leaf" and value is not None else _OTHER
+        _kinds[type(value)] = found
+    return found
+
+
+def find_records(args: Sequence[Any]) -> tuple[list[Record], list[Any], list[Any]] | None:
+    """Give the records of the objects among arguments, the arrays, and what tells kinds and records apart.
+
+    None if an argument is neither an object with a lasting record nor an array.
+    """
+    records: list[Record] = []
+    arrays: list[Any] = []
+    key: list[Any] = []
+    for arg in args:
+        kind = _kinds.get(type(arg))
+        if kind is None:
+            kind = _kind(arg)
+        if kind == _OBJECT:
+            record = arg._nnx_record
+            if record is None or not record.alive or (record.contents and not record.holds()):
+                record = record_of(arg)
+                if not record.lasting:
+                    return None
+            records.append(record)
+            key.append(id(record))
+        elif kind == _LEAF:
+            arrays.append(arg)
+            key.append(None)
+        else:
+            return None
+    return (records, arrays, key) if records else None
+
+
+def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
+    """Give what was kept for a key, if it is about these records."""
+    plan: Any = records[0]._groups.get(key)
+    if plan is None or not all(ref() is record for ref, record in zip(plan.others, records[1:])):
+        return None
+    return plan
+
+
+def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
+    """Keep what a walk found."""
+    place = {
+        (id(leaf) if type(leaf) is not Slot else (id(leaf.container), leaf.key)): (i, j)
+        for i, record in reversed(list(enumerate(records)))
+        for j, leaf in enumerate(record.leaves)
+    }
+    order = [place[id(t) if type(t) is not Slot else (id(t.container), t.key)] for t in targets]
+    straight = [(i, j) for i, record in enumerate(records) for j in range(len(record.leaves))]
+    kept: Any = records[0]._groups
+    if len(kept) >= _LIMIT:
+        kept.clear()
+    kept[key] = Plan(shape, records, None if order == straight else order)
+
+
+_set_value: Any = Variable.__dict__["_value"].__set__
+_set_trace: Any = Variable.__dict__["_trace"].__set__
+_latest: list[object] = [None]
+
+
+def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> None:
+    """Put values into variables, without hooks, and into slots.
+
+    Raises:
+      TraceLevelError: a variable was made outside the transform that runs.
+    """
+    here = current_trace()
+    if here == _latest[0]:
+        here = _latest[0]
+    else:
+        _latest[0] = here
+    for number, value in zip(numbers, values):
+        target = targets[number]
+        if type(target) is Slot:
+            target.write(value)
+            continue
+        if target._trace is not here:
+            if target._trace != here:
+                target._check_trace()
+            _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
+        _set_value(target, value)

@@ -1,0 +1,149 @@
+"""Plans of the steady state: nothing stale is ever used."""
+
+import fx_nnx as nnx
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fx_core.errors.nnx import SealedStateError
+from fx_nnx.states.sealed import SealedState, seal, unseal
+from fx_nnx.transforms import steady
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+class Leaf(nnx.Module):
+    def __init__(self, value):
+        self.w = nnx.Param(jnp.array(value))
+        self.k = 1
+
+
+def total(first, second, x):
+    seen = {id(v): v[...] for node in (first, second) for _, v in nnx.iter_graph(node) if isinstance(v, nnx.Variable)}
+    out = sum(seen.values()) * x * len(seen)
+    for node in (first, second):
+        node.w[...] += x
+    return out
+
+
+EDITS = {
+    "value": lambda a, b: a.w.set_value(a.w + 1),
+    "replace": lambda a, b: setattr(a, "w", nnx.Param(jnp.array(7.0))),
+    "share": lambda a, b: setattr(b, "w", a.w),
+    "unshare": lambda a, b: setattr(b, "w", nnx.Param(b.w[...])),
+    "static": lambda a, b: setattr(a, "k", a.k + 1),
+    "metadata": lambda a, b: b.w.set_metadata(tag=len(str(b.w.get_metadata()))),
+    "child": lambda a, b: setattr(a, "child", Leaf(2.0)),
+    "cycle": lambda a, b: setattr(b, "other", a),
+    "list": lambda a, b: a.items.append(nnx.Param(jnp.array(3.0))),
+    "array": lambda a, b: setattr(b, "table", jnp.array(2.0)),
+}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from(sorted(EDITS)), st.booleans()), min_size=1, max_size=6))
+def test_calls_after_any_edits_equal_plain_python(edits):
+    pairs = [(Leaf(1.0), Leaf(2.0)) for _ in range(2)]
+    for a, _ in pairs:
+        a.items = nnx.data([])
+    compiled = nnx.jit(total)
+    for name, twice in edits:
+        results = []
+        for f, (a, b) in zip((compiled, total), pairs):
+            EDITS[name](a, b)
+            results.append([f(a, b, 1.0) for _ in range(1 + twice)])
+        np.testing.assert_allclose(*results)
+    for mine, plain in zip(*pairs):
+        np.testing.assert_allclose(mine.w[...], plain.w[...])
+
+
+def test_an_optimizer_takes_part_without_looking_at_its_state():
+    model = Leaf(1.0)
+    optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer, x):
+        grads = nnx.grad(lambda m: (m.w * x) ** 2)(model)
+        optimizer.update(model, grads)
+
+    for _ in range(2):
+        step(model, optimizer, 1.0)
+    assert int(optimizer.step[...]) == 2
+    records, arrays, _ = steady.find_records((model, optimizer, 1.0))
+    assert arrays == [1.0]
+    assert all(record.lasting and not record.contents for record in records)
+
+
+def test_sealed_states_read_like_states_and_refuse_changes():
+    state = seal({"mu": nnx.State({"a": {"b": 1, "c": 2}})})["mu"]
+    assert type(state) is SealedState
+    assert state["a"]["b"] == state.a.c - 1 == 1
+    assert list(state) == ["a"]
+    assert len(state) == 1
+    state.raw_mapping["a"]["b"] = 5
+    assert type(unseal(state)) is nnx.State
+    assert unseal(state).to_pure_dict() == {"a": {"b": 1, "c": 2}}
+    for change in (
+        lambda: state.a.__setitem__("b", 2),
+        lambda: state.__delitem__("a"),
+        lambda: state.replace_by_pure_dict({"a": {"b": 3}}),
+    ):
+        with pytest.raises(SealedStateError, match="cannot be changed"):
+            change()
+
+
+def test_plans_do_not_keep_models_alive():
+    import gc
+    import weakref
+
+    compiled = nnx.jit(total)
+    long_lived = Leaf(1.0)
+    short_lived = Leaf(2.0)
+    compiled(long_lived, short_lived, 1.0)
+    compiled(long_lived, short_lived, 1.0)
+    ref = weakref.ref(short_lived.w)
+    del short_lived
+    gc.collect()
+    assert ref() is None
+
+
+def test_partial_functions():
+    model = Leaf(1.0)
+    add = nnx.jit(lambda m, x: m.w.set_value(m.w + x))
+    nnx.cached_partial(add, model)(2.0)
+    nnx.jit_partial(lambda m, x: m.w.set_value(m.w * x), model)(3.0)
+    assert float(model.w[...]) == 9
+
+
+def test_methods_and_options():
+    class Counter(nnx.Module):
+        def __init__(self):
+            self.n = nnx.Variable(jnp.array(0))
+
+        @nnx.jit(static_argnames="by", donate_argnums=0)
+        def add(self, by):
+            self.n[...] += by
+            return self.n[...]
+
+    counter = Counter()
+    assert int(counter.add(2)) == 2
+    assert int(counter.add(by=2)) == 4
+    traced = nnx.jit(lambda m, x: m.n * x)
+    assert traced.trace(counter, 2).jaxpr.eqns
+    traced.clear_cache()
+    assert traced.__name__ == "<lambda>"
+
+
+def test_donated_variables_stay_usable():
+    model = Leaf(1.0)
+    model.fixed = nnx.BatchStat(jnp.ones(3))
+
+    @nnx.jit(donate_argnames=("m",))
+    def f(m, x):
+        m.w[...] += x.sum()
+        return m.w[...]
+
+    for _ in range(2):
+        f(model, jnp.ones(2))
+    assert float(model.w[...]) == 5
+    np.testing.assert_allclose(model.fixed[...], 1)
