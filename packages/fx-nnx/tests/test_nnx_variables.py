@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import fx_nnx as nnx
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from fx_core.errors.nnx import (
     InPlaceOperationError,
+    MetadataError,
     TraceLevelError,
     UnknownVariableNameError,
     VariableAttributeError,
     VariableNameTakenError,
+    VariableTypeError,
 )
 
 
@@ -63,7 +66,7 @@ def test_in_place_operators_say_what_to_write():
 
 
 def test_metadata():
-    v = nnx.Param(jnp.ones((2, 3)), tag="a", sharding=("x", "y"))
+    v = nnx.Param(jnp.ones((2, 3)), tag="a", sharding=("x", "y"), eager_sharding=False)
     assert v.tag == "a"
     assert v.sharding_names == ("x", "y")
     assert v.get_metadata("out_sharding") == ("x", "y")
@@ -79,7 +82,7 @@ def test_metadata():
     with pytest.raises(KeyError):
         v.get_metadata("more")
     v.set_metadata({"only": 1})
-    assert v.get_metadata() == {"hijax": False, "ref": False, "eager_sharding": True, "only": 1}
+    assert v.get_metadata() == {"hijax": False, "ref": False, "eager_sharding": False, "only": 1}
     with pytest.raises(VariableAttributeError, match="set_metadata\\(size2=value\\)"):
         v.size2 = 3
 
@@ -196,3 +199,59 @@ def test_names_and_types():
 def test_repr_shows_value_and_metadata():
     assert repr(nnx.Param(1, tag="a")) == "Param(\n  value=1,\n  tag='a'\n)"
     assert "Array(shape=(10,), dtype=float32)" in repr(nnx.Param(jnp.ones(10)))
+
+
+def test_metadata_is_changed_in_known_ways_only():
+    v = nnx.Param(jnp.ones(1), tag="a")
+    for args, kwargs, text in [
+        ((), {}, "0 positional and 0 keyword"),
+        ((1, 2, 3), {}, "3 positional"),
+        (({"a": 1},), {"b": 2}, "1 positional and 1 keyword"),
+        ((1, 2), {}, "2 positional"),
+    ]:
+        with pytest.raises(MetadataError, match=rf"metadata of Param: got {text}(.|\n)*call it with"):
+            v.set_metadata(*args, **kwargs)
+    with pytest.raises(MetadataError, match=r"cannot change 'ref'(.|\n)*with_vars"):
+        v.set_metadata(ref=True)
+    with pytest.raises(MetadataError, match="cannot be without 'ref'"):
+        v.del_metadata("ref")
+    with pytest.raises(KeyError, match="zork"):
+        v.del_metadata("zork")
+    v.set_metadata(hijax=True)
+    assert v.hijax
+    assert v.tag == "a"
+
+
+def test_copying_between_types():
+    v = nnx.Param(jnp.ones(2), tag="a")
+    with pytest.raises(VariableTypeError, match=r"Param cannot be copied from BatchStat(.|\n)*update_from_state"):
+        v.copy_from(nnx.BatchStat(jnp.zeros(2)))
+    v.update_from_state(nnx.BatchStat(jnp.zeros(2), other=1))
+    assert (v[0], v.get_metadata(exclude_required=True)) == (0, {"other": 1})
+
+
+def test_references_are_shared_or_written():
+    v, w = nnx.Param(jnp.ones(2), ref=True), nnx.Param(jnp.zeros(2), tag="a")
+    box = v.get_raw_value()
+    v.update_from_state(w)
+    assert v.get_raw_value() is box
+    assert (v.ref, v.tag, v[0]) == (True, "a", 0)
+    w.update_from_state(v)
+    assert w.get_raw_value() is box
+    v[...] = jnp.full(2, 3.0)
+    assert (w.ref, w[0]) == (True, 3)
+    assert v.copy(_copy_ref=False).get_raw_value() is box
+
+
+def test_rounding():
+    v = nnx.Param(1.55)
+    assert (math.floor(v), math.ceil(v), math.trunc(v), round(v)) == (1, 2, 1, 2)
+    assert round(v, 1) == round(1.55, 1)
+    assert [int(x) for x in reversed(nnx.Param(jnp.arange(2)))] == [1, 0]
+
+
+def test_metadata_of_values():
+    empty = nnx.VariableMetadata(1.0)
+    assert empty.metadata == {}
+    v = nnx.Param(nnx.VariableMetadata(1.0, on_get_value=lambda v, x: x + 1, metadata={"tag": "a"}))
+    assert (v.get_value(), v.tag) == (2, "a")

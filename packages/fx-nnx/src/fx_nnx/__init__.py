@@ -34,6 +34,8 @@ from fx_nnx._version import __version__
 from fx_nnx.filters import All, Any, Everything, Not, Nothing, OfType, PathContains, PathIn, WithTag
 from fx_nnx.graph import (
     GraphDef,
+    GraphState,
+    PureState,
     call,
     clone,
     find_duplicates,
@@ -48,8 +50,11 @@ from fx_nnx.graph import (
     split,
     state,
     unflatten,
+    unpack,
     update,
     variables,
+    vars_as,
+    with_vars,
 )
 from fx_nnx.layers import (
     BatchNorm,
@@ -92,6 +97,16 @@ from fx_nnx.rngs import (
     restore_rngs,
     split_rngs,
     with_rngs,
+)
+from fx_nnx.sharding import (
+    PARTITION_NAME,
+    abstract_with_sharding,
+    as_abstract,
+    get_abstract_model,
+    get_named_sharding,
+    get_partition_spec,
+    logical_axis_rules,
+    with_partitioning,
 )
 from fx_nnx.states import (
     FlatState,
@@ -146,6 +161,7 @@ from fx_nnx.variables import (
 )
 
 __all__ = [
+    "PARTITION_NAME",
     "All",
     "Any",
     "BatchNorm",
@@ -162,6 +178,7 @@ __all__ = [
     "Everything",
     "FlatState",
     "GraphDef",
+    "GraphState",
     "GroupNorm",
     "InstanceNorm",
     "Intermediate",
@@ -184,6 +201,7 @@ __all__ = [
     "PathContains",
     "PathIn",
     "Perturbation",
+    "PureState",
     "Pytree",
     "RMSNorm",
     "RngCount",
@@ -199,6 +217,8 @@ __all__ = [
     "VariableMetadata",
     "WithTag",
     "__version__",
+    "abstract_with_sharding",
+    "as_abstract",
     "as_pure",
     "avg_pool",
     "cached_partial",
@@ -219,6 +239,9 @@ __all__ = [
     "fork_rngs",
     "from_flat_state",
     "gelu",
+    "get_abstract_model",
+    "get_named_sharding",
+    "get_partition_spec",
     "glu",
     "grad",
     "graphdef",
@@ -239,6 +262,7 @@ __all__ = [
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",
+    "logical_axis_rules",
     "logsumexp",
     "make_jaxpr",
     "map",
@@ -284,6 +308,7 @@ __all__ = [
     "to_flat_state",
     "to_pure_dict",
     "unflatten",
+    "unpack",
     "update",
     "use_eager_sharding",
     "using_eager_sharding",
@@ -292,11 +317,14 @@ __all__ = [
     "variable_name_from_type",
     "variable_type_from_name",
     "variables",
+    "vars_as",
     "view",
     "view_info",
     "vmap",
     "while_loop",
     "with_attributes",
     "with_metadata",
+    "with_partitioning",
     "with_rngs",
+    "with_vars",
 ]

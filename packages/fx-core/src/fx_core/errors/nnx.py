@@ -12,6 +12,7 @@ __all__ = [
     "HiddenDataError",
     "InPlaceOperationError",
     "LayerCallError",
+    "MetadataError",
     "MissingAttributeError",
     "MissingRngError",
     "ModeValueError",
@@ -35,6 +36,7 @@ __all__ = [
     "VariableAttributeError",
     "VariableConversionError",
     "VariableNameTakenError",
+    "VariableTypeError",
 ]
 
 
@@ -93,6 +95,25 @@ class VariableAttributeError(FxError, AttributeError):
         super().__init__(
             f"Cannot set attribute {attribute!r} of {kind}.",
             fix=f"variable.set_metadata({attribute}=value) for metadata, variable[...] = value for the value",
+        )
+
+
+class MetadataError(NnxError):
+    """Metadata of a variable was to change in a way that it cannot."""
+
+    def __init__(self, kind: str, what: str, *, fix: str):
+        super().__init__(f"The metadata of {kind}: {what}.", path=kind, fix=fix)
+
+
+class VariableTypeError(NnxError):
+    """A variable was to take over the value of one of another type."""
+
+    def __init__(self, kind: str, got: str):
+        super().__init__(
+            f"{kind} cannot be copied from {got}.",
+            expected=kind,
+            got=got,
+            fix="update_from_state(other), which ignores the type, or set_value(other.get_value())",
         )
 
 
@@ -222,13 +243,13 @@ class NotANodeError(NnxError):
 class SharedReferenceError(NnxError):
     """One object is reachable on two paths although the structure is to be a tree."""
 
-    def __init__(self, kind: str, first: Sequence[Any], second: Sequence[Any]):
+    def __init__(self, kind: str, first: Sequence[Any], second: Sequence[Any], fix: str | None = None):
         super().__init__(
             f"{kind} is reachable on two paths.",
             path=show_path(second),
             expected="a tree",
             got=f"the same object at {show_path(first)} and {show_path(second)}",
-            fix="use graph=True, which keeps shared references, or copy the object",
+            fix=fix or "use graph=True, which keeps shared references, or copy the object",
         )
 
 

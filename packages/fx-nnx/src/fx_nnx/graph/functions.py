@@ -9,6 +9,7 @@ from fx_core.errors.nnx import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.build import build
 from fx_nnx.graph.definition import GraphDef
+from fx_nnx.graph.packed import GraphState
 from fx_nnx.graph.record import Record, Slot, record_for, record_of
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.flat import FlatState, one_or_all, partition
@@ -16,7 +17,7 @@ from fx_nnx.states.paths import Path, flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "update", "variables"]
+__all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "unpack", "update", "variables"]
 
 
 def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
@@ -48,6 +49,27 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
     return record.graphdef, *_states(record, filters, exhaustive=True)
 
 
+def unpack(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
+    """Take a model apart as `split` does, into one `GraphState` per filter, each of which carries the structure.
+
+    >>> from fx_nnx.modules import Dict
+    >>> from fx_nnx.variables import Param
+    >>> packed = unpack(Dict(w=Param(1.0)))
+    >>> merge(packed).w.get_value()
+    1.0
+
+    Args:
+      node: as for `split`.
+      *filters: as for `split`.
+      graph: as for `split`.
+
+    Returns:
+      A `GraphState`, or a tuple of them for several filters.
+    """
+    graphdef, *states = split(node, *filters, graph=graph)
+    return one_or_all([GraphState(graphdef, state) for state in states])
+
+
 def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     """Give the values of a model, or one state per filter of those that match.
 
@@ -60,7 +82,7 @@ def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
 def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     """Give the variables of a model as `state` does, without bare arrays."""
     states = _states(record_for(node, graph), filters or (...,), exhaustive=False)
-    only = tuple(part.filter(Variable) for part in states)
+    only = tuple(part.filter(Variable) if isinstance(part, State) else part for part in states)
     return one_or_all(only)
 
 
@@ -73,7 +95,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     """Put a model together from its structure and its values.
 
     Args:
-      graphdef_or_graphstate: the structure, or a tuple of structure and state.
+      graphdef_or_graphstate: the structure, a `GraphState`, or a tuple of structure and state.
       *states: the states of the split, in any order; plain nested dictionaries of values do too.
       copy: whether to copy variables, instead of letting the model have those of the states.
       recreate_variables: accepted for compatibility; bare values get new variables in any case.
@@ -81,10 +103,13 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     Raises:
       StateStructureError: a value is missing, or there is one that the structure has no place for.
     """
-    if isinstance(graphdef_or_graphstate, tuple):
-        graphdef_or_graphstate, *more = graphdef_or_graphstate
+    graphdef = graphdef_or_graphstate
+    if isinstance(graphdef, GraphState):
+        graphdef, states = graphdef._graphdef, (graphdef._state, *states)
+    elif isinstance(graphdef, tuple):
+        graphdef, *more = graphdef
         states = (*more, *states)
-    return build(graphdef_or_graphstate, _aligned(graphdef_or_graphstate, states), copy=copy)
+    return build(graphdef, _aligned(graphdef, states), copy=copy)
 
 
 def unflatten(
@@ -116,6 +141,8 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     Raises:
       TraceLevelError: the model was made outside the transform that runs.
     """
+    if isinstance(node, Variable):
+        return _write(node, state)
     for part in (state, *states):
         record = record_of(node)
         pairs = part._flat if isinstance(part, State) else None
@@ -150,6 +177,8 @@ def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: boo
 
 def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) -> tuple[State, ...]:
     paths, leaves = record.graphdef.paths, record.read()
+    if len(paths) == 1 and not paths[0]:
+        return _alone(leaves[0], filters)
     if not filters:
         return (State._from_flat(paths, leaves),)
     predicates = filters_to_predicates(filters)
@@ -162,9 +191,17 @@ def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) ->
     return tuple(State._from_flat([paths[i] for i in group], [leaves[i] for i in group]) for group in groups)
 
 
+def _alone(leaf: Any, filters: tuple[Filter, ...]) -> tuple[Any, ...]:
+    """Give the states of what is a variable itself: the variable, in the place of the state that it belongs to."""
+    groups = partition([()], [leaf], filters_to_predicates(filters or (...,)), exhaustive=True)
+    return tuple(leaf if group else State({}) for group in groups)
+
+
 def _aligned(graphdef: GraphDef, states: Sequence[Any]) -> Sequence[Any]:
     """Give the leaves of some states in the order of a definition."""
     paths = graphdef.paths
+    if len(paths) == 1 and not paths[0]:
+        return [part for part in states if not isinstance(part, State)]
     if len(states) == 1 and isinstance(states[0], State):
         have, leaves = states[0]._pairs()
         if have is paths or have == paths:
@@ -189,7 +226,7 @@ def _write(target: Any, leaf: Any) -> None:
     if type(target) is Slot:
         target.write(leaf)
     elif isinstance(leaf, Variable):
-        target.copy_from(leaf)
+        target.update_from_state(leaf)
     else:
         target.set_raw_value(leaf)
 

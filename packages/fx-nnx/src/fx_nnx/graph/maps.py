@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 from fx_core._jax import current_trace
-from fx_core.errors.nnx import CycleReplacedError, SharedReferenceError
+from fx_core.errors.nnx import CycleReplacedError, ModeValueError, SharedReferenceError
 
-from fx_nnx.filters import Filter, to_predicate
+from fx_nnx.filters import All, Filter, to_predicate
 from fx_nnx.graph.build import build
 from fx_nnx.graph.children import children_of, one_level
+from fx_nnx.graph.iterate import find_duplicates
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import record_for, record_of
 from fx_nnx.modes import set_graph_mode
@@ -18,7 +19,7 @@ from fx_nnx.objects.pytree import attributes_of, new_object
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["map_leaves", "recursive_map", "set_metadata"]
+__all__ = ["map_leaves", "recursive_map", "set_metadata", "vars_as", "with_vars"]
 
 
 def map_leaves(
@@ -92,6 +93,65 @@ def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> N
     for path, leaf in zip(list(record.graphdef.paths), list(record.leaves)):
         if isinstance(leaf, Variable) and matches(path, leaf):
             leaf.set_metadata(**metadata)
+
+
+def with_vars(
+    node: Any,
+    /,
+    *,
+    hijax: bool | None = None,
+    ref: bool | None = None,
+    mutable: bool | None = None,
+    only: Filter = ...,
+    allow_duplicates: bool = False,
+) -> Any:
+    """Give a model whose variables have other options, such as values in a `jax.Ref`.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules import Dict
+    >>> from fx_nnx.variables import Param
+    >>> model = Dict(w=Param(jnp.ones(2)))
+    >>> with_vars(model, ref=True).w.ref, model.w.ref
+    (True, False)
+
+    Args:
+      node: a model; it stays as it is.
+      hijax: accepted for compatibility; it only changes the metadata.
+      ref: whether values live in a `jax.Ref`.
+      mutable: an older name of ``ref``.
+      only: which variables.
+      allow_duplicates: whether variables that change may be shared. They stay shared; the same reference must not be
+        passed twice to a transform of JAX.
+
+    Returns:
+      The new model. Variables that have the options already are the same.
+
+    Raises:
+      SharedReferenceError: a variable that changes is reachable on two paths.
+      ModeValueError: ``ref`` and ``mutable`` contradict each other.
+    """
+    if None not in (ref, mutable) and ref != mutable:
+        raise ModeValueError("with_vars(ref=...) and its older name mutable", (ref, mutable))
+    wanted = {"hijax": hijax, "ref": mutable if ref is None else ref}
+    options = {name: value for name, value in wanted.items() if value is not None}
+    matches = to_predicate(only)
+
+    def changes(path: Path, leaf: Any) -> bool:
+        differs = isinstance(leaf, Variable) and any(leaf.get_metadata(k) != v for k, v in options.items())
+        return differs and matches(path, leaf)
+
+    if not allow_duplicates:
+        for first, second, *_ in find_duplicates(node, only=All(Variable, changes)):
+            raise SharedReferenceError("Variable", first, second, fix="allow_duplicates=True, or copy the variable")
+    return map_leaves(lambda path, x: _with_options(x, options) if changes(path, x) else x, node, graph=True)
+
+
+vars_as = with_vars
+
+
+def _with_options(variable: Variable[Any], options: dict[str, bool]) -> Variable[Any]:
+    value = variable.get_raw_value()
+    return variable.replace(value[...] if variable.ref else value, **options)
 
 
 class _Mapping:

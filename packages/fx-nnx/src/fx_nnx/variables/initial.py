@@ -1,5 +1,6 @@
 """Values with metadata for the variables that will hold them."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -10,10 +11,11 @@ __all__ = ["VariableMetadata", "rename", "renamed", "with_metadata"]
 A = TypeVar("A")
 
 
+@dataclasses.dataclass(eq=False)
 class VariableMetadata(Generic[A]):
     """A value together with metadata for the variable that will hold it; what `with_metadata` initializers return.
 
-    Args:
+    Attributes:
       raw_value: the value.
       on_set_value: hooks, see `Variable`.
       on_get_value: hooks, see `Variable`.
@@ -23,26 +25,19 @@ class VariableMetadata(Generic[A]):
       metadata: anything else.
     """
 
-    def __init__(
-        self,
-        raw_value: A,
-        on_set_value: Any = (),
-        on_get_value: Any = (),
-        on_create_value: Any = (),
-        on_add_axis: Any = (),
-        on_remove_axis: Any = (),
-        metadata: Mapping[str, Any] | None = None,
-    ):
-        self.raw_value = raw_value
-        self.on_set_value, self.on_get_value, self.on_create_value = on_set_value, on_get_value, on_create_value
-        self.on_add_axis, self.on_remove_axis = on_add_axis, on_remove_axis
-        self.metadata = dict(metadata or {})
+    raw_value: A
+    on_set_value: Any = ()
+    on_get_value: Any = ()
+    on_create_value: Any = ()
+    on_add_axis: Any = ()
+    on_remove_axis: Any = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def entries(self) -> dict[str, Any]:
         """Give hooks and metadata as one dictionary, without the hooks that are not there."""
         names = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
         hooks = {name: hooks_of(getattr(self, name)) for name in names}
-        return {name: hook for name, hook in hooks.items() if hook} | self.metadata
+        return {name: hook for name, hook in hooks.items() if hook} | dict(self.metadata)
 
 
 def with_metadata(

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["HOOKS", "Metadata", "make_metadata"]
+from fx_core.errors.nnx import MetadataError
+
+__all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "hooks_of", "make_metadata"]
 
 HOOKS = ("on_get_value", "on_set_value", "on_create_value", "on_add_axis", "on_remove_axis")
 """Names of the metadata that are functions to call, alone or in a tuple or list."""
@@ -97,6 +99,29 @@ def make_metadata(items: Mapping[str, Any]) -> Metadata:
 def _same_types(a: Metadata, b: Metadata) -> bool:
     # 1, 1.0 and True are equal but not the same metadata to whoever reads it.
     return all(type(value) is type(b[name]) for name, value in a.items())
+
+
+def changes_of(
+    kind: str, meta: Metadata, args: tuple[Any, ...], entries: dict[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Tell what ``set_metadata(*args, **entries)`` keeps, and what it puts in.
+
+    Raises:
+      MetadataError: it was called in another way than it can be, or ``ref`` would change.
+    """
+    base: Mapping[str, Any] = meta
+    if len(args) == 2 and isinstance(args[0], str) and not entries:
+        entries = {args[0]: args[1]}
+    elif len(args) == 1 and isinstance(args[0], Mapping) and not entries:
+        base, entries = {name: meta[name] for name in REQUIRED}, dict(args[0])
+    elif args or not entries:
+        what = f"{len(args)} positional and {len(entries)} keyword argument(s) for set_metadata"
+        raise MetadataError(kind, f"got {what}", fix="call it with (name=value, ...), (name, value) or ({...})")
+    if entries.get("ref", meta["ref"]) is not meta["ref"]:
+        raise MetadataError(
+            kind, "cannot change 'ref' in place", fix="nnx.with_vars(model, ref=...), or a new variable"
+        )
+    return base, entries
 
 
 def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:

@@ -1,5 +1,6 @@
 """The operators of variables: a variable computes like its value."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,10 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "complex": complex,
     "index": operator.index,
     "iter": iter,
+    "reversed": reversed,
+    "trunc": math.trunc,
+    "floor": math.floor,
+    "ceil": math.ceil,
 }
 _IN_PLACE = {
     "add": "+=",
@@ -99,6 +104,7 @@ def _install() -> None:
         setattr(ValueOperators, f"__{name}__", _unary(function))
     for name, symbol in _IN_PLACE.items():
         setattr(ValueOperators, f"__i{name}__", _in_place(symbol))
+    ValueOperators.__round__ = lambda self, *digits: round(self.get_value(), *digits)  # type: ignore[attr-defined]
 
 
 _install()

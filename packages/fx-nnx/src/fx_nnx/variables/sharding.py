@@ -4,26 +4,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from fx_core.spmd import shard_value
 
 __all__ = ["place"]
 
 
 def place(value: Any, metadata: Mapping[str, Any]) -> Any:
-    """Give the value, laid out by its ``out_sharding`` if there is one and a mesh to lay it out on.
+    """Give the value, laid out by its ``out_sharding`` if there is one.
 
-    Without a mesh the value stays where it is, so that a program runs unchanged on one device.
+    The metadata ``sharding_rules`` maps logical names beside the rules in force, and ``mesh`` is the mesh, where it is
+    not to be the current one. With the metadata ``eager_sharding=False`` the value stays as it is.
+
+    Raises:
+      MeshRequiredError: there is no mesh.
+      ShardingRuleError: an array cannot be laid out so.
     """
     names = metadata.get("out_sharding")
-    if names is None or not metadata.get("eager_sharding", True) or not isinstance(value, jax.Array):
+    if not names or not metadata.get("eager_sharding", True) or not _has_arrays(value):
         return value
-    mesh = metadata.get("mesh") or jax.sharding.get_abstract_mesh()
-    if mesh is None or mesh.empty:
-        return value
-    spec = names if isinstance(names, PartitionSpec) else PartitionSpec(*names)
-    if isinstance(mesh, Mesh):
-        target: Any = NamedSharding(mesh, spec)
-        return value if value.is_fully_addressable and value.sharding == target else jax.device_put(value, target)
-    if AxisType.Explicit in mesh.axis_types:
-        return jax.sharding.reshard(value, spec)
-    return jax.lax.with_sharding_constraint(value, spec)
+    return shard_value(value, names, metadata.get("sharding_rules"), metadata.get("mesh"))
+
+
+def _has_arrays(value: Any) -> bool:
+    return any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value))

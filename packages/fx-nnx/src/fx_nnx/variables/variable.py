@@ -6,14 +6,14 @@ from typing import Any, Generic, Self, TypeVar
 import jax
 import jax.numpy as jnp
 from fx_core._jax import current_trace
-from fx_core.errors.nnx import TraceLevelError, VariableAttributeError
+from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableAttributeError, VariableTypeError
 
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.variables.defaults import default_options
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
-from fx_nnx.variables.metadata import REQUIRED, Metadata, hooks_of, make_metadata
+from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
 
@@ -166,24 +166,34 @@ class Variable(Representable, ValueOperators, Generic[A]):
         """Change metadata: ``set_metadata(name=value, …)`` adds, ``set_metadata(name, value)`` too.
 
         ``set_metadata({...})`` replaces everything but the required entries.
+
+        Raises:
+          MetadataError: the arguments are neither of these, or ``ref`` is to change, which is where the value lives.
+          TraceLevelError: the variable was made outside the transform that runs.
         """
         self._check_trace()
-        if len(args) == 2:
-            kwargs = {args[0]: args[1], **kwargs}
-        if len(args) == 1:
-            required = {name: self._meta[name] for name in REQUIRED}
-            self._set_meta(make_metadata({**required, **renamed(args[0])}))
-        else:
-            self._set_meta(self._meta.updated(**renamed(kwargs)))
+        base, changes = changes_of(type(self).__name__, self._meta, args, kwargs)
+        self._set_meta(make_metadata({**base, **renamed(changes)}))
 
     def has_metadata(self, name: str) -> bool:
         """Whether there is such an entry."""
         return rename(name) in self._meta
 
     def del_metadata(self, name: str) -> None:
-        """Take out an entry."""
+        """Take out an entry.
+
+        Raises:
+          KeyError: there is no such entry.
+          MetadataError: every variable has the entry.
+          TraceLevelError: the variable was made outside the transform that runs.
+        """
         self._check_trace()
-        self._set_meta(self._meta.without(rename(name)))
+        name = rename(name)
+        if name in REQUIRED:
+            raise MetadataError(type(self).__name__, f"cannot be without {name!r}", fix="set it to another value")
+        if name not in self._meta:
+            raise KeyError(name)
+        self._set_meta(self._meta.without(name))
 
     def add_axis(self, axis_index: int, axis_name: str | None) -> None:
         """Tell the ``on_add_axis`` hooks that the value has a new axis, and give it a place in ``out_sharding``."""
@@ -229,14 +239,28 @@ class Variable(Representable, ValueOperators, Generic[A]):
     to_state = copy
 
     def copy_from(self, other: "Variable[A]") -> None:
-        """Take over value and metadata of another variable."""
-        self.set_raw_value(other.get_raw_value())
-        if other._meta is not self._meta and other._meta != self._meta:
-            self._set_meta(other._meta)
+        """Take over value and metadata of another variable of the same type.
+
+        Raises:
+          VariableTypeError: it has another type.
+          TraceLevelError: the variable was made outside the transform that runs.
+        """
+        if type(other) is not type(self):
+            raise VariableTypeError(type(self).__name__, type(other).__name__)
+        self.update_from_state(other)
 
     def update_from_state(self, variable_state: "Variable[A]") -> None:
-        """Take over value and metadata of a variable of a state; the same as `copy_from`."""
-        self.copy_from(variable_state)
+        """Take over value and metadata of a variable of a state, whatever its type; a `jax.Ref` is shared then.
+
+        Raises:
+          TraceLevelError: the variable was made outside the transform that runs.
+        """
+        self.set_raw_value(variable_state.get_raw_value())
+        meta = variable_state._meta
+        if meta["ref"] != _is_ref(self._value):  # the value was written into the reference that was here
+            meta = meta.updated(ref=_is_ref(self._value))
+        if meta is not self._meta and meta != self._meta:
+            self._set_meta(meta)
 
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:

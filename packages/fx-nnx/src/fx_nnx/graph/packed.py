@@ -1,0 +1,58 @@
+"""Structure and state in one value."""
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import jax
+
+from fx_nnx.graph.definition import GraphDef
+from fx_nnx.representation import Representable, show_fields
+from fx_nnx.states.state import State
+
+__all__ = ["GraphState", "PureState"]
+
+PureState = tuple[GraphDef, State]
+"""The type of what `fx_nnx.split` gives without filters."""
+
+
+class GraphState(Representable, MutableMapping[Any, Any]):
+    """A state that carries the structure it belongs to: a pytree whose structure has the `GraphDef`.
+
+    It is read and changed like a `State`, and `fx_nnx.merge` takes it alone. `fx_nnx.unpack` gives it.
+
+    Args:
+      _graphdef: the structure.
+      _state: the values, all or some of them.
+    """
+
+    __slots__ = ("_graphdef", "_state")
+
+    def __init__(self, _graphdef: GraphDef, _state: State):
+        self._graphdef, self._state = _graphdef, _state
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._state[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._state[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._state[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def _show(self) -> str:
+        return show_fields("GraphState", {"_graphdef": self._graphdef, "_state": self._state})
+
+
+_STATE = jax.tree_util.GetAttrKey("_state")
+jax.tree_util.register_pytree_with_keys(
+    GraphState,
+    lambda packed: (((_STATE, packed._state),), packed._graphdef),
+    lambda graphdef, children: GraphState(graphdef, next(iter(children))),
+    lambda packed: ((packed._state,), packed._graphdef),
+)

@@ -1,0 +1,190 @@
+"""Models on a mesh of devices: which part of each variable lives where."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from fx_core import placement
+from fx_core.errors.partitioning import MeshRequiredError
+from fx_core.spmd import apply_rules, get_mesh, logical_axis_rules
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fx_nnx.graph.functions import split
+from fx_nnx.graph.maps import map_leaves
+from fx_nnx.objects.fields import is_array
+from fx_nnx.objects.pytree import Pytree
+from fx_nnx.states.state import State
+from fx_nnx.variables.initial import with_metadata
+from fx_nnx.variables.variable import Variable
+
+__all__ = [
+    "PARTITION_NAME",
+    "abstract_with_sharding",
+    "as_abstract",
+    "get_abstract_model",
+    "get_named_sharding",
+    "get_partition_spec",
+    "logical_axis_rules",
+    "with_partitioning",
+]
+
+PARTITION_NAME = "partition_name"
+"""Key of the ``transform_metadata`` of a vmap or scan whose value names the new axis in ``out_sharding``."""
+
+
+def with_partitioning(
+    initializer: Callable[..., Any], sharding: Any, mesh: Mesh | None = None, **metadata: Any
+) -> Callable[..., Any]:
+    """Let an initializer say how the variable that it initializes is laid out.
+
+    >>> import jax
+    >>> from fx_nnx.modes import use_eager_sharding
+    >>> from fx_nnx.variables import Param
+    >>> init = with_partitioning(jax.nn.initializers.ones, (None, "model"))
+    >>> with use_eager_sharding(False):
+    ...     Param(init(jax.random.key(0), (2, 4))).out_sharding
+    (None, 'model')
+
+    Args:
+      initializer: gives a value.
+      sharding: per dimension a mesh axis or logical name, a tuple of them, or None.
+      mesh: the mesh, where it is not to be the current one.
+      **metadata: more metadata for the variable.
+    """
+    return with_metadata(initializer, out_sharding=sharding, mesh=mesh, **metadata)
+
+
+def get_partition_spec(tree: Any) -> Any:
+    """Give the partition spec of each variable in a tree, by its ``out_sharding`` and the rules in force.
+
+    >>> from fx_nnx.variables import Param
+    >>> spec = get_partition_spec({"w": Param(1.0, out_sharding=("data",), eager_sharding=False)})
+    >>> spec["w"].get_value()
+    P('data',)
+
+    Args:
+      tree: a state, a model, or any tree of variables.
+
+    Returns:
+      The same tree; its variables hold specs. What says nothing about its layout has the empty spec: a copy everywhere.
+    """
+    return _map(lambda leaf: _with_value(leaf, _spec(leaf)), tree)
+
+
+def get_named_sharding(tree: Any, mesh: Mesh) -> Any:
+    """Give the sharding of each variable in a tree on a mesh, as `get_partition_spec` gives specs.
+
+    Args:
+      tree: a state, a model, or any tree of variables.
+      mesh: the mesh.
+
+    Returns:
+      The same tree; its variables hold `jax.sharding.NamedSharding`: what ``out_shardings`` of `jax.jit` takes.
+
+    Raises:
+      ShardingRuleError: a variable cannot be laid out so.
+    """
+    return _map(lambda leaf: _with_value(leaf, _sharding(leaf, mesh)), tree)
+
+
+def abstract_with_sharding(tree: Any, graph: bool | None = None) -> Any:
+    """Let the abstract arrays of a tree say where they would live, by the metadata of their variables.
+
+    Args:
+      tree: a state or model as `fx_nnx.eval_shape` gives it: with `jax.ShapeDtypeStruct` in its variables. Arrays that
+        are there already stay as they are.
+      graph: as in `fx_nnx.split`.
+
+    Returns:
+      The same tree. The mesh is that of the metadata, or the current one; without one, the rest is left alone.
+
+    Raises:
+      MeshRequiredError: a variable names axes, and there is no mesh.
+      ShardingRuleError: a variable cannot be laid out so.
+    """
+
+    def place(leaf: Any) -> Any:
+        value = _value(leaf)
+        if not isinstance(value, jax.ShapeDtypeStruct):
+            return leaf
+        sharding = _sharding(leaf, None)
+        return leaf if sharding is None else _with_value(leaf, value.update(sharding=sharding))
+
+    return _map(place, tree, graph)
+
+
+as_abstract = abstract_with_sharding
+
+
+def get_abstract_model(init_fn: Callable[[], Any], mesh: Mesh, *, graph: bool | None = None) -> tuple[Any, State]:
+    """Give structure and abstract state of a model, with the sharding of each variable, without making any array.
+
+    ::
+
+        graphdef, abstract = nnx.get_abstract_model(lambda: Model(rngs=nnx.Rngs(0)), mesh)
+        state = restore(checkpoint, like=abstract)      # arrays come in where they belong
+        model = nnx.merge(graphdef, state)
+
+    Args:
+      init_fn: makes the model.
+      mesh: the mesh.
+      graph: as in `fx_nnx.split`.
+
+    Returns:
+      The `GraphDef`, and a `State` whose variables hold `jax.ShapeDtypeStruct` with a sharding on ``mesh``.
+
+    Raises:
+      ShardingRuleError: a variable cannot be laid out so.
+    """
+    with jax.set_mesh(mesh):
+        graphdef, abstract = jax.eval_shape(lambda: split(init_fn(), graph=graph))
+    place = lambda _, leaf: _with_value(leaf, _value(leaf).update(sharding=_sharding(leaf, mesh)))  # noqa: E731
+    return graphdef, abstract.map(place)
+
+
+def _map(f: Callable[[Any], Any], tree: Any, graph: bool | None = None) -> Any:
+    """Apply a function to the variables and other leaves of a tree; models in it keep what they share."""
+
+    def visit(x: Any) -> Any:
+        if isinstance(x, Pytree):
+            return map_leaves(lambda _, leaf: f(leaf), x, graph=graph)
+        return x.map(lambda _, leaf: f(leaf)) if isinstance(x, State) else f(x)
+
+    return jax.tree.map(visit, tree, is_leaf=lambda x: isinstance(x, Variable | Pytree | State))
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
+
+
+def _with_value(leaf: Any, value: Any) -> Any:
+    return leaf.replace(value, ref=False) if isinstance(leaf, Variable) else value
+
+
+def _names(leaf: Any) -> Any:
+    return leaf.get_metadata("out_sharding", None) if isinstance(leaf, Variable) else None
+
+
+def _spec(leaf: Any) -> PartitionSpec:
+    names = _names(leaf)
+    if not names:
+        return PartitionSpec()
+    spec = apply_rules(names, leaf.get_metadata("sharding_rules", None))
+    return spec.spec if isinstance(spec, NamedSharding) else spec
+
+
+def _sharding(leaf: Any, mesh: Any) -> Any:
+    """Give the sharding of a leaf on a mesh, that of its metadata, or the current one; None if there is none."""
+    names = _names(leaf)
+    if mesh is None and names:
+        mesh = leaf.get_metadata("mesh", None) or get_mesh(names)
+    spec = _spec(leaf)
+    mesh = placement.active_mesh() if mesh is None else mesh
+    if mesh is None:
+        if names:
+            raise MeshRequiredError(spec)
+        return None
+    value = _value(leaf)
+    if is_array(value):
+        placement.check_spec(value.shape, spec, mesh, names or ())
+    return NamedSharding(mesh, spec)
