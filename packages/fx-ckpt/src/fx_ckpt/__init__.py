@@ -2,23 +2,31 @@
 
 from fx_ckpt._version import __version__
 from fx_ckpt.checkpoint import inspect, restore, save, verify
+from fx_ckpt.converting import convert
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.manager import CheckpointManager
 from fx_ckpt.msgpack_format import MAX_CHUNK_SIZE, from_bytes, msgpack_restore, msgpack_serialize, to_bytes
 from fx_ckpt.preemption import Preempted
+from fx_ckpt.renaming import Rule, torch_rules
+from fx_ckpt.safetensors import load_safetensors, save_safetensors
 
 __all__ = [
     "MAX_CHUNK_SIZE",
     "CheckpointInfo",
     "CheckpointManager",
     "Preempted",
+    "Rule",
     "__version__",
+    "convert",
     "from_bytes",
     "inspect",
+    "load_safetensors",
     "msgpack_restore",
     "msgpack_serialize",
     "restore",
     "save",
+    "save_safetensors",
     "to_bytes",
+    "torch_rules",
     "verify",
 ]

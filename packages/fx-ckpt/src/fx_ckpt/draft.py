@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import logging
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class Draft:
       state: what the backend is to store.
       iterators: states of data iterators, by name.
       fields: what else the manifest holds.
+      beside: a directory whose files are copied beside the data.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Draft:
     state: Mapping[str, Any]
     iterators: dict[str, Any]
     fields: dict[str, Any]
+    beside: Path | None = None
 
     def snapshot(self) -> None:
         """Copy the arrays, so that the tree may change, or be donated, while this is written.
@@ -94,6 +97,8 @@ class Draft:
         """Write into the new directory; one process has it, the others know where it is."""
         taken = self.writer.save(directory / DATA, self.state)
         iterators.write(directory / ITERATORS, self.iterators)
+        if self.beside is not None and self.beside.is_dir():
+            shutil.copytree(self.beside, directory / self.beside.name)
         if new is not None:
             new.digests.update({f"{DATA}/{name}": digest for name, digest in (taken or {}).items()})
             new.manifest.update(self.fields, backend=self.backend, structure=to_json(self.structure))

@@ -1,6 +1,6 @@
 """Choosing a part of a tree: the filters of a partial restore."""
 
-import fnmatch
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeAlias
 
@@ -81,7 +81,9 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
 def _matches(text: str, pattern: str) -> bool:
     """Whether a pattern matches a path or what it is in."""
     ends = [index for index, char in enumerate(text) if char in "/[{"] + [len(text)]
-    return any(fnmatch.fnmatchcase(text[:end], pattern) for end in ends)
+    # Only the star is special: paths have brackets and braces of their own.
+    expression = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    return any(expression.fullmatch(text, 0, end) for end in ends)
 
 
 def _saved(node: Node, path: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, Leaf | None, tuple[str, ...]]]:

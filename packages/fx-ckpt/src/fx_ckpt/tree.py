@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_ckpt.casting import cast_leaf, converted
 from fx_ckpt.errors import BackendDataError, StructureError
-from fx_ckpt.leaves import decode, encode
+from fx_ckpt.leaves import decode, describe, encode
 from fx_ckpt.nodes import open_node
 from fx_ckpt.selection import Chosen
 from fx_ckpt.structure import DEEPEST, Branch, Leaf, Node, Path, render, state_names, step_of
@@ -24,6 +24,26 @@ def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
     """
     node, state = _take_apart(tree, ())
     return node, state if isinstance(node, Branch) else {ROOT: state}
+
+
+def described(tree: Any) -> Node:
+    """Give the structure of a tree, whose arrays may be `jax.ShapeDtypeStruct`.
+
+    Raises:
+      UnsupportedLeafError: a leaf cannot be stored.
+      UnsupportedKeyError: a dictionary key cannot be stored.
+      StructureError: the tree is nested too deep, or contains itself.
+    """
+    return _described(tree, ())
+
+
+def _described(tree: Any, path: Path) -> Node:
+    opened = open_node(tree, render(path) if path else "")
+    if opened is None:
+        return describe(tree, render(path))
+    check_depth(path)
+    children = [_described(c, (*path, step_of(opened.kind, k))) for k, c in zip(opened.keys, opened.children)]
+    return Branch(opened.kind, opened.type, opened.keys, tuple(children))
 
 
 def put_together(node: Node, state: Mapping[str, Any], wanted: Chosen | None = None, cast: Any = None) -> Any:

@@ -1,0 +1,59 @@
+"""Checkpoints in another backend's format."""
+
+from pathlib import Path
+
+from fx_core.files import read_manifest, settled, verify_files
+
+from fx_ckpt import digests
+from fx_ckpt.checkpoint import StrPath, inspect
+from fx_ckpt.draft import DATA, FORMAT, ITERATORS, VERSION, Draft, load_backend
+
+
+def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overwrite: bool = False) -> Path:
+    """Write a checkpoint in the format of another backend; everything else stays as it is.
+
+    Args:
+      path: the checkpoint.
+      to: name of the backend.
+      destination: where to write; without it the checkpoint is replaced, whole or not at all.
+      overwrite: replace a checkpoint at the destination.
+
+    Returns:
+      Where the new checkpoint is.
+
+    Raises:
+      ManifestError: this is no checkpoint, or its manifest is damaged.
+      DamagedFilesError: a file was changed, cut, removed or added.
+      PathTakenError: there is something at the destination.
+      UnknownEntryError: there is no such backend.
+
+    Example:
+      >>> import tempfile, fx_ckpt
+      >>> path = fx_ckpt.save(tempfile.mkdtemp() + "/final", {"step": 3}, backend="msgpack")
+      >>> fx_ckpt.inspect(convert(path, "safetensors")).backend
+      'safetensors'
+    """
+    source = settled(path)
+    manifest = read_manifest(source, format=FORMAT, version=VERSION)
+    info = inspect(path)
+    writer = load_backend(to)
+    verify_files(source, manifest, matches=digests.matches)
+    state = load_backend(info.backend).restore(source / DATA)
+    fields = {key: value for key, value in manifest.items() if key not in _OWN}
+    fields["backend_reason"] = f"converted from {info.backend}"
+    draft = Draft(
+        Path(path if destination is None else destination),
+        overwrite or destination is None,
+        to,
+        writer,
+        info.structure,
+        state,
+        {},
+        fields,
+        beside=source / ITERATORS,
+    )
+    return draft.write()
+
+
+_OWN = {"format", "version", "files", "backend", "structure"}
+"""Fields of the manifest that belong to the directory, or are written with it."""
