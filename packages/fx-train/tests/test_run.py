@@ -44,9 +44,9 @@ def test_resumed_run_ends_like_the_uninterrupted_one(tmp_path):
     manager = Memory()
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, [Checkpoints(manager, every=2)], stop_at=5)
-    assert manager.latest_step() == 4
+    assert manager.latest_step() == 5
     assert train(tmp_path, [Checkpoints(manager, every=2)]) == train(tmp_path, [])
-    assert sorted(manager.kept) == [2, 4, 6, 7]
+    assert sorted(manager.kept) == [2, 4, 5, 6, 7]
     assert manager.kept[7][1] == {"last": 36.0}
 
 

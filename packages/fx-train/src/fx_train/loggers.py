@@ -1,9 +1,13 @@
-"""Loggers that need nothing beyond the standard library."""
+"""Loggers of fx-train; `fx_train.Log` finds them by name."""
 
+import csv
 import json
+import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 
 class JsonLinesLogger:
@@ -26,3 +30,96 @@ class JsonLinesLogger:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class CsvLogger:
+    """Appends one row per entry to ``metrics.csv``: step, time, one column per metric, empty where there is none.
+
+    A metric that comes later gets a new column, for which the file is written anew.
+
+    Args:
+      directory: where the file lies.
+    """
+
+    def __init__(self, directory: Path):
+        self._path = Path(directory) / "metrics.csv"
+        self._columns = ["step", "time"]
+        if self._path.exists():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), self._columns)
+        else:
+            self._write(self._path, [])
+        self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one row."""
+        new = [name for name in metrics if name not in self._columns]
+        if new:
+            self._widen(new)
+        row = {"step": step, "time": time.time(), **metrics}
+        csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _widen(self, names: list[str]) -> None:
+        self._file.close()
+        with self._path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+        self._columns += names
+        draft = self._path.with_suffix(".csv.tmp")
+        self._write(draft, [row + [""] * (len(self._columns) - len(row)) for row in rows])
+        os.replace(draft, self._path)
+        self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
+
+    def _write(self, path: Path, rows: list[list[str]]) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([self._columns, *rows])
+
+
+class ConsoleLogger:
+    """Prints one line per entry, for logs of batch systems, where a progress bar is of no use.
+
+    Args:
+      directory: not used; all loggers get it.
+      file: where to print; standard output by default.
+    """
+
+    def __init__(self, directory: Path | None = None, file: TextIO | None = None):
+        self._file = file
+        self._started = time.monotonic()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Print a line."""
+        seconds = int(time.monotonic() - self._started)
+        clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        values = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
+        print(f"[{clock}] step {step}  {values}", file=self._file or sys.stdout, flush=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TensorBoardLogger:
+    """Writes scalars for TensorBoard into the directory. Needs the extra ``fx-train[tensorboard]``.
+
+    Args:
+      directory: where the event file lies.
+    """
+
+    def __init__(self, directory: Path):
+        # Here, so that the other loggers work without the extra.
+        from fx_train.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(directory, auto_flush=False)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write one scalar per metric."""
+        for name, value in metrics.items():
+            self._writer.scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()

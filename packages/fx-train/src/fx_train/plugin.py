@@ -11,5 +11,13 @@ def fx_loggers() -> list[LoggerEntry]:
     return [
         LoggerEntry(
             name="jsonl", target="fx_train.loggers:JsonLinesLogger", summary="One JSON object per line in a file"
-        )
+        ),
+        LoggerEntry(name="csv", target="fx_train.loggers:CsvLogger", summary="A table of comma-separated values"),
+        LoggerEntry(name="console", target="fx_train.loggers:ConsoleLogger", summary="One line per entry"),
+        LoggerEntry(
+            name="tensorboard",
+            target="fx_train.loggers:TensorBoardLogger",
+            summary="Event files for TensorBoard",
+            extra="tensorboard",
+        ),
     ]

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fx_train.errors import InvalidCadenceError
+import jax
+import numpy as np
+
+from fx_train.errors import InvalidCadenceError, MetricValueError
 
 
 class Progress(Protocol):
@@ -14,17 +17,32 @@ class Progress(Protocol):
       directory: where the run's files belong.
       total_steps: steps of the run in all.
       step: steps recorded so far; `Callback.restore` sets it.
+      stop_reason: why the run ends early, if it does.
     """
 
     directory: Path
     total_steps: int
     step: int
+    stop_reason: str | None
+
+    def stop(self, reason: str) -> None:
+        """End the run after this step."""
+        ...
+
+    def callback_states(self) -> dict[str, Any]:
+        """What the callbacks want to remember, by their names."""
+        ...
+
+    def set_callback_states(self, states: Mapping[str, Any]) -> None:
+        """Give the callbacks what they remembered."""
+        ...
 
 
 class Callback:
     """Base class of callbacks: every method may be overridden, none has to be.
 
-    Callbacks are called in the order of the run's list; at the end in reverse, so that what started first ends last.
+    Callbacks are called in the order of the run's list, those that remember something (`get_state`) before the others;
+    at the end in reverse, so that what started first ends last.
     """
 
     def on_start(self, run: Progress) -> None:
@@ -34,21 +52,39 @@ class Callback:
         """Give the state to go on from, and set ``run.step`` to the steps it has behind it."""
         return state
 
+    def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """A step was recorded and nobody has acted on it yet: raise to keep it from the others, or give more metrics.
+
+        `on_step` of all callbacks gets the step's metrics together with those.
+        """
+        return None
+
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """A step was recorded; ``run.step`` counts it. Metrics may still be computing on the device."""
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
         """The run ends, with the exception that ended it, if any."""
 
+    def get_state(self) -> Any:
+        """Give what has to survive a resume, as JSON; None for nothing."""
+        return None
+
+    def set_state(self, state: Any) -> None:
+        """Take what `get_state` gave before the resume."""
+
 
 class Checkpointer(Protocol):
-    """What keeps checkpoints; `fx_ckpt.CheckpointManager` is one."""
+    """What keeps checkpoints; `fx_ckpt.CheckpointManager` is one.
+
+    If it has a method ``wait``, that is called at the end of a run: saves may go on in the background until then.
+    ``iterators`` are passed only where `Checkpoints` was given some.
+    """
 
     def save(self, step: int, tree: Any, *, metrics: Mapping[str, float] | None = None) -> Any:
         """Keep the tree as this step's checkpoint."""
         ...
 
-    def restore(self, step: int | None = None, *, target: Any = None) -> Any:
+    def restore(self, step: int | None = None, target: Any = None) -> Any:
         """Read a step's checkpoint, the newest by default, in the structure of ``target``."""
         ...
 
@@ -76,5 +112,22 @@ class Cadence:
 
 
 def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars of a metrics mapping as Python floats; waits for the device."""
-    return {name: float(value) for name, value in metrics.items()}
+    """Scalars of a metrics mapping as Python floats; waits for the device.
+
+    A metric object counts as what its ``compute()`` gives.
+
+    Raises:
+      MetricValueError: a metric is no single number.
+    """
+    scalars = {name: value.compute() if hasattr(value, "compute") else value for name, value in metrics.items()}
+    floats = {}
+    for name, value in jax.device_get(scalars).items():
+        if not isinstance(value, int | float | np.ndarray | np.generic) or np.size(value) != 1:
+            raise MetricValueError(name, value)
+        floats[name] = float(np.reshape(value, ()))
+    return floats
+
+
+def is_writer() -> bool:
+    """Whether this process writes what one process has to write for all."""
+    return jax.process_index() == 0

@@ -1,13 +1,24 @@
 """Checkpoints and resume as a callback."""
 
+import json
+import logging
+import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats
+import jax
+
+from fx_train.errors import NonFiniteError
+from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats, is_writer
+
+logger = logging.getLogger("fx.train")
+
+_REMEMBERED = 100
 
 
 class Checkpoints(Callback):
-    """Saves the state every so many steps and at the end, and goes on from the newest one.
+    """Saves the state every so many steps and at the end, however it comes, and goes on from the newest one.
 
     ::
 
@@ -15,24 +26,91 @@ class Checkpoints(Callback):
       with Run(directory, total_steps=1000, callbacks=[checkpoints]) as run:
         state = run.resume(state)
 
+    A run that ends by an error, Ctrl-C included, saves the last recorded state as well, with two exceptions: a state
+    that `NanGuard` found to be broken, and one whose memory the next step took already (donation). What other callbacks
+    have to remember (`Callback.get_state`) is kept beside, in ``callbacks.json`` of the run's directory.
+
+    A metric that was not measured in the step that is saved counts as NaN, which no manager takes for the best.
+
     Args:
       manager: what keeps them, such as `fx_ckpt.CheckpointManager`.
       every: steps between two checkpoints.
+      iterators: data iterators by name, with ``get_state`` and ``set_state``, whose positions are saved and restored
+        with the state. The manager has to know them, as `fx_ckpt.CheckpointManager` does.
     """
 
-    def __init__(self, manager: Checkpointer, *, every: int):
+    def __init__(self, manager: Checkpointer, *, every: int, iterators: Mapping[str, Any] | None = None):
         self.manager = manager
         self._due = Cadence("Checkpoints", every)
+        self._more = {"iterators": iterators} if iterators else {}
+        self._saved: int | None = None
+        self._last: tuple[int, Any, Mapping[str, Any]] | None = None
+        self._known: dict[str, float] = {}
 
     def restore(self, run: Progress, state: Any) -> Any:
         """Read the newest checkpoint, if there is one, in the structure of ``state``."""
         step = self.manager.latest_step()
         if step is None:
             return state
-        run.step = step
-        return self.manager.restore(step, target=state)
+        run.step = self._saved = step
+        restored = self.manager.restore(step, target=state, **self._more)
+        run.set_callback_states(_read(run).get(str(step), {}))
+        return restored
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Save when it is time."""
+        self._last = run.step, state, metrics
+        self._known |= dict.fromkeys(metrics, math.nan)
         if self._due(run.step, run.total_steps):
-            self.manager.save(run.step, state, metrics=as_floats(metrics))
+            self._save(run)
+
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
+        """Save what is not saved yet, and wait until everything is on the disk."""
+        try:
+            if self._last is not None and self._last[0] != self._saved and not isinstance(error, NonFiniteError):
+                if _is_alive(self._last[1]):
+                    self._save(run)
+                else:
+                    self._report_loss(error)
+        finally:
+            self._last = None
+            if hasattr(self.manager, "wait"):
+                self.manager.wait()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _save(self, run: Progress) -> None:
+        assert self._last is not None
+        step, state, metrics = self._last
+        self._saved = step
+        self.manager.save(step, state, metrics={**self._known, **as_floats(metrics)}, **self._more)
+        _remember(run, step)
+
+    def _report_loss(self, error: BaseException | None) -> None:
+        assert self._last is not None
+        text = (
+            f"The state of step {self._last[0]} could not be saved: the next step took its memory (donation) and did "
+            f"not end. The newest checkpoint is the one of step {self._saved}."
+        )
+        logger.warning(text)
+        if error is not None:
+            error.add_note(text)
+
+
+def _is_alive(state: Any) -> bool:
+    return not any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def _read(run: Progress) -> dict[str, Any]:
+    file = run.directory / "callbacks.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _remember(run: Progress, step: int) -> None:
+    states = run.callback_states()
+    if not states or not is_writer():
+        return
+    kept = {name: state for name, state in _read(run).items() if int(name) < step}
+    newest = dict(sorted(kept.items(), key=lambda item: int(item[0]))[1 - _REMEMBERED :])
+    file = run.directory / "callbacks.json"
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps({**newest, str(step): states}))
+    os.replace(draft, file)

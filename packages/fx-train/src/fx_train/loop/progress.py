@@ -4,9 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fx_core.errors import FxError
-
-from fx_train.loop.callbacks import Callback, Progress, as_floats
+from fx_train.errors import MissingExtraError
+from fx_train.loop.callbacks import Callback, Progress, as_floats, is_writer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +28,7 @@ class ProgressBar(Callback):
             from rich import console as rich_console
             from rich import progress
         except ImportError as error:
-            raise FxError("ProgressBar needs rich.", fix="pip install 'fx-train[progress]'") from error
+            raise MissingExtraError("ProgressBar", "rich", "progress") from error
         self._bar = progress.Progress(
             progress.TextColumn("[bold]{task.description}"),
             progress.BarColumn(),
@@ -43,10 +42,12 @@ class ProgressBar(Callback):
         self._label, self._refresh = label, refresh
         self._shown = self._started = 0.0
         self._first_step = 0
+        self._latest: dict[str, Any] = {}
         self._task = self._bar.add_task(label, total=None, rate="", metrics="")
 
     def on_start(self, run: Progress) -> None:
         """Draw the empty bar."""
+        self._visible = self._visible and is_writer()
         if self._visible:
             self._bar.update(self._task, total=run.total_steps)
             self._bar.start()
@@ -55,14 +56,16 @@ class ProgressBar(Callback):
         """Move the bar, a few times a second."""
         if not self._visible:
             return
+        # What is measured now and then, such as evaluations, stays on the screen.
+        self._latest |= metrics
         now = time.monotonic()
         if not self._started:
             # The first step compiles; counting from its end gives the rate of the steps to come.
             self._started, self._first_step = now, run.step
-        if now - self._shown < self._refresh and run.step < run.total_steps:
+        if now - self._shown < self._refresh and run.step < run.total_steps and run.stop_reason is None:
             return
         self._shown = now
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in as_floats(metrics).items())
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in as_floats(self._latest).items())
         elapsed = now - self._started
         rate = f"{(run.step - self._first_step) / elapsed:.0f} steps/s" if elapsed > 0 else ""
         self._bar.update(self._task, completed=run.step, rate=rate, metrics=shown)

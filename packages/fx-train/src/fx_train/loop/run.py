@@ -1,12 +1,21 @@
 """The loop of a training run, with the user in charge of the body."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fx_train.errors import DataEndedError, StepNotRecordedError
+from fx_train.errors import (
+    DataEndedError,
+    InvalidTotalStepsError,
+    ResumeStepError,
+    StepNotRecordedError,
+    StepRecordedTwiceError,
+)
 from fx_train.loop.callbacks import Callback
+
+logger = logging.getLogger("fx.train")
 
 
 class Run:
@@ -26,43 +35,70 @@ class Run:
     >>> total, run.step
     (3, 3)
 
+    However the run ends, by an error in the body too, every callback is told, so that what was trained is saved.
+
     Args:
       directory: where callbacks put what belongs to this run; made if absent.
       total_steps: how many steps the run has in all, the ones before a resume included.
       callbacks: see `fx_train.loop.Callback`.
+
+    Raises:
+      InvalidTotalStepsError: ``total_steps`` is no natural number.
     """
 
     def __init__(self, directory: str | Path, *, total_steps: int, callbacks: Sequence[Callback] = ()):
+        if not isinstance(total_steps, int) or isinstance(total_steps, bool) or total_steps < 0:
+            raise InvalidTotalStepsError(total_steps)
         self.directory = Path(directory)
         self.total_steps = total_steps
         self.callbacks = tuple(callbacks)
         self.step = 0
         """Steps recorded so far, the ones before a resume included."""
+        self.stop_reason: str | None = None
+        """Why the run ends before its last step; None if it does not."""
+        self._given: int | None = None
+        # Only who listens is called: a callback costs nothing at the events that it does not know.
+        self._examiners = [c for c in self.callbacks if type(c).examine is not Callback.examine]
+        listeners = [c for c in self.callbacks if type(c).on_step is not Callback.on_step]
+        # Who has something to remember comes first, so that a checkpoint of a step has what was learnt from it.
+        self._listeners = sorted(listeners, key=lambda c: type(c).get_state is Callback.get_state)
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
-        for callback in self.callbacks:
-            callback.on_start(self)
+        started: list[Callback] = []
+        try:
+            for callback in self.callbacks:
+                started.append(callback)
+                callback.on_start(self)
+        except BaseException as error:
+            self._end(started, error)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for callback in reversed(self.callbacks):
-            callback.on_end(self, error)
+        self._end(self.callbacks, error)
 
     def resume(self, state: Any) -> Any:
-        """Give the state to start from: what a callback restores, or ``state`` itself in a fresh run."""
+        """Give the state to start from: what a callback restores, or ``state`` itself in a fresh run.
+
+        Raises:
+          ResumeStepError: what is restored has more steps behind it than the run has in all.
+        """
         for callback in self.callbacks:
             state = callback.restore(self, state)
+        if not 0 <= self.step <= self.total_steps:
+            raise ResumeStepError(self.step, self.total_steps)
         return state
 
     def steps(self, data: Iterable[Any] | Callable[[int], Iterable[Any]]) -> Iterator[tuple[int, Any]]:
-        """Iterate over the remaining steps.
+        """Iterate over the remaining steps, until the last one or until `stop` is called.
 
         Args:
           data: batches, or a function that gives the batches from a step on. Only the function makes a resumed run
-            see the batches that the uninterrupted one would have seen.
+            see the batches that the uninterrupted one would have seen; or an iterator whose position is in the
+            checkpoint (`fx_train.Checkpoints`).
 
         Yields:
           The step's index, from 0, and its batch.
@@ -72,20 +108,74 @@ class Run:
           StepNotRecordedError: the body did not call `record`.
         """
         batches = iter(data(self.step) if callable(data) else data)
-        while (step := self.step) < self.total_steps:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                raise DataEndedError(step, self.total_steps) from None
-            yield step, batch
-            if self.step == step:
-                raise StepNotRecordedError(step)
+        first = self.step
+        try:
+            while (step := self.step) < self.total_steps and self.stop_reason is None:
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    raise DataEndedError(step, self.total_steps, empty=step == first) from None
+                self._given = step
+                yield step, batch
+                if self.step == step:
+                    raise StepNotRecordedError(step)
+        finally:
+            self._given = None
 
     def record(self, state: Any, metrics: Mapping[str, Any]) -> None:
         """Count a step and hand its results to the callbacks.
 
         Nothing here waits for the device: a callback converts metrics when it shows or stores them.
+
+        Raises:
+          StepRecordedTwiceError: the step that `steps` gave last was recorded already.
         """
+        if self._given is not None and self._given != self.step:
+            raise StepRecordedTwiceError(self._given)
         self.step += 1
-        for callback in self.callbacks:
+        for callback in self._examiners:
+            more = callback.examine(self, state, metrics)
+            if more:
+                metrics = {**metrics, **more}
+        for callback in self._listeners:
             callback.on_step(self, state, metrics)
+
+    def stop(self, reason: str) -> None:
+        """End the run after this step; the first reason counts."""
+        if self.stop_reason is None:
+            logger.info("the run stops after step %d: %s", self.step, reason)
+            self.stop_reason = reason
+
+    def callback_states(self) -> dict[str, Any]:
+        """What the callbacks want to remember, by class name and position among those of one class."""
+        states = {name: callback.get_state() for name, callback in self._named()}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def set_callback_states(self, states: Mapping[str, Any]) -> None:
+        """Give the callbacks what they remembered; those that are new in this run start afresh."""
+        for name, callback in self._named():
+            if name in states:
+                callback.set_state(states[name])
+
+    def _named(self) -> Iterator[tuple[str, Callback]]:
+        seen: dict[str, int] = {}
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            seen[name] = seen.get(name, -1) + 1
+            yield f"{name}/{seen[name]}", callback
+
+    def _end(self, callbacks: Sequence[Callback], error: BaseException | None) -> None:
+        failures: list[Exception] = []
+        for callback in reversed(callbacks):
+            try:
+                callback.on_end(self, error)
+            except Exception as failure:
+                failures.append(failure)
+        # The error that ended the run is the one to see; what failed after it is told beside.
+        first = failures.pop(0) if failures and error is None else None
+        for failure in failures:
+            note = f"Besides, when the run ended: {type(failure).__name__}: {failure}"
+            (error or first or failure).add_note(note)
+            logger.error(note)
+        if first is not None:
+            raise first

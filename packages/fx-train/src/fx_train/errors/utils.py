@@ -1,0 +1,81 @@
+"""Errors of schedules, batches and iterators."""
+
+from fx_core.errors import FxError
+
+
+class InvalidScheduleError(FxError):
+    """A learning rate schedule cannot be made of these numbers.
+
+    ::
+
+      create_stepped_learning_rate_schedule(0.1, 100, [(30, 0.1), (10, 0.01)])   # epochs fall
+      create_stepped_learning_rate_schedule(0.1, 100, [(10, 0.1), (30, 0.01)])
+    """
+
+    def __init__(self, argument: str, expected: str, got: object):
+        super().__init__(f"The schedule's {argument} makes no sense.", expected=expected, got=repr(got))
+
+
+class IndivisibleBatchError(FxError):
+    """A batch cannot be split evenly.
+
+    ::
+
+      shard(np.zeros((7, 3)))                # 7 examples on 4 devices
+      pad_shard_unpad(predict)(params, x)    # pads what is left of an epoch
+    """
+
+    def __init__(self, shape: tuple[int, ...], parts: int, what: str):
+        super().__init__(
+            f"A batch of shape {tuple(shape)} cannot be split between {parts} {what}.",
+            expected=f"a leading axis that is a multiple of {parts}",
+            got=f"{shape[0]}" if shape else "a scalar",
+            fix="Drop or pad the last examples (fx_train.jax_utils.pad_shard_unpad), or choose another batch size.",
+        )
+
+
+class EmptyForestError(FxError):
+    """``stack_forest`` and ``get_metrics`` of an empty list: nothing says what the result looks like."""
+
+    def __init__(self):
+        super().__init__("There is no tree to stack.", expected="at least one", got="an empty sequence")
+
+
+class BatchMismatchError(FxError):
+    """The arguments of a function of batches have no batch size, or several.
+
+    ::
+
+      pad_shard_unpad(apply)(params, x, 3.0)                            # 3.0 is no batch
+      pad_shard_unpad(apply, static_argnums=(0, 2))(params, x, 3.0)
+    """
+
+    def __init__(self, shapes: list[tuple[int, ...]]):
+        super().__init__(
+            "The arguments have no common batch size.",
+            expected="at least one array, and one leading axis for all",
+            got=", ".join(map(str, shapes)) or "no array",
+            fix="Name arguments that are no batches in static_argnums or static_argnames.",
+        )
+
+
+class InvalidScanAxisError(FxError):
+    """``scan_in_dim`` over axes that an array does not have, or twice over one.
+
+    With ``keepdims=False`` the body's x and y lack the scanned axes; so a y of the body must have as many axes as are
+    needed for the scanned ones to come in between.
+    """
+
+    def __init__(self, axes: tuple[int, ...], ndim: int):
+        super().__init__(
+            f"Cannot scan over axes {axes} of an array with {ndim} axes.",
+            expected=f"different axes from {-ndim} to {ndim - 1}",
+            got=str(axes),
+        )
+
+
+class InvalidBufferSizeError(FxError):
+    """A buffer of no or fewer items cannot hold anything."""
+
+    def __init__(self, what: str, size: object):
+        super().__init__(f"{what} cannot hold {size} items.", expected="a size of at least 1", got=repr(size))

@@ -1,0 +1,104 @@
+"""What a run was: its configuration, parameters, environment and outcome, for people and for ``fx report``."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from fx_train.loop.callbacks import Callback, Progress, is_writer
+
+
+class Describe(Callback):
+    """Writes ``run.json`` into the run's directory, when the run starts, at its first step and when it ends.
+
+    Confusion matrices among the metrics (`fx_train.Confusion`) are kept there too, the last one of each name.
+
+    Args:
+      config: settings of the run, anything that JSON can hold; other values are written as text.
+      classes: names of the classes in confusion matrices.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None, *, classes: list[str] | None = None):
+        self._about: dict[str, Any] = {"config": dict(config or {})}
+        self._classes = classes
+        self._confusion: dict[str, Any] = {}
+
+    def on_start(self, run: Progress) -> None:
+        """Write down how it begins."""
+        if is_writer():
+            self._about |= {"started": time.time(), "total_steps": run.total_steps, "environment": environment()}
+            self._write(run, "running")
+
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Write down the parameters, once, and remember confusion matrices."""
+        for name, metric in metrics.items():
+            if hasattr(metric, "counts"):
+                self._confusion[name] = run.step, metric
+        if "parameters" not in self._about:
+            self._about["parameters"] = parameters(state)
+            if is_writer():
+                self._write(run, "running")
+
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
+        """Write down how it ended."""
+        if not is_writer():
+            return
+        self._about["ended"] = time.time()
+        self._about["confusion"] = {
+            name: {"step": step, "counts": np.asarray(metric.counts).tolist(), "classes": self._classes}
+            for name, (step, metric) in self._confusion.items()
+        }
+        if error is not None:
+            outcome = f"{type(error).__name__}: {error}"
+        else:
+            outcome = "done" if run.stop_reason is None else f"stopped: {run.stop_reason}"
+        self._write(run, outcome)
+
+    def _write(self, run: Progress, outcome: str) -> None:
+        content = {**self._about, "step": run.step, "outcome": outcome}
+        draft = run.directory / "run.json.tmp"
+        draft.write_text(json.dumps(content, indent=1, default=str))
+        os.replace(draft, run.directory / "run.json")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and processes that a run happened with."""
+    versions = {}
+    for name in ("jax", "jaxlib", "numpy", "optax", "fx-core", "fx-linen", "fx-nnx", "fx-train", "fx-ckpt"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    kinds: dict[str, int] = {}
+    for device in jax.devices():
+        kinds[device.device_kind] = kinds.get(device.device_kind, 0) + 1
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "backend": jax.default_backend(),
+        "devices": [f"{count} × {kind}" for kind, count in kinds.items()],
+        "processes": jax.process_count(),
+        "command": " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "packages": versions,
+    }
+
+
+def parameters(state: Any) -> list[dict[str, Any]]:
+    """Path, shape and dtype of every parameter of a state, or of a tree that is no state."""
+    leaves = jax.tree_util.tree_leaves_with_path(getattr(state, "params", state))
+    return [
+        {
+            "path": jax.tree_util.keystr(path, simple=True, separator="/"),
+            "shape": list(np.shape(leaf)),
+            "dtype": str(leaf.dtype),
+        }
+        for path, leaf in leaves
+        if hasattr(leaf, "dtype")
+    ]

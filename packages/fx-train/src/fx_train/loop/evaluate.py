@@ -1,0 +1,60 @@
+"""Measurements beside training."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from fx_train.loop.callbacks import Cadence, Callback, Progress
+
+
+class Evaluate(Callback):
+    """Measures the state every so many steps and at the end, and adds the results to the step's metrics.
+
+    So loggers, checkpoints (``best="eval/accuracy"``) and `StopEarly` see them like all others.
+
+    >>> evaluate = Evaluate(lambda state: {"loss": state - 1.0}, every=10)
+
+    Args:
+      measure: gives metrics for a state: numbers, scalars or metric objects (`fx_train.metrics`), by name.
+      every: steps between two measurements.
+      prefix: what comes before the names.
+    """
+
+    def __init__(self, measure: Callable[[Any], Mapping[str, Any]], *, every: int, prefix: str = "eval/"):
+        self._measure, self._prefix = measure, prefix
+        self._due = Cadence("Evaluate", every)
+
+    def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Measure when it is time."""
+        if not self._due(run.step, run.total_steps):
+            return None
+        return {self._prefix + name: value for name, value in self._measure(state).items()}
+
+
+class Throughput(Callback):
+    """Adds ``steps_per_second``, and ``examples_per_second`` if it knows the batch, every so many steps.
+
+    The first step compiles, so the clock starts after it. The time of evaluations and checkpoints counts.
+
+    Args:
+      every: steps between two measurements, over which the rate is taken; they wait for the device.
+      batch: examples per step.
+    """
+
+    def __init__(self, *, every: int, batch: int | None = None):
+        self._due, self._batch = Cadence("Throughput", every), batch
+        self._since: tuple[int, float] | None = None
+
+    def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Measure when it is time."""
+        if self._since is not None and not self._due(run.step, run.total_steps):
+            return None
+        jax.block_until_ready(dict(metrics))
+        now, before = time.perf_counter(), self._since
+        self._since = run.step, now
+        if before is None:
+            return None
+        rate = (run.step - before[0]) / max(now - before[1], 1e-9)
+        return {"steps_per_second": rate, **({"examples_per_second": rate * self._batch} if self._batch else {})}

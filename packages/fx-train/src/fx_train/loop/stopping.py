@@ -1,0 +1,116 @@
+"""Ends of a run before its last step."""
+
+import math
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from fx_train.early_stopping import EarlyStopping
+from fx_train.errors import InvalidModeError, MetricNeverSeenError, NotMainThreadError
+from fx_train.loop.callbacks import Callback, Progress, as_floats
+
+
+class StopEarly(Callback):
+    """Stops the run when a metric no longer improves.
+
+    It looks at the steps that have the metric: put `Evaluate` into the run to stop by a metric of held-out data. What
+    it has seen survives a resume.
+
+    Args:
+      metric: name of the metric.
+      mode: whether the metric should fall (``"min"``) or rise (``"max"``).
+      patience: how many measurements without improvement are forgiven.
+      min_delta: an improvement must be larger than this.
+
+    Raises:
+      InvalidModeError: ``mode`` is another word.
+      MetricNeverSeenError: at the end of the run, when no step had the metric.
+    """
+
+    def __init__(self, metric: str, *, mode: Literal["min", "max"] = "min", patience: int = 0, min_delta: float = 0.0):
+        if mode not in ("min", "max"):
+            raise InvalidModeError(mode)
+        self.metric, self._sign = metric, 1 if mode == "min" else -1
+        self.stopping = EarlyStopping(min_delta=min_delta, patience=patience)
+        self._seen: set[str] = set()
+
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Look at the metric, if this step has it."""
+        if self.metric not in metrics:
+            self._seen |= set(metrics)
+            return
+        self._seen.add(self.metric)
+        value = as_floats({self.metric: metrics[self.metric]})[self.metric]
+        self.stopping = self.stopping.update(self._sign * value)
+        if self.stopping.should_stop:
+            best = self._sign * self.stopping.best_metric
+            run.stop(f"{self.metric} has not improved {self.stopping.patience_count} times; its best is {best:g}")
+
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
+        """Complain about a metric that never came."""
+        if error is None and self._seen and self.metric not in self._seen and math.isinf(self.stopping.best_metric):
+            raise MetricNeverSeenError(self.metric, sorted(self._seen))
+
+    def get_state(self) -> Any:
+        """Best value and count."""
+        return {"best": self.stopping.best_metric, "count": self.stopping.patience_count}
+
+    def set_state(self, state: Any) -> None:
+        """Go on counting."""
+        self.stopping = self.stopping.replace(best_metric=state["best"], patience_count=state["count"])
+
+
+class StopOnSignal(Callback):
+    """Ends the run after the present step when a signal asks for it, so that checkpoints are written.
+
+    A second signal ends it at once, by `KeyboardInterrupt`. With several processes each step asks whether any of them
+    got the signal, every ``every`` steps, so that all stop after the same one.
+
+    Args:
+      signals: names of the signals.
+      every: steps between two agreements of several processes; one process alone needs none.
+
+    Raises:
+      NotMainThreadError: the run is not in the main thread, where alone Python takes signals.
+    """
+
+    def __init__(self, signals: Sequence[str] = ("SIGINT", "SIGTERM"), *, every: int = 10):
+        self._signals = [getattr(signal, name) for name in signals]
+        self._every = every
+        self._former: dict[int, Any] = {}
+        self._got: str | None = None
+        self._alone = True
+
+    def on_start(self, run: Progress) -> None:
+        """Take the signals."""
+        if threading.current_thread() is not threading.main_thread():
+            raise NotMainThreadError()
+        from fx_train.distributed import process_count
+
+        self._got, self._alone = None, process_count() == 1
+
+        def handle(number: int, frame: Any) -> None:
+            name = signal.Signals(number).name
+            if self._got is not None:
+                raise KeyboardInterrupt(f"{name} for the second time")
+            self._got = name
+
+        self._former = {number: signal.signal(number, handle) for number in self._signals}
+
+    def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Stop if a signal came."""
+        if self._alone:
+            if self._got is not None:
+                run.stop(f"got {self._got}")
+        elif run.step % self._every == 0:
+            from fx_train.distributed import any_process
+
+            if any_process(self._got is not None):
+                run.stop(f"got {self._got or 'a signal in another process'}")
+
+    def on_end(self, run: Progress, error: BaseException | None) -> None:
+        """Give the signals back to who had them."""
+        for number, former in self._former.items():
+            signal.signal(number, former)
+        self._former = {}

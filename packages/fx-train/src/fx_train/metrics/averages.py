@@ -1,0 +1,135 @@
+"""Averages and moments."""
+
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+
+from fx_train.metrics.base import Metric, add_pairs, same_shape
+
+
+class Mean(Metric):
+    """A weighted mean.
+
+    >>> mean = Mean.empty().update(jnp.array([1.0, 2.0])).update(jnp.array(6.0))
+    >>> float(mean.compute())
+    3.0
+
+    Sums are kept to about 48 bits, so that a stream may be long.
+
+    Attributes:
+      total: weighted sum so far, a float32 scalar.
+      weight: sum of the weights, a float32 scalar.
+      total_rest: what rounding took from ``total``.
+      weight_rest: what rounding took from ``weight``.
+    """
+
+    total: jax.Array
+    weight: jax.Array
+    total_rest: jax.Array
+    weight_rest: jax.Array
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The mean of nothing yet."""
+        zero = jnp.zeros((), jnp.float32)
+        return cls(total=zero, weight=zero, total_rest=zero, weight_rest=zero)
+
+    def update(self, values: Any, weights: Any = None) -> Self:
+        """Take values of any shape, with weights of the same shape (1 by default, 0 or False to leave one out).
+
+        Raises:
+          MetricShapeError: the shapes differ.
+        """
+        same_shape(values=values, weights=weights)
+        values = jnp.asarray(values, jnp.float32)
+        weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights, jnp.float32)
+        # A value that is left out may be anything, such as the NaN of a padded example.
+        weighted = jnp.where(weights == 0, 0.0, values * weights)
+        zero = jnp.zeros((), jnp.float32)
+        new = self.replace(total=jnp.sum(weighted), weight=jnp.sum(weights), total_rest=zero, weight_rest=zero)
+        return self.merge(new)
+
+    def merge(self, other: Self) -> Self:
+        """The mean over what both have seen."""
+        total, total_rest = add_pairs(self.total, self.total_rest, other.total, other.total_rest)
+        weight, weight_rest = add_pairs(self.weight, self.weight_rest, other.weight, other.weight_rest)
+        return self.replace(total=total, weight=weight, total_rest=total_rest, weight_rest=weight_rest)
+
+    def compute(self) -> jax.Array:
+        """The mean; NaN when nothing was seen."""
+        return (self.total + self.total_rest) / (self.weight + self.weight_rest)
+
+
+class Perplexity(Mean):
+    """The exponential of the mean loss per token.
+
+    >>> round(float(Perplexity.empty().update(jnp.log(jnp.array([2.0, 8.0]))).compute()), 3)
+    4.0
+
+    ``update`` takes the losses (negative log-likelihoods, natural logarithm) and weights that leave padding out.
+    """
+
+    def compute(self) -> jax.Array:
+        """The perplexity; NaN when nothing was seen."""
+        return jnp.exp(super().compute())
+
+
+class Welford(Metric):
+    """Count, mean and variance in one pass, without the cancellation of sums of squares.
+
+    [Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979]
+
+    >>> seen = Welford.empty().update(jnp.array([1.0, 2.0])).update(jnp.array([6.0]))
+    >>> float(seen.mean), round(float(seen.variance()), 3)
+    (3.0, 4.667)
+
+    Attributes:
+      count: how many values, an int32 scalar.
+      mean: their mean, a float32 scalar; 0 when nothing was seen.
+      squares: the sum of squared differences from the mean, a float32 scalar.
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    squares: jax.Array
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The moments of nothing yet."""
+        zero = jnp.zeros((), jnp.float32)
+        return cls(count=jnp.zeros((), jnp.int32), mean=zero, squares=zero)
+
+    def update(self, values: Any) -> Self:
+        """Take values of any shape, at least one."""
+        values = jnp.asarray(values, jnp.float32)
+        mean = jnp.mean(values)
+        new = self.replace(count=jnp.int32(values.size), mean=mean, squares=jnp.sum(jnp.square(values - mean)))
+        return self.merge(new)
+
+    def merge(self, other: Self) -> Self:
+        """The moments of both."""
+        count = self.count + other.count
+        share = other.count / jnp.maximum(count, 1)
+        difference = other.mean - self.mean
+        squares = self.squares + other.squares + jnp.square(difference) * self.count * share
+        return self.replace(count=count, mean=self.mean + difference * share, squares=squares)
+
+    def reduce(self, axis_name: Any) -> Self:
+        """The moments over all devices of a mapped axis."""
+        count = jax.lax.psum(self.count, axis_name)
+        mean = jax.lax.psum(self.mean * self.count, axis_name) / jnp.maximum(count, 1)
+        inner = self.squares + self.count * jnp.square(self.mean - mean)
+        return self.replace(count=count, mean=mean, squares=jax.lax.psum(inner, axis_name))
+
+    def variance(self, ddof: int = 0) -> jax.Array:
+        """The variance; ``ddof=1`` for that of the distribution that the values are a sample of."""
+        return self.squares / (self.count - ddof)
+
+    def deviation(self, ddof: int = 0) -> jax.Array:
+        """The standard deviation."""
+        return jnp.sqrt(self.variance(ddof))
+
+    def compute(self) -> jax.Array:
+        """The mean; NaN when nothing was seen."""
+        return jnp.where(self.count > 0, self.mean, jnp.nan)

@@ -1,0 +1,401 @@
+"""What callbacks do when things go as planned, and when they do not."""
+
+import csv
+import io
+import json
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fx_core.testing.loggers import LoggerSuite
+from fx_train import (
+    Callback,
+    Checkpoints,
+    Confusion,
+    Describe,
+    Evaluate,
+    Log,
+    NanGuard,
+    ProgressBar,
+    Run,
+    StepState,
+    StopEarly,
+    StopOnSignal,
+    Throughput,
+    make_train_step,
+)
+from fx_train.errors import (
+    DataEndedError,
+    InvalidModeError,
+    InvalidTotalStepsError,
+    MetricNeverSeenError,
+    MetricValueError,
+    MissingExtraError,
+    NonFiniteError,
+    NotMainThreadError,
+    ResumeStepError,
+    StepRecordedTwiceError,
+)
+from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger, TensorBoardLogger
+
+
+class Memory:
+    """A checkpointer that keeps its trees in a dict."""
+
+    def __init__(self):
+        self.kept, self.metrics, self.waited = {}, {}, 0
+
+    def save(self, step, tree, *, metrics=None, iterators=None):
+        positions = {name: iterator.get_state() for name, iterator in (iterators or {}).items()}
+        self.kept[step], self.metrics[step] = (jax.tree.map(np.array, tree), positions), metrics
+
+    def restore(self, step=None, target=None, *, iterators=None):
+        tree, positions = self.kept[step]
+        for name, iterator in (iterators or {}).items():
+            iterator.set_state(positions[name])
+        return tree
+
+    def latest_step(self):
+        return max(self.kept, default=None)
+
+    def wait(self):
+        self.waited += 1
+
+
+class Numbers:
+    """An iterator that knows its position."""
+
+    def __init__(self):
+        self.position = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.position += 1
+        return self.position
+
+    def get_state(self):
+        return self.position
+
+    def set_state(self, state):
+        self.position = state
+
+
+def train(directory, callbacks, losses, total_steps=None, data=None):
+    """A run whose losses are given; the state is their sum."""
+    with Run(directory, total_steps=total_steps or len(losses), callbacks=callbacks) as run:
+        state = run.resume(0.0)
+        for _, loss in run.steps(data or (lambda step: losses[step:])):
+            state += loss
+            run.record(state, {"loss": loss})
+    return run
+
+
+def test_the_last_state_is_saved_however_the_run_ends(tmp_path):
+    manager = Memory()
+    with pytest.raises(DataEndedError, match="The data ended before the run did"):
+        train(tmp_path, [Checkpoints(manager, every=10)], [1.0, 2.0, 3.0], total_steps=5)
+    assert (manager.latest_step(), float(manager.kept[3][0]), manager.waited) == (3, 6.0, 1)
+    with pytest.raises(DataEndedError, match="The data is empty"):
+        train(tmp_path, [], [], total_steps=5)
+
+
+def test_a_state_whose_memory_was_taken_is_reported(tmp_path):
+    def loss_fn(params, batch):
+        return jnp.mean(batch @ params["w"])
+
+    manager, train_step = Memory(), make_train_step(loss_fn)
+
+    def run_into_error():
+        state = StepState.create(params={"w": jnp.ones(2)}, tx=optax.sgd(0.1))
+        with Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=2)]) as run:
+            for step, batch in run.steps([jnp.ones((1, 2))] * 9):
+                state, metrics = train_step(state, batch)
+                _ = 1 / (step - 3)
+                run.record(state, metrics)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_into_error()
+    assert manager.latest_step() == 2
+    assert "state of step 3 could not be saved" in caught.value.__notes__[0]
+    assert "newest checkpoint is the one of step 2" in caught.value.__notes__[0]
+
+
+def test_iterators_and_callbacks_go_on_where_they_were(tmp_path):
+    manager = Memory()
+
+    def run(break_at):
+        numbers, seen = Numbers(), []
+        callbacks = [Checkpoints(manager, every=2, iterators={"data": numbers}), StopEarly("loss", patience=3)]
+        with Run(tmp_path, total_steps=8, callbacks=callbacks) as run:
+            run.resume(0)
+            for _, number in run.steps(numbers):
+                _ = 1 / (number - break_at)
+                seen.append(number)
+                run.record(number, {"loss": 1.0})
+        return seen, run.stop_reason
+
+    with pytest.raises(ZeroDivisionError):
+        run(break_at=4)
+    assert manager.latest_step() == 3
+    seen, reason = run(break_at=-1)
+    # The position is the one after the batch that failed: an iterator has given it, nobody has learnt from it.
+    assert seen == [5, 6]
+    assert reason == "loss has not improved 4 times; its best is 1"
+
+
+def test_unmeasured_metrics_are_no_number_and_so_never_the_best(tmp_path):
+    manager = Memory()
+    callbacks = [Evaluate(lambda state: {"score": state}, every=2), Checkpoints(manager, every=3)]
+    train(tmp_path, callbacks, [1.0, 1.0, 1.0, 1.0])
+    assert np.isnan(manager.metrics[3]["eval/score"])
+    assert manager.metrics[4] == {"loss": 1.0, "eval/score": 4.0}
+
+
+def test_guard_names_step_and_parameter_before_anyone_acts(tmp_path):
+    manager = Memory()
+
+    def run_into_nan():
+        state = {"dense": {"kernel": jnp.ones(3)}, "count": 1}
+        with Run(tmp_path, total_steps=5, callbacks=[Checkpoints(manager, every=1), NanGuard()]) as run:
+            for step, _ in run.steps(range(5)):
+                if step == 2:
+                    state["dense"]["kernel"] = jnp.array([1.0, jnp.nan, jnp.inf])
+                run.record(state, {"loss": jnp.float32(jnp.nan if step == 2 else 1)})
+
+    with pytest.raises(NonFiniteError) as caught:
+        run_into_nan()
+    assert manager.latest_step() == 2
+    assert (caught.value.step, caught.value.metrics) == (3, ["loss"])
+    assert "Step 3 gave numbers" in str(caught.value)
+    assert "metrics loss; in the state ['dense']['kernel'] (2 of 3 numbers)" in str(caught.value)
+
+
+def test_guard_sees_a_broken_state_behind_a_finite_loss(tmp_path):
+    with Run(tmp_path, total_steps=4, callbacks=[NanGuard(every=2)]) as run:
+        run.record({}, {"loss": 1.0})
+        run.record({f"w{i}": jnp.float32(1) for i in range(7)}, {"loss": 1.0})
+        run.record({}, {"loss": np.nan})
+        with pytest.raises(NonFiniteError, match=r"w0.*w4.* \(1 of 1 numbers\), 2 more"):
+            run.record({f"w{i}": jnp.float32(jnp.inf) for i in range(7)}, {"loss": 1.0})
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
+def test_early_stop_by_an_evaluated_metric(tmp_path, mode, sign):
+    scores = iter([3.0, 2.0, 2.5, 2.1, 0.0])
+    callbacks = [Evaluate(lambda state: {"score": sign * next(scores)}, every=2)]
+    run = train(tmp_path, [*callbacks, StopEarly("eval/score", mode=mode, patience=1)], [1.0] * 20)
+    assert run.step == 8
+    assert run.stop_reason == f"eval/score has not improved 2 times; its best is {sign * 2}"
+
+
+def test_early_stop_by_a_metric_that_never_comes(tmp_path):
+    with pytest.raises(MetricNeverSeenError, match="expected: one of loss\n  got: lossy"):
+        train(tmp_path, [StopEarly("lossy")], [1.0, 2.0])
+    with pytest.raises(InvalidModeError, match="got: 'low'"):
+        StopEarly("loss", mode="low")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_run_after_its_step_and_a_second_one_at_once(tmp_path, name):
+    manager, former = Memory(), signal.getsignal(getattr(signal, name))
+    callbacks = [Checkpoints(manager, every=100), StopOnSignal()]
+    with Run(tmp_path, total_steps=100, callbacks=callbacks) as run:
+        for step, _ in run.steps(range(100)):
+            if step == 4:
+                os.kill(os.getpid(), getattr(signal, name))
+            run.record(step, {})
+    assert (run.step, run.stop_reason, manager.latest_step()) == (5, f"got {name}", 5)
+    assert signal.getsignal(getattr(signal, name)) == former
+
+    def hit_twice():
+        with Run(tmp_path, total_steps=1, callbacks=[callbacks[1]]):
+            os.kill(os.getpid(), getattr(signal, name))
+            os.kill(os.getpid(), getattr(signal, name))
+
+    with pytest.raises(KeyboardInterrupt, match="second time"):
+        hit_twice()
+
+
+def test_signals_are_for_the_main_thread(tmp_path):
+    errors = []
+
+    def work():
+        try:
+            with Run(tmp_path, total_steps=1, callbacks=[StopOnSignal()]):
+                pass
+        except NotMainThreadError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert "main thread only" in errors[0]
+
+
+def test_throughput_counts_from_the_second_step(tmp_path):
+    seen = []
+
+    class Witness(Callback):
+        def on_step(self, run, state, metrics):
+            seen.append(sorted(metrics))
+
+    train(tmp_path, [Throughput(every=3, batch=8), Witness()], [1.0] * 4)
+    rates = ["examples_per_second", "loss", "steps_per_second"]
+    assert seen == [["loss"], ["loss"], rates, rates]
+
+
+def test_evaluations_are_logged_between_the_usual_entries(tmp_path):
+    callbacks = [Evaluate(lambda state: {"score": state}, every=2), Log("csv", every=3), Log("jsonl", every=3)]
+    train(tmp_path, callbacks, [1.0] * 4)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    shown = [(line["step"], line.get("loss"), line.get("eval/score")) for line in lines]
+    assert shown == [(2, None, 2.0), (3, 1.0, None), (4, 1.0, 4.0)]
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["loss"], row["eval/score"]) for row in rows] == [
+        ("2", "", "2.0"), ("3", "1.0", ""), ("4", "1.0", "4.0"),
+    ]  # fmt: skip
+
+
+def test_description_of_a_run(tmp_path):
+    confusion = Confusion.empty(2).update(labels=jnp.array([0, 1]), predictions=jnp.array([0, 0]))
+    state = StepState.create(params={"w": jnp.ones((2, 3))}, tx=optax.sgd(0.1))
+    describe = Describe({"rate": 0.1, "path": tmp_path}, classes=["cat", "dog"])
+    evaluate = Evaluate(lambda state: {"confusion": confusion}, every=1)
+    with Run(tmp_path, total_steps=3, callbacks=[evaluate, describe, Log("jsonl", every=1)]) as run:
+        run.record(state, {"loss": 1.0})
+        assert json.loads((tmp_path / "run.json").read_text())["outcome"] == "running"
+        run.stop("enough")
+        run.stop("too late")
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["outcome"] == "stopped: enough"
+    assert about["config"]["rate"] == 0.1
+    assert about["parameters"] == [{"path": "w", "shape": [2, 3], "dtype": "float32"}]
+    assert about["confusion"]["eval/confusion"] == {"step": 1, "counts": [[1, 0], [1, 0]], "classes": ["cat", "dog"]}
+    assert "jax" in about["environment"]["packages"]
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["eval/confusion"] == 0.5
+
+
+def test_description_of_a_failure(tmp_path):
+    with pytest.raises(ZeroDivisionError), Run(tmp_path, total_steps=1, callbacks=[Describe()]):
+        _ = 1 / 0
+    assert json.loads((tmp_path / "run.json").read_text())["outcome"] == "ZeroDivisionError: division by zero"
+
+
+def test_a_step_is_recorded_once(tmp_path):
+    run = Run(tmp_path, total_steps=3)
+    for step, _ in run.steps(range(3)):
+        run.record(None, {})
+        if step == 1:
+            with pytest.raises(StepRecordedTwiceError, match="Step 1 was recorded already"):
+                run.record(None, {})
+    assert run.step == 3
+
+
+def test_impossible_runs(tmp_path):
+    for steps in (-1, 2.0, True):
+        with pytest.raises(InvalidTotalStepsError, match="cannot have that many steps"):
+            Run(tmp_path, total_steps=steps)
+    manager = Memory()
+    train(tmp_path, [Checkpoints(manager, every=1)], [1.0] * 5)
+    with pytest.raises(ResumeStepError, match="expected: a checkpoint of step 0 to 4\n  got: step 5"):
+        train(tmp_path, [Checkpoints(manager, every=1)], [1.0] * 4)
+
+
+def test_metrics_are_single_numbers(tmp_path):
+    for value, text in [(jnp.ones(2), r"an array of shape \(2,\)"), ("high", "got: str")]:
+        with (
+            pytest.raises(MetricValueError, match=text),
+            Run(tmp_path, total_steps=1, callbacks=[Log("jsonl", every=1)]) as run,
+        ):
+            run.record(None, {"loss": value})
+
+
+def test_every_callback_ends_although_others_fail(tmp_path):
+    ended = []
+
+    class Fails(Callback):
+        def on_end(self, run, error):
+            ended.append(self)
+            raise OSError("disk full")
+
+    with (
+        pytest.raises(OSError, match="disk full") as caught,
+        Run(tmp_path, total_steps=1, callbacks=[Fails(), Fails()]),
+    ):
+        pass
+    assert len(ended) == 2
+    assert "Besides, when the run ended: OSError: disk full" in caught.value.__notes__[0]
+    with pytest.raises(ZeroDivisionError) as caught, Run(tmp_path, total_steps=1, callbacks=[Fails()]):
+        _ = 1 / 0
+    assert "disk full" in caught.value.__notes__[0]
+
+
+def test_what_started_ends_when_another_cannot_start(tmp_path):
+    ended = []
+
+    class Starts(Callback):
+        def on_end(self, run, error):
+            ended.append(type(error))
+
+    class Fails(Callback):
+        def on_start(self, run):
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"), Run(tmp_path, total_steps=1, callbacks=[Starts(), Fails()]):
+        raise AssertionError("not reached")
+    assert ended == [OSError]
+
+
+def test_progress_bar_without_rich_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "rich", None)
+    with pytest.raises(MissingExtraError, match=r"fx-train\[progress\]"):
+        ProgressBar()
+
+
+class TestJsonLines(LoggerSuite):
+    def make(self, directory):
+        return JsonLinesLogger(directory)
+
+    def read(self, directory):
+        lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+        return {line.pop("step"): {k: v for k, v in line.items() if k != "time"} for line in lines}
+
+
+class TestCsv(LoggerSuite):
+    def make(self, directory):
+        return CsvLogger(directory)
+
+    def read(self, directory):
+        with (directory / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        return {int(row.pop("step")): {k: float(v) for k, v in row.items() if v and k != "time"} for row in rows}
+
+    def test_a_second_logger_goes_on(self, tmp_path):
+        for step, metrics in [(1, {"a": 1.0}), (2, {"b": 2.0})]:
+            logger = self.make(tmp_path)
+            logger.log(step, metrics)
+            logger.close()
+        assert self.read(tmp_path) == {1: {"a": 1.0}, 2: {"b": 2.0}}
+
+
+class TestConsole(LoggerSuite):
+    def make(self, directory):
+        return ConsoleLogger(directory)
+
+    def test_lines(self, tmp_path):
+        file = io.StringIO()
+        ConsoleLogger(tmp_path, file).log(7, {"loss": 0.123456, "accuracy": 1.0})
+        assert file.getvalue() == "[0:00:00] step 7  loss 0.12346  accuracy 1\n"
+
+
+class TestTensorBoard(LoggerSuite):
+    def make(self, directory):
+        return TensorBoardLogger(directory)
