@@ -38,6 +38,19 @@ def test_suffixes_fold_by_sha1(data):
         assert same(fold_in_static(KEY, tuple(data)), reference(KEY, data, b"\0"))
 
 
+@pytest.mark.parametrize(
+    "make_key",
+    [jax.random.key, jax.random.PRNGKey, lambda seed: jax.random.key(seed, impl="rbg")],
+    ids=["typed", "raw", "of another kind"],
+)
+def test_folding_on_the_host_and_in_a_program_give_the_same(make_key):
+    for seed in range(5):
+        key = make_key(seed)
+        here, traced = fold_in_static(key, ("a", seed)), jax.jit(lambda key, s=seed: fold_in_static(key, ("a", s)))(key)
+        assert same(here, traced)
+        assert here.dtype == traced.dtype == key.dtype
+
+
 def test_known_bits():
     # Seeds must keep their meaning for ever.
     assert jax.random.key_data(LazyRng.create(KEY, "a", 1).as_jax_rng()).tolist() == [4125457573, 1401183132]

@@ -32,7 +32,7 @@ __all__ = [
     "eval_context",
     "evaluate_jaxpr",
     "invariant_outputs",
-    "key_from_counter",
+    "key_that_draws",
     "lowers_by_platform",
     "normal_scales_first",
     "prune_jaxpr",
@@ -68,40 +68,32 @@ def tracing() -> bool:
 
 
 def _unused(*_: Any) -> Any:
-    raise TypeError("A key that starts at a counter only draws bits.")
+    raise TypeError("This key only draws bits.")
+
+
+def key_that_draws(words: Any, random_bits: Callable[..., jax.Array], name: str) -> jax.Array:
+    """A key from which `jax.random` draws flat arrays of the given bits.
+
+    Args:
+      words: the data of the key, four words.
+      random_bits: called with the words and a number of elements, gives 32 bits for each.
+      name: of the kind of keys.
+    """
+    return jax.random.wrap_key_data(words, impl=_kind_of_keys(random_bits, name))
 
 
 @functools.cache
-def _counter_prng() -> Any:
+def _kind_of_keys(random_bits: Callable[..., jax.Array], name: str) -> Any:
     # Imported when the first parameter is drawn, as it imports Pallas.
-    from jax.extend.random import define_prng_impl, threefry_2x32
+    from jax.extend.random import define_prng_impl
 
-    def random_bits(words: Any, width: int, shape: Sequence[int]) -> Any:
+    def draw(words: Any, width: int, shape: Sequence[int]) -> Any:
         (count,) = shape
-        low = words[3] + jnp.arange(count, dtype=np.uint32)
-        counters = jnp.concatenate([jnp.full_like(low, words[2]), low])
-        first, second = jnp.split(threefry_2x32((words[0], words[1]), counters), 2)
-        return jnp.asarray(first ^ second, dtype=f"uint{width}")
+        return jnp.asarray(random_bits(words, count), dtype=f"uint{width}")
 
     return define_prng_impl(
-        key_shape=(4,),
-        seed=_unused,
-        split=_unused,
-        fold_in=_unused,
-        random_bits=random_bits,
-        name="fx_threefry_from_counter",
-        tag="fxc",
+        key_shape=(4,), seed=_unused, split=_unused, fold_in=_unused, random_bits=draw, name=name, tag="fxc"
     )
-
-
-def key_from_counter(words: Any) -> jax.Array:
-    """A key that draws what a threefry key (partitionable) draws, but starting at a flat element.
-
-    Args:
-      words: the two words of the threefry key, then the high and the low word of the element's index. It draws flat
-        arrays only, of 32 bits or fewer an element, over which the low word must not overflow.
-    """
-    return jax.random.wrap_key_data(words, impl=_counter_prng())
 
 
 @functools.cache

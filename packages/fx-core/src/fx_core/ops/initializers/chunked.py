@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
-import jax.core
 import numpy as np
 
-from fx_core._jax import key_from_counter, normal_scales_first, tracing
+from fx_core._jax import normal_scales_first
+from fx_core._threefry import key_from_counter, readable, settled, words_of
 
 __all__ = ["CHUNK", "Distribution", "chunkable", "draw", "plain_shape", "settled", "wanted_dtype"]
 
@@ -35,12 +35,12 @@ _DTYPES = frozenset(np.dtype(name) for name in ("float16", "bfloat16", "float32"
 # place otherwise than for all other shapes, the same elements as a flat array included. The normal distribution of that
 # version differs in the last place for more shapes, none of them with rows of a multiple of eight.
 _NARROW = (3, 4)
-_THREEFRY = "threefry2x32"
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _chunk(words: Any, lower: Any, upper: Any, distribution: str, dtype: Any) -> jax.Array:
-    key = key_from_counter(words)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _chunk(words: Any, distribution: str, dtype: Any) -> jax.Array:
+    key = key_from_counter(words[:4])
+    lower, upper = jax.lax.bitcast_convert_type(words[4:], np.float32)
     if distribution == "truncated_normal":
         return jax.random.truncated_normal(key, lower, upper, (CHUNK,), dtype)
     if distribution == "uniform":
@@ -71,15 +71,15 @@ def draw(
       lower: the lower bound before scaling, inclusive if uniform; without meaning for ``"normal"``.
       upper: the upper bound before scaling.
     """
-    high, low = np.asarray(jax.random.key_data(key))
+    first, second = words_of(key)
     kernel: str = distribution
     if distribution == "normal" and normal_scales_first():
         kernel, scale = "normal before √2", np.asarray(np.sqrt(2), dtype)[()] * scale
-    bounds = np.float32(lower), np.float32(upper)
+    bounds = np.array([lower, upper], np.float32).view(np.uint32).tolist()
     size = math.prod(shape)
     starts = range(0, size, CHUNK)
     chunks: list[jax.Array] = [
-        _chunk(np.array([high, low, start >> 32, start & 0xFFFFFFFF], np.uint32), *bounds, kernel, dtype)
+        _chunk(np.array([first, second, start >> 32, start & 0xFFFFFFFF, *bounds], np.uint32), kernel, dtype)
         for start in starts
     ]
     out = np.empty(size, dtype)
@@ -89,28 +89,8 @@ def draw(
     return jax.device_put(out.reshape(shape))
 
 
-def _flag(name: str) -> bool:
-    return getattr(jax.config, name)
-
-
-def settled() -> bool:
-    """Whether arrays are made here and now, on the default device, and not by a transform or over a mesh."""
-    return not (tracing() or _flag("jax_disable_jit")) and jax.sharding.get_abstract_mesh().empty
-
-
-def chunkable(key: Any) -> bool:
-    """Whether `draw` gives what the samplers of `jax.random` give for the key, on the device that they would use."""
-    return (
-        isinstance(key, jax.Array)
-        and not isinstance(key, jax.core.Tracer)
-        and not key.committed
-        and not _flag("jax_default_device")
-        and all(device.platform == "cpu" for device in key.devices())
-        and key.ndim == (key.dtype == np.uint32)
-        and str(jax.random.key_impl(key)) == _THREEFRY
-        and _flag("jax_threefry_partitionable")
-        and not _flag("jax_debug_key_reuse")
-    )
+chunkable = readable
+"""Whether `draw` gives what the samplers of `jax.random` give for the key, on the device that they would use."""
 
 
 def wanted_dtype(dtype: Any) -> np.dtype[Any] | None:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.nn.initializers import orthogonal
 
+from fx_core._threefry import on_default_cpu, settled
 from fx_core.ops.initializers.fixed import ones, zeros
 from fx_core.ops.initializers.random import lecun_normal, variance_scaling
 from fx_core.ops.params import Initializer
@@ -65,6 +67,12 @@ def _flattened(init: Initializer, groups: tuple[int, ...]) -> Initializer:
         for size in groups:
             flat.append(math.prod(shape[start : start + size]))
             start += size
-        return jax.tree.map(lambda value: value.reshape(tuple(shape)), init(key, tuple(flat), dtype))
+        return jax.tree.map(lambda value: _reshaped(value, tuple(shape)), init(key, tuple(flat), dtype))
 
     return init_flat
+
+
+def _reshaped(value: Any, shape: tuple[int, ...]) -> Any:
+    if not settled() or not on_default_cpu(value):
+        return value.reshape(shape)
+    return jax.device_put(np.asarray(value).reshape(shape))  # spares a program per pair of shapes
