@@ -8,7 +8,7 @@ from fx_core.frozen_dict import FrozenDict
 from fx_nnx import Variable, variable_type_from_name
 from jax.sharding import PartitionSpec
 
-__all__ = ["NNXMeta", "box_of", "variable_of"]
+__all__ = ["NNXMeta", "to_linen_var", "variable_of"]
 
 _BOX_TYPE = "linen_meta_type"
 
@@ -74,15 +74,26 @@ def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> 
     return kind.from_metadata(leaf.unbox(), {_BOX_TYPE: type(leaf), "linen_box": leaf.replace_boxed(None)})
 
 
-def box_of(variable: Variable[Any]) -> Any:
-    """Give the leaf of a Linen collection for an NNX variable: its value, boxed if it has metadata."""
+def to_linen_var(variable: Variable[Any]) -> Any:
+    """Give the leaf of a Linen collection for an NNX variable: its value, boxed if it has metadata.
+
+    >>> from fx_nnx import Param
+    >>> to_linen_var(Param(1.0)), to_linen_var(Param(1.0, tag="a")).metadata
+    (1.0, FrozenDict({
+        tag: 'a',
+    }))
+    """
     value, metadata = variable.get_raw_value(), variable.get_metadata(exclude_required=True)
+    if variable.ref:
+        value = value[...]
+    if not metadata:
+        return value
     box = metadata.pop(_BOX_TYPE, None)
     if "linen_box" in metadata:
         return metadata["linen_box"].replace_boxed(value)
     if box is not None:
         return box.from_nnx_metadata({**metadata, "value": value})
-    return NNXMeta(type(variable), value, _hashable(metadata)) if metadata else value
+    return NNXMeta(type(variable), value, _hashable(metadata))
 
 
 def _hashable(metadata: Mapping[str, Any]) -> Any:

@@ -7,12 +7,12 @@ import numpy as np
 from fx_core.meta import AxisMetadata
 from fx_nnx import State, Variable, from_flat_state, state, to_flat_state, variable_name_from_type
 
-from fx_bridge.boxes import box_of, variable_of
-from fx_bridge.report import ConversionReport, Place
+from fx_bridge.boxes import to_linen_var, variable_of
+from fx_bridge.report import ConversionReport
+from fx_bridge.trees import Path, Place, leaves_of, nest
 
 __all__ = ["convert_variables", "to_linen_variables", "to_nnx_state"]
 
-Path = tuple[Any, ...]
 Rename = Callable[[str, Path], Path]
 
 
@@ -64,7 +64,7 @@ def to_nnx_state(
     """Turn the variables of a Linen model into an NNX state; see `convert_variables`."""
     found = {
         (collection, _renamed(rename, collection, path)): variable_of(collection, leaf, allow_register=allow_register)
-        for (collection, path), leaf in _linen_leaves(variables).items()
+        for (collection, path), leaf in leaves_of(variables).items()
     }
     if like is None:
         # Linen has text for the numbers of items; only a model to compare with tells which are numbers.
@@ -89,31 +89,10 @@ def to_linen_variables(
         found[collection, tuple(str(key) for key in _renamed(rename, collection, path))] = variable
     report = ConversionReport(tuple(found))
     if like is not None:
-        found, report = _compare(found, _linen_leaves(like))
+        found, report = _compare(found, leaves_of(like))
         if strict:
             report.check()
-    variables: dict[str, Any] = {}
-    for (collection, path), variable in found.items():
-        node = variables.setdefault(collection, {})
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = box_of(variable)
-    return variables, report
-
-
-def _linen_leaves(variables: Mapping[str, Any]) -> dict[Place, Any]:
-    leaves: dict[Place, Any] = {}
-
-    def visit(collection: str, tree: Any, path: Path) -> None:
-        if isinstance(tree, Mapping):
-            for key, value in tree.items():
-                visit(collection, value, (*path, key))
-        else:
-            leaves[collection, path] = tree
-
-    for collection, tree in variables.items():
-        visit(collection, tree, ())
-    return leaves
+    return nest(found, to_linen_var), report
 
 
 def _nnx_leaves(source: Any, allow_register: bool) -> dict[Place, Variable[Any]]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from fx_core.errors.nnx import VariableConversionError
 
-__all__ = ["ConversionReport"]
+from fx_bridge.trees import Place, text
 
-Place = tuple[str, tuple[Any, ...]]
+__all__ = ["ConversionReport"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,7 @@ class ConversionReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.matched)} matched"]
-        lines += [f"missing: {_show(place)}" for place in self.missing]
-        lines += [f"unexpected: {_show(place)}" for place in self.unexpected]
-        lines += [f"shape of {_show(place)}: wanted {want}, got {got}" for place, want, got in self.shapes]
+        lines += [f"missing: {text(place)}" for place in self.missing]
+        lines += [f"unexpected: {text(place)}" for place in self.unexpected]
+        lines += [f"shape of {text(place)}: wanted {want}, got {got}" for place, want, got in self.shapes]
         return "\n    ".join(lines)
-
-
-def _show(place: Place) -> str:
-    return "/".join([place[0], *map(str, place[1])])

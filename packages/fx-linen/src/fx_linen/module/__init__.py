@@ -1,7 +1,7 @@
 """Modules: how networks are described, named, bound to variables and run."""
 
 from fx_linen.module._base import ModuleBase
-from fx_linen.module._context import disable_named_call, enable_named_call, override_named_call
+from fx_linen.module._context import detached, disable_named_call, enable_named_call, override_named_call
 from fx_linen.module._errors import (
     BoundModulePickleError,
     InitializationPlaceError,
@@ -40,6 +40,7 @@ __all__ = [
     "apply",
     "compact",
     "compact_name_scope",
+    "detached",
     "disable_named_call",
     "enable_named_call",
     "init",

@@ -10,6 +10,7 @@ from fx_linen.module._base import ModuleBase
 __all__ = [
     "CaptureFilter",
     "context",
+    "detached",
     "disable_named_call",
     "enable_named_call",
     "override_named_call",
@@ -36,6 +37,19 @@ context = Context()
 def running_module() -> ModuleBase | None:
     """The module whose method is running in this thread."""
     return context.modules[-1] if context.modules else None
+
+
+@contextlib.contextmanager
+def detached() -> Iterator[None]:
+    """Within a block, act as if no method of a module were running: modules that are made belong to nobody.
+
+    For code of other libraries that is called from a method.
+    """
+    context.modules.append(None)
+    try:
+        yield
+    finally:
+        context.modules.pop()
 
 
 def enable_named_call() -> None:

@@ -1,0 +1,56 @@
+"""Which bridge module is running in this thread."""
+
+import collections
+import dataclasses
+import threading
+from typing import Any
+
+__all__ = ["ModuleStackEntry", "current_context", "current_module", "current_scope", "stack"]
+
+
+@dataclasses.dataclass(eq=False)
+class ModuleStackEntry:
+    """A call of a method of a bridge module.
+
+    Attributes:
+      module: the module; None where no module is to be seen.
+      in_compact: whether the method is compact.
+      type_counter: how many submodules of each class it has named.
+      names: the names that it has given to submodules and variables, with what has them.
+    """
+
+    module: Any
+    in_compact: bool = False
+    type_counter: collections.defaultdict[type, int] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(int)
+    )
+    names: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.entries: list[ModuleStackEntry] = []
+
+
+stack = _Stack()
+
+
+def current_context() -> ModuleStackEntry | None:
+    """Give the call of a bridge module that is running, or None.
+
+    >>> current_context() is None
+    True
+    """
+    return stack.entries[-1] if stack.entries and stack.entries[-1].module is not None else None
+
+
+def current_module() -> Any:
+    """Give the bridge module that is running, or None."""
+    entry = current_context()
+    return None if entry is None else entry.module
+
+
+def current_scope() -> Any:
+    """Give the scope of the bridge module that is running, or None."""
+    module = current_module()
+    return None if module is None else module.scope

@@ -1,0 +1,120 @@
+"""Random streams across the bridge."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_nnx import RngKey, Rngs, RngStream, iter_graph
+
+from fx_bridge.errors import AbsentStreamError, BridgeRngsError
+
+__all__ = ["FALLBACK", "ScopeRngs", "forked", "is_absent", "keys_of", "mark_absent", "rngs_of"]
+
+FALLBACK = "params"
+"""The stream that serves those that were not given, as in Linen."""
+
+
+class ScopeRngs(Rngs):
+    """Streams as a scope of Linen has them: ``params`` serves those that were not given, unless there is a default."""
+
+    def __getitem__(self, name: str) -> RngStream:
+        if name not in self and "default" not in self and FALLBACK in self:
+            name = FALLBACK
+        return super().__getitem__(name)
+
+
+def keys_of(rngs: Any) -> dict[str, Any]:
+    """Draw a key from each stream, for Linen.
+
+    The stream ``default`` is what Linen calls ``params``, unless there is one of that name.
+
+    Args:
+      rngs: an `Rngs`, a key, a dictionary of keys, or None.
+
+    Raises:
+      BridgeRngsError: it is something else.
+    """
+    if rngs is None:
+        return {}
+    if isinstance(rngs, Rngs):
+        # What an absent stream stands for is nothing to Linen, which asks for keys only where it needs them.
+        keys = {name: stream() for name, stream in rngs.items() if not is_absent(stream)}
+    elif isinstance(rngs, RngStream):
+        return {FALLBACK: rngs()}
+    elif isinstance(rngs, Mapping) and all(isinstance(name, str) for name in rngs):
+        keys = dict(rngs)
+    elif _is_key(rngs):
+        return {FALLBACK: rngs}
+    else:
+        raise BridgeRngsError(rngs)
+    if FALLBACK not in keys and "default" in keys:
+        keys[FALLBACK] = keys.pop("default")
+    return keys
+
+
+def rngs_of(rngs: Any) -> ScopeRngs:
+    """Give streams for a bridge module: a key becomes the default stream.
+
+    Raises:
+      BridgeRngsError: ``rngs`` is no `Rngs`, key or dictionary of keys.
+    """
+    if rngs is None:
+        return ScopeRngs()
+    if isinstance(rngs, Rngs):
+        made = ScopeRngs()
+        for name, stream in rngs.items():
+            setattr(made, name, RngStream(stream.key.get_value(), tag=name))
+            made[name].count.set_value(stream.count.get_value())
+        return made
+    if isinstance(rngs, Mapping) and all(isinstance(name, str) for name in rngs):
+        return ScopeRngs(**rngs)
+    if _is_key(rngs):
+        return ScopeRngs(rngs)
+    raise BridgeRngsError(rngs)
+
+
+def forked(rngs: Any) -> Any:
+    """Give streams of its own to a wrapped module, as layers of NNX have.
+
+    Raises:
+      BridgeRngsError: it is no `Rngs`.
+    """
+    if rngs is None:
+        return None
+    if isinstance(rngs, Rngs):
+        return rngs.fork()
+    if isinstance(rngs, RngStream):
+        return Rngs(rngs.fork())
+    raise BridgeRngsError(rngs)
+
+
+def mark_absent(module: Any) -> None:
+    """Let the streams of a module that stand for the absent `FALLBACK` raise when they are drawn from."""
+    for _, found in iter_graph(module):
+        if isinstance(found, RngKey) and found.get_metadata("tag", None) == FALLBACK:
+            found.set_metadata(on_get_value=absent)
+
+
+def is_absent(stream: RngStream) -> bool:
+    """Whether a stream stands for one that was not given."""
+    return stream.key.get_metadata("on_get_value", None) is absent
+
+
+def absent(variable: Any, _: Any) -> Any:
+    """The hook of a stream that was not given.
+
+    Raises:
+      AbsentStreamError: always.
+    """
+    raise AbsentStreamError(variable.tag)
+
+
+def _is_key(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or isinstance(value, Rngs):
+        return False
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return value.shape == ()
+    return dtype == np.uint32 and value.ndim == 1

@@ -1,0 +1,363 @@
+"""Linen modules as NNX modules."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import fx_linen as linen
+from fx_core.errors.scope import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError
+from fx_core.plugins.registry import registry
+from fx_core.scope import filter_to_set, in_filter
+from fx_linen.module import detached
+from fx_nnx import Dict, Module, Variable, iter_modules, variable_name_from_type, variable_type_from_name
+from fx_nnx.objects.pytree import attributes_of
+
+from fx_bridge.boxes import to_linen_var, variable_of
+from fx_bridge.context import current_scope
+from fx_bridge.errors import (
+    BridgeMethodError,
+    BridgeTargetError,
+    NameConflictError,
+    UninitializedError,
+    UnknownCollectionError,
+)
+from fx_bridge.streams import forked, keys_of
+from fx_bridge.trees import Path, leaves_of
+
+__all__ = ["ToNNX", "initializing", "lazy_init", "put_variables", "wrapped_in"]
+
+T = TypeVar("T")
+
+_MODULE, _RNGS, _INIT = "to_nnx__module", "to_nnx__rngs", "to_nnx__initializing"
+_OWN = (_MODULE, _RNGS, _INIT)
+
+
+class ToNNX(Module):
+    """A Linen module as an NNX module.
+
+    Its variables are attributes, of the types that stand for their collections; those of submodules are in an
+    `fx_nnx.Dict` under the submodule's name. `lazy_init` makes them; a module that comes bound brings them along.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> import fx_nnx as nnx
+    >>> model = lazy_init(ToNNX(nn.Dense(3), rngs=nnx.Rngs(0)), jnp.ones((1, 2)))
+    >>> type(model.kernel).__name__, model.kernel.shape
+    ('Param', (2, 3))
+    >>> model(jnp.ones((4, 2))).shape
+    (4, 3)
+
+    Methods of the Linen module are methods of this one, too: ``model.encode(x)``.
+
+    Args:
+      module: the Linen module, or a `fx_bridge.Module`.
+      rngs: streams, of which the module gets its own; ``default`` is what Linen calls ``params``.
+
+    Raises:
+      BridgeTargetError: it is no Linen module.
+      BridgeRngsError: ``rngs`` is no `fx_nnx.Rngs`.
+    """
+
+    def __init__(self, module: Any, rngs: Any = None):
+        variables: Mapping[str, Any] = {}
+        if isinstance(module, linen.Module):
+            with detached():
+                if module.scope is not None:
+                    module, variables = module.unbind()
+                elif module.parent is not None:
+                    module = module.clone(name=None)
+        elif not hasattr(type(module), "init_with_output"):
+            raise BridgeTargetError("ToNNX", "a Linen module, such as fx_linen.Dense(3)", module)
+        self.to_nnx__module = module
+        self.to_nnx__rngs = forked(rngs)
+        put_variables(self, variables)
+
+    @property
+    def module(self) -> Any:
+        """The Linen module."""
+        return self.to_nnx__module
+
+    @property
+    def rngs(self) -> Any:
+        """The streams."""
+        return self.to_nnx__rngs
+
+    def lazy_init(self, *args: Any, **kwargs: Any) -> "ToNNX":
+        """Make the variables, and compute nothing else; the arguments are those of the call.
+
+        Of arrays among them it is enough to know shape and dtype, as a `jax.ShapeDtypeStruct` does.
+
+        Returns:
+          The module itself.
+        """
+        self._initialize(self._keys(kwargs.pop("rngs", None)), args, kwargs, output=False)
+        return self
+
+    def __call__(
+        self,
+        *args: Any,
+        rngs: Any = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call the Linen module on its variables.
+
+        Args:
+          *args: arguments of the method.
+          rngs: streams for this call, instead of the module's: an `fx_nnx.Rngs`, a key, or a dictionary of keys.
+          method: what to call instead of ``__call__``: a name, a method, or a function of the Linen module.
+          mutable: the collections that may change; what changes is put into the variables of this module.
+          **kwargs: more arguments of the method.
+
+        Returns:
+          What the method returns.
+
+        Raises:
+          UninitializedError: there are no variables yet.
+          BridgeMethodError: there is no such method.
+          UnknownCollectionError: ``mutable`` names a collection that nobody knows.
+          NameConflictError: the names of new variables are taken.
+        """
+        keys = self._keys(rngs)
+        if mutable is None and (scope := current_scope()) is not None:
+            mutable = scope.mutable
+        options = {**kwargs, "method": method}
+        if getattr(self, _INIT, False):
+            if mutable not in (None, True):
+                options["mutable"] = mutable
+            return self._initialize(keys, args, options, output=True)
+        return self._apply(keys, args, options, mutable)
+
+    def __getattr__(self, name: str) -> Any:
+        module = None if name.startswith("__") else attributes_of(self).get(_MODULE)
+        if module is not None and callable(getattr(type(module), name, None)):
+            return functools.partial(self, method=name)
+        raise AttributeError(_no_attribute(self, module, name))
+
+    def _keys(self, rngs: Any) -> dict[str, Any]:
+        return keys_of(self.to_nnx__rngs if rngs is None else rngs)
+
+    def _initialize(self, keys: Any, args: tuple[Any, ...], options: Any, *, output: bool) -> Any:
+        module = self.to_nnx__module
+        _check_method(module, options.get("method"))
+        with detached():
+            if output:
+                out, variables = module.init_with_output(keys, *args, **options)
+            else:
+                init = module.lazy_init if isinstance(module, linen.Module) else module.init
+                out, variables = None, init(keys, *args, **options)
+        put_variables(self, variables)
+        return out
+
+    def _apply(self, keys: Any, args: tuple[Any, ...], options: Any, mutable: Any) -> Any:
+        module = self.to_nnx__module
+        _check_method(module, options["method"])
+        variables = _collections(self)
+        mutable = False if mutable is None else mutable
+        try:
+            with detached():
+                out = module.apply(variables, *args, rngs=keys, mutable=mutable, **options)
+        except (ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError) as error:
+            if variables:
+                raise
+            raise UninitializedError(
+                f"ToNNX({type(module).__name__})", error.path, None, "call bridge.lazy_init(model, x) once"
+            ) from error
+        if mutable is False:
+            return out
+        out, updates = out
+        _check_collections(mutable, updates, variables)
+        put_variables(self, updates)
+        return out
+
+
+def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a model once, so that the Linen modules in it get their variables.
+
+    Every `ToNNX` in the model is initialised, with the streams that it was given, those that have variables already
+    included. In a shared one that is called several times, the last call decides.
+
+    Args:
+      fn: a model, or a method of it.
+      *args: arguments of the call.
+      **kwargs: more arguments.
+
+    Returns:
+      ``fn``.
+
+    Raises:
+      BridgeTargetError: ``fn`` is neither.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> import fx_nnx as nnx
+    >>> class Model(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.encode = ToNNX(nn.Dense(3), rngs=rngs)
+    ...     def __call__(self, x):
+    ...         return nnx.relu(self.encode(x))
+    >>> lazy_init(Model(nnx.Rngs(0)), jnp.ones((1, 2))).encode.kernel.shape
+    (2, 3)
+    """
+    target = fn.func if isinstance(fn, functools.partial) else fn
+    module = target if isinstance(target, Module) else getattr(target, "__self__", None)
+    if not isinstance(module, Module):
+        raise BridgeTargetError("lazy_init", "an NNX module or a method of one", fn)
+    if isinstance(fn, ToNNX):
+        fn.lazy_init(*args, **kwargs)
+        return fn
+    call: Any = fn
+    with initializing(module):
+        call(*args, **kwargs)
+    return fn
+
+
+class initializing:  # noqa: N801 - a context manager
+    """Within a block, the Linen modules in a model make their variables when they are called.
+
+    The mark is an attribute: what JAX compiled for a model that has its variables is not used for making them.
+
+    Args:
+      model: the model.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def __enter__(self) -> None:
+        for module in wrapped_in(self.model):
+            setattr(module, _INIT, True)
+
+    def __exit__(self, *_: Any) -> None:
+        for module in wrapped_in(self.model):
+            if hasattr(module, _INIT):
+                delattr(module, _INIT)
+
+
+def wrapped_in(model: Any) -> Iterator[ToNNX]:
+    """Give the wrapped Linen modules in a model."""
+    return (module for _, module in list(iter_modules(model)) if isinstance(module, ToNNX))
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+
+def put_variables(module: ToNNX, variables: Mapping[str, Any]) -> None:
+    """Put variables of the Linen module into their attributes; collections without a variable type get one.
+
+    Raises:
+      NameConflictError: a name is taken by something else.
+    """
+    for (collection, path), leaf in leaves_of(variables).items():
+        _put(module, collection, path, leaf)
+
+
+def _put(module: ToNNX, collection: str, path: Path, leaf: Any) -> None:
+    kind = f"a variable of {collection!r}"
+    node: Any = module
+    for key in path[:-1]:
+        inner = attributes_of(node).get(key)
+        if inner is None:
+            _check_free(module, node, key, "a submodule")
+            inner = Dict()
+            node._nnx_set(key, inner)
+        elif not isinstance(inner, Dict):
+            raise NameConflictError(_name(module), key, "a submodule", _describe(inner))
+        node = inner
+    name = path[-1]
+    old = attributes_of(node).get(name)
+    if old is None:
+        _check_free(module, node, name, kind)
+        node._nnx_set(name, variable_of(collection, leaf, allow_register=True))
+        return
+    if type(old) is not variable_type_from_name(collection, allow_register=True):
+        made = variable_of(collection, leaf)
+        if type(old) is not type(made):
+            raise NameConflictError(_name(module), "/".join(path), kind, _describe(old))
+    if to_linen_var(old) is not leaf:
+        made = variable_of(collection, leaf)
+        made_value = made.get_raw_value()
+        if made.get_metadata() == old.get_metadata():
+            old.set_raw_value(made_value)
+        else:
+            old.copy_from(made)
+
+
+def _check_free(module: ToNNX, node: Any, name: str, what: str) -> None:
+    if node is not module:
+        return
+    if name in _OWN or hasattr(type(module), name):
+        raise NameConflictError(_name(module), name, what, "ToNNX itself")
+
+
+def _describe(value: Any) -> str:
+    if not isinstance(value, Variable):
+        return "a submodule" if isinstance(value, Dict) else f"a {type(value).__name__}"
+    return f"a variable of {variable_name_from_type(type(value), allow_register=True)!r}"
+
+
+def _name(module: ToNNX) -> str:
+    return f"ToNNX({type(module.to_nnx__module).__name__})"
+
+
+def _collections(module: ToNNX) -> dict[str, dict[str, Any]]:
+    """Give the variables of a wrapped module as Linen has them."""
+    variables: dict[str, dict[str, Any]] = {}
+    names: dict[type, str] = {}
+
+    def visit(node: Any, path: Path) -> None:
+        for key, value in attributes_of(node).items():
+            if isinstance(value, Variable):
+                kind = type(value)
+                collection = names.get(kind)
+                if collection is None:
+                    collection = names[kind] = variable_name_from_type(kind, allow_register=True)
+                tree = variables.setdefault(collection, {})
+                for outer in path:
+                    tree = tree.setdefault(outer, {})
+                tree[key] = to_linen_var(value)
+            elif isinstance(value, Dict):
+                visit(value, (*path, key))
+
+    visit(module, ())
+    return variables
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _check_method(module: Any, method: Any) -> None:
+    if isinstance(method, str) and not callable(getattr(module, method, None)):
+        raise BridgeMethodError(type(module).__name__, method, _methods(module))
+
+
+def _methods(module: Any) -> list[str]:
+    general = set(dir(linen.Module)) - {"__call__"}
+    return [name for name in dir(type(module)) if name not in general and callable(getattr(type(module), name))]
+
+
+def _check_collections(mutable: Any, updates: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
+    if isinstance(mutable, bool) or in_filter(mutable, ""):
+        return
+    if isinstance(mutable, linen.DenyList):
+        return
+    known = {*variables, *updates}
+    for name in sorted(filter_to_set(mutable) - known):
+        known |= set(registry().collections)
+        if name not in known and not _registered(name):
+            raise UnknownCollectionError(name, known)
+
+
+def _registered(name: str) -> bool:
+    try:
+        variable_type_from_name(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_attribute(wrapper: ToNNX, module: Any, name: str) -> str:
+    what = "ToNNX" if module is None else _name(wrapper)
+    more = "" if _collections(wrapper) else "; it has no variables yet: call bridge.lazy_init(model, x) once"
+    return f"{what} has no attribute {name!r}{more}"
