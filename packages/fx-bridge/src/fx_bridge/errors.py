@@ -73,7 +73,7 @@ class UnknownCollectionError(BridgeError):
             collection=name,
             expected=f"one of {', '.join(sorted(known))}",
             got=repr(name),
-            fix="check the spelling, or fx_nnx.register_variable_name(name, type) if the module makes it only sometimes",
+            fix="check the spelling; if the module only makes it sometimes, fx_nnx.register_variable_name(name, type)",
         )
 
 
@@ -82,11 +82,11 @@ class UnknownPathError(BridgeError):
 
     Args:
       module: the model.
-      collection: of the variable.
+      collection: of the variable, if it is known.
       path: of the variable.
     """
 
-    def __init__(self, module: str, collection: str, path: Sequence[Any]):
+    def __init__(self, module: str, collection: str | None, path: Sequence[Any]):
         super().__init__(
             f"{module} has no place for a variable.",
             path=show_path(path),

@@ -127,7 +127,7 @@ class InnerCall:
         return keys
 
     def _attach_more(self, structure: Structure) -> None:
-        """Give the module the variables that its constructor does not make: what was sown or cached in earlier calls."""
+        """Give the module variables that its constructor does not make: what was sown or cached in earlier calls."""
         known = {(collection, tuple(map(str, path))) for collection, path in filter(None, structure.places)}
         for (collection, path), leaf in leaves_of(self.given).items():
             if (collection, tuple(map(str, path))) not in known:
@@ -160,9 +160,10 @@ class InnerCall:
                 place = place_of(path, leaf)
             elif leaf.get_raw_value() is value:
                 continue
-            if place is not None and self.scope.is_mutable_collection(place[0]):
-                if mine is None or id(leaf) in mine:
-                    changed[place] = leaf
+            if place is None or (mine is not None and id(leaf) not in mine):
+                continue
+            if self.scope.is_mutable_collection(place[0]):
+                changed[place] = leaf
         self._put(changed)
 
     def _made_by_linen(self) -> set[int]:

@@ -1,7 +1,6 @@
 """What matched in a conversion, and what did not."""
 
 import dataclasses
-from typing import Any
 
 from fx_core.errors.nnx import VariableConversionError
 

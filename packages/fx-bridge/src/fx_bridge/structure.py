@@ -21,7 +21,7 @@ from fx_core.frozen_dict import FrozenDict
 from fx_linen import Module as LinenModule
 from fx_linen.module import detached
 from fx_nnx import GraphDef, Pytree, RngState, Variable, split, variable_name_from_type
-from fx_nnx.variables.defaults import current_defaults
+from fx_nnx.variables.defaults import default_options
 
 from fx_bridge.errors import BridgeTargetError
 from fx_bridge.streams import FALLBACK, ScopeRngs
@@ -198,7 +198,7 @@ def _memory_of(make: Any, args: Any, kwargs: Any, streams: Any) -> tuple[dict[An
     if not isinstance(make, type):
         raise _CanChangeError
     kinds = None if streams is None else tuple(streams.items())
-    key = (_frozen(tuple(args)), _frozen(dict(kwargs)), kinds, current_defaults())
+    key = (_frozen(tuple(args)), _frozen(dict(kwargs)), kinds, tuple(default_options(None, None, None).items()))
     with _lock:
         return _memory.setdefault(make, {}), key
 

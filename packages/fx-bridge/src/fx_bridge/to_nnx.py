@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import fx_linen as linen
 from fx_core.errors.scope import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError
 from fx_core.plugins.registry import registry
-from fx_core.scope import filter_to_set, in_filter
+from fx_core.scope import DenyList, filter_to_set, in_filter
 from fx_linen.module import detached
 from fx_nnx import Dict, Module, Variable, iter_modules, variable_name_from_type, variable_type_from_name
 from fx_nnx.objects.pytree import attributes_of
@@ -90,6 +90,7 @@ class ToNNX(Module):
         Returns:
           The module itself.
         """
+        kwargs.pop("mutable", None)  # everything is made, as by the `init` of Linen
         self._initialize(self._keys(kwargs.pop("rngs", None)), args, kwargs, output=False)
         return self
 
@@ -107,7 +108,8 @@ class ToNNX(Module):
           *args: arguments of the method.
           rngs: streams for this call, instead of the module's: an `fx_nnx.Rngs`, a key, or a dictionary of keys.
           method: what to call instead of ``__call__``: a name, a method, or a function of the Linen module.
-          mutable: the collections that may change; what changes is put into the variables of this module.
+          mutable: the collections that may change; what changes is put into the variables of this module. By default
+            those of the `fx_bridge.Module` whose method runs, or none.
           **kwargs: more arguments of the method.
 
         Returns:
@@ -124,8 +126,6 @@ class ToNNX(Module):
             mutable = scope.mutable
         options = {**kwargs, "method": method}
         if getattr(self, _INIT, False):
-            if mutable not in (None, True):
-                options["mutable"] = mutable
             return self._initialize(keys, args, options, output=True)
         return self._apply(keys, args, options, mutable)
 
@@ -340,7 +340,7 @@ def _methods(module: Any) -> list[str]:
 def _check_collections(mutable: Any, updates: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
     if isinstance(mutable, bool) or in_filter(mutable, ""):
         return
-    if isinstance(mutable, linen.DenyList):
+    if isinstance(mutable, DenyList):
         return
     known = {*variables, *updates}
     for name in sorted(filter_to_set(mutable) - known):

@@ -14,7 +14,7 @@ from fx_nnx.objects.pytree import attributes_of
 from fx_bridge.boxes import variable_of
 from fx_bridge.context import current_context
 from fx_bridge.errors import BridgeMethodError, BridgePlaceError, NameConflictError, UninitializedError
-from fx_bridge.module.compact import entered, is_wrapped, wrap_method
+from fx_bridge.module.compact import entered, wrap_method
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
 from fx_bridge.module.variables import Pending, collect, load, take_over, unpack
@@ -61,7 +61,8 @@ class Module(NnxModule, metaclass=_BridgeMeta):
     >>> class Network(Module):
     ...     @compact
     ...     def __call__(self, x):
-    ...         return Dense(1)(Dense(4)(x))
+    ...         x = Dense(4)(x)
+    ...         return Dense(1)(x)
     >>> variables = Network().init(jax.random.key(0), jnp.ones((1, 2)))
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'Dense_0': {'kernel': (2, 4)}, 'Dense_1': {'kernel': (4, 1)}}}
@@ -247,12 +248,12 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         entry = current_context()
         if entry is not None and entry.module is self and entry.in_compact:
             _claim(self, entry, name, what)
-        found = attributes_of(self).get(name)
-        if found is not None or hasattr(type(self), name):
-            if type(found) is not kind:
-                old = f"a {type(found).__name__}" if found is not None else "a method"
-                raise NameConflictError(type(self).__name__, name, what, old)
+        found: Any = attributes_of(self).get(name)
+        if type(found) is kind:
             return found
+        if found is not None or hasattr(type(self), name):
+            old = "a method" if found is None else f"a {type(found).__name__}"
+            raise NameConflictError(type(self).__name__, name, what, old)
         if make is None or not scope.may_create(collection):
             raise UninitializedError(
                 type(self).__name__,
@@ -261,10 +262,8 @@ class Module(NnxModule, metaclass=_BridgeMeta):
                 f"pass the variables that init makes, or mutable={[collection]!r}",
             )
         value = make()
-        if isinstance(value, VariableMetadata | Variable):
-            made = kind(value)
-        else:
-            made = variable_of(collection, value)
+        has_own = isinstance(value, VariableMetadata | Variable)
+        made = kind(value) if has_own else variable_of(collection, value, allow_register=True)
         self._nnx_set(name, made)
         return made
 
@@ -277,7 +276,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         super().__setattr__(name, value)
         value = attributes_of(self).get(name)
         if isinstance(old, Pending) and old is not value:
-            load(value, old)
+            load(value, old, (name,))
         if self.scope is not None and name != "scope":
             _bind(value, self.scope)
 
@@ -315,8 +314,8 @@ def attach(parent: Any, module: Any, name: str | None, kind: type | None = None)
         raise NameConflictError(type(parent).__name__, name, f"a {kind.__name__}", f"a {type(old).__name__}")
     if old is None and hasattr(type(parent), name):
         raise NameConflictError(type(parent).__name__, name, f"a {kind.__name__}", "a method")
-    if old is not None:
-        take_over(module, old)
+    if isinstance(old, Pending) or (old is not None and not parent.is_initializing()):
+        take_over(module, old)  # in `init`, the last call decides, as in Flax
     parent._nnx_set(name, module)
     if parent.scope is not None:
         _bind(module, parent.scope)
@@ -349,6 +348,7 @@ def _scope_of(module: Any, what: str) -> Scope:
 
 
 def _method_of(module: Any, method: Any) -> Callable[..., Any]:
+    method = "__call__" if method is None else method
     if isinstance(method, str):
         found = getattr(module, method, None)
         if not callable(found):
@@ -377,4 +377,3 @@ def _is_method(value: Any) -> bool:
 def _merged(given: Mapping[str, Any], found: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     kept = {name: tree for name, tree in given.items() if not scope.may_create(name)}
     return {**kept, **{name: tree for name, tree in found.items() if in_filter(scope.mutable, name)}}
-

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from fx_core.scope import CollectionFilter, DenyList, in_filter, is_filter_empty
-from fx_nnx import Pytree, Rngs
+from fx_nnx import Pytree
 
 __all__ = ["Scope"]
 
@@ -12,6 +12,7 @@ __all__ = ["Scope"]
 class Scope(Pytree):
     """What a bridge module knows while ``init`` or ``apply`` runs; each module in it has its own with the same streams.
 
+    >>> from fx_nnx import Rngs
     >>> scope = Scope(Rngs(0), mutable=["batch_stats"])
     >>> scope.copy().rngs is scope.rngs
     True

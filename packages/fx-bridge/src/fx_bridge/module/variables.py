@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fx_nnx import Dict, Pytree, RngState, Variable
+from fx_nnx import Dict, Pytree, Variable
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.states.paths import key_order
@@ -97,7 +97,7 @@ def load(node: Any, pending: Pending, path: Path = ()) -> None:
         key, old = _child(children, name)
         if old is None:
             if not isinstance(node, Pytree):
-                raise UnknownPathError(type(node).__name__, "", (*path, name))
+                raise UnknownPathError(type(node).__name__, None, (*path, name))
             node._nnx_set(name, value)
         elif old is value:
             continue

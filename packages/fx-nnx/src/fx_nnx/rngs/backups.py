@@ -83,7 +83,7 @@ def split_rngs(
     def change(path: Path, stream: RngStream) -> Any:
         if not matches(path, stream):
             return None
-        key = stream()
+        key = stream._next_unseen()
         return _fresh(key if squeeze else jax.random.split(key, splits))
 
     return _change(node, change, graph, in_place=_in_place(graph, graph_updates))

@@ -72,9 +72,17 @@ class RngStream(RandomMethods, Pytree):
           SplitStreamError: the stream is split.
           TraceLevelError: the stream was made outside the transform that runs.
         """
-        key, count = self.key.get_value(), self.count.get_value()
+        return self._next(self.key.get_value())
+
+    def _next_unseen(self) -> jax.Array:
+        """Give the next key as a call does, but past the hooks: it only becomes the key of another stream."""
+        key = self.key.get_raw_value()
+        return self._next(key[...] if self.key.ref else key)
+
+    def _next(self, key: jax.Array) -> jax.Array:
         if key.ndim:
             raise SplitStreamError(self.tag, key.shape)
+        count = self.count.get_value()
         drawn = jax.random.fold_in(key, count)
         self.count.set_value(count + 1)
         return drawn
