@@ -1,6 +1,6 @@
 """What fx-train brings, through the same door as everyone's plugins."""
 
-from fx_core.plugins import LoggerEntry, hookimpl
+from fx_core.plugins import CommandEntry, LoggerEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -20,4 +20,14 @@ def fx_loggers() -> list[LoggerEntry]:
             summary="Event files for TensorBoard",
             extra="tensorboard",
         ),
+    ]
+
+
+@hookimpl
+def fx_commands() -> list[CommandEntry]:
+    """The commands about runs."""
+    return [
+        CommandEntry(
+            name="report", target="fx_train.report.command:report", summary="Write a page about a training run"
+        )
     ]

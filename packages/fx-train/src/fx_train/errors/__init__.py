@@ -19,6 +19,7 @@ from fx_train.errors.metrics import (
     MetricShapeError,
     SummaryShapeError,
 )
+from fx_train.errors.report import NoRunError, RunFileError
 from fx_train.errors.step import (
     GradientMismatchError,
     InvalidMaskError,
@@ -57,10 +58,12 @@ __all__ = [
     "MetricValueError",
     "MissingExtraError",
     "MissingFieldError",
+    "NoRunError",
     "NonFiniteError",
     "NotMainThreadError",
     "PolicyMismatchError",
     "ResumeStepError",
+    "RunFileError",
     "StepNotRecordedError",
     "StepRecordedTwiceError",
     "SummaryShapeError",

@@ -1,0 +1,23 @@
+"""Errors of reports."""
+
+from fx_core.errors import FxError
+
+
+class NoRunError(FxError):
+    """A directory has no records of a run."""
+
+    def __init__(self, directory: str):
+        super().__init__(
+            "There is no run to report on.",
+            path=directory,
+            expected="metrics.jsonl, metrics.csv or run.json",
+            got="none of them",
+            fix='Train with the callbacks Log("jsonl", every=...) and Describe(), or name the right directory.',
+        )
+
+
+class RunFileError(FxError):
+    """A file of a run cannot be read."""
+
+    def __init__(self, file: str, problem: str):
+        super().__init__("A record of the run is damaged.", path=file, got=problem, fix="Repair or remove the file.")

@@ -1,0 +1,163 @@
+"""The page is well-formed, complete, safe and self-contained; how it looks is seen in docs/."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import click.testing
+import pytest
+from fx_core.plugins import registry
+from fx_train.errors import NoRunError, RunFileError
+from fx_train.report import read_run, write_report
+from fx_train.report.curves import chart, groups, ticks
+from fx_train.report.records import thinned
+
+VOID = {"meta", "path", "line", "circle", "br"}
+
+
+class Elements(HTMLParser):
+    """Elements with attributes and text; complains about tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.found, self.text = [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def make_run(directory, **about):
+    rows = [{"step": step, "time": 0.0, "loss": 1000 / step} for step in range(1, 11)]
+    rows += [{"step": step, "time": 0.0, "eval/loss": float("nan") if step == 6 else 2.0} for step in (2, 4, 6, 8)]
+    rows += [{"step": 10, "time": 1.0, "loss": 7.0}]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (directory / "run.json").write_text(
+        json.dumps(
+            {
+                "outcome": "done", "step": 10, "total_steps": 10, "started": 0.0, "ended": 3700.0,
+                "config": {"model": {"depth": 3}, "note": "<b>bold</b> & co"},
+                "environment": {"devices": ["8 × cpu"], "packages": {"jax": "1.2.3"}},
+                "parameters": [{"path": "dense/kernel", "shape": [2, 3], "dtype": "float32"}],
+                "confusion": {"eval/confusion": {"step": 8, "counts": [[3, 1], [0, 0]], "classes": ["<cat>", "dog"]}},
+                **about,
+            }
+        )
+    )  # fmt: skip
+    return directory
+
+
+def test_the_page_shows_everything_and_needs_nothing(tmp_path):
+    page = write_report(make_run(tmp_path)).read_text()
+    elements = Elements(page)
+    for text in ("10 of 10 steps", "1 h 01 min", "model.depth", "<b>bold</b> & co", "8 × cpu", "1.2.3", "dense/kernel"):
+        assert text in elements.text
+    assert "6 numbers in 1 arrays" in elements.text
+    assert len(elements.all("svg")) == 1
+    assert [section["id"] for section in elements.all("section")] == [
+        "curves", "confusion-eval-confusion", "parameters", "config", "environment",
+    ]  # fmt: skip
+    assert not elements.all("link")
+    assert not elements.all("img")
+    assert not any("src" in attributes for _, attributes in elements.found)
+    assert not re.search(r"https?://", page)
+    assert "<b>bold" not in page
+
+
+def test_curves_share_a_chart_and_have_gaps(tmp_path):
+    page = write_report(make_run(tmp_path), tmp_path / "page.html").read_text()
+    elements = Elements(page)
+    paths = [path["d"] for path in elements.all("path")]
+    assert len(paths) == 2
+    assert paths[0].count("L") == 9
+    assert paths[1].count("M") == 2
+    (blob,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    data = json.loads(blob)
+    assert data["curves"]["train"][-1] == [10, 7.0]
+    assert data["curves"]["eval"][2] == [6, None]
+    assert (data["low"], data["high"]) == (1, 10)
+
+
+def test_confusion_matrix_and_empty_rows(tmp_path):
+    elements = Elements(write_report(make_run(tmp_path)).read_text())
+    cells = [cell for cell in elements.all("td") if "style" in cell]
+    assert [cell["style"] for cell in cells] == ["--share:0.750", "--share:0.250", "--share:0.000", "--share:0.000"]
+    assert "<cat>" in elements.text
+    assert "75.0 %" in elements.text
+    assert "–" in elements.text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "badge"),
+    [("NonFiniteError: Step 3", "failed"), ("stopped: got SIGTERM", "stopped"), ("running", "running")],
+)
+def test_outcomes(tmp_path, outcome, badge):
+    elements = Elements(write_report(make_run(tmp_path, outcome=outcome)).read_text())
+    assert f"badge {badge}" in [span.get("class") for span in elements.all("span")]
+    assert outcome in elements.text
+
+
+def test_a_table_alone_is_enough_and_a_last_half_line_is_left_out(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,time,loss,eval/loss\n1,0,2.0,\n2,0,1.0,3.0\n")
+    records = read_run(tmp_path)
+    assert records.metrics == {"loss": {1: 2.0, 2: 1.0}, "eval/loss": {2: 3.0}}
+    Elements(write_report(tmp_path).read_text())
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_run(tmp_path).metrics == {"loss": {1: 2.0}}
+
+
+def test_no_or_damaged_records(tmp_path):
+    with pytest.raises(NoRunError, match=r"expected: metrics\.jsonl, metrics\.csv or run\.json"):
+        read_run(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"st\n{"step": 2, "loss": 1}\n')
+    with pytest.raises(RunFileError, match="line 1"):
+        read_run(tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RunFileError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+def test_long_curves_keep_their_extremes_and_gaps():
+    series = {step: math.sin(step / 50) for step in range(100_000)}
+    series[70_001], series[50_001] = 99.0, math.nan
+    points = thinned(series)
+    assert len(points) < 1700
+    assert (70_001, 99.0) in points
+    assert any(math.isnan(value) for _, value in points)
+    assert points == sorted(points)
+
+
+def test_charts_of_little_and_of_large_ranges():
+    assert 'class="dot c0"' in chart("loss", {"train": {5: 1.0}})
+    assert "logarithmic" in chart("loss", {"train": {1: 1e-4, 2: 10.0}})
+    assert "nan" not in chart("loss", {"train": {1: math.nan, 2: math.inf}})
+    assert ticks(-1.0, 1.0) == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    assert groups(["a/b/loss", "a/loss"]) == {"loss": {"a/b": "a/b/loss", "a": "a/loss"}}
+
+
+def test_the_command(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    command = registry().commands["report"].load()
+    runner = click.testing.CliRunner()
+    done = runner.invoke(command, [str(make_run(tmp_path)), "--open"])
+    assert done.output == f"Wrote {tmp_path / 'report.html'}\n"
+    assert opened[0].startswith("file://")
+    failed = runner.invoke(command, [str(tmp_path / "nowhere")])
+    assert failed.exit_code == 1
+    assert "There is no run to report on" in failed.output
