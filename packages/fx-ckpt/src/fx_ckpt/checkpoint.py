@@ -145,7 +145,11 @@ def verify(path: StrPath) -> CheckpointInfo:
 def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any) -> Any:
     everything = target is None and wanted.ends is None
     like = None if everything else placement(info.structure, target, wanted)
-    state = load_backend(info.backend).restore(info.path / DATA, like)
+    try:
+        state = load_backend(info.backend).restore(info.path / DATA, like)
+    except FileNotFoundError as error:
+        # Every file in the manifest is there; one that the backend always writes is not in it.
+        raise StructureError(f"the backend {info.backend!r} lacks a file", error.filename) from None
     if target is None:
         return put_together(info.structure, state, wanted, cast)
     return fill(info.structure, state, target, wanted, cast)
@@ -159,7 +163,7 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
     try:
         return CheckpointInfo(
             path=path,
-            backend=manifest["backend"],
+            backend=_text(manifest["backend"]),
             backend_reason=manifest.get("backend_reason", "asked for"),
             step=manifest["step"],
             metrics={name: float(value) for name, value in manifest["metrics"].items()},
@@ -175,3 +179,9 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
 
 def _structure(manifest: Mapping[str, Any]) -> Node:
     return from_json(manifest["structure"])
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"a name is {value!r}")
+    return value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import TIMES
+from fx_ckpt.dtypes import TIMES, possible_shape
 from fx_ckpt.errors import BytesError
 from fx_ckpt.extents import Extent
 
@@ -188,13 +188,13 @@ def joined(mapping: dict[Any, Any]) -> Extent:
     return _extent(dtypes.pop(), shape, tuple(part for piece in pieces for part in piece.pieces))
 
 
-def check_shape(shape: list[Any]) -> None:
+def check_shape(shape: Any) -> None:
     """Refuse what is no shape.
 
     Raises:
       BytesError: too many axes, or sizes that are no natural numbers.
     """
-    if len(shape) > 64 or not all(type(size) is int and 0 <= size < 2**48 for size in shape):
+    if not possible_shape(shape):
         raise BytesError("an array has an impossible shape.", got=repr(shape)[:80])
 
 

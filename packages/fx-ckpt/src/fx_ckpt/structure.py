@@ -7,6 +7,7 @@ compared with a target before any array is read.
 import dataclasses
 from typing import Any, Literal
 
+from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import StructureError
 
 BranchKind = Literal["mapping", "sequence", "fields"]
@@ -131,7 +132,7 @@ def _leaf(data: dict[str, Any]) -> Leaf:
     shape = data.get("shape", [])
     if data.get("kind") not in (*SCALARS, "array", "key") or data.get("origin", "jax") not in ORIGINS:
         raise StructureError("a leaf is of an unknown kind", data.get("kind"))
-    if not (isinstance(shape, list) and len(shape) <= 64 and all(type(n) is int and n >= 0 for n in shape)):
+    if not possible_shape(shape):
         raise StructureError("a leaf has an impossible shape", shape)
     types = {"dtype": str, "weak": bool, "raw": bool, "impl": str, "kind": str, "origin": str, "shape": list}
     if not all(name in types and type(value) is types[name] for name, value in data.items()):

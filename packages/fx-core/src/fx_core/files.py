@@ -158,7 +158,7 @@ def settled(path: str | os.PathLike[str]) -> Path:
     """Where to read a directory: ``path``, or where an interrupted replacement left the old one."""
     path = Path(path).absolute()
     old = _old_sibling(path)
-    return old if not _exists(path) and old.is_dir() else path
+    return old if not _exists(path) and _is_directory(old) else path
 
 
 def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
@@ -176,9 +176,11 @@ def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
         current = parent / old.name.removeprefix(".").removesuffix(_OLD)
         # Somebody else may be cleaning, too.
         with contextlib.suppress(FileNotFoundError):
+            if not _is_directory(old):
+                continue
             if not _exists(current):
                 os.rename(old, current)
-            elif old.is_dir():
+            else:
                 _filesystem.flush_directory(parent)
                 shutil.rmtree(old, ignore_errors=True)
                 removed.append(old)
@@ -367,6 +369,10 @@ def _exists(path: Path) -> bool:
 
 def _matches(path: Path, digest: str) -> bool:
     return digest_file(path) == digest
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _old_sibling(path: Path) -> Path:

@@ -1,0 +1,288 @@
+"""Checkpoints that somebody made to harm whoever opens them: sealed correctly, and wrong in one place."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from fx_core.files import MANIFEST, AtomicDirectory
+
+from fx_ckpt.checkpoint import save
+from fx_ckpt.digests import digest_file
+
+__all__ = ["BAIT", "cases"]
+
+BAIT = "fx_ckpt_bait"
+"""Name of a module that hostile files name; a test puts it on the path and sees whether it is imported."""
+
+_TREE = {"w": np.arange(2, dtype=np.float32), "n": {"step": 1}}
+Build = Callable[[Path, Path], None]
+
+
+def cases(backend: str) -> Iterator[tuple[str, Build]]:
+    """Give a name and a function for each hostile checkpoint of a backend.
+
+    The function makes it at its first argument; the second is a directory outside, with something worth stealing.
+    """
+    for name, change in _MANIFESTS.items():
+        yield f"manifest: {name}", lambda path, outside, change=change: _with_fields(path, backend, change)
+    for name, trap in _TRAPS.items():
+        yield f"directory: {name}", lambda path, outside, trap=trap: _with_trap(path, backend, outside, trap)
+    for name, content in _RAW_MANIFESTS.items():
+        yield f"manifest file: {name}", lambda path, outside, content=content: _raw_manifest(path, backend, content)
+    for name, files in _PAYLOADS.get(backend, dict)().items():
+        yield f"{backend}: {name}", lambda path, outside, files=files: _with_files(path, backend, files)
+
+
+def _with_fields(path: Path, backend: str, change: Mapping[str, Any]) -> None:
+    _resealed(save(path.with_name("base"), _TREE, backend=backend), path, change, {})
+
+
+def _with_files(path: Path, backend: str, files: Mapping[str, bytes | None]) -> None:
+    _resealed(save(path.with_name("base"), _TREE, backend=backend), path, {}, files)
+
+
+def _resealed(base: Path, path: Path, change: Mapping[str, Any], files: Mapping[str, bytes | None]) -> None:
+    """Write a checkpoint anew, with other fields and files, and a manifest that fits them."""
+    manifest = json.loads((base / MANIFEST).read_text())
+    with AtomicDirectory(path, format="fx-checkpoint", version=1, digest=digest_file) as new:
+        shutil.copytree(base, new.directory, dirs_exist_ok=True)
+        for name, content in files.items():
+            if content is None:
+                (new.directory / name).unlink()
+            else:
+                (new.directory / name).write_bytes(content)
+        kept = {name: value for name, value in manifest.items() if name not in ("files", "digest")} | dict(change)
+        new.manifest.update({name: value for name, value in kept.items() if value is not _ABSENT})
+    shutil.rmtree(base)
+
+
+def _with_trap(path: Path, backend: str, outside: Path, trap: Callable[[Path, Path], None]) -> None:
+    trap(save(path, _TREE, backend=backend), outside)
+
+
+def _raw_manifest(path: Path, backend: str, content: bytes) -> None:
+    (save(path, _TREE, backend=backend) / MANIFEST).write_bytes(content)
+
+
+def _nested(depth: int) -> Any:
+    node: Any = {"kind": "array", "dtype": "float32"}
+    for _ in range(depth):
+        node = {"kind": "mapping", "type": "dict", "keys": ["a"], "children": [node]}
+    return node
+
+
+def _tree(**leaf: Any) -> dict[str, Any]:
+    """A structure that fits the files but for one leaf."""
+    step = {"kind": "mapping", "type": "dict", "keys": ["step"], "children": [{"kind": "int"}]}
+    wanted = {"kind": "array", "dtype": "float32", "shape": [2], "origin": "numpy", **leaf}
+    return {"kind": "mapping", "type": "dict", "keys": ["w", "n"], "children": [wanted, step]}
+
+
+_ABSENT = object()
+_MANIFESTS: dict[str, dict[str, Any]] = {
+    "no structure": {"structure": _ABSENT},
+    "no backend": {"backend": _ABSENT},
+    "a structure that is a number": {"structure": 3},
+    "a structure nested 240 deep": {"structure": _nested(240)},
+    "a backend that is a path": {"backend": "../../outside/plugin"},
+    "a backend that is a module": {"backend": f"{BAIT}:Backend"},
+    "a backend that is a list": {"backend": [BAIT]},
+    "a type that is a module": {"structure": {"kind": BAIT, "type": f"{BAIT}.Evil", "keys": [], "children": []}},
+    "an array that is an object": {"structure": _tree(dtype="object")},
+    "an array of Python objects": {"structure": _tree(dtype="|O", raw=True)},
+    "a dtype with fields": {"structure": _tree(dtype="f4,O", raw=True)},
+    "a dtype that is an import": {"structure": _tree(dtype=f"{BAIT}.dtype")},
+    "strings of a gigabyte each": {"structure": _tree(dtype="<U268435456", raw=True, shape=[2])},
+    "an array of 2**70 numbers": {"structure": _tree(shape=[2**35, 2**35])},
+    "a shape with a negative size": {"structure": _tree(shape=[-2])},
+    "a shape of 65 axes": {"structure": _tree(shape=[1] * 65)},
+    "a shape that is a text": {"structure": _tree(shape="2")},
+    "keys of an unknown kind": {"structure": {**_tree(), "keys": ["w", {"a": 1}]}},
+    "a key twice": {"structure": {**_tree(), "keys": ["w", "w"]}},
+    "more keys than children": {"structure": {**_tree(), "keys": ["w", "n", "x"]}},
+    "PRNG keys of a module": {"structure": _tree(kind="key", impl=BAIT)},
+    "PRNG keys that are no keys": {"structure": _tree(kind="key", impl="threefry2x32")},
+    "a leaf that is not in the files": {"structure": {**_tree(), "keys": ["v", "n"]}},
+    "metrics that are no numbers": {"metrics": {"loss": "high"}},
+    "metrics that are a list": {"metrics": [1]},
+}
+
+
+def _hard_link(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    victim.unlink()
+    os.link(outside / "secret", victim)
+
+
+def _symbolic_link(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    shutil.move(victim, outside / "moved")
+    victim.symlink_to(outside / "moved")
+
+
+def _linked_folder(path: Path, outside: Path) -> None:
+    shutil.move(path / "data", outside / "data")
+    (path / "data").symlink_to(outside / "data")
+
+
+def _linked_manifest(path: Path, outside: Path) -> None:
+    shutil.move(path / MANIFEST, outside / "moved")
+    (path / MANIFEST).symlink_to(outside / "moved")
+
+
+def _pipe(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    victim.unlink()
+    os.mkfifo(victim)
+
+
+def _pipe_for_manifest(path: Path, outside: Path) -> None:
+    (path / MANIFEST).unlink()
+    os.mkfifo(path / MANIFEST)
+
+
+def _link_to_device(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    victim.unlink()
+    victim.symlink_to("/dev/zero")
+
+
+def _link_beside(path: Path, outside: Path) -> None:
+    (path / "data" / "more").symlink_to(outside / "secret")
+
+
+def _linked_place(path: Path, outside: Path) -> None:
+    (path / MANIFEST).unlink()
+    (path.with_name(f".{path.name}.fx-old")).symlink_to(outside)
+    shutil.rmtree(path)
+
+
+def _largest(path: Path) -> Path:
+    return max((p for p in (path / "data").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+_TRAPS: dict[str, Callable[[Path, Path], None]] = {
+    "a symbolic link for a file": _symbolic_link,
+    "a hard link for a file": _hard_link,
+    "a symbolic link for the data": _linked_folder,
+    "a symbolic link for the manifest": _linked_manifest,
+    "a pipe for a file": _pipe,
+    "a pipe for the manifest": _pipe_for_manifest,
+    "a link to an endless device": _link_to_device,
+    "a link beside the files": _link_beside,
+    "a link for what was replaced": _linked_place,
+}
+
+
+def _names(name: str) -> bytes:
+    # Not sealed: names are refused whether the digest fits or not, and `read_manifest` has a test of its own for that.
+    return json.dumps({"files": {name: {"size": 1, "digest": "sha256:0"}}}).encode()
+
+
+_RAW_MANIFESTS = {
+    "empty": b"",
+    "pickle": pickle.dumps({"a": 1}),
+    "zeros": bytes(1000),
+    "nested 100,000 deep": b"[" * 100_000,
+    "objects nested 100,000 deep": b'{"a":' * 100_000,
+    "a number of 10,000 digits": b'{"version": ' + b"9" * 10_000 + b"}",
+    "names above": _names("../secret"),
+    "absolute names": _names("/etc/passwd"),
+    "a name with a zero byte": _names("data\0x"),
+}
+
+
+def _msgpack_payloads() -> dict[str, Mapping[str, bytes | None]]:
+    def array(shape: Any, dtype: Any, content: bytes) -> bytes:
+        return msgpack.packb({"w": msgpack.ExtType(1, msgpack.packb((shape, dtype, content))), "n": {"step": 1}})
+
+    def pieces(**changes: Any) -> bytes:
+        piece = msgpack.ExtType(1, msgpack.packb(([2], "float32", bytes(8))))
+        whole = {"__msgpack_chunked_array__": True, "shape": {"0": 2}, "chunks": {"0": piece}, **changes}
+        return msgpack.packb({"w": whole, "n": {"step": 1}})
+
+    contents = {
+        "empty": b"",
+        "pickle": pickle.dumps(_TREE),
+        "nothing but one byte": b"\x81",
+        "an array of objects": array([2], "object", bytes(16)),
+        "an array of O": array([2], "O", bytes(16)),
+        "an array of fields": array([2], "f4,O", bytes(16)),
+        "a dtype that is a list": array([2], [["a", "O"]], bytes(16)),
+        "a dtype of a module": array([2], BAIT, bytes(8)),
+        "more elements than bytes": array([2**40], "float32", bytes(8)),
+        "fewer elements than bytes": array([1], "float32", bytes(8)),
+        "a product that overflows": array([2**32, 2**32, 2**32], "float32", b""),
+        "no elements of a huge shape": array([0, 2**47, 2**47], "float32", b""),
+        "a negative size": array([-1, -2], "float32", bytes(8)),
+        "a shape that is a number": array(2, "float32", bytes(8)),
+        "a truth as a size": array([True, 2], "float32", bytes(8)),
+        "content that is a text": array([2], "float32", "12345678"),  # type: ignore[arg-type]
+        "an unknown extension": msgpack.packb({"w": msgpack.ExtType(42, b"x"), "n": {"step": 1}}),
+        "a time stamp": msgpack.packb({"w": msgpack.Timestamp(1), "n": {"step": 1}}),
+        "a binary of 4 GB": b"\x82\xa1w\xc6\xff\xff\xff\xff",
+        "an extension of 4 GB": b"\x82\xa1w\xc9\xff\xff\xff\xff\x01",
+        "a text of 4 GB": b"\x82\xdb\xff\xff\xff\xff",
+        "4 billion entries": b"\xdf\xff\xff\xff\xff",
+        "4 billion items": b"\x81\xa1w\xdd\xff\xff\xff\xff",
+        "lists nested 100,000 deep": b"\x91" * 100_000,
+        "dictionaries nested 100,000 deep": b"\x81\xa1a" * 100_000,
+        "a key twice": b"\x82\xa1w\x01\xa1w\x02",
+        "a key that is a list": b"\x81\x90\x01",
+        "a text that is no text": b"\x81\xa2\xff\xff\x01",
+        "something after the end": msgpack.packb({}) + b"\x00",
+        "a byte without meaning": b"\xc1",
+        "another tree": msgpack.packb({"v": 1}),
+        "a number instead of a tree": msgpack.packb(1),
+        "an array in pieces without pieces": pieces(chunks={}),
+        "an array in pieces of another shape": pieces(shape={"0": 2**40}),
+        "pieces that are numbers": pieces(chunks={"0": 1}),
+        "a shape of pieces that is a text": pieces(shape="2"),
+        "pieces with other names": pieces(chunks={"x": 1}),
+    }
+    return {name: {"data/state.msgpack": content} for name, content in contents.items()} | {
+        "no file": {"data/state.msgpack": None, "data/other": b""}
+    }
+
+
+def _orbax_payloads() -> dict[str, Mapping[str, bytes | None]]:
+    def layout(value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def leaf(*entry: Any) -> bytes:
+        return layout({"w": list(entry), "n": {"step": ["int", 1]}})
+
+    contents = {
+        "empty": b"",
+        "pickle": pickle.dumps(_TREE),
+        "a list": b"[]",
+        "nested 100,000 deep": b'{"a":' * 100_000,
+        "nested 5,000 deep": b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+        "an array of objects": leaf("array", "object", [2]),
+        "an array of another shape": leaf("array", "float32", [2**40]),
+        "a negative size": leaf("array", "float32", [-2]),
+        "a shape that is a text": leaf("array", "float32", "2"),
+        "no elements of a huge shape": leaf("array", "float32", [0, 2**62, 2**62]),
+        "an unknown kind": leaf(BAIT, "x"),
+        "a kind too short": leaf("array"),
+        "nothing": leaf(),
+        "a float that is no number": leaf("float", "x"),
+        "an int that is a text": leaf("int", "1"),
+        "a complex number of one part": leaf("complex", ["0x1p0"]),
+        "an array that is not there": layout({"v": ["array", "float32", [2]], "n": {"step": ["int", 1]}}),
+    }
+    return {name: {"data/layout.json": content} for name, content in contents.items()} | {
+        "no layout": {"data/layout.json": None}
+    }
+
+
+_PAYLOADS: dict[str, Callable[[], dict[str, Mapping[str, bytes | None]]]] = {
+    "msgpack": _msgpack_payloads,
+    "orbax": _orbax_payloads,
+}
