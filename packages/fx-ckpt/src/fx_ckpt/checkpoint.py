@@ -1,11 +1,13 @@
 """Saving and restoring one checkpoint: a directory with a manifest, and a backend's files below ``data/``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fx_core.files import read_manifest, settled, verify_files
+from fx_core.errors import FxError
+from fx_core.errors.files import ManifestError
+from fx_core.files import MANIFEST, read_manifest, settled, verify_files
 from fx_core.plugins import registry
 
 from fx_ckpt import digests, iterators
@@ -19,6 +21,9 @@ from fx_ckpt.structure import Node, from_json
 from fx_ckpt.tree import put_together
 
 StrPath = str | os.PathLike[str]
+T = TypeVar("T")
+
+_PATIENCE = 20
 
 
 def save(
@@ -99,16 +104,15 @@ def restore(
       IteratorMismatchError: other iterators were saved.
       InvalidOptionError: a filter that chooses nothing, or no dtype.
     """
-    source = settled(path)
-    manifest = read_manifest(source, format=FORMAT, version=VERSION)
-    info = _info(source, manifest)
-    wanted, cast = chosen(only, info.structure, target), check_cast(cast, target)
-    if target is not None:
-        compare(info.structure, target, str(path), wanted, cast)
-    verify_files(source, manifest, matches=digests.matches)
-    tree = _read(info, target, wanted, cast)
-    if iterators is not None:
-        _restore_iterators(source, iterators, str(path))
+
+    def act(source: Path, manifest: Mapping[str, Any]) -> tuple[CheckpointInfo, Any]:
+        info = _info(source, manifest)
+        tree = _restored(info, manifest, target, only, cast)
+        if iterators is not None:
+            _restore_iterators(source, iterators, str(path))
+        return info, tree
+
+    info, tree = _whole(path, act)
     registry().restored(Path(path), tree, info.metadata)
     return tree
 
@@ -136,10 +140,47 @@ def verify(path: StrPath) -> CheckpointInfo:
       ManifestError: this is no checkpoint, or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
     """
-    source = settled(path)
-    manifest = read_manifest(source, format=FORMAT, version=VERSION)
+    return _whole(path, _verified)
+
+
+def _whole(path: StrPath, act: Callable[[Path, Mapping[str, Any]], T]) -> T:
+    """Read something of one checkpoint, though others may replace it meanwhile."""
+    for _ in range(_PATIENCE):
+        source, before = settled(path), _mark(path)
+        try:
+            result = act(source, read_manifest(source, format=FORMAT, version=VERSION))
+        except (OSError, FxError):
+            if _mark(path) in (before, None):
+                raise
+        else:
+            # What was read while it was replaced may be of two checkpoints.
+            if _mark(path) in (before, None):
+                return result
+    raise ManifestError(
+        os.fspath(path), f"The checkpoint was replaced {_PATIENCE} times while it was read.", fix="Try again."
+    )
+
+
+def _mark(path: StrPath) -> tuple[int, ...] | None:
+    """What tells the checkpoint at a path from another that takes its place; None if there is none."""
+    try:
+        status = os.stat(settled(path) / MANIFEST)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
+
+
+def _verified(source: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
     verify_files(source, manifest, matches=digests.matches)
     return _info(source, manifest)
+
+
+def _restored(info: CheckpointInfo, manifest: Mapping[str, Any], target: Any, only: Select, cast: Any) -> Any:
+    wanted, cast = chosen(only, info.structure, target), check_cast(cast, target)
+    if target is not None:
+        compare(info.structure, target, str(info.path), wanted, cast)
+    verify_files(info.path, manifest, matches=digests.matches)
+    return _read(info, target, wanted, cast)
 
 
 def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any) -> Any:

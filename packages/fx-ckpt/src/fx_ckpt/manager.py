@@ -1,22 +1,31 @@
 """A series of checkpoints in one directory."""
 
+import contextlib
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+from fx_core.errors import FxError
+from fx_core.errors.files import ManifestError
 from fx_core.files import MANIFEST, clean_leftovers, remove_directory, settled
 
 from fx_ckpt import checkpoint, processes
 from fx_ckpt.draft import AUTO, Draft, prepare
-from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
+from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError, StructureError
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.preemption import Preempted, Preemption
 from fx_ckpt.saving import Background
 from fx_ckpt.selection import Select
 
+T = TypeVar("T")
+
+_log = logging.getLogger("fx.ckpt")
+_RENAMED = "Somebody renamed or copied a directory: rename it back, or read it with fx_ckpt.restore."
+_LISTINGS = 4
 _NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,17})")
 
 
@@ -143,7 +152,9 @@ class CheckpointManager:
         Raises:
           NoCheckpointError: there is none.
         """
-        return checkpoint.restore(self._existing(step), target, only=only, cast=cast, iterators=iterators)
+        return self._of_step(
+            step, lambda path: checkpoint.restore(path, target, only=only, cast=cast, iterators=iterators)
+        )
 
     def inspect(self, step: int | None = None) -> CheckpointInfo:
         """Say what a step holds, the newest by default; see `fx_ckpt.inspect`.
@@ -151,7 +162,7 @@ class CheckpointManager:
         Raises:
           NoCheckpointError: there is none.
         """
-        return checkpoint.inspect(self._existing(step))
+        return self._of_step(step, checkpoint.inspect)
 
     def all_steps(self) -> list[int]:
         """Give the steps that are there, in order."""
@@ -161,9 +172,15 @@ class CheckpointManager:
     def _steps(self) -> list[int]:
         if not self.directory.is_dir():
             return []
-        names = {_visible(name) for name in os.listdir(self.directory)}
-        steps = [int(match[1]) for match in map(_NAME.fullmatch, names) if match]
-        return sorted(step for step in steps if (settled(self._path(step)) / MANIFEST).exists())
+        steps: list[int] = []
+        # While one step takes the place of another, a listing may have neither.
+        for _ in range(_LISTINGS):
+            names = {_visible(name) for name in os.listdir(self.directory)}
+            found = [int(match[1]) for match in map(_NAME.fullmatch, names) if match]
+            steps = sorted(step for step in found if (settled(self._path(step)) / MANIFEST).exists())
+            if steps:
+                break
+        return steps
 
     def latest_step(self) -> int | None:
         """Give the newest step, or None."""
@@ -226,12 +243,26 @@ class CheckpointManager:
         if self.directory.is_dir():
             clean_leftovers(self.directory)
 
-    def _existing(self, step: int | None) -> Path:
-        steps = self.all_steps()
-        chosen = steps[-1] if step is None and steps else step
-        if chosen not in steps:
-            raise NoCheckpointError(str(self.directory), step, steps)
-        return self._path(chosen)
+    def _of_step(self, step: int | None, act: Callable[[Path], T]) -> T:
+        """Read something of a step that another process may retire meanwhile: then of the newest, if none was named."""
+        while True:
+            steps = self.all_steps()
+            chosen = steps[-1] if step is None and steps else step
+            if chosen not in steps:
+                raise NoCheckpointError(str(self.directory), step, steps)
+            try:
+                self._check_name(chosen)
+                return act(self._path(chosen))
+            except (OSError, FxError):
+                if chosen in self._steps():
+                    raise
+
+    def _check_name(self, step: int) -> None:
+        saved = checkpoint.inspect(self._path(step)).step
+        if saved != step:
+            raise ManifestError(
+                self._path(step), "This is the checkpoint of another step.", expected=step, got=saved, fix=_RENAMED
+            )
 
     def _retire(self, saved: int) -> None:
         if self.keep is None:
@@ -243,7 +274,9 @@ class CheckpointManager:
             kept.add(best)
         for step in steps:
             if step not in kept:
-                remove_directory(settled(self._path(step)))
+                # Another process may have been faster.
+                with contextlib.suppress(FileNotFoundError):
+                    remove_directory(settled(self._path(step)))
 
     def _best_of(self, steps: list[int]) -> int | None:
         sign = 1 if self.mode == "max" else -1
@@ -251,7 +284,12 @@ class CheckpointManager:
         return max(scores)[1] if scores else None
 
     def _metric(self, step: int) -> float | None:
-        value = checkpoint.inspect(self._path(step)).metrics.get(str(self.best))
+        try:
+            value = checkpoint.inspect(self._path(step)).metrics.get(str(self.best))
+        except (ManifestError, StructureError) as error:
+            if not isinstance(error.__context__, FileNotFoundError):
+                _log.warning("Step %d of %s has no metrics that can be read: %s", step, self.directory, error)
+            return None
         return None if value is None or value != value else value
 
 

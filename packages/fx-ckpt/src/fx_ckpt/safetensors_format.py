@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
+from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import BytesError
 from fx_ckpt.extents import DigestingFile, Extent, MappedFile
 from fx_ckpt.parallel import as_bytes
@@ -114,7 +115,7 @@ def _extent(name: str, entry: Any, start: int) -> Extent:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(dtype) is not str or dtype not in _DTYPES:
         raise BytesError(f"{name[:80]!r} has an unknown dtype.", expected=", ".join(_DTYPES), got=str(dtype)[:80])
-    if not _naturals(shape) or len(shape) > 64:
+    if not possible_shape(shape):
         raise BytesError(f"{name[:80]!r} has an impossible shape.", got=str(shape)[:80])
     if not _naturals(offsets) or len(offsets) != 2:
         raise BytesError(f"{name[:80]!r} has impossible offsets.", got=str(offsets)[:80])

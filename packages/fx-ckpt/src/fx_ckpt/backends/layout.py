@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
+from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import StructureError, UnsupportedLeafError
 
 Names = tuple[str, ...]
@@ -81,9 +82,9 @@ def described(rest: Any) -> tuple[np.dtype, tuple[int, ...]]:
     shape = rest[-1] if rest else None
     if dtype is None:
         raise StructureError("an array has an unknown dtype", rest[:1])
-    if not isinstance(shape, list) or len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+    if not possible_shape(shape):
         raise StructureError("an array has an impossible shape", shape)
-    return dtype, tuple(shape)
+    return dtype, tuple(rest[1])
 
 
 def _scalar(kind: Any, rest: Any) -> Any:

@@ -16,6 +16,7 @@ from fx_core.stored_dtypes import NUMBERS
 
 from fx_ckpt import processes
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
+from fx_ckpt.backends.zarr import check_declared
 from fx_ckpt.errors import StructureError, UnsupportedLeafError
 
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
@@ -43,6 +44,7 @@ class OrbaxBackend:
 
         Raises:
           StructureError: the layout is not what `save` wrote.
+          BytesError: Orbax's files hold other arrays than the layout.
         """
         try:
             layout = json.loads((directory / _LAYOUT).read_text())
@@ -51,14 +53,16 @@ class OrbaxBackend:
         if not isinstance(layout, dict):
             raise StructureError("the layout is no dictionary", layout)
         wanted: dict[str, Any] = {}
+        declared: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
 
         def want(names: Names, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-            del shape
+            declared[".".join(map(escaped, names))] = _stored_as(dtype, shape)
             _put(wanted, names, _restore_args(_below(like, names), dtype))
 
         assemble(layout, like, want)
         arrays = {}
         if wanted:
+            check_declared(directory / _ARRAYS, declared)
             with _checkpointer() as checkpointer:
                 args = ocp.args.PyTreeRestore(item=wanted, restore_args=wanted, partial_restore=like is not None)
                 arrays = checkpointer.restore(directory / _ARRAYS, args=args)
@@ -84,6 +88,12 @@ def _restore_args(placed: Any, dtype: np.dtype) -> ocp.RestoreArgs:
     if sharding is None:
         return ocp.RestoreArgs(restore_type=np.ndarray)
     return ocp.ArrayRestoreArgs(sharding=sharding)
+
+
+def _stored_as(dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.dtype, tuple[int, ...]]:
+    if dtype.name in _NATIVE:
+        return dtype, shape
+    return np.dtype(np.uint8), (*shape[:-1], shape[-1] * dtype.itemsize) if shape else ()
 
 
 def _restored(array: Any, dtype: np.dtype) -> Any:

@@ -22,6 +22,7 @@ BAIT = "fx_ckpt_bait"
 
 _TREE = {"w": np.arange(2, dtype=np.float32), "n": {"step": 1}}
 Build = Callable[[Path, Path], None]
+Payloads = dict[str, dict[str, bytes | None]]
 
 
 def cases(backend: str) -> Iterator[tuple[str, Build]]:
@@ -180,6 +181,12 @@ _TRAPS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
+def _packed(value: Any) -> bytes:
+    packed = msgpack.packb(value)
+    assert packed is not None
+    return packed
+
+
 def _names(name: str) -> bytes:
     # Not sealed: names are refused whether the digest fits or not, and `read_manifest` has a test of its own for that.
     return json.dumps({"files": {name: {"size": 1, "digest": "sha256:0"}}}).encode()
@@ -198,14 +205,14 @@ _RAW_MANIFESTS = {
 }
 
 
-def _msgpack_payloads() -> dict[str, Mapping[str, bytes | None]]:
-    def array(shape: Any, dtype: Any, content: bytes) -> bytes:
-        return msgpack.packb({"w": msgpack.ExtType(1, msgpack.packb((shape, dtype, content))), "n": {"step": 1}})
+def _msgpack_payloads() -> Payloads:
+    def array(shape: Any, dtype: Any, content: Any) -> bytes:
+        return _packed({"w": msgpack.ExtType(1, _packed((shape, dtype, content))), "n": {"step": 1}})
 
     def pieces(**changes: Any) -> bytes:
-        piece = msgpack.ExtType(1, msgpack.packb(([2], "float32", bytes(8))))
+        piece = msgpack.ExtType(1, _packed(([2], "float32", bytes(8))))
         whole = {"__msgpack_chunked_array__": True, "shape": {"0": 2}, "chunks": {"0": piece}, **changes}
-        return msgpack.packb({"w": whole, "n": {"step": 1}})
+        return _packed({"w": whole, "n": {"step": 1}})
 
     contents = {
         "empty": b"",
@@ -223,9 +230,9 @@ def _msgpack_payloads() -> dict[str, Mapping[str, bytes | None]]:
         "a negative size": array([-1, -2], "float32", bytes(8)),
         "a shape that is a number": array(2, "float32", bytes(8)),
         "a truth as a size": array([True, 2], "float32", bytes(8)),
-        "content that is a text": array([2], "float32", "12345678"),  # type: ignore[arg-type]
-        "an unknown extension": msgpack.packb({"w": msgpack.ExtType(42, b"x"), "n": {"step": 1}}),
-        "a time stamp": msgpack.packb({"w": msgpack.Timestamp(1), "n": {"step": 1}}),
+        "content that is a text": array([2], "float32", "12345678"),
+        "an unknown extension": _packed({"w": msgpack.ExtType(42, b"x"), "n": {"step": 1}}),
+        "a time stamp": _packed({"w": msgpack.Timestamp(1), "n": {"step": 1}}),
         "a binary of 4 GB": b"\x82\xa1w\xc6\xff\xff\xff\xff",
         "an extension of 4 GB": b"\x82\xa1w\xc9\xff\xff\xff\xff\x01",
         "a text of 4 GB": b"\x82\xdb\xff\xff\xff\xff",
@@ -236,22 +243,21 @@ def _msgpack_payloads() -> dict[str, Mapping[str, bytes | None]]:
         "a key twice": b"\x82\xa1w\x01\xa1w\x02",
         "a key that is a list": b"\x81\x90\x01",
         "a text that is no text": b"\x81\xa2\xff\xff\x01",
-        "something after the end": msgpack.packb({}) + b"\x00",
+        "something after the end": _packed({}) + b"\x00",
         "a byte without meaning": b"\xc1",
-        "another tree": msgpack.packb({"v": 1}),
-        "a number instead of a tree": msgpack.packb(1),
+        "another tree": _packed({"v": 1}),
+        "a number instead of a tree": _packed(1),
         "an array in pieces without pieces": pieces(chunks={}),
         "an array in pieces of another shape": pieces(shape={"0": 2**40}),
         "pieces that are numbers": pieces(chunks={"0": 1}),
         "a shape of pieces that is a text": pieces(shape="2"),
         "pieces with other names": pieces(chunks={"x": 1}),
     }
-    return {name: {"data/state.msgpack": content} for name, content in contents.items()} | {
-        "no file": {"data/state.msgpack": None, "data/other": b""}
-    }
+    payloads = _each("data/state.msgpack", contents)
+    return {**payloads, "no file": {"data/state.msgpack": None, "data/other": b""}}
 
 
-def _orbax_payloads() -> dict[str, Mapping[str, bytes | None]]:
+def _orbax_payloads() -> Payloads:
     def layout(value: Any) -> bytes:
         return json.dumps(value).encode()
 
@@ -275,14 +281,18 @@ def _orbax_payloads() -> dict[str, Mapping[str, bytes | None]]:
         "a float that is no number": leaf("float", "x"),
         "an int that is a text": leaf("int", "1"),
         "a complex number of one part": leaf("complex", ["0x1p0"]),
+        "an array of another dtype": leaf("array", "int32", [2]),
         "an array that is not there": layout({"v": ["array", "float32", [2]], "n": {"step": ["int", 1]}}),
     }
-    return {name: {"data/layout.json": content} for name, content in contents.items()} | {
-        "no layout": {"data/layout.json": None}
-    }
+    payloads = _each("data/layout.json", contents)
+    return {**payloads, "no layout": {"data/layout.json": None}}
 
 
-_PAYLOADS: dict[str, Callable[[], dict[str, Mapping[str, bytes | None]]]] = {
+def _each(file: str, contents: Mapping[str, bytes]) -> Payloads:
+    return {name: {file: content} for name, content in contents.items()}
+
+
+_PAYLOADS: dict[str, Callable[[], Payloads]] = {
     "msgpack": _msgpack_payloads,
     "orbax": _orbax_payloads,
 }

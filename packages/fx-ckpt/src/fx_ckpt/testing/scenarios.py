@@ -46,7 +46,7 @@ class Scenario:
 
     def manager(self, root: Path, backend: str) -> CheckpointManager:
         """A manager of the directory of this scenario."""
-        return CheckpointManager(root / "run", backend, keep=self.keep, **self.options)
+        return CheckpointManager(root / "run", backend, keep=self.keep, **{"async_": False, **self.options})
 
     def prepare(self, root: Path, backend: str) -> None:
         """Make what is there before."""
@@ -57,8 +57,11 @@ class Scenario:
 
     def save(self, root: Path, backend: str) -> None:
         """Do what is to be disturbed."""
-        with self.platform(), self.manager(root, backend) as manager:
+        # Not as a context manager, which would take signals over.
+        with self.platform():
+            manager = self.manager(root, backend)
             manager.save(self.new, tree_of(2), overwrite=self.old == self.new)
+            manager.wait()
 
     @contextlib.contextmanager
     def platform(self) -> Iterator[None]:
@@ -78,6 +81,7 @@ SCENARIOS = (
     Scenario("next step, both are kept", keep=2),
     Scenario("overwrite by an exchange", new=1),
     Scenario("overwrite by two renames", new=1, exchange=False),
+    Scenario("next step, in the background", options={"async_": True}),
 )
 """The saves that the tests disturb."""
 

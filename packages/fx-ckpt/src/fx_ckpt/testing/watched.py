@@ -156,7 +156,8 @@ def _limit_memory() -> None:
     except ImportError:  # Windows
         return
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 2**22
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _SPARE_MEMORY,) * 2)
+    most = pages * resource.getpagesize() + _SPARE_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":
