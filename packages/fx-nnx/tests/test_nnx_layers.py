@@ -124,7 +124,7 @@ def test_optimizer_trains_and_is_equal_to_plain_optax():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), nnx.to_pure_dict(nnx.state(model)), plain)
     assert loss(nnx.state(model)) < first
     assert optimizer.step[...] == 3
-    kinds = nnx.state(optimizer, nnx.optimizer.OptVariable)
+    kinds = nnx.state(optimizer, nnx.OptVariable)
     assert len(kinds.flat_state()) == 8
     record = nnx.graphdef(optimizer)
     optimizer.update(model, jax.grad(loss)(nnx.state(nnx.clone(model))))

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors import FxError
+from fx_core.errors.ops import NonMatrixWeightError
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
@@ -16,23 +16,6 @@ from fx_linen.module import Module, compact
 from fx_linen.transforms import map_variables
 
 __all__ = ["NonMatrixWeightError", "SpectralNorm", "WeightNorm"]
-
-
-class NonMatrixWeightError(FxError, ValueError):
-    """A weight with more than two dimensions was to be normalised by its singular value, and the layer forbids it.
-
-    Args:
-      name: the weight.
-      shape: its shape.
-    """
-
-    def __init__(self, name: str, shape: Sequence[int]):
-        super().__init__(
-            f"The weight {name!r} is no matrix, but error_on_non_matrix is True.",
-            expected="two dimensions",
-            got=f"shape {tuple(shape)}",
-            fix="Set error_on_non_matrix=False to take all dimensions but the last as rows.",
-        )
 
 
 def _name(module: Module, path: Sequence[Any]) -> str:

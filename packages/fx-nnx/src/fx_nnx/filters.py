@@ -22,6 +22,7 @@ __all__ = [
     "PathContains",
     "PathIn",
     "Predicate",
+    "StructuralFilter",
     "WithTag",
     "filters_to_predicates",
     "is_structural",
@@ -32,8 +33,11 @@ Predicate = Callable[[tuple[Anything, ...], Anything], bool]
 Filter = EllipsisType | bool | None | str | type | Sequence[Anything] | Predicate
 
 
-class _Combined:
-    """A filter with arguments, equal to another of its class with equal arguments."""
+class StructuralFilter:
+    """A filter with arguments, equal to another of its class with equal arguments.
+
+    It looks at path, type and metadata only, so that its verdict lasts as long as the structure of a model.
+    """
 
     __slots__ = ("_arguments",)
     _arguments: tuple[Anything, ...]
@@ -47,8 +51,13 @@ class _Combined:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._arguments))})"
 
+    @property
+    def parts(self) -> tuple[Predicate, ...]:
+        """The filters that the verdict depends on."""
+        return ()
 
-class Everything(_Combined):
+
+class Everything(StructuralFilter):
     """Matches every value."""
 
     __slots__ = ()
@@ -61,7 +70,7 @@ class Everything(_Combined):
         return True
 
 
-class Nothing(_Combined):
+class Nothing(StructuralFilter):
     """Matches no value."""
 
     __slots__ = ()
@@ -74,7 +83,7 @@ class Nothing(_Combined):
         return False
 
 
-class OfType(_Combined):
+class OfType(StructuralFilter):
     """Matches variables of a type and of the types derived from it, and other values of that type."""
 
     __slots__ = ()
@@ -92,7 +101,7 @@ class OfType(_Combined):
     type = property(lambda self: self._arguments[0], doc="The wanted type.")
 
 
-class WithTag(_Combined):
+class WithTag(StructuralFilter):
     """Matches variables whose metadata ``tag`` is the given one, as that of random streams is their name."""
 
     __slots__ = ()
@@ -107,7 +116,7 @@ class WithTag(_Combined):
     tag = property(lambda self: self._arguments[0], doc="The wanted tag.")
 
 
-class PathContains(_Combined):
+class PathContains(StructuralFilter):
     """Matches values whose path has a key.
 
     Args:
@@ -132,7 +141,7 @@ class PathContains(_Combined):
         return f"PathContains({self._arguments[0]!r}, exact={self._arguments[1]})"
 
 
-class PathIn(_Combined):
+class PathIn(StructuralFilter):
     """Matches values at the given paths, each a tuple of keys."""
 
     __slots__ = ()
@@ -145,7 +154,7 @@ class PathIn(_Combined):
         return path in self._arguments[0]
 
 
-class All(_Combined):
+class All(StructuralFilter):
     """Matches what all the filters match.
 
     >>> All(int, PathContains("a"))(("a",), 1)
@@ -157,12 +166,17 @@ class All(_Combined):
     def __init__(self, *filters: Filter):
         self._arguments = tuple(to_predicate(filter) for filter in filters)
 
+    @property
+    def parts(self) -> tuple[Predicate, ...]:
+        """The filters inside."""
+        return self._arguments
+
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
         return all(matches(path, x) for matches in self._arguments)
 
 
-class Any(_Combined):
+class Any(StructuralFilter):
     """Matches what at least one of the filters matches."""
 
     __slots__ = ()
@@ -170,18 +184,28 @@ class Any(_Combined):
     def __init__(self, *filters: Filter):
         self._arguments = tuple(to_predicate(filter) for filter in filters)
 
+    @property
+    def parts(self) -> tuple[Predicate, ...]:
+        """The filters inside."""
+        return self._arguments
+
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
         return any(matches(path, x) for matches in self._arguments)
 
 
-class Not(_Combined):
+class Not(StructuralFilter):
     """Matches what a filter does not match."""
 
     __slots__ = ()
 
     def __init__(self, collection_filter: Filter, /):
         self._arguments = (to_predicate(collection_filter),)
+
+    @property
+    def parts(self) -> tuple[Predicate, ...]:
+        """The filters inside."""
+        return self._arguments
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
@@ -230,6 +254,4 @@ def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
 
 def is_structural(predicate: Predicate) -> bool:
     """Whether a predicate only looks at path, type and metadata, so that its verdict lasts as long as the structure."""
-    if isinstance(predicate, All | Any | Not):
-        return all(is_structural(part) for part in predicate._arguments)
-    return type(predicate) in (Everything, Nothing, OfType, WithTag, PathContains, PathIn)
+    return isinstance(predicate, StructuralFilter) and all(is_structural(part) for part in predicate.parts)

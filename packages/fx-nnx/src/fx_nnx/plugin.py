@@ -6,19 +6,31 @@ fx_api_version = "1.0"
 
 _LAYERS = {
     "BatchNorm": "Normalises over the batch, with running statistics",
+    "Bidirectional": "Reads sequences in both directions",
     "Conv": "Convolution over any number of dimensions",
     "ConvTranspose": "Transposed convolution",
     "Dropout": "Sets random elements to zero",
     "Einsum": "Linear map by an einsum equation",
     "Embed": "Vectors by integer",
+    "GRUCell": "Gated recurrent unit",
     "GroupNorm": "Normalises over groups of features",
     "InstanceNorm": "Normalises each example and feature over space",
+    "LSTMCell": "Long short-term memory, gate by gate",
     "LayerNorm": "Normalises over features",
     "Linear": "Linear map over the last axis",
     "LinearGeneral": "Linear map over any axes",
+    "LoRA": "Adds a low-rank change to a layer",
+    "LoRALinear": "Linear map with a low-rank change",
+    "MultiHeadAttention": "Attention of several heads, with a cache for decoding",
+    "OptimizedLSTMCell": "Long short-term memory with two matrix products",
     "PReLU": "ReLU with a learned negative slope",
     "RMSNorm": "Divides by the root of the mean square over features",
+    "RNN": "Runs a cell over sequences",
+    "RoPE": "Rotary positions",
     "Sequential": "Calls one layer after the other",
+    "SimpleCell": "Plain recurrent cell",
+    "SpectralNorm": "Divides the weights of a layer by their largest singular value",
+    "WeightNorm": "Gives the weights of a layer learned lengths",
 }
 
 

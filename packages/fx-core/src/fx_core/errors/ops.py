@@ -21,6 +21,7 @@ __all__ = [
     "InvalidAxesError",
     "LookupIndexDtypeError",
     "MaskShapeError",
+    "NonMatrixWeightError",
     "NormFeatureAxesError",
     "NormGroupsError",
     "NormReductionAxesError",
@@ -288,4 +289,21 @@ class EmptySequentialError(OpArgumentError):
             expected="at least one layer",
             got="no layers",
             fix="add a layer; for the identity use Sequential([lambda x: x])",
+        )
+
+
+class NonMatrixWeightError(FxError, ValueError):
+    """A weight with more than two dimensions was to be normalised by its singular value, and the layer forbids it.
+
+    Args:
+      name: the weight.
+      shape: its shape.
+    """
+
+    def __init__(self, name: str, shape: Sequence[int]):
+        super().__init__(
+            f"The weight {name!r} is no matrix, but error_on_non_matrix is True.",
+            expected="two dimensions",
+            got=f"shape {tuple(shape)}",
+            fix="Set error_on_non_matrix=False to take all dimensions but the last as rows.",
         )

@@ -32,7 +32,7 @@ from fx_core.errors.attention import CacheFullError, CacheShapeError
 from fx_core.ops.attention.plan import fits_weights
 from fx_core.ops.attention.weights import full_rank
 
-__all__ = ["KVCache", "append", "decoding_mask", "init_cache", "positions", "visible"]
+__all__ = ["KVCache", "append", "decoding_mask", "init_cache", "positions", "shifted_positions", "visible"]
 
 
 class KVCache(struct.PyTreeNode):
@@ -179,6 +179,38 @@ def positions(index: jax.Array, tokens: int) -> jax.Array:
     """
     index = jnp.asarray(index)[..., None]
     return index + lax.expand_dims(jnp.arange(tokens, dtype=index.dtype), range(index.ndim - 1))
+
+
+def shifted_positions(cache: KVCache, tokens: int, given: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """Give the positions of new tokens and those of all places of a cache.
+
+    A place is a position, unless the caller says otherwise: then what he says of the last new token tells by how much
+    the positions of its sequence are shifted, such as by a prompt that is padded at the front.
+
+    Args:
+      cache: the cache before the tokens are appended.
+      tokens: number of new tokens.
+      given: their positions, shape ``(tokens,)`` or ``(*batch, tokens)``; counted on from the cache if None.
+
+    Returns:
+      Positions of the tokens, shape ``(tokens,)`` or ``(*batch, tokens)``, and of the places, ``(length,)`` or
+      ``(*batch, length)``.
+
+    >>> cache = init_cache((2,), 4, 1, 1).replace(index=jnp.array(2))
+    >>> shifted_positions(cache, 1)
+    (Array([2], dtype=int32), Array([0, 1, 2, 3], dtype=int32))
+    >>> shifted_positions(cache, 1, jnp.array([[2], [1]]))[1]  # the second prompt has one token of padding in front
+    Array([[ 0,  1,  2,  3],
+           [-1,  0,  1,  2]], dtype=int32)
+    """
+    places = jnp.arange(cache.key.shape[-3], dtype=jnp.int32)
+    own = positions(cache.index, tokens)
+    if given is None:
+        return own, places
+    given = jnp.asarray(given)
+    rank = max(own.ndim, given.ndim)
+    own, wide = full_rank(own, rank), full_rank(given, rank)
+    return given, full_rank(places, rank) + (wide[..., -1:] - own[..., -1:])
 
 
 def _check_shapes(cache: KVCache, key: jax.Array, value: jax.Array) -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "dense_params",
     "einsum",
     "einsum_params",
+    "low_rank",
     "plan_dense_general",
     "plan_einsum",
 ]
@@ -75,6 +76,25 @@ def dense(
     last = inputs.ndim - 1
     result = contract(inputs, kernel, (((last,), (0,)), ((), ())), precision=precision, **options)
     return result if bias is None else add_trailing(result, bias)
+
+
+def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: Any = None) -> jax.Array:
+    """Compute ``inputs @ a @ b``, the change that a low-rank adapter makes.
+
+    Args:
+      inputs: shape ``(..., in)``.
+      a: shape ``(in, rank)``.
+      b: shape ``(rank, out)``.
+      precision: of the multiplications, see `jax.lax.Precision`.
+
+    Returns:
+      An array of shape ``(..., out)``.
+
+    >>> import jax.numpy as jnp
+    >>> low_rank(jnp.ones((1, 3)), jnp.ones((3, 2)), jnp.ones((2, 1)))
+    Array([[6.]], dtype=float32)
+    """
+    return dense(dense(inputs, a, precision=precision), b, precision=precision)
 
 
 def add_trailing(array: jax.Array, bias: jax.Array) -> jax.Array:

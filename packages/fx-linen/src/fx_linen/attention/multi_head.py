@@ -1,7 +1,6 @@
 """Multi-head attention. The arithmetic is in `fx_core.ops.attention` and `fx_core.ops.cache`."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.errors import AttentionInputsError, CacheShapeError
 from fx_core.ops import attention, cache
+from fx_core.ops.attention.hooks import accepted_options
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 
@@ -246,7 +246,7 @@ class MultiHeadDotProductAttention(Module):
             "qk_attn_weights_einsum": None if make_weights_einsum is None else make_weights_einsum(),
             "attn_weights_value_einsum": None if make_value_einsum is None else make_value_einsum(),
         }
-        options = _accepted(self.attention_fn, options)
+        options = accepted_options(self.attention_fn, options)
         if sow_weights:  # a function that cannot store them has to say so, not to ignore the wish
             options["module"] = self
         return self.attention_fn(query, key, value, **options)
@@ -298,13 +298,3 @@ class SelfAttention(MultiHeadDotProductAttention):
         return super().__call__(
             inputs_q, mask=mask, deterministic=deterministic, dropout_rng=dropout_rng, sow_weights=sow_weights
         )
-
-
-def _accepted(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the keyword arguments that a function takes."""
-    if function is dot_product_attention:
-        return options
-    parameters = inspect.signature(function).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return options
-    return {name: value for name, value in options.items() if name in parameters}

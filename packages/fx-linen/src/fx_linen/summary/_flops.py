@@ -1,10 +1,11 @@
 """How many floating point operations a call takes, as the compiler counts them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.summary import abstract, inexact
+from fx_core.summary import count_flops as counted
 
 from fx_linen.module import override_named_call
 from fx_linen.module._context import context
@@ -39,26 +40,13 @@ def count_flops(
         return module.apply(variables, *args, method=method, rngs=keys, mutable=True, **kwargs)[0]
 
     def with_gradient(variables: Any, arrays: list[Any]) -> Any:
-        outputs, pull = jax.vjp(lambda v, a: _inexact(run(v, a)), variables, arrays)
+        outputs, pull = jax.vjp(lambda v, a: inexact(run(v, a)), variables, arrays)
         return pull(jax.tree.map(jnp.ones_like, outputs))
 
-    shapes = _shapes((variables, [leaf for leaf, d in zip(leaves, dynamic) if d]))
+    shapes = abstract((variables, [leaf for leaf, d in zip(leaves, dynamic) if d]))
     interceptors, context.interceptors = context.interceptors, []
     try:
         with override_named_call(False):
-            return _cost(run, shapes) if forward else 0, _cost(with_gradient, shapes) if backward else 0
+            return counted(run, *shapes) if forward else 0, counted(with_gradient, *shapes) if backward else 0
     finally:
         context.interceptors = interceptors
-
-
-def _cost(fun: Callable[..., Any], shapes: Any) -> int:
-    analysis = jax.jit(fun).lower(*shapes).cost_analysis()
-    return int((analysis or {}).get("flops", 0))
-
-
-def _inexact(tree: Any) -> list[Any]:
-    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if hasattr(x, "dtype") else x, tree)

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
 from fx_core.meta import unbox
+from fx_core.summary import abstract, size_and_bytes
 
 from fx_linen.module import InterceptorContext, ModuleBase, intercept_methods
 from fx_linen.module._paths import abstract_call
@@ -68,14 +67,6 @@ class Table(list[Row]):
         self.collections = tuple(collections)
 
 
-def size_and_bytes(tree: Any) -> tuple[int, int]:
-    """Number of elements and of bytes of the arrays of a tree."""
-    sizes = [
-        (int(np.prod(leaf.shape)), leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")
-    ]
-    return sum(size for size, _ in sizes), sum(size * width for size, width in sizes)
-
-
 @dataclasses.dataclass
 class _Call:
     path: tuple[str, ...]
@@ -119,10 +110,10 @@ def make_table(
         shown = bound.scope is not None and context.method_name != "setup"
         if not shown or (depth is not None and len(bound.path) > depth):
             return next_fun(*args, **kwargs)
-        call = _Call(bound.path, bound.clone(_deep_clone=True), context.method_name, _abstract(_inputs(args, kwargs)))
+        call = _Call(bound.path, bound.clone(_deep_clone=True), context.method_name, abstract(_inputs(args, kwargs)))
         calls.append(call)
         outputs = next_fun(*args, **kwargs)
-        call.outputs = _abstract(outputs)
+        call.outputs = abstract(outputs)
         if compute_flops or compute_vjp_flops:
             call.flops, call.vjp_flops = count_flops(bound, call.method, args, kwargs, compute_flops, compute_vjp_flops)
         return outputs
@@ -177,9 +168,3 @@ def _inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     if kwargs:
         return (*args, dict(kwargs)) if args else dict(kwargs)
     return args[0] if len(args) == 1 else args
-
-
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if hasattr(x, "shape") and hasattr(x, "dtype") else x, tree
-    )

@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from jax import lax
 
-from fx_nnx.layers.params import make_param, promote_dtype, set_options, value_of
+from fx_nnx.layers.params import check_features, make_param, promote_dtype, set_options, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -83,7 +83,11 @@ class Linear(Module):
 
         Returns:
           An array of shape ``(..., out_features)``.
+
+        Raises:
+          LayerInputError: the input has another number of features.
         """
+        check_features(self, self.in_features, inputs)
         x, kernel, bias = self.promote_dtype((inputs, self.kernel.get_value(), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense(x, kernel, bias, precision=self.precision, dot_general=self.dot_general, **options)

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fx_core.errors.nnx_layers import LayerInputError
 from fx_core.ops import dtypes
 
+from fx_nnx.locate import path_of
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.variables.kinds import Param
 
-__all__ = ["make_param", "promote_dtype", "set_options", "value_of"]
+__all__ = ["check_features", "make_param", "promote_dtype", "set_options", "value_of"]
 
 Promotion = Callable[..., Any]
 
@@ -43,3 +45,14 @@ def value_of(variable: Any) -> Any:
 def set_options(**options: Any) -> dict[str, Any]:
     """Give the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def check_features(layer: Any, features: int, inputs: Any, what: str = "input") -> None:
+    """Compare the last axis of an input with what a layer was made for.
+
+    Raises:
+      LayerInputError: they differ; it says where the layer is.
+    """
+    shape = inputs.shape
+    if not shape or shape[-1] != features:
+        raise LayerInputError(type(layer).__name__, path_of(layer), features, shape, what=what)

@@ -21,10 +21,6 @@ __all__ = ["Module", "iter_children", "iter_modules"]
 A = TypeVar("A")
 
 
-def _append(previous: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
-    return (*previous, value)
-
-
 class Module(Pytree):
     """Base class of networks and their parts.
 
@@ -48,10 +44,10 @@ class Module(Pytree):
         variable_type: type[Variable[Any]] | str,
         name: str,
         value: Any,
-        reduce_fn: Callable[[Any, Any], Any] = _append,
-        init_fn: Callable[[], Any] = tuple,
+        reduce_fn: Callable[[Any, Any], Any] = lambda kept, value: (*kept, value),
+        init_fn: Callable[[], Any] = lambda: (),
         capture_noop: bool | None = None,
-    ) -> Any:
+    ) -> bool:
         """Keep a value for somebody to look at, in a variable of the module.
 
         Args:
@@ -63,13 +59,13 @@ class Module(Pytree):
           capture_noop: whether to do nothing.
 
         Returns:
-          The value.
+          Whether it was kept.
 
         Raises:
           TypeError: the attribute is something else.
         """
         if capture_noop:
-            return value
+            return False
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
         kept = attributes_of(self).get(name)
@@ -78,7 +74,7 @@ class Module(Pytree):
         else:
             _expect(self, name, kept, variable_type)
             kept.set_raw_value(reduce_fn(kept.get_raw_value(), value))
-        return value
+        return True
 
     def perturb(
         self, name: str, value: Any, variable_type: Any = Perturbation, capture_noop: bool | None = None

@@ -54,13 +54,15 @@ class Wanted:
         owner += [-1] * (len(leaves) - len(owner))
         predicates = [to_predicate(filter) for filter in self.filters]
         positions = [p + len(args) if p < 0 else p for p in self.positions]
+        whole = [not isinstance(entry, DiffState) for entry in self.entries]
         rest = len(self.entries)
 
         def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
             for group, (position, matches) in enumerate(zip(positions, predicates)):
                 if owner[leaf] != position:
                     continue
-                if not self.how.updates or (not path and not is_variable(value)):
+                # A variable that is an argument by itself, such as one of a State, was chosen by being given.
+                if not self.how.updates or (not path and (whole[group] or not is_variable(value))):
                     return group
                 if is_variable(value) and matches(path, value):
                     return group
@@ -156,7 +158,7 @@ def grad(
     Args:
       f: gives a scalar, or ``(scalar, aux)``; without it, a decorator is returned.
       argnums: position of the argument, or a sequence; `DiffState` says which variables of a module count, which
-        otherwise are those of type `fx_nnx.Param`.
+        otherwise are those of type `fx_nnx.Param`. Of a `fx_nnx.State` all count.
       has_aux: whether ``f`` gives more than the scalar. The function then gives ``(gradients, aux)``.
       holomorphic: see `jax.grad`.
       allow_int: see `jax.grad`.

@@ -1,0 +1,131 @@
+"""Errors of the layers of object modules, their metrics and their training."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fx_core.errors._base import FxError
+from fx_core.errors.nnx import NnxError
+
+__all__ = [
+    "CacheMissingError",
+    "CaptureTargetError",
+    "EmaStructureError",
+    "LayerInputError",
+    "MetricInputError",
+    "MetricInterfaceError",
+    "MetricUpdateError",
+    "NoSuchMethodError",
+]
+
+
+class LayerInputError(NnxError):
+    """An array does not have as many features as the layer was made for.
+
+    Wrong: ``nnx.Linear(3, 4, rngs=rngs)(jnp.ones((2, 5)))``. Right: an input of shape ``(2, 3)``.
+    """
+
+    def __init__(self, layer: str, path: str | None, expected: int, shape: Sequence[int], *, what: str = "input"):
+        super().__init__(
+            f"{layer}: the {what} does not have the features that the layer was made for.",
+            path=path or layer,
+            expected=f"{expected} features in the last axis",
+            got=f"shape {tuple(shape)}",
+            fix=f"give the {what} {expected} features, or make the layer for those that it has",
+        )
+
+
+class CacheMissingError(NnxError):
+    """An attention layer is to decode without a cache.
+
+    ::
+
+        layer = nnx.MultiHeadAttention(2, 8, decode=True, rngs=rngs)
+        layer(x)                              # wrong
+        layer.init_cache((2, 16, 8))          # right: for 2 sequences of 16 tokens
+        layer(x)
+    """
+
+    def __init__(self, layer: str, path: str | None):
+        super().__init__(
+            f"{layer}: there is no cache to decode with.",
+            path=path or layer,
+            expected="a cache for the batch and the longest sequence",
+            got="none",
+            fix="call init_cache((*batch, length, features)), or set_view(batch_size=..., max_length=...)",
+        )
+
+
+class MetricUpdateError(FxError, TypeError):
+    """A metric was updated without the argument that it collects.
+
+    Wrong: ``Average("loss").update(values=x)``. Right: ``Average("loss").update(loss=x)``.
+    """
+
+    def __init__(self, metric: str, name: str, got: Iterable[str]):
+        super().__init__(
+            f"Expected keyword argument {name!r} for {metric}.",
+            expected=f"{name}=...",
+            got=f"the arguments {sorted(got)}",
+            fix=f"pass {name}=..., or make the metric for another argument",
+        )
+
+
+class MetricInputError(NnxError):
+    """The values given to a metric do not fit each other."""
+
+    def __init__(self, metric: str, what: str, *, expected: Any, got: Any, fix: str):
+        super().__init__(f"{metric}: {what}", expected=expected, got=got, fix=fix)
+
+
+class EmaStructureError(NnxError):
+    """The values for a moving average do not have the structure that it was made for, or are no variables."""
+
+    def __init__(self, what: str, *, path: str | None = None, expected: Any = None, got: Any = None):
+        super().__init__(
+            what,
+            path=path,
+            expected=expected,
+            got=got,
+            fix="update with the model, or a state of it, that the average was made of; choose variables by only=...",
+        )
+
+
+class CaptureTargetError(FxError, TypeError):
+    """`capture` was given something whose sown values it cannot find.
+
+    Wrong: ``nnx.capture(lambda x: model(x), nnx.Intermediate)(x)``. Right: ``nnx.capture(model, nnx.Intermediate)(x)``,
+    or ``nnx.capture(lambda model, x: model(x), nnx.Intermediate)(model, x)``.
+    """
+
+    def __init__(self, got: Any):
+        super().__init__(
+            "capture needs the module to look at.",
+            expected="a module, a method of one, or a function whose arguments hold one",
+            got=got,
+            fix="pass the module as an argument of the function",
+        )
+
+
+class NoSuchMethodError(FxError, AttributeError):
+    """A method that was to be called by name does not exist."""
+
+    def __init__(self, layer: str, name: str):
+        super().__init__(
+            f"{layer} has no method {name!r}.",
+            path=layer,
+            expected="the name of a method",
+            got=name,
+            fix="check the spelling",
+        )
+
+
+class MetricInterfaceError(FxError, NotImplementedError):
+    """A metric lacks a method: a subclass of ``Metric`` defines ``update``, ``compute`` and ``reset``."""
+
+    def __init__(self, metric: str, missing: str):
+        super().__init__(
+            f"{metric} cannot be used as a metric.",
+            expected="update(**kwargs), compute(), reset()",
+            got=f"no {missing}",
+            fix=f"define {missing} in {metric}",
+        )

@@ -1,0 +1,190 @@
+"""Low-rank adaptation: a small trainable change of a large frozen layer."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors.nnx import LayerCallError
+from fx_core.ops.initializers import he_uniform, zeros
+from fx_core.ops.linear import low_rank
+from fx_core.ops.params import Initializer
+
+from fx_nnx.layers.linear import Linear
+from fx_nnx.layers.params import check_features, promote_dtype
+from fx_nnx.modules.module import Module
+from fx_nnx.objects.fields import data
+from fx_nnx.rngs.rngs import Rngs
+from fx_nnx.variables.kinds import Param
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["LoRA", "LoRALinear", "LoRAParam"]
+
+_NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+_default_a_init: Initializer = he_uniform()
+
+
+class LoRAParam(Param[Any]):
+    """A weight of a low-rank adapter: ``wrt=nnx.LoRAParam`` trains adapters only."""
+
+
+class LoRA(Module):
+    """Adds ``x @ a @ b`` to the result of a layer, where ``a`` and ``b`` are small.
+
+    Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*, 2021. At first ``b`` is zero, so that the layer is
+    what it was.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> base, x = Linear(3, 4, rngs=Rngs(0)), jnp.ones((2, 3))
+    >>> layer = LoRA(3, 2, 4, base_module=base, rngs=Rngs(1))
+    >>> bool((layer(x) == base(x)).all()), layer.lora_a.shape, layer.lora_b.shape
+    (True, (3, 2), (2, 4))
+
+    Args:
+      in_features: size of the last axis of the input.
+      lora_rank: rank of the change.
+      out_features: size of the last axis of the output.
+      base_module: the layer, or any function; None for the change alone.
+      dtype: what to compute the change in; by default what input and parameters promote to.
+      param_dtype: what to store parameters in.
+      a_initializer: draws ``lora_a``, of shape ``(in_features, lora_rank)``.
+      b_initializer: draws ``lora_b``, of shape ``(lora_rank, out_features)``.
+      lora_param_type: type of these variables.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
+      rngs: streams; parameters are drawn from ``params``.
+      a_metadata: metadata of ``lora_a``.
+      b_metadata: metadata of ``lora_b``.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        lora_rank: int,
+        out_features: int,
+        *,
+        base_module: Callable[..., Any] | None = None,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        a_initializer: Initializer = _default_a_init,
+        b_initializer: Initializer = zeros,
+        lora_param_type: type[Variable[Any]] = LoRAParam,
+        promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        a_metadata: Mapping[str, Any] = _NO_METADATA,
+        b_metadata: Mapping[str, Any] = _NO_METADATA,
+    ):
+        self.in_features, self.out_features, self.lora_rank = in_features, out_features, lora_rank
+        self.dtype, self.param_dtype, self.promote_dtype = dtype, param_dtype, promote_dtype
+        self.lora_param_type = lora_param_type
+        self.base_module: Any = data(None) if base_module is None else base_module
+        a = a_initializer(rngs.params(), (in_features, lora_rank), param_dtype)
+        self.lora_a = lora_param_type(a, **a_metadata)
+        b = b_initializer(rngs.params(), (lora_rank, out_features), param_dtype)
+        self.lora_b = lora_param_type(b, **b_metadata)
+
+    def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
+        """Apply the layer and the change.
+
+        Args:
+          x: shape ``(..., in_features)``.
+          **kwargs: further arguments of the layer.
+
+        Returns:
+          An array of shape ``(..., out_features)``.
+
+        Raises:
+          LayerInputError: the input has another number of features.
+          LayerCallError: the layer cannot be called.
+        """
+        check_features(self, self.in_features, x)
+        inputs, a, b = self.promote_dtype((x, self.lora_a.get_value(), self.lora_b.get_value()), dtype=self.dtype)
+        change = low_rank(inputs, a, b)
+        if self.base_module is None:
+            return change
+        base: Any = self.base_module
+        if not callable(base):
+            raise LayerCallError(
+                "LoRA",
+                "`self.base_module` must be callable.",
+                expected="a layer or a function",
+                got=type(base).__name__,
+                fix="pass a module that defines __call__",
+            )
+        result: Any = base(x, **kwargs)
+        return result + change
+
+
+class LoRALinear(Linear):
+    """A linear layer with a low-rank change, see `LoRA`: it takes the place of a `Linear` of the same parameters.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.rngs import Rngs
+    >>> LoRALinear(3, 4, lora_rank=2, rngs=Rngs(0))(jnp.ones((5, 3))).shape
+    (5, 4)
+
+    Args:
+      in_features: size of the last axis of the input.
+      out_features: size of the last axis of the output.
+      lora_rank: rank of the change.
+      lora_dtype: what to compute the change in.
+      lora_param_dtype: what to store its parameters in.
+      a_initializer: draws ``lora.lora_a``.
+      b_initializer: draws ``lora.lora_b``.
+      lora_param_type: type of these variables.
+      lora_promote_dtype: replaces `fx_nnx.layers.promote_dtype` for the change.
+      rngs: streams; parameters are drawn from ``params``.
+      a_metadata: metadata of ``lora.lora_a``.
+      b_metadata: metadata of ``lora.lora_b``.
+      **kwargs: further arguments of `Linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        lora_rank: int,
+        lora_dtype: Any = None,
+        lora_param_dtype: Any = jnp.float32,
+        a_initializer: Initializer = _default_a_init,
+        b_initializer: Initializer = zeros,
+        lora_param_type: type[Variable[Any]] = LoRAParam,
+        lora_promote_dtype: Callable[..., Any] = promote_dtype,
+        rngs: Rngs,
+        a_metadata: Mapping[str, Any] = _NO_METADATA,
+        b_metadata: Mapping[str, Any] = _NO_METADATA,
+        **kwargs: Any,
+    ):
+        super().__init__(in_features, out_features, rngs=rngs, **kwargs)
+        self.lora = LoRA(
+            in_features,
+            lora_rank,
+            out_features,
+            dtype=lora_dtype,
+            param_dtype=lora_param_dtype,
+            a_initializer=a_initializer,
+            b_initializer=b_initializer,
+            lora_param_type=lora_param_type,
+            promote_dtype=lora_promote_dtype,
+            rngs=rngs,
+            a_metadata=a_metadata,
+            b_metadata=b_metadata,
+        )
+
+    def __call__(self, x: jax.Array, out_sharding: Any = None) -> jax.Array:  # type: ignore[override]
+        """Apply the layer and the change.
+
+        Args:
+          x: shape ``(..., in_features)``.
+          out_sharding: sharding of the result.
+
+        Returns:
+          An array of shape ``(..., out_features)``.
+
+        Raises:
+          LayerInputError: the input has another number of features.
+        """
+        result, change = super().__call__(x, out_sharding=out_sharding), self.lora(x)
+        return result + (change if out_sharding is None else jax.sharding.reshard(change, out_sharding))

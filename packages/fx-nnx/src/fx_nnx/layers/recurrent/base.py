@@ -1,0 +1,148 @@
+"""What a recurrent cell is, and what the cells here share."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.recurrent import CellInterfaceError
+from fx_core.ops.initializers import zeros
+from fx_core.ops.params import Initializer
+from fx_core.ops.recurrent import Affine
+
+from fx_nnx.layers.dropout import stream_of
+from fx_nnx.layers.linear import Linear
+from fx_nnx.layers.params import check_features, value_of
+from fx_nnx.modules.module import Module
+from fx_nnx.objects.fields import data
+from fx_nnx.rngs.rngs import Rngs
+from fx_nnx.rngs.stream import RngStream
+
+__all__ = ["NO_METADATA", "RNNCellBase", "VectorCell", "vector_carry"]
+
+Carry = Any
+NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+class RNNCellBase(Module):
+    """Base class of recurrent cells.
+
+    A cell defines ``__call__(carry, inputs) -> (carry, output)``, `initialize_carry` and `num_feature_axes`; then `RNN`
+    runs it over sequences.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.layers.recurrent.rnn import RNN
+    >>> class Adder(RNNCellBase):
+    ...     num_feature_axes = 1
+    ...
+    ...     def initialize_carry(self, input_shape, rngs=None, carry_init=None):
+    ...         return jnp.zeros(input_shape)
+    ...
+    ...     def __call__(self, carry, inputs):
+    ...         return carry + inputs, carry + inputs
+    >>> RNN(Adder())(jnp.ones((3, 1)))[:, 0]
+    Array([1., 2., 3.], dtype=float32)
+    """
+
+    def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
+        """Take one step.
+
+        Args:
+          carry: what the last step left.
+          inputs: shape ``(*batch, *features)``.
+
+        Returns:
+          The new carry, and the output.
+
+        Raises:
+          CellInterfaceError: the cell does not define it.
+        """
+        raise CellInterfaceError(type(self).__name__, "__call__")
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> Carry:
+        """Make the carry before the first step.
+
+        Args:
+          input_shape: of the inputs of one step, the batch included: ``(*batch, *features)``.
+          rngs: streams or one stream, for carries that are drawn.
+          carry_init: draws the carry.
+
+        Returns:
+          A tree of arrays whose leading axes are the batch.
+
+        Raises:
+          CellInterfaceError: the cell does not define it.
+        """
+        raise CellInterfaceError(type(self).__name__, "initialize_carry")
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many axes of the inputs hold features: 1 for vectors, 3 for images.
+
+        Raises:
+          CellInterfaceError: the cell does not define it.
+        """
+        raise CellInterfaceError(type(self).__name__, "num_feature_axes")
+
+
+class VectorCell(RNNCellBase):
+    """What the cells here share: vectors as inputs and carries, and how carries are drawn."""
+
+    in_features: int
+    hidden_features: int
+    dtype: Any
+    param_dtype: Any
+    promote_dtype: Callable[..., Any]
+    carry_init: Initializer | None
+
+    def _setup(self, rngs: Rngs, keep_rngs: bool, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self.rngs = data(stream_of(rngs, "carry", type(self).__name__).fork() if keep_rngs else None)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """One: the inputs are vectors."""
+        return 1
+
+    def _draws(
+        self, input_shape: tuple[int, ...], rngs: Rngs | RngStream | None, carry_init: Initializer | None
+    ) -> Iterator[jax.Array]:
+        """Vectors per batch entry: zeros, which need no keys, unless there is an initializer."""
+        init = self.carry_init if carry_init is None else carry_init
+        shape = vector_carry(input_shape, self.hidden_features)
+        if init is None:
+            while True:
+                yield zeros(None, shape, self.param_dtype)
+        source = self.rngs if rngs is None else rngs
+        if source is None:
+            raise LayerCallError(
+                type(self).__name__,
+                "there is no random stream to draw the first carry from.",
+                expected="an Rngs or an RngStream",
+                got=None,
+                fix="pass rngs=... to initialize_carry, or make the cell with keep_rngs=True",
+            )
+        stream = stream_of(source, "carry", type(self).__name__)
+        while True:
+            yield init(stream(), shape, self.param_dtype)
+
+    def _maps(self, x: jax.Array, *layers: Linear) -> list[Affine]:
+        """The kernels and biases of layers that read the same inputs, in the dtype to compute in."""
+        flat = [array for layer in layers for array in (layer.kernel.get_value(), value_of(layer.bias))]
+        flat = self.promote_dtype((x, *flat), dtype=self.dtype)[1:]
+        return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]
+
+    def _check(self, inputs: jax.Array) -> None:
+        check_features(self, self.in_features, inputs)
+
+
+def vector_carry(input_shape: tuple[int, ...], features: int) -> tuple[int, ...]:
+    """The shape of a carry that is a vector per batch entry."""
+    return (*input_shape[:-1], features)

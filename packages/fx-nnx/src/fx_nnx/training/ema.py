@@ -1,0 +1,97 @@
+"""Exponential moving averages of parameters."""
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from fx_core.errors.nnx import show_path
+from fx_core.errors.nnx_layers import EmaStructureError
+
+from fx_nnx.filters import Filter
+from fx_nnx.graph.functions import clone, state, update
+from fx_nnx.modules.module import Module
+from fx_nnx.objects.fields import data
+from fx_nnx.states.state import State
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["EMA"]
+
+A = TypeVar("A")
+
+
+class EMA(Module):
+    """The exponential moving average of variables: ``average = decay * average + (1 - decay) * new``.
+
+    Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992, with weights that fade.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.layers import Linear
+    >>> from fx_nnx.rngs import Rngs
+    >>> from fx_nnx.variables import Param
+    >>> model = Linear(1, 1, rngs=Rngs(0))
+    >>> model.kernel[...] = jnp.ones((1, 1))
+    >>> ema = EMA(model, 0.75, only=Param)
+    >>> model.kernel[...] = jnp.zeros((1, 1))
+    >>> ema.update(model)
+    >>> ema.apply_to(model).kernel[...], model.kernel[...]
+    (Array([[0.75]], dtype=float32), Array([[0.]], dtype=float32))
+
+    Args:
+      params: a model, or a state of one, whose values the average starts with.
+      decay: weight of the old average.
+      only: which variables are averaged.
+      graph: as in `fx_nnx.split`.
+
+    Raises:
+      EmaStructureError: something that is no variable was to be averaged.
+    """
+
+    def __init__(self, params: Any, decay: float, *, only: Filter = ..., graph: bool | None = None):
+        self.decay, self.filter, self.graph = decay, tuple(only) if isinstance(only, list) else only, graph
+        copies = [(path, variable.copy()) for path, variable in self._chosen(params)]
+        self.params = data(State.from_flat_path(copies))
+
+    def update(self, updates: Any) -> None:
+        """Move the averages.
+
+        Args:
+          updates: the model, or a state of the same variables.
+
+        Raises:
+          EmaStructureError: the variables are not those that are averaged.
+        """
+        new, own = dict(self._chosen(updates)), dict(self.params.flat_state())
+        if new.keys() != own.keys():
+            path = next(iter(new.keys() ^ own.keys()))
+            raise EmaStructureError(
+                "The variables are not those that are averaged.",
+                path=show_path(path),
+                expected=f"{len(own)} variables, as the average was made of",
+                got=f"{len(new)} variables; only one side has {show_path(path)}",
+            )
+        for path, average in own.items():
+            value = jax.tree.map(self._moved, average.get_raw_value(), new[path].get_raw_value())
+            average.set_raw_value(value)
+
+    def apply_to(self, model: A) -> A:
+        """Give a copy of a model with the averages in place of its variables."""
+        made = clone(model, graph=self.graph)
+        update(made, State.from_flat_path([(path, v.copy()) for path, v in self.params.flat_state()]))
+        return made
+
+    def _moved(self, average: Any, new: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(average), jnp.inexact):  # keys and counts have no average
+            return new
+        return jnp.asarray(self.decay * average + (1 - self.decay) * new, average.dtype)
+
+    def _chosen(self, tree: Any) -> list[tuple[Any, Variable[Any]]]:
+        found: list[tuple[Any, Any]] = list(state(tree, self.filter, graph=self.graph).flat_state())
+        for path, leaf in found:
+            if not isinstance(leaf, Variable):
+                raise EmaStructureError(
+                    "Only variables can be averaged.",
+                    path=show_path(path),
+                    expected="a Variable",
+                    got=type(leaf).__name__,
+                )
+        return found

@@ -1,0 +1,129 @@
+import threading
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_core.errors import CaptureTargetError
+from fx_nnx.modules.intercept import watched
+
+X = jnp.arange(2.0)[None]
+
+
+class Block(nnx.Module):
+    def __init__(self):
+        self.layer = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+
+    def inner(self, x):
+        return self.layer(x)
+
+    def __call__(self, x):
+        y = self.inner(x)
+        self.sow(nnx.Intermediate, "hidden", y)
+        return self.perturb("shift", y).sum()
+
+
+def paths(state):
+    return ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(state)]
+
+
+def test_a_call_also_gives_what_it_sows():
+    model = Block()
+    y, found = nnx.capture(model, nnx.Intermediate)(X)
+    assert y == model.inner(X).sum()
+    np.testing.assert_array_equal(found["hidden"].get_value()[0], model.inner(X))
+    y, zeros, seen = nnx.capture(model, nnx.Perturbation, nnx.Intermediate)(X)
+    assert (paths(zeros), paths(seen)) == (["shift"], ["hidden"])
+    assert nnx.capture(model)(X) == y
+    assert paths(nnx.state(model)) == ["layer/bias", "layer/kernel"]
+
+
+def test_functions_methods_and_decorators():
+    model = Block()
+    twice = lambda first, model, second: model(first) + model(second)  # noqa: E731
+    _, found = nnx.capture(twice, nnx.Intermediate)(X, model, second=X)
+    assert len(found["hidden"].get_value()) == 2
+    decorated = nnx.capture(nnx.Intermediate)(lambda model: model(X))
+    assert paths(decorated(model)[1]) == ["hidden"]
+    _, found = nnx.capture(model.inner, nnx.Intermediate, method_outputs=nnx.Intermediate)(X)
+    assert paths(found) == ["inner", "layer/__call__"]
+    _, found = nnx.capture(lambda parts, model: (parts["a"](X), model(X)), nnx.Intermediate)(
+        {"a": Block()}, model=model
+    )
+    assert paths(found) == ["0/a/hidden", "model/hidden"]
+
+
+def test_what_was_there_stays():
+    model = Block()
+    model(X)
+    _, found = nnx.capture(model, nnx.Intermediate)(X)
+    assert len(found["hidden"].get_value()) == len(model.hidden.get_value()) == 1
+
+    class Failing(Block):
+        def __call__(self, x):
+            super().__call__(x)
+            raise ValueError("no")
+
+    failing = Failing()
+    with pytest.raises(ValueError, match="no"):
+        nnx.capture(failing, nnx.Intermediate)(X)
+    assert paths(nnx.state(failing)) == ["layer/bias", "layer/kernel"]
+
+
+def test_gradients_with_respect_to_activations():
+    model = Block()
+    _, zeros = nnx.capture(model, nnx.Perturbation)(X)
+
+    def loss(model, zeros):
+        return nnx.capture(model, nnx.Intermediate, init=zeros)(X)[0] ** 2
+
+    grads = nnx.grad(loss, argnums=1)(model, zeros)
+    np.testing.assert_allclose(grads["shift"][...], jnp.full((1, 3), 2 * model(X)), rtol=1e-6)
+    with pytest.raises(TypeError, match="init must be a State of variables, got ArrayImpl"):
+        nnx.capture(model, init=nnx.State({"shift": X}))(X)
+
+
+def test_outputs_of_methods_come_through_transforms_and_only_once_per_call():
+    class Derived(Block):
+        def __call__(self, x):
+            layer = nnx.jit(lambda layer, x: layer(x))
+            return super().__call__(x) + layer(self.layer, x).sum()
+
+    model = Derived()
+    original = Derived.__call__
+    y, found = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(X)
+    assert paths(found) == ["__call__", "hidden", "inner", "layer/__call__"]
+    assert found["__call__"].get_value() == (y,)
+    assert len(found["layer"]["__call__"].get_value()) == 2
+    assert Derived.__call__ is original
+
+
+def test_watching_concerns_one_thread_only():
+    seen, model = [], Block()
+
+    def watch(module, name, args, kwargs, proceed):
+        seen.append(name)
+        return proceed()
+
+    with watched([Block], watch):
+        thread = threading.Thread(target=model.inner, args=(X,))
+        thread.start()
+        thread.join()
+        assert not seen
+        with watched([Block, nnx.Linear], watch):
+            model.inner(X)
+    assert seen == ["inner", "inner", "__call__"]
+
+
+def test_capture_needs_a_module():
+    with pytest.raises(CaptureTargetError, match=r"needs the module[\s\S]*pass the module as an argument"):
+        nnx.capture(lambda x: x, nnx.Intermediate)(X)
+
+
+def test_sow_says_whether_it_kept():
+    model = Block()
+    assert model.sow(nnx.Intermediate, "a", 1) is True
+    assert model.sow(nnx.Intermediate, "a", 2, capture_noop=True) is False
+    assert model.a.get_value() == (1,)
+    assert jax.tree.leaves(nnx.state(model, nnx.Intermediate)) == [1]

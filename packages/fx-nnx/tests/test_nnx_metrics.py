@@ -1,0 +1,98 @@
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_core.errors import MetricInputError, MetricInterfaceError, MetricUpdateError
+from fx_nnx.metrics import Accuracy, Average, Metric, MetricState, MultiMetric, Statistics, Welford
+
+
+def test_average():
+    metric = Average("loss")
+    assert jnp.isnan(metric.compute())
+    metric.update(loss=jnp.array([1.0, 2.0]))
+    metric.update(loss=6)
+    assert metric.compute() == 3
+    metric.update(loss=jnp.array([[1.0, 100.0], [5.0, 100.0]]), mask=jnp.array([True, False]))
+    assert metric.compute() == 3
+    assert metric.count[...] == 5
+    metric.reset()
+    assert metric.total[...] == metric.count[...] == 0
+    with pytest.raises(MetricUpdateError, match=r"Expected keyword argument 'loss' for Average[\s\S]*\['other'\]"):
+        metric.update(other=1)
+    with pytest.raises(MetricInputError, match=r"mask does not fit[\s\S]*broadcasts to \(2,\)[\s\S]*\(3,\)"):
+        metric.update(loss=jnp.ones(2), mask=jnp.ones(3))
+
+
+def test_halves_are_summed_as_floats():
+    metric = Average()
+    metric.update(values=jnp.full(4096, 1.0, jnp.bfloat16))
+    metric.update(values=jnp.ones(1, jnp.bfloat16))
+    assert metric.total[...] == 4097
+
+
+def test_accuracy_of_classes_and_of_two():
+    metric = Accuracy()
+    logits, labels = jnp.array([[1.0, 2.0], [3.0, 1.0], [0.0, 1.0]]), jnp.array([1, 1, 1])
+    metric.update(logits=logits, labels=labels, loss=jnp.ones(3))
+    np.testing.assert_allclose(metric.compute(), 2 / 3)
+    metric.reset()
+    metric.update(logits=logits, labels=labels, mask=jnp.array([True, False, True]))
+    assert metric.compute() == 1
+    binary = Accuracy(threshold=0.5)
+    binary.update(logits=jnp.array([0.2, 0.7]), labels=jnp.array([1, 1]))
+    assert binary.compute() == 0.5
+    for bad in (labels[:2], labels.astype(jnp.float32), jax.nn.one_hot(labels, 2)):
+        with pytest.raises(MetricInputError, match=r"integer labels of shape \(3,\), for logits of shape \(3, 2\)"):
+            metric.update(logits=logits, labels=bad)
+    with pytest.raises(TypeError, match="Expected threshold to be a float"):
+        Accuracy(threshold=1)
+
+
+def test_welford_equals_numpy_at_large_offsets():
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32) + 1000
+    metric = Welford("x")
+    for part in np.split(values, [1, 10, 500]):
+        metric.update(x=part)
+    metric.update(x=jnp.ones(0))
+    stats = metric.compute()
+    assert isinstance(stats, Statistics)
+    np.testing.assert_allclose(stats.mean, values.mean(dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(stats.standard_deviation, values.std(dtype=np.float64), rtol=1e-4)
+    np.testing.assert_allclose(stats.standard_error_of_mean, stats.standard_deviation / np.sqrt(1000), rtol=1e-6)
+    metric.reset()
+    assert jnp.isnan(metric.compute().standard_deviation)
+    with pytest.raises(MetricUpdateError, match="'x' for Welford"):
+        metric.update(y=1)
+
+
+def test_several_at_once_inside_jit():
+    metrics = MultiMetric(accuracy=Accuracy(), loss=Average("loss"), spread=Welford("loss"))
+
+    @nnx.jit
+    def step(metrics, loss, logits, labels):
+        metrics.update(loss=loss, logits=logits, labels=labels)
+
+    for seed in range(3):
+        step(metrics, jnp.arange(2.0) + seed, jnp.eye(2), jnp.array([0, seed % 2]))
+    found = metrics.compute()
+    assert found["loss"] == found["spread"].mean == 1.5
+    np.testing.assert_allclose(found["accuracy"], 4 / 6)
+    assert len(jax.tree.leaves(nnx.state(metrics, MetricState))) == 7
+    graphdef, state = metrics.split(MetricState)
+    assert nnx.merge(graphdef, state).compute()["loss"] == 1.5
+    metrics.reset()
+    assert metrics.loss.count[...] == 0
+    with pytest.raises(TypeError, match="expected a Metric under a name of its own, got reset="):
+        MultiMetric(reset=Average())
+    with pytest.raises(TypeError, match="got a=3"):
+        MultiMetric(a=3)
+
+
+@pytest.mark.parametrize("method", ["update", "compute", "reset"])
+def test_a_metric_defines_three_methods(method):
+    class Empty(Metric):
+        pass
+
+    with pytest.raises(MetricInterfaceError, match=f"Empty cannot be used as a metric[\\s\\S]*no {method}"):
+        getattr(Empty(), method)()
