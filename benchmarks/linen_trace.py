@@ -17,7 +17,7 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
 }
 
 
-def _lowering(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
+def lowering(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
     # A new function object each time, or JAX would return the trace of the last call.
     return lambda: jax.jit(lambda *args: fn(*args)).lower(*args)
 
@@ -29,5 +29,5 @@ def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
             variables = model.init(jax.random.key(0), x)
             np.testing.assert_allclose(model.apply(variables, x), by_hand(variables, x), rtol=1e-3, atol=1e-4)
             label = f"trace and lower, {name}" + ("" if library == "fx_linen" else f" ({library})")
-            ours, raw = _lowering(model.apply, variables, x), _lowering(by_hand, variables, x)
+            ours, raw = lowering(model.apply, variables, x), lowering(by_hand, variables, x)
             yield interleaved(label, ours, raw, rounds=rounds, aim=1.3 if library == "fx_linen" else None)

@@ -115,16 +115,27 @@ def error(got, want):
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
 
 
-def compare(mode, xs, options):
-    """Whether the kernel was compiled in, and errors of both ways against float32."""
-    fn = jax.jit(lambda way, *xs: compute(way, mode, xs, options), static_argnums=0)
-    compiled = fn.lower(chosen, *xs).compile()
+QUICK = {"xla_gpu_autotune_level": 0}
+"""Choosing among kernels by measuring them takes most of the time of compilation."""
+
+
+def against_float32(run, *xs):
+    """Compile ``run(way, *xs)`` for three ways, and compare.
+
+    Args:
+      run: computes something by the given way.
+      *xs: arrays.
+
+    Returns:
+      Whether all is well, and text: the kernel has to be compiled in, and the error to be that of rounding.
+    """
+    compiled = jax.jit(functools.partial(run, chosen)).lower(*xs).compile(compiler_options=QUICK)
+    others = jax.jit(lambda *xs: (run(plain, *xs), run(exact, *xs))).lower(*xs).compile(compiler_options=QUICK)
     fused = KERNEL in compiled.as_text()
-    want = fn(exact, *xs)
-    ours, theirs = error(compiled(*xs), want), error(fn(plain, *xs), want)
-    eps = float(jnp.finfo(xs[0].dtype).eps)
+    rounded, want = others(*xs)
+    ours, theirs = error(compiled(*xs), want), error(rounded, want)
     # Both are roundings of the same thing; the plain way rounds at other places.
-    close = ours <= 2 * theirs + 4 * eps
+    close = ours <= 2 * theirs + 4 * float(jnp.finfo(xs[0].dtype).eps)
     found = f"error {ours:.1e}, plain {theirs:.1e}" + ("" if fused else ", and NO cuDNN kernel was compiled")
     return close and fused, found
 
@@ -132,77 +143,63 @@ def compare(mode, xs, options):
 def attention_checks():
     cases = {
         "nothing": ({}, {}),
-        "causal": ({}, {"is_causal": True}),
+        "causal, 4 kv heads": ({"kv_heads": 4}, {"is_causal": True}),
         "mask (b,1,q,k)": ({}, {"mask": mask_of(2, 1, 256, 256)}),
-        "mask (1,1,q,k)": ({}, {"mask": mask_of(1, 1, 256, 256)}),
         "mask (b,1,1,k)": (
             {},
             {"mask": jnp.arange(256).reshape(1, 1, 1, -1) < jnp.array([256, 77]).reshape(2, 1, 1, 1)},
         ),
         "mask (b,h,q,k) and causal": ({}, {"mask": mask_of(2, 8, 256, 256), "is_causal": True}),
-        "4 kv heads": ({"kv_heads": 4}, {"is_causal": True}),
         "1 kv head, other keys": ({"kv_heads": 1, "keys": 512, "depth": 128}, {}),
-        "odd lengths": ({"length": 255, "keys": 257}, {}),
         "bias (1,h,q,k)": ({}, {"bias": "bias"}),
+        "mask (1,1,q,k)": ({}, {"mask": mask_of(1, 1, 256, 256)}),
     }
     for dtype in (jnp.bfloat16, jnp.float16):
         for name, (shape, options) in cases.items():
-            if dtype == jnp.float16 and name in ("mask (1,1,q,k)", "odd lengths", "1 kv head, other keys"):
+            if dtype == jnp.float16 and name not in ("nothing", "mask (b,1,q,k)"):
                 continue
             xs = arrays(dtype, **shape)
             if "bias" in options:
                 options = {"bias": jax.random.normal(jax.random.key(9), (1, 8, 256, 256)).astype(dtype)}
-            modes = ["forward and gradient", "jvp"][: 2 if name in ("nothing", "mask (b,1,q,k)", "4 kv heads") else 1]
-            for mode in modes:
-                title = f"{np.dtype(dtype).name}, {name}, {mode}"
-                check(title)(functools.partial(compare, mode, xs, options))
+            for mode in ["forward and gradient", "jvp"][: 2 if name == "mask (b,1,q,k)" else 1]:
 
-    @check("gradient of a bias")
+                def run(way, *xs, mode=mode, options=options):
+                    return compute(way, mode, xs, options)
+
+                check(f"{np.dtype(dtype).name}, {name}, {mode}")(functools.partial(against_float32, run, *xs))
+
+    bias = jax.random.normal(jax.random.key(9), (1, 8, 256, 256)).astype(jnp.bfloat16)
+
+    def of_bias(way, *xs):
+        return jax.grad(lambda b: jnp.sum(way(*xs, bias=b).astype(jnp.float32) ** 2))(bias)
+
+    check("gradient of a bias")(functools.partial(against_float32, of_bias, *arrays(jnp.bfloat16)))
+
+    def batched(way, queries, *rest):
+        return jax.vmap(lambda q: compute(way, "gradient", (q, *rest), {}))(queries)
+
+    query, *rest = arrays(jnp.bfloat16)
+    queries = jnp.stack([query, query[::-1], -query])
+    check("vmap of gradients, keys shared")(functools.partial(against_float32, batched, queries, *rest))
+
+    def looped(way, query, key, value):
+        body = jax.checkpoint(lambda x, _: (way(x, key, value).astype(x.dtype), None))
+        return jax.grad(lambda x: jnp.sum(jax.lax.scan(body, x, None, length=3)[0].astype(jnp.float32) ** 2))(query)
+
+    check("rematerialised in a loop, gradient")(functools.partial(against_float32, looped, *arrays(jnp.bfloat16)))
+
+    @check("odd lengths take the plain way")
     def _():
-        xs, bias = arrays(jnp.bfloat16), jax.random.normal(jax.random.key(9), (1, 8, 256, 256)).astype(jnp.bfloat16)
-
-        def run(way):
-            return jax.grad(lambda b: jnp.sum(way(*xs, bias=b).astype(jnp.float32) ** 2))(
-                bias.astype(jnp.float32 if way is exact else jnp.bfloat16)
-            )
-
-        want = run(exact)
-        ours, theirs = error(run(chosen), want), error(run(plain), want)
-        return ours <= 2 * theirs + 0.03, f"error {ours:.1e}, plain {theirs:.1e}"
+        xs = arrays(jnp.bfloat16, length=255, keys=257)
+        compiled = jax.jit(chosen).lower(*xs).compile(compiler_options=QUICK)
+        ours = error(compiled(*xs), exact(*xs))
+        return ours < 0.02 and KERNEL not in compiled.as_text(), f"error {ours:.1e}"
 
     @check("eager")
     def _():
         xs = arrays(jnp.bfloat16)
         ours = error(chosen(*xs), exact(*xs))
         return ours < 0.02, f"error {ours:.1e}"
-
-    @check("vmap of gradients, keys shared")
-    def _():
-        query, *rest = arrays(jnp.bfloat16)
-
-        def run(way, queries, *rest):
-            return jax.vmap(lambda q: compute(way, "gradient", (q, *rest), {}))(queries)
-
-        queries = jnp.stack([query, query[::-1], -query])
-        compiled = jax.jit(functools.partial(run, chosen)).lower(queries, *rest).compile()
-        want = run(exact, queries, *rest)
-        ours, theirs = error(compiled(queries, *rest), want), error(run(plain, queries, *rest), want)
-        fused = KERNEL in compiled.as_text()
-        return fused and ours <= 2 * theirs + 0.03, f"error {ours:.1e}, plain {theirs:.1e}, fused {fused}"
-
-    @check("rematerialised in a loop, gradient")
-    def _():
-        query, key, value = arrays(jnp.bfloat16)
-
-        def run(way):
-            body = jax.checkpoint(lambda x, _: (way(x, key, value).astype(x.dtype), None))
-            return jax.jit(
-                jax.grad(lambda x: jnp.sum(jax.lax.scan(body, x, None, length=3)[0].astype(jnp.float32) ** 2))
-            )(query.astype(jnp.float32 if way is exact else jnp.bfloat16))
-
-        want = run(exact)
-        ours, theirs = error(run(chosen), want), error(run(plain), want)
-        return ours <= 2 * theirs + 0.03, f"error {ours:.1e}, plain {theirs:.1e}"
 
     @check("exported for cpu and cuda, run here")
     def _():
@@ -253,18 +250,19 @@ def xla(*xs, **options):
 
 def timings():
     for batch, length, options in [
-        (64, 64, {}),
-        (32, 128, {}),
-        (16, 256, {}),
-        (8, 512, {}),
-        (4, 1024, {}),
         (4, 2048, {}),
         (4, 2048, {"is_causal": True}),
         (4, 2048, {"mask": mask_of(4, 1, 2048, 2048)}),
+        (64, 64, {}),
+        (32, 128, {}),
+        (8, 512, {}),
     ]:
         xs = arrays(jnp.bfloat16, batch=batch, length=length, heads=16, kv_heads=16)
         for mode in ("forward", "gradient"):
             run = jax.jit(lambda way, mode, options, *xs: compute(way, mode, xs, options), static_argnums=(0, 1))
+            if time.perf_counter() - STARTED > 85:
+                report(f"time of {mode} at {batch} x {length}", None, "not reached in time")
+                continue
             try:
                 ours, theirs = (milliseconds(functools.partial(run, way, mode, options), *xs) for way in (chosen, xla))
             except Exception as problem:
@@ -345,9 +343,9 @@ def main():
         ready = cudnn.cudnn_capability() is not None
         return ready, "there" if ready else "fx would take the plain way everywhere; is JAX for CUDA installed?"
 
+    initializer_checks()
     attention_checks()
     run_checks()
-    initializer_checks()
     timings()
     print(f"{len(failed)} checks failed" + "".join(f"\n  {name}" for name in failed))
     sys.exit(bool(failed))

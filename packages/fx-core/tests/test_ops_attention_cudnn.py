@@ -178,25 +178,36 @@ def test_exported_programs_do_not_depend_on_cudnn():
     assert_close(program.call(*arrays), plain(*arrays))
 
 
-def test_what_suits(monkeypatch):
-    half = jax.ShapeDtypeStruct((2, 64, 4, 128), jnp.bfloat16)
-    mask = jax.ShapeDtypeStruct((1, 1, 64, 64), bool)
+@pytest.mark.parametrize("options", ["nothing", "a mask", "a bias"])
+def test_what_is_compiled_for_cuda_calls_cudnn(options):
+    def lowered(fn):
+        traced = jax.jit(functools.partial(fn, **OPTIONS[options])).trace(*operands())
+        return traced.lower(lowering_platforms=("cuda",)).as_text()
 
-    def of(shape=half.shape, dtype=half.dtype, keys=None, bias=None, mask=None):
+    forward, both = lowered(chosen), lowered(lambda *xs, **options: jax.value_and_grad(loss, 1)(chosen, *xs, **options))
+    assert [text.count("@__cudnn$fmha") for text in (forward, both)] == [1, 2]
+    assert "@__cudnn" not in lowered(plain)
+
+
+def test_what_suits(monkeypatch):
+    def of(shape=(2, 64, 4, 128), dtype=jnp.bfloat16, keys=None, bias=None):
         query = jax.ShapeDtypeStruct(shape, dtype)
         key = query if keys is None else jax.ShapeDtypeStruct((*shape[:-3], keys, *shape[-2:]), dtype)
-        return cudnn.suits(query, key, key, bias, mask)
+        return cudnn.suits(query, key, key, bias)
 
     assert of()
-    assert of(dtype=jnp.dtype("float16"), mask=mask)
-    assert of(shape=(2, 65, 4, 128))
+    assert of(dtype=jnp.float16)
     assert of(bias=jnp.ones((), jnp.bfloat16))
-    assert not of(dtype=jnp.dtype("float32"))
+    assert of(shape=(2, 64, 4, 256))
+    assert not of(dtype=jnp.float32)
     assert not of(shape=(2, 1, 4, 128), keys=64)  # decoding
-    assert not of(shape=(2, 65, 4, 128), mask=mask)
+    assert not of(shape=(2, 65, 4, 128))
+    assert not of(keys=65)
     assert not of(shape=(2, 64, 4, 100))
     assert not of(bias=jnp.ones(()))  # would be rounded
-    assert of(shape=(2, 64, 4, 256))
+    mesh = jax.sharding.AbstractMesh((2,), ("data",))
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert not of()
     monkeypatch.setattr(cudnn, "cudnn_capability", lambda: (8, 0))
     assert of()
     assert not of(shape=(2, 64, 4, 256))

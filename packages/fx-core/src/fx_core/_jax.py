@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed
 from jax._src.core import Primitive, get_opaque_trace_state
+from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
+from jax._src.mesh import get_concrete_mesh
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify, multihost_utils
 from jax.interpreters import ad, batching, mlir, partial_eval
@@ -28,6 +30,7 @@ __all__ = [
     "coordination_client",
     "cudnn_capability",
     "current_trace",
+    "devices_are_known",
     "einsum_with",
     "eval_context",
     "evaluate_jaxpr",
@@ -163,19 +166,23 @@ def cudnn_capability() -> tuple[int, ...] | None:
     return min(tuple(int(part) for part in device.compute_capability.split(".")) for device in devices)
 
 
+def devices_are_known() -> bool:
+    """Whether the mesh around, if there is one, has devices."""
+    return jax.sharding.get_abstract_mesh().empty or not get_concrete_mesh().empty
+
+
 def lowers_by_platform(primitive: Any, plain: Callable[..., Any], cuda: Callable[..., Any]) -> None:
     """Compile a primitive as one function for CUDA, as another for all other platforms and for exported programs.
 
-    What is exported must run with later versions of JAX, which do not promise to know cuDNN's calls. Nor can JAX lower
-    these calls for devices that are not known yet.
+    What is exported must run with later versions of JAX, which do not promise to know cuDNN's calls.
     """
     on_cuda, elsewhere = (mlir.lower_fun(function, multiple_results=True) for function in (cuda, plain))
 
     def lower(ctx: Any, *args: Any, **params: Any) -> Any:
-        module = ctx.module_context
-        exported = module.lowering_parameters.for_export
-        abstract = getattr(module.axis_context, "device_assignment", ()) is None
-        return (elsewhere if exported or abstract else on_cuda)(ctx, *args, **params)
+        exported = ctx.module_context.lowering_parameters.for_export
+        return (elsewhere if exported else on_cuda)(ctx, *args, **params)
 
+    # The calls to cuDNN are divided among devices, which JAX tells only whom it knows to ask.
+    prim_requires_devices_during_lowering.add(primitive)
     mlir.register_lowering(primitive, lower, platform="cuda")
     mlir.register_lowering(primitive, elsewhere)

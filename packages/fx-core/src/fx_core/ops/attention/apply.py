@@ -104,7 +104,7 @@ def dot_product_attention(
     widen = force_fp32_for_softmax and dtype != jnp.float32
     hooked = _check_hooks(precision, einsum_dot_general, qk_attn_weights_einsum, attn_weights_value_einsum)
     needs_weights = drop or widen or hooked or sow is not None
-    automatic = implementation is None and not needs_weights and cudnn.suits(query, key, value, bias, mask)
+    automatic = implementation is None and not needs_weights and cudnn.suits(query, key, value, bias)
     plan = plan_attention(
         query.shape,
         key.shape,

@@ -20,7 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
 
-from fx_core._jax import Primitive, ShapedArray, ad, batching, cudnn_capability, lowers_by_platform
+from fx_core._jax import (
+    Primitive,
+    ShapedArray,
+    ad,
+    batching,
+    cudnn_capability,
+    devices_are_known,
+    lowers_by_platform,
+)
 from fx_core.ops.attention.plan import plan_attention
 from fx_core.ops.attention.weights import apply_weights, compute_weights, einsum_for, shape_of
 
@@ -31,24 +39,22 @@ _SHORTEST = 64
 """Below so many queries or keys there is nothing to win."""
 
 
-def suits(query: Any, key: Any, value: Any, bias: Any, mask: Any) -> bool:
+def suits(query: Any, key: Any, value: Any, bias: Any) -> bool:
     """Whether `attend` may compute this attention here, without losing more than rounding.
 
-    Half precision on Ampere or later; depths up to 128 (256 on Hopper) that are multiples of 8; even lengths where
-    there is a mask or a bias, which has the dtype of the queries. Not inside of `jax.shard_map` or over a mesh with
-    explicit axes, as cuDNN's calls carry no such types.
+    Half precision on Ampere or later; depths up to 128 (256 on Hopper) that are multiples of 8; even lengths; a bias
+    of the dtype of the queries. Not inside of `jax.shard_map` or over a mesh with explicit axes, as cuDNN's calls carry
+    no such types, nor over a mesh without devices.
     """
     dtype, depth, lengths = query.dtype, query.shape[-1], (query.shape[-3], key.shape[-3])
     if dtype.name not in ("bfloat16", "float16") or min(lengths) < _SHORTEST or value.shape[-1] != depth or depth % 8:
         return False
-    if bias is not None and jnp.result_type(bias) != dtype:
-        return False
-    if (bias is not None or mask is not None) and any(length % 2 for length in lengths):
+    if any(length % 2 for length in lengths) or (bias is not None and jnp.result_type(bias) != dtype):
         return False
     capability = cudnn_capability()
     if capability is None or capability < _AMPERE or depth > (256 if capability >= _HOPPER else 128):
         return False
-    return all(kind == AxisType.Auto for kind in jax.sharding.get_abstract_mesh().axis_types)
+    return devices_are_known() and all(kind == AxisType.Auto for kind in jax.sharding.get_abstract_mesh().axis_types)
 
 
 def attend(

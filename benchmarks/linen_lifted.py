@@ -1,0 +1,120 @@
+"""What lifted transforms cost: tracing and lowering twelve layers, against the same written by hand."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.linen_trace import lowering
+from benchmarks.measure import Ratio, interleaved
+
+LAYERS, WIDTH = 12, 16
+
+
+def layer_class(nn: ModuleType) -> Any:
+    """A residual block."""
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            y = nn.gelu(nn.Dense(4 * WIDTH)(nn.LayerNorm()(x)))
+            return x + nn.Dense(WIDTH)(y)
+
+    return Layer
+
+
+def layer_by_hand(params, x):
+    norm = params["LayerNorm_0"]
+    mean = jnp.mean(x, -1, keepdims=True)
+    var = jnp.maximum(0.0, jnp.mean(x * x, -1, keepdims=True) - mean * mean)
+    scale, bias = (norm[name].reshape((1, -1)) for name in ("scale", "bias"))
+    y = (x - mean) * (jax.lax.rsqrt(var + 1e-6) * scale) + bias
+    for number in (0, 1):
+        dense = params[f"Dense_{number}"]
+        y = y @ dense["kernel"] + dense["bias"].reshape((1, -1))
+        y = y if number else jax.nn.gelu(y)
+    return x + y
+
+
+def scanned(nn: ModuleType) -> Any:
+    class Body(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return layer_class(nn)(name="layer")(x), None
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            loop = nn.scan(Body, variable_axes={"params": 0}, split_rngs={"params": True}, length=LAYERS)
+            return loop(name="loop")(x, None)[0]
+
+    return Net()
+
+
+def scanned_by_hand(params, x):
+    return jax.lax.scan(lambda x, layer: (layer_by_hand(layer, x), None), x, params["loop"]["layer"])[0]
+
+
+def rematerialised(nn: ModuleType) -> Any:
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.remat(layer_class(nn))
+            for number in range(LAYERS):
+                x = layer(name=f"layer_{number}")(x)
+            return x
+
+    return Net()
+
+
+def rematerialised_by_hand(params, x):
+    for number in range(LAYERS):
+        x = jax.checkpoint(layer_by_hand)(params[f"layer_{number}"], x)
+    return x
+
+
+def mapped(nn: ModuleType) -> Any:
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.vmap(layer_class(nn), variable_axes={"params": 0}, split_rngs={"params": True})
+            for number in range(LAYERS):
+                x = layer(name=f"layer_{number}")(x)
+            return x
+
+    return Net()
+
+
+def mapped_by_hand(params, x):
+    for number in range(LAYERS):
+        x = jax.vmap(layer_by_hand)(params[f"layer_{number}"], x)
+    return x
+
+
+CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...], float]] = {
+    "scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.5),
+    "remat of 12 layers": (rematerialised, rematerialised_by_hand, (2, WIDTH), 1.3),
+    "vmap of 12 layers": (mapped, mapped_by_hand, (4, 2, WIDTH), 1.4),
+}
+
+
+def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
+    for name, (build, by_hand, shape, aim) in CASES.items():
+        for library in libraries:
+            model, x = build(importlib.import_module(library)), jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
+            variables = model.init(jax.random.key(0), x)
+
+            def apply(variables, x, model=model):
+                return model.apply(variables, x)
+
+            def raw(variables, x, by_hand=by_hand):
+                return by_hand(variables["params"], x)
+
+            np.testing.assert_allclose(apply(variables, x), raw(variables, x), rtol=1e-3, atol=1e-4)
+            label = f"trace and lower, {name}" + ("" if library == "fx_linen" else f" ({library})")
+            ours, theirs = lowering(apply, variables, x), lowering(raw, variables, x)
+            yield interleaved(label, ours, theirs, rounds=25, aim=aim if library == "fx_linen" else None)
