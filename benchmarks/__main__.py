@@ -6,9 +6,9 @@ import importlib
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ["imports", "linen_init", "linen_trace", "nnx_step", "train_loop"]
+MODULES = ["ckpt", "imports", "linen_init", "linen_trace", "nnx_step", "train_loop"]
 LINEN, NNX = ("fx_linen", "flax.linen"), ("fx_nnx", "flax.nnx")
-LIBRARIES = {"linen_init": LINEN, "linen_trace": LINEN, "nnx_step": NNX}
+LIBRARIES = {"ckpt": ("fx", "flax"), "linen_init": LINEN, "linen_trace": LINEN, "nnx_step": NNX}
 """For each module that can measure a peer: ours, and the peer."""
 
 
