@@ -1,6 +1,7 @@
 """Parts of checkpoints, other dtypes where asked for, iterators beside the tree, other backends."""
 
 import os
+import shutil
 
 import fx_ckpt
 import jax
@@ -204,3 +205,22 @@ def test_the_backend_of_one_process_is_msgpack_and_says_why(tmp_path, caplog):
     assert "one process has every array" in info.backend_reason
     assert "Backend msgpack" in caplog.text
     assert fx_ckpt.inspect(fx_ckpt.save(tmp_path / "y", {}, backend="safetensors")).backend_reason == "asked for"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_may_stay_in_the_file(tmp_path, backend):
+    saved = {
+        "j": jnp.arange(64.0),
+        "n": np.arange(64.0),
+        "i": jnp.ones((2, 3), jnp.int4),
+        "e": np.zeros((0, 2)),
+        "s": 3,
+    }
+    path = fx_ckpt.save(tmp_path / "x", saved, backend=backend)
+    back = fx_ckpt.restore(path, saved, mapped=True)
+    assert back["n"].flags.writeable == (backend == "orbax")
+    shutil.rmtree(path)
+    assert repr(back) == repr(saved)
+    assert float(jax.jit(jnp.sum)(back["j"])) == 2016
+    np.testing.assert_array_equal(jax.jit(lambda x: x + 1, donate_argnums=0)(back["j"]), np.arange(64.0) + 1)
+    np.testing.assert_array_equal(back["n"], np.arange(64.0))

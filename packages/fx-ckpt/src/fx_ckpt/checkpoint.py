@@ -75,6 +75,7 @@ def restore(
     *,
     only: Select = None,
     cast: Any = False,
+    mapped: bool = False,
     iterators: Mapping[str, Any] | None = None,
 ) -> Any:
     """Read a checkpoint, after checking every byte of it.
@@ -90,6 +91,9 @@ def restore(
         A list chooses what any of its members does, `fx_core.scope.DenyList` what its filter does not.
       cast: True to convert arrays to the target's dtypes, within floating-point, integer or complex numbers; a dtype
         to convert all arrays of floating-point numbers to it.
+      mapped: leave arrays in the file, where the backend can (safetensors and msgpack): they are read when they are
+        used, and take no memory of their own. NumPy arrays are then read-only; JAX's are the file's own memory where it
+        is aligned, on a CPU. The file must not be changed or cut while they are used; removing it does no harm.
       iterators: data iterators by name, whose states are set (``set_state``) to the saved ones.
 
     Returns:
@@ -107,7 +111,7 @@ def restore(
 
     def act(source: Path, manifest: Mapping[str, Any]) -> tuple[CheckpointInfo, Any]:
         info = _info(source, manifest)
-        tree = _restored(info, manifest, target, only, cast)
+        tree = _restored(info, manifest, target, only, cast, mapped)
         if iterators is not None:
             _restore_iterators(source, iterators, str(path))
         return info, tree
@@ -175,25 +179,29 @@ def _verified(source: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
     return _info(source, manifest)
 
 
-def _restored(info: CheckpointInfo, manifest: Mapping[str, Any], target: Any, only: Select, cast: Any) -> Any:
+def _restored(
+    info: CheckpointInfo, manifest: Mapping[str, Any], target: Any, only: Select, cast: Any, mapped: bool
+) -> Any:
     wanted, cast = chosen(only, info.structure, target), check_cast(cast, target)
     if target is not None:
         compare(info.structure, target, str(info.path), wanted, cast)
     verify_files(info.path, manifest, matches=digests.matches)
-    return _read(info, target, wanted, cast)
+    return _read(info, target, wanted, cast, mapped)
 
 
-def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any) -> Any:
+def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any, mapped: bool) -> Any:
     everything = target is None and wanted.ends is None
     like = None if everything else placement(info.structure, target, wanted)
+    backend: Any = load_backend(info.backend)
+    mapped = mapped and hasattr(backend, "restore_mapped")
     try:
-        state = load_backend(info.backend).restore(info.path / DATA, like)
+        state = (backend.restore_mapped if mapped else backend.restore)(info.path / DATA, like)
     except FileNotFoundError as error:
         # Every file in the manifest is there; one that the backend always writes is not in it.
         raise StructureError(f"the backend {info.backend!r} lacks a file", error.filename) from None
     if target is None:
-        return put_together(info.structure, state, wanted, cast)
-    return fill(info.structure, state, target, wanted, cast)
+        return put_together(info.structure, state, wanted, cast, mapped)
+    return fill(info.structure, state, target, wanted, cast, mapped)
 
 
 def _restore_iterators(source: Path, named: Mapping[str, Any], where: str) -> None:

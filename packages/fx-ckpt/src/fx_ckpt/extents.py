@@ -154,6 +154,13 @@ def read_arrays(path: Path, extents: Sequence[Extent]) -> list[np.ndarray]:
     return arrays
 
 
+def map_arrays(path: Path, extents: Sequence[Extent]) -> list[np.ndarray]:
+    """Give arrays that are read from the file when they are used; read-only, and the mapping lives as long as they."""
+    with open(path, "rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return [extent.view(data) for extent in extents]
+
+
 def _jobs(extent: Extent, target: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     assert sum(length for _, length in extent.pieces) == math.prod(extent.shape) * extent.dtype.itemsize
     done = 0

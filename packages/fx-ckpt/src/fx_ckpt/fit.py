@@ -46,7 +46,14 @@ def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, c
         raise RestoreMismatchError(where, gone, more, sorted(different))
 
 
-def fill(node: Node, state: Mapping[str, Any], target: Any, chosen: Chosen | None = None, cast: Any = None) -> Any:
+def fill(
+    node: Node,
+    state: Mapping[str, Any],
+    target: Any,
+    chosen: Chosen | None = None,
+    cast: Any = None,
+    mapped: bool = False,
+) -> Any:
     """Give a tree like the target with the stored values; `compare` has found no difference.
 
     What was not chosen stays as it is in the target.
@@ -55,15 +62,15 @@ def fill(node: Node, state: Mapping[str, Any], target: Any, chosen: Chosen | Non
       BackendDataError: the state dictionary does not have the structure.
       DtypeUnavailableError: JAX would cast an array that the target wants as a JAX array.
     """
-    return _fill(node, root_state(node, state), target, (), chosen or Chosen(), cast)
+    return _fill(node, root_state(node, state), target, (), chosen or Chosen(), cast, mapped)
 
 
-def _fill(node: Node, state: Any, target: Any, path: Path, chosen: Chosen, cast: Any) -> Any:
+def _fill(node: Node, state: Any, target: Any, path: Path, chosen: Chosen, cast: Any, mapped: bool) -> Any:
     opened = open_node(target)
     if opened is None or isinstance(node, Leaf):
         assert isinstance(node, Leaf)
         wanted = cast_leaf(node, describe(target, render(path)), cast) if cast is not None else node
-        return decode(wanted, converted(state, node, wanted, render(path)), render(path), like=target)
+        return decode(wanted, converted(state, node, wanted, render(path)), render(path), target, mapped)
     stored = {
         step_of(node.kind, key): (name, child) for key, name, child in zip(node.keys, state_names(node), node.children)
     }
@@ -73,7 +80,7 @@ def _fill(node: Node, state: Any, target: Any, path: Path, chosen: Chosen, cast:
         inside = (*path, step)
         if inside in chosen:
             name, below = stored[step]
-            children.append(_fill(below, child_state(state, name, path), child, inside, chosen, cast))
+            children.append(_fill(below, child_state(state, name, path), child, inside, chosen, cast, mapped))
         else:
             children.append(child)
     return opened.build(children)

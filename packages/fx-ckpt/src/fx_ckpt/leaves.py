@@ -60,7 +60,7 @@ def encode(value: Any, path: str) -> tuple[Leaf, Any]:
     return leaf, np.frombuffer(array.tobytes(), np.uint8) if leaf.raw else array
 
 
-def decode(leaf: Leaf, stored: Any, path: str, like: Any = None) -> Any:
+def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = False) -> Any:
     """Give the live leaf for what a backend returned.
 
     Args:
@@ -69,6 +69,7 @@ def decode(leaf: Leaf, stored: Any, path: str, like: Any = None) -> Any:
       path: where in the tree, for errors.
       like: the target's leaf, which decides between JAX and NumPy and says where an array goes; without it the saved
         kind counts, and 64-bit arrays that JAX would cast come back as NumPy arrays.
+      mapped: NumPy arrays may be read-only.
 
     Raises:
       BackendDataError: the backend returned something else than was saved.
@@ -91,7 +92,7 @@ def decode(leaf: Leaf, stored: Any, path: str, like: Any = None) -> Any:
     array = np.asarray(stored)
     if origin == "scalar":
         return array[()]
-    return array if array.flags.writeable else array.copy()
+    return array if array.flags.writeable or mapped else array.copy()
 
 
 def _describe_jax(value: Any, path: str) -> Leaf:

@@ -145,6 +145,7 @@ class CheckpointManager:
         *,
         only: Select = None,
         cast: Any = False,
+        mapped: bool = False,
         iterators: Mapping[str, Any] | None = None,
     ) -> Any:
         """Read a step, the newest by default; see `fx_ckpt.restore`.
@@ -152,9 +153,8 @@ class CheckpointManager:
         Raises:
           NoCheckpointError: there is none.
         """
-        return self._of_step(
-            step, lambda path: checkpoint.restore(path, target, only=only, cast=cast, iterators=iterators)
-        )
+        options: dict[str, Any] = {"only": only, "cast": cast, "mapped": mapped, "iterators": iterators}
+        return self._of_step(step, lambda path: checkpoint.restore(path, target, **options))
 
     def inspect(self, step: int | None = None) -> CheckpointInfo:
         """Say what a step holds, the newest by default; see `fx_ckpt.inspect`.

@@ -46,7 +46,9 @@ def _described(tree: Any, path: Path) -> Node:
     return Branch(opened.kind, opened.type, opened.keys, tuple(children))
 
 
-def put_together(node: Node, state: Mapping[str, Any], wanted: Chosen | None = None, cast: Any = None) -> Any:
+def put_together(
+    node: Node, state: Mapping[str, Any], wanted: Chosen | None = None, cast: Any = None, mapped: bool = False
+) -> Any:
     """Give the tree of a structure and a state dictionary, with plain containers.
 
     Dictionaries, lists and tuples come back as such; named tuples, dataclasses and other classes as dictionaries of
@@ -57,11 +59,12 @@ def put_together(node: Node, state: Mapping[str, Any], wanted: Chosen | None = N
       state: the state dictionary.
       wanted: which part; what is left of a sequence with gaps is a dictionary of positions.
       cast: a dtype for all arrays of floating-point numbers.
+      mapped: NumPy arrays may be read-only.
 
     Raises:
       BackendDataError: the state dictionary does not have the structure.
     """
-    return _put_together(node, root_state(node, state), (), wanted or Chosen(), cast)
+    return _put_together(node, root_state(node, state), (), wanted or Chosen(), cast, mapped)
 
 
 def child_state(state: Any, name: str, path: Path) -> Any:
@@ -100,15 +103,15 @@ def _take_apart(tree: Any, path: Path) -> tuple[Node, Any]:
     return branch, dict(zip(state_names(branch), (state for _, state in parts)))
 
 
-def _put_together(node: Node, state: Any, path: Path, wanted: Chosen, cast: Any) -> Any:
+def _put_together(node: Node, state: Any, path: Path, wanted: Chosen, cast: Any, mapped: bool) -> Any:
     if isinstance(node, Leaf):
         cast_to = cast_leaf(node, None, cast)
-        return decode(cast_to, converted(state, node, cast_to, render(path)), render(path))
+        return decode(cast_to, converted(state, node, cast_to, render(path)), render(path), mapped=mapped)
     kept = {}
     for name, key, child in zip(state_names(node), node.keys, node.children):
         below = (*path, step_of(node.kind, key))
         if below in wanted:
-            kept[key] = _put_together(child, child_state(state, name, path), below, wanted, cast)
+            kept[key] = _put_together(child, child_state(state, name, path), below, wanted, cast, mapped)
     if node.kind == "sequence" and len(kept) == len(node.keys):
         return tuple(kept.values()) if node.type == "tuple" else list(kept.values())
     return kept

@@ -1,16 +1,17 @@
 """The msgpack backend: one file that Flax reads too."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fx_ckpt.extents import DigestingFile, Extent, MappedFile, read_arrays
+from fx_ckpt.extents import DigestingFile, Extent, MappedFile, map_arrays, read_arrays
 from fx_ckpt.msgpack_decode import Decoder, map_extents
 from fx_ckpt.msgpack_format import encoded
 
 FILE = "state.msgpack"
+Fetch = Callable[[Path, Sequence[Extent]], list[np.ndarray]]
 
 
 class MsgpackBackend:
@@ -33,10 +34,17 @@ class MsgpackBackend:
         Raises:
           BytesError: the file is not what `save` wrote.
         """
-        path = directory / FILE
-        with MappedFile(path) as data:
-            state = Decoder(data).whole()
-        return with_arrays(path, state if like is None else part_of(state, like))
+        return _read(directory / FILE, like, read_arrays)
+
+    def restore_mapped(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `restore`, but the arrays stay in the file, read-only."""
+        return _read(directory / FILE, like, map_arrays)
+
+
+def _read(path: Path, like: Any, fetch: Fetch) -> Any:
+    with MappedFile(path) as data:
+        state = Decoder(data).whole()
+    return with_arrays(path, state if like is None else part_of(state, like), fetch)
 
 
 def part_of(state: Any, like: Any) -> Any:
@@ -46,11 +54,11 @@ def part_of(state: Any, like: Any) -> Any:
     return {key: part_of(value, like[key]) for key, value in state.items() if key in like}
 
 
-def with_arrays(path: Path, state: Any) -> Any:
+def with_arrays(path: Path, state: Any, fetch: Fetch) -> Any:
     """Put the arrays of a file in place of their extents."""
     extents: list[Extent] = []
     map_extents(state, extents.append)
-    arrays = iter(read_arrays(path, extents))
+    arrays = iter(fetch(path, extents))
 
     def next_array(_: Extent) -> np.ndarray:
         return next(arrays)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
 from fx_ckpt.errors import BytesError, StructureError
-from fx_ckpt.extents import Extent, read_arrays
+from fx_ckpt.extents import Extent, map_arrays, read_arrays
 from fx_ckpt.parallel import as_bytes
 from fx_ckpt.safetensors_format import has_dtype
 from fx_ckpt.shards import read_headers, write_shards
@@ -38,6 +38,13 @@ class SafetensorsBackend:
           BytesError: the files are not what `save` wrote.
           StructureError: nor is what they say of the state.
         """
+        return self._restore(directory, like, read_arrays)
+
+    def restore_mapped(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `restore`, but the arrays stay in the file, read-only."""
+        return self._restore(directory, like, map_arrays)
+
+    def _restore(self, directory: Path, like: Any, fetch: Any) -> dict[str, Any]:
         headers, metadata = read_headers(directory)
         try:
             layout = json.loads(metadata[_LAYOUT])
@@ -47,7 +54,7 @@ class SafetensorsBackend:
             raise StructureError("the layout is no dictionary", layout)
         wanted: list[tuple[Path, Extent]] = []
         assemble(layout, like, lambda *array: wanted.append(_extent(headers, *array)))
-        arrays = iter(_read(wanted))
+        arrays = iter(_read(wanted, fetch))
         return assemble(layout, like, lambda *_: next(arrays))
 
 
@@ -81,12 +88,12 @@ def _extent(
     return path, Extent(dtype, shape, stored.pieces)
 
 
-def _read(wanted: list[tuple[Path, Extent]]) -> list[np.ndarray]:
+def _read(wanted: list[tuple[Path, Extent]], fetch: Any) -> list[np.ndarray]:
     """Read arrays file by file, and give them in the order asked for."""
     by_path: dict[Path, list[int]] = {}
     for index, (path, _) in enumerate(wanted):
         by_path.setdefault(path, []).append(index)
     arrays: dict[int, np.ndarray] = {}
     for path, indices in by_path.items():
-        arrays.update(zip(indices, read_arrays(path, [wanted[index][1] for index in indices])))
+        arrays.update(zip(indices, fetch(path, [wanted[index][1] for index in indices])))
     return [arrays[index] for index in range(len(wanted))]
