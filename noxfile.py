@@ -70,7 +70,9 @@ def tests(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """All packages and the demo plugin together."""
     install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, "pip>=24")
-    session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/plugins"]))
+    session.run(
+        "pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/plugins", "tests-integration/distributed"])
+    )
 
 
 @nox.session

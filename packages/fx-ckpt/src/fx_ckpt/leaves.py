@@ -187,6 +187,9 @@ def _placed(stored: Any, leaf: Leaf, like: Any) -> jax.Array:
     sharding = getattr(like, "sharding", None) if getattr(like, "committed", True) else None
     if sharding is not None and getattr(stored, "sharding", None) != sharding:
         array = jax.device_put(stored, sharding)
+    elif isinstance(stored, jax.Array):
+        # The backend has placed it, perhaps over several processes.
+        array = stored
     else:
         # Unlike `jnp.asarray`, this takes aligned memory of the host over without a copy.
         array = jax.device_put(stored)

@@ -92,10 +92,12 @@ def _divided(arrays: Mapping[str, Any], largest: int) -> list[dict[str, Any]]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
+    size = index.stat().st_size
+    if size > _LARGEST_INDEX:
+        raise BytesError("the index is too large.", expected=f"≤ {_LARGEST_INDEX} bytes", got=size)
     with open(index, "rb") as file:
-        text = file.read(_LARGEST_INDEX + 1)
-    if len(text) > _LARGEST_INDEX:
-        raise BytesError("the index is too large.", expected=f"≤ {_LARGEST_INDEX} bytes")
+        # Python makes room for as much as is asked for.
+        text = file.read(size)
     try:
         files = json.loads(text)["weight_map"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:

@@ -93,4 +93,6 @@ def test_failing_calls_with_other_backends(tmp_path, error, backend, every):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_interrupts_at_every_call(tmp_path, error):
-    assert interrupted(NEXT, "msgpack", tmp_path, error) > 30
+    found = interrupted(NEXT, "msgpack", tmp_path, error)
+    assert found["old"] >= 20
+    assert found["new"] >= 5

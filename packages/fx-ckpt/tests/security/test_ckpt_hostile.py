@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize(("backend", "count"), [("msgpack", 70), ("orbax", 50)])
+@pytest.mark.parametrize(("backend", "count"), [("msgpack", 70), ("safetensors", 80), ("orbax", 50)])
 def test_hostile_checkpoints_are_refused_and_run_nothing(tmp_path, backend, count):
     program = [sys.executable, "-m", "fx_ckpt.testing.watched", backend, str(tmp_path)]
     run = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)

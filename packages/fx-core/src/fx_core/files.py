@@ -324,7 +324,9 @@ def _read_regular(path: Path, most: int) -> bytes | None:
     if handle == -1:
         return None
     with open(handle, "rb") as file:
-        return file.read(most) if _is_plain(os.fstat(handle)) else None
+        status = os.fstat(handle)
+        # Python makes room for as much as is asked for.
+        return file.read(min(most, status.st_size)) if _is_plain(status) else None
 
 
 def _is_plain(status: os.stat_result) -> bool:

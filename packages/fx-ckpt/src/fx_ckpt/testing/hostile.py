@@ -8,21 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 from fx_core.files import MANIFEST, AtomicDirectory
 
 from fx_ckpt.checkpoint import save
 from fx_ckpt.digests import digest_file
+from fx_ckpt.testing.payloads import BAIT, PAYLOADS
 
 __all__ = ["BAIT", "cases"]
 
-BAIT = "fx_ckpt_bait"
-"""Name of a module that hostile files name; a test puts it on the path and sees whether it is imported."""
-
 _TREE = {"w": np.arange(2, dtype=np.float32), "n": {"step": 1}}
 Build = Callable[[Path, Path], None]
-Payloads = dict[str, dict[str, bytes | None]]
 
 
 def cases(backend: str) -> Iterator[tuple[str, Build]]:
@@ -36,7 +32,7 @@ def cases(backend: str) -> Iterator[tuple[str, Build]]:
         yield f"directory: {name}", lambda path, outside, trap=trap: _with_trap(path, backend, outside, trap)
     for name, content in _RAW_MANIFESTS.items():
         yield f"manifest file: {name}", lambda path, outside, content=content: _raw_manifest(path, backend, content)
-    for name, files in _PAYLOADS.get(backend, dict)().items():
+    for name, files in PAYLOADS.get(backend, dict)().items():
         yield f"{backend}: {name}", lambda path, outside, files=files: _with_files(path, backend, files)
 
 
@@ -181,12 +177,6 @@ _TRAPS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def _packed(value: Any) -> bytes:
-    packed = msgpack.packb(value)
-    assert packed is not None
-    return packed
-
-
 def _names(name: str) -> bytes:
     # Not sealed: names are refused whether the digest fits or not, and `read_manifest` has a test of its own for that.
     return json.dumps({"files": {name: {"size": 1, "digest": "sha256:0"}}}).encode()
@@ -202,97 +192,4 @@ _RAW_MANIFESTS = {
     "names above": _names("../secret"),
     "absolute names": _names("/etc/passwd"),
     "a name with a zero byte": _names("data\0x"),
-}
-
-
-def _msgpack_payloads() -> Payloads:
-    def array(shape: Any, dtype: Any, content: Any) -> bytes:
-        return _packed({"w": msgpack.ExtType(1, _packed((shape, dtype, content))), "n": {"step": 1}})
-
-    def pieces(**changes: Any) -> bytes:
-        piece = msgpack.ExtType(1, _packed(([2], "float32", bytes(8))))
-        whole = {"__msgpack_chunked_array__": True, "shape": {"0": 2}, "chunks": {"0": piece}, **changes}
-        return _packed({"w": whole, "n": {"step": 1}})
-
-    contents = {
-        "empty": b"",
-        "pickle": pickle.dumps(_TREE),
-        "nothing but one byte": b"\x81",
-        "an array of objects": array([2], "object", bytes(16)),
-        "an array of O": array([2], "O", bytes(16)),
-        "an array of fields": array([2], "f4,O", bytes(16)),
-        "a dtype that is a list": array([2], [["a", "O"]], bytes(16)),
-        "a dtype of a module": array([2], BAIT, bytes(8)),
-        "more elements than bytes": array([2**40], "float32", bytes(8)),
-        "fewer elements than bytes": array([1], "float32", bytes(8)),
-        "a product that overflows": array([2**32, 2**32, 2**32], "float32", b""),
-        "no elements of a huge shape": array([0, 2**47, 2**47], "float32", b""),
-        "a negative size": array([-1, -2], "float32", bytes(8)),
-        "a shape that is a number": array(2, "float32", bytes(8)),
-        "a truth as a size": array([True, 2], "float32", bytes(8)),
-        "content that is a text": array([2], "float32", "12345678"),
-        "an unknown extension": _packed({"w": msgpack.ExtType(42, b"x"), "n": {"step": 1}}),
-        "a time stamp": _packed({"w": msgpack.Timestamp(1), "n": {"step": 1}}),
-        "a binary of 4 GB": b"\x82\xa1w\xc6\xff\xff\xff\xff",
-        "an extension of 4 GB": b"\x82\xa1w\xc9\xff\xff\xff\xff\x01",
-        "a text of 4 GB": b"\x82\xdb\xff\xff\xff\xff",
-        "4 billion entries": b"\xdf\xff\xff\xff\xff",
-        "4 billion items": b"\x81\xa1w\xdd\xff\xff\xff\xff",
-        "lists nested 100,000 deep": b"\x91" * 100_000,
-        "dictionaries nested 100,000 deep": b"\x81\xa1a" * 100_000,
-        "a key twice": b"\x82\xa1w\x01\xa1w\x02",
-        "a key that is a list": b"\x81\x90\x01",
-        "a text that is no text": b"\x81\xa2\xff\xff\x01",
-        "something after the end": _packed({}) + b"\x00",
-        "a byte without meaning": b"\xc1",
-        "another tree": _packed({"v": 1}),
-        "a number instead of a tree": _packed(1),
-        "an array in pieces without pieces": pieces(chunks={}),
-        "an array in pieces of another shape": pieces(shape={"0": 2**40}),
-        "pieces that are numbers": pieces(chunks={"0": 1}),
-        "a shape of pieces that is a text": pieces(shape="2"),
-        "pieces with other names": pieces(chunks={"x": 1}),
-    }
-    payloads = _each("data/state.msgpack", contents)
-    return {**payloads, "no file": {"data/state.msgpack": None, "data/other": b""}}
-
-
-def _orbax_payloads() -> Payloads:
-    def layout(value: Any) -> bytes:
-        return json.dumps(value).encode()
-
-    def leaf(*entry: Any) -> bytes:
-        return layout({"w": list(entry), "n": {"step": ["int", 1]}})
-
-    contents = {
-        "empty": b"",
-        "pickle": pickle.dumps(_TREE),
-        "a list": b"[]",
-        "nested 100,000 deep": b'{"a":' * 100_000,
-        "nested 5,000 deep": b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
-        "an array of objects": leaf("array", "object", [2]),
-        "an array of another shape": leaf("array", "float32", [2**40]),
-        "a negative size": leaf("array", "float32", [-2]),
-        "a shape that is a text": leaf("array", "float32", "2"),
-        "no elements of a huge shape": leaf("array", "float32", [0, 2**62, 2**62]),
-        "an unknown kind": leaf(BAIT, "x"),
-        "a kind too short": leaf("array"),
-        "nothing": leaf(),
-        "a float that is no number": leaf("float", "x"),
-        "an int that is a text": leaf("int", "1"),
-        "a complex number of one part": leaf("complex", ["0x1p0"]),
-        "an array of another dtype": leaf("array", "int32", [2]),
-        "an array that is not there": layout({"v": ["array", "float32", [2]], "n": {"step": ["int", 1]}}),
-    }
-    payloads = _each("data/layout.json", contents)
-    return {**payloads, "no layout": {"data/layout.json": None}}
-
-
-def _each(file: str, contents: Mapping[str, bytes]) -> Payloads:
-    return {name: {file: content} for name, content in contents.items()}
-
-
-_PAYLOADS: dict[str, Callable[[], Payloads]] = {
-    "msgpack": _msgpack_payloads,
-    "orbax": _orbax_payloads,
 }

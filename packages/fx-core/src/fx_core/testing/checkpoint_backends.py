@@ -1,8 +1,9 @@
 """What every checkpoint backend has to do."""
 
 import copy
+import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fx_core.files import AtomicDirectory, read_manifest, verify_files
 from fx_core.plugins.interfaces import CheckpointBackend
+from fx_core.testing.disks import RecordedDisk
+from fx_core.testing.faults import Call, FaultyFileSystem, no_space
 from fx_core.testing.states import DTYPES, KEYS, array_of, describe_difference, states
 
 # One property runs for every subclass, which hypothesis would rather not see.
@@ -33,6 +37,14 @@ _SCALARS = {
     "text": "naïve\n\0",
     "empty": "",
 }
+
+
+def _raises(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except Exception:
+        return True
+    return False
 
 
 class CheckpointBackendSuite:
@@ -123,6 +135,40 @@ class CheckpointBackendSuite:
 
         restored = self.make().restore(tmp_path, jax.tree.map(abstract, state))
         assert describe_difference(state, restored) is None
+
+    def test_an_error_of_the_disk_is_raised(self, tmp_path: Path):
+        """A backend that goes on after a failed write would have its half-written file sealed as whole."""
+        state = {"a": np.arange(1000.0), "b": {"c": "text", "d": 1}}
+        for index in range(100):
+            directory = tmp_path / str(index)
+            directory.mkdir()
+            writes = itertools.count()
+
+            def fault(call: Call, writes: Iterator[int] = writes, index: int = index) -> OSError | None:
+                return no_space() if call.kind in ("open-write", "write") and next(writes) == index else None
+
+            with FaultyFileSystem(directory, fault) as system:
+                if not _raises(lambda directory=directory: self.make().save(directory, state)):
+                    assert not system.failed, f"{system.failed[0]} failed, and save returned as if it had not"
+                    break
+        else:
+            raise AssertionError("save fails for ever")
+
+    def test_a_loss_of_power_leaves_nothing_or_all(self, tmp_path: Path):
+        """The directory, its digests and its appearance are the caller's; what is in it is the backend's."""
+        state = {"a": np.arange(7), "b": {"c": "text", "d": array_of(jnp.bfloat16)}}
+        (tmp_path / "disk").mkdir()
+        with RecordedDisk(tmp_path / "disk") as disk:  # noqa: SIM117
+            with AtomicDirectory(tmp_path / "disk/x", format="test", version=1) as new:
+                self.make().save(new.directory, state)
+        end = list(disk.kills())[-1]
+        for index, after in enumerate([*itertools.islice(disk.power_losses(samples=1), 0, None, 7), end]):
+            path = tmp_path / str(index) / "x"
+            after.write(path.parent)
+            assert after is not end or path.exists()
+            if path.exists():
+                verify_files(path, read_manifest(path, format="test", version=1))
+                assert describe_difference(state, self.make().restore(path)) is None
 
     def test_restoring_from_nothing_raises(self, tmp_path: Path):
         backend = self.make()

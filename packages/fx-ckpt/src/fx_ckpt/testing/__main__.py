@@ -1,0 +1,95 @@
+"""Print what was done to checkpoints and what came of it, as the tables of ``docs/reliability.md``.
+
+python -m fx_ckpt.testing                           # everything, with each backend that is installed
+python -m fx_ckpt.testing --backend msgpack --every 5
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fx_core.plugins import registry
+
+from fx_ckpt.testing.crashes import ERRORS, failing_calls, interrupted, killed_processes, power_losses
+from fx_ckpt.testing.damage import every_damage
+from fx_ckpt.testing.scenarios import SCENARIOS, Scenario, tree_of
+
+
+def main() -> None:
+    """Read the arguments, print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m fx_ckpt.testing", description=__doc__)
+    parser.add_argument("--backend", action="append", help="name of a backend; may be repeated")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th call, state and byte only")
+    parser.add_argument("--orbax-every", type=int, default=7, help="the same for Orbax, whose saves have more calls")
+    options = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    backends = options.backend or ["msgpack", "safetensors", "orbax"]
+    every = {name: options.orbax_every if name == "orbax" else options.every for name in backends}
+    for name in backends:
+        registry().checkpoint_backends[name].load()
+    _table("Faults injected into saves", ["fault", "backend", "injected", *_OUTCOMES], _fault_rows(every))
+    _table("Damage done to checkpoints", ["damage", "backend", "done", "noticed, with the name"], _damage_rows(every))
+    _table("Hostile checkpoints opened", ["backend", "opened", "refused", "ran or touched"], _hostile_rows(backends))
+
+
+_OUTCOMES = ("old step found", "new step found", "anything else")
+
+
+def _fault_rows(every: dict[str, int]) -> Iterator[list[object]]:
+    for title, act in _faults().items():
+        for backend, step in every.items():
+            found: Counter[str] = Counter()
+            for scenario in SCENARIOS if backend != "orbax" else SCENARIOS[1:4:2]:
+                with tempfile.TemporaryDirectory() as work:
+                    found += act(scenario, backend, Path(work), step)
+            old = sum(count for name, count in found.items() if name.endswith("old"))
+            # Whatever is neither raises AssertionError.
+            yield [title, backend, found.total(), old, found.total() - old, 0]
+
+
+def _faults() -> dict[str, Callable[[Scenario, str, Path, int], Counter[str]]]:
+    faults: dict[str, Callable[[Scenario, str, Path, int], Counter[str]]] = {
+        "`kill -9` of a process": lambda s, b, w, n: killed_processes(s, b, w, signal.SIGKILL, n),
+        "SIGTERM without a handler": lambda s, b, w, n: killed_processes(s, b, w, signal.SIGTERM, n),
+        "loss of power": power_losses,
+        "an interrupt (Ctrl-C)": lambda s, b, w, n: interrupted(s, b, w, KeyboardInterrupt, n),
+    }
+    for name, error in ERRORS.items():
+        faults[f"{name}, once"] = lambda s, b, w, n, e=error: failing_calls(s, b, w, e, False, n)
+        faults[f"{name}, from then on"] = lambda s, b, w, n, e=error: failing_calls(s, b, w, e, True, n)
+    return faults
+
+
+def _damage_rows(every: dict[str, int]) -> Iterator[list[object]]:
+    for backend, step in every.items():
+        with tempfile.TemporaryDirectory() as work:
+            done = every_damage(backend, (tree_of(1), tree_of(2)), Path(work), step)
+        for what, count in done.items():
+            yield [what, backend, count, count]
+
+
+def _hostile_rows(backends: list[str]) -> Iterator[list[object]]:
+    for backend in backends:
+        with tempfile.TemporaryDirectory() as work:
+            program = [sys.executable, "-m", "fx_ckpt.testing.watched", backend, work]
+            run = subprocess.run(program, capture_output=True, text=True, check=True)
+        outcomes = json.loads(run.stdout.splitlines()[-1])
+        refused = sum(outcome["restore"] == "refused" for outcome in outcomes.values())
+        yield [backend, len(outcomes), refused, sum(bool(outcome["seen"]) for outcome in outcomes.values())]
+
+
+def _table(title: str, heads: list[str], rows: Iterator[list[object]]) -> None:
+    print(f"\n{title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
+    for row in rows:
+        print(f"| {' | '.join(f'{cell:,}' if isinstance(cell, int) else str(cell) for cell in row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
