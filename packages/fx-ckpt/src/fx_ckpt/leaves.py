@@ -103,7 +103,17 @@ def _describe_jax(value: Any, path: str) -> Leaf:
         return Leaf("key", shape=shape, impl=_impl(value, path))
     if value.dtype.name not in NUMBERS:
         raise UnsupportedLeafError(path, f"an array of dtype {value.dtype}", "Use another dtype.")
-    return Leaf("array", value.dtype.name, shape, weak=bool(value.weak_type))
+    return Leaf("array", value.dtype.name, shape, weak=bool(value.weak_type), sharding=_layout(value))
+
+
+def _layout(array: Any) -> str:
+    """Say how an array lies on several devices."""
+    sharding = getattr(array, "sharding", None)
+    if not isinstance(array, jax.Array) or len(array.sharding.device_set) == 1:
+        return ""
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        return f"{sharding.spec} on {dict(sharding.mesh.shape)}"
+    return str(sharding)[:200]
 
 
 def _impl(value: Any, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fx_core.plugins import CheckpointBackendEntry, hookimpl
+from fx_core.plugins import CheckpointBackendEntry, CommandEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -27,4 +27,16 @@ def fx_checkpoint_backends() -> Iterable[CheckpointBackendEntry]:
             summary="Orbax: sharded arrays, several hosts",
             extra="orbax",
         ),
+    ]
+
+
+@hookimpl
+def fx_commands() -> Iterable[CommandEntry]:
+    """The commands about checkpoints."""
+    return [
+        CommandEntry(
+            name="ckpt",
+            target="fx_ckpt.cli.commands:ckpt",
+            summary="Look at checkpoints, check, compare and convert them",
+        )
     ]

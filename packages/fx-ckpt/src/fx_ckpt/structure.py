@@ -5,7 +5,10 @@ compared with a target before any array is read.
 """
 
 import dataclasses
+import math
 from typing import Any, Literal
+
+from fx_core.stored_dtypes import NUMBERS
 
 from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import StructureError
@@ -33,6 +36,7 @@ class Leaf:
       weak: whether a JAX array is weakly typed.
       raw: whether the bytes of the array were stored instead of the array.
       impl: implementation of PRNG keys.
+      sharding: how the array was laid out over several devices; for people.
     """
 
     kind: str
@@ -42,6 +46,14 @@ class Leaf:
     weak: bool = False
     raw: bool = False
     impl: str = ""
+    sharding: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of an array; None for what is no array of numbers."""
+        if self.kind != "array" or self.dtype not in NUMBERS:
+            return None
+        return math.prod(self.shape) * NUMBERS[self.dtype].itemsize
 
     def __str__(self) -> str:
         if self.kind == "array":
@@ -134,7 +146,16 @@ def _leaf(data: dict[str, Any]) -> Leaf:
         raise StructureError("a leaf is of an unknown kind", data.get("kind"))
     if not possible_shape(shape):
         raise StructureError("a leaf has an impossible shape", shape)
-    types = {"dtype": str, "weak": bool, "raw": bool, "impl": str, "kind": str, "origin": str, "shape": list}
+    types = {
+        "dtype": str,
+        "weak": bool,
+        "raw": bool,
+        "impl": str,
+        "sharding": str,
+        "kind": str,
+        "origin": str,
+        "shape": list,
+    }
     if not all(name in types and type(value) is types[name] for name, value in data.items()):
         raise StructureError("a leaf has wrong fields", sorted(data))
     return Leaf(**{**data, "shape": tuple(shape)})

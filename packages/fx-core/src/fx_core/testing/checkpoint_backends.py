@@ -170,6 +170,24 @@ class CheckpointBackendSuite:
                 verify_files(path, read_manifest(path, format="test", version=1))
                 assert describe_difference(state, self.make().restore(path)) is None
 
+    def test_a_part_is_there_when_only_that_is_wanted(self, tmp_path: Path):
+        state = {"a": {"b": np.arange(3), "c": 1, "d": {}}, "e": np.ones(2), "f": None}
+        self.make().save(tmp_path, state)
+        restored = self.make().restore(tmp_path, {"a": {"b": None, "d": {}}, "f": None})
+        assert describe_difference(state["a"]["b"], restored["a"]["b"]) is None
+        assert restored["a"]["d"] == {}
+        assert restored["f"] is None
+
+    def test_arrays_larger_than_buffers(self, tmp_path: Path):
+        large = np.arange(3 * 2**20 + 5, dtype=np.int32)
+        self.check(tmp_path, {"before": 1, "large": large, "after": np.ones(3), "turned": large[:12].reshape(3, 4).T})
+
+    def test_digests_are_of_files_that_are_there(self, tmp_path: Path):
+        digests = self.make().save(tmp_path, {"a": np.arange(3)})
+        for name, digest in (digests or {}).items():
+            assert (tmp_path / name).is_file()
+            assert ":" in digest
+
     def test_restoring_from_nothing_raises(self, tmp_path: Path):
         backend = self.make()
         with pytest.raises(Exception, match=r"."):

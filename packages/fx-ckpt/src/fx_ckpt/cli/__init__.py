@@ -1,0 +1,1 @@
+"""``fx ckpt``: looking at checkpoints, checking, comparing, converting and removing them."""
