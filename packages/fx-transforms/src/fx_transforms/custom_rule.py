@@ -25,6 +25,7 @@ def custom_vjp(
     *,
     wrt: Sequence[int] = (0,),
     nondiff_argnums: int | Sequence[int] = (),
+    with_state: bool = False,
 ) -> Callable[..., Any]:
     """Give ``fn(inner, *args)`` a backward rule of its own.
 
@@ -36,6 +37,8 @@ def custom_vjp(
       carrier: what splits and merges the state.
       wrt: indices of the groups that get cotangents; others get zero.
       nondiff_argnums: positions of static arguments; the state is position 0.
+      with_state: whether ``backward_fn`` gets ``(state_cotangents, cotangent)`` in place of the cotangent: those of what
+        ``forward_fn`` wrote, as groups. Without, they are dropped.
 
     Returns:
       a function ``(handle, *args)`` that changes the handle as ``fn``, or under differentiation ``forward_fn``, did.
@@ -58,8 +61,8 @@ def custom_vjp(
             return (new, out), residuals
 
         def backward(*args: Any) -> Any:
-            *statics, residuals, (_, cotangent) = args
-            state, *rest = backward_fn(*statics, residuals, cotangent)
+            *statics, residuals, (written, cotangent) = args
+            state, *rest = backward_fn(*statics, residuals, (written, cotangent) if with_state else cotangent)
             return groups_of.put((None,) * len(groups), state), *rest
 
         rule: Any = jax.custom_vjp(primal, nondiff_argnums=nondiff)

@@ -122,9 +122,7 @@ def vjp(
 
         def forward(chosen: tuple[Any, ...], *primals: Any) -> Any:
             outcome = run(carrier, fn, shape, groups_of.put(groups, chosen), *primals)
-            if has_aux and not (isinstance(outcome.out, tuple) and len(outcome.out) == 2):
-                raise TransformOutputError(transform, "a tuple (out, aux), since has_aux=True", outcome.out)
-            return (outcome.out[0] if has_aux else outcome.out), outcome
+            return first_of(transform, outcome.out, has_aux), outcome
 
         _, backward, outcome = jax.vjp(forward, groups_of.take(groups), *primals, has_aux=True)
         out = carrier.absorb(handle, *outcome)
@@ -133,14 +131,25 @@ def vjp(
     return call
 
 
-def jvp(fn: Callable[..., Any], carrier: Carrier[Any], *, transform: str = "jvp") -> Callable[..., Any]:
+def jvp(
+    fn: Callable[..., Any], carrier: Carrier[Any], *, has_aux: bool = False, transform: str = "jvp"
+) -> Callable[..., Any]:
     """Push tangents of groups and arguments through ``fn(inner, *primals)``.
 
+    Args:
+      fn: function of the merged state and arrays.
+      carrier: what splits and merges the state.
+      has_aux: whether ``fn`` gives ``(out, aux)``.
+      transform: name for messages.
+
     Returns:
-      a function ``(handle, primals, tangents, group_tangents) -> (out, out_tangent)``. ``group_tangents`` has one
-      entry per group, `None` for groups that stand still. State that ``fn`` writes comes back without tangents.
+      a function ``(handle, primals, tangents, group_tangents) -> (out, out_tangent)``, with ``aux`` at the end if there
+      is some. ``group_tangents`` has one entry per group, `None` for groups that stand still. State that ``fn`` writes
+      comes back without tangents.
+
+    Raises:
+      TransformOutputError: ``fn`` does not give a pair where ``has_aux`` says so.
     """
-    del transform
 
     def call(handle: Any, primals: Sequence[Any], tangents: Sequence[Any], group_tangents: Sequence[Any]) -> Any:
         shape, groups = carrier.split(handle)
@@ -148,12 +157,19 @@ def jvp(fn: Callable[..., Any], carrier: Carrier[Any], *, transform: str = "jvp"
 
         def forward(chosen: tuple[Any, ...], *primals: Any) -> Any:
             outcome = run(carrier, fn, shape, groups_of.put(groups, chosen), *primals)
-            return outcome.out, outcome
+            return first_of(transform, outcome.out, has_aux), outcome
 
-        out, out_tangent, outcome = jax.jvp(
+        _, out_tangent, outcome = jax.jvp(
             forward, (groups_of.take(groups), *primals), (groups_of.take(group_tangents), *tangents), has_aux=True
         )
-        del out
-        return carrier.absorb(handle, *outcome), out_tangent
+        out = carrier.absorb(handle, *outcome)
+        return (out[0], out_tangent, out[1]) if has_aux else (out, out_tangent)
 
     return call
+
+
+def first_of(transform: str, out: Any, has_aux: bool) -> Any:
+    """What is linearised: the result, or its first part."""
+    if has_aux and not (isinstance(out, tuple) and len(out) == 2):
+        raise TransformOutputError(transform, "a tuple (out, aux), since has_aux=True", out)
+    return out[0] if has_aux else out

@@ -38,6 +38,7 @@ from fx_core.errors.module import (
     TransformTargetError,
 )
 from fx_core.errors.nnx import (
+    CustomRuleError,
     FilterOrderError,
     FilterTypeError,
     HiddenDataError,
@@ -57,6 +58,7 @@ from fx_core.errors.nnx import (
     StateStructureError,
     StaticArgumentError,
     StaticAttributeError,
+    TangentError,
     TraceLevelError,
     UnhashableStaticError,
     UnknownVariableNameError,
@@ -240,6 +242,7 @@ __all__ = [
     "EmptySequentialError",
     "EntryLoadError",
     "EntryNameClashError",
+    "CustomRuleError",
     "FilterOrderError",
     "FilterTypeError",
     "FlattenKeyError",
@@ -333,6 +336,7 @@ __all__ = [
     "SummaryExtraMissingError",
     "TooManyAxisNamesError",
     "TraceContextError",
+    "TangentError",
     "TraceLevelError",
     "TransformError",
     "TransformOutputError",

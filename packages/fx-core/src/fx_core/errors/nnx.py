@@ -7,6 +7,7 @@ from fx_core.errors._base import FxError
 
 __all__ = [
     "CycleReplacedError",
+    "CustomRuleError",
     "FilterOrderError",
     "FilterTypeError",
     "HiddenDataError",
@@ -29,6 +30,7 @@ __all__ = [
     "StateStructureError",
     "StaticArgumentError",
     "StaticAttributeError",
+    "TangentError",
     "TraceLevelError",
     "UnhashableStaticError",
     "UnknownVariableNameError",
@@ -471,3 +473,37 @@ class SealedStateError(FxError, TypeError):
             got=f"a state with the keys {list(keys)!r}",
             fix="change the values of its variables, or a copy: State(state.raw_mapping)",
         )
+
+
+class TangentError(NnxError):
+    """Tangents or cotangents do not fit the arguments that they are for.
+
+    ::
+
+        nnx.jvp(f, (model, x), (x_tangent,))                                       # wrong: one for two
+        nnx.jvp(f, (model, x), (None, x_tangent))                                  # right: the model stands still
+        nnx.jvp(f, (model, x), (jax.tree.map(jnp.ones_like, nnx.state(model)), x_tangent))
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(
+            "The tangents do not fit the arguments.",
+            expected="one for each argument: for modules a state or module, for arrays an array, or None",
+            got=reason,
+            fix="give each argument a tangent of its form",
+        )
+
+
+class CustomRuleError(FxError, TypeError):
+    """A function with a backward rule of its own was called before it got one, or its rule gives the wrong thing.
+
+    ::
+
+        @nnx.custom_vjp
+        def f(model, x): ...
+
+        f.defvjp(forward, backward)
+    """
+
+    def __init__(self, what: str, *, expected: Any = None, got: Any = None, fix: str | None = None):
+        super().__init__(what, expected=expected, got=got, fix=fix)

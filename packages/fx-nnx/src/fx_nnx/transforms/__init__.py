@@ -4,7 +4,9 @@ from fx_nnx.transforms.abstract import eval_shape, make_jaxpr
 from fx_nnx.transforms.branches import cond, switch
 from fx_nnx.transforms.checks import checkify
 from fx_nnx.transforms.compilation import cached_partial, jit, jit_partial
+from fx_nnx.transforms.custom_rule import custom_vjp
 from fx_nnx.transforms.differentiate import grad, value_and_grad
+from fx_nnx.transforms.linearize import jvp, vjp
 from fx_nnx.transforms.loops import scan
 from fx_nnx.transforms.mapping import pmap, vmap
 from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding
@@ -19,17 +21,20 @@ __all__ = [
     "cached_partial",
     "checkify",
     "cond",
+    "custom_vjp",
     "eval_shape",
     "fori_loop",
     "grad",
     "jit",
     "jit_partial",
+    "jvp",
     "make_jaxpr",
     "pmap",
     "remat",
     "scan",
     "switch",
     "value_and_grad",
+    "vjp",
     "vmap",
     "while_loop",
 ]

@@ -7,20 +7,24 @@ from typing import Any
 
 from fx_core.errors.nnx import StaticArgumentError
 
-__all__ = ["MISSING", "StaticArguments", "as_positions", "bound", "decorating", "named"]
+__all__ = ["Missing", "StaticArguments", "as_positions", "bound", "decorating", "named"]
 
-MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
+class Missing:
+    """In place of a function: what a transform gets that is used as a decorator with options."""
 
 
 def decorating(transform: Callable[..., Any]) -> Callable[..., Any]:
     """Let a transform of a function be used as a decorator with options: called without one, it gives a decorator."""
 
     @functools.wraps(transform)
-    def wrapped(f: Any = MISSING, /, *args: Any, **options: Any) -> Any:
-        if f is MISSING or (isinstance(f, type) and f.__name__ == "Missing"):
+    def wrapped(f: Any = Missing, /, *args: Any, **options: Any) -> Any:
+        f = options.pop("f", f)
+        if f is Missing:
             return functools.partial(wrapped, **options)
         return transform(f, *args, **options)
 
+    first, *rest = inspect.signature(transform).parameters.values()
+    wrapped.__signature__ = inspect.Signature([first.replace(default=Missing), *rest])  # type: ignore[attr-defined]
     return wrapped
 
 

@@ -10,7 +10,7 @@ from fx_nnx.graph.record import Slot
 from fx_nnx.transforms.forest import Forest
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Change", "Result", "write_value"]
+__all__ = ["GAP", "Change", "Result", "identical", "is_gap", "write_value"]
 
 
 class Result:
@@ -40,7 +40,7 @@ class Result:
         if self.grouped:
             rest: Iterator[Any] = iter(arrays)
             return jax.tree.unflatten(self.treedef, [next(objects if node else rest) for node in self.nodes])
-        return jax.tree.map(lambda x: next(objects) if _is_gap(x) else x, out, is_leaf=_is_gap)
+        return jax.tree.map(lambda x: next(objects) if is_gap(x) else x, out, is_leaf=is_gap)
 
     def emptied(self, leaves: Sequence[Any], nothing: Any) -> Any:
         """Give the result with gaps where objects are, or ``nothing`` if its arrays are grouped."""
@@ -52,7 +52,8 @@ class Result:
 GAP = Static("object")
 
 
-def _is_gap(x: Any) -> bool:
+def is_gap(x: Any) -> bool:
+    """Whether something stands for an object."""
     return type(x) is Static
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import fx_transforms
 import jax
 
-from fx_nnx.transforms.arguments import MISSING, StaticArguments, chosen_arguments
+from fx_nnx.transforms.arguments import Missing, StaticArguments, chosen_arguments
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.layout import Handle, Inner, is_variable
@@ -142,7 +142,7 @@ def _size(tree: Any) -> int:
 
 
 def jit(
-    fun: Any = MISSING,
+    fun: Any = Missing,
     *,
     in_shardings: Any = None,
     out_shardings: Any = None,
@@ -210,7 +210,7 @@ def jit(
         "backend": backend,
         "inline": inline,
     }
-    if fun is MISSING or (isinstance(fun, type) and fun.__name__ == "Missing"):
+    if fun is Missing:
         return lambda fun: JitFunction(fun, dict(options), graph, graph_updates)
     return JitFunction(fun, options, graph, graph_updates)
 

@@ -9,7 +9,7 @@ from fx_core.errors.nnx import PrefixError
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.states.state import State
-from fx_nnx.transforms.arguments import MISSING, decorating, named
+from fx_nnx.transforms.arguments import Missing, decorating, named
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Handle, is_variable, values_of
@@ -32,7 +32,7 @@ class Wanted:
     def __init__(self, transform: str, argnums: Any, how: Carriage):
         self.single = not isinstance(argnums, Sequence)
         self.entries: tuple[Any, ...] = (argnums,) if self.single else tuple(argnums)
-        self.how = how
+        self.transform, self.how = transform, how
         for entry in self.entries:
             if isinstance(entry, DiffState) and not how.updates:
                 expected = "positions, since a tree is differentiated whole"
@@ -44,6 +44,18 @@ class Wanted:
     def count(self) -> int:
         """How many groups there are."""
         return len(self.entries) + 1
+
+    def carrier(self) -> ObjectCarrier:
+        """Make the carrier."""
+        return ObjectCarrier(
+            self.how,
+            ins=self.places,
+            count=self.count,
+            fresh=self.count - 1,
+            check=True,
+            axes=[*(f"argnums={entry!r}" for entry in self.entries), "no derivative"],
+            transform=self.transform,
+        )
 
     def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
         """Groups of the arguments."""
@@ -74,7 +86,7 @@ class Wanted:
         """Give the derivatives, one group each, the form of the arguments."""
         layout, args = handle.layout, handle.tree[0]
         streams = [iter(values_of(group)) for group in groups]
-        found = [next(streams[place]) if place < len(streams) else MISSING for place in layout.places]
+        found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
         objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
         leaves = iter(
             [
@@ -91,7 +103,7 @@ class Wanted:
         mine = [
             (path[1:], target, value)
             for path, target, value in zip(handle.layout.paths, handle.targets, found)
-            if path[0] is root and value is not MISSING
+            if path[0] is root and value is not Missing
         ]
         if is_variable(leaf):
             return leaf.replace(mine[0][2]) if mine else None
@@ -194,15 +206,7 @@ def _differentiated(
     how = carriage(graph, graph_updates)
     wanted = Wanted(transform, argnums, how)
     rest = wanted.count - 1
-    carrier = ObjectCarrier(
-        how,
-        ins=wanted.places,
-        count=wanted.count,
-        fresh=rest,
-        check=True,
-        axes=[*(f"argnums={entry!r}" for entry in wanted.entries), "no derivative"],
-        transform=transform,
-    )
+    carrier = wanted.carrier()
     lifted = fx_transforms.value_and_grad(
         lambda inner: f(*inner.tree[0], **inner.tree[1]),
         carrier,

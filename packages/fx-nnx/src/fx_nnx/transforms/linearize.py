@@ -1,0 +1,156 @@
+"""vjp and jvp."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+import jax
+from fx_core.errors.nnx import TangentError
+
+from fx_nnx.transforms.arguments import Missing
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.differentiate import Wanted
+from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.layout import Group, Handle
+from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.values import derivative_leaves, values_by_path
+
+__all__ = ["jvp", "vjp"]
+
+
+def vjp(
+    f: Any = Missing,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Sequence[Any] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Linearise a function of modules and arrays backwards.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.modules.containers import Dict
+    >>> from fx_nnx.variables import Param
+    >>> model = Dict(scale=Param(jnp.array(3.0)))
+    >>> out, backward = vjp(lambda model, x: model.scale * x, model, jnp.array(2.0))
+    >>> model_cotangent, x_cotangent = backward(jnp.array(1.0))
+    >>> float(out), float(model_cotangent.scale[...]), float(x_cotangent)
+    (6.0, 2.0, 3.0)
+
+    Args:
+      f: the function, which may change its arguments; without it, a decorator is returned.
+      *primals: its arguments.
+      has_aux: whether ``f`` gives ``(out, aux)``.
+      reduce_axes: accepted for compatibility.
+      graph: False treats modules as trees, whose cotangents are modules with cotangents for all variables.
+      graph_updates: False lets only values of variables come out, and cotangents are as for trees.
+
+    Returns:
+      ``(out, backward)`` or ``(out, backward, aux)``. ``backward`` gives a tuple of cotangents from one of ``out``, in
+      the form of the derivatives of `grad`; it is a pytree. Modules in ``out`` take no part.
+
+    Raises:
+      TransformOutputError: ``f`` does not give a pair where ``has_aux`` says so.
+    """
+    del reduce_axes
+    if f is Missing:
+        return functools.partial(vjp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
+    how = carriage(graph, graph_updates)
+    wanted = Wanted("vjp", tuple(range(len(primals))), how)
+    carrier = wanted.carrier()
+    lifted = fx_transforms.vjp(
+        lambda inner: f(*inner.tree[0]), carrier, wrt=range(wanted.count - 1), has_aux=has_aux, transform="vjp"
+    )
+    handle = Handle((primals, {}))
+    out, backward, *aux = lifted(handle)
+    return out, jax.tree_util.Partial(_Cotangents(wanted, handle), backward), *aux
+
+
+class _Cotangents:
+    """Gives cotangents the form of arguments."""
+
+    __slots__ = ("handle", "wanted")
+
+    def __init__(self, wanted: Wanted, handle: Handle):
+        self.wanted, self.handle = wanted, handle
+
+    def __call__(self, backward: Callable[[Any], Any], cotangent: Any) -> Any:
+        """Give one cotangent per argument."""
+        (groups,) = backward(cotangent)
+        return self.wanted.gradients(self.handle, groups)
+
+
+def jvp(
+    f: Any = Missing,
+    primals: Any = Missing,
+    tangents: Any = Missing,
+    *,
+    has_aux: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Push tangents through a function of modules and arrays.
+
+    Args:
+      f: the function, which may change its arguments; without it, a decorator is returned.
+      primals: the arguments.
+      tangents: their tangents: for a module a state or module with values for some or all of its variables, of which
+        the others stand still; for an array an array; None for what stands still.
+      has_aux: whether ``f`` gives ``(out, aux)``.
+      graph: False treats modules as trees.
+      graph_updates: False lets only values of variables come out.
+
+    Returns:
+      ``(out, out_tangent)`` or ``(out, out_tangent, aux)``.
+
+    Raises:
+      TangentError: the tangents do not fit the primals.
+      TransformOutputError: ``f`` does not give a pair where ``has_aux`` says so.
+    """
+    if f is Missing:
+        return functools.partial(jvp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
+    moves = _Tangents(tuple(primals), tuple(tangents))
+    carrier = ObjectCarrier(carriage(graph, graph_updates), ins=moves.places, count=2, fresh=1, transform="jvp")
+    lifted = fx_transforms.jvp(lambda inner: f(*inner.tree[0]), carrier, has_aux=has_aux, transform="jvp")
+    return lifted(Handle((tuple(primals), {})), (), (), moves)
+
+
+class _Tangents(Sequence[Any]):
+    """Tangents of two groups: what moves and what stands still."""
+
+    def __init__(self, primals: tuple[Any, ...], tangents: tuple[Any, ...]):
+        try:
+            parts = derivative_leaves(tangents, primals, is_node)
+        except (ValueError, TypeError) as error:
+            raise TangentError(str(error)) from error
+        self.parts = [values_by_path(part) for part in parts]
+        self.moving: list[Any] = []
+        self.left = [dict(part) for part in self.parts]
+
+    def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+        """Groups of the arguments; the tangents are noted in the order of the values."""
+        del tree, leaves
+        collecting = not self.moving
+
+        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+            if path not in self.parts[leaf]:
+                return 1
+            if collecting and path in self.left[leaf]:
+                self.moving.append(self.left[leaf].pop(path))
+            return 0
+
+        return place
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 1:
+            return None
+        if index != 0:
+            raise IndexError(index)
+        extra = [path for part in self.left for path in part]
+        if extra:
+            raise TangentError(f"there is a tangent for {extra[0]!r}, which the argument has not")
+        return Group(self.moving, ())

@@ -1,0 +1,49 @@
+"""Values by path, of whatever form they come in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from fx_nnx.graph.record import Slot, walk_graph
+from fx_nnx.objects.pytree import Pytree
+from fx_nnx.states.paths import Path, flatten
+from fx_nnx.states.state import State
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["derivative_leaves", "raw", "values_by_path"]
+
+
+def raw(leaf: Any) -> Any:
+    """Give the value of a variable, or what is none as it is."""
+    if type(leaf) is Slot:
+        return leaf.read()
+    return leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
+
+
+def values_by_path(part: Any) -> dict[Path, Any]:
+    """Give the values of a state, an object, a variable, or a nested dictionary by their paths; None has none."""
+    if part is None:
+        return {}
+    if isinstance(part, Pytree):
+        record = walk_graph(part)
+        return {path: raw(leaf) for path, leaf in zip(record.graphdef.paths, record.leaves)}
+    if isinstance(part, State):
+        return {path: raw(leaf) for path, leaf in part.flat_state()}
+    if isinstance(part, Mapping):
+        return {path: raw(leaf) for path, leaf in flatten(part)}
+    return {(): raw(part)}
+
+
+def derivative_leaves(tree: Any, like: Any, is_node: Any) -> list[Any]:
+    """Give for each leaf of ``like`` the part of ``tree`` in its place, None where ``tree`` has None."""
+    parts: list[Any] = []
+
+    def add(leaf: Any, part: Any) -> None:
+        del leaf
+        parts.append(part)
+
+    if tree is None:
+        return [None] * len(jax.tree.leaves(like, is_leaf=is_node))
+    jax.tree.map(add, like, tree, is_leaf=is_node)
+    return parts
