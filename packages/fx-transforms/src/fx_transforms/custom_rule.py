@@ -37,8 +37,8 @@ def custom_vjp(
       carrier: what splits and merges the state.
       wrt: indices of the groups that get cotangents; others get zero.
       nondiff_argnums: positions of static arguments; the state is position 0.
-      with_state: whether ``backward_fn`` gets ``(state_cotangents, cotangent)`` in place of the cotangent: those of what
-        ``forward_fn`` wrote, as groups. Without, they are dropped.
+      with_state: whether ``backward_fn`` gets ``(state_cotangents, cotangent)`` in place of the cotangent: those of
+        what ``forward_fn`` wrote, as groups. Without, they are dropped.
 
     Returns:
       a function ``(handle, *args)`` that changes the handle as ``fn``, or under differentiation ``forward_fn``, did.

@@ -103,7 +103,8 @@ def _mapped(
             closed = tuple(s.closed(g) for s, g in zip(slots, outcome.groups))
             return outcome._replace(groups=closed)
 
-        mapped = mapper(step, in_axes=(groups_in, in_axes), out_axes=Outcome(cast(Any, None), groups_out, out_axes))
+        places = Outcome(cast(Any, None), groups_out, out_axes)
+        mapped = mapper(step, in_axes=(groups_in, in_axes), out_axes=places, axis_size=size)
         with _naming(transform, carrier):
             outcome = mapped(groups, args)
         return carrier.absorb(handle, *outcome)

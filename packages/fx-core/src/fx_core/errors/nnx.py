@@ -6,8 +6,8 @@ from typing import Any
 from fx_core.errors._base import FxError
 
 __all__ = [
-    "CycleReplacedError",
     "CustomRuleError",
+    "CycleReplacedError",
     "FilterOrderError",
     "FilterTypeError",
     "HiddenDataError",

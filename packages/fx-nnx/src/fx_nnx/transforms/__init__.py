@@ -9,6 +9,9 @@ from fx_nnx.transforms.differentiate import grad, value_and_grad
 from fx_nnx.transforms.linearize import jvp, vjp
 from fx_nnx.transforms.loops import scan
 from fx_nnx.transforms.mapping import pmap, vmap
+from fx_nnx.transforms.mesh import shard_map
+from fx_nnx.transforms.metadata import transform_metadata
+from fx_nnx.transforms.prefix import prefix
 from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding
 from fx_nnx.transforms.recompute import remat
 from fx_nnx.transforms.repetition import fori_loop, while_loop
@@ -30,9 +33,12 @@ __all__ = [
     "jvp",
     "make_jaxpr",
     "pmap",
+    "prefix",
     "remat",
     "scan",
+    "shard_map",
     "switch",
+    "transform_metadata",
     "value_and_grad",
     "vjp",
     "vmap",

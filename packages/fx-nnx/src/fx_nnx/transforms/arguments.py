@@ -9,6 +9,7 @@ from fx_core.errors.nnx import StaticArgumentError
 
 __all__ = ["Missing", "StaticArguments", "as_positions", "bound", "decorating", "named"]
 
+
 class Missing:
     """In place of a function: what a transform gets that is used as a decorator with options."""
 

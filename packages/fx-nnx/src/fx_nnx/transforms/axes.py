@@ -5,15 +5,17 @@ from typing import Any
 
 import jax
 from fx_core.errors.nnx import PrefixError
+from fx_core.frozen_dict import FrozenDict
 from fx_transforms import Place, Slot
 
 from fx_nnx.transforms.carrier import ABSENT, ObjectCarrier, Places
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.modes import Carriage
-from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of, spread_prefix
+from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of, spread_prefix
 
-__all__ = ["AxisGroups", "partition_name"]
+__all__ = ["NO_METADATA", "AxisGroups", "partition_name"]
 
+NO_METADATA: Any = FrozenDict({})
 _PARTITION_NAME = "partition_name"
 
 
@@ -105,6 +107,4 @@ def _slot(key: Any, loop: bool) -> Slot:
 
 
 def _has_per_variable(prefix: Any) -> bool:
-    return any(
-        isinstance(x, PerVariable) for x in jax.tree.leaves(prefix, is_leaf=lambda x: isinstance(x, PerVariable))
-    )
+    return any(isinstance(x, StateAxes) for x in jax.tree.leaves(prefix, is_leaf=lambda x: isinstance(x, PerVariable)))

@@ -83,8 +83,10 @@ class ObjectCarrier:
 
     # --- outside, on the way in -----------------------------------------------------------------------------------
 
-    def split(self, handle: Handle) -> tuple[Static, Groups]:
+    def split(self, handle: Handle | Inner) -> tuple[Static, Groups]:
         """See `fx_transforms.Carrier.split`."""
+        if type(handle) is Inner:
+            handle = handle.as_handle()
         if not self.steady or handle.tree[1]:
             return self._split(handle)
         args = handle.tree[0]
@@ -183,8 +185,10 @@ class ObjectCarrier:
 
     # --- outside, on the way out ----------------------------------------------------------------------------------
 
-    def absorb(self, handle: Handle, shape: Static, groups: Groups, out: Any) -> Any:
+    def absorb(self, handle: Handle | Inner, shape: Static, groups: Groups, out: Any) -> Any:
         """See `fx_transforms.Carrier.absorb`."""
+        if type(handle) is Inner:
+            handle = handle.as_handle()
         change: Change = shape.value
         if change.plain:
             write_values(handle.targets, change.written, values_of(groups[0]))

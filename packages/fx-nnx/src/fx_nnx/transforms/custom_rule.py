@@ -27,9 +27,7 @@ __all__ = ["CustomVjp", "custom_vjp"]
 class CustomVjp:
     """A function with a backward rule of its own, as `custom_vjp` makes it."""
 
-    def __init__(
-        self, fun: Callable[..., Any], nondiff_argnums: Any, graph: bool | None, graph_updates: bool | None
-    ):
+    def __init__(self, fun: Callable[..., Any], nondiff_argnums: Any, graph: bool | None, graph_updates: bool | None):
         functools.update_wrapper(self, fun, [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)])
         self.fun = fun
         self.how = carriage(graph, graph_updates)

@@ -197,11 +197,18 @@ class Inner:
       now: the values of arrays of the tree that are handed on to the next step.
     """
 
-    __slots__ = ("index", "layout", "now", "roots", "tree", "values")
+    __slots__ = ("_handle", "index", "layout", "now", "roots", "tree", "values")
 
     def __init__(self, layout: Layout, tree: Any, roots: list[Any], index: dict[int, Any], values: list[Any]):
         self.layout, self.tree, self.roots, self.index, self.values = layout, tree, roots, index, values
         self.now = values[len(layout.forest.numbers) :]
+        self._handle: Handle | None = None
+
+    def as_handle(self) -> Handle:
+        """The copy as what goes into a further transform inside."""
+        if self._handle is None:
+            self._handle = Handle(self.tree, self.layout.statics)
+        return self._handle
 
 
 def read_value(target: Any) -> Any:

@@ -8,7 +8,7 @@ from fx_core.errors.nnx import PrefixError
 from fx_core.errors.transforms import TransformOutputError
 
 from fx_nnx.transforms.arguments import bound, decorating, named
-from fx_nnx.transforms.axes import AxisGroups
+from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import carriage
@@ -27,7 +27,7 @@ def scan(
     _split_transpose: bool = False,
     in_axes: Any = (Carry, 0),
     out_axes: Any = (Carry, 0),
-    transform_metadata: Any = None,
+    transform_metadata: Any = NO_METADATA,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import fx_transforms
 
 from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, named
-from fx_nnx.transforms.axes import AxisGroups
+from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import carriage
 
@@ -22,7 +22,7 @@ def vmap(
     axis_name: Any = None,
     axis_size: int | None = None,
     spmd_axis_name: Any = None,
-    transform_metadata: Any = None,
+    transform_metadata: Any = NO_METADATA,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
@@ -79,7 +79,7 @@ def pmap(
     backend: str | None = None,
     axis_size: int | None = None,
     donate_argnums: int | Sequence[int] = (),
-    transform_metadata: Any = None,
+    transform_metadata: Any = NO_METADATA,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:

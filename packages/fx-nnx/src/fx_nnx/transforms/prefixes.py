@@ -10,6 +10,7 @@ from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.representation import Representable
 from fx_nnx.states.state import State
 from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.values import values_by_path
 
 __all__ = ["Carry", "DiffState", "PerVariable", "StateAxes", "StateSharding", "entries_of", "spread_prefix"]
 
@@ -25,7 +26,7 @@ class PerVariable(Representable):
       entries: a mapping of filters, or a `State` whose leaves are what its paths get.
     """
 
-    __slots__ = ("_entries", "_predicates")
+    __slots__ = ("_by_path", "_entries", "_predicates")
 
     _entries: tuple[tuple[Any, Any], ...]
 
@@ -79,6 +80,9 @@ class StateAxes(PerVariable):
       filter_axes: a mapping of filters to axes, None, or `Carry`; the first filter that matches counts.
     """
 
+    def __init__(self, filter_axes: Mapping[Filter, Any] | State):
+        super().__init__(filter_axes)
+
     @property
     def axes(self) -> tuple[Any, ...]:
         """The axes."""
@@ -92,10 +96,28 @@ class StateSharding(PerVariable):
       filter_sharding: a mapping of filters to shardings or partition specs; the first filter that matches counts.
     """
 
+    def __init__(self, filter_sharding: Mapping[Filter, Any] | State):
+        super().__init__(filter_sharding)
+
     @property
     def shardings(self) -> tuple[Any, ...]:
         """The shardings."""
         return tuple(entry for _, entry in self._entries)
+
+
+class PathPrefix(PerVariable):
+    """Entries by path, which a tree of the structure of a model has in the place of its variables."""
+
+    def __init__(self, model: Any):
+        self._by_path = values_by_path(model)
+        self._entries = tuple((_PathIs(path), entry) for path, entry in self._by_path.items())
+
+    def map_prefix(self, path: Sequence[Any], variable: Any) -> Any:
+        """Give what the variable at a path gets."""
+        try:
+            return self._by_path[tuple(path)]
+        except KeyError:
+            raise PrefixError.unmatched("The prefix", path, type(variable), list(self._by_path)) from None
 
 
 class DiffState:
@@ -150,13 +172,18 @@ class _PathIs:
 
 def is_entry(x: Any) -> bool:
     """Whether something in a prefix is an entry although JAX sees structure in it."""
-    return x is None or isinstance(x, PerVariable | jax.sharding.PartitionSpec)
+    return x is None or isinstance(x, PerVariable | jax.sharding.PartitionSpec) or is_node(x)
+
+
+def resolved(entry: Any) -> Any:
+    """Give an entry, where objects stand for entries by path."""
+    return PathPrefix(entry) if is_node(entry) else entry
 
 
 def entries_of(prefix: Any) -> list[Any]:
     """Give the entries of a prefix, those for single variables too."""
     found: list[Any] = []
-    for entry in jax.tree.leaves(prefix, is_leaf=is_entry):
+    for entry in map(resolved, jax.tree.leaves(prefix, is_leaf=is_entry)):
         found += [part for _, part in entry.items()] if isinstance(entry, PerVariable) else [entry]
     return found
 
@@ -177,6 +204,7 @@ def spread_prefix(name: str, prefix: Any, tree: Any) -> list[Any]:
     entries: list[Any] = []
 
     def add(entry: Any, part: Any) -> None:
+        entry = resolved(entry)
         entries.extend([entry] * len(jax.tree.leaves(part, is_leaf=is_node)))
 
     try:

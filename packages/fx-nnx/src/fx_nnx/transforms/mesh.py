@@ -1,0 +1,85 @@
+"""shard_map."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import fx_transforms
+from jax.sharding import PartitionSpec
+
+from fx_nnx.transforms.arguments import bound, decorating, named
+from fx_nnx.transforms.carrier import ObjectCarrier, Places
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
+
+__all__ = ["shard_map"]
+
+
+@decorating
+def shard_map(
+    f: Callable[..., Any],
+    *,
+    mesh: Any,
+    in_specs: Any,
+    out_specs: Any,
+    axis_names: Any = frozenset(),
+    check_vma: bool = True,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Run a function of modules and arrays once per device of a mesh, on the device's part of them.
+
+    Variables that the function changes come out with the spec of their argument.
+
+    Args:
+      f: the function; without it, a decorator is returned.
+      mesh: the mesh.
+      in_specs: a partition spec for all arguments, or a tuple with an entry per argument: a spec, a tree of them, or
+        `StateSharding`, which distinguishes the variables of a module.
+      out_specs: the same for the result.
+      axis_names: see `jax.shard_map`.
+      check_vma: see `jax.shard_map`.
+      graph: False treats modules as trees, in which no object is shared.
+      graph_updates: False lets only values of variables come out.
+
+    Raises:
+      AliasedStateError: one variable is reachable on two ways with different specs.
+      PrefixError: specs do not fit arguments or results.
+    """
+    keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs))))
+    ins = tuple(in_specs) if isinstance(in_specs, list) else in_specs
+    carrier = ObjectCarrier(
+        carriage(graph, graph_updates),
+        ins=_places("in_specs of shard_map", ins, keys, of_args=True),
+        outs=_places("out_specs of shard_map", out_specs, keys, of_args=False),
+        count=len(keys),
+        axes=keys,
+        check=True,
+        transform="shard_map",
+    )
+    specs = [PartitionSpec() if key is None else key for key in keys]
+    lifted = fx_transforms.shard_map(
+        lambda inner: f(*inner.tree[0]),
+        carrier,
+        group_specs=[(spec, spec) for spec in specs],
+        in_specs=(),
+        out_specs=PartitionSpec(),
+        mesh=mesh,
+        axis_names=axis_names,
+        check_vma=check_vma,
+    )
+    return named(f, lambda *args, **kwargs: lifted(Handle((bound(f, args, kwargs), {}))))
+
+
+def _places(name: str, prefix: Any, keys: list[Any], *, of_args: bool) -> Places:
+    def places(tree: Any, leaves: Sequence[Any]) -> Any:
+        del leaves
+        entries = spread_prefix(name, prefix, tree[0] if of_args else tree)
+
+        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+            entry = entries[leaf]
+            return keys.index(entry.map_prefix(path, value) if isinstance(entry, PerVariable) else entry)
+
+        return place
+
+    return places

@@ -1,0 +1,69 @@
+"""Functions that see variables without the name of an axis."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fx_nnx.transforms.arguments import bound, decorating, named
+from fx_nnx.transforms.forest import ForestWalk, is_node
+from fx_nnx.transforms.layout import is_variable, root_paths
+from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
+
+__all__ = ["transform_metadata"]
+
+
+@decorating
+def transform_metadata(
+    f: Callable[..., Any], *, in_axes: Any = 0, out_axes: Any = 0, partition: str | None, graph: bool | None = None
+) -> Any:
+    """Let the axis names of variables lose a name on their way into a function, and gain it on their way out.
+
+    It stands inside of a `fx_nnx.vmap` or `fx_nnx.scan`, whose own ``transform_metadata`` does the same:
+
+    ::
+
+        @nnx.vmap(in_axes=0, out_axes=0)
+        @nnx.transform_metadata(in_axes=0, out_axes=0, partition="layers")
+        def f(layer, x): ...
+
+    Args:
+      f: the function; without it, a decorator is returned.
+      in_axes: as those of the mapping: where the name is taken out.
+      out_axes: where it is put into variables of the result.
+      partition: the name.
+      graph: False treats modules as trees.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args = bound(f, args, kwargs)
+        inside = _axes("in_axes of transform_metadata", in_axes, args)
+        for variable, axis in inside.values():
+            variable.remove_axis(axis, partition)
+        out = f(*args)
+        outside = {
+            **_axes("out_axes of transform_metadata", out_axes, out),
+            **_axes("in_axes", in_axes, args),
+            **inside,
+        }
+        for variable, axis in outside.values():
+            variable.add_axis(axis, partition)
+        return out
+
+    del graph
+    return named(f, call)
+
+
+def _axes(name: str, prefix: Any, tree: Any) -> dict[int, tuple[Any, int]]:
+    """Give by identity the variables of a tree that have an axis, and the axis."""
+    prefix = tuple(prefix) if isinstance(prefix, list) else prefix
+    names, leaves, _ = root_paths(tree)
+    found: dict[int, tuple[Any, int]] = {}
+    for root, leaf, entry in zip(names, leaves, spread_prefix(name, prefix, tree)):
+        if not is_node(leaf):
+            continue
+        walk = ForestWalk()
+        walk.root(leaf, (root,))
+        for path, target in zip(walk.paths, walk.leaves):
+            axis = entry.map_prefix(path[1:], target) if isinstance(entry, PerVariable) else entry
+            if is_variable(target) and isinstance(axis, int):
+                found[id(target)] = (target, axis)
+    return found

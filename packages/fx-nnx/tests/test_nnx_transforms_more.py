@@ -1,0 +1,258 @@
+"""Derivatives in other directions, rules, prefixes, axis metadata, trees, the carrier suite."""
+
+import functools
+
+import fx_nnx as nnx
+import fx_transforms
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_core._jax import checkify
+from fx_core.errors import FxError
+from fx_core.testing.carriers import CarrierSuite
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import PartitionSpec
+
+
+class Net(nnx.Module):
+    def __init__(self, scale=1.0):
+        self.a = nnx.Param(jnp.full(2, scale))
+        self.count = nnx.BatchStat(jnp.array(0.0))
+
+
+def step(model, x):
+    model.count[...] += 1
+    return model.a * x * model.count
+
+
+class State:
+    """A handle of the carrier suite: two variables in one argument."""
+
+    def __new__(cls, a, b):
+        handle = Handle(((nnx.Dict(a=nnx.Param(a), b=nnx.BatchStat(b)),), {}))
+        return handle
+
+
+def by_type(tree, leaves):
+    del tree, leaves
+    return lambda leaf, path, value: int(isinstance(value, nnx.BatchStat))
+
+
+class TestObjectCarrier(CarrierSuite):
+    def engine(self):
+        return fx_transforms
+
+    def carrier(self):
+        return ObjectCarrier(ins=by_type, count=2, whole=(0, 1), transform="test")
+
+    def make(self, a, b):
+        return State(a, b)
+
+    def read(self, state):
+        model = state.tree[0][0]
+        return model.a.get_raw_value(), model.b.get_raw_value()
+
+    def write(self, state, a, b):
+        model = state.tree[0][0]
+        model.a.set_raw_value(a)
+        model.b.set_raw_value(b)
+
+
+def test_vjp_in_both_modes():
+    model = Net(2.0)
+    out, backward, aux = nnx.vjp(lambda m, x: (step(m, x), x), model, jnp.ones(2), has_aux=True)
+    g, gx = jax.jit(lambda b, c: b(c))(backward, jnp.ones(2))
+    np.testing.assert_allclose(out, [2.0, 2.0])
+    np.testing.assert_allclose(aux, 1.0)
+    assert list(g) == ["a"]
+    np.testing.assert_allclose(g.a[...], 1.0)
+    np.testing.assert_allclose(gx, 2.0)
+    _, backward = nnx.vjp(graph=False)(step, model, jnp.ones(2))
+    tree, _ = backward(jnp.ones(2))
+    assert isinstance(tree, Net)
+    np.testing.assert_allclose(tree.count[...], 4.0)
+    assert float(model.count[...]) == 2
+
+
+@pytest.mark.parametrize("form", [lambda m: nnx.state(m, nnx.Param), lambda m: {"a": m.a[...]}, lambda m: m])
+def test_jvp_takes_tangents_of_many_forms(form):
+    model = Net(2.0)
+    tangent = form(Net(1.0))
+    out, moved, aux = nnx.jvp(lambda m, x: (step(m, x), 7), (model, jnp.ones(2)), (tangent, None), has_aux=True)
+    np.testing.assert_allclose(out, 2.0)
+    np.testing.assert_allclose(moved, 1.0)
+    assert aux == 7
+    _, moved = nnx.jvp(step, (model, jnp.ones(2)), (None, jnp.ones(2)))
+    np.testing.assert_allclose(moved, 4.0)
+
+
+def test_custom_vjp_sees_cotangents_of_changes():
+    seen = {}
+
+    @functools.partial(nnx.custom_vjp, nondiff_argnums=(1,))
+    def f(model, k, x):
+        model.count[...] += x.sum()
+        return model.a * x * k
+
+    def forward(model, k, x):
+        model.count[...] += x.sum()
+        return model.a * x * k, (model, x)
+
+    def backward(k, residuals, g):
+        (changed, none), out = g
+        model, _ = residuals
+        seen.update(changed=changed.count[...], none=none, model=type(model))
+        return nnx.State({"a": nnx.Param(10 * k * out)}), out * 3
+
+    f.defvjp(forward, backward)
+
+    def loss(model, x):
+        return f(model, 2, x).sum() + model.count**2
+
+    model = Net()
+    g, gx = nnx.grad(loss, argnums=(nnx.DiffState(0, ...), 1))(model, jnp.ones(2))
+    np.testing.assert_allclose(g.a[...], 20.0)
+    np.testing.assert_allclose(g.count[...], 0.0)
+    np.testing.assert_allclose(gx, 3.0)
+    assert seen["none"] is None
+    assert seen["model"] is Net
+    assert float(model.count[...]) == 2
+    np.testing.assert_allclose(f(model, 2, jnp.ones(2)), 2.0)
+
+
+def test_custom_vjp_of_trees_gets_the_cotangent_alone():
+    @nnx.custom_vjp(graph=False)
+    def f(model, x):
+        return model.a * x
+
+    f.defvjp(lambda m, x: (f(m, x), m), lambda m, g: (jax.tree.map(jnp.ones_like, m), g * 3))
+    g, gx = nnx.grad(lambda m, x: f(m, x).sum(), argnums=(0, 1), graph=False)(Net(), jnp.ones(2))
+    np.testing.assert_allclose(g.a[...], 1.0)
+    np.testing.assert_allclose(gx, 3.0)
+
+
+def test_prefixes_of_models():
+    model = nnx.Dict(a=nnx.Param(jnp.arange(3.0)), b=nnx.BatchStat(jnp.array(2.0)))
+    axes = nnx.prefix(model, {nnx.Param: 0, ...: None})
+    for options in ({}, {"graph": False}, {"graph_updates": False}):
+        out = nnx.vmap(lambda m: m.a * m.b, in_axes=(axes,), **options)(model)
+        np.testing.assert_allclose(out, [0.0, 2.0, 4.0])
+    assert nnx.prefix(model, lambda path, variable: len(path)).a.get_value() == 1
+
+
+def test_axis_names_come_and_go():
+    inside = []
+
+    def look(model):
+        inside.append(model.w.sharding_names)
+        model.new = nnx.Param(model.w[...], out_sharding=("x",))
+        return model.w.sum()
+
+    def make():
+        return nnx.Dict(w=nnx.Param(jnp.ones((3, 2)), out_sharding=("layers", "x")))
+
+    with nnx.use_eager_sharding(False):
+        for f in (
+            nnx.vmap(look, transform_metadata={"partition_name": "layers"}),
+            nnx.vmap(nnx.transform_metadata(look, partition="layers")),
+            nnx.scan(look, in_axes=(0,), out_axes=0, transform_metadata={"partition_name": "layers"}),
+        ):
+            model = make()
+            f(model)
+            assert inside.pop() == ("x",)
+            assert model.w.sharding_names == model.new.sharding_names == ("layers", "x")
+
+
+def test_shard_map_pmap_and_checkify_on_one_device():
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = (nnx.StateSharding({nnx.Param: PartitionSpec("x"), ...: PartitionSpec()}), PartitionSpec("x"))
+    model = Net()
+    out = nnx.shard_map(step, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("x"))(model, jnp.ones(2))
+    np.testing.assert_allclose(out, 1.0)
+    out = nnx.pmap(step, in_axes=(None, 0))(model, jnp.ones((1, 2)))
+    np.testing.assert_allclose(out, [[2.0, 2.0]])
+    assert float(model.count[...]) == 2
+
+    def checked(model, x):
+        checkify.check(x > 0, "negative")
+        return step(model, x)
+
+    error, out = nnx.jit(nnx.checkify(checked))(model, -1.0)
+    assert "negative" in error.get()
+    assert float(model.count[...]) == 3
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.lists(st.sampled_from(["jit", "remat", "vmap", "cond", "checkify", "scan"]), min_size=1, max_size=3))
+def test_nested_transforms_equal_plain_python(names):
+    def wrap(name, f):
+        if name == "vmap":
+            axes = nnx.StateAxes({...: None})
+            return lambda m, x: nnx.vmap(f, in_axes=(axes, None), axis_size=2)(m, x)[0]
+        if name == "scan":
+            axes = nnx.StateAxes({...: nnx.Carry})
+            return lambda m, x: nnx.scan(f, in_axes=(axes, 0), out_axes=0)(m, x[None])[0]
+        if name == "cond":
+            return lambda m, x: nnx.cond(True, f, lambda m, x: 0 * x, m, x)
+        if name == "checkify":
+            return lambda m, x: nnx.checkify(f)(m, x)[1]
+        return getattr(nnx, name)(f)
+
+    lifted = step
+    for name in names:
+        lifted = wrap(name, lifted)
+    models = Net(3.0), Net(3.0)
+    got, want = lifted(models[0], jnp.ones(2)), step(models[1], jnp.ones(2))
+    np.testing.assert_allclose(got, want)
+    assert float(models[0].count[...]) == 1
+
+
+def test_trees_carry_what_steps_share():
+    model = Net()
+    scan = nnx.scan(lambda m, x: step(m, x), in_axes=(None, 0), out_axes=0, graph=False)
+    np.testing.assert_allclose(scan(model, jnp.ones(3))[:, 0], [1.0, 2.0, 3.0])
+    assert float(model.count[...]) == 3
+    tree = nnx.grad(lambda m: step(m, 1.0).sum(), graph_updates=False)(model)
+    assert isinstance(tree, Net)
+
+
+RULE = nnx.custom_vjp(lambda m, x: m.a * x)
+RULE.defvjp(lambda m, x: m.a * x, lambda r, g: None)
+BACK = nnx.custom_vjp(lambda m, x: m.a * x)
+BACK.defvjp(lambda m, x: (m.a * x, None), lambda r, g: (None, None, None))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m: nnx.jvp(step, (m, 1.0), (None,)), "tangents do not fit"),
+        (lambda m: nnx.jvp(step, (m, 1.0), ({"c": 1.0}, None)), "which the argument has not"),
+        (lambda m: nnx.jvp(step, (m, 1.0), (None, 1.0), has_aux=True), "has_aux=True"),
+        (lambda m: nnx.custom_vjp(step)(m, 1.0), "has no rule yet"),
+        (lambda m: nnx.custom_vjp(step).defvjp(1, 2, symbolic_zeros=True), "no symbolic zeros"),
+        (lambda m: nnx.custom_vjp(step, nondiff_argnums=(nnx.DiffState(0, ...),)), "can only be positions"),
+        (lambda m: nnx.grad(lambda m: RULE(m, 1.0).sum())(m), "forward rule of custom_vjp returned the wrong thing"),
+        (lambda m: nnx.grad(lambda m: BACK(m, 1.0).sum())(m), "a tuple of 2 cotangents"),
+        (lambda m: nnx.vmap(step, in_axes=(nnx.StateAxes({...: 0}), 0), graph=False), "axes only"),
+        (lambda m: nnx.vmap(step, in_axes="x"), "in_axes of vmap has an entry"),
+        (lambda m: nnx.grad(step, argnums=nnx.DiffState(0, ...), graph=False), "a tree is differentiated whole"),
+        (lambda m: nnx.scan(step, out_axes=(nnx.Carry, None)), "out_axes of scan"),
+        (lambda m: nnx.scan(step, in_axes=(0, 0)), "Carry where in_axes has it"),
+        (lambda m: nnx.scan(step, in_axes=(nnx.Carry, nnx.Carry)), "Carry once"),
+        (lambda m: nnx.scan(lambda c, x: (c, x, x))(0.0, jnp.ones(2)), "a tuple of 2 parts"),
+        (lambda m: nnx.scan(lambda c, x: (m, x))(0.0, jnp.ones(2)), "structure"),
+        (lambda m: nnx.scan(lambda c, x: (Net(), x))(nnx.Dict(), jnp.ones(2)), "of another structure out"),
+        (lambda m: nnx.scan(lambda m, x: (m, x), in_axes=(0, nnx.Carry), out_axes=(0, nnx.Carry))(1.0), "does not fit"),
+        (lambda m: nnx.jit(lambda m: 0, in_shardings=(None, None))(m), "in_shardings does not fit"),
+        (lambda m: nnx.vmap(lambda m, x: m.a.set_value(x), in_axes=(None, 0))(m, jnp.ones((2, 2))), "argument 1/a"),
+        (lambda m: nnx.vmap(lambda m: 0, in_axes=(nnx.prefix(nnx.Dict(), {}),))(m), "no entry for a variable"),
+        (lambda m: nnx.cond(True, lambda m: 1.0, lambda m: (1.0, 2.0), m), "leave different state or results"),
+    ],
+)
+def test_mistakes(call, text):
+    with pytest.raises(FxError, match=text):
+        call(Net())
