@@ -195,7 +195,9 @@ def _wanted_origin(leaf: Leaf, like: Any) -> str:
 
 def _placed(stored: Any, leaf: Leaf, like: Any) -> jax.Array:
     sharding = getattr(like, "sharding", None) if getattr(like, "committed", True) else None
-    if sharding is not None and getattr(stored, "sharding", None) != sharding:
+    if isinstance(stored, jax.Array) and stored.sharding == sharding:
+        array = stored  # with pieces in other processes, `jax.device_put` would refuse it
+    elif sharding is not None:
         array = jax.device_put(stored, sharding)
     elif isinstance(stored, jax.Array):
         # The backend has placed it, perhaps over several processes.

@@ -1,13 +1,19 @@
 """What processes do together."""
 
 import functools
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-__all__ = ["any_process", "barrier", "is_first", "process_count"]
+from fx_train.errors import FirstProcessError
+
+__all__ = ["any_process", "barrier", "first_only", "is_first", "process_count"]
+
+T = TypeVar("T")
 
 
 def process_count() -> int:
@@ -18,6 +24,30 @@ def process_count() -> int:
 def is_first() -> bool:
     """Whether this process writes what one has to write for all."""
     return jax.process_index() == 0
+
+
+def first_only(function: Callable[[], T]) -> T | None:
+    """Run a function in the first process, while the others wait. All have to call this.
+
+    Returns:
+      What the function returned in the first process, None in the others.
+
+    Raises:
+      FirstProcessError: in the other processes, when the function failed in the first, where its error is raised.
+    """
+    result, failure = None, None
+    if is_first():
+        try:
+            result = function()
+        except Exception as error:
+            failure = error
+    # The others learn of a failure here; without that they would wait for the first process for ever.
+    failed = any_process(failure is not None)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise FirstProcessError()
+    return result
 
 
 def any_process(flag: bool) -> bool:

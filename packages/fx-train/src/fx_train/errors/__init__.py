@@ -1,5 +1,12 @@
 """Errors of fx-train."""
 
+from fx_train.errors.distributed import (
+    DistributedStartError,
+    FirstProcessError,
+    IncompleteProcessError,
+    MeshAxisError,
+    MeshDescriptionError,
+)
 from fx_train.errors.loop import (
     DataEndedError,
     InvalidCadenceError,
@@ -35,13 +42,18 @@ from fx_train.errors.utils import (
     InvalidBufferSizeError,
     InvalidScanAxisError,
     InvalidScheduleError,
+    NoPositionError,
+    NotEnoughDataError,
 )
 
 __all__ = [
     "BatchMismatchError",
     "DataEndedError",
+    "DistributedStartError",
     "EmptyForestError",
+    "FirstProcessError",
     "GradientMismatchError",
+    "IncompleteProcessError",
     "IndivisibleBatchError",
     "InvalidAverageError",
     "InvalidBufferSizeError",
@@ -53,13 +65,17 @@ __all__ = [
     "InvalidStepOptionError",
     "InvalidTotalStepsError",
     "LossOutputError",
+    "MeshAxisError",
+    "MeshDescriptionError",
     "MetricNeverSeenError",
     "MetricShapeError",
     "MetricValueError",
     "MissingExtraError",
     "MissingFieldError",
+    "NoPositionError",
     "NoRunError",
     "NonFiniteError",
+    "NotEnoughDataError",
     "NotMainThreadError",
     "PolicyMismatchError",
     "ResumeStepError",

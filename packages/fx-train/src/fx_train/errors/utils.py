@@ -79,3 +79,32 @@ class InvalidBufferSizeError(FxError):
 
     def __init__(self, what: str, size: object):
         super().__init__(f"{what} cannot hold {size} items.", expected="a size of at least 1", got=repr(size))
+
+
+class NotEnoughDataError(FxError):
+    """There are fewer examples than one batch has, or none."""
+
+    def __init__(self, examples: int, size: int):
+        super().__init__(
+            f"{examples} examples make no batch of {size}.",
+            expected="a batch of 1 or more examples, and at least as many examples",
+            got=f"{examples} examples and a batch of {size}",
+        )
+
+
+class NoPositionError(FxError):
+    """An iterator does not know its position, so that it cannot be saved or restored.
+
+    ::
+
+      Checkpoints(manager, every=100, iterators={"data": Prefetch(generator())})        # a generator cannot go back
+      run.steps(batches_from)                            # a function of the step needs no position
+    """
+
+    def __init__(self, kind: str):
+        super().__init__(
+            f"The position of a {kind} cannot be saved.",
+            expected="an iterator with get_state and set_state, such as those of grain",
+            got=kind,
+            fix="Use such an iterator, or give run.steps a function of the first step.",
+        )

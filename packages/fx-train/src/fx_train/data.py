@@ -1,0 +1,152 @@
+"""Batches for a run: from arrays in memory, and ahead of time from anything that iterates.
+
+A run needs nothing of this: every iterable of batches works. `grain` iterators do too, with their positions in
+checkpoints (``fx_train.Checkpoints(..., iterators={"data": data})``); the extra ``fx-train[grain]`` installs it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from fx_train.errors import BatchMismatchError, IndivisibleBatchError, NoPositionError, NotEnoughDataError
+from fx_train.prefetch_iterator import PrefetchIterator
+
+__all__ = ["Batches", "Prefetch"]
+
+
+class Batches:
+    """Shuffled batches of arrays that fit into memory, for ever, as a function of the step they begin with.
+
+    The order of an epoch depends on its number and the seed only, so a resumed run sees the batches that the
+    uninterrupted one would have seen. What is left of an epoch after its last whole batch is left out of it.
+
+    >>> batches = Batches({"x": np.arange(6), "y": np.arange(6) * 2}, 2, seed=1)
+    >>> first = [batch for batch, _ in zip(batches(0), range(5))]
+    >>> again = next(batches(4))
+    >>> again["x"].tolist() == first[4]["x"].tolist(), (again["y"] - again["x"] * 2).tolist()
+    (True, [0, 0])
+
+    Args:
+      arrays: a tree of arrays with one leading axis.
+      size: examples of a batch, over all processes.
+      seed: what the order depends on; None keeps the order of the arrays.
+      process: index and number of processes: each gets its consecutive part of every batch. See
+        `fx_train.distributed.global_batch`.
+
+    Raises:
+      BatchMismatchError: the arrays have different numbers of examples.
+      NotEnoughDataError: there are fewer examples than a batch has.
+      IndivisibleBatchError: a batch cannot be split between the processes.
+    """
+
+    def __init__(self, arrays: Any, size: int, *, seed: int | None = 0, process: tuple[int, int] = (0, 1)):
+        lengths = [np.shape(leaf) for leaf in jax.tree.leaves(arrays)]
+        if len({shape[:1] for shape in lengths}) != 1 or lengths[0] == ():
+            raise BatchMismatchError(lengths)
+        self.arrays, self.size, self.seed = arrays, size, seed
+        self.examples = lengths[0][0]
+        if size < 1 or self.examples < size:
+            raise NotEnoughDataError(self.examples, size)
+        index, count = process
+        if size % count:
+            raise IndivisibleBatchError((size,), count, "processes")
+        self._part = slice(size // count * index, size // count * (index + 1))
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self.examples // self.size
+
+    def __call__(self, step: int = 0) -> Iterator[Any]:
+        """The batches from a step on."""
+        epoch, order = -1, np.arange(self.examples)
+        while True:
+            if step // self.per_epoch != epoch:
+                epoch = step // self.per_epoch
+                if self.seed is not None:
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+            start = step % self.per_epoch * self.size
+            chosen = order[start : start + self.size][self._part]
+            yield jax.tree.map(lambda x, chosen=chosen: x[chosen], self.arrays)
+            step += 1
+
+
+class Prefetch(Iterator[Any]):
+    """Makes batches in a thread, a few ahead, and puts them on the devices.
+
+    >>> with Prefetch(iter([np.zeros(2)] * 3), 2, place=jax.devices()[0]) as ahead:
+    ...     [type(batch).__name__ for batch in ahead]
+    ['ArrayImpl', 'ArrayImpl', 'ArrayImpl']
+
+    If the iterator knows its position (``get_state``, ``set_state``), so does this one: it is the position behind the
+    batch that was handed out last, however far the thread is ahead. So it can be saved in checkpoints.
+
+    Args:
+      data: what to iterate over; in the thread only.
+      size: how many batches may wait.
+      place: where to put them: a device, a sharding (or a tree of them) for `jax.device_put`, or a function of the
+        batch, such as `fx_train.distributed.global_batch`; None leaves them as they are.
+
+    Raises:
+      InvalidBufferSizeError: ``size`` is not positive.
+    """
+
+    def __init__(self, data: Iterable[Any], size: int = 2, *, place: Any = None):
+        self._data = iter(data)
+        self._size, self._place = size, place
+        self._knows = hasattr(self._data, "get_state") and hasattr(self._data, "set_state")
+        self._start()
+
+    def _start(self) -> None:
+        self._position = self._data.get_state() if self._knows else None  # pyright: ignore[reportAttributeAccessIssue]
+        self._ahead = PrefetchIterator(self._pairs(), self._size)
+
+    def _pairs(self) -> Iterator[tuple[Any, Any]]:
+        for batch in self._data:
+            position = self._data.get_state() if self._knows else None  # pyright: ignore[reportAttributeAccessIssue]
+            yield self._placed(batch), position
+
+    def _placed(self, batch: Any) -> Any:
+        if self._place is None:
+            return batch
+        if isinstance(self._place, Callable) and not isinstance(self._place, Mapping):
+            return self._place(batch)
+        return jax.device_put(batch, self._place)
+
+    def __next__(self) -> Any:
+        batch, self._position = next(self._ahead)
+        return batch
+
+    def get_state(self) -> Any:
+        """The position behind the batch that was handed out last.
+
+        Raises:
+          NoPositionError: the iterator does not know its position.
+        """
+        if not self._knows:
+            raise NoPositionError(type(self._data).__name__)
+        return self._position
+
+    def set_state(self, state: Any) -> None:
+        """Go to a position; batches that wait are dropped.
+
+        Raises:
+          NoPositionError: the iterator does not know its position.
+        """
+        if not self._knows:
+            raise NoPositionError(type(self._data).__name__)
+        self._ahead.close()
+        self._data.set_state(state)  # pyright: ignore[reportAttributeAccessIssue]
+        self._start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ahead.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

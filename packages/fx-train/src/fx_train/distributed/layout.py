@@ -1,0 +1,148 @@
+"""Where the arrays of a state and of a batch go."""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core.placement import check_spec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fx_train.errors import IndivisibleBatchError, MeshAxisError
+
+__all__ = ["create_sharded", "global_batch", "place", "shardings"]
+
+Rules = Sequence[tuple[str, Any]]
+"""Pairs of a regular expression, searched in an array's path (``"params/dense/kernel"``), and its layout: per dimension
+a name or None, or one string for "split the largest dimension that can be"."""
+
+
+def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] | None = None) -> Any:
+    """Say for every array of a tree how it is laid out; the first rule whose pattern is found in its path counts.
+
+    Data parallel, fully sharded and tensor parallel are the same program under other rules:
+
+    >>> mesh = jax.sharding.AbstractMesh((4, 2), ("data", "model"))
+    >>> state = {"params": {"up": {"kernel": np.zeros((8, 16))}, "norm": np.zeros(6)}}
+    >>> def specs(rules, **more):
+    ...     return jax.tree.leaves(jax.tree.map(lambda s: tuple(s.spec), shardings(state, mesh, rules, **more)),
+    ...                            is_leaf=lambda x: isinstance(x, tuple))
+    >>> specs([])                                              # data parallel: a copy everywhere
+    [(), ()]
+    >>> specs([(".*", "data")])                                # fully sharded; 6 cannot be split in 4
+    [(), (None, 'data')]
+    >>> specs([("up/kernel", ("embed", "mlp"))], axes={"mlp": "model", "embed": None})      # tensor parallel
+    [(), (None, 'model')]
+
+    The optimiser's state has the paths of the parameters at the end of its own, so that the same rules reach it.
+
+    Args:
+      tree: arrays or `jax.ShapeDtypeStruct`.
+      mesh: the mesh.
+      rules: see `Rules`; an array without one has a copy on every device.
+      axes: what logical names in rules stand for: a mesh axis, a tuple of them, or None. Others are mesh axes.
+
+    Returns:
+      The tree with a `jax.sharding.NamedSharding` for each array.
+
+    Raises:
+      ShardingRuleError: a rule cannot be met: the mesh lacks an axis, or a dimension is no multiple of it. The text has
+        the logical name, the shape and the mesh axis.
+      MeshAxisError: the mesh lacks the axis of a rule that is one string.
+    """
+    compiled = [(re.compile(pattern), layout) for pattern, layout in rules]
+    names = dict(axes or {})
+
+    def choose(path: Any, leaf: Any) -> NamedSharding:
+        where = jax.tree_util.keystr(path, simple=True, separator="/")
+        layout = next((layout for pattern, layout in compiled if pattern.search(where)), ())
+        shape = np.shape(leaf)
+        if isinstance(layout, str):
+            spec = _split_largest(shape, names.get(layout, layout), mesh)
+        elif len(shape) == 0:
+            spec = ()  # counters of an optimiser are found by the paths of its arrays
+        else:
+            spec = tuple(names.get(name, name) if isinstance(name, str) else name for name in layout)
+            check_spec(shape, spec, mesh, layout)
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree_util.tree_map_with_path(choose, tree)
+
+
+def _split_largest(shape: tuple[int, ...], axis: Any, mesh: Mesh) -> tuple[Any, ...]:
+    axes = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for name in axes:
+        if name not in mesh.shape:
+            raise MeshAxisError(name, mesh.axis_names)
+    pieces = math.prod(mesh.shape[name] for name in axes)
+    fitting = [(size, -i) for i, size in enumerate(shape) if size % pieces == 0 and size > 0]
+    if not fitting or pieces == 1:
+        return ()
+    chosen = -max(fitting)[1]
+    return (*(None,) * chosen, axis)
+
+
+def place(tree: Any, layout: Any) -> Any:
+    """Lay out arrays that every process has whole, as `shardings` says; each process keeps its pieces."""
+
+    def put(x: Any, sharding: NamedSharding) -> jax.Array:
+        if sharding.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree, layout)
+
+
+def create_sharded(
+    create: Callable[..., Any], *args: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] | None = None
+) -> Any:
+    """Make a state in pieces, so that no device ever holds it whole.
+
+    Args:
+      create: makes the state from ``args``; it is compiled.
+      *args: for ``create``.
+      mesh: the mesh.
+      rules: see `shardings`.
+      axes: see `shardings`.
+
+    Returns:
+      The state, laid out by the rules.
+    """
+    layout = shardings(jax.eval_shape(create, *args), mesh, rules, axes)
+    return jax.jit(create, out_shardings=layout)(*args)
+
+
+def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -> Any:
+    """Join what each process has of a batch to arrays over all devices.
+
+    Args:
+      local: a tree of arrays (examples of this process, ...); the processes' parts in their order make the batch.
+      mesh: the mesh.
+      axis: mesh axis, or axes, over which examples are split.
+
+    Returns:
+      The tree of arrays (examples of all processes, ...).
+
+    Raises:
+      MeshAxisError: the mesh has no such axis.
+      IndivisibleBatchError: the examples of all processes cannot be split evenly over the axis.
+    """
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    for name in axes:
+        if name not in mesh.shape:
+            raise MeshAxisError(name, mesh.axis_names)
+    pieces = math.prod(mesh.shape[name] for name in axes)
+    sharding = NamedSharding(mesh, PartitionSpec(axis))
+    processes = len({device.process_index for device in mesh.devices.flat})
+
+    def join(x: Any) -> jax.Array:
+        shape = np.shape(x)
+        if not shape or shape[0] * processes % pieces:
+            whole = (shape[0] * processes, *shape[1:]) if shape else ()
+            raise IndivisibleBatchError(whole, pieces, f"devices along {axis!r}")
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(join, local)

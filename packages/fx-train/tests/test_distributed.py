@@ -1,0 +1,231 @@
+"""Meshes, layouts and processes, as far as one process shows them; tests-integration/distributed has several."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fx_core.errors import ShardingRuleError
+from fx_train import StepState
+from fx_train.distributed import (
+    any_process,
+    barrier,
+    create_sharded,
+    first_only,
+    global_batch,
+    initialize,
+    is_first,
+    make_mesh,
+    place,
+    process_count,
+    shardings,
+)
+from fx_train.distributed import processes as processes_module
+from fx_train.distributed.launch import _free_port, launch, main
+from fx_train.errors import (
+    FirstProcessError,
+    IncompleteProcessError,
+    IndivisibleBatchError,
+    MeshAxisError,
+    MeshDescriptionError,
+)
+
+MESH = jax.sharding.AbstractMesh((4, 2), ("data", "model"))
+DEVICES = list(range(8))
+
+
+def state():
+    params = {"up": jnp.ones((8, 16)), "down": jnp.ones((16, 8)), "bias": jnp.ones(6)}
+    return StepState.create(params=params, tx=optax.adam(0.1))
+
+
+def specs(rules, axes=None):
+    layout = shardings(jax.eval_shape(state), MESH, rules, axes)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(sharding.spec)
+        for path, sharding in jax.tree_util.tree_leaves_with_path(layout)
+    }
+
+
+@pytest.mark.parametrize(
+    ("description", "text"),
+    [
+        ("data:3, model:2", "expected: 6 devices"),
+        ("data:-1, model:3", "a multiple of 3"),
+        ("data:-1, model:-1", "one -1 at most"),
+        ("data:4, data:2", "every name once"),
+        ("data", "axes like 'data:4'"),
+        ("data:0", "axes like 'data:4'"),
+        ("", "got: '' and 8 devices"),
+    ],
+)
+def test_meshes_that_cannot_be(description, text):
+    with pytest.raises(MeshDescriptionError, match=text):
+        make_mesh(description, DEVICES)
+
+
+def test_meshes_of_the_devices_there_are():
+    mesh = make_mesh("data:-1, model:1")
+    assert mesh.devices.size == jax.device_count()
+    assert make_mesh("a : 1", jax.devices()[:1]).axis_names == ("a",)
+
+
+def test_rules_reach_the_optimiser_too():
+    assert set(specs([]).values()) == {()}
+    split = specs([(".*", "data")])
+    assert split["params/up"] == (None, "data")
+    assert split["params/bias"] == ()
+    assert split["opt_state/0/mu/down"] == ("data",)
+    assert split["opt_state/0/count"] == split["step"] == ()
+    tensor = specs([("up$", ("embed", "mlp")), ("down$", ("mlp", "embed"))], {"mlp": "model", "embed": None})
+    assert tensor["params/up"] == tensor["opt_state/0/nu/up"] == (None, "model")
+    assert tensor["params/down"] == ("model", None)
+    both = specs([("up$", (("data", "model"), None))])
+    assert both["params/up"] == (("data", "model"), None)
+    assert specs([("bias", "alone"), (".*", "all")], {"alone": None, "all": ("data", "model")})["params/up"] == (
+        None, ("data", "model"),
+    )  # fmt: skip
+
+
+def test_rules_that_cannot_be_met():
+    with pytest.raises(ShardingRuleError, match=r"'mlp'.*\(6,\)"):
+        specs([("bias", ("mlp",))], {"mlp": "data"})
+    with pytest.raises(ShardingRuleError, match="'heads'"):
+        specs([("up", ("heads", None))])
+    with pytest.raises(MeshAxisError, match=r"The mesh has no axis 'fsdp'\.\n  expected: one of data, model"):
+        specs([("up", "fsdp")])
+
+
+def test_states_in_pieces_and_batches_from_parts():
+    mesh = make_mesh("data:-1")
+    made = create_sharded(state, mesh=mesh, rules=[(".*", "data")])
+    assert made.params["up"].sharding.mesh == mesh
+    whole = state()
+    again = place(whole, shardings(whole, mesh))
+    np.testing.assert_array_equal(again.params["up"], made.params["up"])
+    batch = global_batch({"x": np.arange(8)}, mesh)
+    assert batch["x"].sharding.spec == jax.P("data")
+    with pytest.raises(MeshAxisError, match="no axis 'batch'"):
+        global_batch(np.arange(8), mesh, "batch")
+    with pytest.raises(IndivisibleBatchError, match="a scalar"):
+        global_batch(np.float32(1), mesh)
+
+
+def test_one_process_alone():
+    initialize()
+    assert (process_count(), is_first(), any_process(True), any_process(False)) == (1, True, True, False)
+    barrier()
+    assert first_only(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        first_only(lambda: 1 / 0)
+
+
+def test_a_failure_of_the_first_process_is_known_to_the_others(monkeypatch):
+    monkeypatch.setattr(processes_module, "is_first", lambda: False)
+    monkeypatch.setattr(processes_module, "any_process", lambda flag: True)
+    with pytest.raises(FirstProcessError, match="The first process failed"):
+        first_only(lambda: 1)
+
+
+def test_processes_that_know_half_of_their_place(monkeypatch):
+    with pytest.raises(IncompleteProcessError, match="coordinator_address without num_processes, process_id"):
+        initialize("localhost:1")
+    monkeypatch.setenv("FX_COORDINATOR", "localhost:1")
+    monkeypatch.setenv("FX_PROCESS_COUNT", "two")
+    with pytest.raises(IncompleteProcessError, match="FX_PROCESS_COUNT='two'"):
+        initialize()
+    monkeypatch.setenv("FX_PROCESS_COUNT", "2")
+    with pytest.raises(IncompleteProcessError, match="without process_id"):
+        initialize()
+
+
+APART = """
+import jax
+from fx_train.distributed import initialize
+from fx_train.errors import DistributedStartError
+
+def refused(*args):
+    try:
+        initialize(*args, start_timeout=1)
+    except DistributedStartError as error:
+        return str(error)
+
+assert "cannot be reached" in refused("127.0.0.1:{port}", 2, 1)
+assert "expected: host:port" in refused("somewhere", 2, 1)
+jax.devices()
+assert "before any JAX" in refused("127.0.0.1:{port}", 1, 0)
+print("done")
+"""
+
+
+def test_processes_that_do_not_come_together():
+    program = APART.format(port=_free_port())
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == "done", done.stderr
+
+
+def test_launched_processes_know_their_place(capfd):
+    program = "import os; print(os.environ['FX_PROCESS_INDEX'] + '/' + os.environ['FX_PROCESS_COUNT'])"
+    assert launch([sys.executable, "-c", program], 3) == 0
+    assert sorted(capfd.readouterr().out.split()) == ["0/3", "1/3", "2/3"]
+
+
+def test_a_death_ends_all_and_is_reported(capfd):
+    program = "import os, time; time.sleep(60) if os.environ['FX_PROCESS_INDEX'] == '0' else os.kill(os.getpid(), 9)"
+    assert launch([sys.executable, "-c", program], 2) == 137
+    assert "Process 1 of 2 was killed by SIGKILL; the others were ended" in capfd.readouterr().err
+    program = "import os, sys; sys.exit(3 if os.environ['FX_ATTEMPT'] == '0' else 0)"
+    assert launch([sys.executable, "-c", program], 2, restarts=1) == 0
+    assert "failed with exit status 3" in capfd.readouterr().err
+
+
+def test_the_command_line(capfd, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import sys; sys.exit(int(sys.argv[1]))")
+    assert main(["--processes", "1", str(program), "4"]) == 4
+    with pytest.raises(SystemExit):
+        main(["--processes", "0", str(program)])
+    assert "at least one process" in capfd.readouterr().err
+
+
+EIGHT_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from fx_train import StepState, make_train_step
+from fx_train.distributed import create_sharded, global_batch, make_mesh
+from fx_train.jax_utils import replicate, unreplicate, prefetch_to_device
+
+def create():
+    return StepState.create(params={"w": jnp.ones((8, 4))}, tx=optax.adam(0.1))
+
+def loss_fn(params, batch):
+    return jnp.mean((jnp.tanh(batch @ params["w"])) ** 2)
+
+batch = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+results = []
+one, eight, both = make_mesh("data:1", jax.devices()[:1]), make_mesh("data:8"), make_mesh("data:-1, model:2")
+for mesh, rules in [(one, []), (eight, []), (both, [("w$", (None, "model"))]), (eight, [(".*", "data")])]:
+    state = create_sharded(create, mesh=mesh, rules=rules)
+    step = make_train_step(loss_fn, accumulate=2)
+    before = state.params["w"].sharding
+    for _ in range(3):
+        state, metrics = step(state, global_batch(batch, mesh))
+    results.append(np.asarray(state.params["w"]))
+for other in results[1:]:
+    np.testing.assert_allclose(other, results[0], rtol=1e-5)
+
+copies = replicate({"w": jnp.arange(3.0), "key": jax.random.key(0)})
+assert copies["w"].shape == (8, 3) and len(copies["w"].sharding.device_set) == 8
+assert unreplicate(copies)["w"].tolist() == [0, 1, 2] and len(unreplicate(copies)["w"].sharding.device_set) == 1
+(ahead,) = prefetch_to_device(iter([np.zeros((8, 2))]), 2)
+assert ahead.sharding == copies["w"].sharding
+print("done")
+"""
+
+
+def test_the_same_numbers_on_eight_devices_by_any_rules():
+    program = "import jax\njax.config.update('jax_platforms', 'cpu')\njax.config.update('jax_num_cpu_devices', 8)\n"
+    done = subprocess.run([sys.executable, "-c", program + EIGHT_DEVICES], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "done", done.stderr
