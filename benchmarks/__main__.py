@@ -6,9 +6,16 @@ import importlib
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ["ckpt", "imports", "linen_init", "linen_trace", "nnx_step", "train_loop"]
+MODULES = ["ckpt", "imports", "linen_init", "linen_trace", "nnx_build", "nnx_step", "nnx_trace", "train_loop"]
 LINEN, NNX = ("fx_linen", "flax.linen"), ("fx_nnx", "flax.nnx")
-LIBRARIES = {"ckpt": ("fx", "flax"), "linen_init": LINEN, "linen_trace": LINEN, "nnx_step": NNX}
+LIBRARIES = {
+    "ckpt": ("fx", "flax"),
+    "linen_init": LINEN,
+    "linen_trace": LINEN,
+    "nnx_build": NNX,
+    "nnx_step": NNX,
+    "nnx_trace": NNX,
+}
 """For each module that can measure a peer: ours, and the peer."""
 
 

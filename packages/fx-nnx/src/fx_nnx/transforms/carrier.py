@@ -114,7 +114,7 @@ class ObjectCarrier:
         handle.targets, handle.leaves = walk.leaves, leaves
         handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
         places = [place(leaf, path[1:], target) for leaf, path, target in zip(origin, walk.paths, walk.leaves)]
-        if self.check:
+        if self.check and sum(nodes) > 1:
             self._check_places(names, leaves, nodes, place)
         array_places = [place(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
         paths = [*walk.paths, *((name,) for name, node in zip(names, nodes) if not node)]
