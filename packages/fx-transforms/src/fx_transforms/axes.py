@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.errors.transforms import AliasedStateError, AxisSizeError, SlotError
+from jax import lax
 
 from fx_transforms.carrier import Carrier, Groups
 from fx_transforms.slot import Place, Slot
@@ -41,12 +42,20 @@ def _is_none(x: Any) -> bool:
 
 def front(x: Any, axis: int) -> Any:
     """Move an axis to the front, where loops cut."""
-    return x if axis == 0 else jnp.moveaxis(x, axis, 0)
+    # Not `jnp.moveaxis`, which is a jitted function: tracing its call costs more than the loop adds otherwise.
+    if axis == 0:
+        return x
+    order = [*range(jnp.ndim(x))]
+    return lax.transpose(x, (order.pop(axis), *order))
 
 
 def restore(x: Any, axis: int) -> Any:
     """Move the axis along which a loop stacked to its place."""
-    return x if axis == 0 else jnp.moveaxis(x, 0, axis)
+    if axis == 0:
+        return x
+    order = [*range(1, jnp.ndim(x))]
+    order.insert(axis if axis > 0 else len(order) + 1 + axis, 0)
+    return lax.transpose(x, order)
 
 
 def split_keys(keys: Any, size: int) -> Any:

@@ -162,7 +162,8 @@ class _Walk:
             number = self.index[id(value)] = len(self.index)
             if not self.shared:
                 self.where[id(value)] = path
-            link(value, self.record)  # before anything of it is read, so that no change can fall in between
+            if self.record.lasting:
+                link(value, self.record)  # before anything of it is read, so that no change can fall in between
             if kind == "variable":
                 self.nodes.append(VariableDef(type(value), number, value._meta))
                 self.paths.append(path)

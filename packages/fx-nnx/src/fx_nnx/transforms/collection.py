@@ -226,6 +226,8 @@ class Collection:
 
     def check_places(self) -> None:
         """Make sure that what is reachable on two ways has one place."""
+        if not any(self.nodes):
+            return
         axis_of = self.carrier.axis_of
         seen: dict[int, tuple[str, Any]] = {}
         for number, path, place in zip(self.layout.forest.numbers, self.layout.paths, self.layout.places):

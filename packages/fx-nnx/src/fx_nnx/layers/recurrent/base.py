@@ -118,8 +118,9 @@ class VectorCell(RNNCellBase):
         init = self.carry_init if carry_init is None else carry_init
         shape = vector_carry(input_shape, self.hidden_features)
         if init is None:
+            nothing = zeros(None, shape, self.param_dtype)
             while True:
-                yield zeros(None, shape, self.param_dtype)
+                yield nothing
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise LayerCallError(
