@@ -124,7 +124,14 @@ def quickstart(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example, shortened."""
     install_editable(session, EVERYTHING, "-r", "examples/digits/requirements.txt")
-    session.run("python", "examples/digits/train.py", "--steps", "20", "--directory", session.create_tmp())
+    runs = session.create_tmp()
+    session.run("python", "examples/digits/train.py", "--steps", "20", "--directory", f"{runs}/digits")
+    gpt = ["examples/gpt/train.py", "--steps", "4", "--batch", "8", "--directory"]
+    eight = {"JAX_NUM_CPU_DEVICES": "8"}
+    session.run("python", *gpt, f"{runs}/gpt", "--mesh", "data:-1,model:2", "--layout", "tensor", env=eight)
+    launcher = ["python", "-m", "fx_train.distributed.launch", "--processes", "2"]
+    session.run(*launcher, *gpt, f"{runs}/gpt2", env={"JAX_NUM_CPU_DEVICES": "4"})
+    session.run("python", "examples/gpt/sample.py", "--directory", f"{runs}/gpt2", "--count", "20")
 
 
 @nox.session
