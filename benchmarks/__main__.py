@@ -6,7 +6,7 @@ import importlib
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ["ckpt", "imports", "linen_init", "linen_trace", "nnx_build", "nnx_step", "nnx_trace", "train_loop"]
+MODULES = ["bridge", "ckpt", "imports", "linen_init", "linen_trace", "nnx_build", "nnx_step", "nnx_trace", "train_loop"]
 LINEN, NNX = ("fx_linen", "flax.linen"), ("fx_nnx", "flax.nnx")
 LIBRARIES = {
     "ckpt": ("fx", "flax"),

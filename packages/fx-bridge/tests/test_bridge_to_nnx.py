@@ -134,6 +134,24 @@ class Twice(nnx.Module):
         return self.again(self.first(x))
 
 
+def test_what_has_variables_keeps_them():
+    class Pair(nnx.Module):
+        def __init__(self, rngs):
+            self.old = bridge.ToNNX(nn.Dense(2).bind(nn.Dense(2).init(jax.random.key(3), X)))
+            self.new = bridge.ToNNX(nn.Dense(2), rngs=rngs)
+
+        def __call__(self, x):
+            return self.new(self.old(x))
+
+    model = Pair(nnx.Rngs(0))
+    kernel = model.old.kernel[...]
+    bridge.lazy_init(model, X)
+    np.testing.assert_array_equal(model.old.kernel[...], kernel)
+    first = model.new.kernel[...]
+    assert jnp.array_equal(bridge.lazy_init(model, X).new.kernel[...], first)
+    assert not jnp.array_equal(bridge.lazy_init(model.new, X).kernel[...], first)
+
+
 def test_sharing_is_kept():
     model = bridge.lazy_init(Twice(nnx.Rngs(0)), X)
     assert model.first.kernel is model.again.kernel

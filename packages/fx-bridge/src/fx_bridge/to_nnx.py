@@ -175,8 +175,8 @@ class ToNNX(Module):
 def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a model once, so that the Linen modules in it get their variables.
 
-    Every `ToNNX` in the model is initialised, with the streams that it was given, those that have variables already
-    included. In a shared one that is called several times, the last call decides.
+    Every `ToNNX` in the model that has no variables is initialised, with the streams that it was given; in a shared one
+    that is called several times, the last call decides. A model that is a `ToNNX` itself is initialised anew.
 
     Args:
       fn: a model, or a method of it.
@@ -214,7 +214,7 @@ def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 
 
 class initializing:  # noqa: N801 - a context manager
-    """Within a block, the Linen modules in a model make their variables when they are called.
+    """Within a block, the Linen modules in a model that have no variables make them when they are called.
 
     The mark is an attribute: what JAX compiled for a model that has its variables is not used for making them.
 
@@ -227,7 +227,8 @@ class initializing:  # noqa: N801 - a context manager
 
     def __enter__(self) -> None:
         for module in wrapped_in(self.model):
-            setattr(module, _INIT, True)
+            if not _collections(module):
+                setattr(module, _INIT, True)
 
     def __exit__(self, *_: Any) -> None:
         for module in wrapped_in(self.model):
