@@ -101,6 +101,37 @@ def test_partition_names_survive(box):
     assert jax.tree.structure(back) == jax.tree.structure(boxed)
 
 
+def test_streams_stay_and_arrays_go_along():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.drop, self.w = nnx.Dropout(0.5, rngs=rngs), nnx.Param(jnp.ones(2))
+            self.table = jnp.arange(3.0)
+
+    net = Net(nnx.Rngs(0))
+    variables, report = bridge.convert_variables(net)
+    assert {collection: list(tree) for collection, tree in variables.items()} == {"arrays": ["table"], "params": ["w"]}
+    back, report = bridge.convert_variables(variables, like=net)
+    assert report.complete
+    nnx.update(net, back)
+    linen, report = bridge.convert_variables(net, like={"params": {"w": jnp.zeros(2)}})
+    assert report.complete
+    state, report = bridge.convert_variables(linen, like=net)
+    assert report.complete
+    assert len(nnx.to_flat_state(state)) == 1
+
+
+def test_references_survive():
+    source = nnx.Dict(w=nnx.Param(jnp.ones(2), ref=True, tag="t", out_sharding=("a",), eager_sharding=False))
+    variables, _ = bridge.convert_variables(source)
+    box = variables["params"]["w"]
+    assert isinstance(box.value, jax.Array)
+    moved = box.add_axis(0, {meta.PARTITION_NAME: "layers"})
+    assert (moved.metadata["ref"], moved.metadata["out_sharding"]) == (True, ("layers", "a"))
+    state, _ = bridge.convert_variables(variables)
+    assert state.w.ref
+    np.testing.assert_array_equal(state.w[...], jnp.ones(2))
+
+
 def test_metadata_of_variables_survives():
     with nnx.use_eager_sharding(False):  # names without a mesh
         layer = nnx.Linear(2, 3, kernel_metadata={"tag": "k", "out_sharding": ("a", "b")}, rngs=nnx.Rngs(0))

@@ -223,11 +223,11 @@ def test_modules_of_nnx_and_linen_inside():
         x = bridge.nnx_in_bridge_mdl(lambda rngs: nnx.Dropout(0.5, rngs=rngs))(x, deterministic=not train)
         x = bridge.linen_in_bridge_mdl(nn.BatchNorm(use_running_average=not train), name="norm")(x)
         self.sow(nnx.Intermediate, "seen", x)
-        return bridge.linen_in_bridge_mdl(nn.Dense(2))(x)
+        return bridge.linen_in_bridge_mdl(nn.Dense(2))(Dense(2)(x))
 
     model, train = compact_module(body), True
     variables = model.init(KEY, X)
-    assert set(variables["params"]) == {"Linear_0", "norm", "Dense_0"}
+    assert set(variables["params"]) == {"Linear_0", "norm", "Dense_0", "Dense_1"}
     expected = nnx.initializers.lecun_normal()(jax.random.fold_in(KEY, 0), (2, 2))
     np.testing.assert_array_equal(variables["params"]["Linear_0"]["kernel"], expected)
     _out, updated = model.apply(variables, X, mutable=["batch_stats", "intermediates"], rngs=KEY)

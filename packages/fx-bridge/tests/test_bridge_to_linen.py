@@ -140,7 +140,7 @@ def test_in_compact_and_setup():
 
 class Shared(nnx.Module):
     def __init__(self):
-        self.one = nnx.Param(jnp.ones(2), tag="first", out_sharding=("a",))
+        self.one = nnx.Param(jnp.ones(2), tag="first", out_sharding=("a",), eager_sharding=False)
         self.two = self.one
 
     def __call__(self, x):

@@ -6,11 +6,13 @@ from typing import Any
 from fx_core import meta, struct
 from fx_core.frozen_dict import FrozenDict
 from fx_nnx import Variable, variable_type_from_name
+from fx_nnx.variables.metadata import REQUIRED
 from jax.sharding import PartitionSpec
 
 __all__ = ["NNXMeta", "to_linen_var", "variable_of"]
 
 _BOX_TYPE = "linen_meta_type"
+_NONE: Any = object()
 
 
 class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
@@ -52,9 +54,11 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
         return self.var_type.from_metadata(self.value, self.metadata)
 
     def _changed(self, method: str, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
-        variable = self.to_nnx_variable()
+        # Only the metadata matters: a value in a reference stays where it is.
+        variable = self.var_type.from_metadata(None, {**self.metadata, "ref": False})
         getattr(variable, method)(index, params.get(meta.PARTITION_NAME))
-        return self.replace(metadata=_hashable(variable.get_metadata(exclude_required=True)))
+        kept = {"ref": True} if self.metadata.get("ref") else {}
+        return self.replace(metadata=_hashable({**_metadata_of(variable), **kept}))
 
 
 def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> Variable[Any]:
@@ -83,7 +87,7 @@ def to_linen_var(variable: Variable[Any]) -> Any:
         tag: 'a',
     }))
     """
-    value, metadata = variable.get_raw_value(), variable.get_metadata(exclude_required=True)
+    value, metadata = variable.get_raw_value(), _metadata_of(variable)
     if variable.ref:
         value = value[...]
     if not metadata:
@@ -94,6 +98,11 @@ def to_linen_var(variable: Variable[Any]) -> Any:
     if box is not None:
         return box.from_nnx_metadata({**metadata, "value": value})
     return NNXMeta(type(variable), value, _hashable(metadata))
+
+
+def _metadata_of(variable: Variable[Any]) -> dict[str, Any]:
+    """Give the metadata without what every variable has."""
+    return {name: entry for name, entry in variable.get_metadata().items() if entry != REQUIRED.get(name, _NONE)}
 
 
 def _hashable(metadata: Mapping[str, Any]) -> Any:

@@ -15,13 +15,13 @@ class ModuleStackEntry:
     Attributes:
       module: the module; None where no module is to be seen.
       in_compact: whether the method is compact.
-      type_counter: how many submodules of each class it has named.
+      type_counter: how many submodules it has named by each name of a class.
       names: the names that it has given to submodules and variables, with what has them.
     """
 
     module: Any
     in_compact: bool = False
-    type_counter: collections.defaultdict[type, int] = dataclasses.field(
+    type_counter: collections.defaultdict[str, int] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(int)
     )
     names: dict[str, str] = dataclasses.field(default_factory=dict)

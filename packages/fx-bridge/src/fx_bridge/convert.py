@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from fx_core.meta import AxisMetadata
-from fx_nnx import State, Variable, from_flat_state, state, to_flat_state, variable_name_from_type
+from fx_nnx import Pytree, RngState, State, Variable, from_flat_state, state, to_flat_state, variable_name_from_type
 
 from fx_bridge.boxes import to_linen_var, variable_of
 from fx_bridge.report import ConversionReport
+from fx_bridge.structure import ARRAYS
 from fx_bridge.trees import Path, Place, leaves_of, nest
 
 __all__ = ["convert_variables", "to_linen_variables", "to_nnx_state"]
@@ -22,7 +23,8 @@ def convert_variables(
     """Turn the variables of a Linen model into an NNX state, or an NNX state (or model) into Linen variables.
 
     A collection and a variable type belong together by name, as `fx_nnx.variable_type_from_name` and plugins say; boxes
-    of Linen, such as partition names, become metadata of variables and back.
+    of Linen, such as partition names, become metadata of variables and back. Random streams stay where they are: Linen
+    keeps none. Arrays that are attributes without a variable are the collection ``arrays``, if the other side has it.
 
     >>> import jax.numpy as jnp
     >>> linen = {"params": {"out": {"kernel": jnp.ones((2, 3))}}}
@@ -48,7 +50,7 @@ def convert_variables(
       UnknownVariableNameError: a collection has no variable type, or the other way round.
     """
     options: dict[str, Any] = {"like": like, "rename": rename, "strict": strict, "allow_register": allow_register}
-    if isinstance(variables, Mapping) and not isinstance(variables, State):
+    if isinstance(variables, Mapping) and not isinstance(variables, State | Pytree):
         return to_nnx_state(variables, **options)
     return to_linen_variables(variables, **options)
 
@@ -63,13 +65,15 @@ def to_nnx_state(
 ) -> tuple[State, ConversionReport]:
     """Turn the variables of a Linen model into an NNX state; see `convert_variables`."""
     found = {
-        (collection, _renamed(rename, collection, path)): variable_of(collection, leaf, allow_register=allow_register)
+        (collection, _renamed(rename, collection, path)): leaf
+        if collection == ARRAYS
+        else variable_of(collection, leaf, allow_register=allow_register)
         for (collection, path), leaf in leaves_of(variables).items()
     }
     if like is None:
         # Linen has text for the numbers of items; only a model to compare with tells which are numbers.
         return _nested(found), ConversionReport(tuple(found))
-    kept, report = _compare(found, _nnx_leaves(like, allow_register))
+    kept, report = _compare(found, _nnx_leaves(like, allow_register, arrays=ARRAYS in variables))
     if strict:
         report.check()
     return _nested(kept), report
@@ -85,23 +89,27 @@ def to_linen_variables(
 ) -> tuple[dict[str, Any], ConversionReport]:
     """Turn an NNX state or module into the variables of a Linen model; see `convert_variables`."""
     found: dict[Place, Any] = {}
-    for (collection, path), variable in _nnx_leaves(source, allow_register).items():
+    for (collection, path), variable in _nnx_leaves(
+        source, allow_register, arrays=like is None or ARRAYS in like
+    ).items():
         found[collection, tuple(str(key) for key in _renamed(rename, collection, path))] = variable
     report = ConversionReport(tuple(found))
     if like is not None:
         found, report = _compare(found, leaves_of(like))
         if strict:
             report.check()
-    return nest(found, to_linen_var), report
+    return nest(found, lambda x: to_linen_var(x) if isinstance(x, Variable) else x), report
 
 
-def _nnx_leaves(source: Any, allow_register: bool) -> dict[Place, Variable[Any]]:
-    pairs = to_flat_state(source if isinstance(source, State) else state(source))
-    return {
-        (variable_name_from_type(type(leaf), allow_register=allow_register), path): leaf
-        for path, leaf in pairs
-        if isinstance(leaf, Variable)
-    }
+def _nnx_leaves(source: Any, allow_register: bool, *, arrays: bool) -> dict[Place, Any]:
+    leaves: dict[Place, Any] = {}
+    for path, leaf in to_flat_state(source if isinstance(source, State) else state(source)):
+        if not isinstance(leaf, Variable):
+            if arrays:
+                leaves[ARRAYS, path] = leaf
+        elif not isinstance(leaf, RngState):
+            leaves[variable_name_from_type(type(leaf), allow_register=allow_register), path] = leaf
+    return leaves
 
 
 def _compare(found: Mapping[Place, Any], wanted: Mapping[Place, Any]) -> tuple[dict[Place, Any], ConversionReport]:
@@ -135,5 +143,5 @@ def _renamed(rename: Rename | None, collection: str, path: Path) -> Path:
     return path if rename is None else rename(collection, path)
 
 
-def _nested(leaves: Mapping[Place, Variable[Any]]) -> State:
+def _nested(leaves: Mapping[Place, Any]) -> State:
     return from_flat_state([(path, leaf) for (_, path), leaf in leaves.items()])

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core import meta
 from fx_core._jax import prune_jaxpr
 from fx_core.frozen_dict import FrozenDict
 from fx_linen import Module as LinenModule
@@ -198,7 +199,8 @@ def _memory_of(make: Any, args: Any, kwargs: Any, streams: Any) -> tuple[dict[An
     if not isinstance(make, type):
         raise _CanChangeError
     kinds = None if streams is None else tuple(streams.items())
-    key = (_frozen(tuple(args)), _frozen(dict(kwargs)), kinds, tuple(default_options(None, None, None).items()))
+    around = (tuple(default_options(None, None, None).items()), meta.get_global_mesh())
+    key = (_frozen(tuple(args)), _frozen(dict(kwargs)), kinds, around)
     with _lock:
         return _memory.setdefault(make, {}), key
 

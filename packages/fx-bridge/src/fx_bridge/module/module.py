@@ -306,8 +306,9 @@ def attach(parent: Any, module: Any, name: str | None, kind: type | None = None)
     assert entry is not None
     kind = kind or type(module)
     if name is None:
-        name = f"{kind.__name__}_{entry.type_counter[kind]}"
-        entry.type_counter[kind] += 1
+        # By the text of the name: a Dense of Linen and one of ours are Dense_0 and Dense_1.
+        name = f"{kind.__name__}_{entry.type_counter[kind.__name__]}"
+        entry.type_counter[kind.__name__] += 1
     _claim(parent, entry, name, "a submodule")
     old = attributes_of(parent).get(name)
     if old is not None and not isinstance(old, Pending) and type(old) is not type(module):
