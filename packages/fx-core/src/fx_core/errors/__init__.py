@@ -38,6 +38,7 @@ from fx_core.errors.module import (
     TransformTargetError,
 )
 from fx_core.errors.nnx import (
+    ContextTagError,
     CustomRuleError,
     FilterOrderError,
     FilterTypeError,
@@ -47,6 +48,7 @@ from fx_core.errors.nnx import (
     MissingAttributeError,
     MissingRngError,
     NnxError,
+    NodeStatesError,
     NonExhaustiveFiltersError,
     NotANodeError,
     OptimizerStateError,
@@ -226,6 +228,7 @@ __all__ = [
     "CarryShapeError",
     "CellInterfaceError",
     "CollectionNotLiftedError",
+    "ContextTagError",
     "ConvFeatureGroupsError",
     "ConvInputRankError",
     "ConvPaddingError",
@@ -287,6 +290,7 @@ __all__ = [
     "NameInUseError",
     "NnxError",
     "NoSuchMethodError",
+    "NodeStatesError",
     "NonExhaustiveFiltersError",
     "NonMatrixWeightError",
     "NormFeatureAxesError",

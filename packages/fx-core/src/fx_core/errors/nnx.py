@@ -6,6 +6,7 @@ from typing import Any
 from fx_core.errors._base import FxError
 
 __all__ = [
+    "ContextTagError",
     "CustomRuleError",
     "CycleReplacedError",
     "FilterOrderError",
@@ -18,6 +19,7 @@ __all__ = [
     "MissingRngError",
     "ModeValueError",
     "NnxError",
+    "NodeStatesError",
     "NonExhaustiveFiltersError",
     "NotANodeError",
     "OptimizerStateError",
@@ -507,3 +509,22 @@ class CustomRuleError(FxError, TypeError):
 
     def __init__(self, what: str, *, expected: Any = None, got: Any = None, fix: str | None = None):
         super().__init__(what, expected=expected, got=got, fix=fix)
+
+
+class ContextTagError(NnxError):
+    """A split or merge belongs to an update context that is not there."""
+
+    def __init__(self, tag: Any, known: Iterable[Any]):
+        super().__init__(
+            f"There is no update context {tag!r}.",
+            expected=f"one of {list(known)!r}",
+            got=repr(tag),
+            fix=f"do it inside of `with nnx.update_context({tag!r}):`",
+        )
+
+
+class NodeStatesError(NnxError):
+    """Something was asked of `NodeStates` that they have not."""
+
+    def __init__(self, what: str, expected: Any, got: Any):
+        super().__init__(what, expected=expected, got=got, fix="make them with NodeStates.from_split, or use .states")

@@ -83,16 +83,24 @@ class GraphDef(Representable):
       nodes: `NodeDef`, `VariableDef` and `NodeRef`.
       attributes: pairs of a name and `Static`, `NODE`, `LEAF` or `EMPTY`.
       num_leaves: how many values belong to it.
+      outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
     """
 
-    __slots__ = ("_hash", "_paths", "_plan", "attributes", "nodes", "num_leaves")
+    __slots__ = ("_hash", "_paths", "_plan", "attributes", "nodes", "num_leaves", "outer")
 
     apply: ClassVar[Any]
 
-    def __init__(self, nodes: Sequence[Any], attributes: Sequence[tuple[Any, Any]], num_leaves: int):
+    def __init__(
+        self,
+        nodes: Sequence[Any],
+        attributes: Sequence[tuple[Any, Any]],
+        num_leaves: int,
+        outer: Sequence[tuple[int, int]] = (),
+    ):
         self.nodes = tuple(nodes)
         self.attributes = tuple(attributes)
         self.num_leaves = num_leaves
+        self.outer = tuple(outer)
         self._hash: int | None = None
         self._paths: list[Path] | None = None
         self._plan: Any = None
@@ -102,7 +110,9 @@ class GraphDef(Representable):
             return True
         if type(other) is not GraphDef:
             return NotImplemented
-        return hash(self) == hash(other) and self.nodes == other.nodes and self.attributes == other.attributes
+        if hash(self) != hash(other) or self.outer != other.outer:
+            return False
+        return self.nodes == other.nodes and self.attributes == other.attributes
 
     def __hash__(self) -> int:
         if self._hash is None:
@@ -113,7 +123,7 @@ class GraphDef(Representable):
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GraphDef, (self.nodes, self.attributes, self.num_leaves)
+        return GraphDef, (self.nodes, self.attributes, self.num_leaves, self.outer)
 
     def _show(self) -> str:
         kinds = [node.type.__name__ for node in self.nodes if type(node) is NodeDef]
@@ -125,6 +135,25 @@ class GraphDef(Representable):
         if self._paths is None:
             self._paths = [path for path, kind, _ in walk(self) if kind is LEAF]
         return self._paths
+
+    def with_no_outer_index(self) -> "GraphDef":
+        """The same structure, without reference to another one."""
+        return self._with_outer(())
+
+    def with_same_outer_index(self) -> "GraphDef":
+        """The same structure, whose nodes have the same numbers in the other one."""
+        return self._with_outer([(number, number) for number in self._numbers()])
+
+    def with_matching_outer_index(self, other: "GraphDef") -> "GraphDef":
+        """The same structure, whose nodes have the numbers in another structure that the nodes of ``other`` have."""
+        known = dict(other.outer)
+        return self._with_outer([(number, known[number]) for number in self._numbers() if number in known])
+
+    def _numbers(self) -> list[int]:
+        return [n.index for n in self.nodes if type(n) in (NodeDef, VariableDef) and n.index is not None]
+
+    def _with_outer(self, outer: Sequence[tuple[int, int]]) -> "GraphDef":
+        return GraphDef(self.nodes, self.attributes, self.num_leaves, outer)
 
     def _unhashable(self) -> UnhashableStaticError:
         for path, kind, value in walk(self):

@@ -4,6 +4,15 @@ from fx_nnx.transforms.abstract import eval_shape, make_jaxpr
 from fx_nnx.transforms.branches import cond, switch
 from fx_nnx.transforms.checks import checkify
 from fx_nnx.transforms.compilation import cached_partial, jit, jit_partial
+from fx_nnx.transforms.contexts import (
+    MergeContext,
+    SplitContext,
+    UpdateContext,
+    current_update_context,
+    merge_context,
+    split_context,
+    update_context,
+)
 from fx_nnx.transforms.custom_rule import custom_vjp
 from fx_nnx.transforms.differentiate import grad, value_and_grad
 from fx_nnx.transforms.linearize import jvp, vjp
@@ -14,31 +23,45 @@ from fx_nnx.transforms.metadata import transform_metadata
 from fx_nnx.transforms.prefix import prefix
 from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding
 from fx_nnx.transforms.recompute import remat
+from fx_nnx.transforms.references import flatten, unflatten
 from fx_nnx.transforms.repetition import fori_loop, while_loop
+from fx_nnx.transforms.trees import NodeStates, from_tree, to_tree
 
 __all__ = [
     "Carry",
     "DiffState",
+    "MergeContext",
+    "NodeStates",
+    "SplitContext",
     "StateAxes",
     "StateSharding",
+    "UpdateContext",
     "cached_partial",
     "checkify",
     "cond",
+    "current_update_context",
     "custom_vjp",
     "eval_shape",
+    "flatten",
     "fori_loop",
+    "from_tree",
     "grad",
     "jit",
     "jit_partial",
     "jvp",
     "make_jaxpr",
+    "merge_context",
     "pmap",
     "prefix",
     "remat",
     "scan",
     "shard_map",
+    "split_context",
     "switch",
+    "to_tree",
     "transform_metadata",
+    "unflatten",
+    "update_context",
     "value_and_grad",
     "vjp",
     "vmap",

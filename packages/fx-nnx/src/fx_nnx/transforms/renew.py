@@ -13,7 +13,7 @@ from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.transforms.forest import Forest
 from fx_nnx.variables.variable import new_variable
 
-__all__ = ["renew_roots"]
+__all__ = ["Renewal", "renew_roots"]
 
 _MISSING: Any = object()
 
@@ -30,17 +30,24 @@ def renew_roots(forest: Forest, values: Iterable[Any], known: Mapping[int, Any],
     Returns:
       The other roots.
     """
-    renewal = _Renewal(iter(values), known)
+    renewal = Renewal(iter(values), known)
     return [renewal.make(plan) for plan in forest.plans[skip:]]
 
 
-class _Renewal(_Builder):
+class Renewal(_Builder):
+    """Makes objects out of ones that exist, where there are any, and of the values of what is new."""
+
     def __init__(self, values: Any, known: Mapping[int, Any]):
         super().__init__(values, False, known)
         self.known = known
         self.trace = current_trace()
 
+    def new_variable(self, plan: VariableDef) -> Any:
+        """Make a variable."""
+        return super().variable(plan)
+
     def variable(self, plan: VariableDef) -> Any:
+        """Give a variable."""
         found = self.known.get(plan.index)
         if found is None:
             found = self.index[plan.index] = new_variable(plan.type, next(self.leaves), plan.metadata, self.trace)
@@ -50,6 +57,7 @@ class _Renewal(_Builder):
         return found
 
     def object(self, plan: ObjectPlan) -> Any:
+        """Give an object."""
         found = self.known.get(plan.index)
         if found is None:
             return super().object(plan)

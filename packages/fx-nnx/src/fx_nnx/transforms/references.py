@@ -1,0 +1,144 @@
+"""Structures that refer to objects which exist: `flatten` and `unflatten` with tables of references."""
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from fx_nnx.graph.definition import GraphDef, VariableDef
+from fx_nnx.graph.functions import flatten_node
+from fx_nnx.graph.functions import unflatten as unflatten_node
+from fx_nnx.modes import set_graph_mode
+from fx_nnx.states.flat import FlatState
+from fx_nnx.transforms.forest import Forest, ForestWalk
+from fx_nnx.transforms.layout import read_value
+from fx_nnx.transforms.renew import Renewal
+from fx_nnx.variables.variable import Variable
+
+__all__ = ["RefMap", "flatten", "unflatten"]
+
+
+class RefMap(MutableMapping[Any, int]):
+    """A mapping whose keys are objects and variables, told apart by identity.
+
+    Args:
+      items: pairs of an object and a number.
+    """
+
+    def __init__(self, items: Iterable[tuple[Any, int]] = ()):
+        self._items: dict[int, tuple[Any, int]] = {}
+        for key, value in items:
+            self[key] = value
+
+    def __getitem__(self, key: Any) -> int:
+        return self._items[id(key)][1]
+
+    def __setitem__(self, key: Any, value: int) -> None:
+        self._items[id(key)] = key, value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._items[id(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return id(key) in self._items
+
+    def __iter__(self) -> Iterator[Any]:
+        return (key for key, _ in self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def pairs(self) -> list[tuple[Any, int]]:
+        """Give objects and numbers."""
+        return list(self._items.values())
+
+
+def flatten(
+    node: Any,
+    /,
+    *,
+    with_paths: bool = True,
+    ref_index: RefMap | None = None,
+    ref_outer_index: RefMap | None = None,
+    graph: bool | None = None,
+) -> tuple[GraphDef, Any]:
+    """Give the structure of a model and its leaves, as a `FlatState` or, without paths, as a list.
+
+    Args:
+      node: the model.
+      with_paths: whether to give paths.
+      ref_index: numbers of objects that are known, which the structure then refers to; new ones are added.
+      ref_outer_index: numbers that objects have elsewhere, to be noted in the structure.
+      graph: as in `fx_nnx.split`.
+    """
+    if ref_index is None and ref_outer_index is None:
+        return flatten_node(node, with_paths=with_paths, graph=graph)
+    known = RefMap() if ref_index is None else ref_index
+    walk = ForestWalk(shared=set_graph_mode.resolve(graph))
+    walk.index.update({id(ref): number for ref, number in known.pairs()})
+    first = len(walk.index)
+    walk.root(node, ())
+    for number, ref in enumerate(walk.objects, first):
+        known[ref] = number
+    outer = RefMap() if ref_outer_index is None else ref_outer_index
+    pairs = [(number, outer[ref]) for number, ref in enumerate(walk.objects, first) if ref in outer]
+    graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves), pairs)
+    graphdef._paths = walk.paths
+    leaves = [leaf if isinstance(leaf, Variable) else read_value(leaf) for leaf in walk.leaves]
+    return graphdef, FlatState.from_sorted_keys_values(walk.paths, leaves) if with_paths else leaves
+
+
+def unflatten(
+    graphdef: GraphDef,
+    state: Any,
+    /,
+    *,
+    index_ref: MutableMapping[int, Any] | None = None,
+    outer_index_outer_ref: Mapping[int, Any] | None = None,
+    copy_variables: bool = False,
+    recreate_variables: bool = True,
+) -> Any:
+    """Put a model together from what `flatten` gave: a flat state, or a list of leaves in its order.
+
+    Args:
+      graphdef: the structure.
+      state: the leaves.
+      index_ref: objects by number that the structure may refer to; new ones are added.
+      outer_index_outer_ref: objects by their number elsewhere: they are changed to what the structure says, and used.
+      copy_variables: whether to copy variables instead of using them.
+      recreate_variables: accepted for compatibility; bare values get new variables in any case.
+    """
+    del recreate_variables
+    if index_ref is None and not outer_index_outer_ref:
+        return unflatten_node(graphdef, state, copy_variables=copy_variables)
+    by_path = dict(state) if isinstance(state, FlatState | Mapping) else dict(zip(graphdef.paths, state))
+    leaves = [by_path[path] for path in graphdef.paths]
+    known = {
+        number: outer_index_outer_ref[outer]
+        for number, outer in graphdef.outer
+        if outer_index_outer_ref and outer in outer_index_outer_ref
+    }
+    update = _Update(iter(leaves), known, {} if index_ref is None else index_ref, copy_variables)
+    made = update.make(Forest(graphdef.nodes, graphdef.attributes, (), 1).plans[0])
+    if index_ref is not None:
+        index_ref.update(update.index)
+    return made
+
+
+class _Update(Renewal):
+    """Makes objects, or changes those that exist, out of all values."""
+
+    def __init__(self, leaves: Iterator[Any], known: Mapping[int, Any], index: Mapping[int, Any], copy: bool):
+        super().__init__(leaves, known)
+        self.index.update(index)
+        self.copy = copy
+
+    def variable(self, plan: VariableDef) -> Any:
+        found = self.known.get(plan.index)
+        if found is None:
+            return self.new_variable(plan)
+        leaf = next(self.leaves)
+        if isinstance(leaf, Variable):
+            if leaf is not found:
+                found.copy_from(leaf)
+        else:
+            found.set_raw_value(leaf)
+        return found
