@@ -45,8 +45,12 @@ def _write(path: Path, data: memoryview) -> None:
 def _in_turns(functions: dict[str, Callable[[], object]], before: Callable[[str], None]) -> dict[str, float]:
     """Median seconds of each, called in turns."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS + 1):
-        for name, function in functions.items():
+    names = list(functions)
+    for round_ in range(ROUNDS + 1):
+        # Each comes after each: what one leaves behind in memory and on the disk slows down the next.
+        turn = round_ % len(names)
+        for name in names[turn:] + names[:turn]:
+            function = functions[name]
             before(name)
             start = time.perf_counter()
             jax.block_until_ready(function())

@@ -1,4 +1,4 @@
-"""Checkpoints of pytrees: Orbax, msgpack and third-party backends behind one interface."""
+"""Checkpoints of pytrees: msgpack, safetensors, Orbax and third-party backends behind one interface."""
 
 from fx_ckpt._version import __version__
 from fx_ckpt.checkpoint import inspect, restore, save, verify
