@@ -14,6 +14,7 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
     "MLP of 100 layers": (networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15),
     "ResNet-50": (networks.resnet, networks.resnet_by_hand, 7),
     "transformer of 12 blocks": (networks.transformer, lambda v, x: networks.transformer_by_hand(v["params"], x), 7),
+    "RNN of LSTM cells": (networks.rnn, lambda v, x: networks.rnn_by_hand(v["params"], x), 25),
 }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 MLP_LAYERS = 100
 STAGES = (3, 4, 6, 3)
 HEADS, WIDTH, BLOCKS, LENGTH = 8, 512, 12, 64
+HIDDEN, STEPS = 32, 16
 
 
 def mlp(nn: ModuleType) -> tuple[Any, jax.Array]:
@@ -150,3 +151,26 @@ def transformer_by_hand(params, x):
         y = jax.nn.gelu(_dense(block["Dense_0"], _layer_norm(block["LayerNorm_1"], x)))
         x = x + _dense(block["Dense_1"], y)
     return _layer_norm(params["LayerNorm_0"], x)
+
+
+def rnn(nn: ModuleType) -> tuple[Any, jax.Array]:
+    """An LSTM over sequences."""
+    return nn.RNN(nn.LSTMCell(HIDDEN)), jnp.linspace(-1, 1, 2 * STEPS * 8).reshape(2, STEPS, 8)
+
+
+def rnn_by_hand(params, x):
+    cell = params["cell"]
+
+    def gate(name, x, h):
+        hidden = cell["h" + name]
+        return x @ cell["i" + name]["kernel"] + (h @ hidden["kernel"] + hidden["bias"].reshape((1, -1)))
+
+    def step(carry, x):
+        c, h = carry
+        i, f, o = (jax.nn.sigmoid(gate(name, x, h)) for name in "ifo")
+        c = f * c + i * jnp.tanh(gate("g", x, h))
+        h = o * jnp.tanh(c)
+        return (c, h), h
+
+    start = (jnp.zeros((x.shape[0], HIDDEN)),) * 2
+    return jnp.swapaxes(jax.lax.scan(step, start, jnp.swapaxes(x, 0, 1))[1], 0, 1)
