@@ -259,12 +259,15 @@ def timings():
     ]:
         xs = arrays(jnp.bfloat16, batch=batch, length=length, heads=16, kv_heads=16)
         for mode in ("forward", "gradient"):
-            run = jax.jit(lambda way, mode, options, *xs: compute(way, mode, xs, options), static_argnums=(0, 1))
+
+            def run(way, *xs, mode=mode, options=options):
+                return compute(way, mode, xs, options)
+
             if time.perf_counter() - STARTED > 85:
                 report(f"time of {mode} at {batch} x {length}", None, "not reached in time")
                 continue
             try:
-                ours, theirs = (milliseconds(functools.partial(run, way, mode, options), *xs) for way in (chosen, xla))
+                ours, theirs = (milliseconds(jax.jit(functools.partial(run, way)), *xs) for way in (chosen, xla))
             except Exception as problem:
                 report(f"time of {mode} at {batch} x {length}", False, str(problem).splitlines()[0][:150])
                 continue

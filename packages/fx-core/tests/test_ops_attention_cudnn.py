@@ -16,6 +16,7 @@ LENGTH, DEPTH = 64, 8
 @pytest.fixture(autouse=True)
 def _a_gpu(monkeypatch):
     monkeypatch.setattr(cudnn, "cudnn_capability", lambda: (9, 0))
+    monkeypatch.setattr(cudnn, "_SHORTEST", LENGTH)
     # Tracing JAX's call to cuDNN asks for the version, without a need for the library.
     monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91000)
 

@@ -1,9 +1,10 @@
 import fx_core
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from fx_core.errors import InvalidScopeError, JaxTransformError
-from fx_core.scope import apply, bind, init
+from fx_core.scope import apply, bind, init, lazy_init
 
 KEY = jax.random.key(0)
 TRANSFORMS = {
@@ -15,9 +16,14 @@ TRANSFORMS = {
     "scan": lambda f: lambda x: jax.lax.scan(lambda c, _: (f(c), None), x, None, length=2)[0],
     "eval_shape": lambda f: lambda x: jax.eval_shape(f, x),
 }
+CREATIONS = {
+    "create the parameter 'new' from values": lambda s, x: s.param("new", lambda key: x),
+    "create the parameter 'new' from values ": lambda s, x: s.param("new", lambda key: 2 * x),
+    "create the variable 'new' of the collection 'state' from values": lambda s, x: s.variable(
+        "state", "new", lambda: x
+    ),
+}
 CHANGES = {
-    "create the parameter 'new'": lambda s: s.param("new", jax.nn.initializers.ones, ()),
-    "create the variable 'new' of the collection 'state'": lambda s: s.variable("state", "new", lambda: 0.0),
     "write the variable 'c' of the collection 'state'": lambda s: s.put_variable("state", "c", 1.0),
     "draw a key from the stream 'dropout'": lambda s: s.make_rng("dropout"),
 }
@@ -83,8 +89,56 @@ def test_a_layer_whose_parameters_exist_goes_through_transforms(transform):
     weight_gradient = jax.grad(lambda p: jnp.sum(apply(net)(p, x)))
     if transform is not TRANSFORMS["eval_shape"]:
         assert weight_gradient(params)["params"]["layer"]["w"] != 0
-    with pytest.raises(JaxTransformError, match="create the parameter 'w'"):
-        init(net)(KEY, x)
+    jax.tree.map(np.testing.assert_array_equal, init(net)(KEY, x)[1], init(layer_inside)(KEY, x)[1])
+
+
+def layer_inside(scope, x):
+    return scope.child(lambda scope, x: x * scope.param("w", jax.nn.initializers.ones, ()), "layer")(x)
+
+
+@pytest.mark.parametrize(
+    "around", [lambda f: f, jax.jit, lambda f: lambda *a: jax.vmap(f, in_axes=None, axis_size=1)(*a)]
+)
+@pytest.mark.parametrize("start", [init, lambda fn: lambda *args: (None, lazy_init(fn)(*args))])
+@pytest.mark.parametrize("transform", [*TRANSFORMS.values(), lambda f: TRANSFORMS["vmap"](TRANSFORMS["grad"](f))])
+def test_variables_may_be_created_inside_of_transforms(transform, start, around):
+    def layer(scope, x):
+        scope.variable("state", "s", lambda: jnp.full((), 3.0))
+        return x * scope.param("w", jax.random.normal, ())
+
+    def net(transform):
+        def fn(scope, x):
+            out = transform(scope.child(layer, "a"))(x)
+            out = jnp.sum(jax.tree.leaves(out)[0]) if isinstance(out, jax.Array) else x
+            return out + scope.child(layer, "b")(x)
+
+        return lambda key, x: start(fn)(key, x)[1]
+
+    x = jnp.full((), 3.0)
+    want = around(net(lambda f: f))(KEY, x)
+    assert want["params"]["a"]["w"] != want["params"]["b"]["w"]
+    jax.tree.map(np.testing.assert_array_equal, around(net(transform))(KEY, x), want)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize("action", CREATIONS)
+def test_creating_from_values_of_another_trace_raises(transform, action):
+    scope = bind({}, {"params": KEY}, mutable=True).push("layer")
+
+    def f(x):
+        CREATIONS[action](scope, x)
+        return x
+
+    with pytest.raises(JaxTransformError, match=f"A scope cannot {action.strip()} in another JAX trace") as info:
+        transform(f)(jnp.ones(()))
+    assert info.value.path == "/layer"
+
+
+def test_creating_in_the_scope_of_a_finished_trace_raises():
+    kept = []
+    jax.jit(lambda x: kept.append(make()) or x)(1.0)
+    with pytest.raises(JaxTransformError, match="create the parameter 'new' in another JAX trace"):
+        kept[0].param("new", jax.nn.initializers.ones, ())
 
 
 def test_a_scope_made_in_a_trace_works_there():

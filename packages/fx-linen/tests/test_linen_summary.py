@@ -73,6 +73,19 @@ def test_operations():
     assert one.vjp_flops >= 2 * one.flops
 
 
+def test_operations_of_layers():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(2, (3, 3))(x)
+            return nn.MultiHeadDotProductAttention(num_heads=2)(x.reshape((1, -1, 2)))
+
+    options = {"depth": None, "show_repeated": False, "mutable": True, "compute_flops": True, "compute_vjp_flops": True}
+    rows = summary.make_table(Net(), KEY, (jnp.ones((1, 4, 4, 3)),), {}, **options)
+    assert [row.method for row in rows] == ["__call__"] * len(rows)  # no helpers among them
+    assert all(row.flops > 0 and row.vjp_flops > row.flops for row in rows)
+
+
 def test_text():
     text = Net().tabulate(KEY, X, train=True, console_kwargs=PLAIN, compute_flops=True)
     for part in (

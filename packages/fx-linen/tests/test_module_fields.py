@@ -11,7 +11,7 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core import errors
+from fx_core import config, errors
 
 KEY = jax.random.key(0)
 
@@ -204,6 +204,27 @@ def test_deep_clones_stay_shared():
     clone = Two(shared, [shared]).clone(_deep_clone=True)
     assert clone.a is clone.b[0]
     assert clone.a is not shared
+
+
+def test_the_depth_of_a_representation():
+    class Inner(nn.Module):
+        size: int = 1
+
+    class Outer(nn.Module):
+        inner: Any
+        more: Any = ()
+
+        def __call__(self):
+            return None
+
+    model = Outer(Inner(2), (Outer(Inner()),))
+    assert "size = 1" in repr(model)
+    with config.override(max_repr_depth=0):
+        assert repr(model) == "Outer(\n    # attributes\n    inner = Inner(...)\n    more = (Outer(...),)\n)"
+    with config.override(max_repr_depth=1):
+        assert "size = 2" in repr(model)
+        assert "inner = Inner(...)" in repr(model)
+        assert "size = 1" not in repr(model)
 
 
 def test_representation():

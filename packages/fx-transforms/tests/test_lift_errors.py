@@ -213,8 +213,9 @@ def test_a_scope_of_an_outer_trace():
     def leak(scope, x):
         return lift.vmap(lambda s, x: dense(scope, x), {True: 0}, {True: True})(scope, x)
 
+    assert init(leak)(KEY, XS)[1]["params"]  # the outer scope's own, one for all examples
     with pytest.raises(JaxTransformError, match="in another JAX trace"):
-        init(leak)(KEY, XS)
+        init(lambda s, x: lift.vmap(lambda _, x: s.make_rng("params"), {True: 0}, {True: True})(s, x))(KEY, XS)
     with pytest.raises(JaxTransformError, match="enter vmap"):
         init(lambda s, x: jax.vmap(lambda x: lift.vmap(dense, {}, {})(s, x))(x))(KEY, XS[None])
 

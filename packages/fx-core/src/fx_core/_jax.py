@@ -6,6 +6,7 @@ the package `jax.extend` with this module: it imports Pallas, which would double
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed
-from jax._src.core import Primitive, get_opaque_trace_state
+from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
@@ -26,6 +27,7 @@ __all__ = [
     "ShapedArray",
     "ad",
     "batching",
+    "belongs_to",
     "checkify",
     "coordination_client",
     "cudnn_capability",
@@ -34,12 +36,14 @@ __all__ = [
     "einsum_with",
     "eval_context",
     "evaluate_jaxpr",
+    "in_trace",
     "invariant_outputs",
     "key_that_draws",
     "lowers_by_platform",
     "normal_scales_first",
     "prune_jaxpr",
     "reached_preemption",
+    "traces_within",
     "tracing",
     "weakly_typed",
 ]
@@ -61,6 +65,25 @@ def coordination_client() -> Any:
 def reached_preemption(step: int) -> bool:
     """Whether one of the processes was told to end, and this is the step at which all are to save."""
     return multihost_utils.reached_preemption_sync_point(step)
+
+
+def traces_within(token: Any) -> list[Any] | None:
+    """The traces around this place that were entered after the one of the token, or None if that one is not around."""
+    home, trace, inner = token._trace_ref(), trace_ctx.trace, list[Any]()
+    while trace is not None and trace is not home:
+        inner.append(trace)
+        trace = getattr(trace, "parent_trace", None)
+    return None if trace is None else inner
+
+
+def in_trace(token: Any) -> AbstractContextManager[Any]:
+    """The context in which operations belong to a trace around this place (see `traces_within`)."""
+    return set_current_trace(token._trace_ref())
+
+
+def belongs_to(value: Any, traces: Sequence[Any]) -> bool:
+    """Whether a value is known only in one of the traces."""
+    return isinstance(value, jax.core.Tracer) and any(value._trace is trace for trace in traces)
 
 
 def tracing() -> bool:

@@ -48,7 +48,7 @@ preserve_adopted_names: bool
 profile: bool
 """Layer calls open a `jax.named_scope`, so that profiles and HLO show module paths. Default True."""
 max_repr_depth: int | None
-"""How deep ``repr`` of modules goes; None for no limit. Default None."""
+"""How many levels of submodules ``repr`` of a module shows, 0 none of them; None for no limit. Default None."""
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _overrides: ContextVar[Mapping[str, Any]] = ContextVar("fx_config_overrides", default=types.MappingProxyType({}))

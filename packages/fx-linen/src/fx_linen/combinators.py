@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.errors.ops import EmptySequentialError, ParameterShapeError, SequentialLayersError
 
-from fx_linen.module import Module, compact
+from fx_linen.module import Module, compact, nowrap
 
 __all__ = ["BatchApply", "Sequential"]
 
@@ -116,6 +116,7 @@ class BatchApply:
         args, kwargs = jax.tree.map(merge, (args, kwargs))
         return jax.tree.map(split, self.f(*args, **kwargs))
 
+    @nowrap
     def _leading(self, tree: Any) -> tuple[int, ...]:
         for leaf in jax.tree.leaves(tree):
             shape = jnp.shape(leaf)

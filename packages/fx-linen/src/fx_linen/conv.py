@@ -11,7 +11,7 @@ from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 
-from fx_linen.module import Module, compact
+from fx_linen.module import Module, compact, nowrap
 
 __all__ = ["Conv", "ConvLocal", "ConvTranspose"]
 
@@ -35,6 +35,7 @@ class _Conv(Module):
     conv_general_dilated: Callable[..., jax.Array] | None = None
     conv_general_dilated_cls: Any = None
 
+    @nowrap
     def _plan(self) -> conv.ConvPlan:
         return conv.plan_conv(
             self.kernel_size,
@@ -45,6 +46,7 @@ class _Conv(Module):
             self.feature_group_count,
         )
 
+    @nowrap
     def _arrays(self, inputs: Any, shapes: Any) -> list[Any]:
         kernel = self.param("kernel", self.kernel_init, shapes["kernel"].shape, self.param_dtype)
         kernel = conv.masked(kernel, self.mask)

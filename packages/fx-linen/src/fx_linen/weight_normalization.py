@@ -12,7 +12,7 @@ from fx_core.ops.initializers import ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
 
-from fx_linen.module import Module, compact
+from fx_linen.module import Module, compact, nowrap
 from fx_linen.transforms import map_variables
 
 __all__ = ["NonMatrixWeightError", "SpectralNorm", "WeightNorm"]
@@ -83,6 +83,7 @@ class SpectralNorm(Module):
         mapped = map_variables(forward, "params", normalized, init=self.is_initializing(), mutable=True)
         return mapped(self.layer_instance)
 
+    @nowrap
     def _normalized(self, name: str, weight: jax.Array, update_stats: bool) -> jax.Array:
         if weight.ndim < 2:
             return weight
@@ -154,6 +155,7 @@ class WeightNorm(Module):
         mapped = map_variables(forward, "params", normalized, init=self.is_initializing(), mutable=True)
         return mapped(self.layer_instance)
 
+    @nowrap
     def _normalized(self, name: str, weight: jax.Array) -> jax.Array:
         if self.variable_filter is not None and not any(text in name for text in self.variable_filter):
             return weight

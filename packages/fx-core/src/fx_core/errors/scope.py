@@ -174,18 +174,19 @@ class InvalidScopeNameError(FxError, TypeError):
 class JaxTransformError(FxError):
     """A scope was changed inside a JAX transform that it does not take part in.
 
-    JAX transforms work on pure functions. A variable created or written, or a random number drawn, in the middle of one
-    would leak a tracer, or be the same for every example and step. Variables that exist may be read.
+    JAX transforms work on pure functions. A variable written, or created from values that are known in the middle of
+    one only, would leak a tracer, and a random number drawn there would be the same for every example and step.
+    Variables may be read, and created from nothing but a key.
 
     Wrong::
 
         def f(scope, x):
-            return jax.vmap(lambda x: dense(scope, x))(x)
+            return jax.vmap(lambda x: dropout(scope, x))(x)
 
     Right::
 
         def f(scope, x):
-            return lift.vmap(dense, variable_axes={"params": None}, split_rngs={"params": False})(scope, x)
+            return lift.vmap(dropout, variable_axes={}, split_rngs={"dropout": True})(scope, x)
     """
 
     def __init__(self, path: str | None = None, action: str | None = None):

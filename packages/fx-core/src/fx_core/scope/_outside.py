@@ -1,10 +1,14 @@
-"""Making variables outside of the trace in which the rest of a function is only recorded."""
+"""Making variables outside of the trace in which a function runs: computing, where the rest is only recorded, or in
+the trace that a scope belongs to, where the function is inside of a transform that knows nothing of scopes."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
-from fx_core._jax import current_trace, eval_context, tracing
+import jax
+
+from fx_core._jax import belongs_to, current_trace, eval_context, in_trace, traces_within, tracing
 
 
 class _Here(threading.local):
@@ -33,3 +37,37 @@ def outside(trace: object) -> AbstractContextManager[object]:
 def is_outside(trace: object) -> bool:
     """Whether this is such a context, entered from ``trace``."""
     return trace in _here.recorded and not tracing()
+
+
+class NotThereError(Exception):
+    """The trace is not around this place, or what is made depends on values of a trace inside of it.
+
+    Attributes:
+      values: whether it is the second.
+    """
+
+    def __init__(self, values: bool):
+        self.values = values
+        super().__init__("values" if values else "trace")
+
+
+def made_in(trace: object, make: Callable[[], Any]) -> Any:
+    """Call ``make()`` as a scope of ``trace`` makes its variables.
+
+    Raises:
+      NotThereError: it cannot.
+    """
+    if trace == current_trace() or is_outside(trace):
+        with outside(trace):
+            return make()
+    inner = traces_within(trace)
+    if inner is None:
+        raise NotThereError(values=False)
+    try:
+        with eval_context() if trace in _here.recorded else in_trace(trace):
+            value = make()
+    except jax.errors.UnexpectedTracerError as error:
+        raise NotThereError(values=True) from error
+    if any(belongs_to(leaf, inner) for leaf in jax.tree_util.tree_leaves(value)):
+        raise NotThereError(values=True)
+    return value

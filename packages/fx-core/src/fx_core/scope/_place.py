@@ -1,6 +1,6 @@
 """Where a scope is, whether it may be used there, and which names are taken."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypeAlias
 
@@ -8,7 +8,7 @@ from fx_core._jax import current_trace
 from fx_core.errors.scope import InvalidScopeError, InvalidScopeNameError, JaxTransformError, NameInUseError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import CollectionFilter
-from fx_core.scope._outside import is_outside
+from fx_core.scope._outside import NotThereError, is_outside, made_in
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
 
 MutableCollection: TypeAlias = dict[str, Any]
@@ -131,6 +131,19 @@ class Place:
         self._check_alive()
         if self._trace != current_trace() and not is_outside(self._trace):
             raise JaxTransformError(self.path_text, action)
+
+    def _made(self, what: str, make: Callable[[], Any]) -> Any:
+        """What ``make()`` gives, in the trace of the scope.
+
+        Raises:
+          JaxTransformError: that trace is not around, or ``make`` uses values of one inside of it.
+        """
+        self._check_alive()
+        try:
+            return made_in(self._trace, make)
+        except NotThereError as error:
+            action = f"create the {what} from values" if error.values else f"create the {what}"
+            raise JaxTransformError(self.path_text, action) from error
 
     # Names
 

@@ -19,7 +19,6 @@ from fx_core.errors.scope import (
 )
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import in_filter
-from fx_core.scope._outside import outside
 from fx_core.scope._place import Place, VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
 from fx_core.scope._shapes import check_shapes
@@ -41,9 +40,11 @@ class Scope(Place):
     with `mutable_variables`; the outer scope takes them with `put_variable`. The scope belongs to the trace it is made
     in.
 
-    *Traces.* A scope is changed only in the trace it was made in: creating or writing variables and drawing keys raise
+    *Traces.* A scope is changed only in the trace it was made in: writing variables and drawing keys raise
     `JaxTransformError` elsewhere. Variables that exist may be used everywhere, as JAX lets any function close over a
-    value: ``jax.vmap(dense)`` of an inner module works once its parameters are there.
+    value, and they may be created inside of other transforms: their initializers run outside of those, so there is one
+    value for all examples and steps. ``jax.vmap(dense)`` of an inner module works. An initializer that uses values of
+    the inner trace raises.
 
     Args:
       variables: collections by name, each a (nested) dictionary of variables.
@@ -200,7 +201,8 @@ class Scope(Place):
           ScopeCollectionNotFound: the same, and there are no parameters at all.
           InvalidRngError: there is no key to create it with.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: it would be created, in another trace than the one the scope was made in.
+          JaxTransformError: it would be created from values of another trace than the one the scope was made in, or
+            after that one has ended.
         """
         self._check_alive()
         self.reserve(name, "params")
@@ -209,10 +211,10 @@ class Scope(Place):
             value = params[name]
             check_shapes(name, self.path_text, value, init_fn, init_args, init_kwargs)
         elif in_filter(self.mutable, "params"):
-            self._check(f"create the parameter {name!r}")
-            with outside(self._trace):
-                value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
-            self.put_variable("params", name, value)
+            value = self._made(
+                f"parameter {name!r}", lambda: init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+            )
+            self._open("params")[name] = value
         elif self.is_collection_empty("params"):
             raise ScopeCollectionNotFound("params", name, self.path_text, self._given())
         else:
@@ -244,16 +246,15 @@ class Scope(Place):
           ScopeVariableNotFoundError: it does not exist and cannot be created.
           ScopeCollectionNotFound: the same, and the collection is empty.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: it would be created, in another trace than the one the scope was made in.
+          JaxTransformError: it would be created from values of another trace than the one the scope was made in, or
+            after that one has ended.
         """
         self._check_alive()
         self.reserve(name, col)
         if not self.has_variable(col, name):
             if init_fn is not None and in_filter(self.mutable, col):
-                self._check(f"create the variable {name!r} of the collection {col!r}")
-                with outside(self._trace):
-                    value = init_fn(*init_args, **init_kwargs)
-                self.put_variable(col, name, value)
+                what = f"variable {name!r} of the collection {col!r}"
+                self._open(col)[name] = self._made(what, lambda: init_fn(*init_args, **init_kwargs))
             elif self.is_collection_empty(col):
                 raise ScopeCollectionNotFound(col, name, self.path_text, self._given())
             else:

@@ -14,7 +14,7 @@ from fx_core.ops.params import Initializer
 
 from fx_linen.attention.functions import dot_product_attention
 from fx_linen.linear import DenseGeneral
-from fx_linen.module import Module, compact, merge_param
+from fx_linen.module import Module, compact, merge_param, nowrap
 from fx_linen.normalization import LayerNorm
 
 __all__ = ["MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"]
@@ -168,6 +168,7 @@ class MultiHeadDotProductAttention(Module):
             name="out",
         )(attended)
 
+    @nowrap
     def _keys_and_values(
         self,
         inputs_q: jax.Array,
@@ -195,6 +196,7 @@ class MultiHeadDotProductAttention(Module):
             inputs_k = inputs_q
         return inputs_k, inputs_k if inputs_v is None else inputs_v
 
+    @nowrap
     def _decode(
         self, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -217,6 +219,7 @@ class MultiHeadDotProductAttention(Module):
         cached_key.value, cached_value.value, cache_index.value = after.key, after.value, after.index
         return after.key, after.value, cache.decoding_mask(before, query.shape[-3], self.num_heads, mask)
 
+    @nowrap
     def _attend(
         self,
         query: jax.Array,

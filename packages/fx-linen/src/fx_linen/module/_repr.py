@@ -1,10 +1,11 @@
 """How modules are shown."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from fx_core import config
 
 from fx_linen.module._base import ModuleBase
 
@@ -12,12 +13,24 @@ __all__ = ["module_repr"]
 
 
 def module_repr(module: ModuleBase, indent: str = "    ") -> str:
-    """Show a module as a nested table: its fields, then the submodules and variables it made.
+    """Show a module as a nested table: its fields, then the submodules it made.
 
     Args:
       module: bound or not.
       indent: what nested lines begin with.
     """
+    return _module_repr(module, indent, config.max_repr_depth)
+
+
+def _module_repr(module: ModuleBase, indent: str, depth: int | None) -> str:
+    """The same, where modules ``depth`` levels below this one are shown as three dots; None for no limit."""
+    if depth is not None and depth < 0:
+        return f"{type(module).__name__}(...)"
+    below = None if depth is None else depth - 1
+
+    def show(value: Any) -> str:
+        return _show(value, lambda inner: _module_repr(inner, indent, below))
+
     attributes = module.__dict__
     parts = []
     kind = type(module)
@@ -25,11 +38,11 @@ def module_repr(module: ModuleBase, indent: str = "    ") -> str:
     places = [(name, attributes if name in attributes else vars(kind)) for name in kind._info.shown]
     shown = {name: place[name] for name, place in places if name in place}
     if shown:
-        parts.append("# attributes\n" + "\n".join(f"{key} = {_show(value)}" for key, value in shown.items()))
+        parts.append("# attributes\n" + "\n".join(f"{key} = {show(value)}" for key, value in shown.items()))
     state = attributes.get("_state")
     children = {} if state is None else {k: v for k, v in state.children.items() if isinstance(v, ModuleBase)}
     if children:
-        parts.append("# children\n" + "\n".join(f"{key} = {module_repr(child)}" for key, child in children.items()))
+        parts.append("# children\n" + "\n".join(f"{key} = {show(child)}" for key, child in children.items()))
     name = kind.__name__
     if not parts:
         return f"{name}()"
@@ -37,17 +50,18 @@ def module_repr(module: ModuleBase, indent: str = "    ") -> str:
     return f"{name}(\n{indent}{body}\n)"
 
 
-def _show(value: Any) -> str:
+def _show(value: Any, of_module: Callable[[ModuleBase], str]) -> str:
+    if isinstance(value, ModuleBase):
+        return of_module(value)
     if isinstance(value, type) and issubclass(value, np.generic):
         return value.__name__
     if isinstance(value, types.FunctionType | type):
         return value.__name__
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_show(item)}" for key, item in value.items()) + "}"
-    if type(value) is list:
-        return "[" + ", ".join(map(_show, value)) + "]"
-    if type(value) is tuple:
-        return "(" + ", ".join(map(_show, value)) + ("," if len(value) == 1 else "") + ")"
+        return "{" + ", ".join(f"{key!r}: {_show(item, of_module)}" for key, item in value.items()) + "}"
+    if type(value) in (list, tuple):
+        items = ", ".join(_show(item, of_module) for item in value)
+        return f"[{items}]" if type(value) is list else f"({items}{',' if len(value) == 1 else ''})"
     if hasattr(value, "dtype") and hasattr(value, "__name__"):
         return value.__name__  # jnp.float32 and its like
     return repr(value)

@@ -9,7 +9,7 @@ from fx_core.errors.recurrent import CellInterfaceError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.ops.recurrent import check_lengths, flip_sequences, select_last, sequence_axes
 
-from fx_linen.module import Module
+from fx_linen.module import Module, nowrap
 from fx_linen.transforms.repeat import scan
 
 __all__ = ["RNN", "RNNLike"]
@@ -126,6 +126,7 @@ class RNN(Module):
             outputs = flip_sequences(outputs, lengths, time_axis=axis)
         return (carry, outputs) if return_carry else outputs
 
+    @nowrap
     def _scan(self, initial: Any, inputs: jax.Array, axis: int, lengths: jax.Array | None) -> tuple[Any, Any]:
         """The carry after the last step, or after that of each sequence if there are lengths, and the outputs."""
 

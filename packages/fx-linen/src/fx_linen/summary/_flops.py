@@ -37,7 +37,8 @@ def count_flops(
     def run(variables: Any, arrays: list[Any]) -> Any:
         rest = iter(arrays)
         args, kwargs = jax.tree.unflatten(tree, [next(rest) if d else leaf for leaf, d in zip(leaves, dynamic)])
-        return module.apply(variables, *args, method=method, rngs=keys, mutable=True, **kwargs)[0]
+        out = module.apply(variables, *args, method=method, rngs=keys, mutable=True, **kwargs)[0]
+        return [leaf for leaf in jax.tree.leaves(out) if hasattr(leaf, "dtype")]  # methods may return anything
 
     def with_gradient(variables: Any, arrays: list[Any]) -> Any:
         outputs, pull = jax.vjp(lambda v, a: inexact(run(v, a)), variables, arrays)

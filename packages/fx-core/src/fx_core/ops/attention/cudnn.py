@@ -35,8 +35,8 @@ from fx_core.ops.attention.weights import apply_weights, compute_weights, einsum
 __all__ = ["attend", "suits"]
 
 _AMPERE, _HOPPER = (8, 0), (9, 0)
-_SHORTEST = 64
-"""Below so many queries or keys there is nothing to win."""
+_SHORTEST = 128
+"""Below so many queries or keys there is nothing to win: on an H200, the gradient at length 64 takes a third longer."""
 
 
 def suits(query: Any, key: Any, value: Any, bias: Any) -> bool:
@@ -81,7 +81,7 @@ def attend(
         bias = low if bias is None else bias + low
     if bias is not None:
         operands.append(jnp.broadcast_to(bias, (*bias.shape[:2], *lengths)))
-    (result,) = attend_p.bind(*operands, is_causal=is_causal, saving=False)
+    (result,) = attend_p.bind(*operands, is_causal=bool(is_causal), saving=False)
     if mask is None:
         return result
     # A query that sees nothing averages all values and gives no gradient to its logits. What is added to them does not
