@@ -85,7 +85,7 @@ class ObjectCarrier:
 
     def split(self, handle: Handle | Inner) -> tuple[Static, Groups]:
         """See `fx_transforms.Carrier.split`."""
-        if type(handle) is Inner:
+        if isinstance(handle, Inner):
             handle = handle.as_handle()
         if not self.steady or handle.tree[1]:
             return self._split(handle)
@@ -160,7 +160,11 @@ class ObjectCarrier:
         count = len(layout.forest.numbers)
         roots, index = make_roots(layout.forest, values[:count])
         if self.has_axis_names:
-            self.change_axes([index.get(number) for number in layout.forest.numbers], layout.places, adding=False)
+            self.change_axes(
+                [None if number is None else index[number] for number in layout.forest.numbers],
+                layout.places,
+                adding=False,
+            )
         objects, arrays = iter(roots), iter(values[count:])
         tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
         return Inner(layout, tree, roots, index, values)
@@ -187,7 +191,7 @@ class ObjectCarrier:
 
     def absorb(self, handle: Handle | Inner, shape: Static, groups: Groups, out: Any) -> Any:
         """See `fx_transforms.Carrier.absorb`."""
-        if type(handle) is Inner:
+        if isinstance(handle, Inner):
             handle = handle.as_handle()
         change: Change = shape.value
         if change.plain:

@@ -48,7 +48,7 @@ class Collection:
                 carrier.transform, ["the structure of modules: attributes, static values or references"]
             )
         written, returned = self.take_known(args if same else None)
-        fresh: tuple[Any, ...] = (None, 0, 0, (), ())
+        fresh: tuple[Any, Any, Any, Any, Any] = (None, 0, 0, (), ())
         if carrier.mode.updates:
             if any(self.nodes) or not same:
                 fresh = self.take_graph(args, origin, same)
@@ -141,7 +141,7 @@ class Collection:
 
     # --- what is new ----------------------------------------------------------------------------------------------
 
-    def take_graph(self, walk: ForestWalk, origin: list[int], same: bool) -> tuple[Any, ...]:
+    def take_graph(self, walk: ForestWalk, origin: list[int], same: bool) -> tuple[Any, Any, Any, Any, Any]:
         """Walk on through the result, and let new values come back."""
         head = len(walk.nodes), len(walk.leaves), walk.roots
         out_origin = self.walk_result(walk)
@@ -165,7 +165,7 @@ class Collection:
         pairs = tuple((number, old) for number, old in outer if old is not None)
         return walk.forest(), head[2] if same else 0, 0 if same else head[2], pairs, tuple(places)
 
-    def take_tree(self) -> tuple[Any, ...]:
+    def take_tree(self) -> tuple[Any, Any, Any, Any, Any]:
         """Walk through the result alone, which must not have anything of the arguments."""
         walk = ForestWalk(shared=self.carrier.mode.shared)
         origin = self.walk_result(walk)

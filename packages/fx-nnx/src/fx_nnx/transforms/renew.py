@@ -38,7 +38,7 @@ class Renewal(_Builder):
     """Makes objects out of ones that exist, where there are any, and of the values of what is new."""
 
     def __init__(self, values: Any, known: Mapping[int, Any]):
-        super().__init__(values, False, known)
+        super().__init__(values, False, dict(known))
         self.known = known
         self.trace = current_trace()
 
