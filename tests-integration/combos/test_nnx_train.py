@@ -4,7 +4,7 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import optax
-from fx_train import Run, TrainState
+from fx_train import Run, StepState, TrainState, make_train_step
 
 
 def test_train_state_holds_nnx_state(tmp_path):
@@ -30,3 +30,27 @@ def test_train_state_holds_nnx_state(tmp_path):
     nnx.update(model, state.params)
     assert losses[-1] < 0.1 * losses[0]
     assert float(jnp.mean((model(x) - target) ** 2)) < losses[0]
+
+
+def test_made_steps_train_nnx_state_with_frozen_parts_and_averages():
+    model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.Linear(4, 1, rngs=nnx.Rngs(1)))
+    graphdef, params = nnx.split(model, nnx.Param)
+    x = jax.random.normal(jax.random.key(1), (8, 3))
+
+    def loss_fn(params, batch):
+        return jnp.mean((nnx.merge(graphdef, params)(batch) - batch.sum(axis=1, keepdims=True)) ** 2)
+
+    frozen = jax.tree.leaves(jax.tree.map(jnp.copy, params["layers"][0]))
+    state = StepState.create(params=params, tx=optax.adamw(0.05), ema=True)
+    train_step = make_train_step(
+        loss_fn, accumulate=2, clip=1.0, ema=0.9, trainable=lambda path, _: path[:2] == ("layers", "1")
+    )
+    losses = []
+    for _ in range(30):
+        state, metrics = train_step(state, x)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.5 * losses[0]
+    for before, after in zip(frozen, jax.tree.leaves(state.params["layers"][0])):
+        assert jnp.array_equal(before, after)
+    nnx.update(model, state.ema)
+    assert model(x).shape == (8, 1)
