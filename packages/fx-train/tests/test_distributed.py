@@ -25,6 +25,7 @@ from fx_train.distributed import (
 )
 from fx_train.distributed import processes as processes_module
 from fx_train.distributed.launch import _free_port, launch, main
+from fx_train.distributed.start import _cluster, _found
 from fx_train.errors import (
     FirstProcessError,
     IncompleteProcessError,
@@ -140,6 +141,26 @@ def test_processes_that_know_half_of_their_place(monkeypatch):
     monkeypatch.setenv("FX_PROCESS_COUNT", "2")
     with pytest.raises(IncompleteProcessError, match="without process_id"):
         initialize()
+
+
+def test_an_indexed_job_of_kubernetes_knows_its_place():
+    job = {"FX_COORDINATOR": "train-0.train:9876", "FX_PROCESS_COUNT": "4", "JOB_COMPLETION_INDEX": "2"}
+    found = _found(None, None, None, job)
+    assert found == {"coordinator_address": "train-0.train:9876", "num_processes": 4, "process_id": 2}
+    assert _found(None, None, None, {"JOB_COMPLETION_INDEX": "2"}) is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "2"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, True),
+        ({}, False),
+    ],
+)
+def test_launchers_of_several_processes_are_left_to_jax(environment, several):
+    assert _cluster(environment) == several
 
 
 APART = """
