@@ -339,6 +339,18 @@ def test_conflicting_names(model, text):
         model.init(KEY)
 
 
+def test_a_variable_in_the_place_of_a_submodule():
+    class Held(bridge.Module):
+        def __init__(self):
+            self.inner = Dense(2)
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    with pytest.raises(NameConflictError, match=r"'inner' is taken in Held(.|\n)*a variable, while a Dense"):
+        Held().apply({"params": {"inner": jnp.ones(2)}}, X)
+
+
 def test_names_of_methods_and_of_two_collections():
     with pytest.raises(NameConflictError, match=r"'train' is taken(.|\n)*a method has the name"):
         compact_module(lambda self: self.param("train", nnx.initializers.ones, ())).init(KEY)

@@ -177,6 +177,20 @@ def test_as_a_native_module_under_lifted_transforms(lift):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), updates, wanted)
 
 
+def test_jax_maps_a_layer_that_has_its_variables():
+    class Mapped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = bridge.to_linen(nnx.Linear, 2, 2)
+            layer(x[0])
+            return jax.vmap(layer)(x)
+
+    variables = Mapped().init(KEY, X)
+    layer = bridge.to_linen(nnx.Linear, 2, 2)
+    expected = layer.apply({"params": variables["params"]["ToLinen_0"]}, X)
+    np.testing.assert_allclose(Mapped().apply(variables, X), expected, rtol=1e-6)
+
+
 def test_grad_inside_and_outside():
     class Differentiated(nn.Module):
         layer: nn.Module
@@ -225,3 +239,37 @@ def test_transforms_of_nnx_inside_of_linen():
     assert model.apply(variables, X, False, rngs={"dropout": KEY}).shape == X.shape
     with pytest.raises(AbsentStreamError, match="random stream that was not given"):
         model.apply(variables, X, False)
+
+
+def test_to_any_depth():
+    class Linen1(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return bridge.to_linen(nnx.Linear, 2, 2, name="linear")(x)
+
+    class Nnx2(nnx.Module):
+        def __init__(self, rngs):
+            self.inner = bridge.ToNNX(Linen1(), rngs=rngs)
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    class Linen3(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return bridge.to_linen(Nnx2, name="inner")(x)
+
+    class Nnx4(nnx.Module):
+        def __init__(self, rngs):
+            self.inner = bridge.ToNNX(Linen3(), rngs=rngs)
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    model = bridge.lazy_init(Nnx4(nnx.Rngs(0)), X)
+    layer = model.inner.inner.inner.linear
+    assert type(layer.kernel) is nnx.Param
+    out = nnx.jit(lambda model, x: model(x))(model, X)
+    np.testing.assert_allclose(out, X @ layer.kernel[...] + layer.bias[...][None], rtol=1e-6)
+    grads = nnx.grad(lambda model: model(X).sum())(model)
+    np.testing.assert_allclose(grads.inner.inner.inner.linear.bias[...], [3, 3])

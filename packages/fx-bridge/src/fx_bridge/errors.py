@@ -7,6 +7,7 @@ from fx_core.errors import FxError
 
 __all__ = [
     "AbsentStreamError",
+    "BridgeAttributeError",
     "BridgeError",
     "BridgeMethodError",
     "BridgePlaceError",
@@ -113,6 +114,25 @@ class BridgeMethodError(FxError, AttributeError):
             expected=f"one of {', '.join(sorted(name for name in known if name == '__call__' or name[:1] != '_'))}",
             got=repr(method),
             fix="pass the name of a method of the wrapped module, or a function of it",
+        )
+
+
+class BridgeAttributeError(FxError, AttributeError):
+    """A wrapped Linen module has no attribute of that name; before `lazy_init`, it has no variables.
+
+    Args:
+      module: the wrapped module.
+      name: the attribute.
+      initialized: whether it has variables.
+    """
+
+    def __init__(self, module: str, name: str, initialized: bool):
+        super().__init__(
+            f"{module} has no attribute {name!r}" + ("." if initialized else "; it has no variables yet."),
+            path=module,
+            expected="a variable, a submodule, or a method of the Linen module",
+            got=name,
+            fix="check the spelling" if initialized else "call bridge.lazy_init(model, x) once",
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core._jax import current_trace
 from fx_core.errors.scope import ScopeParamShapeError
 from fx_core.meta import AxisMetadata
 from fx_core.scope import is_filter_empty
@@ -44,7 +45,9 @@ class InnerCall:
         self.owner, self.metadata_fn = owner, metadata_fn
         self.scope = owner.scope
         # A call in `init` makes all variables, also that of a shared module: the last one decides, as in Flax.
-        self.given: Mapping[str, Any] = {} if owner.is_initializing() else owner.variables
+        # In an inner trace, such as that of `jax.vmap(layer)`, nothing can be made: what is there is used.
+        making = owner.is_initializing() and self.scope._trace == current_trace()
+        self.given: Mapping[str, Any] = {} if making else owner.variables
         self.streams = None if owner.skip_rng else _key_types(self.scope)
         structure, leaves = self._fitting()
         self.module = build(structure.graphdef, self._complete(structure, leaves))

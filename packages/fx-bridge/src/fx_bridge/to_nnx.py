@@ -15,6 +15,7 @@ from fx_nnx.objects.pytree import attributes_of
 from fx_bridge.boxes import to_linen_var, variable_of
 from fx_bridge.context import current_scope
 from fx_bridge.errors import (
+    BridgeAttributeError,
     BridgeMethodError,
     BridgeTargetError,
     NameConflictError,
@@ -133,7 +134,7 @@ class ToNNX(Module):
         module = None if name.startswith("__") else attributes_of(self).get(_MODULE)
         if module is not None and callable(getattr(type(module), name, None)):
             return functools.partial(self, method=name)
-        raise AttributeError(_no_attribute(self, module, name))
+        raise BridgeAttributeError("ToNNX" if module is None else _name(self), name, bool(_collections(self)))
 
     def _keys(self, rngs: Any) -> dict[str, Any]:
         return keys_of(self.to_nnx__rngs if rngs is None else rngs)
@@ -356,9 +357,3 @@ def _registered(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _no_attribute(wrapper: ToNNX, module: Any, name: str) -> str:
-    what = "ToNNX" if module is None else _name(wrapper)
-    more = "" if _collections(wrapper) else "; it has no variables yet: call bridge.lazy_init(model, x) once"
-    return f"{what} has no attribute {name!r}{more}"
