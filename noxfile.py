@@ -127,6 +127,7 @@ def examples(session: nox.Session) -> None:
     runs = session.create_tmp()
     session.run("python", "examples/digits/train.py", "--steps", "20", "--directory", f"{runs}/digits")
     session.run("python", "examples/lora/train.py", "--steps", "40", "--directory", f"{runs}/lora")
+    session.run("python", "examples/capitals/train.py", "--steps", "4", "--directory", f"{runs}/capitals")
     gpt = ["examples/gpt/train.py", "--steps", "4", "--batch", "8", "--directory"]
     eight = {"JAX_NUM_CPU_DEVICES": "8"}
     session.run("python", *gpt, f"{runs}/gpt", "--mesh", "data:-1,model:2", "--layout", "tensor", env=eight)
