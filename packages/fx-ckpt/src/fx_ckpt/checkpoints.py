@@ -3,6 +3,7 @@
 New code is better served by `fx_ckpt.save` and `fx_ckpt.CheckpointManager`, which check what they read.
 """
 
+import glob
 import math
 import os
 import re
@@ -211,14 +212,29 @@ def _find(directory: Path, step: Step | None, prefix: str) -> Path | None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    _clean(path)
     hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    lock = None
     try:
+        hidden.touch(exist_ok=False)
+        lock = _filesystem.lock(hidden)
         hidden.write_bytes(content)
         _filesystem.flush_file(hidden)
         os.replace(hidden, path)
         _filesystem.flush_directory(path.parent)
     finally:
         hidden.unlink(missing_ok=True)
+        if lock is not None:
+            _filesystem.unlock(lock)
+
+
+def _clean(path: Path) -> None:
+    """Remove what writers of this path left that were killed; those that live hold a lock."""
+    for hidden in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        lock = _filesystem.lock(hidden)
+        if lock is not None and lock != _filesystem.NO_LOCK:
+            hidden.unlink(missing_ok=True)
+            _filesystem.unlock(lock)
 
 
 def _retire(directory: Path, prefix: str, keep: int, every: int | None) -> None:

@@ -16,7 +16,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def lock(directory: Path) -> int | None:
-    """Take the writer's lock of a directory; the kernel releases it when the process ends, however it ends.
+    """Take the writer's lock of a directory, or a file; the kernel releases it when the process ends, however it ends.
 
     Returns:
       A handle for `unlock`, which is `NO_LOCK` where there are no locks; None when somebody else holds the lock or
