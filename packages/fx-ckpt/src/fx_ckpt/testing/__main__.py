@@ -19,6 +19,7 @@ from fx_core.plugins import registry
 
 from fx_ckpt.testing.crashes import ERRORS, failing_calls, interrupted, killed_processes, power_losses
 from fx_ckpt.testing.damage import every_damage
+from fx_ckpt.testing.roundtrips import round_trips
 from fx_ckpt.testing.scenarios import SCENARIOS, Scenario, tree_of
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--backend", action="append", help="name of a backend; may be repeated")
     parser.add_argument("--every", type=int, default=1, help="take every n-th call, state and byte only")
     parser.add_argument("--orbax-every", type=int, default=7, help="the same for Orbax, whose saves have more calls")
+    parser.add_argument("--trees", type=int, default=500, help="how many random trees")
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     backends = options.backend or ["msgpack", "safetensors", "orbax"]
@@ -36,6 +38,8 @@ def main() -> None:
         registry().checkpoint_backends[name].load()
     _table("Faults injected into saves", ["fault", "backend", "injected", *_OUTCOMES], _fault_rows(every))
     _table("Damage done to checkpoints", ["damage", "backend", "done", "noticed, with the name"], _damage_rows(every))
+    rows = ([backend, *round_trips(backend, options.trees).values()] for backend in backends)
+    _table("Random trees, restored with and without a target", ["backend", "trees", "leaves, to the bit"], rows)
     _table("Hostile checkpoints opened", ["backend", "opened", "refused", "ran or touched"], _hostile_rows(backends))
 
 
