@@ -14,6 +14,7 @@ from fx_core.stored_dtypes import NUMBERS
 
 from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import StructureError, UnsupportedLeafError
+from fx_ckpt.structure import DEEPEST
 
 Names = tuple[str, ...]
 
@@ -56,6 +57,8 @@ def assemble(layout: Any, like: Any, fetch: Callable[[Names, np.dtype, tuple[int
 
 
 def _assemble(layout: Any, like: Any, fetch: Any, names: Names) -> Any:
+    if len(names) > DEEPEST + 1:
+        raise StructureError(f"it is nested more than {DEEPEST} deep")
     if isinstance(layout, dict):
         part = like if isinstance(like, Mapping) else None
         return {
