@@ -95,6 +95,8 @@ def cases(libraries: tuple[str, ...] = ("fx_nnx",)) -> Iterator[Ratio]:
         for library in libraries:
             if depth > 64 and library != "fx_nnx":
                 continue
+            # Compiling hundreds of layers takes minutes with all optimisations; here the call counts, for both sides.
+            jax.config.update("jax_disable_most_optimizations", depth > 64)
             ours = stepper(importlib.import_module(library), depth, x, y)
             label = f"train step of {depth} layers" + ("" if library == "fx_nnx" else f" ({library})")
             raw = raw_stepper(depth, x, y)
