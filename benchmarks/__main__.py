@@ -2,33 +2,48 @@
 
 import argparse
 import importlib
+import importlib.util
 
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ["bridge", "ckpt", "imports", "linen_init", "linen_trace", "nnx_build", "nnx_step", "nnx_trace", "train_loop"]
+MODULES = [
+    "bridge",
+    "ckpt",
+    "imports",
+    "linen_init",
+    "linen_trace",
+    "nnx_build",
+    "nnx_graph",
+    "nnx_step",
+    "nnx_trace",
+    "train_loop",
+]
 LINEN, NNX = ("fx_linen", "flax.linen"), ("fx_nnx", "flax.nnx")
 LIBRARIES = {
     "ckpt": ("fx", "flax"),
     "linen_init": LINEN,
     "linen_trace": LINEN,
     "nnx_build": NNX,
+    "nnx_graph": (*NNX, "equinox"),
     "nnx_step": NNX,
     "nnx_trace": NNX,
 }
-"""For each module that can measure a peer: ours, and the peer."""
+"""For each module that can measure peers: ours, and the peers."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios of fx to hand-written JAX")
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(MODULES)}; all by default")
-    parser.add_argument("--peers", action="store_true", help="measure Flax in the same run, where it is installed")
+    parser.add_argument("--peers", action="store_true", help="measure Flax and others in the same run, where installed")
     arguments = parser.parse_args()
     chosen = arguments.modules or MODULES
     table = Table("case", "fx (ms)", "raw JAX (ms)", "ratio", "aim", title="fx against raw JAX")
     for name in chosen:
         cases = importlib.import_module(f"benchmarks.{name}").cases
-        libraries = LIBRARIES.get(name, ())[: 2 if arguments.peers else 1]
+        known = LIBRARIES.get(name, ())
+        peers = [peer for peer in known[1:] if arguments.peers and importlib.util.find_spec(peer.partition(".")[0])]
+        libraries = (*known[:1], *peers)
         for row in cases(libraries) if libraries else cases():
             aim = f"≤ {row.aim}" if row.aim else row.note
             table.add_row(row.case, f"{row.ours * 1e3:.2f}", f"{row.raw * 1e3:.2f}", f"{row.ratio:.2f}", aim)

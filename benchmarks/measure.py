@@ -31,17 +31,25 @@ class Ratio:
 
 
 def interleaved(
-    case: str, ours: Callable[[], object], raw: Callable[[], object], *, rounds: int = 15, aim: float | None = None
+    case: str,
+    ours: Callable[[], object],
+    raw: Callable[[], object],
+    *,
+    rounds: int = 15,
+    aim: float | None = None,
+    prepare: Callable[[], object] = lambda: None,
 ) -> Ratio:
-    """Time two functions in turns, after one call of each to warm up."""
+    """Time two functions in turns, after one call of each to warm up; ``prepare`` runs before each call, not timed."""
     times: dict[Callable[[], object], list[float]] = {ours: [], raw: []}
     for function in times:
+        prepare()
         function()
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):
             for function, taken in times.items():
+                prepare()
                 started = time.perf_counter()
                 function()
                 taken.append(time.perf_counter() - started)

@@ -10,7 +10,7 @@ from fx_core.errors.scope import ScopeParamShapeError
 from fx_core.meta import AxisMetadata
 from fx_core.scope import is_filter_empty
 from fx_nnx import Pytree, Variable
-from fx_nnx.graph.build import build
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.record import record_of
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.rngs.stream import as_key
@@ -50,7 +50,7 @@ class InnerCall:
         self.given: Mapping[str, Any] = {} if making else owner.variables
         self.streams = None if owner.skip_rng else _key_types(self.scope)
         structure, leaves = self._fitting()
-        self.module = build(structure.graphdef, self._complete(structure, leaves))
+        self.module = assembly_of(structure.graphdef).make(self._complete(structure, leaves))
         if self.streams is not None and FALLBACK not in self.streams:
             mark_absent(self.module)
         self._attach_more(structure)
@@ -100,7 +100,7 @@ class InnerCall:
         for i, value in zip(wanted, values):
             leaves[i] = value
         if missing:
-            made = build(structure.graphdef, leaves)
+            made = assembly_of(structure.graphdef).make(leaves)
             parts = dict(zip(structure.places, record_of(made).read()))
             self._put({place: parts[place] for place in missing})
         return leaves

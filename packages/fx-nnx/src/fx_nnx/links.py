@@ -8,7 +8,7 @@ import threading
 import weakref
 from typing import Any, Protocol
 
-__all__ = ["Linked", "announce", "link"]
+__all__ = ["Linked", "announce", "link", "structure_lock"]
 
 
 class Record(Protocol):
@@ -27,21 +27,28 @@ class Linked(Protocol):
     _nnx_links: list[weakref.ref[Any]] | None
 
 
-# Reentrant, since the garbage collector may run anything while a thread holds it.
-_lock = threading.RLock()
+structure_lock = threading.RLock()
+"""Held while a structure is read, and while a change of it is announced.
+
+A change that falls into a walk is announced after it, and drops what the walk has found. Reentrant, since the garbage
+collector may run anything while a thread holds it.
+"""
+
 _PRUNE_AT = 16
 
 
-def link(obj: Linked, record: Record) -> None:
-    """Let ``record`` die when ``obj`` announces a change. To be called before the structure of ``obj`` is read."""
-    with _lock:
-        links = obj._nnx_links
-        if links is None:
-            object.__setattr__(obj, "_nnx_links", [weakref.ref(record)])
-            return
+def link(obj: Linked, record: weakref.ref[Any]) -> None:
+    """Let a record die when ``obj`` announces a change.
+
+    To be called before the structure of ``obj`` is read, by a thread that holds the `structure_lock`.
+    """
+    links = obj._nnx_links
+    if links is None:
+        object.__setattr__(obj, "_nnx_links", [record])
+    elif record is not links[-1]:
         if len(links) >= _PRUNE_AT:
             links[:] = [ref for ref in links if (found := ref()) is not None and found.alive]
-        links.append(weakref.ref(record))
+        links.append(record)
 
 
 def announce(obj: Linked) -> None:
@@ -49,7 +56,7 @@ def announce(obj: Linked) -> None:
     if obj._nnx_links is None:
         # A record that links itself from now on reads the object as it is now.
         return
-    with _lock:
+    with structure_lock:
         links = obj._nnx_links
         object.__setattr__(obj, "_nnx_links", None)
         for ref in links or ():

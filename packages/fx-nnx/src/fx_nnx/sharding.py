@@ -186,5 +186,5 @@ def _sharding(leaf: Any, mesh: Any) -> Any:
         return None
     value = _value(leaf)
     if is_array(value):
-        placement.check_spec(value.shape, spec, mesh, names or ())
+        placement.check_spec(value.shape, tuple(spec), mesh, names or ())
     return NamedSharding(mesh, spec)

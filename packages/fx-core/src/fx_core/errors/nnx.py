@@ -25,6 +25,7 @@ __all__ = [
     "OptimizerStateError",
     "OutputAliasError",
     "PrefixError",
+    "RandomMethodError",
     "RngSplitError",
     "SealedStateError",
     "SharedReferenceError",
@@ -35,6 +36,7 @@ __all__ = [
     "TangentError",
     "TraceLevelError",
     "UnhashableStaticError",
+    "UnknownReferenceError",
     "UnknownVariableNameError",
     "UnknownViewOptionError",
     "VariableAttributeError",
@@ -257,6 +259,18 @@ class SharedReferenceError(NnxError):
         )
 
 
+class UnknownReferenceError(NnxError):
+    """A graph definition refers to an object of another model, which is not there."""
+
+    def __init__(self, index: int):
+        super().__init__(
+            f"The graph definition refers to the object or variable with number {index}, which is not in it.",
+            expected="a definition of a whole model, or index_ref with what other models share with it",
+            got=f"a reference to number {index}",
+            fix="unflatten the models in the order in which they were flattened, with one dictionary as index_ref",
+        )
+
+
 class CycleReplacedError(NnxError):
     """`fx_nnx.recursive_map` was to replace an object that is a part of itself."""
 
@@ -317,6 +331,18 @@ class MissingRngError(FxError, AttributeError):
             expected=f"one of {list(known)}" if known else "a stream",
             got=name,
             fix=f"Rngs(..., {name}=seed), or Rngs(seed), whose default stream serves every name",
+        )
+
+
+class RandomMethodError(NnxError):
+    """A way to draw random numbers was asked for that this version of JAX does not have."""
+
+    def __init__(self, name: str, method: str, version: str):
+        super().__init__(
+            f"JAX {version} has no method {method!r} for {name}.",
+            expected="'exact'",
+            got=repr(method),
+            fix="leave method away, or use a newer JAX",
         )
 
 

@@ -1,16 +1,17 @@
-"""Making a model of a graph definition and values."""
+"""Making models that refer to each other and to objects that exist; `fx_nnx.graph.assembly` makes one, faster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from fx_core._jax import current_trace
+from fx_core.errors.nnx import UnknownReferenceError
 
-from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
-from fx_nnx.objects.pytree import Pytree, attributes_of, new_object
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, NodeDef, NodeRef, Static, VariableDef
+from fx_nnx.objects.pytree import Pytree, attributes_of, new_object, owned_kinds
 from fx_nnx.variables.variable import Variable, new_variable
 
-__all__ = ["build"]
+__all__ = ["ContainerPlan", "ObjectPlan"]
 
 
 class ObjectPlan(NamedTuple):
@@ -31,23 +32,8 @@ class ContainerPlan(NamedTuple):
     children: tuple[tuple[Any, Any], ...]
 
 
-def build(graphdef: GraphDef, leaves: Sequence[Any], *, copy: bool = False, known: dict[int, Any] | None = None) -> Any:
-    """Make a model.
-
-    Args:
-      graphdef: its structure.
-      leaves: its values in the order of ``graphdef.paths``: variables, or bare values for them.
-      copy: whether to copy variables instead of using them.
-      known: objects and variables to be used for some numbers, whose attributes are then set anew.
-    """
-    plan = graphdef._plan
-    if plan is None:
-        plan = graphdef._plan = _plan(iter(graphdef.nodes), iter(graphdef.attributes))
-    return _Builder(iter(leaves), copy, known).make(plan)
-
-
 class _Builder:
-    def __init__(self, leaves: Iterator[Any], copy: bool, known: dict[int, Any] | None):
+    def __init__(self, leaves: Iterator[Any], copy: bool, known: Mapping[int, Any] | None):
         self.leaves, self.copy = leaves, copy
         self.index: dict[int, Any] = dict(known or {})
         self.trace = current_trace()
@@ -59,6 +45,8 @@ class _Builder:
         if kind is ObjectPlan:
             return self.object(plan)
         if kind is NodeRef:
+            if plan.index not in self.index:
+                raise UnknownReferenceError(plan.index)
             return self.index[plan.index]
         return self.container(plan)
 
@@ -72,10 +60,11 @@ class _Builder:
         return leaf
 
     def object(self, plan: ObjectPlan) -> Any:
-        made = self.index[plan.index] = new_object(plan.type, self.trace)
+        made = new_object(plan.type, self.trace)
+        self.index[plan.index] = made
         attributes = attributes_of(made)
+        owned_kinds(made).update(plan.kinds)
         attributes.update(plan.statics)
-        made._nnx_kinds.update(plan.kinds)
         for key, child in plan.children:
             attributes[key] = next(self.leaves) if child is LEAF else self.make(child)
         return made

@@ -15,7 +15,9 @@ __all__ = ["children_of", "one_level"]
 
 def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
     """Give names and values of what a node holds, static attributes included, sorted."""
-    kind = kind_of(node) if node is not None else "leaf"
+    if node is None:
+        return ()
+    kind = kind_of(node)
     if kind == "object":
         attributes = attributes_of(node)
         return [(key, attributes[key]) for key in sorted_keys(attributes)]

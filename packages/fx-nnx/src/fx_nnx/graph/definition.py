@@ -86,7 +86,7 @@ class GraphDef(Representable):
       outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
     """
 
-    __slots__ = ("_hash", "_paths", "_plan", "attributes", "nodes", "num_leaves", "outer")
+    __slots__ = ("_assembly", "_hash", "_paths", "_same_paths", "attributes", "nodes", "num_leaves", "outer")
 
     apply: ClassVar[Any]
 
@@ -103,7 +103,8 @@ class GraphDef(Representable):
         self.outer = tuple(outer)
         self._hash: int | None = None
         self._paths: list[Path] | None = None
-        self._plan: Any = None
+        self._assembly: Any = None
+        self._same_paths: Any = None
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -135,6 +136,15 @@ class GraphDef(Representable):
         if self._paths is None:
             self._paths = [path for path, kind, _ in walk(self) if kind is LEAF]
         return self._paths
+
+    def has_paths(self, paths: Sequence[Path]) -> bool:
+        """Whether the paths of the leaves are the given ones; the last ones that were are remembered."""
+        own = self.paths
+        if paths is not own and paths is not self._same_paths:
+            if paths != own:
+                return False
+            self._same_paths = paths
+        return True
 
     def with_no_outer_index(self) -> "GraphDef":
         """The same structure, without reference to another one."""

@@ -1,13 +1,15 @@
 """Taking models apart into structure and values, and putting them together again."""
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from fx_core._jax import current_trace
 from fx_core.errors.nnx import StateStructureError
 
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
-from fx_nnx.graph.build import build
+from fx_nnx.graph.assembly import assembly_of, value_of
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.packed import GraphState
 from fx_nnx.graph.record import Record, Slot, record_for, record_of
@@ -15,6 +17,7 @@ from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.flat import FlatState, one_or_all, partition
 from fx_nnx.states.paths import Path, flatten
 from fx_nnx.states.state import State
+from fx_nnx.variables.fields import put_value
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "unpack", "update", "variables"]
@@ -109,7 +112,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     elif isinstance(graphdef, tuple):
         graphdef, *more = graphdef
         states = (*more, *states)
-    return build(graphdef, _aligned(graphdef, states), copy=copy)
+    return assembly_of(graphdef).make(_aligned(graphdef, states), copy=copy)
 
 
 def unflatten(
@@ -117,7 +120,7 @@ def unflatten(
 ) -> Any:
     """Put a model together from what `flatten` gave: a flat state, or a list of leaves in its order."""
     leaves = _aligned(graphdef, (state,)) if isinstance(state, FlatState | Mapping) else state
-    return build(graphdef, leaves, copy=copy_variables)
+    return assembly_of(graphdef).make(leaves, copy=copy_variables)
 
 
 def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = None) -> tuple[GraphDef, Any]:
@@ -146,12 +149,20 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     for part in (state, *states):
         record = record_of(node)
         pairs = part._flat if isinstance(part, State) else None
-        if pairs is not None and pairs[0] is record.graphdef.paths:
+        if pairs is None or not record.graphdef.has_paths(pairs[0]):
+            _update(node, record, part)
+        elif not _put_all(record, pairs[1]):
             for target, leaf in zip(record.leaves, pairs[1]):
                 if target is not leaf:
                     _write(target, leaf)
-        else:
-            _update(node, record, part)
+
+
+def _put_all(record: Record, leaves: Sequence[Any]) -> bool:
+    """Put in all values, if that takes no more than putting them in."""
+    if not assembly_of(record.graphdef).fits(leaves) or record.trace() != current_trace():
+        return False
+    collections.deque(map(put_value, record.leaves, map(value_of, leaves)), maxlen=0)
+    return True
 
 
 def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: bool | None = None) -> Any:
@@ -164,15 +175,16 @@ def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: boo
       graph: as in `split`.
     """
     record = record_for(node, graph)
-    leaves = record.read()
+    assembly, leaves = assembly_of(record.graphdef), record.read()
     if arrays:
-        leaves = [
-            leaf.copy(jnp.copy(leaf.get_raw_value()))
-            if isinstance(leaf, Variable) and hasattr(leaf.get_raw_value(), "dtype")
-            else leaf
-            for leaf in leaves
-        ]
-    return build(record.graphdef, leaves, copy=variables)
+        leaves = list(map(_with_own_arrays, leaves))
+    return assembly.clone(leaves) if variables and not arrays else assembly.make(leaves, copy=variables)
+
+
+def _with_own_arrays(leaf: Any) -> Any:
+    if not isinstance(leaf, Variable) or not hasattr(leaf.get_raw_value(), "dtype"):
+        return leaf
+    return leaf.copy(jnp.copy(leaf.get_value() if leaf.ref else leaf.get_raw_value()))
 
 
 def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) -> tuple[State, ...]:
@@ -204,7 +216,7 @@ def _aligned(graphdef: GraphDef, states: Sequence[Any]) -> Sequence[Any]:
         return [part for part in states if not isinstance(part, State)]
     if len(states) == 1 and isinstance(states[0], State):
         have, leaves = states[0]._pairs()
-        if have is paths or have == paths:
+        if graphdef.has_paths(have):
             return leaves
     by_path: dict[Path, Any] = {}
     for part in states:

@@ -6,20 +6,20 @@ from fx_nnx.objects.fields import is_array, is_leaf
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["Kind", "kind_of", "known_kinds"]
 
 Kind = Literal["object", "variable", "leaf", "list", "tuple", "dict", "pytree"]
 """``pytree``: another pytree that JAX knows."""
 
-_kinds: dict[type, Kind] = {list: "list", tuple: "tuple", dict: "dict"}
+known_kinds: dict[type, Kind] = {list: "list", tuple: "tuple", dict: "dict"}
 
 
 def kind_of(value: Any) -> Kind:
     """Tell what a value is; the answer only depends on its type."""
     cls = type(value)
-    found = _kinds.get(cls)
+    found = known_kinds.get(cls)
     if found is None:
-        found = _kinds[cls] = _classify(value)
+        found = known_kinds[cls] = _classify(value)
     return found
 
 

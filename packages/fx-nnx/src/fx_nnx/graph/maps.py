@@ -8,14 +8,14 @@ from fx_core._jax import current_trace
 from fx_core.errors.nnx import CycleReplacedError, ModeValueError, SharedReferenceError
 
 from fx_nnx.filters import All, Filter, to_predicate
-from fx_nnx.graph.build import build
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import children_of, one_level
 from fx_nnx.graph.iterate import find_duplicates
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_data
-from fx_nnx.objects.pytree import attributes_of, new_object
+from fx_nnx.objects.pytree import attributes_of, new_object, owned_kinds
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.variables.variable import Variable
 
@@ -45,7 +45,7 @@ def map_leaves(
     """
     record = record_for(node, graph)
     leaves = [f(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
-    return build(record.graphdef, leaves)
+    return assembly_of(record.graphdef).make(leaves)
 
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
@@ -186,7 +186,7 @@ class _Mapping:
 
     def object(self, value: Any, path: Path) -> Any:
         copy = self.unfinished[id(value)] = new_object(type(value), self.trace)
-        made, kinds, old = attributes_of(copy), copy._nnx_kinds, value._nnx_kinds
+        made, kinds, old = attributes_of(copy), owned_kinds(copy), value._nnx_kinds
         for key, child in children_of(value):
             made[key] = new = self.visit(child, (*path, key))
             kinds[key] = old[key] or is_data(new)

@@ -13,8 +13,8 @@ from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructu
 
 from fx_nnx.graph.children import one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
-from fx_nnx.graph.kinds import kind_of
-from fx_nnx.links import link
+from fx_nnx.graph.kinds import kind_of, known_kinds
+from fx_nnx.links import link, structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of
@@ -22,7 +22,10 @@ from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 
-__all__ = ["Record", "Slot", "record_for", "record_of", "walk_graph"]
+__all__ = ["Record", "Slot", "is_hashable", "record_for", "record_of", "walk_graph"]
+
+
+_tuple = tuple.__new__
 
 
 class Slot:
@@ -62,6 +65,7 @@ class Record:
         "__weakref__",
         "_groups",
         "_root",
+        "_trace",
         "alive",
         "contents",
         "graphdef",
@@ -76,16 +80,31 @@ class Record:
     def __init__(self, root: Any):
         self._root = weakref.ref(root) if isinstance(root, Pytree) else None
         self._groups: dict[Any, list[list[int]]] = {}
+        self._trace: tuple[object] | None = None
         self.alive = True
         self.lasting = self._root is not None
         self.only_variables = True
         self.contents: list[tuple[Any, Any]] = []
+
+    def fill(self, walk: "_Walk") -> None:
+        """Take over what a walk found."""
+        self.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
+        self.graphdef._paths = walk.paths
+        self.leaves = walk.leaves
 
     def read(self) -> list[Any]:
         """Give the leaves: variables themselves, and the values of slots."""
         if self.only_variables:
             return self.leaves.copy()
         return [leaf.read() if type(leaf) is Slot else leaf for leaf in self.leaves]
+
+    def trace(self) -> object:
+        """Give the token of the trace that all variables were made in; None if there are several."""
+        if self._trace is None:
+            tokens = [leaf._trace for leaf in self.leaves] if self.only_variables else []
+            alike = bool(tokens) and all(token == tokens[0] for token in tokens)
+            self._trace = (tokens[0] if alike else None,)
+        return self._trace[0]
 
     def groups(self, key: Any, make: Any) -> list[list[int]]:
         """Give positions of leaves per filter, kept by the filters if they are hashable."""
@@ -139,54 +158,78 @@ def _content(item: Any) -> Any:
 
 
 class _Walk:
-    """One walk through a model."""
+    """One walk through a model.
+
+    Args:
+      record: what is to be dropped when something in the model changes.
+      shared: whether an object may be reachable on several paths.
+    """
 
     def __init__(self, record: Record, *, shared: bool):
         self.record, self.shared = record, shared
+        self.link = weakref.ref(record)
         self.nodes: list[Any] = []
         self.attributes: list[Any] = []
         self.paths: list[Path] = []
         self.leaves: list[Any] = []
         self.index: dict[int, int] = {}
+        self.objects: list[Any] = []
         self.where: dict[int, Path] = {}
 
     def visit(self, value: Any, path: Path) -> None:
+        """Look at a node and what it holds."""
         kind = kind_of(value)
-        if kind == "object" or kind == "variable":
-            number = self.index.get(id(value))
+        if kind == "variable":
+            self.variable(value, path)
+        elif kind == "object":
+            number = self.enter(value, path)
             if number is not None:
-                if not self.shared:
-                    raise SharedReferenceError(type(value).__name__, self.where[id(value)], path)
-                self.nodes.append(NodeRef(number))
-                return
-            number = self.index[id(value)] = len(self.index)
-            if not self.shared:
-                self.where[id(value)] = path
-            if self.record.lasting:
-                link(value, self.record)  # before anything of it is read, so that no change can fall in between
-            if kind == "variable":
-                self.nodes.append(VariableDef(type(value), number, value._meta))
-                self.paths.append(path)
-                self.leaves.append(value)
-            else:
                 self.object(value, number, path)
         else:
             self.container(value, kind, path)
+
+    def enter(self, value: Any, path: Path) -> int | None:
+        """Give a number to what is met for the first time; note a reference to what was met before."""
+        index, key = self.index, id(value)
+        number = index.get(key)
+        if number is not None:
+            if not self.shared:
+                raise SharedReferenceError(type(value).__name__, self.where[key], path)
+            self.nodes.append(NodeRef(number))
+            return None
+        number = index[key] = len(index)
+        self.objects.append(value)
+        if not self.shared:
+            self.where[key] = path
+        if self.record.lasting:
+            link(value, self.link)  # before anything of it is read, so that no change can fall in between
+        return number
+
+    def variable(self, value: Any, path: Path) -> None:
+        number = self.enter(value, path)
+        if number is not None:
+            self.nodes.append(_tuple(VariableDef, (type(value), number, value._meta)))
+            self.paths.append(path)
+            self.leaves.append(value)
 
     def object(self, value: Any, number: int, path: Path) -> None:
         attributes, kinds = attributes_of(value), value._nnx_kinds
         keys = sorted_keys(attributes)
         self.nodes.append(NodeDef(type(value), number, len(keys), None))
+        found = self.attributes
         for key in keys:
             item = attributes[key]
-            if kinds[key]:
-                self.child(attributes, key, item, path, value)
-            else:
+            if not kinds[key]:
                 self.static(key, item)
+            elif known_kinds.get(type(item)) == "variable":  # the most frequent ones without detours
+                found.append((key, NODE))
+                self.variable(item, (*path, key))
+            else:
+                self.child(attributes, key, item, path, value)
 
     def static(self, key: Any, item: Any) -> None:
         self.attributes.append((key, Static(item)))
-        if self.record.lasting and not _hashable(item):
+        if self.record.lasting and not is_hashable(item):
             # It may be changed in place, which nothing tells us.
             self.record.lasting = False
 
@@ -237,10 +280,9 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
         raise NotANodeError(root)
     record = Record(root)
     walk = _Walk(record, shared=shared)
-    walk.visit(root, ())
-    record.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
-    record.graphdef._paths = walk.paths
-    record.leaves = walk.leaves
+    with structure_lock:
+        walk.visit(root, ())
+    record.fill(walk)
     return record
 
 
@@ -262,7 +304,8 @@ def record_for(root: Any, graph: bool | None) -> Record:
     return record_of(root) if set_graph_mode.resolve(graph) else walk_graph(root, shared=False)
 
 
-def _hashable(value: Any) -> bool:
+def is_hashable(value: Any) -> bool:
+    """Whether a value has a hash."""
     try:
         hash(value)
     except TypeError:

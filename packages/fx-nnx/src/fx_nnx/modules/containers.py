@@ -7,7 +7,7 @@ from fx_core.errors.ops import EmptySequentialError
 
 from fx_nnx.links import announce
 from fx_nnx.modules.module import Module
-from fx_nnx.objects.pytree import attributes_of
+from fx_nnx.objects.pytree import attributes_of, owned_kinds
 from fx_nnx.representation import show_value
 
 __all__ = ["Dict", "List", "Sequential"]
@@ -93,7 +93,7 @@ class List(Module, MutableSequence[A], Generic[A]):
     def _refill(self, values: list[Any]) -> None:
         """Number the items anew; each keeps being data or static, unless it is new."""
         self._nnx_check_trace()
-        attributes, kinds = attributes_of(self), self._nnx_kinds
+        attributes, kinds = attributes_of(self), owned_kinds(self)
         known = {id(attributes[n]): kinds[n] for n in range(len(self))}
         fresh = [known[id(v)] if id(v) in known else self._nnx_kind(n, v, None) for n, v in enumerate(values)]
         for number in range(len(self)):

@@ -42,10 +42,11 @@ def view(
     made = clone(node, variables=False, graph=graph)
     unused = set(kwargs)
     for path, module in iter_modules(made, graph=True):
-        if hasattr(module, "set_view") and matches(path, module):
+        set_view = getattr(module, "set_view", None)
+        if set_view is not None and matches(path, module):
             taken = kwargs.keys() & _options(module) if not _takes_any(module) else kwargs.keys()
             if taken:
-                module.set_view(**{name: kwargs[name] for name in taken})
+                set_view(**{name: kwargs[name] for name in taken})
                 unused -= taken
     if unused and raise_if_not_found:
         raise UnknownViewOptionError(sorted(unused), sorted(_all_options(made)))

@@ -14,7 +14,16 @@ from fx_nnx.objects.fields import declaration, has_data, is_array, is_data, regi
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.states.paths import sorted_keys
 
-__all__ = ["Object", "Pytree", "attributes_of", "check_pytree", "new_object"]
+__all__ = [
+    "Object",
+    "Pytree",
+    "SharedKinds",
+    "attributes_of",
+    "check_pytree",
+    "filled_object",
+    "new_object",
+    "owned_kinds",
+]
 
 _MISSING: Any = object()
 _MUTABLE = (list, dict, set)
@@ -29,10 +38,26 @@ class _Storage:
 attributes_of: Callable[[Any], dict[Any, Any]] = _Storage.__dict__["__dict__"].__get__
 """Give the dictionary of attributes itself. Who changes it has to announce that, see `fx_nnx.links`."""
 
+_set_attributes = _Storage.__dict__["__dict__"].__set__
 _set_kinds = _Storage._nnx_kinds.__set__
 _set_links = _Storage._nnx_links.__set__
 _set_record = _Storage._nnx_record.__set__
 _set_trace = _Storage._nnx_trace.__set__
+
+
+class SharedKinds(dict[Any, bool]):
+    """Kinds of the attributes of objects that were made alike; each takes its own before it changes them."""
+
+    __slots__ = ()
+
+
+def owned_kinds(obj: Any) -> dict[Any, bool]:
+    """Give the kinds of the attributes of an object, to be changed."""
+    kinds = obj._nnx_kinds
+    if type(kinds) is SharedKinds:
+        kinds = dict(kinds)
+        _set_kinds(obj, kinds)
+    return kinds
 
 
 class _Meta(abc.ABCMeta):
@@ -162,8 +187,9 @@ class Pytree(Representable, _Storage, metaclass=_Meta):
         kind = self._nnx_kind(name, value, known) if explicit is None else explicit
         if old is value and kind is known:
             return
+        if known is not kind:  # first, so that a walk of another thread finds it with the attribute
+            owned_kinds(self)[name] = kind
         attributes[name] = value
-        kinds[name] = kind
         if not (kind and known and is_array(old) and is_array(value)):
             announce(self)
 
@@ -184,7 +210,7 @@ class Pytree(Representable, _Storage, metaclass=_Meta):
     def _nnx_delete(self, name: Any) -> None:
         self._nnx_check_trace()
         del attributes_of(self)[name]
-        self._nnx_kinds.pop(name, None)
+        owned_kinds(self).pop(name, None)
         announce(self)
 
     def __getstate__(self) -> tuple[dict[Any, Any], dict[Any, bool]]:
@@ -192,7 +218,7 @@ class Pytree(Representable, _Storage, metaclass=_Meta):
 
     def __setstate__(self, state: tuple[dict[Any, Any], dict[Any, bool]]) -> None:
         attributes_of(self).update(state[0])
-        self._nnx_kinds.update(state[1])
+        owned_kinds(self).update(state[1])
 
     def _show(self) -> str:
         return show_fields(type(self).__name__, attributes_of(self))
@@ -203,11 +229,27 @@ Object = Pytree
 
 def new_object(cls: type[Any], trace: object) -> Any:
     """Make an object without calling ``__init__``; its attributes and kinds are to be filled in."""
-    self = object.__new__(cls)
-    _set_kinds(self, {})
-    _set_links(self, None)
-    _set_record(self, None)
-    _set_trace(self, trace)
+    return filled_object(cls, {}, {}, trace)
+
+
+def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, bool], trace: object) -> Any:
+    """Make an object without calling ``__init__``; the dictionary of attributes becomes its own."""
+    # A bare object takes its fields faster than one that guards its attributes.
+    self: Any = _Storage()
+    self.__dict__ = attributes
+    self._nnx_kinds = kinds
+    self._nnx_links = None
+    self._nnx_record = None
+    self._nnx_trace = trace
+    try:
+        self.__class__ = cls
+    except TypeError:  # a class with __slots__ of its own
+        self = object.__new__(cls)
+        _set_attributes(self, attributes)
+        _set_kinds(self, kinds)
+        _set_links(self, None)
+        _set_record(self, None)
+        _set_trace(self, trace)
     return self
 
 
@@ -248,7 +290,7 @@ def _unflattener(cls: type[Pytree]) -> Callable[[Any, Any], Any]:
     def unflatten(aux: Any, children: Any) -> Any:
         names, statics = aux
         self = new_object(cls, current_trace())
-        attributes, kinds = attributes_of(self), self._nnx_kinds
+        attributes, kinds = attributes_of(self), owned_kinds(self)
         for name, child in zip(names, children):
             attributes[name], kinds[name] = child, True
         for name, value in statics:

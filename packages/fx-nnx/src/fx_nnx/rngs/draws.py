@@ -1,10 +1,12 @@
 """The functions of `jax.random` and the initializers as methods that bring their own key."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from fx_core.errors.nnx import RandomMethodError
 from fx_core.ops import initializers
 
 __all__ = ["KeylessInitializer", "RandomMethods"]
@@ -19,6 +21,9 @@ _INITIALIZERS = """
     delta_orthogonal glorot_normal glorot_uniform he_normal he_uniform kaiming_normal kaiming_uniform lecun_normal
     lecun_uniform variance_scaling xavier_normal xavier_uniform
 """
+
+
+_WITH_METHOD = {"beta", "chisquare", "gamma", "loggamma", "poisson"}
 
 
 class KeylessInitializer:
@@ -50,6 +55,8 @@ class RandomMethods:
 
 def _draw(name: str) -> Callable[..., Any]:
     function = getattr(jax.random, name)
+    if name in _WITH_METHOD and "method" not in inspect.signature(function).parameters:
+        function = _with_exact_method(name, function)
 
     # Seen through `wraps`, the key stands in the place of `self`: bound, the signature is that without the key.
     @functools.wraps(function)
@@ -58,6 +65,23 @@ def _draw(name: str) -> Callable[..., Any]:
 
     method.__doc__ = f"Draw as `jax.random.{name}` does, with the next key."
     return method
+
+
+def _with_exact_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a draw of an older JAX the parameter ``method`` that newer ones have."""
+
+    @functools.wraps(function)
+    def draw(*args: Any, method: str = "exact", **kwargs: Any) -> jax.Array:
+        if method != "exact":
+            raise RandomMethodError(name, method, jax.__version__)
+        return function(*args, **kwargs)
+
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    at = next((i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY), len(parameters))
+    parameters.insert(at, inspect.Parameter("method", inspect.Parameter.KEYWORD_ONLY, default="exact"))
+    draw.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return draw
 
 
 def _initializer(name: str) -> Callable[..., Any]:

@@ -7,8 +7,8 @@ from fx_core.errors.nnx import UnhashableStaticError
 
 from fx_nnx.graph.build import _Builder, _plan
 from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef
-from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, _Walk
+from fx_nnx.links import structure_lock
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.variables.variable import Variable
 
@@ -111,20 +111,13 @@ class ForestWalk(_Walk):
 
     def __init__(self, *, shared: bool = True):
         super().__init__(Record(None), shared=shared)
-        self.objects: list[Any] = []
         self.roots = 0
 
     def root(self, value: Any, path: tuple[Any, ...]) -> None:
         """Look at one more root."""
         self.roots += 1
-        self.visit(value, path)
-
-    def visit(self, value: Any, path: tuple[Any, ...]) -> None:
-        """Look at a value and what it holds."""
-        kind = kind_of(value)
-        if (kind == "object" or kind == "variable") and id(value) not in self.index:
-            self.objects.append(value)
-        super().visit(value, path)
+        with structure_lock:
+            self.visit(value, path)
 
     def forest(self) -> Forest:
         """Give what was found."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fx_nnx.filters import Filter
-from fx_nnx.graph.build import build
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.record import record_for
 from fx_nnx.transforms.prefixes import StateAxes
 
@@ -33,4 +33,4 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
     record = record_for(node, graph)
     entry = filter_map if callable(filter_map) else StateAxes(filter_map).map_prefix
     entries = [entry(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
-    return build(record.graphdef, entries)
+    return assembly_of(record.graphdef).make(entries)

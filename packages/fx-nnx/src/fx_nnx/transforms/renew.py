@@ -9,7 +9,7 @@ from fx_nnx.graph.build import ObjectPlan, _Builder
 from fx_nnx.graph.definition import LEAF, VariableDef
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import is_array
-from fx_nnx.objects.pytree import attributes_of
+from fx_nnx.objects.pytree import attributes_of, owned_kinds
 from fx_nnx.transforms.forest import Forest
 from fx_nnx.variables.variable import new_variable
 
@@ -80,8 +80,9 @@ def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
         del old[key]
     structural = found._nnx_kinds != kinds or not all(is_array(old.get(k)) and is_array(new[k]) for k in changed)
     old.update(new)
-    found._nnx_kinds.clear()
-    found._nnx_kinds.update(kinds)
+    owned = owned_kinds(found)
+    owned.clear()
+    owned.update(kinds)
     if structural:
         announce(found)
 

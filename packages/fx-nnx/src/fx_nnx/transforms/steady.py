@@ -13,7 +13,7 @@ from fx_transforms.static import Static
 
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
-from fx_nnx.variables.variable import Variable
+from fx_nnx.variables.fields import VariableFields, put_value
 
 __all__ = ["Plan", "find_plan", "keep_plan", "write_values"]
 
@@ -110,8 +110,7 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, ta
     kept[key] = Plan(shape, records, None if order == straight else order)
 
 
-_set_value: Any = Variable.__dict__["_value"].__set__
-_set_trace: Any = Variable.__dict__["_trace"].__set__
+_set_trace: Any = VariableFields.__dict__["_trace"].__set__
 _latest: list[object] = [None]
 
 
@@ -135,4 +134,4 @@ def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequenc
             if target._trace != here:
                 target._check_trace()
             _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
-        _set_value(target, value)
+        put_value(target, value)

@@ -12,6 +12,7 @@ from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.variables.defaults import default_options
+from fx_nnx.variables.fields import VariableFields, VariableType, filled
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
@@ -23,7 +24,7 @@ A = TypeVar("A")
 _MISSING: Any = object()
 
 
-class Variable(Representable, ValueOperators, Generic[A]):
+class Variable(Representable, ValueOperators, VariableFields, Generic[A], metaclass=VariableType):
     """A box with a value that changes, an array or any pytree, and with metadata.
 
     The type of a variable says what it is for; filters select by it. Reading and writing go through ``[...]``, or
@@ -49,7 +50,6 @@ class Variable(Representable, ValueOperators, Generic[A]):
       **metadata: anything; hashable if the variable is to go through transforms.
     """
 
-    __slots__ = ("__weakref__", "_meta", "_nnx_links", "_trace", "_value")
     __hash__ = None  # type: ignore[assignment]  # `==` compares values
 
     _meta: Metadata
@@ -301,7 +301,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
     __array_priority__ = 1000
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in Variable.__slots__:
+        if name.startswith("__") or name in VariableFields.__slots__:
             raise AttributeError(name)
         meta = self._meta
         if name in meta:
@@ -318,7 +318,9 @@ class Variable(Representable, ValueOperators, Generic[A]):
 
     def __setstate__(self, state: tuple[Any, Metadata]) -> None:
         value, meta = state
-        _fill(self, jax.new_ref(value) if meta["ref"] else value, meta)
+        fields = jax.new_ref(value) if meta["ref"] else value, meta, current_trace(), None
+        for name, field in zip(("_value", "_meta", "_trace", "_nnx_links"), fields):
+            object.__setattr__(self, name, field)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -335,17 +337,7 @@ class Variable(Representable, ValueOperators, Generic[A]):
 
 def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = None) -> Any:
     """Make a variable from parts, without hooks and placement. Many at once may share one ``trace`` token."""
-    self = object.__new__(cls)
-    _fill(self, value, meta, trace)
-    return self
-
-
-def _fill(self: Any, value: Any, meta: Metadata, trace: object = None) -> None:
-    init = object.__setattr__
-    init(self, "_value", value)
-    init(self, "_meta", meta)
-    init(self, "_trace", current_trace() if trace is None else trace)
-    init(self, "_nnx_links", None)
+    return filled(cls, value, meta, current_trace() if trace is None else trace)
 
 
 def register(cls: type[Any]) -> None:

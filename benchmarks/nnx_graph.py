@@ -1,0 +1,116 @@
+"""Taking models apart and putting them together, against the least that JAX does with as many arrays.
+
+The denominator of every ratio is one `jax.tree.flatten` followed by one `jax.tree.unflatten` of a flat list of as many
+scalar arrays as the model has variables. The model is a list of blocks with ten `Param` each, which hold these arrays.
+
+A case that says "unchanged" repeats an operation on a model whose structure has not changed since; "new structure"
+makes a model of that size for each measurement, and counts the first `split` of it.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.measure import Ratio, interleaved
+
+SIZES = (1_000, 10_000)
+PER_BLOCK = 10
+AIMS = {"split": 3.0, "split(Param, ...)": 3.0, "merge": 5.0, "state": 5.0, "update": 5.0, "clone": 5.0}
+FIRST = 40.0
+
+
+def model_of(nnx: Any, size: int) -> Any:
+    """A model of ``size`` variables."""
+
+    class Block(nnx.Module):
+        def __init__(self) -> None:
+            for i in range(PER_BLOCK):
+                setattr(self, f"p{i}", nnx.Param(value))
+
+    class Model(nnx.Module):
+        def __init__(self) -> None:
+            self.blocks = nnx.List([Block() for _ in range(size // PER_BLOCK)])
+
+    value = jnp.zeros(())
+    return Model()
+
+
+def operations(nnx: Any, model: Any) -> dict[str, Callable[[], object]]:
+    """What people do with models."""
+    graphdef, state = nnx.split(model)
+    other = nnx.state(nnx.clone(model))
+    return {
+        "split": lambda: nnx.split(model),
+        "split(Param, ...)": lambda: nnx.split(model, nnx.Param, ...),
+        "merge": lambda: nnx.merge(graphdef, state),
+        "state": lambda: nnx.state(model),
+        "update": lambda: nnx.update(model, other),
+        "clone": lambda: nnx.clone(model),
+    }
+
+
+def equinox_operations(size: int) -> dict[str, Callable[[], object]]:
+    """The same with Equinox, as far as it has the like."""
+    eqx: Any = importlib.import_module("equinox")
+
+    class Block(eqx.Module):
+        params: list[Any]
+
+    class Model(eqx.Module):
+        blocks: list[Any]
+
+    value = jnp.zeros(())
+    model = Model([Block([value] * PER_BLOCK) for _ in range(size // PER_BLOCK)])
+    params, rest = eqx.partition(model, eqx.is_array)
+    return {
+        "split": lambda: eqx.partition(model, eqx.is_array),
+        "merge": lambda: eqx.combine(params, rest),
+        "clone": lambda: jax.tree.map(lambda x: x, model),
+    }
+
+
+def raw_of(size: int) -> Callable[[], object]:
+    """The denominator."""
+    arrays = [jnp.zeros(()) for _ in range(size)]
+
+    def flatten_and_unflatten() -> object:
+        leaves, treedef = jax.tree.flatten(arrays)
+        return jax.tree.unflatten(treedef, leaves)
+
+    return flatten_and_unflatten
+
+
+def first_split(nnx: Any, size: int) -> tuple[Callable[[], object], Callable[[], None]]:
+    """A split of a model that was never looked at, and how to get the next one."""
+    models: list[Any] = []
+
+    def prepare() -> None:
+        models[:] = [model_of(nnx, size)]
+
+    return lambda: nnx.split(models[0]), prepare
+
+
+def cases(libraries: Sequence[str] = ("fx_nnx",)) -> Iterator[Ratio]:
+    """Each operation of each library that is there."""
+    for size in SIZES:
+        raw = raw_of(size)
+        rounds = 25 if size == SIZES[0] else 9
+        for library in libraries:
+            if library == "equinox":
+                for name, run in equinox_operations(size).items():
+                    yield interleaved(f"equinox: {name}, {size:,} arrays", run, raw, rounds=rounds)
+                continue
+            nnx = importlib.import_module(library)
+            ours = library == "fx_nnx"
+            for name, run in operations(nnx, model_of(nnx, size)).items():
+                aim = AIMS[name] if ours else None
+                title = f"{library}: {name}, {size:,} variables, unchanged"
+                yield interleaved(title, run, raw, rounds=rounds, aim=aim)
+            if size == SIZES[0]:
+                run, prepare = first_split(nnx, size)
+                title = f"{library}: first split, {size:,} variables, new structure"
+                aim = FIRST if ours else None
+                yield interleaved(title, run, raw, rounds=rounds, aim=aim, prepare=prepare)
