@@ -58,6 +58,34 @@ PROGRAM = textwrap.dedent("""
             for step in (1, 2, 3):
                 manager.save(step, placed(step))
             assert manager.all_steps() == [2, 3]
+    class Data:
+        def __init__(self, at):
+            self.at = at
+
+        def get_state(self):
+            return {"at": self.at}
+
+        def set_state(self, state):
+            self.at = state["at"]
+
+    if task == "save" and count > 1:
+        # What fails in one process fails in all, and the next save works.
+        from fx_ckpt.errors import OtherProcessError
+        from fx_core.errors.files import PathTakenError
+        try:
+            fx_ckpt.save(directory + "/step_00000003", placed(9))
+        except PathTakenError:
+            assert index == 0
+        except OtherProcessError as error:
+            assert index == 1
+            assert "Process 0 could not save" in str(error) and "PathTakenError" in str(error), error
+        else:
+            raise AssertionError("saved over a checkpoint")
+        # Each process has its own place in the data.
+        path = fx_ckpt.save(directory + "-data", placed(1), iterators={"d": Data(10 + index)})
+        again = Data(0)
+        check(fx_ckpt.restore(path, wanted(), iterators={"d": again}), 1)
+        assert again.at == 10 + index
     if task in ("save", "restore"):
         manager = fx_ckpt.CheckpointManager(directory)
         check(manager.restore(target=wanted()), 3)
