@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fx_core.errors import LayerInputError, RngsTypeError
 from fx_core.errors.nnx import LayerCallError, OptimizerStateError
 from fx_core.errors.ops import ConvWindowError, DropoutRateError, EinsumEquationError
 
@@ -140,3 +141,38 @@ def test_model_and_optimizer():
     both.update(jax.tree.map(jnp.ones_like, nnx.state(model)))
     np.testing.assert_allclose(model.bias[...], before - 0.1)
     assert both(jnp.ones((1, 2))).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "expected"),
+    [
+        (lambda: nnx.Linear(3, 2, rngs=rngs()), (4, 5), 3),
+        (lambda: nnx.Conv(3, 2, (3, 3), rngs=rngs()), (1, 4, 4, 5), 3),
+        (lambda: nnx.ConvTranspose(3, 2, (3, 3), rngs=rngs()), (1, 4, 4, 5), 3),
+        (lambda: nnx.LayerNorm(3, rngs=rngs()), (4, 5), 3),
+        (lambda: nnx.RMSNorm(3, rngs=rngs()), (4, 5), 3),
+        (lambda: nnx.GroupNorm(4, 2, rngs=rngs()), (4, 6), 4),
+        (lambda: nnx.InstanceNorm(3, rngs=rngs()), (4, 2, 5), 3),
+        (lambda: nnx.BatchNorm(3, rngs=rngs()), (4, 5), 3),
+    ],
+)
+def test_wrong_number_of_features(make, shape, expected):
+    layer = make()
+    text = f"{type(layer).__name__}: the input does not have the features[\\s\\S]*{expected} features in the last axis"
+    with pytest.raises(LayerInputError, match=text) as caught:
+        layer(jnp.ones(shape))
+    assert caught.value.got == f"shape {shape}"
+
+
+def test_wrong_features_along_another_axis_and_in_queries():
+    with pytest.raises(LayerInputError, match="3 features in axis 1"):
+        nnx.BatchNorm(3, axis=1, rngs=rngs())(jnp.ones((2, 4, 3)))
+    with pytest.raises(LayerInputError, match="Embed: the query does not have"):
+        nnx.Embed(4, 3, rngs=rngs()).attend(jnp.ones((2, 4)))
+    assert nnx.LayerNorm(3, use_bias=False, use_scale=False, rngs=rngs())(jnp.ones((2, 4))).shape == (2, 4)
+
+
+@pytest.mark.parametrize("given", [0, None])
+def test_parameters_need_random_streams(given):
+    with pytest.raises(RngsTypeError, match=r"expected: rngs=nnx.Rngs\(seed\)\n  got: (int|NoneType)"):
+        nnx.Linear(3, 2, rngs=given)

@@ -77,6 +77,7 @@ from fx_core.errors.nnx_layers import (
     MetricInterfaceError,
     MetricUpdateError,
     NoSuchMethodError,
+    RngsTypeError,
 )
 from fx_core.errors.ops import (
     BatchDimsError,
@@ -317,6 +318,7 @@ __all__ = [
     "ReservedModuleAttributeError",
     "RngNotLiftedError",
     "RngSplitError",
+    "RngsTypeError",
     "RopeShapeError",
     "ScopeCollectionNotFound",
     "ScopeFlagNotFoundError",

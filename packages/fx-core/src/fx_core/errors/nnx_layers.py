@@ -15,6 +15,7 @@ __all__ = [
     "MetricInterfaceError",
     "MetricUpdateError",
     "NoSuchMethodError",
+    "RngsTypeError",
 ]
 
 
@@ -24,11 +25,20 @@ class LayerInputError(NnxError):
     Wrong: ``nnx.Linear(3, 4, rngs=rngs)(jnp.ones((2, 5)))``. Right: an input of shape ``(2, 3)``.
     """
 
-    def __init__(self, layer: str, path: str | None, expected: int, shape: Sequence[int], *, what: str = "input"):
+    def __init__(
+        self,
+        layer: str,
+        path: str | None,
+        expected: int,
+        shape: Sequence[int],
+        *,
+        what: str = "input",
+        axis: int = -1,
+    ):
         super().__init__(
             f"{layer}: the {what} does not have the features that the layer was made for.",
             path=path or layer,
-            expected=f"{expected} features in the last axis",
+            expected=f"{expected} features in {'the last axis' if axis == -1 else f'axis {axis}'}",
             got=f"shape {tuple(shape)}",
             fix=f"give the {what} {expected} features, or make the layer for those that it has",
         )
@@ -128,4 +138,19 @@ class MetricInterfaceError(FxError, NotImplementedError):
             expected="update(**kwargs), compute(), reset()",
             got=f"no {missing}",
             fix=f"define {missing} in {metric}",
+        )
+
+
+class RngsTypeError(FxError, TypeError):
+    """A layer got something else than random streams to draw its parameters from.
+
+    Wrong: ``nnx.Linear(3, 4, rngs=0)``. Right: ``nnx.Linear(3, 4, rngs=nnx.Rngs(0))``.
+    """
+
+    def __init__(self, got: Any):
+        super().__init__(
+            "A layer draws its parameters from random streams.",
+            expected="rngs=nnx.Rngs(seed)",
+            got=f"{type(got).__name__}: {got!r}",
+            fix="make one Rngs, and hand it to all layers",
         )

@@ -12,7 +12,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from jax import lax
 
-from fx_nnx.layers.params import make_param, promote_dtype, set_options, value_of
+from fx_nnx.layers.params import check_features, make_param, promote_dtype, set_options, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -121,9 +121,11 @@ class Conv(Module):
           An array of shape ``(*batch, *windows, out_features)``.
 
         Raises:
+          LayerInputError: the input has another number of features.
           ConvInputRankError: the input has too few dimensions.
           MaskShapeError: the mask has another shape than the kernel.
         """
+        check_features(self, self.in_features, inputs)
         kernel = conv.masked(self.kernel.get_value(), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
@@ -228,9 +230,11 @@ class ConvTranspose(Module):
           An array of shape ``(*batch, *windows, out_features)``.
 
         Raises:
+          LayerInputError: the input has another number of features.
           ConvInputRankError: the input has too few dimensions.
           MaskShapeError: the mask has another shape than the kernel.
         """
+        check_features(self, self.in_features, inputs)
         kernel = conv.masked(self.kernel.get_value(), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type)

@@ -10,7 +10,7 @@ from fx_core.ops import embed
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
 
-from fx_nnx.layers.params import make_param, promote_dtype
+from fx_nnx.layers.params import check_features, make_param, promote_dtype
 from fx_nnx.modules.module import Module
 from fx_nnx.rngs.rngs import Rngs
 
@@ -79,7 +79,11 @@ class Embed(Module):
 
         Returns:
           An array of shape ``(..., num_embeddings)``.
+
+        Raises:
+          LayerInputError: the query has another number of features.
         """
+        check_features(self, self.features, query, "query")
         query, table = self.promote_dtype((query, self.embedding.get_value()), dtype=self.dtype)
         logits = embed.attend(query, table)
         return logits if out_sharding is None else jax.sharding.reshard(logits, out_sharding)

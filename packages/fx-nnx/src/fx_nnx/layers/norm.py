@@ -10,9 +10,8 @@ from fx_core.ops import norm
 from fx_core.ops.initializers import default_bias_init, default_scale_init
 from fx_core.ops.params import Initializer
 
-from fx_nnx.layers.params import make_param, promote_dtype, value_of
-from fx_nnx.modules.module import Module
-from fx_nnx.objects.fields import data
+from fx_nnx.layers.norm_base import NormBase
+from fx_nnx.layers.params import promote_dtype, value_of
 from fx_nnx.rngs.rngs import Rngs
 
 __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
@@ -25,45 +24,7 @@ def _hashable(axes: Any) -> Any:
     return tuple(axes) if isinstance(axes, Sequence) else axes
 
 
-class _Norm(Module):
-    """What the layers here share: scale, bias, and how statistics are taken."""
-
-    def _setup(
-        self,
-        rngs: Rngs,
-        shape: tuple[int, ...],
-        *,
-        scale: tuple[Initializer, Mapping[str, Any]] | None,
-        bias: tuple[Initializer, Mapping[str, Any]] | None,
-        param_dtype: Any,
-        **attributes: Any,
-    ) -> None:
-        self.scale = data(None if scale is None else make_param(rngs, scale[0], shape, param_dtype, scale[1]))
-        self.bias = data(None if bias is None else make_param(rngs, bias[0], shape, param_dtype, bias[1]))
-        self.param_dtype = param_dtype
-        for name, value in attributes.items():
-            setattr(self, name, value)
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "epsilon": self.epsilon,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-            "axis_index_groups": self.axis_index_groups,
-            "use_fast_variance": self.use_fast_variance,
-        }
-
-    num_groups: int
-    reduction_axes: Any
-    feature_axes: Any
-    epsilon: float
-    dtype: Any
-    axis_name: Any
-    axis_index_groups: Any
-    use_fast_variance: bool
-
-
-class LayerNorm(_Norm):
+class LayerNorm(NormBase):
     """Normalises each example over its features.
 
     Ba et al., *Layer Normalization*, 2016.
@@ -143,12 +104,13 @@ class LayerNorm(_Norm):
         Returns:
           An array like ``x``.
         """
+        self._check(x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
         scale, bias = value_of(self.scale), value_of(self.bias)
         return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())
 
 
-class RMSNorm(_Norm):
+class RMSNorm(NormBase):
     """Divides each example by the root of the mean square of its features.
 
     Zhang and Sennrich, *Root Mean Square Layer Normalization*, 2019.
@@ -221,11 +183,12 @@ class RMSNorm(_Norm):
         Returns:
           An array like ``x``.
         """
+        self._check(x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
         return norm.layer_norm(plan, x, value_of(self.scale), use_mean=False, mask=mask, **self._options())
 
 
-class GroupNorm(_Norm):
+class GroupNorm(NormBase):
     """Normalises each example over groups of features.
 
     Wu and He, *Group Normalization*, 2018.
@@ -310,12 +273,13 @@ class GroupNorm(_Norm):
         Returns:
           An array like ``x``.
         """
+        self._check(x)
         plan = norm.plan_group_norm(x.shape, self.num_groups, None, self.reduction_axes)
         scale, bias = value_of(self.scale), value_of(self.bias)
         return norm.group_norm(plan, x, scale, bias, mask=mask, **self._options())
 
 
-class InstanceNorm(_Norm):
+class InstanceNorm(NormBase):
     """Normalises each feature of each example over space.
 
     Ulyanov et al., *Instance Normalization*, 2016.
@@ -392,6 +356,7 @@ class InstanceNorm(_Norm):
         Returns:
           An array like ``x``.
         """
+        self._check(x)
         plan = norm.plan_instance_norm(x.ndim, self.feature_axes)
         scale, bias = value_of(self.scale), value_of(self.bias)
         return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fx_core.errors.nnx_layers import LayerInputError
+from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
 from fx_core.ops import dtypes
 
 from fx_nnx.locate import path_of
@@ -33,7 +33,13 @@ def promote_dtype(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> t
 def make_param(
     rngs: Rngs, init: Callable[..., Any], shape: tuple[int, ...], dtype: Any, metadata: Mapping[str, Any]
 ) -> Param[Any]:
-    """Draw a parameter with the next key of the stream ``params``."""
+    """Draw a parameter with the next key of the stream ``params``.
+
+    Raises:
+      RngsTypeError: ``rngs`` are no streams.
+    """
+    if not isinstance(rngs, Rngs) and not hasattr(rngs, "params"):
+        raise RngsTypeError(rngs)
     return Param(init(rngs.params(), shape, dtype), **metadata)
 
 
@@ -47,12 +53,12 @@ def set_options(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def check_features(layer: Any, features: int, inputs: Any, what: str = "input") -> None:
-    """Compare the last axis of an input with what a layer was made for.
+def check_features(layer: Any, features: int, inputs: Any, what: str = "input", axis: int = -1) -> None:
+    """Compare an axis of an input with what a layer was made for.
 
     Raises:
       LayerInputError: they differ; it says where the layer is.
     """
     shape = inputs.shape
-    if not shape or shape[-1] != features:
-        raise LayerInputError(type(layer).__name__, path_of(layer), features, shape, what=what)
+    if not -len(shape) <= axis < len(shape) or shape[axis] != features:
+        raise LayerInputError(type(layer).__name__, path_of(layer), features, shape, what=what, axis=axis)

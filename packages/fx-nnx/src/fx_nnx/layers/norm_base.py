@@ -1,0 +1,59 @@
+"""What the norms over features share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from fx_core.ops.params import Initializer
+
+from fx_nnx.layers.params import check_features, make_param
+from fx_nnx.modules.module import Module
+from fx_nnx.objects.fields import data
+from fx_nnx.rngs.rngs import Rngs
+
+__all__ = ["NormBase"]
+
+
+class NormBase(Module):
+    """What the layers here share: scale, bias, and how statistics are taken."""
+
+    def _setup(
+        self,
+        rngs: Rngs,
+        shape: tuple[int, ...],
+        *,
+        scale: tuple[Initializer, Mapping[str, Any]] | None,
+        bias: tuple[Initializer, Mapping[str, Any]] | None,
+        param_dtype: Any,
+        **attributes: Any,
+    ) -> None:
+        self.scale = data(None if scale is None else make_param(rngs, scale[0], shape, param_dtype, scale[1]))
+        self.bias = data(None if bias is None else make_param(rngs, bias[0], shape, param_dtype, bias[1]))
+        self.param_dtype = param_dtype
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "epsilon": self.epsilon,
+            "dtype": self.dtype,
+            "axis_name": self.axis_name,
+            "axis_index_groups": self.axis_index_groups,
+            "use_fast_variance": self.use_fast_variance,
+        }
+
+    def _check(self, x: jax.Array) -> None:
+        axis = self.feature_axes
+        # Without parameters a norm takes any number of features.
+        if isinstance(axis, int) and not (self.scale is None and self.bias is None):
+            check_features(self, self.num_features, x, axis=axis)
+
+    num_features: int
+    num_groups: int
+    reduction_axes: Any
+    feature_axes: Any = -1
+    epsilon: float
+    dtype: Any
+    axis_name: Any
+    axis_index_groups: Any
+    use_fast_variance: bool
