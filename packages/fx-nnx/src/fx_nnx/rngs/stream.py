@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core import _threefry
 from fx_core.errors.nnx import SplitStreamError
 
 from fx_nnx.objects.pytree import Pytree
@@ -83,8 +84,12 @@ class RngStream(RandomMethods, Pytree):
         if key.ndim:
             raise SplitStreamError(self.tag, key.shape)
         count = self.count.get_value()
-        drawn = jax.random.fold_in(key, count)
-        self.count.set_value(count + 1)
+        if _on_host(key, count):
+            # JAX would compile a program for either, which takes longer than small networks take to draw.
+            drawn, after = _threefry.fold_in(key, int(count)), jnp.asarray(np.asarray(count) + np.uint32(1))
+        else:
+            drawn, after = jax.random.fold_in(key, count), count + 1
+        self.count.set_value(after)
         return drawn
 
     def split(self, k: Any) -> "RngStream":
@@ -99,3 +104,14 @@ class RngStream(RandomMethods, Pytree):
         """Give a stream of ``k`` (a size or shape) times the same stream, made of the next key."""
         shape = (k,) if isinstance(k, int) else tuple(k)
         return RngStream(jnp.broadcast_to(self(), shape), tag=self.tag)
+
+
+def _on_host(key: Any, count: Any) -> bool:
+    """Whether a key can be derived without JAX: both are here, on a CPU, and nothing is being traced."""
+    return (
+        _threefry.settled()
+        and _threefry.readable(key)
+        and _threefry.on_default_cpu(count)
+        and count.dtype == np.uint32
+        and count.shape == ()
+    )
