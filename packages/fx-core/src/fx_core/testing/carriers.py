@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 _FAST = settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.differing_executors])
 _AXES = st.sampled_from([0, 1, -1])
+_PLACES = st.one_of(st.sampled_from(["carry", "shared"]), st.tuples(_AXES, _AXES))
 _STEPS = st.integers(1, 3)
 _SEEDS = st.integers(0, 99)
 _SIZE = 3
@@ -291,6 +292,35 @@ class CarrierSuite:
             rows[i] = (a, b_row, y)
         _, want_b, want_ys = self.stacked([rows[i] for i in range(steps)], 0, b_out)
         _same((*self.read(handle), total, ys), (a, want_b, want_ys.sum(), want_ys))
+
+    @_FAST
+    @given(_SEEDS, _STEPS, _PLACES, _PLACES, st.booleans())
+    def test_scan_with_any_slots(self, seed: int, steps: int, a_place: Any, b_place: Any, jitted: bool) -> None:
+        """Each group is carried, shared and left alone, or has axes."""
+        places, engine = (a_place, b_place), self.engine()
+        shapes = [_stacked((_SIZE,), steps, p[0]) if isinstance(p, tuple) else (_SIZE,) for p in places]
+        *now, xs = _arrays(seed, *shapes, (steps, _SIZE))
+        handle = self.make(*now)
+
+        def body(inner: Any, carry: Any, x: Any) -> Any:
+            old = self.read(inner)
+            *new, y = _advance(*old, x)
+            self.write(inner, *(o if place == "shared" else n for o, n, place in zip(old, new, places)))
+            return carry, y
+
+        named = {"carry": engine.CARRY, "shared": engine.SHARED}
+        slots = self.slots([engine.axis(*p) if isinstance(p, tuple) else named[p] for p in places])
+        loop = engine.scan(body, self.carrier(), slots)
+        ys = (engine.jit(loop, self.carrier()) if jitted else loop)(handle, (), xs)[1]
+        rows: list[Any] = []
+        for i in range(steps):
+            seen = [jnp.take(x, i, p[0]) if isinstance(p, tuple) else x for x, p in zip(now, places)]
+            rows.append(_advance(*seen, xs[i]))
+            now = [new if p == "carry" else old for old, new, p in zip(now, rows[-1], places)]
+        want = [
+            jnp.stack([row[n] for row in rows], p[1]) if isinstance(p, tuple) else now[n] for n, p in enumerate(places)
+        ]
+        _same((*self.read(handle), ys), (*want, jnp.stack([row[2] for row in rows])))
 
     @_FAST
     @given(_SEEDS, _STEPS)
