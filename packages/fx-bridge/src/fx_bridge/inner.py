@@ -15,11 +15,12 @@ from fx_nnx.graph.record import record_of
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.rngs.stream import as_key
 
+from fx_bridge.attributes import put_variables
 from fx_bridge.boxes import variable_of
 from fx_bridge.errors import NameConflictError, UninitializedError, UnknownPathError
 from fx_bridge.streams import FALLBACK, mark_absent
 from fx_bridge.structure import ARRAYS, Shapes, Structure, place_of, structure_of
-from fx_bridge.to_nnx import ToNNX, put_variables, wrapped_in
+from fx_bridge.to_nnx import ToNNX, wrapped_in
 from fx_bridge.trees import ABSENT, Path, Place, leaf_at, leaves_of, nest, text, with_leaf
 
 __all__ = ["InnerCall"]

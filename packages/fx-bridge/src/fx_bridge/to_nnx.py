@@ -2,35 +2,28 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import fx_linen as linen
 from fx_core.errors.scope import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError
 from fx_core.plugins.registry import registry
 from fx_core.scope import DenyList, filter_to_set, in_filter
 from fx_linen.module import detached
-from fx_nnx import Dict, Module, Variable, iter_modules, variable_name_from_type, variable_type_from_name
+from fx_nnx import Module, iter_modules, variable_type_from_name
 from fx_nnx.objects.pytree import attributes_of
 
-from fx_bridge.boxes import to_linen_var, variable_of
+from fx_bridge.attributes import INITIALIZING, MODULE, collections_of, name_of, put_variables
 from fx_bridge.context import current_scope
 from fx_bridge.errors import (
     BridgeAttributeError,
     BridgeMethodError,
     BridgeTargetError,
-    NameConflictError,
     UninitializedError,
     UnknownCollectionError,
 )
 from fx_bridge.streams import forked, keys_of
-from fx_bridge.trees import Path, leaves_of
 
-__all__ = ["ToNNX", "initializing", "lazy_init", "put_variables", "wrapped_in"]
-
-T = TypeVar("T")
-
-_MODULE, _RNGS, _INIT = "to_nnx__module", "to_nnx__rngs", "to_nnx__initializing"
-_OWN = (_MODULE, _RNGS, _INIT)
+__all__ = ["ToNNX", "initializing", "lazy_init", "wrapped_in"]
 
 
 class ToNNX(Module):
@@ -126,15 +119,15 @@ class ToNNX(Module):
         if mutable is None and (scope := current_scope()) is not None:
             mutable = scope.mutable
         options = {**kwargs, "method": method}
-        if getattr(self, _INIT, False):
+        if getattr(self, INITIALIZING, False):
             return self._initialize(keys, args, options, output=True)
         return self._apply(keys, args, options, mutable)
 
     def __getattr__(self, name: str) -> Any:
-        module = None if name.startswith("__") else attributes_of(self).get(_MODULE)
+        module = None if name.startswith("__") else attributes_of(self).get(MODULE)
         if module is not None and callable(getattr(type(module), name, None)):
             return functools.partial(self, method=name)
-        raise BridgeAttributeError("ToNNX" if module is None else _name(self), name, bool(_collections(self)))
+        raise BridgeAttributeError("ToNNX" if module is None else name_of(self), name, bool(collections_of(self)))
 
     def _keys(self, rngs: Any) -> dict[str, Any]:
         return keys_of(self.to_nnx__rngs if rngs is None else rngs)
@@ -154,7 +147,7 @@ class ToNNX(Module):
     def _apply(self, keys: Any, args: tuple[Any, ...], options: Any, mutable: Any) -> Any:
         module = self.to_nnx__module
         _check_method(module, options["method"])
-        variables = _collections(self)
+        variables = collections_of(self)
         mutable = False if mutable is None else mutable
         try:
             with detached():
@@ -228,102 +221,18 @@ class initializing:  # noqa: N801 - a context manager
 
     def __enter__(self) -> None:
         for module in wrapped_in(self.model):
-            if not _collections(module):
-                setattr(module, _INIT, True)
+            if not collections_of(module):
+                setattr(module, INITIALIZING, True)
 
     def __exit__(self, *_: Any) -> None:
         for module in wrapped_in(self.model):
-            if hasattr(module, _INIT):
-                delattr(module, _INIT)
+            if hasattr(module, INITIALIZING):
+                delattr(module, INITIALIZING)
 
 
 def wrapped_in(model: Any) -> Iterator[ToNNX]:
     """Give the wrapped Linen modules in a model."""
     return (module for _, module in list(iter_modules(model)) if isinstance(module, ToNNX))
-
-
-# --- variables --------------------------------------------------------------------------------------------------------
-
-
-def put_variables(module: ToNNX, variables: Mapping[str, Any]) -> None:
-    """Put variables of the Linen module into their attributes; collections without a variable type get one.
-
-    Raises:
-      NameConflictError: a name is taken by something else.
-    """
-    for (collection, path), leaf in leaves_of(variables).items():
-        _put(module, collection, path, leaf)
-
-
-def _put(module: ToNNX, collection: str, path: Path, leaf: Any) -> None:
-    kind = f"a variable of {collection!r}"
-    node: Any = module
-    for key in path[:-1]:
-        inner = attributes_of(node).get(key)
-        if inner is None:
-            _check_free(module, node, key, "a submodule")
-            inner = Dict()
-            node._nnx_set(key, inner)
-        elif not isinstance(inner, Dict):
-            raise NameConflictError(_name(module), key, "a submodule", _describe(inner))
-        node = inner
-    name = path[-1]
-    old = attributes_of(node).get(name)
-    if old is None:
-        _check_free(module, node, name, kind)
-        node._nnx_set(name, variable_of(collection, leaf, allow_register=True))
-        return
-    if type(old) is not variable_type_from_name(collection, allow_register=True):
-        made = variable_of(collection, leaf)
-        if type(old) is not type(made):
-            raise NameConflictError(_name(module), "/".join(path), kind, _describe(old))
-    if to_linen_var(old) is not leaf:
-        made = variable_of(collection, leaf)
-        made_value = made.get_raw_value()
-        if made.get_metadata() == old.get_metadata():
-            old.set_raw_value(made_value)
-        else:
-            old.copy_from(made)
-
-
-def _check_free(module: ToNNX, node: Any, name: str, what: str) -> None:
-    if node is not module:
-        return
-    if name in _OWN or hasattr(type(module), name):
-        raise NameConflictError(_name(module), name, what, "ToNNX itself")
-
-
-def _describe(value: Any) -> str:
-    if not isinstance(value, Variable):
-        return "a submodule" if isinstance(value, Dict) else f"a {type(value).__name__}"
-    return f"a variable of {variable_name_from_type(type(value), allow_register=True)!r}"
-
-
-def _name(module: ToNNX) -> str:
-    return f"ToNNX({type(module.to_nnx__module).__name__})"
-
-
-def _collections(module: ToNNX) -> dict[str, dict[str, Any]]:
-    """Give the variables of a wrapped module as Linen has them."""
-    variables: dict[str, dict[str, Any]] = {}
-    names: dict[type, str] = {}
-
-    def visit(node: Any, path: Path) -> None:
-        for key, value in attributes_of(node).items():
-            if isinstance(value, Variable):
-                kind = type(value)
-                collection = names.get(kind)
-                if collection is None:
-                    collection = names[kind] = variable_name_from_type(kind, allow_register=True)
-                tree = variables.setdefault(collection, {})
-                for outer in path:
-                    tree = tree.setdefault(outer, {})
-                tree[key] = to_linen_var(value)
-            elif isinstance(value, Dict):
-                visit(value, (*path, key))
-
-    visit(module, ())
-    return variables
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

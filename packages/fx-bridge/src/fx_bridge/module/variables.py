@@ -8,12 +8,13 @@ from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.states.paths import key_order
 
+from fx_bridge.attributes import put_variables
 from fx_bridge.boxes import to_linen_var, variable_of
 from fx_bridge.errors import NameConflictError, UnknownPathError
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
 from fx_bridge.structure import ARRAYS, place_of
-from fx_bridge.to_nnx import ToNNX, put_variables
+from fx_bridge.to_nnx import ToNNX
 from fx_bridge.trees import Path, leaves_of, nest
 
 __all__ = ["Pending", "collect", "load", "take_over", "unpack"]
