@@ -12,6 +12,7 @@ MODULES = [
     "ckpt",
     "imports",
     "linen_init",
+    "linen_lifted",
     "linen_trace",
     "nnx_build",
     "nnx_graph",
@@ -23,6 +24,7 @@ LINEN, NNX = ("fx_linen", "flax.linen"), ("fx_nnx", "flax.nnx")
 LIBRARIES = {
     "ckpt": ("fx", "flax"),
     "linen_init": LINEN,
+    "linen_lifted": LINEN,
     "linen_trace": LINEN,
     "nnx_build": NNX,
     "nnx_graph": (*NNX, "equinox"),
