@@ -55,6 +55,25 @@ def merged_back(node, root, other):
     nnx.merge(graphdef, state).static = 5
 
 
+def in_a_thread(node, root, other):
+    thread = threading.Thread(target=lambda: node.items.append(nnx.Param(ARRAY)))
+    thread.start()
+    record_of(root)  # while the other thread may be at it
+    thread.join()
+
+
+def in_a_trace(node, root, other):
+    def edit(state):
+        inside = nnx.merge(graphdef, state, copy=True)
+        check(inside)
+        inside.fresh = nnx.Param(ARRAY)
+        check(inside)
+        return nnx.split(inside)
+
+    graphdef, state = nnx.split(node)
+    node.made = nnx.merge(*jax.eval_shape(edit, state))
+
+
 EDITS = {
     "set static": lambda n, r, o: setattr(n, "static", n.static + 1),
     "new static": lambda n, r, o: setattr(n, f"s{len(vars(n))}", None),
@@ -89,6 +108,18 @@ EDITS = {
     "update": lambda n, r, o: nnx.update(n, {"fresh": nnx.Param(ARRAY)}),
     "copy": lambda n, r, o: setattr(n, "copy", copy.deepcopy(o)),
     "pickle": lambda n, r, o: setattr(n, "copy", pickle.loads(pickle.dumps(o))),
+    "clone": lambda n, r, o: setattr(n, "made", nnx.clone(o)),
+    "merge back": lambda n, r, o: setattr(n, "made", nnx.merge(*nnx.split(o), copy=True)),
+    "share a clone's part": lambda n, r, o: setattr(n, "made", nnx.clone(o).items),
+    "view": lambda n, r, o: setattr(n, "made", nnx.with_attributes(o, static=7)),
+    "map": lambda n, r, o: setattr(n, "made", nnx.map(lambda path, x: x, o)),
+    "update values": lambda n, r, o: nnx.update(n, nnx.state(nnx.clone(n))),
+    "metadata of all": lambda n, r, o: nnx.set_metadata(n, level=n.static),
+    "replace list": lambda n, r, o: setattr(n, "plain", nnx.data([o, ARRAY])) if len(n.plain) > 4 else None,
+    "set slice": lambda n, r, o: n.items.__setitem__(slice(0, 1), [nnx.Param(ARRAY), o]),
+    "break sharing": lambda n, r, o: setattr(n, "value", nnx.Param(ARRAY)) if hasattr(n, "value") else None,
+    "thread": in_a_thread,
+    "trace": in_a_trace,
     "split part": lambda n, r, o: nnx.split(o),
     "tracing": lambda n, r, o: jax.eval_shape(lambda: nnx.split(nnx.clone(n))),
 }
