@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+# Flax announces what it will rename.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 BOTH = (flax_nnx, fx_nnx)
 
 
@@ -64,7 +66,6 @@ PROGRAMS = {
     "flatten": lambda n, m: n.unflatten(*n.flatten(m)),
     "map": lambda n, m: n.map(lambda p, v: v.replace(v + 1) if isinstance(v, n.Param) else v, m),
     "recursive map": lambda n, m: n.recursive_map(lambda p, x: x, m),
-    "view": lambda n, m: n.view(m, deterministic=True),
     "with attributes": lambda n, m: n.with_attributes(m, rate=0.1),
     "with rngs": lambda n, m: n.with_rngs(m, split={"noise": 2}, fork="default", graph_updates=False),
     "with rngs broadcast": lambda n, m: n.with_rngs(m, broadcast=2, graph_updates=False),
@@ -75,7 +76,12 @@ PROGRAMS = {
     "fork rngs": lambda n, m: (n.fork_rngs(m), m)[1],
     "fork and split": lambda n, m: (n.fork_rngs(m, split={"noise": 3}), m)[1],
     "reseed": lambda n, m: (n.reseed(m, default=5, noise=6), m)[1],
-    "update": lambda n, m: (n.update(m, n.state(n.map(lambda p, v: v.replace(v.get_value() * 0), m), n.Param)), m)[1],
+    "update": lambda n, m: (
+        n.update(
+            m, n.state(n.map(lambda p, v: v.replace(v.get_value() * 0) if isinstance(v, n.Param) else v, m), n.Param)
+        ),
+        m,
+    )[1],
     "pop": lambda n, m: (n.pop(m, n.BatchStat), m)[1],
     "pure dict": lambda n, m: (n.update(m, n.to_pure_dict(n.state(m, n.BatchStat))), m)[1],
     "references": lambda n, m: n.with_vars(m, ref=False),
@@ -110,7 +116,6 @@ def test_duplicates_iteration_and_int_paths():
     for function in (
         lambda n, m: n.find_duplicates(m),
         lambda n, m: [path for path, _ in n.iter_modules(m)],
-        lambda n, m: [name for name, _ in n.iter_children(m)],
         lambda n, m: n.restore_int_paths({"a": {"0": 1, "b": 2}}),
         lambda n, m: sorted(n.to_pure_dict(n.state(m))),
         lambda n, m: m.w.get_metadata(),

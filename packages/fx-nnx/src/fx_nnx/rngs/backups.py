@@ -83,8 +83,8 @@ def split_rngs(
     def change(path: Path, stream: RngStream) -> Any:
         if not matches(path, stream):
             return None
-        key = stream._next_unseen()
-        return _fresh(key if squeeze else jax.random.split(key, splits))
+        keys = jax.random.split(stream._next_unseen(), splits)
+        return _fresh(keys[0] if squeeze else keys)
 
     return _change(node, change, graph, in_place=_in_place(graph, graph_updates))
 
