@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from fx_core.errors import LayerInputError, NonMatrixWeightError
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 
 X = jnp.sin(jnp.arange(4 * 3.0)).reshape(4, 3)
 

@@ -15,7 +15,7 @@ from fx_core.errors import (
     LayerInputError,
     RopeShapeError,
 )
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 
 X = jnp.sin(jnp.arange(2 * 6 * 8.0)).reshape(2, 6, 8)
 

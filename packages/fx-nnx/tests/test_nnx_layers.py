@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 from fx_core.errors import LayerInputError, RngsTypeError
-from fx_core.errors.nnx import LayerCallError, OptimizerStateError
+from fx_core.errors.nnx_layers import LayerCallError, OptimizerStateError
 from fx_core.errors.ops import ConvWindowError, DropoutRateError, EinsumEquationError
 
 

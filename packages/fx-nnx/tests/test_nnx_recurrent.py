@@ -12,7 +12,7 @@ from fx_core.errors import (
     SequenceInputError,
     SequenceLengthsError,
 )
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.errors.transforms import BroadcastVariableError
 
 X = jnp.sin(jnp.arange(2 * 5 * 3.0)).reshape(2, 5, 3)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors.nnx import SealedStateError
+from fx_core.errors.nnx_transforms import SealedStateError
 from fx_nnx.states.sealed import SealedState, seal, unseal
 from fx_nnx.transforms import steady
 from hypothesis import given, settings

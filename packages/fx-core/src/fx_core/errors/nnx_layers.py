@@ -10,11 +10,13 @@ __all__ = [
     "CacheMissingError",
     "CaptureTargetError",
     "EmaStructureError",
+    "LayerCallError",
     "LayerInputError",
     "MetricInputError",
     "MetricInterfaceError",
     "MetricUpdateError",
     "NoSuchMethodError",
+    "OptimizerStateError",
     "RngsTypeError",
 ]
 
@@ -153,4 +155,23 @@ class RngsTypeError(FxError, TypeError):
             expected="rngs=nnx.Rngs(seed)",
             got=f"{type(got).__name__}: {got!r}",
             fix="make one Rngs, and hand it to all layers",
+        )
+
+
+class LayerCallError(NnxError):
+    """A layer was made or called with arguments that do not fit."""
+
+    def __init__(self, layer: str, what: str, *, expected: Any = None, got: Any = None, fix: str | None = None):
+        super().__init__(f"{layer}: {what}", path=layer, expected=expected, got=got, fix=fix)
+
+
+class OptimizerStateError(NnxError):
+    """Gradients do not have the structure of the parameters that an optimizer was made for."""
+
+    def __init__(self, expected: Any, got: Any):
+        super().__init__(
+            "The gradients do not match the parameters of the optimizer.",
+            expected=expected,
+            got=got,
+            fix="take the gradients with respect to the filter that was given to the optimizer as `wrt`",
         )

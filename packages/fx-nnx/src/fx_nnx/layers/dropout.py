@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.dropout import check_rate, dropout
 
 from fx_nnx.modules.module import Module

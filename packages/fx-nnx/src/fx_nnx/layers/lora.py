@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.initializers import he_uniform, zeros
 from fx_core.ops.linear import low_rank
 from fx_core.ops.params import Initializer

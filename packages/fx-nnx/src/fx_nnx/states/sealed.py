@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import jax
-from fx_core.errors.nnx import SealedStateError
+from fx_core.errors.nnx_transforms import SealedStateError
 
 from fx_nnx.states.paths import sorted_keys
 from fx_nnx.states.state import State, _plain

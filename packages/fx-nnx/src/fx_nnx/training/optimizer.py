@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import OptimizerStateError
+from fx_core.errors.nnx_layers import OptimizerStateError
 
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import state as state_of

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fx_core.errors.nnx import StaticArgumentError
+from fx_core.errors.nnx_transforms import StaticArgumentError
 
 __all__ = ["Missing", "StaticArguments", "as_positions", "bound", "decorating", "named"]
 

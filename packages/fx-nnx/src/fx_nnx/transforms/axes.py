@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import PrefixError
+from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.frozen_dict import FrozenDict
 from fx_transforms import Place, Slot
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fx_core.errors.nnx import OutputAliasError
+from fx_core.errors.nnx_transforms import OutputAliasError
 from fx_core.errors.transforms import AliasedStateError, BroadcastVariableError, CarryChangedError
 from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from fx_core.errors.nnx import ContextTagError
+from fx_core.errors.nnx_transforms import ContextTagError
 
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.graph.definition import GraphDef

@@ -8,7 +8,7 @@ import fx_transforms
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fx_core.errors.nnx import CustomRuleError, TangentError
+from fx_core.errors.nnx_transforms import CustomRuleError, TangentError
 from fx_transforms.static import Static
 
 from fx_nnx.states.state import State

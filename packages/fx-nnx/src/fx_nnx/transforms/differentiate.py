@@ -5,7 +5,7 @@ from typing import Any
 
 import fx_transforms
 import jax
-from fx_core.errors.nnx import PrefixError
+from fx_core.errors.nnx_transforms import PrefixError
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.states.state import State

@@ -6,7 +6,7 @@ from typing import Any
 
 import fx_transforms
 import jax
-from fx_core.errors.nnx import TangentError
+from fx_core.errors.nnx_transforms import TangentError
 
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.carrier import ObjectCarrier

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fx_transforms
-from fx_core.errors.nnx import PrefixError
+from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.errors.transforms import TransformOutputError
 
 from fx_nnx.transforms.arguments import bound, decorating, named

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import PrefixError
+from fx_core.errors.nnx_transforms import PrefixError
 
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.representation import Representable

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import NodeStatesError
+from fx_core.errors.nnx_transforms import NodeStatesError
 from fx_core.struct import PyTreeNode, field
 from fx_transforms.axes import check_aliases
 

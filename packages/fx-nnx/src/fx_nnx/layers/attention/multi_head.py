@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.errors.attention import AttentionHookError, AttentionInputsError, CacheShapeError
-from fx_core.errors.nnx import LayerCallError
-from fx_core.errors.nnx_layers import CacheMissingError
+from fx_core.errors.nnx_layers import CacheMissingError, LayerCallError
 from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options, takes
 from fx_core.ops.initializers import default_bias_init, default_kernel_init

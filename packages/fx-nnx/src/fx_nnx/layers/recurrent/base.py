@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.errors.recurrent import CellInterfaceError
 from fx_core.ops.initializers import zeros
 from fx_core.ops.params import Initializer

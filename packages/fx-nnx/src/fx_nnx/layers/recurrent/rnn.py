@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import LayerCallError
+from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.errors.recurrent import CellInterfaceError
 from fx_core.ops.recurrent import check_lengths, flip_sequences, select_last, sequence_axes
 
