@@ -305,7 +305,8 @@ class CarrierSuite:
         def body(inner: Any, carry: Any, x: Any) -> Any:
             old = self.read(inner)
             *new, y = _advance(*old, x)
-            self.write(inner, *(o if place == "shared" else n for o, n, place in zip(old, new, places)))
+            a, b = (o if place == "shared" else n for o, n, place in zip(old, new, places))
+            self.write(inner, a, b)
             return carry, y
 
         named = {"carry": engine.CARRY, "shared": engine.SHARED}
