@@ -9,10 +9,13 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
     "collection": dict.fromkeys(
         ("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"
     ),
-    "checkpoint_backend": {"msgpack": "fx-ckpt", "orbax": "fx-ckpt[orbax]"},
+    "checkpoint_backend": {"msgpack": "fx-ckpt", "safetensors": "fx-ckpt", "orbax": "fx-ckpt[orbax]"},
     "exporter": {"stablehlo": "fx-export"},
-    "logger": {"jsonl": "fx-train"},
-    "command": {"plugins": "fx-core", "new-plugin": "fx-core"},
+    "logger": {
+        **dict.fromkeys(("jsonl", "csv", "console"), "fx-train"),
+        "tensorboard": "fx-train[tensorboard]",
+    },
+    "command": {"plugins": "fx-core", "new-plugin": "fx-core", "ckpt": "fx-ckpt", "report": "fx-train"},
 }
 
 

@@ -316,7 +316,7 @@ class CarrierSuite:
         rows: list[Any] = []
         for i in range(steps):
             seen = [jnp.take(x, i, p[0]) if isinstance(p, tuple) else x for x, p in zip(now, places)]
-            rows.append(_advance(*seen, xs[i]))
+            rows.append(_advance(seen[0], seen[1], xs[i]))
             now = [new if p == "carry" else old for old, new, p in zip(now, rows[-1], places)]
         want = [
             jnp.stack([row[n] for row in rows], p[1]) if isinstance(p, tuple) else now[n] for n, p in enumerate(places)
