@@ -134,6 +134,24 @@ def test_creating_from_values_of_another_trace_raises(transform, action):
     assert info.value.path == "/layer"
 
 
+@pytest.mark.parametrize("around", [jax.jit, lambda f: lambda x: jax.eval_shape(f, x)], ids=["jit", "eval_shape"])
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize("action", CREATIONS)
+def test_creating_from_values_of_an_inner_trace_raises(transform, action, around):
+    def f(x):
+        scope = bind({}, {"params": KEY}, mutable=True).push("layer")
+
+        def inner(x):
+            CREATIONS[action](scope, x)
+            return x
+
+        return transform(inner)(x)
+
+    with pytest.raises(JaxTransformError, match=f"A scope cannot {action.strip()} in another JAX trace") as info:
+        around(f)(jnp.ones(()))
+    assert info.value.path == "/layer"
+
+
 def test_creating_in_the_scope_of_a_finished_trace_raises():
     kept = []
     jax.jit(lambda x: kept.append(make()) or x)(1.0)

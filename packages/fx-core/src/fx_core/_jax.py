@@ -36,6 +36,7 @@ __all__ = [
     "einsum_with",
     "eval_context",
     "evaluate_jaxpr",
+    "has_taken",
     "in_trace",
     "invariant_outputs",
     "key_that_draws",
@@ -84,6 +85,20 @@ def in_trace(token: Any) -> AbstractContextManager[Any]:
 def belongs_to(value: Any, traces: Sequence[Any]) -> bool:
     """Whether a value is known only in one of the traces."""
     return isinstance(value, jax.core.Tracer) and any(value._trace is trace for trace in traces)
+
+
+def has_taken(token: Any, inner: Sequence[Any]) -> bool:
+    """Whether the trace of the token, or one around it, took a value of one of ``inner`` for a constant.
+
+    JAX would find it much later, when it lowers the program, or never.
+    """
+    trace = token._trace_ref()
+    while trace is not None:
+        constants = getattr(getattr(trace, "frame", None), "constvar_to_val", {})
+        if any(belongs_to(value, inner) for value in constants.values()):
+            return True
+        trace = getattr(trace, "parent_trace", None)
+    return False
 
 
 def tracing() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from fx_core._jax import belongs_to, current_trace, eval_context, in_trace, traces_within, tracing
+from fx_core._jax import belongs_to, current_trace, eval_context, has_taken, in_trace, traces_within, tracing
 
 
 class _Here(threading.local):
@@ -68,6 +68,6 @@ def made_in(trace: object, make: Callable[[], Any]) -> Any:
             value = make()
     except jax.errors.UnexpectedTracerError as error:
         raise NotThereError(values=True) from error
-    if any(belongs_to(leaf, inner) for leaf in jax.tree_util.tree_leaves(value)):
+    if any(belongs_to(leaf, inner) for leaf in jax.tree_util.tree_leaves(value)) or has_taken(trace, inner):
         raise NotThereError(values=True)
     return value
