@@ -71,6 +71,20 @@ def rematerialised(nn: ModuleType) -> Any:
     return Net()
 
 
+def rematerialised_and_compiled(nn: ModuleType) -> Any:
+    """The same, with the trace of one layer used for all: what `jit` promises of layers with equal fields."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.jit(nn.remat(layer_class(nn)))
+            for number in range(LAYERS):
+                x = layer(name=f"layer_{number}")(x)
+            return x
+
+    return Net()
+
+
 def rematerialised_by_hand(params, x):
     for number in range(LAYERS):
         # A new function each time, or JAX would trace one layer for all: a module may do something else in each place.
@@ -106,6 +120,12 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...], 
     "scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.5),
     "remat of 12 layers": (rematerialised, rematerialised_by_hand, (2, WIDTH), 1.3),
     "remat of 12 layers, by hand traced as one": (rematerialised, rematerialised_as_one, (2, WIDTH), None),
+    "jit of remat of 12 layers, by hand traced as one": (
+        rematerialised_and_compiled,
+        rematerialised_as_one,
+        (2, WIDTH),
+        None,
+    ),
     "vmap of 12 layers": (mapped, mapped_by_hand, (4, 2, WIDTH), 1.4),
 }
 

@@ -71,12 +71,12 @@ def group_arrays(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -
                 yield carrier.label(index, path), leaf, slot.into
 
 
-def arg_arrays(args: tuple[Any, ...], axes: Sequence[Any]) -> Iterator[Sized]:
-    """The mapped arrays among arguments, given one axis per leaf."""
+def arg_arrays(args: tuple[Any, ...], axes: Sequence[Any], first: int = 1) -> Iterator[Sized]:
+    """The mapped arrays among arguments, given one axis per leaf; ``first`` is the number of the first argument."""
     for (path, leaf), axis in zip(jax.tree_util.tree_leaves_with_path(args), axes, strict=True):
         if isinstance(axis, int):
             rest = jax.tree_util.keystr(path[1:])
-            yield f"argument {path[0].idx + 1}{rest} of shape {jnp.shape(leaf)} (axis {axis})", leaf, axis  # type: ignore[union-attr]
+            yield f"argument {path[0].idx + first}{rest} of shape {jnp.shape(leaf)} (axis {axis})", leaf, axis  # type: ignore[union-attr]
 
 
 def common_size(
@@ -88,8 +88,9 @@ def common_size(
     axes: Sequence[Any],
     requested: int | None,
     option: str,
+    first: int = 1,
 ) -> int:
-    """The size that all mapped axes share.
+    """The size that all mapped axes share; ``first`` is the number of the first argument, for messages.
 
     Raises:
       AxisSizeError: the sizes differ, from each other or from the one requested, or there is none.
@@ -99,7 +100,7 @@ def common_size(
     if len(found) == 1 and None not in found:
         return found.pop()
     named: dict[str, int] = {}
-    for name, leaf, axis in (*group_arrays(carrier, slots, groups), *arg_arrays(args, axes)):
+    for name, leaf, axis in (*group_arrays(carrier, slots, groups), *arg_arrays(args, axes, first)):
         shape = jnp.shape(leaf)
         if not -len(shape) <= axis < len(shape):
             named[f"{name}, of shape {shape}, which lacks axis {axis},"] = 0

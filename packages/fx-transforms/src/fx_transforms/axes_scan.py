@@ -121,7 +121,7 @@ def prefix_axes(prefix: Any, tree: Any) -> list[Any]:
 
 def steps_of(transform: str, args: tuple[Any, ...], axes: Sequence[Any], length: int | None) -> int:
     """Number of steps that the arguments have."""
-    sized = list(arg_arrays(args, axes))
+    sized = list(arg_arrays(args, axes, first=2))
     named = {name: jnp.shape(leaf)[axis] if jnp.ndim(leaf) else 0 for name, leaf, axis in sized}
     found = {*named.values()} if length is None else {*named.values(), length}
     if len(found) != 1 or any(not jnp.ndim(leaf) for _, leaf, _ in sized):

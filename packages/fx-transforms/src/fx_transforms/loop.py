@@ -74,7 +74,7 @@ def scan(
     def call(handle: Any, init: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
         axes = prefix_axes(in_axes, args)
-        size = common_size(transform, carrier, slots, groups, args, axes, length, "length")
+        size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
         writes = carrier.writes(shape)
         deal = _Deal([_effective(slot, written) for slot, written in zip(slots, writes, strict=True)])
         kept_args, cut_args, treedef = part_args(args, axes)

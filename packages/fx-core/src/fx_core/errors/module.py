@@ -1,6 +1,6 @@
 """Mistakes with modules: how their classes are written, and when they are called."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fx_core.errors._base import FxError
@@ -63,12 +63,14 @@ class AssignSubModuleError(FxError):
 
     Args:
       cls: name of the submodule's class.
+      path: path and class of the module that was to have it.
     """
 
-    def __init__(self, cls: Any):
+    def __init__(self, cls: Any, path: str | None = None):
         name = cls.__name__ if isinstance(cls, type) else cls
         super().__init__(
             f"Submodule {name} was made outside of setup and of a compact method.",
+            path=path,
             expected=f"{name} made in setup(), or in a method decorated with @compact",
             got="another method",
             fix="Decorate the method with @compact, or make the submodule in setup() and call it here.",
@@ -172,13 +174,18 @@ class MultipleMethodsCompactError(FxError):
 
             def decode(self, x):
                 return self.decoder(x)
+
+    Args:
+      methods: names of the methods.
+      path: path and class of the module.
     """
 
-    def __init__(self):
+    def __init__(self, methods: Sequence[str] = (), path: str | None = None):
         super().__init__(
             "A module has more than one compact method.",
+            path=path,
             expected="at most one method with @compact",
-            got="several",
+            got=" and ".join(map(repr, methods)) or "several",
             fix="Make the submodules in setup(), or split the module.",
         )
 
@@ -229,11 +236,13 @@ class SetAttributeFrozenModuleError(FxError):
       module_cls: name of the module's class.
       attr_name: the attribute.
       attr_val: the value that it should get.
+      path: path and class of the module.
     """
 
-    def __init__(self, module_cls: str, attr_name: str, attr_val: Any):
+    def __init__(self, module_cls: str, attr_name: str, attr_val: Any, path: str | None = None):
         super().__init__(
             f"Cannot set attribute {attr_name!r} of {module_cls}: modules are immutable outside of setup().",
+            path=path,
             expected="attributes set in setup() or given to the constructor",
             got=f"{attr_name} = {attr_val!r:.80}",
             fix="Set it in setup(), use a local variable, or keep state with self.variable(...). "
@@ -259,12 +268,19 @@ class SetAttributeInModuleSetupError(FxError):
 
             def setup(self):
                 self.inner_width = 2 * self.width
+
+    Args:
+      attr_name: the field.
+      attr_val: the value that it should get.
+      path: path and class of the module.
     """
 
-    def __init__(self):
+    def __init__(self, attr_name: str | None = None, attr_val: Any = None, path: str | None = None):
         super().__init__(
             "A field of a module cannot be changed in setup().",
+            path=path,
             expected="the value that the constructor was given",
+            got=None if attr_name is None else f"{attr_name} = {attr_val!r:.80}",
             fix="Set an attribute with another name.",
         )
 

@@ -1,6 +1,7 @@
 """Mistakes in lifted transforms."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from fx_core.errors._base import FxError
 
@@ -36,13 +37,17 @@ class AxisSizeError(TransformError):
       sizes: for each mapped array, by name, its size.
       requested: the size asked for by argument, if any.
       option: the name of that argument.
+      path: path of the scope or module.
     """
 
-    def __init__(self, transform: str, sizes: Mapping[str, int], requested: int | None, option: str):
-        self.transform, self.sizes, self.requested = transform, dict(sizes), requested
+    def __init__(
+        self, transform: str, sizes: Mapping[str, int], requested: int | None, option: str, path: str | None = None
+    ):
+        self.transform, self.sizes, self.requested, self.option = transform, dict(sizes), requested, option
         if not sizes:
             super().__init__(
                 f"{transform} cannot tell the number of steps: no argument and no variable has a mapped axis.",
+                path=path,
                 fix=f"pass {option}=",
             )
             return
@@ -52,11 +57,16 @@ class AxisSizeError(TransformError):
             what, expected = f"{transform} got sizes that differ from {option}={requested}.", f"{requested} for all"
         super().__init__(
             what,
+            path=path,
             expected=expected,
             got="; ".join(f"{name} has {size}" for name, size in sizes.items()),
             fix="give the arrays equal sizes, or leave one out of the mapping (None for an argument of vmap, "
             "`broadcast` for one of scan, another slot for a collection)",
         )
+
+    def at(self, path: str) -> Self:
+        """The same error, with the path where it happened."""
+        return type(self)(self.transform, self.sizes, self.requested, self.option, path)
 
 
 class SlotError(TransformError):

@@ -22,13 +22,18 @@ class CallCompactUnboundModuleError(FxError):
         dense = nn.Dense(3)
         y, variables = dense.init_with_output(key, x)
         y = dense.apply(variables, x)
+
+    Args:
+      cls: name of the module's class.
+      method: name of the method.
     """
 
-    def __init__(self):
+    def __init__(self, cls: str | None = None, method: str | None = None):
         super().__init__(
             "A module without variables cannot be called.",
+            path=None if cls is None else f"{cls} (unbound)",
             expected="a module inside of init or apply, or one from bind",
-            got="a module by itself",
+            got="a module by itself" if method is None else f"a call of {method!r} on a module by itself",
             fix="Use variables = module.init(key, ...) and module.apply(variables, ...).",
         )
 
@@ -44,11 +49,15 @@ class CallSetupUnboundModuleError(FxError):
     Right (setup is called when it is needed)::
 
         variables = Net().init(key, x)
+
+    Args:
+      cls: name of the module's class.
     """
 
-    def __init__(self):
+    def __init__(self, cls: str | None = None):
         super().__init__(
             "setup() was called on a module without variables.",
+            path=None if cls is None else f"{cls} (unbound)",
             expected="a module inside of init or apply, or one from bind",
             got="a module by itself",
             fix="Do not call setup: init, apply and bind do. To inspect submodules use module.bind(variables).",

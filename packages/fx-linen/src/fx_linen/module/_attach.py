@@ -68,7 +68,7 @@ def _place(module: ModuleBase, parent: ModuleBase) -> Scope:
     if state.name_scope is not None:
         scope, counters = state.name_scope.scope, state.name_scope.counters
     elif state.initialized and not (state.in_compact or state.in_setup):
-        raise AssignSubModuleError(type(module).__name__)
+        raise AssignSubModuleError(type(module).__name__, where(parent))
     if scope is None:
         raise ModuleParentError(type(module).__name__, f"an unbound {type(parent).__name__}")
     name = module.name

@@ -46,7 +46,7 @@ def call_compact(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str
         raise IncorrectPostInitOverrideError()
     scope = attributes.get("scope")
     if scope is None:
-        raise CallCompactUnboundModuleError()
+        raise CallCompactUnboundModuleError(type(self).__name__, fun.__name__)
     if not (state.setup_done or state.in_setup):
         ensure_setup(self, state)
     if state.in_compact:
@@ -60,7 +60,7 @@ def call_compact(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str
     except ScopeParamShapeError as error:
         if before is not None and before is not fun and self.is_initializing():
             # Both methods count names from zero, so one got the other's parameters.
-            raise MultipleMethodsCompactError() from error
+            raise MultipleMethodsCompactError((before.__name__, fun.__name__), where(self)) from error
         raise
     finally:
         state.in_compact = False
@@ -119,7 +119,7 @@ def _enter_name_scope(self: ModuleBase, state: ModuleState, name: str) -> NameSc
 def call_setup(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call ``setup``, of this class or a base."""
     if self.__dict__.get("scope") is None:
-        raise CallSetupUnboundModuleError()
+        raise CallSetupUnboundModuleError(type(self).__name__)
     modules = context.modules
     modules.append(self)
     try:

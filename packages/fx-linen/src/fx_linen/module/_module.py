@@ -77,9 +77,9 @@ class Module(Listing, Sowing):
         if state is None or not state.initialized:
             object.__setattr__(self, name, value)
         elif not state.in_setup:
-            raise SetAttributeFrozenModuleError(type(self).__name__, name, value)
+            raise SetAttributeFrozenModuleError(type(self).__name__, name, value, where(self))
         elif name in type(self)._info.frozen:
-            raise SetAttributeInModuleSetupError()
+            raise SetAttributeInModuleSetupError(name, value, where(self))
         else:
             adopt(self, name, value)
 

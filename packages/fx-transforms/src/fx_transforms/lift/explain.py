@@ -12,7 +12,7 @@ from fx_core.errors.scope import (
     ScopeParamNotFoundError,
     ScopeVariableNotFoundError,
 )
-from fx_core.errors.transforms import CollectionNotLiftedError, RngNotLiftedError
+from fx_core.errors.transforms import AxisSizeError, CollectionNotLiftedError, RngNotLiftedError
 from fx_core.scope import in_filter
 
 from fx_transforms.scope_carrier import ScopeCarrier, ScopeTree
@@ -38,11 +38,17 @@ def explaining(carrier: ScopeCarrier, scopes: Any) -> Generator[None]:
     """Turn "not found", "immutable" and "no key" into "not lifted" where the outer scopes have what is asked for.
 
     Raises:
+      AxisSizeError: the same as inside, with the path.
       CollectionNotLiftedError: a collection that the transform leaves outside.
       RngNotLiftedError: a stream that the transform leaves outside.
     """
     try:
         yield
+    except AxisSizeError as error:
+        roots = ScopeTree(scopes).roots
+        if error.path is not None or not roots:
+            raise
+        raise error.at(roots[0].path_text) from None
     except _MISSING as error:
         if _outside(carrier.ins, scopes, error.collection, written=False):
             raise _not_lifted(carrier, carrier.ins, error) from error
