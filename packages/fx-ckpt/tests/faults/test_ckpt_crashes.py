@@ -11,6 +11,8 @@ from fx_ckpt.testing.scenarios import SCENARIOS, tree_of
 from fx_core.testing.faults import FaultyFileSystem
 from fx_core.testing.states import describe_difference
 
+pytestmark = pytest.mark.slow
+
 by_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 NEXT, REPLACED = SCENARIOS[1], SCENARIOS[3]
 

@@ -7,6 +7,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = textwrap.dedent("""
     import hashlib, json, sys
     import jax, jax.numpy as jnp, numpy as np

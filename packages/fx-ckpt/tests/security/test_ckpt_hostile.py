@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("backend", "count"), [("msgpack", 70), ("safetensors", 80), ("orbax", 50)])
 def test_hostile_checkpoints_are_refused_and_run_nothing(tmp_path, backend, count):
