@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors.nnx_transforms import SealedStateError
+from fx_core.errors.nnx_transforms import PrefixError, SealedStateError
 from fx_nnx.states.sealed import SealedState, seal, unseal
 from fx_nnx.transforms import steady
 from hypothesis import given, settings
@@ -147,3 +147,43 @@ def test_donated_variables_stay_usable():
         f(model, jnp.ones(2))
     assert float(model.w[...]) == 5
     np.testing.assert_allclose(model.fixed[...], 1)
+
+
+def test_changes_of_structure_inside_a_loop_are_noticed():
+    class Counter(nnx.Module):
+        def __init__(self):
+            self.total, self.note = nnx.BatchStat(jnp.zeros(())), "new"
+
+    def loop(change):
+        def step(model, x):
+            model.total[...] += x
+            change(model)
+
+        model = Counter()
+        nnx.scan(step, in_axes=(nnx.StateAxes({...: nnx.Carry}), 0), out_axes=0)(model, jnp.arange(3.0))
+        return model
+
+    def back_and_forth(model):
+        model.extra = nnx.Param(jnp.ones(()))
+        del model.extra
+
+    def noted(model):
+        model.note = "seen"
+
+    def tagged(model):
+        model.total.set_metadata(tag="seen")
+
+    unchanged = loop(back_and_forth)
+    assert unchanged.total[...] == 3
+    assert not hasattr(unchanged, "extra")
+    assert loop(noted).note == "seen"
+    assert loop(tagged).total.tag == "seen"
+
+
+def test_axes_of_a_loop_are_told_apart_by_type():
+    def loop(axis):
+        return nnx.scan(lambda carry, x: (carry + x, x), in_axes=(nnx.Carry, axis), out_axes=(nnx.Carry, 0))
+
+    assert loop(0)(jnp.zeros(()), jnp.arange(3.0))[0] == 3
+    with pytest.raises(PrefixError, match="in_axes of scan"):
+        loop(False)

@@ -204,8 +204,12 @@ def _display(positions: tuple[int | None, ...]) -> Callable[[list[Any], list[Any
     """Write a dictionary display, twice as fast as an update, of names, constants and values by position."""
     names = range(len(positions))
     unpack = "".join(f"k{i}, " for i in names), "".join(f"c{i}, " for i in names)
-    items = ", ".join(f"k{i}: c{i}" if at is None else f"k{i}: v[{at}]" for i, at in enumerate(positions))
-    text = f"def outer(keys, constants):\n {unpack[0]} = keys\n {unpack[1]} = constants\n return lambda v: {{{items}}}"
+    items = ", ".join(f"k{i}: c{i}" if at is None else f"k{i}: v{at}" for i, at in enumerate(positions))
+    values = "".join(f"v{at}, " for at in range(len(positions) - positions.count(None)))
+    text = (
+        f"def outer(keys, constants):\n {unpack[0]} = keys\n {unpack[1]} = constants\n"
+        f" def inner(values):\n  {values} = values\n  return {{{items}}}\n return inner"
+    )
     scope: dict[str, Any] = {}
     exec(text, scope)  # of numbers only
     return scope["outer"]

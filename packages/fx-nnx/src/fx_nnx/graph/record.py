@@ -216,11 +216,14 @@ class _Walk:
         attributes, kinds = attributes_of(value), value._nnx_kinds
         keys = sorted_keys(attributes)
         self.nodes.append(NodeDef(type(value), number, len(keys), None))
-        found = self.attributes
+        found, lasting = self.attributes, self.record.lasting
         for key in keys:
             item = attributes[key]
             if not kinds[key]:
-                self.static(key, item)
+                if lasting:
+                    self.static(key, item)
+                else:
+                    found.append((key, _tuple(Static, (item,))))
             elif known_kinds.get(type(item)) == "variable":  # the most frequent ones without detours
                 found.append((key, NODE))
                 self.variable(item, (*path, key))
@@ -228,7 +231,7 @@ class _Walk:
                 self.child(attributes, key, item, path, value)
 
     def static(self, key: Any, item: Any) -> None:
-        self.attributes.append((key, Static(item)))
+        self.attributes.append((key, _tuple(Static, (item,))))
         if self.record.lasting and not is_hashable(item):
             # It may be changed in place, which nothing tells us.
             self.record.lasting = False

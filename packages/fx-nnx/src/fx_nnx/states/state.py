@@ -14,7 +14,13 @@ from fx_nnx.states.paths import Path, flatten, nest, sorted_keys
 __all__ = ["State"]
 
 
-class State(Representable, MutableMapping[Any, Any]):
+class _Fields:
+    """What a state keeps."""
+
+    __slots__ = ("_flat", "_nested")
+
+
+class State(Representable, MutableMapping[Any, Any], _Fields):
     """A nested mapping of variables and arrays, keyed by attribute names and item numbers.
 
     States are what `fx_nnx.split` and `fx_nnx.state` give and `fx_nnx.merge` and `fx_nnx.update` take. They are
@@ -32,7 +38,7 @@ class State(Representable, MutableMapping[Any, Any]):
       _copy: whether to copy the mapping.
     """
 
-    __slots__ = ("_flat", "_nested")
+    __slots__ = ()
 
     _flat: tuple[Sequence[Path], Sequence[Any]] | None
     _nested: dict[Any, Any] | None
@@ -89,7 +95,7 @@ class State(Representable, MutableMapping[Any, Any]):
         return len(self.raw_mapping)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in State.__slots__:
+        if name.startswith("__") or name in _Fields.__slots__:
             raise AttributeError(name)
         try:
             return self[name]
@@ -226,9 +232,24 @@ def show_mapping(mapping: Mapping[Any, Any]) -> str:
 
 
 def _children(state: State) -> tuple[tuple[Any, ...], list[Any]]:
-    nested = state.raw_mapping
-    keys = tuple(sorted_keys(nested))
-    return keys, [State(v, _copy=False) if isinstance(v, dict) else v for v in (nested[key] for key in keys)]
+    nested = state._nested
+    if nested is None:
+        nested = state.raw_mapping
+    keys = sorted_keys(nested)
+    children = []
+    for key in keys:
+        child = nested[key]
+        children.append(_wrapped(child) if isinstance(child, dict) else child)
+    return tuple(keys), children
+
+
+def _wrapped(nested: dict[Any, Any]) -> State:
+    # A bare object takes its fields faster than one that guards its attributes.
+    made: Any = _Fields()
+    made._flat = None
+    made._nested = nested
+    made.__class__ = State
+    return made
 
 
 def _flatten_with_keys(state: State) -> tuple[Any, tuple[Any, ...]]:
@@ -242,8 +263,10 @@ def _flatten(state: State) -> tuple[list[Any], tuple[Any, ...]]:
 
 
 def _unflatten(keys: tuple[Any, ...], children: Iterable[Any]) -> State:
-    nested = {k: child.raw_mapping if isinstance(child, State) else child for k, child in zip(keys, children)}
-    return State(nested, _copy=False)
+    nested = {}
+    for key, child in zip(keys, children):
+        nested[key] = child.raw_mapping if isinstance(child, State) else child
+    return _wrapped(nested)
 
 
 jax.tree_util.register_pytree_with_keys(State, _flatten_with_keys, _unflatten, _flatten)

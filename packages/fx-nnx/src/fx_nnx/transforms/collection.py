@@ -37,12 +37,17 @@ class Collection:
 
     def outcome(self) -> Outcome:
         """Give shape, groups and result."""
-        carrier = self.carrier
-        args, origin = self.walk_args()
-        if carrier.has_axis_names:
-            self.add_axes(args, origin)
+        carrier, watch = self.carrier, self.inner.watch
+        grouped = carrier.outs is not None
+        args: ForestWalk | None = None
+        origin: list[int] = []
+        same = watch is not None and watch.alive and not carrier.has_axis_names
+        if not same or any(self.nodes):
             args, origin = self.walk_args()
-        same = self.is_same(args)
+            if carrier.has_axis_names:
+                self.add_axes(args, origin)
+                args, origin = self.walk_args()
+            same = self.is_same(args)
         if carrier.rigid and not same:
             raise CarryChangedError(
                 carrier.transform, ["the structure of modules: attributes, static values or references"]
@@ -50,13 +55,12 @@ class Collection:
         written, returned = self.take_known(args if same else None)
         fresh: tuple[Any, Any, Any, Any, Any] = (None, 0, 0, (), ())
         if carrier.mode.updates:
-            if any(self.nodes) or not same:
+            if args is not None and (any(self.nodes) or not same):
                 fresh = self.take_graph(args, origin, same)
         elif any(self.nodes):
             fresh = self.take_tree()
         if carrier.check:
             self.check_places()
-        grouped = carrier.outs is not None
         result = Result(self.treedef, self.nodes, grouped) if grouped or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
         change = Change(written, returned, *fresh, result, arrays, carrier.count == 1)

@@ -74,6 +74,12 @@ class Forest:
             self._plans = [_plan(nodes, attributes) for _ in range(self.roots)]
         return self._plans
 
+    @property
+    def announces(self) -> bool:
+        """Whether objects made of it announce all changes but those of values, which are all in variables."""
+        plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
+        return not plain and None not in self.numbers
+
     def _unhashable(self) -> UnhashableStaticError:
         for path, value in self._statics():
             try:

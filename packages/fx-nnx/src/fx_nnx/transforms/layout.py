@@ -8,6 +8,7 @@ import jax
 from fx_core.errors.nnx import show_path
 
 from fx_nnx.graph.record import Slot
+from fx_nnx.links import Watch
 from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
 from fx_nnx.variables.variable import Variable
 
@@ -195,13 +196,15 @@ class Inner:
       index: objects and variables by number.
       values: the values that came in.
       now: the values of arrays of the tree that are handed on to the next step.
+      watch: tells whether the structure of the copy may have changed; None if nothing can tell.
     """
 
-    __slots__ = ("_handle", "index", "layout", "now", "roots", "tree", "values")
+    __slots__ = ("_handle", "index", "layout", "now", "roots", "tree", "values", "watch")
 
     def __init__(self, layout: Layout, tree: Any, roots: list[Any], index: dict[int, Any], values: list[Any]):
         self.layout, self.tree, self.roots, self.index, self.values = layout, tree, roots, index, values
         self.now = values[len(layout.forest.numbers) :]
+        self.watch = Watch(index.values()) if layout.forest.announces else None
         self._handle: Handle | None = None
 
     def as_handle(self) -> Handle:

@@ -1,18 +1,21 @@
 """scan."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import fx_transforms
 from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.errors.transforms import TransformOutputError
+from fx_transforms import Slot
 
 from fx_nnx.transforms.arguments import bound, decorating, named
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carried import Returned
+from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import carriage
-from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of
+from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
 
 __all__ = ["scan"]
 
@@ -63,21 +66,8 @@ def scan(
       PrefixError: axes do not fit arguments or results, or `Carry` is where it cannot be.
       TransformOutputError: the result has not as many parts as ``out_axes``.
     """
-    position_in, position_out = _carry("in_axes", in_axes), _carry("out_axes", out_axes)
-    if (position_in is None) != (position_out is None):
-        raise PrefixError.misplaced("out_axes of scan", out_axes, "Carry where in_axes has it, and nowhere else")
-    if any(entry is None for entry in entries_of(out_axes)):
-        raise PrefixError.misplaced("out_axes of scan", None, "axes, Carry, or a StateAxes")
-    rest_axes = out_axes if position_out is None else _without(out_axes, position_out)
-    groups = AxisGroups("scan", in_axes, rest_axes, carriage(graph, graph_updates), carries=True)
-    carried = None if position_in is None else max(position_in, 0)
-    carrier = groups.carrier(
-        transform_metadata,
-        whole=[groups.index[Carry]],
-        fixed=[groups.index[None]],
-        emptied=((), ()),
-        carried=carried,
-    )
+    loop = _loop_of(in_axes, out_axes, carriage(graph, graph_updates), transform_metadata)
+    carrier, position_out = loop.carrier, loop.position_out
 
     def body(inner: Any, carry: Any) -> Any:
         del carry  # it is among the groups
@@ -87,7 +77,7 @@ def scan(
     lifted = fx_transforms.scan(
         body,
         carrier,
-        groups.slots(),
+        loop.slots,
         in_axes=(),
         length=length,
         reverse=reverse,
@@ -107,6 +97,68 @@ def scan(
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
     return named(f, call)
+
+
+class _Loop(NamedTuple):
+    """What the axes of a loop come to.
+
+    Attributes:
+      carrier: its carrier.
+      slots: of the groups.
+      position_out: of the carry in the result, see `_carry`.
+    """
+
+    carrier: ObjectCarrier
+    slots: list[Slot]
+    position_out: int | None
+
+
+def _loop_of(in_axes: Any, out_axes: Any, how: Carriage, metadata: Any) -> _Loop:
+    """Read the axes of a loop; usual ones, such as a layer has in every call, only once."""
+    kinds = _kinds_of(in_axes), _kinds_of(out_axes)
+    if None in kinds or metadata is not NO_METADATA:
+        return _read(in_axes, out_axes, how, metadata)
+    try:
+        return _read_once(in_axes, out_axes, how, kinds)
+    except TypeError:  # a filter without a hash
+        return _read(in_axes, out_axes, how, metadata)
+
+
+def _kinds_of(axes: Any) -> tuple[Any, ...] | None:
+    """Types of axes, to tell 0 from False; None where there is more to axes than entries."""
+    kinds: list[Any] = []
+    for entry in axes if type(axes) is tuple else (axes,):
+        if type(entry) is StateAxes:
+            kinds.append(tuple(map(type, entry.axes)))
+        elif entry is None or entry is Carry or type(entry) is int:
+            kinds.append(type(entry))
+        else:
+            return None
+    return tuple(kinds)
+
+
+@functools.lru_cache(maxsize=256)
+def _read_once(in_axes: Any, out_axes: Any, how: Carriage, kinds: Any) -> _Loop:
+    del kinds  # only to tell axes apart
+    return _read(in_axes, out_axes, how, NO_METADATA)
+
+
+def _read(in_axes: Any, out_axes: Any, how: Carriage, metadata: Any) -> _Loop:
+    position_in, position_out = _carry("in_axes", in_axes), _carry("out_axes", out_axes)
+    if (position_in is None) != (position_out is None):
+        raise PrefixError.misplaced("out_axes of scan", out_axes, "Carry where in_axes has it, and nowhere else")
+    if any(entry is None for entry in entries_of(out_axes)):
+        raise PrefixError.misplaced("out_axes of scan", None, "axes, Carry, or a StateAxes")
+    rest_axes = out_axes if position_out is None else _without(out_axes, position_out)
+    groups = AxisGroups("scan", in_axes, rest_axes, how, carries=True)
+    carrier = groups.carrier(
+        metadata,
+        whole=[groups.index[Carry]],
+        fixed=[groups.index[None]],
+        emptied=((), ()),
+        carried=None if position_in is None else max(position_in, 0),
+    )
+    return _Loop(carrier, groups.slots(), position_out)
 
 
 def _carry(name: str, axes: Any) -> int | None:

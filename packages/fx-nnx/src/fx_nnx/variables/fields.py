@@ -4,7 +4,7 @@ Many variables are made at once when a model is cloned or merged. `Variable` gua
 them slow; so a new one is filled as a bare object first, and becomes a variable then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = ["VariableFields", "VariableType", "filled", "filled_all", "put_value"]
@@ -45,11 +45,11 @@ def filled(cls: type[Any], value: Any, meta: Any, trace: object) -> Any:
     return self
 
 
-def filled_all(types: Iterable[type[Any]], values: Iterable[Any], metas: Iterable[Any], trace: object) -> list[Any]:
+def filled_all(types: Sequence[type[Any]], values: Iterable[Any], metas: Iterable[Any], trace: object) -> list[Any]:
     """Make many variables of their fields."""
-    made = []
-    for cls, value, meta in zip(types, values, metas):
-        new: Any = VariableFields()
+    made: list[Any] = [VariableFields() for _ in types]
+    odd = False
+    for new, cls, value, meta in zip(made, types, values, metas):
         new._value = value  # one by one, which is faster
         new._meta = meta
         new._trace = trace
@@ -57,6 +57,8 @@ def filled_all(types: Iterable[type[Any]], values: Iterable[Any], metas: Iterabl
         try:
             new.__class__ = cls
         except TypeError:
-            new = filled(cls, value, meta, trace)
-        made.append(new)
+            odd = True
+    if odd:
+        pairs = zip(made, types)
+        return [filled(cls, new._value, new._meta, trace) if type(new) is VariableFields else new for new, cls in pairs]
     return made

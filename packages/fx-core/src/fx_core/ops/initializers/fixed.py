@@ -1,4 +1,7 @@
-"""Initializers that fill with one number: made by NumPy, so that nothing is compiled for a shape."""
+"""Initializers that fill with one number.
+
+Made by NumPy, so that nothing is compiled for a shape; in a trace by one operation.
+"""
 
 # JAX's own signatures are partly unknown to the checker:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -10,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fx_core._jax import tracing
 from fx_core.ops.initializers.chunked import settled
 from fx_core.ops.params import Initializer
 
@@ -81,7 +85,8 @@ def _axes(shape: int | Sequence[int]) -> tuple[int, ...]:
 
 def _filled(value: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array | None:
     """The array, or None where it is JAX's to make (or to refuse)."""
-    if out_sharding is not None or not isinstance(shape, tuple | list) or not settled():
+    here = settled()
+    if out_sharding is not None or not isinstance(shape, tuple | list) or not (here or _simply_traced()):
         return None
     sizes: list[Any] = list(shape)  # pyright: ignore[reportUnknownArgumentType]
     if not all(type(size) is int and size >= 0 for size in sizes):
@@ -90,4 +95,11 @@ def _filled(value: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array 
     found = np.dtype(jax.dtypes.result_type(float) if default else dtype)
     if not jnp.issubdtype(found, np.floating) or jax.dtypes.canonicalize_dtype(found) != found:
         return None
+    if not here:  # what `jax.lax.full` would trace, at half the cost
+        return jax.lax.broadcast(np.array(value, found), sizes)
     return jax.device_put(np.full(sizes, value, found))
+
+
+def _simply_traced() -> bool:
+    """Whether a transform makes the arrays, and no mesh has a say in it."""
+    return tracing() and jax.sharding.get_abstract_mesh().empty
