@@ -157,10 +157,53 @@ NORM = [
     *[case("InstanceNorm", (2, 4, 5, 6), feature_axes=f, **RANDOM) for f in [1, (1, -1), (-1, 2)]],
 ]
 
+MASKED = [("RMSNorm", {}), ("GroupNorm", {"num_groups": 2}), ("BatchNorm", TRAIN), ("LayerNorm", {})]
+LOCAL_MASKS = [("VALID", (4, 5, 18, 4)), ("CIRCULAR", (6, 6, 18, 4))]
 OTHER = [
     case("PReLU", (2, 5)),
     case("PReLU", (2, 5), negative_slope_init=0.3, param_dtype=BF16),
     case("PReLU", (2, 5), dtype_in=BF16),
+]
+
+VECTOR = {
+    "Dense": ((2, 4), (3,)),
+    "DenseGeneral": ((2, 3, 4), ((5, 2), (1, 2))),
+    "Einsum": ((2, 4), ((4, 5), "ab,bc->ac")),
+    "Conv": ((2, 6, 3), (4, (3,))),
+    "ConvLocal": ((2, 6, 3), (4, (3,))),
+    "ConvTranspose": ((2, 6, 3), (4, (3,))),
+}
+
+
+def in_float32(*arrays, dtype=None, inexact=True):
+    """A rule of promotion of one's own."""
+    return [x if x is None else jnp.asarray(x, jnp.float32) for x in arrays]
+
+
+MORE = [
+    *[case(n, s, *a, dtype_in=t) for n, (s, a) in VECTOR.items() for t in [BF16, F16, np.int32]],
+    *[case(n, s, *a, dtype_in=BF16, promote_dtype=in_float32) for n, (s, a) in VECTOR.items()],
+    *[case(n, s, *a, kernel_init=normal, bias_init=normal, param_dtype=F16) for n, (s, a) in VECTOR.items()],
+    *[case("Conv", (2, 5, 6, 3), 4, (3, 2), padding=p, mask=draw((3, 2, 3, 4), 6)) for p in ["CIRCULAR", "REFLECT"]],
+    *[case("Conv", (9, 3), 4, (3,), padding=p) for p in ["CIRCULAR", "REFLECT", "CAUSAL"]],
+    case("Conv", (2, 7, 4), 8, (3,), feature_group_count=2, padding="CAUSAL", kernel_dilation=2, strides=2),
+    *[case("ConvLocal", (2, 7, 3), 4, (3,), padding=p) for p in ["REFLECT", 1, ((2, 0),)]],
+    *[case("ConvLocal", (2, 6, 6, 3), 4, (3, 2), padding=p, mask=draw(s, 5)) for p, s in LOCAL_MASKS],
+    case("ConvLocal", (2, 7, 3), 4, (3,), padding="CAUSAL", kernel_dilation=2, precision="highest"),
+    *[case("ConvTranspose", (2, 5, 3), 4, (3,), padding=p, kernel_dilation=2) for p in ["SAME", "VALID"]],
+    *[
+        case("ConvTranspose", (2, 4, 5, 3), 2, (3, 4), padding=p, mask=draw((3, 4, 3, 2), 4))
+        for p in ["SAME", "CIRCULAR"]
+    ],
+    case("ConvTranspose", (4, 5, 3), 2, (3, 4), strides=(2, 3), padding="CIRCULAR"),
+    *[case(n, (6,)) for n in ["LayerNorm", "RMSNorm"]],
+    *[case(n, (5, 6), **o) for n in ["GroupNorm"] for o in [{"num_groups": 2}, {"num_groups": 2, "dtype_in": BF16}]],
+    *[case(n, (2, 4, 5, 6), call={"mask": MASK}, use_fast_variance=False, **o) for n, o in MASKED],
+    # Flax has no GroupNorm with a mask that has to be broadcast.
+    *[case(n, (2, 4, 5, 6), call={"mask": MASK[..., :1]}, **o) for n, o in MASKED if n != "GroupNorm"],
+    case("BatchNorm", (2, 4, 5, 6), dtype_in=BF16, **TRAIN),
+    case("BatchNorm", (2, 4, 5, 6), call={"mask": MASK}, axis=1, momentum=0.7, **TRAIN),
+    case("GroupNorm", (2, 4, 5, 6), 3, dtype_in=F16),
 ]
 
 
@@ -190,10 +233,10 @@ def close(a, b):
         np.testing.assert_allclose(left, right, **tolerance([a, b]))
 
 
-@pytest.mark.parametrize(("layer", "shape", "args", "options", "call", "dtype"), [*DENSE, *CONV, *NORM, *OTHER])
+@pytest.mark.parametrize(("layer", "shape", "args", "options", "call", "dtype"), [*DENSE, *CONV, *NORM, *OTHER, *MORE])
 def test_layer(layer, shape, args, options, call, dtype):
     options, dtype = split(options, dtype)
-    x = draw(shape, 1, dtype)
+    x = (draw(shape, 1) * 3).astype(dtype) if dtype == np.int32 else draw(shape, 1, dtype)
     ours, theirs = getattr(fx_nn, layer)(*args, **options), getattr(flax_nn, layer)(*args, **options)
     key = jax.random.key(42)
     variables, reference = ours.init(key, x, **call), theirs.init(key, x, **call)
@@ -236,17 +279,42 @@ def test_dropout_from_another_stream():
 
 @pytest.mark.parametrize("layer", ["BatchNorm", "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"])
 @pytest.mark.parametrize("fast", [True, False])
-def test_norms_over_a_mapped_axis(layer, fast):
-    x = draw((3, 2, 4, 6))
+@pytest.mark.parametrize("masked", [True, False])
+def test_norms_over_a_mapped_axis(layer, fast, masked):
+    x, mask = draw((3, 2, 4, 6)), jnp.asarray(np.random.default_rng(5).random((3, 2, 4, 6)) > 0.3)
     options = {"axis_name": "b", "use_fast_variance": fast}
     options |= {"num_groups": 2} if layer == "GroupNorm" else TRAIN if layer == "BatchNorm" else {}
     ours, theirs = getattr(fx_nn, layer)(**options), getattr(flax_nn, layer)(**options)
     variables = theirs.clone(axis_name=None).init(jax.random.key(0), x[0])
 
     def run(module):
-        return jax.vmap(lambda v: module.apply(variables, v, mutable=["batch_stats"]), axis_name="b")(x)
+        def one(x, mask):
+            return module.apply(variables, x, mask=mask if masked else None, mutable=["batch_stats"])
+
+        return jax.vmap(one, axis_name="b")(x, mask)
 
     close(run(ours), run(theirs))
+
+
+@pytest.mark.parametrize("dtype", [BF16, jnp.float32])
+def test_embed_with_a_promotion_of_its_own(dtype):
+    ids, key = jnp.array([0, 3]), jax.random.key(1)
+    options = {"promote_dtype": in_float32, "param_dtype": dtype}
+    ours, theirs = fx_nn.Embed(4, 3, **options), flax_nn.Embed(4, 3, **options)
+    variables = ours.init(key, ids)
+    same_bits(variables, theirs.init(key, ids))
+    close(ours.apply(variables, ids), theirs.apply(variables, ids))
+
+
+def test_sequential_passes_tuples_and_dicts_on():
+    def layers(nn):
+        first = lambda x: (x, 2 * x)  # noqa: E731
+        return nn.Sequential([nn.Dense(3), first, lambda a, b: {"u": a, "v": b}, lambda v, u: v - u, nn.Dense(2)])
+
+    x, key = draw((2, 4)), jax.random.key(2)
+    variables = layers(fx_nn).init(key, x)
+    same_bits(variables, layers(flax_nn).init(key, x))
+    close(layers(fx_nn).apply(variables, x), layers(flax_nn).apply(variables, x))
 
 
 def nets(nn):

@@ -82,6 +82,34 @@ def test_activations(name, dtype):
     same(getattr(fx_nn, name)(x), getattr(flax_nn, name)(x))
 
 
+WHERE = np.random.default_rng(2).random((4, 6)) > 0.3
+ACTIVATION_OPTIONS = [
+    ("celu", {"alpha": 0.5}),
+    ("elu", {"alpha": 0.5}),
+    ("gelu", {"approximate": False}),
+    ("glu", {"axis": 0}),
+    ("leaky_relu", {"negative_slope": 0.3}),
+    *[(name, {"axis": axis}) for name in ["softmax", "log_softmax"] for axis in [0, (0, 1)]],
+    *[(name, {"where": WHERE}) for name in ["softmax", "log_softmax"]],
+    ("logsumexp", {"axis": 0, "keepdims": True}),
+    *[(name, {"axis": 0, "epsilon": 0.1, "mean": 0.5, "variance": 2.0}) for name in ["normalize", "standardize"]],
+    ("standardize", {"where": WHERE}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), ACTIVATION_OPTIONS)
+def test_activation_options(name, options):
+    x = draw((4, 6))
+    same(getattr(fx_nn, name)(x, **options), getattr(flax_nn, name)(x, **options))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (0, 2))])
+def test_pool(padding):
+    x = draw((2, 5, 6, 3))
+    args = 0.0, jax.lax.add, (2, 3), (1, 2), padding
+    same(fx_nn.pool(x, *args), flax_nn.pool(x, *args))
+
+
 @pytest.mark.parametrize("axis", [-1, 0])
 @pytest.mark.parametrize("dtype", [None, jnp.int8])
 def test_one_hot(axis, dtype):
