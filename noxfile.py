@@ -88,7 +88,8 @@ def combos(session: nox.Session, combo: str) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Everything at the lowest versions that the packages declare."""
-    session.install("--resolution", "lowest-direct", *(p.requirement for p in EVERYTHING), *TEST_TOOLS)
+    tools = dict.fromkeys(tool for p in EVERYTHING for tool in p.test_requirements)
+    session.install("--resolution", "lowest-direct", *(p.requirement for p in EVERYTHING), *tools)
     paths = [str(p.path / "tests") for p in EVERYTHING]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or paths))
 
