@@ -103,3 +103,11 @@ def test_fields_are_there_for_programs():
     )
     rule = errors.IndivisibleAxisError("embed", (6, 3), 0, "model", 4)
     assert (rule.name, rule.shape, rule.got) == ("embed", (6, 3), 6)
+
+
+def test_a_place_that_is_told_later_survives_pickling():
+    error = errors.DropoutRateError(2).locate("Model/dropout")
+    again = pickle.loads(pickle.dumps(error))
+    for found in (error, again):
+        assert found.path == "Model/dropout"
+        assert "\n  where: Model/dropout\n  expected: a number between 0 and 1\n  got: 2" in str(found)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from fx_core.errors import (
     BatchDimsError,
+    ContractionShapeError,
     EinsumEquationError,
     InexactDtypeError,
     InvalidAxesError,
     LookupIndexDtypeError,
     OpArgumentError,
 )
+from fx_core.ops import dropout as drop
 from fx_core.ops import dtypes, embed, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -194,3 +196,28 @@ def test_integer_dtype_is_refused():
     assert isinstance(info.value, OpArgumentError)
     with pytest.raises(InexactDtypeError, match="must be inexact"):
         dtypes.promote_dtype(jnp.ones(2, jnp.int32), dtype=jnp.int32)
+
+
+@pytest.mark.parametrize(
+    ("equation", "x", "bias", "text"),
+    [
+        ("ab,bc->ac", (2, 4), None, r"3 in axis 1, as the kernel of shape \(3, 5\)\n  got: shape \(2, 4\)"),
+        ("ab,bc->ac", (2, 3), (4,), r"expected: \(5,\)\n  got: \(4,\)"),
+        ("...b,bc->...c", (2, 2, 4), None, r"3 in axis 2.*\n  got: shape \(2, 2, 4\)"),
+    ],
+)
+def test_einsum_of_wrong_sizes(equation, x, bias, text):
+    plan = linear.plan_einsum(equation, len(x), 2)
+    with pytest.raises(ContractionShapeError, match=text):
+        linear.einsum(plan, jnp.ones(x), jnp.ones((3, 5)), None if bias is None else jnp.ones(bias))
+
+
+def test_dense_general_of_wrong_sizes():
+    plan = linear.plan_dense_general(3, 5, axis=(1, 2))
+    with pytest.raises(ContractionShapeError, match=r"sizes \(3, 4\) in the axes \(1, 2\).*\n  got: shape \(2, 4, 3\)"):
+        linear.dense_general(plan, jnp.ones((2, 4, 3)), jnp.ones((3, 4, 5)))
+
+
+def test_dropout_over_axes_that_are_not_there():
+    with pytest.raises(InvalidAxesError, match="broadcast_dims does not fit an array of 2 dimensions"):
+        drop.dropout(jnp.ones((2, 3)), 0.5, jax.random.key(0), broadcast_dims=(2,))

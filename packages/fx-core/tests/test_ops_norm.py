@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import InvalidAxesError, NormFeatureAxesError, NormGroupsError, NormReductionAxesError
+from fx_core.errors import (
+    InvalidAxesError,
+    NormFeatureAxesError,
+    NormGroupsError,
+    NormMaskShapeError,
+    NormReductionAxesError,
+)
 from fx_core.ops import norm
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,3 +173,11 @@ def test_bad_axes():
         norm.plan_layer_norm(2, 2)
     with pytest.raises(InvalidAxesError, match="axis does not fit"):
         norm.plan_batch_norm(2, -3)
+
+
+@pytest.mark.parametrize("mask", [(5, 3), (3, 2, 3), (2,)])
+def test_masks_that_do_not_broadcast(mask):
+    with pytest.raises(NormMaskShapeError, match=r"broadcasts to \(2, 3\)"):
+        norm.moments(jnp.ones((2, 3)), (1,), mask=jnp.ones(mask, bool))
+    with pytest.raises(NormMaskShapeError, match=r"broadcasts to \(2, 3\)"):
+        norm.mean_square(jnp.ones((2, 3)), (1,), mask=jnp.ones(mask, bool))

@@ -173,8 +173,12 @@ def test_dict():
 def test_sequential():
     chain = nnx.Sequential(lambda x: {"a": x, "b": 1}, lambda a, b: (a, b), lambda a, b: a + b)
     assert chain(2) == 3
-    with pytest.raises(EmptySequentialError):
-        nnx.Sequential()(1)
+    assert nnx.Sequential()(1) == 1
+    assert nnx.Sequential()(1, 2) == (1, 2)
+    assert nnx.Sequential()(a=1) == {"a": 1}
+    assert nnx.Sequential()() is None
+    with pytest.raises(EmptySequentialError, match="Sequential has no layers to call"):
+        nnx.Sequential()(1, a=1)
 
 
 def test_sow_and_perturb():

@@ -64,6 +64,7 @@ from fx_core.errors.nnx_layers import (
     EmaStructureError,
     LayerCallError,
     LayerInputError,
+    LayerSizeError,
     MetricInputError,
     MetricInterfaceError,
     MetricUpdateError,
@@ -81,8 +82,10 @@ from fx_core.errors.nnx_transforms import (
     StaticArgumentError,
     TangentError,
 )
+from fx_core.errors.nnx_variables import VariableValueError
 from fx_core.errors.ops import (
     BatchDimsError,
+    ContractionShapeError,
     ConvFeatureGroupsError,
     ConvInputRankError,
     ConvPaddingError,
@@ -97,6 +100,7 @@ from fx_core.errors.ops import (
     NonMatrixWeightError,
     NormFeatureAxesError,
     NormGroupsError,
+    NormMaskShapeError,
     NormReductionAxesError,
     OpArgumentError,
     ParameterShapeError,
@@ -232,6 +236,7 @@ __all__ = [
     "CellInterfaceError",
     "CollectionNotLiftedError",
     "ContextTagError",
+    "ContractionShapeError",
     "ConvFeatureGroupsError",
     "ConvInputRankError",
     "ConvPaddingError",
@@ -276,6 +281,7 @@ __all__ = [
     "JaxTransformError",
     "LayerCallError",
     "LayerInputError",
+    "LayerSizeError",
     "LazyInitError",
     "LookupIndexDtypeError",
     "MaskRankError",
@@ -298,6 +304,7 @@ __all__ = [
     "NonMatrixWeightError",
     "NormFeatureAxesError",
     "NormGroupsError",
+    "NormMaskShapeError",
     "NormReductionAxesError",
     "NotANodeError",
     "OpArgumentError",
@@ -362,4 +369,5 @@ __all__ = [
     "VariableAttributeError",
     "VariableConversionError",
     "VariableNameTakenError",
+    "VariableValueError",
 ]

@@ -36,6 +36,7 @@ class FxError(Exception):
     fix: str | None
 
     _init: tuple[tuple[Any, ...], dict[str, Any]]
+    _place: str | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Exceptions pickle by calling their class with `self.args`, which here is the finished text. Remembering the
@@ -56,7 +57,19 @@ class FxError(Exception):
     ):
         self.path, self.collection = path, collection
         self.expected, self.got, self.fix = expected, got, fix
+        self._what = what
         super().__init__("\n".join([what, *self._details()]))
+
+    def locate(self, path: str) -> Self:
+        """Say where it happened, after the fact: for errors of mathematics, which does not know of modules.
+
+        >>> print(FxError("The kernel is too large.").locate("Model/layers/0"))
+        The kernel is too large.
+          where: Model/layers/0
+        """
+        self.path = self._place = path
+        self.args = ("\n".join([self._what, *self._details()]),)
+        return self
 
     def _details(self) -> list[str]:
         where = self.path or ""
@@ -67,8 +80,9 @@ class FxError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         args, kwargs = self._init
-        return _rebuild, (type(self), args, kwargs)
+        return _rebuild, (type(self), args, kwargs, self._place)
 
 
-def _rebuild(cls: type[FxError], args: tuple[Any, ...], kwargs: dict[str, Any]) -> FxError:
-    return cls(*args, **kwargs)
+def _rebuild(cls: type[FxError], args: tuple[Any, ...], kwargs: dict[str, Any], place: str | None = None) -> FxError:
+    made = cls(*args, **kwargs)
+    return made if place is None else made.locate(place)

@@ -12,6 +12,7 @@ __all__ = [
     "EmaStructureError",
     "LayerCallError",
     "LayerInputError",
+    "LayerSizeError",
     "MetricInputError",
     "MetricInterfaceError",
     "MetricUpdateError",
@@ -22,7 +23,7 @@ __all__ = [
 
 
 class LayerInputError(NnxError):
-    """An array does not have as many features as the layer was made for.
+    """An input does not have as many features as the layer was made for, or is no array.
 
     Wrong: ``nnx.Linear(3, 4, rngs=rngs)(jnp.ones((2, 5)))``. Right: an input of shape ``(2, 3)``.
     """
@@ -31,18 +32,37 @@ class LayerInputError(NnxError):
         self,
         layer: str,
         path: str | None,
-        expected: int,
-        shape: Sequence[int],
+        expected: int | None,
+        shape: Sequence[int] | None,
         *,
         what: str = "input",
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
+        got: Any = None,
     ):
+        if shape is None:
+            problem, wanted, got = "is no array", "an array of numbers", type(got).__name__
+            fix = f"make the {what} an array (jnp.asarray)"
+        else:
+            where = f"axis {axis}" if isinstance(axis, int) else f"axes {tuple(axis)}"
+            problem = "does not have the features that the layer was made for"
+            wanted = f"{expected} features in {'the last axis' if axis == -1 else where}"
+            got = f"shape {tuple(shape)}"
+            fix = f"give the {what} {expected} features, or make the layer for those that it has"
+        super().__init__(f"{layer}: the {what} {problem}.", path=path or layer, expected=wanted, got=got, fix=fix)
+
+
+class LayerSizeError(NnxError):
+    """A layer was made with sizes that no array can have.
+
+    Wrong: ``nnx.Linear("3", 4, rngs=rngs)``, ``nnx.Linear(-1, 4, rngs=rngs)``. Right: ``nnx.Linear(3, 4, rngs=rngs)``.
+    """
+
+    def __init__(self, shape: Sequence[Any]):
         super().__init__(
-            f"{layer}: the {what} does not have the features that the layer was made for.",
-            path=path or layer,
-            expected=f"{expected} features in {'the last axis' if axis == -1 else f'axis {axis}'}",
-            got=f"shape {tuple(shape)}",
-            fix=f"give the {what} {expected} features, or make the layer for those that it has",
+            "The sizes of a layer make no shape of a parameter.",
+            expected="integers that are not negative",
+            got=tuple(shape),
+            fix="look at the numbers of features that the layer was made with",
         )
 
 

@@ -10,6 +10,7 @@ from fx_core.errors._base import FxError
 
 __all__ = [
     "BatchDimsError",
+    "ContractionShapeError",
     "ConvFeatureGroupsError",
     "ConvInputRankError",
     "ConvPaddingError",
@@ -24,6 +25,7 @@ __all__ = [
     "NonMatrixWeightError",
     "NormFeatureAxesError",
     "NormGroupsError",
+    "NormMaskShapeError",
     "NormReductionAxesError",
     "OpArgumentError",
     "ParameterShapeError",
@@ -94,6 +96,17 @@ class EinsumEquationError(OpArgumentError):
             got=None if equation is None else repr(equation),
             fix="write the equation with one comma and one '->', once: in the constructor or in the call",
         )
+
+
+class ContractionShapeError(OpArgumentError):
+    """The input of a linear map does not have the sizes of the kernel that is to multiply it, or the bias does not.
+
+    Wrong: ``nnx.LinearGeneral((3, 4), 5, axis=(-2, -1), rngs=rngs)(jnp.ones((2, 3, 5)))``. Right: an input of shape
+    ``(2, 3, 4)``.
+    """
+
+    def __init__(self, what: str, *, expected: Any, got: Any, fix: str):
+        super().__init__(what, expected=expected, got=got, fix=fix)
 
 
 class LookupIndexDtypeError(OpArgumentError):
@@ -222,6 +235,21 @@ class NormGroupsError(OpArgumentError):
 
     def __init__(self, what: str, *, expected: Any, got: Any, fix: str):
         super().__init__(what, expected=expected, got=got, fix=fix)
+
+
+class NormMaskShapeError(OpArgumentError):
+    """The mask of a normalisation does not broadcast to its input.
+
+    Wrong: ``norm(jnp.ones((2, 3)), mask=jnp.ones(2, bool))``. Right: ``mask=jnp.ones((2, 1), bool)``.
+    """
+
+    def __init__(self, mask_shape: Sequence[int], shape: Sequence[int]):
+        super().__init__(
+            "The mask does not broadcast to the input of the normalisation.",
+            expected=f"a shape that broadcasts to {tuple(shape)}",
+            got=tuple(mask_shape),
+            fix="give the mask one entry per value, or axes of size 1 (mask[:, None])",
+        )
 
 
 class NormReductionAxesError(OpArgumentError):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.ops import DropoutRateError
+from fx_core.errors.ops import DropoutRateError, InvalidAxesError
 
 __all__ = ["check_rate", "dropout", "keep_mask"]
 
@@ -37,8 +37,13 @@ def keep_mask(key: jax.Array, keep_prob: float, shape: Sequence[int], broadcast_
 
     Returns:
       Booleans that broadcast to ``shape``.
+
+    Raises:
+      InvalidAxesError: a dimension is outside the shape.
     """
     drawn = list(shape)
+    if any(not -len(drawn) <= dim < len(drawn) for dim in broadcast_dims):
+        raise InvalidAxesError("broadcast_dims", broadcast_dims, len(drawn))
     for dim in broadcast_dims:
         drawn[dim] = 1
     return jax.random.bernoulli(key, p=keep_prob, shape=tuple(drawn))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.ops import BatchDimsError, EinsumEquationError, InvalidAxesError
+from fx_core.errors.ops import BatchDimsError, ContractionShapeError, EinsumEquationError, InvalidAxesError
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, flattened
 from fx_core.ops.params import Initializer, ParamSpec
 
@@ -218,6 +218,9 @@ def dense_general(
     Returns:
       An array of shape ``(*batch, *free, *features)``.
 
+    Raises:
+      ContractionShapeError: the input does not have the sizes of the kernel.
+
     >>> import jax.numpy as jnp
     >>> x = jnp.ones((2, 3, 4))
     >>> dense_general(plan_dense_general(3, 5, axis=(1, 2)), x, jnp.ones((3, 4, 5))).shape
@@ -225,6 +228,14 @@ def dense_general(
     """
     contract = lax.dot_general if dot_general is None else dot_general
     batch = len(plan.batch_dims)
+    joined = (*plan.batch_dims, *plan.axis)
+    if tuple([inputs.shape[axis] for axis in joined]) != kernel.shape[: len(joined)]:
+        raise ContractionShapeError(
+            "The input does not have the sizes of the kernel.",
+            expected=f"sizes {kernel.shape[: len(joined)]} in the axes {joined}, as the kernel of shape {kernel.shape}",
+            got=f"shape {inputs.shape}",
+            fix="give the input these sizes, or make the layer for those that it has",
+        )
     kernel_axes = tuple(range(batch, batch + len(plan.axis)))
     dims = ((plan.axis, kernel_axes), (plan.batch_dims, tuple(range(batch))))
     result = contract(inputs, kernel, dims, precision=precision, **options)
@@ -242,12 +253,36 @@ class EinsumPlan:
       bias_dims: kernel dimensions that make up the bias, in the order of the result.
       bias_positions: where these are among the dimensions of the result.
       result_ndim: number of dimensions of the result.
+      joined: pairs of dimensions of input and kernel that have one label.
     """
 
     equation: str
     bias_dims: tuple[int, ...]
     bias_positions: tuple[int, ...]
     result_ndim: int
+    joined: tuple[tuple[int, int], ...] = ()
+
+    def check(self, inputs: Sequence[int], kernel: Sequence[int], bias: Sequence[int] | None) -> None:
+        """Compare the shapes of input, kernel and bias.
+
+        Raises:
+          ContractionShapeError: they do not fit each other.
+        """
+        if any(inputs[i] != kernel[j] and 1 not in (inputs[i], kernel[j]) for i, j in self.joined):
+            needed = ", ".join(f"{kernel[j]} in axis {i}" for i, j in self.joined)
+            raise ContractionShapeError(
+                f"The input does not have the sizes of the kernel in {self.equation!r}.",
+                expected=f"{needed}, as the kernel of shape {tuple(kernel)}",
+                got=f"shape {tuple(inputs)}",
+                fix="give the input these sizes, or make the layer for those that it has",
+            )
+        if bias is not None and tuple(bias) != tuple(kernel[dim] for dim in self.bias_dims):
+            raise ContractionShapeError(
+                f"The bias does not have the dimensions of the result of {self.equation!r} that the kernel has.",
+                expected=tuple(kernel[dim] for dim in self.bias_dims),
+                got=tuple(bias),
+                fix="make the layer with that bias_shape",
+            )
 
     def broadcast_bias(self, bias: jax.Array) -> jax.Array:
         """Reshape the bias so that it adds to the result."""
@@ -281,7 +316,8 @@ def plan_einsum(equation: str, inputs_ndim: int, kernel_ndim: int) -> EinsumPlan
     for part in result.replace("...", "."):
         out.extend(ellipsis if part == "." else [part])
     shared = [(labels_right.index(label), i) for i, label in enumerate(out) if label in labels_right]
-    return EinsumPlan(equation, tuple(dim for dim, _ in shared), tuple(i for _, i in shared), len(out))
+    joined = tuple((i, labels_right.index(label)) for i, label in enumerate(labels_left) if label in labels_right)
+    return EinsumPlan(equation, tuple(dim for dim, _ in shared), tuple(i for _, i in shared), len(out), joined)
 
 
 def check_einsum(equation: str | None) -> str:
@@ -336,11 +372,15 @@ def einsum(
     Returns:
       What the equation says.
 
+    Raises:
+      ContractionShapeError: the shapes do not fit each other.
+
     >>> import jax.numpy as jnp
     >>> plan = plan_einsum("abc,cd->adb", 3, 2)
     >>> einsum(plan, jnp.ones((1, 2, 3)), jnp.ones((3, 2)), jnp.array([0.0, 1.0]))
     Array([[[3., 3.], [4., 4.]]], dtype=float32)
     """
+    plan.check(inputs.shape, kernel.shape, None if bias is None else bias.shape)
     contract = jnp.einsum if einsum_op is None else einsum_op
     result = contract(plan.equation, inputs, kernel, precision=precision, **options)
     return result if bias is None else result + plan.broadcast_bias(bias)

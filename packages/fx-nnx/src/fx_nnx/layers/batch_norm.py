@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_scale_init, ones
 from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.dropout import chosen
-from fx_nnx.layers.params import check_features, make_param, promote_dtype, value_of
+from fx_nnx.layers.params import check_features, located, make_param, promote_dtype, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -88,6 +88,7 @@ class BatchNorm(Module):
         self.axis_name, self.axis_index_groups = axis_name, axis_index_groups
         self.use_fast_variance, self.promote_dtype = use_fast_variance, promote_dtype
 
+    @located
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
@@ -105,7 +106,7 @@ class BatchNorm(Module):
           LayerInputError: the input has another number of features.
           LayerCallError: neither layer nor call say which statistics to use.
         """
-        check_features(self, self.num_features, x, axis=self.axis)
+        x = check_features(self, self.num_features, x, axis=self.axis)
         running = chosen("BatchNorm", "use_running_average", use_running_average, self.use_running_average)
         plan = norm.plan_batch_norm(x.ndim, self.axis)
         if running:

@@ -12,7 +12,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from jax import lax
 
-from fx_nnx.layers.params import check_features, make_param, promote_dtype, set_options, value_of
+from fx_nnx.layers.params import check_features, located, make_param, promote_dtype, set_options, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -110,6 +110,7 @@ class Conv(Module):
             self.feature_group_count,
         )
 
+    @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Apply the layer.
 
@@ -125,7 +126,7 @@ class Conv(Module):
           ConvInputRankError: the input has too few dimensions.
           MaskShapeError: the mask has another shape than the kernel.
         """
-        check_features(self, self.in_features, inputs)
+        inputs = check_features(self, self.in_features, inputs)
         kernel = conv.masked(self.kernel.get_value(), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
@@ -220,6 +221,7 @@ class ConvTranspose(Module):
             self.kernel_size, self.strides, self.padding, self.kernel_dilation, self.transpose_kernel
         )
 
+    @located
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer.
 
@@ -234,7 +236,7 @@ class ConvTranspose(Module):
           ConvInputRankError: the input has too few dimensions.
           MaskShapeError: the mask has another shape than the kernel.
         """
-        check_features(self, self.in_features, inputs)
+        inputs = check_features(self, self.in_features, inputs)
         kernel = conv.masked(self.kernel.get_value(), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type)

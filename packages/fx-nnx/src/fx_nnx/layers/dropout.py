@@ -7,6 +7,7 @@ import jax
 from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.dropout import check_rate, dropout
 
+from fx_nnx.layers.params import as_array, located
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -52,6 +53,7 @@ class Dropout(Module):
         self.deterministic, self.rng_collection = deterministic, rng_collection
         self.rngs = data(None if rngs is None else stream_of(rngs, rng_collection, "Dropout").fork())
 
+    @located
     def __call__(self, inputs: jax.Array, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array:
         """Apply the layer.
 
@@ -74,7 +76,7 @@ class Dropout(Module):
                 "Dropout", "there is no random stream.", fix="pass rngs=... to the layer or to the call, or call eval()"
             )
         key = source if isinstance(source, jax.Array) else stream_of(source, self.rng_collection, "Dropout")()
-        return dropout(inputs, self.rate, key, self.broadcast_dims)
+        return dropout(as_array(self, inputs), self.rate, key, self.broadcast_dims)
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """Set what the layer does from now on.

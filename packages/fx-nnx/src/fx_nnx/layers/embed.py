@@ -10,7 +10,7 @@ from fx_core.ops import embed
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
 
-from fx_nnx.layers.params import check_features, make_param, promote_dtype
+from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype
 from fx_nnx.modules.module import Module
 from fx_nnx.rngs.rngs import Rngs
 
@@ -54,6 +54,7 @@ class Embed(Module):
         self.dtype = self.embedding.get_value().dtype if dtype is None else dtype
         self.param_dtype, self.promote_dtype = param_dtype, promote_dtype
 
+    @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Look vectors up.
 
@@ -67,6 +68,7 @@ class Embed(Module):
         Raises:
           LookupIndexDtypeError: the inputs are not integers.
         """
+        inputs = as_array(self, inputs)
         (table,) = self.promote_dtype((self.embedding.get_value(),), dtype=self.dtype, inexact=False)
         return embed.lookup(table, inputs, out_sharding)
 
@@ -83,7 +85,7 @@ class Embed(Module):
         Raises:
           LayerInputError: the query has another number of features.
         """
-        check_features(self, self.features, query, "query")
+        query = check_features(self, self.features, query, "query")
         query, table = self.promote_dtype((query, self.embedding.get_value()), dtype=self.dtype)
         logits = embed.attend(query, table)
         return logits if out_sharding is None else jax.sharding.reshard(logits, out_sharding)

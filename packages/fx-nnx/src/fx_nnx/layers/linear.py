@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from jax import lax
 
-from fx_nnx.layers.params import check_features, make_param, promote_dtype, set_options, value_of
+from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype, set_options, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -74,6 +74,7 @@ class Linear(Module):
         self.dot_general, self.promote_dtype = dot_general, promote_dtype
         self.preferred_element_type = preferred_element_type
 
+    @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Apply the layer.
 
@@ -87,7 +88,7 @@ class Linear(Module):
         Raises:
           LayerInputError: the input has another number of features.
         """
-        check_features(self, self.in_features, inputs)
+        inputs = check_features(self, self.in_features, inputs)
         x, kernel, bias = self.promote_dtype((inputs, self.kernel.get_value(), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense(x, kernel, bias, precision=self.precision, dot_general=self.dot_general, **options)
@@ -158,6 +159,7 @@ class LinearGeneral(Module):
         self.dot_general, self.dot_general_cls = dot_general, dot_general_cls
         self.preferred_element_type = preferred_element_type
 
+    @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Apply the layer.
 
@@ -170,7 +172,9 @@ class LinearGeneral(Module):
 
         Raises:
           InvalidAxesError: the input has no such axes.
+          ContractionShapeError: it has other sizes there.
         """
+        inputs = as_array(self, inputs)
         plan = linear.plan_dense_general(
             inputs.ndim, self.out_features, self.axis, tuple(axis for axis, _ in self.batch_axis)
         )
@@ -237,6 +241,7 @@ class Einsum(Module):
         self.promote_dtype, self.einsum_op = promote_dtype, einsum_op
         self.preferred_element_type = preferred_element_type
 
+    @located
     def __call__(self, inputs: jax.Array, einsum_str: str | None = None, out_sharding: Any = None) -> jax.Array:
         """Apply the layer.
 
@@ -250,8 +255,10 @@ class Einsum(Module):
 
         Raises:
           EinsumEquationError: there is no equation, or it does not fit the operands.
+          ContractionShapeError: the operands have other sizes than it says.
         """
         equation = linear.check_einsum(self.einsum_str if einsum_str is None else einsum_str)
+        inputs = as_array(self, inputs)
         plan = linear.plan_einsum(equation, inputs.ndim, len(self.kernel_shape))
         x, kernel, bias = self.promote_dtype((inputs, self.kernel.get_value(), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)

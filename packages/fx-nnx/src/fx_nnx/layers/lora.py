@@ -12,7 +12,7 @@ from fx_core.ops.linear import low_rank
 from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import check_features, promote_dtype
+from fx_nnx.layers.params import check_features, located, promote_dtype
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -84,6 +84,7 @@ class LoRA(Module):
         b = b_initializer(rngs.params(), (lora_rank, out_features), param_dtype)
         self.lora_b = lora_param_type(b, **b_metadata)
 
+    @located
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
         """Apply the layer and the change.
 
@@ -96,9 +97,9 @@ class LoRA(Module):
 
         Raises:
           LayerInputError: the input has another number of features.
-          LayerCallError: the layer cannot be called.
+          LayerCallError: the layer cannot be called, or its result has another shape.
         """
-        check_features(self, self.in_features, x)
+        x = check_features(self, self.in_features, x)
         inputs, a, b = self.promote_dtype((x, self.lora_a.get_value(), self.lora_b.get_value()), dtype=self.dtype)
         change = low_rank(inputs, a, b)
         if self.base_module is None:
@@ -113,6 +114,14 @@ class LoRA(Module):
                 fix="pass a module that defines __call__",
             )
         result: Any = base(x, **kwargs)
+        if jnp.shape(result) != change.shape:
+            raise LayerCallError(
+                "LoRA",
+                "the result of `base_module` does not have the shape of the change.",
+                expected=f"shape {change.shape}, out_features={self.out_features}",
+                got=f"shape {jnp.shape(result)}",
+                fix="make the LoRA with the features of the layer that it changes",
+            )
         return result + change
 
 
@@ -173,6 +182,7 @@ class LoRALinear(Linear):
             b_metadata=b_metadata,
         )
 
+    @located
     def __call__(self, x: jax.Array, out_sharding: Any = None) -> jax.Array:  # type: ignore[override]
         """Apply the layer and the change.
 

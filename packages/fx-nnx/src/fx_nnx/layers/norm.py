@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_scale_init
 from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.norm_base import NormBase
-from fx_nnx.layers.params import promote_dtype, value_of
+from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.rngs.rngs import Rngs
 
 __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
@@ -94,6 +94,7 @@ class LayerNorm(NormBase):
             promote_dtype=promote_dtype,
         )
 
+    @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
         """Normalise.
 
@@ -104,9 +105,9 @@ class LayerNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        self._check(x)
+        x = self._check(x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
-        scale, bias = value_of(self.scale), value_of(self.bias)
+        scale, bias = self._parameter(self.scale, x), self._parameter(self.bias, x)
         return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())
 
 
@@ -173,6 +174,7 @@ class RMSNorm(NormBase):
             promote_dtype=promote_dtype,
         )
 
+    @located
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Normalise.
 
@@ -183,9 +185,9 @@ class RMSNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        self._check(x)
+        x = self._check(x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
-        return norm.layer_norm(plan, x, value_of(self.scale), use_mean=False, mask=mask, **self._options())
+        return norm.layer_norm(plan, x, self._parameter(self.scale, x), use_mean=False, mask=mask, **self._options())
 
 
 class GroupNorm(NormBase):
@@ -263,6 +265,7 @@ class GroupNorm(NormBase):
             promote_dtype=promote_dtype,
         )
 
+    @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
         """Normalise.
 
@@ -273,9 +276,9 @@ class GroupNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        self._check(x)
+        x = self._check(x)
         plan = norm.plan_group_norm(x.shape, self.num_groups, None, self.reduction_axes)
-        scale, bias = value_of(self.scale), value_of(self.bias)
+        scale, bias = self._parameter(self.scale, x), self._parameter(self.bias, x)
         return norm.group_norm(plan, x, scale, bias, mask=mask, **self._options())
 
 
@@ -346,6 +349,7 @@ class InstanceNorm(NormBase):
             promote_dtype=promote_dtype,
         )
 
+    @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
         """Normalise.
 
@@ -356,7 +360,7 @@ class InstanceNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        self._check(x)
+        x = self._check(x)
         plan = norm.plan_instance_norm(x.ndim, self.feature_axes)
-        scale, bias = value_of(self.scale), value_of(self.bias)
+        scale, bias = self._parameter(self.scale, x), self._parameter(self.bias, x)
         return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from fx_core.ops.params import Initializer
 
-from fx_nnx.layers.params import check_features, make_param
+from fx_nnx.layers.params import as_array, check_features, make_param, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -42,11 +42,18 @@ class NormBase(Module):
             "use_fast_variance": self.use_fast_variance,
         }
 
-    def _check(self, x: jax.Array) -> None:
-        axis = self.feature_axes
+    def _check(self, x: jax.Array) -> jax.Array:
         # Without parameters a norm takes any number of features.
-        if isinstance(axis, int) and not (self.scale is None and self.bias is None):
-            check_features(self, self.num_features, x, axis=axis)
+        if self.scale is None and self.bias is None:
+            return as_array(self, x)
+        return check_features(self, self.num_features, x, axis=self.feature_axes)
+
+    def _parameter(self, variable: Any, x: jax.Array) -> Any:
+        """The value of a parameter, in the shape of the feature axes."""
+        value, axes = value_of(variable), self.feature_axes
+        if value is None or isinstance(axes, int) or len(axes) == 1:
+            return value
+        return value.reshape([x.shape[axis] for axis in sorted(axis % x.ndim for axis in axes)])
 
     num_features: int
     num_groups: int

@@ -1,18 +1,48 @@
-"""What layers share: making parameters and promoting dtypes."""
+"""What layers share: making parameters, promoting dtypes, and errors that say where the layer is."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_core.errors import FxError
+from fx_core.errors.nnx_layers import LayerInputError, LayerSizeError, RngsTypeError
 from fx_core.ops import dtypes
 
 from fx_nnx.locate import path_of
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.variables.kinds import Param
 
-__all__ = ["check_features", "make_param", "promote_dtype", "set_options", "value_of"]
+__all__ = ["as_array", "check_features", "located", "make_param", "promote_dtype", "set_options", "value_of"]
 
 Promotion = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+Layer = TypeVar("Layer")
+
+
+def located(call: Callable[Concatenate[Layer, P], R]) -> Callable[Concatenate[Layer, P], R]:
+    """Make the errors of a layer's call say where the layer is, also those of the mathematics that it calls."""
+
+    @functools.wraps(call)
+    def located_call(self: Layer, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(self, *args, **kwargs)
+        except FxError as error:
+            path = error.path or ""
+            # A layer inside a transform is a copy that nobody holds: then the outer layer knows more.
+            if "/" not in path:
+                kind, found = type(self).__name__, path_of(self)
+                if path in ("", kind):
+                    error.locate(found or kind)
+                elif not path.startswith(f"{kind}:"):
+                    error.locate(f"{found or kind}: {path}")
+            raise
+
+    return located_call
 
 
 def promote_dtype(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> tuple[Any, ...]:
@@ -37,7 +67,10 @@ def make_param(
 
     Raises:
       RngsTypeError: ``rngs`` are no streams.
+      LayerSizeError: the sizes are no numbers that a shape can have.
     """
+    if not all(isinstance(size, int | np.integer) and size >= 0 for size in shape):
+        raise LayerSizeError(shape)
     if not isinstance(rngs, Rngs) and not hasattr(rngs, "params"):
         raise RngsTypeError(rngs)
     return Param(init(rngs.params(), shape, dtype), **metadata)
@@ -53,12 +86,37 @@ def set_options(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def check_features(layer: Any, features: int, inputs: Any, what: str = "input", axis: int = -1) -> None:
-    """Compare an axis of an input with what a layer was made for.
+def check_features(
+    layer: Any, features: int, inputs: Any, what: str = "input", axis: int | Sequence[int] = -1
+) -> jax.Array:
+    """Compare an axis (or several, together) of an input with what a layer was made for.
+
+    Returns:
+      The input; lists of numbers become arrays.
 
     Raises:
       LayerInputError: they differ; it says where the layer is.
     """
+    if not hasattr(inputs, "shape"):
+        inputs = as_array(layer, inputs, what)
     shape = inputs.shape
-    if not -len(shape) <= axis < len(shape) or shape[axis] != features:
+    axes = (axis,) if isinstance(axis, int) else axis
+    if any(not -len(shape) <= a < len(shape) for a in axes) or math.prod([shape[a] for a in axes]) != features:
         raise LayerInputError(type(layer).__name__, path_of(layer), features, shape, what=what, axis=axis)
+    return inputs
+
+
+def as_array(layer: Any, inputs: Any, what: str = "input") -> jax.Array:
+    """Make an array of a list of numbers.
+
+    Raises:
+      LayerInputError: it is something else.
+    """
+    if hasattr(inputs, "shape"):
+        return inputs
+    if isinstance(inputs, int | float | complex | Sequence) and not isinstance(inputs, str | bytes):
+        try:
+            return jnp.asarray(inputs)
+        except (TypeError, ValueError):
+            pass
+    raise LayerInputError(type(layer).__name__, path_of(layer), None, None, what=what, got=inputs)

@@ -17,7 +17,7 @@ from fx_core.ops.params import Initializer
 
 from fx_nnx.filters import Filter, PathContains, to_predicate
 from fx_nnx.graph.functions import merge, split, update
-from fx_nnx.layers.params import promote_dtype
+from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.modules.containers import Dict
 from fx_nnx.modules.module import Module
 from fx_nnx.rngs.rngs import Rngs
@@ -114,6 +114,7 @@ class SpectralNorm(Module):
                 self.batch_stats[f"{_name(path)}/u"] = BatchStat(u)
                 self.batch_stats[f"{_name(path)}/sigma"] = BatchStat(jnp.ones((), param_dtype))
 
+    @located
     def __call__(self, x: Any, update_stats: bool | None = None) -> Any:
         """Call the layer with normalised weights.
 
@@ -198,6 +199,7 @@ class WeightNorm(Module):
                 lengths = tuple(shape[axis] for axis in weight_axes(len(shape), self.feature_axes))
                 self.scales[_name(path)] = Param(scale_init(rngs.params(), lengths, param_dtype))
 
+    @located
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the layer with normalised weights.
 

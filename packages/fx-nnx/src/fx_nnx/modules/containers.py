@@ -159,9 +159,17 @@ class Sequential(Module):
         self.layers = List(fns)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the first with the arguments, and each next one with the result."""
+        """Call the first with the arguments, and each next one with the result.
+
+        Without functions the result is the one argument, or what a function would hand on: a tuple, or a dictionary.
+
+        Raises:
+          EmptySequentialError: there are no functions, and arguments of both kinds.
+        """
         if not len(self.layers):
-            raise EmptySequentialError()
+            if args and kwargs:
+                raise EmptySequentialError()
+            return kwargs or (args[0] if len(args) == 1 else args or None)
         out: Any = None
         for i, layer in enumerate(self.layers):
             if i:

@@ -17,6 +17,7 @@ from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
+from fx_nnx.variables.writing import is_ref, new_ref, with_part, write_ref
 
 __all__ = ["Variable", "new_variable"]
 
@@ -77,7 +78,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         if meta.has_hooks:
             value = self.create_value(value)  # type: ignore[arg-type]
         value = place(value, meta)
-        init(self, "_value", jax.new_ref(value) if meta["ref"] else value)
+        init(self, "_value", new_ref(type(self), value) if meta["ref"] else value)
 
     # --- values ---------------------------------------------------------------------------------------------------
 
@@ -97,11 +98,12 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
+          VariableValueError: the value does not fit the part, or the reference that holds it.
         """
         if isinstance(value, Variable):
             value = value.get_value()
         if index is not _MISSING and index is not Ellipsis:
-            value = jnp.asarray(self.get_value()).at[index].set(value)
+            value = with_part(self, index, value)
         for hook in self._meta.on_set:
             value = hook(self, value)
         self.set_raw_value(value)
@@ -118,8 +120,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """
         if not _unsafe_bypass_check:
             self._check_trace()
-        if self._meta["ref"] and not _is_ref(value):
-            self._value[...] = value
+        if self._meta["ref"] and not is_ref(value):
+            write_ref(self, self._value, value)
         else:
             object.__setattr__(self, "_value", value)
 
@@ -229,7 +231,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         value = self._value if value is _MISSING else value
         meta = self._meta.updated(**renamed(updates)) if updates else self._meta
         if meta["ref"] and _copy_ref:
-            value = jax.new_ref(value[...] if _is_ref(value) else value)
+            value = new_ref(type(self), value[...] if is_ref(value) else value)
         return new_variable(type(self), value, meta)
 
     def copy(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
@@ -257,8 +259,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """
         self.set_raw_value(variable_state.get_raw_value())
         meta = variable_state._meta
-        if meta["ref"] != _is_ref(self._value):  # the value was written into the reference that was here
-            meta = meta.updated(ref=_is_ref(self._value))
+        if meta["ref"] != is_ref(self._value):  # the value was written into the reference that was here
+            meta = meta.updated(ref=is_ref(self._value))
         if meta is not self._meta and meta != self._meta:
             self._set_meta(meta)
 
@@ -266,7 +268,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
         """Make a variable without running hooks."""
         meta = make_metadata({**REQUIRED, **renamed(attributes)})
-        return new_variable(cls, jax.new_ref(value) if meta["ref"] and not _is_ref(value) else value, meta)
+        return new_variable(cls, new_ref(cls, value) if meta["ref"] and not is_ref(value) else value, meta)
 
     # --- facts ----------------------------------------------------------------------------------------------------
 
@@ -318,7 +320,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def __setstate__(self, state: tuple[Any, Metadata]) -> None:
         value, meta = state
-        fields = jax.new_ref(value) if meta["ref"] else value, meta, current_trace(), None
+        fields = new_ref(type(self), value) if meta["ref"] else value, meta, current_trace(), None
         for name, field in zip(("_value", "_meta", "_trace", "_nnx_links"), fields):
             object.__setattr__(self, name, field)
 
@@ -352,10 +354,6 @@ def register(cls: type[Any]) -> None:
 
 
 register(Variable)
-
-
-def _is_ref(value: Any) -> bool:
-    return isinstance(value, jax.Ref)
 
 
 def _size_note(value: Any) -> str:

@@ -13,7 +13,7 @@ from jax import lax
 
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
-from fx_core.ops.norm.statistics import mean_square, moments
+from fx_core.ops.norm.statistics import check_mask, mean_square, moments
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
@@ -156,6 +156,7 @@ def group_norm(
     groups = plan.groups or 1
     size = x.shape[-1] // groups
     if mask is not None:
+        check_mask(mask, x)
         tail = (1, 1) if mask.shape[-1] == 1 else (groups, size)
         mask = mask.reshape((*mask.shape[:-1], *tail))
     # With the groups split off, the last axis (now `ndim`) is reduced and the one before it is kept.

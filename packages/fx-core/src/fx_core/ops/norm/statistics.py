@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.errors.ops import NormMaskShapeError
+
 __all__ = ["mean_square", "moments", "running_average"]
 
 
@@ -40,12 +42,16 @@ def moments(
     Returns:
       Mean and variance, with ``axes`` removed.
 
+    Raises:
+      NormMaskShapeError: the mask does not broadcast to ``x``.
+
     >>> import jax.numpy as jnp
     >>> moments(jnp.array([1.0, 3.0]), (0,))
     (Array(2., dtype=float32), Array(1., dtype=float32))
     """
     axes = tuple(axes)
     x = _for_reduction(x, dtype, force_float32_reductions)
+    check_mask(mask, x)
     average = _averager(axes, mask, axis_name, axis_index_groups)
     if use_fast_variance:
         mean, square = average(x, _square(x))
@@ -72,6 +78,7 @@ def mean_square(
     Array(5., dtype=float32)
     """
     x = _for_reduction(x, dtype, force_float32_reductions)
+    check_mask(mask, x)
     return _averager(tuple(axes), mask, axis_name, axis_index_groups)(_square(x))[0]
 
 
@@ -83,6 +90,18 @@ def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Arra
     Array([0.25], dtype=float32)
     """
     return momentum * old + (1 - momentum) * new
+
+
+def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
+    """Make sure that a mask broadcasts to an array, or is None.
+
+    Raises:
+      NormMaskShapeError: it does not.
+    """
+    if mask is not None:
+        shape = jnp.shape(mask)
+        if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
+            raise NormMaskShapeError(shape, x.shape)
 
 
 def _square(x: jax.Array) -> jax.Array:

@@ -47,7 +47,7 @@ def simple(
     >>> simple(jnp.ones(2), jnp.ones(3), Affine(jnp.ones((3, 2))), Affine(jnp.ones((2, 2))), activation_fn=lambda x: x)
     Array([5., 5.], dtype=float32)
     """
-    check_carry("a simple cell", h.shape[-1], hidden_map)
+    check_carry("a simple cell", (h,), inputs, hidden_map)
     new = inputs_map(inputs) + hidden_map(h)
     return activation_fn(new + h if residual else new)
 
@@ -88,7 +88,7 @@ def gru(
     >>> gru(jnp.ones(2), jnp.ones(3), [Affine(jnp.zeros((3, 2)))] * 3, [Affine(jnp.zeros((2, 2)))] * 3)
     Array([0.5, 0.5], dtype=float32)
     """
-    check_carry("a GRU", h.shape[-1], hidden_gates[0])
+    check_carry("a GRU", (h,), inputs, hidden_gates[0])
     of_inputs, of_carry = apply_gates(input_gates, inputs), apply_gates(hidden_gates, h)
     return gru_update(h, of_inputs, of_carry, gate_fn=gate_fn, activation_fn=activation_fn)
 
@@ -118,7 +118,7 @@ def gru_fused(
     Raises:
       CarryShapeError: the carry has another number of features.
     """
-    check_carry("a GRU", h.shape[-1], hidden_map, 3)
+    check_carry("a GRU", (h,), inputs, hidden_map, 3)
     of_inputs, of_carry = (jnp.split(gates, 3, axis=-1) for gates in (inputs_map(inputs), hidden_map(h)))
     return gru_update(h, of_inputs, of_carry, gate_fn=gate_fn, activation_fn=activation_fn)
 
@@ -176,7 +176,7 @@ def mgu(
     >>> mgu(jnp.ones(2), jnp.ones(3), [Affine(jnp.zeros((3, 2)))] * 2, [Affine(jnp.zeros((2, 2)))] * 2)
     Array([0.5, 0.5], dtype=float32)
     """
-    check_carry("an MGU", h.shape[-1], hidden_gates[0])
+    check_carry("an MGU", (h,), inputs, hidden_gates[0])
     (x, new), (gated, old) = apply_gates(input_gates, inputs), apply_gates(hidden_gates, h)
     f = gate_fn(x + gated)
     n = activation_fn(new + (f * old if reset_gate else old))

@@ -61,7 +61,7 @@ def lstm(
     Array([[0.5, 0.5]], dtype=float32)
     """
     c, h = carry
-    check_carry("an LSTM", h.shape[-1], hidden_gates[0])
+    check_carry("an LSTM", (c, h), inputs, hidden_gates[0])
     i, f, g, o = map(operator.add, apply_gates(input_gates, inputs), apply_gates(hidden_gates, h))
     return lstm_update(c, i, f, g, o, gate_fn=gate_fn, activation_fn=activation_fn)
 
@@ -92,7 +92,7 @@ def lstm_fused(
       CarryShapeError: the carry has another number of features.
     """
     c, h = carry
-    check_carry("an LSTM", h.shape[-1], hidden_map, 4)
+    check_carry("an LSTM", (c, h), inputs, hidden_map, 4)
     gates = hidden_map(h) + inputs_map(inputs)
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     return lstm_update(c, i, f, g, o, gate_fn=gate_fn, activation_fn=activation_fn)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from fx_core.errors.recurrent import CarryShapeError
@@ -58,19 +59,27 @@ def fuse(gates: Gates) -> Affine:
     return Affine(kernel, lax.concatenate([gate.bias for gate in gates], 0))
 
 
-def check_carry(cell: str, size: int, hidden: Affine, outputs: int = 1) -> None:
-    """Compare the size of a carry with the kernel that is to multiply it.
+def check_carry(cell: str, carry: Sequence[jax.Array], inputs: jax.Array, hidden: Affine, outputs: int = 1) -> None:
+    """Compare the shapes of a carry with the kernel that is to multiply it, and with the batch of the inputs.
 
     Args:
       cell: its name, for the error.
-      size: last axis of the carry.
+      carry: its arrays.
+      inputs: of the step.
       hidden: a map of the carry.
       outputs: how many gates it makes.
 
     Raises:
       CarryShapeError: they differ.
     """
-    features = hidden.kernel.shape[-1] // outputs
+    features, batch = hidden.kernel.shape[-1] // outputs, inputs.shape[:-1]
+    for part in carry:
+        if part.shape != (*batch, features):
+            _check_part(cell, part.shape, batch, features)
+
+
+def _check_part(cell: str, shape: tuple[int, ...], batch: tuple[int, ...], features: int) -> None:
+    size = shape[-1] if shape else None
     if size != features:
         raise CarryShapeError(
             f"The carry of {cell} does not have as many features as the cell.",
@@ -78,3 +87,12 @@ def check_carry(cell: str, size: int, hidden: Affine, outputs: int = 1) -> None:
             got=size,
             fix="start with cell.initialize_carry(key, inputs.shape)",
         )
+    try:  # one carry for the whole batch will do
+        jnp.broadcast_shapes(shape[:-1], batch)
+    except ValueError:
+        raise CarryShapeError(
+            f"The carry of {cell} does not have the batch of the inputs.",
+            expected=f"shape {(*batch, features)}",
+            got=f"shape {shape}",
+            fix="start with cell.initialize_carry(key, inputs.shape)",
+        ) from None

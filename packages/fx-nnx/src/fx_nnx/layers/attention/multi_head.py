@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.attention import AttentionHookError, AttentionInputsError, CacheShapeError
+from fx_core.errors.attention import AttentionHookError, AttentionInputsError, AttentionShapeError, CacheShapeError
 from fx_core.errors.nnx_layers import CacheMissingError, LayerCallError
 from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options, takes
@@ -17,7 +17,7 @@ from fx_nnx.layers.attention.functions import dot_product_attention
 from fx_nnx.layers.dropout import chosen, stream_of
 from fx_nnx.layers.linear import LinearGeneral
 from fx_nnx.layers.norm import LayerNorm
-from fx_nnx.layers.params import check_features, promote_dtype
+from fx_nnx.layers.params import check_features, located, promote_dtype
 from fx_nnx.locate import path_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -181,6 +181,7 @@ class MultiHeadAttention(Module):
         self.rngs = data(stream_of(rngs, "dropout", "MultiHeadAttention").fork() if keeps else None)
         self.cached_key, self.cached_value, self.cache_index = data(None), data(None), data(None)
 
+    @located
     def __call__(
         self,
         inputs_q: jax.Array,
@@ -221,6 +222,7 @@ class MultiHeadAttention(Module):
 
         Raises:
           AttentionInputsError: values without keys.
+          AttentionShapeError: the inputs have no axis of tokens, or do not fit each other.
           LayerInputError: the inputs have other numbers of features.
           LayerCallError: nobody says whether to decode or to drop, or there is no random stream.
           CacheMissingError: there is no cache to decode with.
@@ -304,10 +306,12 @@ class MultiHeadAttention(Module):
                 )
             inputs_k = inputs_q
         inputs_v = inputs_k if inputs_v is None else inputs_v
-        check_features(self, self.in_features, inputs_q, "inputs_q")
-        check_features(self, self.in_kv_features, inputs_k, "inputs_k")
-        if inputs_v is not inputs_k:
-            check_features(self, self.in_kv_features, inputs_v, "inputs_v")
+        for name, inputs in (("inputs_q", inputs_q), ("inputs_k", inputs_k), ("inputs_v", inputs_v)):
+            features = self.in_features if name == "inputs_q" else self.in_kv_features
+            if check_features(self, features, inputs, name).ndim < 2:
+                fix = f"add the axis: {name}[None] for one token"
+                wanted = "(*batch, tokens, features)"
+                raise AttentionShapeError(f"{name} has no axis of tokens.", expected=wanted, got=inputs.shape, fix=fix)
         return inputs_k, inputs_v
 
     def _decode(

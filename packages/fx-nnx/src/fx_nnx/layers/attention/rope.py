@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from fx_core.errors.attention import RopeShapeError
 from fx_core.ops.rope import apply_rope, rope_tables
 
+from fx_nnx.layers.params import located
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.variables.variable import Variable
@@ -44,6 +45,7 @@ class RoPE(Module):
             sin, cos = rope_tables(jnp.arange(max_seq_len), embedding_size, theta)
             self.cached_sin, self.cached_cos = Variable(sin), Variable(cos)
 
+    @located
     def __call__(self, x: jax.Array, input_positions: jax.Array | None = None) -> jax.Array:
         """Turn vectors.
 

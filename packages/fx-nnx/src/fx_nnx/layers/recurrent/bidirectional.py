@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fx_nnx.layers.params import located
 from fx_nnx.layers.recurrent.rnn import own_stream
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -61,6 +62,7 @@ class Bidirectional(Module):
         self.merge_fn, self.time_major, self.return_carry = merge_fn, time_major, return_carry
         self.rngs = data(own_stream(rngs, "Bidirectional"))
 
+    @located
     def __call__(
         self,
         inputs: jax.Array,

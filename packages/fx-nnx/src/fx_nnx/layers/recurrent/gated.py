@@ -11,7 +11,7 @@ from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
 
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import promote_dtype
+from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.layers.recurrent.base import NO_METADATA, VectorCell
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
@@ -128,6 +128,7 @@ class SimpleCell(_OneCarry):
             **shared,
         )
 
+    @located
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Take one step.
 
@@ -142,7 +143,7 @@ class SimpleCell(_OneCarry):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        self._check(inputs)
+        inputs = self._check(inputs)
         (of_inputs,) = self._maps(inputs, self.dense_i)
         (of_carry,) = self._maps(carry, self.dense_h)
         new = recurrent.simple(
@@ -236,6 +237,7 @@ class GRUCell(_OneCarry):
             **shared,
         )
 
+    @located
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Take one step.
 
@@ -250,7 +252,7 @@ class GRUCell(_OneCarry):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        self._check(inputs)
+        inputs = self._check(inputs)
         (of_inputs,) = self._maps(inputs, self.dense_i)
         (of_carry,) = self._maps(carry, self.dense_h)
         new = recurrent.gru_fused(

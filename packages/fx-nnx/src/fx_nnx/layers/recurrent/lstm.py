@@ -11,7 +11,7 @@ from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
 
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import promote_dtype
+from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.layers.recurrent.base import NO_METADATA, VectorCell
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
@@ -142,6 +142,7 @@ class LSTMCell(_LSTMCell):
             promote_dtype=promote_dtype,
         )
 
+    @located
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
         """Take one step.
 
@@ -156,7 +157,7 @@ class LSTMCell(_LSTMCell):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        self._check(inputs)
+        inputs = self._check(inputs)
         of_inputs = self._maps(inputs, self.ii, self.if_, self.ig, self.io)
         of_carry = self._maps(carry[1], self.hi, self.hf, self.hg, self.ho)
         new = recurrent.lstm(carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn)
@@ -245,6 +246,7 @@ class OptimizedLSTMCell(_LSTMCell):
             **shared,
         )
 
+    @located
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
         """Take one step.
 
@@ -259,7 +261,7 @@ class OptimizedLSTMCell(_LSTMCell):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        self._check(inputs)
+        inputs = self._check(inputs)
         (of_inputs,) = self._maps(inputs, self.dense_i)
         (of_carry,) = self._maps(carry[1], self.dense_h)
         new = recurrent.lstm_fused(

@@ -12,6 +12,7 @@ from fx_core.ops.recurrent import check_lengths, flip_sequences, select_last, se
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.layers.dropout import stream_of
+from fx_nnx.layers.params import located
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -75,6 +76,7 @@ class RNN(Module):
         self.broadcast_rngs = tuple(broadcast_rngs) if isinstance(broadcast_rngs, list) else broadcast_rngs
         self.rngs = data(own_stream(rngs, "RNN"))
 
+    @located
     def __call__(
         self,
         inputs: jax.Array,
