@@ -67,9 +67,15 @@ def loss_fn(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
 
 
 @jax.jit
+def capitals(params: Any, codes: jax.Array) -> jax.Array:
+    """Which characters (batch, time) the network takes for capitals: 1 or 0."""
+    return (NETWORK.apply({"params": params}, codes) > 0).astype(jnp.int32)
+
+
+@jax.jit
 def measured(params: Any, batch: dict[str, jax.Array]) -> PrecisionRecall:
     """Precision and recall of capitals, over letters."""
-    predictions = (NETWORK.apply({"params": params}, batch["x"]) > 0).astype(jnp.int32)
+    predictions = capitals(params, batch["x"])
     return PrecisionRecall.empty(2).update(labels=batch["y"], predictions=predictions, mask=batch["mask"])
 
 
@@ -77,7 +83,7 @@ def main() -> None:
     """Train, measure, show a line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=Path("runs/capitals"))
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=1000)
     arguments = parser.parse_args()
 
     lines = load()
@@ -94,7 +100,7 @@ def main() -> None:
     manager = CheckpointManager(arguments.directory / "checkpoints", backend="msgpack", keep=2)
     callbacks = [
         ProgressBar("capitals"),
-        Evaluate(measure, every=50),
+        Evaluate(measure, every=100),
         Log("jsonl", every=10),
         Describe(vars(arguments)),
         Checkpoints(manager, every=100),
@@ -105,9 +111,8 @@ def main() -> None:
             state, metrics = train_step(state, batch)
             run.record(state, metrics)
     print({name: round(float(value), 3) for name, value in measure(state).items()})
-    capitals = np.asarray(NETWORK.apply({"params": state.params}, test["x"][:3]) > 0)
-    for codes, upper in zip(test["x"][:3], capitals):
-        print("".join(chr(code).upper() if up else chr(code) for code, up in zip(codes, upper)).rstrip())
+    for codes, upper in list(zip(test["x"], np.asarray(capitals(state.params, test["x"]))))[:8]:
+        print("  " + "".join(chr(code).upper() if up else chr(code) for code, up in zip(codes, upper)).rstrip())
 
 
 if __name__ == "__main__":

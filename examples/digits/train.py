@@ -1,7 +1,8 @@
 """Train a convolutional network on handwritten digits, with checkpoints, resume and export.
 
-    pip install 'fx-linen' 'fx-train[progress]' 'fx-ckpt[orbax]' fx-export -r requirements.txt
+    pip install fx-linen 'fx-train[progress]' 'fx-ckpt[orbax]' fx-export 'fx-core[cli]' -r requirements.txt
     python train.py --directory runs/digits
+    fx report runs/digits
 
 Stop it when you like and start it again: it goes on from the last checkpoint and ends with the same bits.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import optax
 from data import load, picture
 from fx_ckpt import CheckpointManager
-from fx_train import Checkpoints, Confusion, Log, ProgressBar, Run, TrainState
+from fx_train import Checkpoints, Confusion, Describe, Evaluate, Log, ProgressBar, Run, TrainState
 from jax.export import symbolic_shape
 from network import CNN
 
@@ -34,14 +35,12 @@ class State(TrainState):
     key: jax.Array
 
 
-def create_state(seed: int, steps: int) -> State:
+def create_state(seed: int, schedule: optax.Schedule) -> State:
     """The state before the first step."""
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
     variables = jax.jit(NETWORK.init)(init_key, jnp.zeros((1, 8, 8, 1)))
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, steps // 10, steps)
-    return State.create(
-        apply_fn=NETWORK.apply, tx=optax.adamw(schedule, weight_decay=1e-2), key=dropout_key, **variables
-    )
+    tx = optax.adamw(schedule, weight_decay=1e-2)
+    return State.create(apply_fn=NETWORK.apply, tx=tx, key=dropout_key, **variables)
 
 
 @jax.jit
@@ -61,6 +60,15 @@ def train_step(state: State, images: jax.Array, labels: jax.Array) -> tuple[Stat
 
     (loss, (updates, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     return state.apply_gradients(grads=grads, **updates), {"loss": loss, "accuracy": accuracy}
+
+
+@jax.jit
+def measure(state: State, images: jax.Array, labels: jax.Array) -> dict[str, Any]:
+    """Loss, accuracy and confusion table on test images."""
+    logits = NETWORK.apply({"params": state.params, "batch_stats": state.batch_stats}, images)
+    confusion = Confusion.empty(10).update(labels=labels, predictions=logits.argmax(-1))
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return {"loss": loss, "accuracy": confusion.accuracy(), "confusion": confusion}
 
 
 def predict(variables: Any, images: jax.Array) -> jax.Array:
@@ -90,20 +98,27 @@ def main() -> None:
             step += 1
 
     manager = CheckpointManager(arguments.directory / "checkpoints", backend=arguments.backend, keep=3)
-    callbacks = [ProgressBar("digits"), Log("jsonl", every=20), Checkpoints(manager, every=arguments.checkpoint_every)]
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, arguments.steps // 10, arguments.steps)
+    rate = jax.jit(schedule)
+    callbacks = [
+        ProgressBar("digits"),
+        Evaluate(lambda state: measure(state, *test), every=50),
+        Log("jsonl", every=5),
+        Describe(vars(arguments)),
+        Checkpoints(manager, every=arguments.checkpoint_every),
+    ]
     with Run(arguments.directory, total_steps=arguments.steps, callbacks=callbacks) as run:
-        state = run.resume(create_state(arguments.seed, arguments.steps))
+        state = run.resume(create_state(arguments.seed, schedule))
         print(f"resuming at step {run.step}" if run.step else "starting at step 0")
-        for _, (images, labels) in run.steps(batches_from):
+        for step, (images, labels) in run.steps(batches_from):
             state, metrics = train_step(state, images, labels)
-            run.record(state, metrics)
+            run.record(state, {**metrics, "learning_rate": rate(step)})
 
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    predictions = jax.jit(predict)(variables, test.images).argmax(-1)
-    confusion = Confusion.empty(10).update(labels=jnp.asarray(test.labels), predictions=predictions)
+    confusion = measure(state, *test)["confusion"]
     print(picture(np.asarray(confusion.counts)))
     print(f"test accuracy {float(confusion.accuracy()):.2%} of {len(test.labels)} images")
 
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
     bundle = arguments.directory / "bundle"
     inputs = [jax.ShapeDtypeStruct(symbolic_shape("batch, 8, 8, 1"), jnp.float32)]
     fx_export.export(bundle, predict, variables, inputs, overwrite=True)

@@ -14,6 +14,8 @@ def load() -> str:
 
 def encode(text: str) -> np.ndarray:
     """Characters as tokens: 0 for a line's end, then the 95 printable ones; int32 (characters,)."""
+    if strange := {c for c in text if c != "\n" and not " " <= c <= "~"}:
+        raise ValueError(f"The text may have printable ASCII and line ends only, got {sorted(strange)}.")
     codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int32)
     return np.where(codes == 10, 0, codes - 31)
 

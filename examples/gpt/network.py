@@ -27,8 +27,8 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Gives for tokens (batch, time) the logits (batch, time, tokens) of the token that follows each.
 
-    With ``decode=True`` it takes one token at a time (after an ``init`` with a text of the full length, which makes the
-    cache) and keeps in the collection ``cache`` what the attention needs of the earlier ones.
+    With ``decode=True`` it takes the next tokens only, one or several, and keeps in the collection ``cache`` what the
+    attention needs of the earlier ones; an ``init`` with a text of the full length makes that collection.
     """
 
     layers: int = 4

@@ -1,4 +1,4 @@
-"""Write text with a trained network, one token at a time with a cache, or whole for comparison.
+"""Write text with a trained network: the prompt at once, then character by character with a cache.
 
 python sample.py --directory runs/gpt --prompt "The with statement"
 """
@@ -15,25 +15,38 @@ from fx_ckpt import CheckpointManager
 from network import GPT
 
 
+def empty_cache(network: GPT) -> Any:
+    """The collection ``cache`` for one text of the network's full length."""
+    model, text = network.clone(decode=True), jnp.zeros((1, network.length), jnp.int32)
+    # Only the shapes matter here: nothing is computed.
+    shapes = jax.eval_shape(model.init, jax.random.key(0), text)["cache"]
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 def sample(network: GPT, params: Any, prompt: str, count: int, key: jax.Array, temperature: float = 0.7) -> str:
     """Continue a prompt by ``count`` characters; the whole must fit into the network's length."""
+    if not prompt or len(prompt) + count > network.length:
+        raise ValueError(
+            f"Prompt and continuation have room for 1 to {network.length} characters, "
+            f"got a prompt of {len(prompt)} and count={count}: shorten them, or train a longer network."
+        )
     model = network.clone(decode=True)
-    # Only the shapes matter here: nothing is computed.
-    shapes = jax.eval_shape(model.init, key, jnp.zeros((1, network.length), jnp.int32))
-    cache = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes["cache"])
-    given = jnp.asarray(encode(prompt))
+
+    def draw(logits: jax.Array, index: jax.Array) -> jax.Array:
+        return jax.random.categorical(jax.random.fold_in(key, index), logits[0, -1] / temperature)
 
     def step(carry: tuple[Any, jax.Array], index: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array]:
         cache, token = carry
-        logits, updates = model.apply({"params": params, "cache": cache}, token.reshape(1, 1), mutable=["cache"])
-        drawn = jax.random.categorical(jax.random.fold_in(key, index), logits[0, -1] / temperature)
-        known = given[jnp.minimum(index + 1, len(given) - 1)]
-        following = jnp.where(index + 1 < len(given), known, drawn).astype(jnp.int32)
-        return (updates["cache"], following), following
+        logits, updates = model.apply({"params": params, "cache": cache}, token[None, None], mutable=["cache"])
+        return (updates["cache"], draw(logits, index)), token
 
-    steps = jnp.arange(len(given) + count - 1)
-    _, tokens = jax.jit(lambda cache: jax.lax.scan(step, (cache, given[0]), steps))(cache)
-    return prompt[0] + decode(np.asarray(tokens))
+    @jax.jit
+    def write(cache: Any, given: jax.Array) -> jax.Array:
+        # The prompt goes through the network at once, what follows character by character.
+        logits, updates = model.apply({"params": params, "cache": cache}, given[None], mutable=["cache"])
+        return jax.lax.scan(step, (updates["cache"], draw(logits, 0)), jnp.arange(1, count + 1))[1]
+
+    return prompt + decode(np.asarray(write(empty_cache(network), jnp.asarray(encode(prompt)))))
 
 
 def main() -> None:
@@ -42,10 +55,13 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path("runs/gpt"))
     parser.add_argument("--prompt", default="The with statement ")
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    state = CheckpointManager(arguments.directory / "checkpoints").restore()
-    print(sample(GPT(), state["params"], arguments.prompt, arguments.count, jax.random.key(arguments.seed)))
+    # Without a target a checkpoint comes back as dicts of arrays.
+    params = CheckpointManager(arguments.directory / "checkpoints").restore()["params"]
+    key = jax.random.key(arguments.seed)
+    print(sample(GPT(), params, arguments.prompt, arguments.count, key, arguments.temperature))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main() -> None:
     """Train, then write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=Path("runs/gpt"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16; quicker on GPUs and TPUs")

@@ -1,5 +1,7 @@
 """A perceptron whose layers can carry low-rank corrections."""
 
+from typing import Any
+
 import fx_linen as nn
 import jax
 
@@ -35,3 +37,13 @@ class Classifier(nn.Module):
         for layer in range(2):
             x = nn.relu(LoRADense(128, self.rank, name=f"body_{layer}")(x))
         return nn.Dense(self.classes, name="head")(x)
+
+
+def merged(params: Any) -> Any:
+    """Parameters of the network without corrections that computes the same: each is added to its layer's kernel."""
+    layers = dict(params)
+    for name, layer in params.items():
+        if "lora_a" in layer:
+            kernel = layer["dense"]["kernel"] + layer["lora_a"] @ layer["lora_b"]
+            layers[name] = {"dense": {**layer["dense"], "kernel": kernel}}
+    return layers
