@@ -1,10 +1,13 @@
 import builtins
 import re
+import sys
+import types
 
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
+import treescope
 from fx_core.errors import NoSuchMethodError, SummaryExtraMissingError
 
 PLAIN = {"force_terminal": False, "width": 160}
@@ -82,13 +85,47 @@ def test_display_prints(capsys):
 
 
 def test_display_in_a_notebook(monkeypatch):
-    import sys
-    import types
-
     shown = []
-    ipython = types.SimpleNamespace(get_ipython=lambda: object())
-    treescope = types.SimpleNamespace(display=lambda value, **options: shown.append(value))
+    publish = types.SimpleNamespace(display=lambda page, **options: shown.append(page))
+    ipython = types.SimpleNamespace(get_ipython=lambda: object(), display=publish)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "treescope", treescope)
-    nnx.display(1, 2)
-    assert shown == [1, 2]
+    monkeypatch.setattr(treescope, "display", lambda value, **options: shown.append(treescope.render_to_html(value)))
+    nnx.display(Net(), {"a": 1})
+    assert len(shown) == 2
+    assert all("treescope" in page for page in shown)
+
+
+class Whole(nnx.Module):
+    def __init__(self):
+        self.part = nnx.Linear(2, 3, use_bias=False, rngs=nnx.Rngs(0))
+        self.again, self.tied, self.me = self.part, self.part.kernel, self
+        self.items = nnx.List([nnx.Param(jnp.ones(2)), nnx.Dict(a=nnx.Variable(1), b=nnx.relu)])
+        self.rngs = nnx.Rngs(3, dropout=1)
+        self.split = nnx.Param(jnp.ones((2, 4)), out_sharding=("rows", None), eager_sharding=False)
+
+
+def test_what_treescope_renders():
+    model = Whole()
+    text = treescope.render_to_text(model)
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[0] == "Whole("
+    assert re.search(r"^\) # Repeated python obj at 0x\w+ # Param: 16 \(64 B\), RngCount: 2", lines[-1])
+    assert re.search(r"me=<cyclic reference to Whole at 0x\w+>", text)
+    assert len(re.findall(r"part=Linear\(.*kernel=Param\(value=<jax.Array float32\(2, 3\)", text)) == 1
+    assert len([line for line in lines if "Repeated python obj" in line]) >= 4
+    squeezed = re.sub(r"\s+", "", text)
+    assert "items=List([Param(value=<jax.Array([1.,1.],dtype=float32)>),Dict({'a':Variable(value=1),'b':" in squeezed
+    assert "default=RngStream(tag='default', key=RngKey(value=<jax.Array key<fry>()>" in text
+    assert "out_sharding=('rows', None)" in text
+    assert treescope.render_to_text(nnx.state(model.items)).startswith("State({\n  0: Param(")
+    page = treescope.render_to_html(model, compressed=False)
+    assert "cyclic reference to" in page
+    assert "Param: 16 (64 B)" in page
+    assert "GraphDef(Whole" in treescope.render_to_text(nnx.graphdef(model))
+
+
+def test_repr_of_a_module_counts_its_variables_once():
+    assert repr(Whole()).startswith(
+        "Whole( # Param: 16 (64 B), RngCount: 2 (8 B), RngKey: 2 (16 B), Variable: 0 (0 B)\n"
+    )
+    assert "part=Linear(\n" in repr(Whole())

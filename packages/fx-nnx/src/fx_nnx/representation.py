@@ -30,6 +30,37 @@ class Representable:
     def _show(self) -> str:
         return object.__repr__(self)
 
+    def _fields(self) -> Any:
+        """What is to be unfolded in a notebook: a mapping for attributes, a list or dict for items; None for none."""
+        return None
+
+    def _note(self) -> str:
+        """What is remarked beside it."""
+        return ""
+
+    def _outermost(self) -> bool:
+        """Whether nothing that it belongs to is being shown."""
+        return len(_showing) == 1
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        """Render as a page to fold and unfold; treescope asks for it."""
+        from treescope import rendering_parts as parts
+        from treescope import repr_lib
+
+        fields, options = self._fields(), {"path": path, "subtree_renderer": subtree_renderer}
+        if fields is None:
+            return NotImplemented
+        if type(fields) is list:
+            made = repr_lib.render_list_wrapper(type(self), fields, **options)
+        elif type(fields) is dict:
+            made = repr_lib.render_dictionary_wrapper(type(self), fields, **options)
+        else:
+            made = repr_lib.render_object_constructor(type(self), fields, **options)
+        note = self._note()
+        if not note:
+            return made
+        return parts.siblings_with_annotations(made, extra_annotations=[parts.comment_color(parts.text(f" # {note}"))])
+
 
 def show_value(value: Any) -> str:
     """Show one value: big arrays by shape and dtype, objects that are being shown already by their type."""

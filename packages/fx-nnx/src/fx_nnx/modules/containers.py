@@ -102,6 +102,9 @@ class List(Module, MutableSequence[A], Generic[A]):
             attributes[number], kinds[number] = value, kind
         announce(self)
 
+    def _fields(self) -> list[Any]:
+        return self._values()
+
     def _show(self) -> str:
         return _show_items("List", "[", [show_value(value) for value in self], "]")
 
@@ -138,6 +141,9 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
 
     def __len__(self) -> int:
         return len(attributes_of(self))
+
+    def _fields(self) -> dict[str, Any]:
+        return dict(self)
 
     def _show(self) -> str:
         return _show_items("Dict", "{", [f"{key!r}: {show_value(value)}" for key, value in self.items()], "}")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from fx_core.errors.nnx import MissingAttributeError
+from fx_core.summary import show_size, size_and_bytes
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.children import children_of
@@ -144,6 +145,13 @@ class Module(Pytree):
                     missing.discard(name)
         if missing and raise_if_not_found:
             raise MissingAttributeError(missing)
+
+    def _note(self) -> str:
+        kinds: dict[str, list[Any]] = {}
+        for _, node in iter_graph(self):
+            if isinstance(node, Variable):
+                kinds.setdefault(type(node).__name__, []).append(node.get_raw_value())
+        return ", ".join(f"{name}: {show_size(*size_and_bytes(kinds[name]))}" for name in sorted(kinds))
 
     def train(self, **attributes: Any) -> None:
         """Set all layers to training: dropout drops, normalisation uses the statistics of the batch."""

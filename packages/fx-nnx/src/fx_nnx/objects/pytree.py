@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import jax
@@ -221,7 +222,10 @@ class Pytree(Representable, _Storage, metaclass=_Meta):
         owned_kinds(self).update(state[1])
 
     def _show(self) -> str:
-        return show_fields(type(self).__name__, attributes_of(self))
+        return show_fields(type(self).__name__, attributes_of(self), self._note() if self._outermost() else "")
+
+    def _fields(self) -> Any:
+        return MappingProxyType(attributes_of(self))
 
 
 Object = Pytree

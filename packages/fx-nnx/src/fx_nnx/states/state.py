@@ -123,6 +123,9 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         object.__setattr__(self, "_flat", None)
         object.__setattr__(self, "_nested", nested)
 
+    def _fields(self) -> dict[Any, Any]:
+        return dict(self.raw_mapping)
+
     def _show(self) -> str:
         return f"State({show_mapping(self.raw_mapping)})"
 

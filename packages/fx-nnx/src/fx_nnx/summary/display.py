@@ -9,8 +9,8 @@ __all__ = ["display"]
 def display(*args: Any) -> None:
     """Show modules, states and anything else.
 
-    In a notebook with treescope installed (the extra ``fx-nnx[display]``) this is a page to fold and unfold; elsewhere
-    it is the printed ``repr``.
+    In a notebook with treescope installed (the extra ``fx-nnx[display]``) this is a page to fold and unfold, with
+    pictures of arrays; what is in several places or contains itself is marked. Elsewhere it is the printed ``repr``.
 
     Args:
       *args: what to show.

@@ -1,6 +1,7 @@
 """Variables: boxes for a value that changes, with metadata."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar
 
 import jax
@@ -329,8 +330,10 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         register(cls)
 
     def _show(self) -> str:
-        fields = {"value": self._value, **self._meta.visible()}
-        return show_fields(type(self).__name__, fields, _size_note(self._value))
+        return show_fields(type(self).__name__, self._fields(), _size_note(self._value))
+
+    def _fields(self) -> Mapping[str, Any]:
+        return MappingProxyType({"value": self._value, **self._meta.visible()})
 
     def _check_trace(self) -> None:
         if self._trace != current_trace():
