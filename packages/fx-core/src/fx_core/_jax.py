@@ -14,6 +14,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed
+from jax._src.config import trace_context
 from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
@@ -44,6 +45,7 @@ __all__ = [
     "normal_scales_first",
     "prune_jaxpr",
     "reached_preemption",
+    "trace_context",
     "traces_within",
     "tracing",
     "weakly_typed",

@@ -209,7 +209,7 @@ class Scope(Place):
         params = self._find("params")
         if name in params:
             value = params[name]
-            check_shapes(name, self.path_text, value, init_fn, init_args, init_kwargs)
+            check_shapes(name, self, value, init_fn, init_args, init_kwargs)
         elif in_filter(self.mutable, "params"):
             value = self._made(
                 f"parameter {name!r}", lambda: init_fn(self.make_rng("params"), *init_args, **init_kwargs)
@@ -327,6 +327,9 @@ class Scope(Place):
                 expected=f"a key for {name!r}" + ("" if name == "params" else " or for 'params'"),
                 got=f"keys for {sorted(self._streams)}",
             )
+        return self._new_key(stream, rng)
+
+    def _new_key(self, stream: str, rng: LazyRng) -> PRNGKey:
         return LazyRng.create(rng, *self._suffix, self.counters.next(stream)).as_jax_rng()
 
     # Flags

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from fx_core.errors.scope import ScopeParamShapeError
+from fx_core.scope._place import Place
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -19,7 +20,7 @@ _known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Shapes]] = weakr
 
 
 def check_shapes(
-    name: str, path: str, value: Any, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str, place: Place, value: Any, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Compare a parameter with what ``init_fn(key, *args, **kwargs)`` makes.
 
@@ -35,7 +36,7 @@ def check_shapes(
     # Traced again, so that an initialiser that depends on something else than its arguments is not accused wrongly.
     want = _remember(init_fn, args, kwargs)
     if have != want:
-        raise ScopeParamShapeError(name, path, _readable(have), _readable(want))
+        raise ScopeParamShapeError(name, place.path_text, _readable(have), _readable(want))
 
 
 def _readable(shapes: Shapes) -> Any:

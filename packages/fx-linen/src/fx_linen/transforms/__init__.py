@@ -9,10 +9,11 @@ from fx_transforms.axes_scan import broadcast
 from fx_linen.transforms._errors import ManyScopesError, NotAModuleError, TransformMethodsError, UnknownMethodError
 from fx_linen.transforms.branch import cond, switch
 from fx_linen.transforms.collections import add_metadata_axis, map_variables
-from fx_linen.transforms.compilation import checkpoint, fold_rngs, jit, remat
+from fx_linen.transforms.compilation import fold_rngs, jit
 from fx_linen.transforms.differentiate import custom_vjp, grad, jvp, value_and_grad, vjp
 from fx_linen.transforms.mapping import vmap
 from fx_linen.transforms.naming import named_call
+from fx_linen.transforms.recompute import checkpoint, remat
 from fx_linen.transforms.repeat import remat_scan, scan, while_loop
 
 __all__ = [

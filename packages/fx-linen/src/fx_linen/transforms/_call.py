@@ -7,8 +7,9 @@ from typing import Any
 import jax
 from fx_core.errors import TransformedMethodReturnValueError
 from fx_core.scope import Scope, Variable
+from fx_core.scope._watched import Watch
 
-from fx_linen.module import absorb_state, module_scopes, rebind, wrap_method_once
+from fx_linen.module import absorb_state, hide, module_scopes, rebind, wrap_method_once
 from fx_linen.module._base import ModuleBase
 from fx_linen.transforms._errors import NotAModuleError
 
@@ -83,6 +84,7 @@ class Call:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         copies: Copies | None = None,
+        watch: Watch | None = None,
     ) -> Any:
         """Call ``fn(module, *args, **kwargs)`` with all modules copied onto the scopes inside a transform.
 
@@ -92,6 +94,7 @@ class Call:
           args: those inside.
           kwargs: those inside.
           copies: gets the copies, by id of the module, next to the module itself.
+          watch: learns when someone asks a copy for its name or parent.
 
         Raises:
           TransformedMethodReturnValueError: the result holds modules or variables.
@@ -106,8 +109,12 @@ class Call:
             return found
 
         # Every trace starts from the modules as they were before the transform: names come out the same each time.
-        copies = self._copies = {} if copies is None else copies
+        if copies is None:
+            copies = self._copies = {}
         module, *others = rebind(self.modules, scope_of, copies)
+        if watch is not None:
+            for _, copy in copies.values():
+                hide(copy, watch)
         if self.target is not None:
             # Methods that call each other inside are those of the class before the transform.
             object.__setattr__(module, "__class__", self.target)

@@ -1,9 +1,10 @@
-"""jit, remat and fold_rngs of modules."""
+"""jit and fold_rngs of modules."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fx_core.scope import CollectionFilter
+from fx_core.scope._watched import Watch
 from fx_transforms import lift
 from fx_transforms.static import Static
 
@@ -13,10 +14,10 @@ from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._fingerprint import Fingerprint
 from fx_linen.transforms._forms import Caller, Target, anew, transform_target
 
-__all__ = ["checkpoint", "fold_rngs", "jit", "remat"]
+__all__ = ["Traced", "fold_rngs", "jit"]
 
 
-class _Traced:
+class Traced:
     """Takes a call into the trace, if there is one. JAX's cache keeps this, but not the call."""
 
     __slots__ = ("bound", "call")
@@ -24,12 +25,20 @@ class _Traced:
     def __init__(self, call: Call, bound: list[ModuleBase]):
         self.call, self.bound = call, bound
 
-    def run(self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Progress, ...]]:
+    def run(
+        self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any, watch: Watch | None = None
+    ) -> tuple[Any, tuple[Progress, ...]]:
+        """Do the call inside.
+
+        Returns:
+          The result, and how far naming came in each of the bound modules.
+        """
         copies: dict[int, tuple[Any, Any]] = {}
-        out = self.call.run(fn, scopes, args, kwargs, copies)
+        out = self.call.run(fn, scopes, args, kwargs, copies, watch)
         return out, tuple(progress_of(copies[id(module)][1]) for module in self.bound)
 
     def release(self) -> None:
+        """Forget the call."""
         del self.call, self.bound
 
 
@@ -45,7 +54,7 @@ def _make_jit(**options: Any) -> Callable[[ModuleFn], Caller]:
 
         def caller(call: Call) -> Any:
             description = Fingerprint(call.modules, call.scopes)
-            traced = _Traced(call, description.bound)
+            traced = Traced(call, description.bound)
             try:
                 handle = Static((call.target, description.value), traced), call.scopes
                 out, progress = compiled(handle, *call.args, **call.kwargs)
@@ -111,68 +120,6 @@ def jit(
     }
     return transform_target("Jit", _make_jit, target, options, methods)
 
-
-def _lift_remat(fn: Callable[..., Any], *, static_argnums: int | Sequence[int], **options: Any) -> Callable[..., Any]:
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
-    # A lifted function does not count its scope; the module, at 0, is static anyway.
-    return lift.remat(fn, static_argnums=tuple(n - 1 if n > 0 else n for n in numbers if n != 0), **options)
-
-
-_make_remat = anew(_lift_remat, by_name=True)
-
-
-def remat(
-    target: Target,
-    variables: CollectionFilter = True,
-    rngs: CollectionFilter = True,
-    concrete: bool = False,
-    prevent_cse: bool = True,
-    static_argnums: int | Sequence[int] = (),
-    policy: Callable[..., bool] | None = None,
-    methods: Any = None,
-) -> Target:
-    """Recompute a module, or a function of one, in the backward pass; see `jax.checkpoint`.
-
-    >>> import jax, jax.numpy as jnp
-    >>> import fx_linen as nn
-    >>> class Net(nn.Module):
-    ...     @nn.compact
-    ...     def __call__(self, x):
-    ...         for _ in range(2):
-    ...             x = nn.remat(nn.Dense)(3)(x)
-    ...         return x
-    >>> sorted(Net().init(jax.random.key(0), jnp.ones(3))["params"])
-    ['CheckpointDense_0', 'CheckpointDense_1']
-
-    Args:
-      target: a subclass of Module, or a function whose first argument is a module.
-      variables: collections that take part.
-      rngs: streams that take part.
-      concrete: of no effect, JAX has dropped it; use ``static_argnums``.
-      prevent_cse: `False` is right, and faster, inside scan.
-      static_argnums: positions of Python arguments; the module is position 0.
-      policy: what to keep all the same, one of `jax.checkpoint_policies`.
-      methods: of a class: names of the methods to transform, or options by name; ``__call__`` by default.
-
-    Returns:
-      A class or function like the target.
-
-    Raises:
-      TransformTargetError: the target is something else.
-      TransformedMethodReturnValueError: when called: the result holds modules or variables.
-    """
-    options = {
-        "variables": variables,
-        "rngs": rngs,
-        "concrete": concrete,
-        "prevent_cse": prevent_cse,
-        "static_argnums": static_argnums,
-        "policy": policy,
-    }
-    return transform_target("Checkpoint", _make_remat, target, options, methods)
-
-
-checkpoint = remat
 
 _make_fold_rngs = anew(lift.fold_rngs, by_name=True)
 
