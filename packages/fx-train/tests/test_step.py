@@ -69,63 +69,6 @@ def test_a_plain_step_is_the_update_by_hand_and_compiles_once():
     assert list(metrics) == ["loss"]
 
 
-@pytest.mark.parametrize("accumulate", [2, 6, 12])
-def test_accumulation_equals_the_whole_batch_to_rounding(accumulate):
-    whole, _ = make_train_step(loss_fn)(make_state(optax.sgd(1.0)), make_batch(24))
-    parts, metrics = make_train_step(loss_fn, accumulate=accumulate)(make_state(optax.sgd(1.0)), make_batch(24))
-    assert_close(parts.params, whole.params)
-    assert_close(metrics["loss"], loss_fn(make_params(), make_batch(24)))
-
-
-@pytest.mark.parametrize("accumulate", [2, 4, 8, 16])
-def test_accumulation_equals_the_whole_batch_to_the_bit_in_float64_where_sums_are_exact(accumulate):
-    """Scaling by powers of two is exact, so parts differ in the order of additions alone.
-
-    With numbers of few bits all sums are exact in the 53 bits of float64, and order cannot matter; in the 24 bits of
-    float32 the same numbers are rounded.
-    """
-    with jax.enable_x64(True):
-        rng = np.random.default_rng(0)
-        x, y = rng.integers(-2000, 2000, (16, 3)) / 8, rng.integers(-2000, 2000, 16) / 8
-        params = {"w": jnp.array([0.375, -1.25, 2.0])}
-
-        def loss(params, batch):
-            return jnp.mean((batch[0] @ params["w"] - batch[1]) ** 2)
-
-        def grads(**options):
-            state = StepState.create(params=params, tx=optax.sgd(1.0))
-            new, metrics = make_train_step(loss, donate=False, **options)(state, (x, y))
-            return new.params["w"], metrics["loss"]
-
-        one, other = grads(accumulate=accumulate), grads()
-        assert one[0].dtype == jnp.float64
-        assert_equal(one, other)
-
-
-def test_reproducible_steps_have_the_same_bits_for_any_accumulation():
-    with jax.enable_x64(True):
-        batch = make_batch(8, jnp.float64)
-        results = [
-            make_train_step(loss_fn, accumulate=k, reproducible=True)(make_state(dtype=jnp.float64), batch)[0].params
-            for k in (1, 2, 8)
-        ]
-        assert_equal(results[0], results[1])
-        assert_equal(results[0], results[2])
-        assert_close(results[0], by_hand(make_state(dtype=jnp.float64), batch).params, rtol=1e-12)
-
-
-def test_sums_are_balanced_trees():
-    """Each level adds two numbers: the result is the one of pairwise addition, not of a running sum."""
-    from fx_train.step.accumulate import in_parts
-
-    x = np.random.default_rng(0).normal(size=8).astype(np.float32)
-    _, total, _ = jax.jit(lambda x: in_parts(lambda c, b: (c, b[0], ()), (), x, 8))(x)
-    pairs = x
-    while len(pairs) > 1:
-        pairs = pairs[0::2] + pairs[1::2]
-    assert float(total) == float(pairs[0])
-
-
 def test_small_parameters_are_summed_in_float32():
     def loss(params, batch):
         return jnp.mean(params["w"] * batch)
@@ -177,6 +120,17 @@ def test_policy_computes_in_one_dtype_and_stores_in_another():
     with pytest.raises(PolicyMismatchError, match=r"where: \['body'\]\['w'\]\n  expected: float32\n  got: bfloat16"):
         make_train_step(loss, policy=policy)(make_state(dtype=jnp.bfloat16), batch)
     assert policy.to_params({"w": jnp.ones(1, jnp.bfloat16)})["w"].dtype == jnp.float32
+
+
+def test_variables_are_not_cast_to_the_policy():
+    """In bfloat16 a running average would stand still: 1 + 2**-9 is 1."""
+
+    def loss(params, batch, variables):
+        return loss_fn(params, batch), {}, {"stats": variables["stats"] + 2.0**-9}
+
+    state = make_state(variables={"stats": jnp.float32(1)})
+    state, _ = make_train_step(loss, policy=Policy(compute="bfloat16"))(state, make_batch())
+    assert float(state.variables["stats"]) == 1 + 2**-9
 
 
 def test_loss_scaling_gives_the_same_update_and_skips_bad_steps():
@@ -245,6 +199,32 @@ def test_donation_takes_the_old_state_and_can_be_refused():
     assert not state.params["head"]["w"].is_deleted()
 
 
+def test_arrays_that_are_in_a_state_twice_are_copied_before_they_are_given_up():
+    def aliased(state):
+        return state.replace(ema=state.params, variables={"body": state.params["body"], "x": batch[0]})
+
+    batch, train_step = make_batch(), make_train_step(loss_fn, ema=0.5)
+    expected, _ = make_train_step(loss_fn, ema=0.5)(make_state(ema=True), batch)
+    state, _ = train_step(aliased(make_state()), batch)
+    assert_equal((state.params, state.ema), (expected.params, expected.ema))
+    again, _ = train_step(aliased(make_state()), batch)
+    assert_equal((again.params, again.ema), (expected.params, expected.ema))
+    assert not batch[0].is_deleted()
+
+
+def test_other_errors_of_the_device_are_not_taken_for_arrays_that_are_there_twice():
+    train_step = make_train_step(loss_fn)
+    old = make_state()
+    train_step(old, make_batch())
+    with pytest.raises((RuntimeError, ValueError), match="deleted"):
+        train_step(old, make_batch())
+
+
+def test_a_compiled_step_can_be_looked_at():
+    train_step = make_train_step(loss_fn)
+    assert "train_step" in train_step.lower(make_state(), make_batch()).as_text()[:200]
+
+
 def test_uncompiled_steps_go_into_transforms():
     train_step = make_train_step(loss_fn, compile=False)
     x, y = make_batch()
@@ -273,8 +253,8 @@ def test_bad_batches():
         make_train_step(loss_fn)(make_state(), make_batch(0))
     with pytest.raises(BatchMismatchError, match=r"got: \(8, 3\), \(7,\)"):
         make_train_step(loss_fn)(make_state(), (make_batch(8)[0], make_batch(7)[1]))
-    with pytest.raises(InvalidStepOptionError, match="a batch of a power of two of examples\n  got: a batch of 6"):
-        make_train_step(loss_fn, reproducible=True)(make_state(), make_batch(6))
+    with pytest.raises(IndivisibleBatchError, match="cannot be split between 3 equal parts"):
+        make_train_step(loss_fn, accumulate=3, reproducible=True)(make_state(), make_batch())
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,11 @@ from fx_train.errors.step import (
     GradientMismatchError,
     InvalidMaskError,
     InvalidStepOptionError,
+    LossNotMeanError,
     LossOutputError,
     MissingFieldError,
     PolicyMismatchError,
+    VariablesMismatchError,
 )
 from fx_train.errors.utils import (
     BatchMismatchError,
@@ -64,6 +66,7 @@ __all__ = [
     "InvalidScheduleError",
     "InvalidStepOptionError",
     "InvalidTotalStepsError",
+    "LossNotMeanError",
     "LossOutputError",
     "MeshAxisError",
     "MeshDescriptionError",
@@ -83,4 +86,5 @@ __all__ = [
     "StepNotRecordedError",
     "StepRecordedTwiceError",
     "SummaryShapeError",
+    "VariablesMismatchError",
 ]

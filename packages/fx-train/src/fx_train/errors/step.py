@@ -86,3 +86,51 @@ class GradientMismatchError(FxError):
             got=f"none for them, but some for {', '.join(unknown)}" if missing and unknown else grads,
             fix="Differentiate with respect to state.params.",
         )
+
+
+class LossNotMeanError(FxError):
+    """The loss of a batch is not the mean of the losses of its examples, so that parts cannot stand for the whole.
+
+    ::
+
+      return jnp.sum(losses)                                                # wrong: a sum
+      return jnp.mean(losses)
+      return jnp.sum(losses * mask) / jnp.sum(mask)                         # a mean over tokens ...
+      make_train_step(loss_fn, accumulate=4, weight=lambda batch: jnp.sum(batch["mask"]))  # ... says how many
+
+    Losses that compare examples with each other, or normalise by the statistics of the batch, have no parts at all.
+    """
+
+    def __init__(self, together: float, apart: float, *, random: bool = False):
+        super().__init__(
+            "The loss is not a mean over the examples of the batch."
+            if not random
+            else "The loss of examples depends on those beside them.",
+            expected=f"{apart:.6g}, the mean over two halves of a few examples"
+            if not random
+            else f"{apart:.6g} in all, whatever a half is beside",
+            got=f"{together:.6g}",
+            fix="Divide by the number of examples, give weight= if something else is counted, leave accumulate and "
+            "reproducible alone, or pass check_mean=False to go by the mean of the parts.",
+        )
+
+
+class VariablesMismatchError(FxError):
+    """A loss function gave other variables than those it got.
+
+    ::
+
+      return loss, metrics, {"batch_stats": {}}              # the arrays of batch_stats are missing
+      return loss, metrics, updates                          # what model.apply(..., mutable=["batch_stats"]) gave
+    """
+
+    def __init__(self, expected: dict[str, tuple[int, ...]], got: dict[str, tuple[int, ...]]):
+        differ = sorted({*expected.items()} ^ {*got.items()})
+        names = list(dict.fromkeys(name for name, _ in differ))
+        super().__init__(
+            "The loss function's new variables do not fit the old ones.",
+            path=", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else None,
+            expected=", ".join(f"{n} {expected[n]}" if n in expected else f"no {n}" for n in names[:5]),
+            got=", ".join(f"{n} {got[n]}" if n in got else f"no {n}" for n in names[:5]),
+            fix="Give the collections with all their arrays, or leave out those that do not change.",
+        )

@@ -16,6 +16,8 @@ from fx_train.errors import BatchMismatchError, IndivisibleBatchError
 Part = Callable[[Any, Any], tuple[Any, Any, Any]]
 """(carry, part of the batch) → (carry, terms of the sum, other results)."""
 
+_GROUP = 16
+
 
 def batch_size(batch: Any) -> int:
     """The common leading axis of all arrays of a batch.
@@ -28,6 +30,11 @@ def batch_size(batch: Any) -> int:
     if len(sizes) != 1 or None in sizes:
         raise BatchMismatchError(shapes)
     return shapes[0][0]
+
+
+def groups(size: int) -> int:
+    """The number of equal groups, each as large as possible up to 16 examples, that a batch is made of."""
+    return next(size // each for each in range(min(size, _GROUP), 0, -1) if size % each == 0)
 
 
 def in_parts(part: Part, carry: Any, batch: Any, parts: int) -> tuple[Any, Any, Any]:

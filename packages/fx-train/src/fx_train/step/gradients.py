@@ -1,0 +1,85 @@
+"""Gradients of a loss over a batch, in one piece or in parts."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fx_train.dynamic_scale import DynamicScale
+from fx_train.step.accumulate import in_parts
+from fx_train.step.loss import Loss, Weight
+from fx_train.step.trainable import split_params
+from fx_train.train_state import TrainState
+
+
+def gradients(
+    loss: Loss, state: TrainState, batch: Any, *, parts: int, mask: Any, weight: Weight | None
+) -> tuple[list[jax.Array], dict[str, Any], Any]:
+    """Gradients of the trained leaves, metrics and new variables.
+
+    Args:
+      loss: the loss function.
+      state: parameters, key, variables and loss scale are read.
+      batch: a tree of arrays (examples, ...).
+      parts: into how many parts it is split.
+      mask: which parameters are trained; None for all.
+      weight: the weight of a part's mean; None for equal weights.
+    """
+    trained, join = split_params(state.params, mask)
+    scale: DynamicScale | None = getattr(state, "dynamic_scale", None)
+    key, first = loss.inputs(state)
+
+    def scaled(trained: list[Any], batch: Any, key: Any, variables: Any) -> tuple[jax.Array, Any]:
+        value, metrics, variables = loss(join(trained), batch, key, variables)
+        factor = 1.0 if scale is None else jnp.asarray(scale.scale, value.dtype)
+        return value * factor, (value, metrics, variables)
+
+    def part(carry: tuple[Any, Any], batch: Any) -> tuple[Any, Any, Any]:
+        index, variables = carry
+        own_key = jax.random.fold_in(key, index) if key is not None and parts > 1 else key
+        grads, (value, metrics, variables) = jax.grad(scaled, has_aux=True)(trained, batch, own_key, variables)
+        share = None
+        if weight is not None and parts > 1:
+            share = jnp.asarray(weight(batch), jnp.promote_types(value.dtype, jnp.float32))
+            grads = [_weighted(g, share) for g in grads]
+        return (index + 1, variables), (grads, share), (value, metrics, share)
+
+    (_, variables), (total, shares), (values, metrics, each) = in_parts(part, (jnp.int32(0), first), batch, parts)
+    count = parts if shares is None else shares
+    grads = [_mean(g, count, scale, leaf.dtype) for g, leaf in zip(total, trained)]
+    average = functools.partial(_average, weights=each, total=count)
+    return grads, {"loss": average(values), **_merged(metrics, parts, average)}, variables
+
+
+def _weighted(values: jax.Array, weight: jax.Array) -> jax.Array:
+    # A part that weighs nothing may have a mean of nothing, which is no number.
+    return jnp.where(weight == 0, 0.0, values * weight)
+
+
+def _mean(total: jax.Array, count: Any, scale: DynamicScale | None, dtype: Any) -> jax.Array:
+    if scale is not None:
+        total = total.astype(jnp.promote_types(total.dtype, jnp.float32))
+        total = total / jnp.asarray(scale.scale, total.dtype)
+    # Dividing by 1 would cost the rounding of a cast.
+    return (total if isinstance(count, int) and count == 1 else total / count).astype(dtype)
+
+
+def _average(values: jax.Array, weights: jax.Array | None, total: Any) -> jax.Array:
+    if weights is None:
+        return jnp.mean(values, axis=0)
+    weights = weights.reshape((-1,) + (1,) * (values.ndim - 1))
+    mean = jnp.sum(_weighted(values, weights), axis=0) / total
+    return mean.astype(values.dtype) if jnp.issubdtype(values.dtype, jnp.inexact) else mean
+
+
+def _merged(metrics: Mapping[str, Any], parts: int, average: Any) -> dict[str, Any]:
+    def merge(metric: Any) -> Any:
+        if hasattr(metric, "merge"):
+            first = jax.tree.map(lambda x: x[0], metric)
+            rest = jax.tree.map(lambda x: x[1:], metric)
+            return jax.lax.scan(lambda a, b: (a.merge(b), None), first, rest)[0] if parts > 1 else first
+        return jax.tree.map(average, metric)
+
+    return {name: merge(metric) for name, metric in metrics.items()}

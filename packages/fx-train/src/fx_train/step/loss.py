@@ -1,0 +1,107 @@
+"""The loss function of a training step: what it asks for, and what it gives."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fx_train.errors import LossOutputError, MissingFieldError, VariablesMismatchError
+from fx_train.step.policy import Policy
+from fx_train.train_state import TrainState
+
+Weight = Callable[[Any], Any]
+"""The weight of a batch among others, from the batch."""
+
+
+class Loss:
+    """A loss function with casts and checks, whose result is always (loss, metrics, variables).
+
+    Attributes:
+      wants: which of ``key`` and ``variables`` it has a parameter for.
+    """
+
+    def __init__(self, loss_fn: Callable[..., Any], policy: Policy | None):
+        self._loss_fn, self._policy = loss_fn, policy
+        self.wants = frozenset(inspect.signature(loss_fn).parameters) & {"key", "variables"}
+
+    def inputs(self, state: TrainState) -> tuple[Any, Any]:
+        """The state's key for this step and its variables, each None if nobody asks for it.
+
+        Raises:
+          MissingFieldError: it asks for what the state does not have.
+        """
+        key = jax.random.fold_in(field(state, "key"), state.step) if "key" in self.wants else None
+        return key, field(state, "variables") if "variables" in self.wants else None
+
+    def __call__(self, params: Any, batch: Any, key: Any, variables: Any) -> tuple[jax.Array, dict[str, Any], Any]:
+        """Loss, metrics and new variables, which are the old ones where the function gives none.
+
+        Variables are not cast: running averages would lose what little a step adds to them.
+
+        Raises:
+          LossOutputError, VariablesMismatchError: the function gives something else.
+        """
+        more = {name: value for name, value in (("key", key), ("variables", variables)) if name in self.wants}
+        cast, give = (self._policy.to_compute, self._policy.to_output) if self._policy else (_same, _same)
+        out = self._loss_fn(cast(params), cast(batch), **more)
+        parts: Any = out if isinstance(out, tuple) else (out,)
+        has_variables = "variables" in self.wants
+        if len(parts) not in ((3,) if has_variables else (1, 2)) or not isinstance(([*parts, {}])[1], Mapping):
+            raise LossOutputError(
+                "(loss, metrics, variables)" if has_variables else "loss or (loss, metrics)",
+                f"a tuple of {len(parts)}" if isinstance(out, tuple) else type(out).__name__,
+            )
+        value = jnp.asarray(parts[0])
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise LossOutputError("a scalar loss of floating point", f"{value.dtype.name} of shape {value.shape}")
+        metrics = dict(parts[1]) if len(parts) > 1 else {}
+        return give(value), give(metrics), _updated(variables, parts[2]) if has_variables else None
+
+    def changes_variables(self, state: TrainState, batch: Any) -> bool:
+        """Whether it gives other variables than it got, found out without computing anything."""
+        if "variables" not in self.wants:
+            return False
+        changed = []
+
+        def look(params: Any, batch: Any, key: Any, variables: Any) -> None:
+            new = self(params, batch, key, variables)[2]
+            changed[:] = [x is not y for x, y in zip(jax.tree.leaves(variables), jax.tree.leaves(new))]
+
+        jax.eval_shape(look, state.params, batch, *self.inputs(state))
+        return any(changed)
+
+
+def field(state: TrainState, name: str) -> Any:
+    """What a state has in a field.
+
+    Raises:
+      MissingFieldError: nothing.
+    """
+    value = getattr(state, name, None)
+    if value is None:
+        raise MissingFieldError(type(state).__name__, name)
+    return value
+
+
+def _same(tree: Any) -> Any:
+    return tree
+
+
+def _updated(variables: Any, new: Any) -> Any:
+    """New variables in the structure and the dtypes of the old ones; whole collections may be missing."""
+    if isinstance(variables, Mapping) and isinstance(new, Mapping):
+        new = {**{name: variables[name] for name in variables}, **new}
+    old_leaves, new_leaves = (jax.tree_util.tree_leaves_with_path(tree) for tree in (variables, new))
+    paths = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves in (old_leaves, new_leaves)]
+    shapes = [[jnp.shape(leaf) for _, leaf in leaves] for leaves in (old_leaves, new_leaves)]
+    if paths[0] != paths[1] or shapes[0] != shapes[1]:
+        raise VariablesMismatchError(*(dict(zip(p, s)) for p, s in zip(paths, shapes)))
+    leaves = [_cast_like(leaf, old) for (_, leaf), (_, old) in zip(new_leaves, old_leaves)]
+    return jax.tree.structure(variables).unflatten(leaves)
+
+
+def _cast_like(new: Any, old: Any) -> Any:
+    dtype = jnp.result_type(old)
+    return new if getattr(new, "dtype", None) == dtype else jnp.asarray(new, dtype)
