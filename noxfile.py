@@ -129,6 +129,18 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Pages about runs in a real browser; Chromium comes from the system, or from apt where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    if not os.environ.get("FX_CHROMIUM") and not any(map(shutil.which, names)):
+        become_root = [] if os.geteuid() == 0 else ["sudo"]
+        for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            session.run(*become_root, "apt-get", "-q", *command, external=True)
+    install_editable(session, workspace.closure(["fx-train"]), *TEST_TOOLS)
+    session.run("pytest", "-q", *(session.posargs or ["tests-integration/browser"]))
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings are errors, and run every code block in it and in the READMEs."""
     install_editable(session, EVERYTHING, "-r", "docs/requirements.txt", *TEST_TOOLS)

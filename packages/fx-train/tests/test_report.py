@@ -13,7 +13,7 @@ from fx_train.report import read_run, write_report
 from fx_train.report.curves import chart, groups, ticks
 from fx_train.report.records import thinned
 
-VOID = {"meta", "path", "line", "circle", "br"}
+VOID = {"meta", "link", "line", "circle", "br", "wbr", "img", "input"}
 
 
 class Elements(HTMLParser):
@@ -66,12 +66,12 @@ def test_the_page_shows_everything_and_needs_nothing(tmp_path):
     elements = Elements(page)
     for text in ("10 of 10 steps", "1 h 01 min", "model.depth", "<b>bold</b> & co", "8 × cpu", "1.2.3", "dense/kernel"):
         assert text in elements.text
-    assert "6 numbers in 1 arrays" in elements.text
+    assert "6 numbers in 1 array" in elements.text
     assert len(elements.all("svg")) == 1
     assert [section["id"] for section in elements.all("section")] == [
-        "curves", "confusion-eval-confusion", "parameters", "config", "environment",
+        "curves", "confusion-0", "parameters", "config", "environment",
     ]  # fmt: skip
-    assert not elements.all("link")
+    assert [link["href"] for link in elements.all("link")] == ["data:,"]
     assert not elements.all("img")
     assert not any("src" in attributes for _, attributes in elements.found)
     assert not re.search(r"https?://", page)
@@ -81,7 +81,7 @@ def test_the_page_shows_everything_and_needs_nothing(tmp_path):
 def test_curves_share_a_chart_and_have_gaps(tmp_path):
     page = write_report(make_run(tmp_path), tmp_path / "page.html").read_text()
     elements = Elements(page)
-    paths = [path["d"] for path in elements.all("path")]
+    paths = [path["d"] for path in elements.all("path") if "curve" in path["class"]]
     assert len(paths) == 2
     assert paths[0].count("L") == 9
     assert paths[1].count("M") == 2
@@ -89,7 +89,8 @@ def test_curves_share_a_chart_and_have_gaps(tmp_path):
     data = json.loads(blob)
     assert data["curves"]["train"][-1] == [10, 7.0]
     assert data["curves"]["eval"][2] == [6, None]
-    assert (data["low"], data["high"]) == (1, 10)
+    assert (data["x"]["low"], data["x"]["high"]) == (1, 10)
+    assert [path["d"].count("M") for path in elements.all("path") if path["class"] == "gaps"] == [1]
 
 
 def test_confusion_matrix_and_empty_rows(tmp_path):
@@ -120,6 +121,66 @@ def test_a_table_alone_is_enough_and_a_last_half_line_is_left_out(tmp_path):
     assert read_run(tmp_path).metrics == {"loss": {1: 2.0}}
 
 
+def test_half_a_number_at_the_end_of_a_table_does_not_count(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,time,loss\n1,0,2.0\n2,5,1.2")
+    records = read_run(tmp_path)
+    assert (records.metrics, records.latest) == ({"loss": {1: 2.0}}, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("metrics.jsonl", '{"step": 1, "loss": 2}\n3\n', r"line 2 is no entry with a step and numbers \(TypeError"),
+        ("metrics.jsonl", '{"loss": 2}\n', r"line 1 is no entry .* \(KeyError: 'step'\)"),
+        ("metrics.jsonl", '{"step": 1, "loss": "big"}\n', "could not convert string to float: 'big'"),
+        ("metrics.csv", "a,b\n1,2\n", "line 2 is no entry"),
+        ("run.json", "[]", "list instead of an object"),
+        ("run.json", '{"parameters": [{"path": "w"}]}', r"run\.json\n  got: KeyError: 'shape'"),
+        ("run.json", '{"confusion": {"c": {"counts": 3}}}', r"run\.json\n  got: TypeError"),
+    ],
+)
+def test_records_of_other_forms(tmp_path, name, content, text):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RunFileError, match=text):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_accuracy_of_a_confusion_matrix_is_shown_once(tmp_path):
+    rows = [{"step": s, "eval/accuracy": s / 9, "eval/confusion": s / 9, "eval/other": s / 8} for s in range(1, 5)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = {"step": 4, "counts": [[1, 0], [0, 1]]}
+    (tmp_path / "run.json").write_text(json.dumps({"confusion": {"eval/confusion": table, "eval/other": table}}))
+    labels = [svg["aria-label"] for svg in Elements(write_report(tmp_path).read_text()).all("svg")]
+    assert labels == ["accuracy by step", "other by step"]
+
+
+def test_many_classes_are_a_picture_with_the_worst_confusions(tmp_path):
+    counts = [[9 if i == j else 0 for j in range(60)] for i in range(60)]
+    counts[7][11] = 5
+    (tmp_path / "run.json").write_text(json.dumps({"confusion": {"c": {"step": 1, "counts": counts}}}))
+    elements = Elements(write_report(tmp_path).read_text())
+    (picture,) = elements.all("img")
+    assert picture["src"].startswith("data:image/png;base64,iVBORw0KGgo")
+    assert "35.7 %" in elements.text
+    assert len(elements.all("td")) == 4
+
+
+def test_a_run_that_goes_on_shows_how_far_it_is(tmp_path):
+    make_run(tmp_path, outcome="running", step=0)
+    about = json.loads((tmp_path / "run.json").read_text())
+    del about["ended"]
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    text = Elements(write_report(tmp_path).read_text()).text
+    assert "10 of 10 steps" in text
+    assert "last entry 1970-01-01 00:00 UTC" in text
+
+
+def test_many_values_that_are_not_finite_are_thinned_too():
+    series = {step: (1.0 if step < 100 else math.nan) for step in range(50_000)}
+    assert len(thinned(series)) < 1700
+
+
 def test_no_or_damaged_records(tmp_path):
     with pytest.raises(NoRunError, match=r"expected: metrics\.jsonl, metrics\.csv or run\.json"):
         read_run(tmp_path)
@@ -143,11 +204,13 @@ def test_long_curves_keep_their_extremes_and_gaps():
 
 
 def test_charts_of_little_and_of_large_ranges():
+    assert "logarithmic" not in chart("rate", {"train": {step: 1 - step / 101 + 1e-9 for step in range(102)}})
     assert 'class="dot c0"' in chart("loss", {"train": {5: 1.0}})
     assert "logarithmic" in chart("loss", {"train": {1: 1e-4, 2: 10.0}})
     assert "nan" not in chart("loss", {"train": {1: math.nan, 2: math.inf}})
     assert ticks(-1.0, 1.0) == [-1.0, -0.5, 0.0, 0.5, 1.0]
     assert groups(["a/b/loss", "a/loss"]) == {"loss": {"a/b": "a/b/loss", "a": "a/loss"}}
+    assert groups(["loss", "train/loss"]) == {"loss": {"train": "loss", "train/loss": "train/loss"}}
 
 
 def test_the_command(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -22,11 +23,13 @@ class RunRecords:
       name: name of its directory.
       metrics: for each metric its values by step, in order.
       about: content of ``run.json`` (`fx_train.Describe`), empty without one.
+      latest: when the last metric was logged, in seconds since 1970; None if nothing says so.
     """
 
     name: str
     metrics: Mapping[str, Series]
     about: Mapping[str, Any]
+    latest: float | None = None
 
 
 def read_run(directory: str | Path) -> RunRecords:
@@ -42,41 +45,55 @@ def read_run(directory: str | Path) -> RunRecords:
     lines, table, about = (directory / name for name in ("metrics.jsonl", "metrics.csv", "run.json"))
     if not any(file.exists() for file in (lines, table, about)):
         raise NoRunError(str(directory))
-    rows: Iterable[Mapping[str, Any]] = _lines(lines) if lines.exists() else _rows(table) if table.exists() else ()
+    rows: Iterable[tuple[int, Any]] = _lines(lines) if lines.exists() else _rows(table) if table.exists() else ()
     metrics: dict[str, Series] = {}
-    for row in rows:
-        for name, value in row.items():
-            if name not in ("step", "time"):
-                metrics.setdefault(name, {})[int(row["step"])] = float(value)
-    ordered = {name: dict(sorted(series.items())) for name, series in metrics.items()}
-    return RunRecords(directory.resolve().name, ordered, _json(about) if about.exists() else {})
-
-
-def _lines(file: Path) -> list[Mapping[str, Any]]:
-    content = file.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(content, start=1):
+    latest = None
+    for number, row in rows:
         try:
-            rows.append(json.loads(line))
+            step = int(row["step"])
+            for name, value in row.items():
+                if name == "time":
+                    latest = float(value)
+                elif name != "step":
+                    metrics.setdefault(name, {})[step] = float(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunFileError(
+                str(lines if lines.exists() else table),
+                f"line {number} is no entry with a step and numbers ({type(error).__name__}: {error})",
+            ) from error
+    ordered = {name: dict(sorted(series.items())) for name, series in metrics.items()}
+    return RunRecords(directory.resolve().name, ordered, _json(about) if about.exists() else {}, latest)
+
+
+def _lines(file: Path) -> Iterable[tuple[int, Any]]:
+    content = file.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(content, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
         except ValueError as error:
             if number == len(content):
                 break  # a killed process may leave half a line at the end
             raise RunFileError(str(file), f"line {number}: {error}") from error
-    return rows
 
 
-def _rows(file: Path) -> list[Mapping[str, Any]]:
-    with file.open(newline="", encoding="utf-8") as stream:
-        return [
-            {name: value for name, value in row.items() if value not in ("", None)} for row in csv.DictReader(stream)
-        ]
+def _rows(file: Path) -> Iterable[tuple[int, Any]]:
+    content = file.read_text(encoding="utf-8")
+    # What follows the last end of a line is half a row, and its last number may be half a number.
+    reader = csv.DictReader(io.StringIO(content[: content.rfind("\n") + 1], newline=""))
+    for row in reader:
+        yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
 
 
 def _json(file: Path) -> Mapping[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunFileError(str(file), str(error)) from error
+    if not isinstance(content, dict):
+        raise RunFileError(str(file), f"{type(content).__name__} instead of an object")
+    return content
 
 
 def thinned(series: Series, limit: int = 800) -> list[tuple[int, float]]:
@@ -90,7 +107,8 @@ def thinned(series: Series, limit: int = 800) -> list[tuple[int, float]]:
         part = points[start : start + stretch]
         finite = [point for point in part if math.isfinite(point[1])]
         # A point that is not finite makes a gap in the curve, which must not be thinned away.
-        kept |= {point for point in part if not math.isfinite(point[1])} if len(finite) < len(part) else set()
+        broken = [point for point in part if not math.isfinite(point[1])]
+        kept |= {broken[0], broken[-1]} if broken else set()
         if finite:
             kept |= {min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])}
     return sorted(kept)
