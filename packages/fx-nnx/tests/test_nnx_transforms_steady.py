@@ -187,3 +187,29 @@ def test_axes_of_a_loop_are_told_apart_by_type():
     assert loop(0)(jnp.zeros(()), jnp.arange(3.0))[0] == 3
     with pytest.raises(PrefixError, match="in_axes of scan"):
         loop(False)
+
+
+@pytest.mark.parametrize("call", [lambda f, m, x: f(m, x), lambda f, m, x: f(m, x=x), lambda f, m, x: f((m, x))])
+def test_a_function_is_traced_once_however_its_arguments_are_found(call):
+    traced = []
+
+    @nnx.jit
+    def scaled(model, x=None):
+        traced.append(1)
+        model, x = model if isinstance(model, tuple) else (model, x)
+        model.w[...] *= x
+        return model.w[...]
+
+    model = Leaf(1.0)
+    assert [float(call(scaled, model, jnp.array(2.0))) for _ in range(3)] == [2.0, 4.0, 8.0]
+    assert traced == [1]
+
+
+def test_a_call_in_the_steady_state_names_a_value_that_jax_refuses():
+    double = nnx.jit(lambda model: model.w[...] * 2)
+    model = Leaf(1.0)
+    double(model)
+    double(model)
+    model.w.set_value("text")
+    with pytest.raises(TypeError, match="argument 1/w"):
+        double(model)

@@ -13,7 +13,17 @@ from fx_nnx.transforms.carried import Returned, take_carry
 from fx_nnx.transforms.change import Change, write_value
 from fx_nnx.transforms.collection import Collection
 from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
-from fx_nnx.transforms.layout import Handle, Inner, Layout, is_variable, read_value, root_paths, show_place, values_of
+from fx_nnx.transforms.layout import (
+    Handle,
+    Inner,
+    Layout,
+    is_variable,
+    named_group,
+    read_value,
+    root_paths,
+    show_place,
+    values_of,
+)
 from fx_nnx.transforms.modes import FULL, Carriage
 from fx_nnx.transforms.renew import renew_roots
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
@@ -98,13 +108,14 @@ class ObjectCarrier:
         plan = find_plan(key, records)
         if plan is None:
             shape, groups = self._split(handle)
-            keep_plan(key, records, shape, handle.targets)
+            keep_plan(key, records, shape, groups[0].names, handle.targets)
             return shape, groups
         shape, targets = plan.shape, plan.targets(records)
         handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, args
         values = [target._value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays
-        return shape, (values,)
+        # A group, as of the first call: JAX would trace and compile again for a list.
+        return shape, (named_group(plan.names, values),)
 
     def _split(self, handle: Handle) -> tuple[Static, Groups]:
         names, leaves, treedef = root_paths(handle.tree)

@@ -12,7 +12,7 @@ from fx_nnx.links import Watch
 from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "read_value"]
+__all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "named_group", "read_value"]
 
 Placer = Callable[[Any, Sequence[Any]], Sequence[int]]
 
@@ -141,13 +141,19 @@ def _group_with_keys(group: Group) -> Any:
     return list(zip(keys, group.values)), group.names
 
 
-def _ungroup(names: Names, values: Any) -> Group:
+def named_group(names: Names, values: Sequence[Any]) -> Group:
+    """Make a group of values whose names are known from an earlier one."""
     made = object.__new__(Group)
-    made.values, made.names = list(values), names
+    made.values, made.names = values, names
     return made
 
 
-jax.tree_util.register_pytree_with_keys(Group, _group_with_keys, _ungroup, lambda group: (group.values, group.names))
+jax.tree_util.register_pytree_with_keys(
+    Group,
+    _group_with_keys,
+    lambda names, values: named_group(names, list(values)),
+    lambda group: (group.values, group.names),
+)
 
 
 def values_of(group: Any) -> Sequence[Any]:

@@ -27,15 +27,16 @@ class Plan:
 
     Attributes:
       shape: their layout.
+      names: the names of the group of their values.
       others: the records of the objects after the first one, held weakly.
       order: for each value the number of the record and the number of the value there; None if they follow each other.
       plain: whether all values are those of variables.
     """
 
-    __slots__ = ("order", "others", "plain", "shape")
+    __slots__ = ("names", "order", "others", "plain", "shape")
 
-    def __init__(self, shape: Static, records: Sequence[Record], order: Any):
-        self.shape = shape
+    def __init__(self, shape: Static, names: Any, records: Sequence[Record], order: Any):
+        self.shape, self.names = shape, names
         self.others = [weakref.ref(record) for record in records[1:]]
         self.order = order
         self.plain = all(record.only_variables for record in records)
@@ -95,7 +96,9 @@ def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
     return plan
 
 
-def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
+def keep_plan(
+    key: tuple[Any, ...], records: Sequence[Record], shape: Static, names: Any, targets: Sequence[Any]
+) -> None:
     """Keep what a walk found."""
     place = {
         (id(leaf) if type(leaf) is not Slot else (id(leaf.container), leaf.key)): (i, j)
@@ -107,7 +110,7 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, ta
     kept: Any = records[0]._groups
     if len(kept) >= _LIMIT:
         kept.clear()
-    kept[key] = Plan(shape, records, None if order == straight else order)
+    kept[key] = Plan(shape, names, records, None if order == straight else order)
 
 
 _set_trace: Any = VariableFields.__dict__["_trace"].__set__
