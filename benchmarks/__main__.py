@@ -1,6 +1,7 @@
 """Runs the cases and prints one table."""
 
 import argparse
+import functools
 import importlib
 import importlib.util
 
@@ -36,13 +37,17 @@ LIBRARIES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios of fx to hand-written JAX")
-    parser.add_argument("modules", nargs="*", help=f"of {', '.join(MODULES)}; all by default")
+    modules = f"of {', '.join(MODULES)}; all by default; nnx_step:8,64 chooses cases of a module that lets one choose"
+    parser.add_argument("modules", nargs="*", help=modules)
     parser.add_argument("--peers", action="store_true", help="measure Flax and others in the same run, where installed")
     arguments = parser.parse_args()
     chosen = arguments.modules or MODULES
     table = Table("case", "fx (ms)", "raw JAX (ms)", "ratio", "aim", title="fx against raw JAX")
-    for name in chosen:
+    for choice in chosen:
+        name, _, only = choice.partition(":")
         cases = importlib.import_module(f"benchmarks.{name}").cases
+        if only:
+            cases = functools.partial(cases, only=only.split(","))
         known = LIBRARIES.get(name, ())
         peers = [peer for peer in known[1:] if arguments.peers and importlib.util.find_spec(peer.partition(".")[0])]
         libraries = (*known[:1], *peers)

@@ -19,6 +19,7 @@ __all__ = [
     "Object",
     "Pytree",
     "SharedKinds",
+    "Storage",
     "attributes_of",
     "check_pytree",
     "filled_object",
@@ -30,20 +31,20 @@ _MISSING: Any = object()
 _MUTABLE = (list, dict, set)
 
 
-class _Storage:
+class Storage:
     """Where an object keeps its attributes and what the graph functions note about it."""
 
     __slots__ = ("__dict__", "__weakref__", "_nnx_kinds", "_nnx_links", "_nnx_record", "_nnx_trace")
 
 
-attributes_of: Callable[[Any], dict[Any, Any]] = _Storage.__dict__["__dict__"].__get__
+attributes_of: Callable[[Any], dict[Any, Any]] = Storage.__dict__["__dict__"].__get__
 """Give the dictionary of attributes itself. Who changes it has to announce that, see `fx_nnx.links`."""
 
-_set_attributes = _Storage.__dict__["__dict__"].__set__
-_set_kinds = _Storage._nnx_kinds.__set__
-_set_links = _Storage._nnx_links.__set__
-_set_record = _Storage._nnx_record.__set__
-_set_trace = _Storage._nnx_trace.__set__
+_set_attributes = Storage.__dict__["__dict__"].__set__
+_set_kinds = Storage._nnx_kinds.__set__
+_set_links = Storage._nnx_links.__set__
+_set_record = Storage._nnx_record.__set__
+_set_trace = Storage._nnx_trace.__set__
 
 
 class SharedKinds(dict[Any, bool]):
@@ -98,7 +99,7 @@ class AttributeView(MutableMapping[str, Any]):
         return repr(attributes_of(self._owner))
 
 
-class Pytree(Representable, _Storage, metaclass=_Meta):
+class Pytree(Representable, Storage, metaclass=_Meta):
     """An object whose attributes are data or static.
 
     Data attributes hold arrays, variables, other objects, and what was declared with `fx_nnx.data`; everything else is
@@ -239,7 +240,7 @@ def new_object(cls: type[Any], trace: object) -> Any:
 def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, bool], trace: object) -> Any:
     """Make an object without calling ``__init__``; the dictionary of attributes becomes its own."""
     # A bare object takes its fields faster than one that guards its attributes.
-    self: Any = _Storage()
+    self: Any = Storage()
     self.__dict__ = attributes
     self._nnx_kinds = kinds
     self._nnx_links = None

@@ -7,7 +7,7 @@ them slow; so a new one is filled as a bare object first, and becomes a variable
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["VariableFields", "VariableType", "filled", "filled_all", "put_value"]
+__all__ = ["VariableFields", "VariableType", "copied_all", "filled", "put_value"]
 
 
 class VariableFields:
@@ -45,20 +45,17 @@ def filled(cls: type[Any], value: Any, meta: Any, trace: object) -> Any:
     return self
 
 
-def filled_all(types: Sequence[type[Any]], values: Iterable[Any], metas: Iterable[Any], trace: object) -> list[Any]:
-    """Make many variables of their fields."""
-    made: list[Any] = [VariableFields() for _ in types]
-    odd = False
-    for new, cls, value, meta in zip(made, types, values, metas):
-        new._value = value  # one by one, which is faster
-        new._meta = meta
-        new._trace = trace
-        new._nnx_links = None
-        try:
+def copied_all(types: Sequence[Any], sources: Iterable[Any], metas: Iterable[Any], trace: object) -> list[Any]:
+    """Make variables with the values of others, of types that bare fields can become; None takes the source itself."""
+    made: list[Any] = []
+    for cls, source, meta in zip(types, sources, metas):
+        if cls is not None:
+            new: Any = VariableFields()
+            new._value = source._value  # one by one, which is faster
+            new._meta = meta
+            new._trace = trace
+            new._nnx_links = None
             new.__class__ = cls
-        except TypeError:
-            odd = True
-    if odd:
-        pairs = zip(made, types)
-        return [filled(cls, new._value, new._meta, trace) if type(new) is VariableFields else new for new, cls in pairs]
+            source = new
+        made.append(source)
     return made
