@@ -68,11 +68,21 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
-    """All packages and the demo plugin together."""
+    """All packages and the demo plugin together, and processes that SLURM and Open MPI start."""
+    session.run("python", "tools/launchers.py")
     install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, "pip>=24")
     session.run(
         "pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/plugins", "tests-integration/distributed"])
     )
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Ray Train as what starts the processes; Ray takes a gigabyte, so it has an environment of its own."""
+    fx = workspace.packages()
+    extras = ["-e", f"{fx['fx-ckpt'].path}[orbax]", "-e", f"{fx['fx-train'].path}[ray]"]
+    session.install("-e", str(fx["fx-core"].path), *extras, *TEST_TOOLS)
+    session.run("pytest", "-q", *(session.posargs or ["tests-integration/ray"]))
 
 
 @nox.session

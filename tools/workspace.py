@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Extras of gigabytes, which a session of its own installs instead of all.
+HEAVY = {"ray"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Package:
       path: its directory.
       requirements: the requirement lines of its dependencies.
       needs: distributions of the workspace among them.
-      extras: its extras, in order, without those that bring other packages of the workspace.
+      extras: its extras, in order, without those that bring other packages of the workspace, and without heavy ones.
       test_requirements: what its tests need beyond the package itself.
     """
 
@@ -60,7 +62,7 @@ def _read(directory: Path) -> Package:
         path=directory,
         requirements=tuple(project.get("dependencies", [])),
         needs=_ours(project.get("dependencies", [])),
-        extras=tuple(name for name, required in extras.items() if not _ours(required)),
+        extras=tuple(name for name, required in extras.items() if not _ours(required) and name not in HEAVY),
         test_requirements=tuple(content.get("dependency-groups", {}).get("test", [])),
     )
 

@@ -1,7 +1,12 @@
 """Meshes, layouts and processes, as far as one process shows them; tests-integration/distributed has several."""
 
+import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +29,18 @@ from fx_train.distributed import (
     shardings,
 )
 from fx_train.distributed import processes as processes_module
+from fx_train.distributed import ray as fx_ray
+from fx_train.distributed._ending import lost_peer, what_to_do
 from fx_train.distributed.launch import _free_port, launch, main
 from fx_train.distributed.start import _cluster, _found
 from fx_train.errors import (
+    DistributedStartError,
     FirstProcessError,
     IncompleteProcessError,
     IndivisibleBatchError,
     MeshAxisError,
     MeshDescriptionError,
+    MissingExtraError,
 )
 
 MESH = jax.sharding.AbstractMesh((4, 2), ("data", "model"))
@@ -150,6 +159,45 @@ def test_an_indexed_job_of_kubernetes_knows_its_place():
     assert _found(None, None, None, {"JOB_COMPLETION_INDEX": "2"}) is None
 
 
+def test_a_pod_that_may_have_been_meant_to_join_others_says_so(monkeypatch, caplog):
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
+    with caplog.at_level(logging.WARNING, "fx.train"):
+        initialize()
+    assert "Set FX_COORDINATOR and FX_PROCESS_COUNT in the manifest to join its pods." in caplog.text
+
+
+def test_places_that_do_not_fit():
+    with pytest.raises(DistributedStartError, match=r"expected: an index below the number\n  got: index 2 of 2"):
+        initialize("localhost:1", 2, 2)
+    with pytest.raises(DistributedStartError, match=r"expected: host:port\n  got: the coordinator 'localhost'"):
+        initialize("localhost", 2, 0)
+
+
+def test_processes_that_are_together_are_not_joined_again(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    initialize()
+    with pytest.raises(DistributedStartError, match="they are together already"):
+        initialize("localhost:1", 2, 0)
+
+
+def test_broken_connections_are_told_from_bugs():
+    broken = ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
+    assert lost_peer(broken)
+    consequence = KeyError("step")
+    consequence.__cause__ = broken
+    assert lost_peer(consequence)
+    assert not lost_peer(ValueError("a bug"))
+    assert "Process 0 of 1 lost another process, which ended or cannot be reached" in what_to_do(broken)
+    assert "ended by ValueError, and the others cannot go on" in what_to_do(ValueError("a bug"))
+    assert "Start all processes anew" in what_to_do(broken)
+
+
+def test_ray_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.train", None)
+    with pytest.raises(MissingExtraError, match=r"needs ray\[train\](?s:.*)pip install 'fx-train\[ray\]'"):
+        fx_ray.initialize()
+
+
 @pytest.mark.parametrize(
     ("environment", "several"),
     [
@@ -201,6 +249,26 @@ def test_a_death_ends_all_and_is_reported(capfd):
     program = "import os, sys; sys.exit(3 if os.environ['FX_ATTEMPT'] == '0' else 0)"
     assert launch([sys.executable, "-c", program], 2, restarts=1) == 0
     assert "failed with exit status 3" in capfd.readouterr().err
+
+
+def test_a_second_signal_ends_what_does_not_listen(capfd):
+    program = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, lambda *a: print('heard', flush=True)); "
+        "print('ready', flush=True); time.sleep(60); time.sleep(60)"
+    )
+    seen = []
+
+    def ask():
+        for word in ("ready", "heard"):
+            while word not in "".join(seen):
+                seen.append(capfd.readouterr().out)
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    assert launch([sys.executable, "-c", program], 1) == 128 + signal.SIGKILL
+    thread.join()
 
 
 def test_the_command_line(capfd, tmp_path):

@@ -124,7 +124,7 @@ def test_a_state_whose_memory_was_taken_is_reported(tmp_path):
         run_into_error()
     assert manager.latest_step() == 2
     assert "state of step 3 could not be saved" in caught.value.__notes__[0]
-    assert "newest checkpoint is the one of step 2" in caught.value.__notes__[0]
+    assert "newest checkpoint is of step 2" in caught.value.__notes__[0]
 
 
 def test_iterators_and_callbacks_go_on_where_they_were(tmp_path):

@@ -4,6 +4,7 @@ The rest of fx imports such things from here, so that a new JAX release is looke
 the package `jax.extend` with this module: it imports Pallas, which would double the import time of fx.
 """
 
+import ctypes
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -26,6 +27,7 @@ from jax.interpreters import ad, batching, mlir, partial_eval
 __all__ = [
     "Primitive",
     "ShapedArray",
+    "abandon_processes",
     "ad",
     "batching",
     "belongs_to",
@@ -43,6 +45,7 @@ __all__ = [
     "key_that_draws",
     "lowers_by_platform",
     "normal_scales_first",
+    "place_among_processes",
     "prune_jaxpr",
     "reached_preemption",
     "trace_context",
@@ -63,6 +66,23 @@ def coordination_client() -> Any:
     It has barriers and texts by key, which work in any thread, unlike what goes over devices.
     """
     return distributed.global_state.client
+
+
+def place_among_processes() -> tuple[int, int]:
+    """Index and number of this process, as ``jax.distributed.initialize`` got them; devices are not touched."""
+    return distributed.global_state.process_id, distributed.global_state.num_processes
+
+
+def abandon_processes() -> None:
+    """Let this process end without waiting for the others, which it would do for minutes where they cannot come.
+
+    JAX waits when the program ends, and so do the destructors: client and service are given up without running them.
+    """
+    state = distributed.global_state
+    for part in (state.preemption_sync_manager, state.client, state.service):
+        if part is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
+    state.preemption_sync_manager = state.client = state.service = None
 
 
 def reached_preemption(step: int) -> bool:

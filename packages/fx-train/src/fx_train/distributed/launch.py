@@ -29,7 +29,7 @@ def launch(
 ) -> int:
     """Run a command as several processes of one program.
 
-    SIGINT and SIGTERM are passed on to all of them.
+    SIGINT and SIGTERM are passed on to all of them; a second one ends them.
 
     Args:
       command: what to run.
@@ -108,10 +108,15 @@ def _end(children: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
 
 
 def _passing_on(children: Sequence[subprocess.Popen[bytes]]):
+    came = 0
+
     def handle(number: int, frame: object) -> None:
+        nonlocal came
+        came += 1
         for child in children:
             if child.poll() is None:
-                child.send_signal(number)
+                # JAX takes SIGTERM without ending, where the program does not.
+                child.send_signal(number if came == 1 else signal.SIGKILL)
 
     return handle
 

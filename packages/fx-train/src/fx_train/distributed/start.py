@@ -1,5 +1,6 @@
 """Starting the runtime of several processes."""
 
+import logging
 import os
 import socket
 import time
@@ -8,9 +9,12 @@ from typing import Any
 
 import jax
 
+from fx_train.distributed._ending import end_at_once_by_errors
 from fx_train.errors import DistributedStartError, IncompleteProcessError
 
 __all__ = ["initialize"]
+
+logger = logging.getLogger("fx.train")
 
 _COORDINATOR, _COUNT, _INDEX = "FX_COORDINATOR", "FX_PROCESS_COUNT", "FX_PROCESS_INDEX"
 
@@ -22,6 +26,7 @@ def initialize(
     *,
     start_timeout: int = 300,
     heartbeat_timeout: int = 100,
+    end_timeout: int = 300,
     **options: Any,
 ) -> None:
     """Join the processes of a program; call it before anything touches a device. One process alone needs nothing.
@@ -30,41 +35,57 @@ def initialize(
 
     - ``FX_COORDINATOR``, ``FX_PROCESS_COUNT`` and ``FX_PROCESS_INDEX``, which `fx_train.distributed.launch` sets; for
       an indexed job of Kubernetes the index is in ``JOB_COMPLETION_INDEX``;
-    - SLURM (``srun``) and Open MPI (``mpirun``), as JAX detects them;
-    - otherwise this process is alone, and nothing is done.
+    - SLURM (``srun``) and Open MPI (``mpirun``), as JAX detects them; or what ``cluster_detection_method`` names, an
+      option of `jax.distributed.initialize`;
+    - otherwise this process is alone, and nothing is done. Nor is it where the processes were joined before.
+
+    From then on, an error that ends a process ends it at once: its output says what to do, and it does not wait for the
+    others, which learn of its end by the connections that break.
 
     Args:
       coordinator: ``"host:port"`` of the first process.
       processes: how many there are.
       index: which one this is, from 0.
       start_timeout: seconds until a process that does not come is an error.
-      heartbeat_timeout: seconds of silence after which a process counts as dead. The others are then ended by JAX's
-        runtime, with a message: nothing can be caught. Start all anew; a run goes on from its last whole checkpoint.
+      heartbeat_timeout: seconds of silence after which a process counts as dead. Those that do not know it by then from
+        broken connections are ended by JAX's runtime, with a message: nothing can be caught. Start all anew; a run goes
+        on from its last whole checkpoint.
+      end_timeout: seconds that a process which is done waits for the others to be done.
       **options: for `jax.distributed.initialize`.
 
     Raises:
       IncompleteProcessError: some but not all of coordinator, number and index are known.
-      DistributedStartError: the coordinator cannot be reached, or a device was used before. When the first process
-        waits for others that do not come, JAX's runtime ends it after ``start_timeout``, with a message.
+      DistributedStartError: the coordinator cannot be reached, index and number do not fit, or a device was used
+        before. When the first process waits for others that do not come, JAX's runtime ends it after
+        ``start_timeout``, with a message.
     """
     found = _found(coordinator, processes, index, os.environ)
+    if jax.distributed.is_initialized():
+        if coordinator is not None:
+            raise DistributedStartError(found or {}, "they are together already", expected="one call of initialize")
+        return
     if found is None:
-        if not _cluster(os.environ):
+        if not _cluster(os.environ) and options.get("cluster_detection_method") in (None, "deactivate"):
+            _warn_of_jobs(os.environ)
             return
         found = {}
-    if found.get("process_id"):
-        _reach(found, start_timeout)
-    # The only one of JAX's collectives for CPUs that comes with it.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    else:
+        _check(found)
+        if found["process_id"]:
+            _reach(found, start_timeout)
+    if jax.config.jax_cpu_collectives_implementation in (None, "none"):
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
             **found,
             initialization_timeout=start_timeout,
             heartbeat_timeout_seconds=heartbeat_timeout,
+            shutdown_timeout_seconds=end_timeout,
             **options,
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise DistributedStartError(found, str(error)) from error
+    end_at_once_by_errors()
 
 
 def _found(
@@ -86,12 +107,20 @@ def _found(
     return values
 
 
+def _check(found: Mapping[str, Any]) -> None:
+    """Say what is wrong with the place of this process, before others wait for it."""
+    host, _, port = found["coordinator_address"].rpartition(":")
+    if not host or not port.isdecimal():
+        raise DistributedStartError(found, f"the coordinator {found['coordinator_address']!r}", expected="host:port")
+    if not 0 <= found["process_id"] < found["num_processes"]:
+        raise DistributedStartError(
+            found, f"index {found['process_id']} of {found['num_processes']}", expected="an index below the number"
+        )
+
+
 def _reach(found: Mapping[str, Any], timeout: float) -> None:
     """Wait until the coordinator answers. JAX would wait as well, but end the process without an error to catch."""
-    address = found["coordinator_address"]
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise DistributedStartError(found, f"the coordinator {address!r}", expected="host:port")
+    host, _, port = found["coordinator_address"].rpartition(":")
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -101,6 +130,16 @@ def _reach(found: Mapping[str, Any], timeout: float) -> None:
             if time.monotonic() > deadline:
                 raise DistributedStartError(found, f"the coordinator cannot be reached: {error}") from error
             time.sleep(0.1)
+
+
+def _warn_of_jobs(environment: Mapping[str, str]) -> None:
+    """An indexed job may be a program on several pods, or many programs on a pod each; only its author knows."""
+    if "JOB_COMPLETION_INDEX" in environment:
+        logger.warning(
+            "This pod of an indexed job works alone. Set %s and %s in the manifest to join its pods.",
+            _COORDINATOR,
+            _COUNT,
+        )
 
 
 def _number(name: str, text: str | None) -> int | None:

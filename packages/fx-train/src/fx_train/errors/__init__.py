@@ -6,6 +6,7 @@ from fx_train.errors.distributed import (
     IncompleteProcessError,
     MeshAxisError,
     MeshDescriptionError,
+    NoRayWorkerError,
 )
 from fx_train.errors.loop import (
     DataEndedError,
@@ -76,6 +77,7 @@ __all__ = [
     "MissingExtraError",
     "MissingFieldError",
     "NoPositionError",
+    "NoRayWorkerError",
     "NoRunError",
     "NonFiniteError",
     "NotEnoughDataError",

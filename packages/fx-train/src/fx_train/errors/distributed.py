@@ -70,3 +70,20 @@ class FirstProcessError(FxError):
 
     def __init__(self):
         super().__init__("The first process failed at what it does for all.", fix="Look at the output of process 0.")
+
+
+class NoRayWorkerError(FxError):
+    """A process that Ray Train did not start asks for its place among the workers.
+
+    ::
+
+      fx_train.distributed.ray.initialize()      # in the program that makes the trainer
+      JaxTrainer(loop, ...).fit()                # in loop, which the workers run
+    """
+
+    def __init__(self):
+        super().__init__(
+            "This process is no worker of a Ray Train job.",
+            expected="a call in the loop function of a trainer, such as ray.train.v2.jax.JaxTrainer",
+            fix="Call it there, or fx_train.distributed.initialize for processes that something else starts.",
+        )

@@ -1,5 +1,6 @@
 """Checkpoints and resume as a callback."""
 
+import itertools
 import json
 import logging
 import math
@@ -15,6 +16,8 @@ from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, a
 logger = logging.getLogger("fx.train")
 
 _REMEMBERED = 100
+_MEETING_TIMEOUT = 10.0
+_ends = itertools.count()
 
 
 class Checkpoints(Callback):
@@ -27,8 +30,11 @@ class Checkpoints(Callback):
         state = run.resume(state)
 
     A run that ends by an error, Ctrl-C included, saves the last recorded state as well, with two exceptions: a state
-    that `NanGuard` found to be broken, and one whose memory the next step took already (donation). What other callbacks
-    have to remember (`Callback.get_state`) is kept beside, in ``callbacks.json`` of the run's directory.
+    that `NanGuard` found to be broken, and one whose memory the next step took already (donation). Several processes
+    save after an error only if it ends all of them after the same step; they wait for each other for 10 seconds.
+
+    What other callbacks have to remember (`Callback.get_state`) is kept beside, in ``callbacks.json`` of the run's
+    directory.
 
     A metric that was not measured in the step that is saved counts as NaN, which no manager takes for the best.
 
@@ -68,10 +74,12 @@ class Checkpoints(Callback):
         """Save what is not saved yet, and wait until everything is on the disk."""
         try:
             if self._last is not None and self._last[0] != self._saved and not isinstance(error, NonFiniteError):
-                if _is_alive(self._last[1]):
-                    self._save(run)
+                if not _is_alive(self._last[1]):
+                    self._report_loss(error, "the next step took its memory (donation) and did not end")
+                elif error is not None and not _all_end_here(self._last[0], error):
+                    self._report_loss(error, "not all processes ended after it, and one alone has only a part of it")
                 else:
-                    self._report_loss(error)
+                    self._save(run)
         finally:
             self._last = None
             if hasattr(self.manager, "wait"):
@@ -84,15 +92,22 @@ class Checkpoints(Callback):
         self.manager.save(step, state, metrics={**self._known, **as_floats(metrics)}, **self._more)
         _remember(run, step)
 
-    def _report_loss(self, error: BaseException | None) -> None:
+    def _report_loss(self, error: BaseException | None, why: str) -> None:
         assert self._last is not None
-        text = (
-            f"The state of step {self._last[0]} could not be saved: the next step took its memory (donation) and did "
-            f"not end. The newest checkpoint is the one of step {self._saved}."
-        )
+        newest = "There is no checkpoint" if self._saved is None else f"The newest checkpoint is of step {self._saved}"
+        text = f"The state of step {self._last[0]} could not be saved: {why}. {newest}."
         logger.warning(text)
         if error is not None:
             error.add_note(text)
+
+
+def _all_end_here(step: int, error: BaseException) -> bool:
+    """Whether all processes end their runs after the same step: a save needs all, and would wait for them for ever."""
+    if jax.process_count() == 1:
+        return True
+    from fx_train.distributed._ending import lost_peer, meet
+
+    return not lost_peer(error) and meet(f"end {next(_ends)} of a run after step {step}", _MEETING_TIMEOUT)
 
 
 def _is_alive(state: Any) -> bool:

@@ -1,0 +1,66 @@
+"""How one of several processes ends by an error: at once, and saying what to do.
+
+Without this, it would wait for the others before it goes (JAX does, at the end of a program), while they wait for it.
+"""
+
+import atexit
+import sys
+from types import TracebackType
+
+from fx_core._jax import abandon_processes, coordination_client, place_among_processes
+
+__all__ = ["end_at_once_by_errors", "lost_peer", "meet", "what_to_do"]
+
+_SIGNS = ("gloo", "nccl", "coordination service", "coordination_service", "connection closed by peer")
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether an error of JAX says that the connection to another process broke."""
+    known = isinstance(error, RuntimeError | ValueError) and any(sign in str(error).lower() for sign in _SIGNS)
+    before = error.__cause__ or error.__context__
+    return known or (before is not None and lost_peer(before))
+
+
+def meet(place: str, timeout: float) -> bool:
+    """Whether all processes come to one place of the program in time. Unlike `barrier`, it gives up.
+
+    It works where the devices do not, for example since another process is gone.
+
+    Args:
+      place: a name for the place, which no other meeting of this program has.
+      timeout: seconds to wait for the others.
+    """
+    client = coordination_client()
+    if client is None:
+        return True
+    try:
+        client.wait_at_barrier(f"fx_train/{place}", round(timeout * 1000))
+    except RuntimeError:
+        return False
+    return True
+
+
+def what_to_do(error: BaseException) -> str:
+    """A text about the end of this process."""
+    index, count = place_among_processes()
+    if lost_peer(error):
+        why = "lost another process, which ended or cannot be reached: its output has the cause"
+    else:
+        why = f"ended by {type(error).__name__}, and the others cannot go on without it"
+    return (
+        f"Process {index} of {count} {why}.\n"
+        "  fix: Start all processes anew; a run with checkpoints goes on from its last whole one."
+    )
+
+
+def end_at_once_by_errors() -> None:
+    """From now on, this process does not wait for the others when an uncaught error ends it."""
+    former = sys.excepthook
+
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        former(kind, error, trace)
+        print(what_to_do(error), file=sys.stderr, flush=True)
+        # Runs before the end that JAX registered, which would wait.
+        atexit.register(abandon_processes)
+
+    sys.excepthook = report
