@@ -41,7 +41,7 @@ def test_an_error_in_one_process_ends_the_others(starter, tmp_path):
 def test_an_error_in_all_processes_loses_nothing(starter, tmp_path):
     outcomes = starter.pods(2, tmp_path, *ARGUMENTS, RAISE_ALL="3")
     for outcome in outcomes:
-        assert outcome.code == 1
+        assert outcome.code in (1, -6)  # JAX may abort a process that says all and is late to go
         assert "ArithmeticError: a bug at step 3" in outcome.errors
         assert "could not be saved" not in outcome.errors
     assert (tmp_path / "checkpoints" / "step_00000003").is_dir()

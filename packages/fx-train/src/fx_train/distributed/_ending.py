@@ -5,12 +5,15 @@ Without this, it would wait for the others before it goes (JAX does, at the end 
 
 import atexit
 import sys
+import time
 from types import TracebackType
 
 from fx_core._jax import abandon_processes, coordination_client, place_among_processes
 
 __all__ = ["end_at_once_by_errors", "lost_peer", "meet", "what_to_do"]
 
+# The service that the processes talk to ends with the first of them, and JAX aborts whoever is left then.
+_FAREWELL = 3.0
 _SIGNS = ("gloo", "nccl", "coordination service", "coordination_service", "connection closed by peer")
 
 
@@ -61,6 +64,22 @@ def end_at_once_by_errors() -> None:
         former(kind, error, trace)
         print(what_to_do(error), file=sys.stderr, flush=True)
         # Runs before the end that JAX registered, which would wait.
-        atexit.register(abandon_processes)
+        atexit.register(_leave)
 
     sys.excepthook = report
+
+
+def _leave() -> None:
+    index, count = place_among_processes()
+    client, deadline = coordination_client(), time.monotonic() + _FAREWELL
+    try:
+        if index:
+            client.key_value_set(f"fx_train/left/{index}", "left")
+        else:
+            for other in range(1, count):
+                left = max(0.0, deadline - time.monotonic())
+                client.blocking_key_value_get(f"fx_train/left/{other}", round(left * 1000))
+            time.sleep(1)  # they said that they go, and take a moment
+    except RuntimeError:
+        pass  # nobody can wait for a process that was killed
+    abandon_processes()

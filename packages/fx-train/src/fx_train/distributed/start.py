@@ -73,7 +73,7 @@ def initialize(
         _check(found)
         if found["process_id"]:
             _reach(found, start_timeout)
-    if jax.config.jax_cpu_collectives_implementation in (None, "none"):
+    if jax.config.jax_cpu_collectives_implementation in (None, "none"):  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
