@@ -23,29 +23,58 @@ CREATIONS = {
         "state", "new", lambda: x
     ),
 }
-CHANGES = {
-    "write the variable 'c' of the collection 'state'": lambda s: s.put_variable("state", "c", 1.0),
-    "draw a key from the stream 'dropout'": lambda s: s.make_rng("dropout"),
-}
 
 
 def make():
     return bind({"params": {"w": jnp.ones(())}, "state": {"c": jnp.ones(())}}, {"params": KEY}, mutable=True)
 
 
+@pytest.mark.parametrize("around", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
-@pytest.mark.parametrize("action", CHANGES)
-def test_changing_a_scope_in_another_trace_raises(transform, action):
-    scope = bind({"params": {"layer": {}}, "state": {"layer": {"c": 1.0}}}, {"params": KEY}, mutable=True).push("layer")
+def test_writing_values_of_another_trace_raises(transform, around):
+    def run(x):
+        scope = bind({"params": {"layer": {}}, "state": {"layer": {"c": 1.0}}}, {"params": KEY}, mutable=True)
+        inner = scope.push("layer")
 
-    def f(x):
-        CHANGES[action](scope)
-        return x
+        def f(x):
+            inner.put_variable("state", "c", {"value": 2 * x})
+            return x
 
-    with pytest.raises(JaxTransformError, match=f"A scope cannot {action} in another JAX trace") as info:
-        transform(f)(jnp.ones(()))
+        return transform(f)(x)
+
+    match = "A scope cannot write the variable 'c' of the collection 'state' from values in another JAX trace"
+    with pytest.raises(JaxTransformError, match=match) as info:
+        around(run)(jnp.ones(()))
     assert info.value.path == "/layer"
     assert "fx_transforms.lift" in info.value.fix
+
+
+@pytest.mark.parametrize("around", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_writing_other_values_and_drawing_keys_is_allowed_everywhere(transform, around):
+    def run(x, inside):
+        scope, drawn = make(), []
+
+        def f(x):
+            scope.put_variable("state", "c", y)
+            scope.put_variable("state", "n", scope.get_variable("state", "n", 0) + 1)
+            # Keys go on from those drawn outside, and those outside from these.
+            drawn.append(jax.random.uniform(scope.make_rng("params")))
+            return x + drawn[-1]
+
+        y = 3 * x
+        first = jax.random.uniform(scope.make_rng("params"))
+        result = transform(f)(x) if inside else f(x)
+        result = None if isinstance(result, jax.ShapeDtypeStruct) else result
+        numbers = first, result, jax.random.uniform(scope.make_rng("params"))
+        return numbers, scope.variables()["state"]
+
+    got, want = (around(lambda x, inside=inside: run(x, inside))(jnp.ones(())) for inside in (True, False))
+    (first, result, last), state = got
+    assert (first, last) == (want[0][0], want[0][2])
+    assert state == want[1]
+    if transform not in (TRANSFORMS["grad"], TRANSFORMS["scan"], TRANSFORMS["eval_shape"]):
+        np.testing.assert_allclose(result, want[0][1], rtol=1e-6)
 
 
 def test_setting_the_value_of_a_variable_in_another_trace_raises():

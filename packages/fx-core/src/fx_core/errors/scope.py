@@ -172,21 +172,20 @@ class InvalidScopeNameError(FxError, TypeError):
 
 
 class JaxTransformError(FxError):
-    """A scope was changed inside a JAX transform that it does not take part in.
+    """A scope was changed inside a JAX transform that it does not take part in, or after its own has ended.
 
-    JAX transforms work on pure functions. A variable written, or created from values that are known in the middle of
-    one only, would leak a tracer, and a random number drawn there would be the same for every example and step.
-    Variables may be read, and created from nothing but a key.
+    JAX transforms work on pure functions. A variable written or created there from values that are known in the middle
+    of the transform only would leak a tracer. Variables may be read, and created from nothing but a key.
 
     Wrong::
 
         def f(scope, x):
-            return jax.vmap(lambda x: dropout(scope, x))(x)
+            return jax.vmap(lambda x: batch_norm(scope, x))(x)
 
     Right::
 
         def f(scope, x):
-            return lift.vmap(dropout, variable_axes={}, split_rngs={"dropout": True})(scope, x)
+            return lift.vmap(batch_norm, variable_axes={"batch_stats": 0}, split_rngs={})(scope, x)
     """
 
     def __init__(self, path: str | None = None, action: str | None = None):

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypeAlias
 
-from fx_core._jax import current_trace
+import jax
+
+from fx_core._jax import belongs_to, current_trace, traces_within
 from fx_core.errors.scope import InvalidScopeError, InvalidScopeNameError, JaxTransformError, NameInUseError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import CollectionFilter
@@ -138,10 +140,19 @@ class Place:
         return not self.invalid and self._trace == current_trace()
 
     def _check(self, action: str) -> None:
-        """Raise unless the scope is alive and belongs to the current trace."""
+        """Raise unless the scope is alive and belongs to the current trace, or one around it."""
+        self._check_value(action, None)
+
+    def _check_value(self, action: str, value: Any) -> None:
+        """The same, and raise if a value is known only in a trace inside of that of the scope."""
         self._check_alive()
-        if self._trace != current_trace() and not is_outside(self._trace):
+        if self._trace == current_trace() or is_outside(self._trace):
+            return
+        inner = traces_within(self._trace)
+        if inner is None:
             raise JaxTransformError(self.path_text, action)
+        if any(belongs_to(leaf, inner) for leaf in jax.tree.leaves(value)):
+            raise JaxTransformError(self.path_text, f"{action} from values")
 
     def _made(self, what: str, make: Callable[[], Any]) -> Any:
         """What ``make()`` gives, in the trace of the scope.

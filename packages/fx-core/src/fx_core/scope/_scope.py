@@ -40,11 +40,11 @@ class Scope(Place):
     with `mutable_variables`; the outer scope takes them with `put_variable`. The scope belongs to the trace it is made
     in.
 
-    *Traces.* A scope is changed only in the trace it was made in: writing variables and drawing keys raise
-    `JaxTransformError` elsewhere. Variables that exist may be used everywhere, as JAX lets any function close over a
-    value, and they may be created inside of other transforms: their initializers run outside of those, so there is one
-    value for all examples and steps. ``jax.vmap(dense)`` of an inner module works. An initializer that uses values of
-    the inner trace raises.
+    *Traces.* A scope belongs to the trace that it was made in, and may be used in those inside of it, as JAX lets any
+    function close over a value: ``jax.vmap(dense)`` of an inner module works. What happens there happens once, not for
+    each example or step: variables that are created have one value, since their initializers run outside; a key that is
+    drawn is the same for all; what is written must not be a value of the inner trace, nor may initializers use one:
+    that raises `JaxTransformError`. Lifted transforms have keys and variables for each.
 
     Args:
       variables: collections by name, each a (nested) dictionary of variables.
@@ -275,9 +275,10 @@ class Scope(Place):
         Raises:
           ModifyScopeVariableError: the collection is immutable.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: this is another trace than the one the scope was made in.
+          JaxTransformError: the value is known in another trace only than the one the scope was made in, or that one
+            has ended.
         """
-        self._check(f"write the variable {name!r} of the collection {col!r}")
+        self._check_value(f"write the variable {name!r} of the collection {col!r}", value)
         if not in_filter(self.mutable, col):
             raise ModifyScopeVariableError(col, name, self.path_text)
         self._open(col)[name] = value
@@ -314,8 +315,7 @@ class Scope(Place):
         Raises:
           InvalidRngError: there is neither.
           InvalidScopeError: the life of this scope has ended.
-          JaxTransformError: this is another trace than the one the scope was made in, where each example or step
-            would get the same key.
+          JaxTransformError: the trace that the scope was made in has ended.
         """
         self._check(f"draw a key from the stream {name!r}")
         stream = name if name in self._streams else "params"
