@@ -215,10 +215,12 @@ def test_a_scope_of_an_outer_trace():
         return lift.vmap(lambda s, x: dense(scope, x), {True: 0}, {True: True})(scope, x)
 
     assert init(leak)(KEY, XS)[1]["params"]  # the outer scope's own, one for all examples
-    with pytest.raises(JaxTransformError, match="write the variable 'w' .* from values in another JAX trace"):
-        init(lambda s, x: lift.vmap(lambda _, x: s.put_variable("params", "w", x), {True: 0}, {True: True})(s, x))(
-            KEY, XS
-        )
+
+    def write(scope, x):
+        return lift.vmap(lambda _, x: scope.put_variable("params", "w", x), {True: 0}, {True: True})(scope, x)
+
+    with pytest.raises(JaxTransformError, match=r"write the variable 'w' .* from values in another JAX trace"):
+        init(write)(KEY, XS)
 
 
 def test_a_scope_that_got_out():
