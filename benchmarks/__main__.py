@@ -16,6 +16,7 @@ MODULES = [
     "linen_lifted",
     "linen_trace",
     "nnx_build",
+    "nnx_calls",
     "nnx_graph",
     "nnx_step",
     "nnx_trace",

@@ -1,6 +1,7 @@
 """Plans of the steady state: nothing stale is ever used."""
 
 import fx_nnx as nnx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -8,6 +9,7 @@ import pytest
 from fx_core.errors.nnx_transforms import PrefixError, SealedStateError
 from fx_nnx.states.sealed import SealedState, seal, unseal
 from fx_nnx.transforms import steady
+from fx_nnx.transforms.carrier import ObjectCarrier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +32,7 @@ EDITS = {
     "value": lambda a, b: a.w.set_value(a.w + 1),
     "replace": lambda a, b: setattr(a, "w", nnx.Param(jnp.array(7.0))),
     "share": lambda a, b: setattr(b, "w", a.w),
-    "unshare": lambda a, b: setattr(b, "w", nnx.Param(b.w[...])),
+    "unshare": lambda a, b: setattr(b, "w", nnx.Param(b.w + 0.0)),
     "static": lambda a, b: setattr(a, "k", a.k + 1),
     "metadata": lambda a, b: b.w.set_metadata(tag=len(str(b.w.get_metadata()))),
     "child": lambda a, b: setattr(a, "child", Leaf(2.0)),
@@ -40,13 +42,48 @@ EDITS = {
 }
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(sorted(EDITS)), st.booleans()), min_size=1, max_size=6))
-def test_calls_after_any_edits_equal_plain_python(edits):
+def by_name():
+    compiled = nnx.jit(total)
+    return lambda first, second, x: compiled(x=x, second=second, first=first)
+
+
+def in_containers():
+    compiled = nnx.jit(lambda models, *, batch: total(*models["pair"], batch["x"]))
+    return lambda first, second, x: compiled({"pair": [first, second]}, batch={"x": x, "more": (x, None)})
+
+
+def sharded():
+    there = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    each = nnx.StateSharding({nnx.Param: there, ...: None})
+    return nnx.jit(total, in_shardings=(each, each, None))
+
+
+def sharded_by_value():
+    there = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    by_rank = nnx.StateSharding({lambda path, v: v.ndim == 0: there, ...: None})
+    return nnx.jit(total, in_shardings=(by_rank, by_rank, None))
+
+
+FORMS = {
+    "positions": lambda: nnx.jit(total),
+    "names": by_name,
+    "containers": in_containers,
+    "donated": lambda: nnx.jit(total, donate_argnums=(0, 1)),
+    "sharded": sharded,
+    "sharded by value": sharded_by_value,
+}
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(sorted(FORMS)),
+    st.lists(st.tuples(st.sampled_from(sorted(EDITS)), st.booleans()), min_size=1, max_size=6),
+)
+def test_calls_after_any_edits_equal_plain_python(form, edits):
     pairs = [(Leaf(1.0), Leaf(2.0)) for _ in range(2)]
     for a, _ in pairs:
         a.items = nnx.data([])
-    compiled = nnx.jit(total)
+    compiled = FORMS[form]()
     for name, twice in edits:
         results = []
         for f, (a, b) in zip((compiled, total), pairs):
@@ -69,9 +106,51 @@ def test_an_optimizer_takes_part_without_looking_at_its_state():
     for _ in range(2):
         step(model, optimizer, 1.0)
     assert int(optimizer.step[...]) == 2
-    records, arrays, _ = steady.find_records((model, optimizer, 1.0))
+    _, records, arrays, _ = steady.find_records(((model, optimizer, 1.0), {}))
     assert arrays == [1.0]
     assert all(record.lasting and not record.contents for record in records)
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_what_is_known_is_not_walked_again(form, monkeypatch):
+    a, b = Leaf(1.0), Leaf(2.0)
+    compiled, walks = FORMS[form](), []
+    walk = ObjectCarrier._walk
+    monkeypatch.setattr(ObjectCarrier, "_walk", lambda self, *args: walks.append(1) or walk(self, *args))
+    results = [float(compiled(a, b, 1.0)) for _ in range(3)]
+    assert results == [6.0, 10.0, 14.0]
+    # What depends on values has to be looked at each time.
+    assert len(walks) == (3 if form == "sharded by value" else 1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"donate_argnums": 0}, {"in_shardings": (None, None)}, {"static_argnames": "y"}], ids=str
+)
+def test_what_was_traced_once_is_not_traced_again(options):
+    traces = []
+
+    @nnx.jit(**options)
+    def f(model, x, y=1):
+        traces.append(model)
+        model.w[...] += x
+        return model.w * y
+
+    a, b = Leaf(1.0), Leaf(2.0)
+    for model in (a, a, b, a, b):
+        f(model, 1.0)
+    assert len(traces) == 1
+    np.testing.assert_allclose((a.w[...], b.w[...]), (4.0, 4.0))
+
+
+def test_containers_of_another_structure_are_not_mistaken():
+    a, b = Leaf(1.0), Leaf(2.0)
+    f = nnx.jit(lambda tree: [m.w * 1 for m in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Leaf))])
+    for _ in range(2):
+        assert [*map(float, f([a, b]))] == [1, 2]
+        assert [*map(float, f((b, a)))] == [2, 1]
+        assert [*map(float, f({"x": b, "y": {"z": a}}))] == [2, 1]
+        assert [*map(float, f({"z": b, "y": {"z": a}}))] == [1, 2]
+        assert [*map(float, f([a, a]))] == [1, 1]
 
 
 def test_sealed_states_read_like_states_and_refuse_changes():

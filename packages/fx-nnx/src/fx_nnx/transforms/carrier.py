@@ -17,8 +17,8 @@ from fx_nnx.transforms.layout import (
     Handle,
     Inner,
     Layout,
+    held,
     is_variable,
-    named_group,
     read_value,
     root_paths,
     show_place,
@@ -61,6 +61,7 @@ class ObjectCarrier:
       axes: for each group what it stands for: an axis or anything that means something to the user.
       axis_name: name that the metadata of variables loses and gains with an axis, if it shall.
       check: whether to make sure that state reachable on two ways has one place.
+      steady: whether ``ins`` looks at structure only, so that its verdict lasts as long as the structure of arguments.
       transform: name for messages.
     """
 
@@ -82,12 +83,14 @@ class ObjectCarrier:
         axes: Sequence[Any] = (),
         axis_name: Any = ABSENT,
         check: bool = False,
+        steady: bool = False,
         transform: str = "transform",
     ):
         self.mode, self.ins, self.outs, self.count = mode, ins, outs, count
         self.whole, self.fixed, self.fresh, self.carried = frozenset(whole), frozenset(fixed), fresh, carried
         self.emptied, self.alias, self.rigid = emptied, alias, rigid
-        self.steady = ins is one_group and count == 1
+        self.single = ins is one_group and count == 1
+        self.steady = steady or self.single
         self.rewritten = frozenset(rewritten)
         self.axes, self.axis_name, self.check, self.transform = axes, axis_name, check, transform
 
@@ -97,25 +100,22 @@ class ObjectCarrier:
         """See `fx_transforms.Carrier.split`."""
         if isinstance(handle, Inner):
             handle = handle.as_handle()
-        if not self.steady or handle.tree[1]:
-            return self._split(handle)
-        args = handle.tree[0]
-        found = find_records(args)
+        found = find_records(handle.tree) if self.steady else None
         if found is None:
             return self._split(handle)
-        records, arrays, parts = found
-        key = (self.mode, handle.statics, *parts)
+        leaves, records, arrays, parts = found
+        # Where all values are in one group, carriers of one mode share what they find out.
+        key = (self.mode if self.single else self, handle.statics, *parts)
         plan = find_plan(key, records)
         if plan is None:
             shape, groups = self._split(handle)
-            keep_plan(key, records, shape, groups[0].names, handle.targets)
+            keep_plan(key, records, shape, handle.targets)
             return shape, groups
         shape, targets = plan.shape, plan.targets(records)
-        handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, args
+        handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, leaves
         values = [target._value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays
-        # A group, as of the first call: JAX would trace and compile again for a list.
-        return shape, (named_group(plan.names, values),)
+        return shape, shape.value.deal(values, self.count)
 
     def _split(self, handle: Handle) -> tuple[Static, Groups]:
         names, leaves, treedef = root_paths(handle.tree)
@@ -124,7 +124,7 @@ class ObjectCarrier:
         place = self.ins(handle.tree, leaves)
         handle.targets, handle.leaves = walk.leaves, leaves
         handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
-        places = [place(leaf, path[1:], target) for leaf, path, target in zip(origin, walk.paths, walk.leaves)]
+        places = [place(leaf, path[1:], held(target)) for leaf, path, target in zip(origin, walk.paths, walk.leaves)]
         if self.check and sum(nodes) > 1:
             self._check_places(names, leaves, nodes, place)
         array_places = [place(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]

@@ -10,7 +10,7 @@ from fx_transforms.static import Static
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.transforms.change import Change, Result, identical
 from fx_nnx.transforms.forest import ForestWalk, is_node
-from fx_nnx.transforms.layout import Group, Inner, is_variable, read_value, result_paths, root_paths, show_place
+from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
 
 __all__ = ["Collection"]
 
@@ -76,7 +76,7 @@ class Collection:
         if self._ins is None:
             leaves = root_paths(self.inner.tree)[1]
             self._ins = self.carrier.ins(self.inner.tree, leaves)
-        place: int = self._ins(leaf, path, value)
+        place: int = self._ins(leaf, path, held(value))
         return place
 
     def out_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
@@ -86,7 +86,7 @@ class Collection:
             return fresh
         if self._outs is None:
             self._outs = self.carrier.outs(self.out, self.leaves)
-        place: int = self._outs(leaf, path, value)
+        place: int = self._outs(leaf, path, held(value))
         return place
 
     def put(self, place: int, value: Any, path: Any) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import fx_transforms
 import jax
 
+from fx_nnx.filters import is_structural, to_predicate
 from fx_nnx.transforms.arguments import Missing, StaticArguments, chosen_arguments
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.layout import Handle, Inner, is_variable
 from fx_nnx.transforms.modes import carriage
-from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
+from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
 
 __all__ = ["JitFunction", "cached_partial", "jit", "jit_partial"]
 
@@ -96,7 +97,14 @@ class _Given:
             "rewritten": [i for i, (_, kind) in enumerate(self.keys) if kind == "donated"],
             "axes": [entry for entry, _ in self.keys],
             "check": True,
+            "steady": self.structural(),
         }
+
+    def structural(self) -> bool:
+        """Whether the group of a value depends on the structure of the arguments only."""
+        entries = map(resolved, jax.tree.leaves(self.ins, is_leaf=is_entry))
+        filters = [filter for entry in entries if isinstance(entry, PerVariable) for filter in entry.filters]
+        return all(isinstance(f, PathIs) or is_structural(to_predicate(f)) for f in filters)
 
     def options(self) -> dict[str, Any]:
         """Options of the engine."""

@@ -56,7 +56,7 @@ class Layout:
       roots: names of the objects and variables in the tree; not compared.
     """
 
-    __slots__ = ("_hash", "forest", "nodes", "paths", "places", "roots", "statics", "treedef")
+    __slots__ = ("_dealt", "_hash", "forest", "nodes", "paths", "places", "roots", "statics", "treedef")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Layout:
         self.forest, self.treedef, self.nodes, self.places, self.statics = forest, treedef, nodes, places, statics
         self.paths, self.roots = paths, roots
         self._hash: int | None = None
+        self._dealt: list[tuple[list[int], Names]] | None = None
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -101,14 +102,16 @@ class Layout:
         streams = [iter(values_of(group)) for group in groups]
         return [next(streams[place]) for place in self.places]
 
-    def deal(self, values: Sequence[Any], count: int) -> tuple[Any, ...]:
+    def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
         """Give the groups of some values."""
-        found: list[list[Any]] = [[] for _ in range(count)]
-        names: list[list[Any]] = [[] for _ in range(count)]
-        for value, place, path in zip(values, self.places, self.paths):
-            found[place].append(value)
-            names[place].append(path)
-        return tuple(Group(*pair) for pair in zip(found, names))
+        if self._dealt is None:
+            found: list[list[int]] = [[] for _ in range(count)]
+            for number, place in enumerate(self.places):
+                found[place].append(number)
+            self._dealt = [(numbers, Names([self.paths[number] for number in numbers])) for numbers in found]
+        if count == 1:
+            return (named_group(self._dealt[0][1], values),)
+        return tuple(named_group(names, [values[number] for number in numbers]) for numbers, names in self._dealt)
 
 
 class Names:
@@ -141,8 +144,8 @@ def _group_with_keys(group: Group) -> Any:
     return list(zip(keys, group.values)), group.names
 
 
-def named_group(names: Names, values: Sequence[Any]) -> Group:
-    """Make a group of values whose names are known from an earlier one."""
+def named_group(names: Names, values: list[Any]) -> Group:
+    """Make a group of values whose places are known."""
     made = object.__new__(Group)
     made.values, made.names = values, names
     return made
@@ -223,6 +226,11 @@ class Inner:
 def read_value(target: Any) -> Any:
     """Give the value of a variable, without hooks, or of a slot."""
     return target.read() if type(target) is Slot else target._value
+
+
+def held(target: Any) -> Any:
+    """Give a variable itself, or what is in a slot: what filters look at."""
+    return target.read() if type(target) is Slot else target
 
 
 def root_paths(tree: Any, head: Any = None) -> tuple[list[Any], list[Any], Any]:

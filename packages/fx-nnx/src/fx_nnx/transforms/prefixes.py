@@ -32,7 +32,7 @@ class PerVariable(Representable):
 
     def __init__(self, entries: Mapping[Filter, Any] | State):
         if isinstance(entries, State):
-            entries = {_PathIs(path): leaf for path, leaf in entries.flat_state()}
+            entries = {PathIs(path): leaf for path, leaf in entries.flat_state()}
         self._entries = tuple((tuple(f) if isinstance(f, list) else f, entry) for f, entry in entries.items())
         self._predicates: Any = None
 
@@ -110,7 +110,7 @@ class PathPrefix(PerVariable):
 
     def __init__(self, model: Any):
         self._by_path = values_by_path(model)
-        self._entries = tuple((_PathIs(path), entry) for path, entry in self._by_path.items())
+        self._entries = tuple((PathIs(path), entry) for path, entry in self._by_path.items())
 
     def map_prefix(self, path: Sequence[Any], variable: Any) -> Any:
         """Give what the variable at a path gets."""
@@ -151,7 +151,9 @@ class DiffState:
         return f"DiffState({self.argnum}, {self.filter!r})"
 
 
-class _PathIs:
+class PathIs:
+    """A filter that matches one path."""
+
     __slots__ = ("path",)
 
     def __init__(self, path: tuple[Any, ...]):
@@ -161,7 +163,7 @@ class _PathIs:
         return path == self.path
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is _PathIs and other.path == self.path
+        return type(other) is PathIs and other.path == self.path
 
     def __hash__(self) -> int:
         return hash(self.path)

@@ -8,11 +8,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from fx_core._jax import current_trace
 from fx_transforms.static import Static
 
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
+from fx_nnx.transforms.forest import is_node
 from fx_nnx.variables.fields import VariableFields, put_value
 
 __all__ = ["Plan", "find_plan", "keep_plan", "write_values"]
@@ -27,16 +29,15 @@ class Plan:
 
     Attributes:
       shape: their layout.
-      names: the names of the group of their values.
       others: the records of the objects after the first one, held weakly.
       order: for each value the number of the record and the number of the value there; None if they follow each other.
       plain: whether all values are those of variables.
     """
 
-    __slots__ = ("names", "order", "others", "plain", "shape")
+    __slots__ = ("order", "others", "plain", "shape")
 
-    def __init__(self, shape: Static, names: Any, records: Sequence[Record], order: Any):
-        self.shape, self.names = shape, names
+    def __init__(self, shape: Static, records: Sequence[Record], order: Any):
+        self.shape = shape
         self.others = [weakref.ref(record) for record in records[1:]]
         self.order = order
         self.plain = all(record.only_variables for record in records)
@@ -60,15 +61,23 @@ def _kind(value: Any) -> int:
     return found
 
 
-def find_records(args: Sequence[Any]) -> tuple[list[Record], list[Any], list[Any]] | None:
-    """Give the records of the objects among arguments, the arrays, and what tells kinds and records apart.
+def find_records(tree: tuple[Any, Any]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
+    """Give the leaves of arguments, the records of the objects, the arrays, and what tells kinds and records apart.
 
-    None if an argument is neither an object with a lasting record nor an array.
+    None if something among them is neither an object with a lasting record nor an array.
     """
+    if not tree[1]:  # most often, there are no containers to look into
+        found = _records_of(list(tree[0]), [])
+        if found is not None:
+            return found
+    leaves, treedef = jax.tree.flatten(tree, is_leaf=is_node)
+    return _records_of(leaves, [treedef])
+
+
+def _records_of(leaves: list[Any], key: list[Any]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
     records: list[Record] = []
     arrays: list[Any] = []
-    key: list[Any] = []
-    for arg in args:
+    for arg in leaves:
         kind = _kinds.get(type(arg))
         if kind is None:
             kind = _kind(arg)
@@ -85,20 +94,21 @@ def find_records(args: Sequence[Any]) -> tuple[list[Record], list[Any], list[Any
             key.append(None)
         else:
             return None
-    return (records, arrays, key) if records else None
+    return (leaves, records, arrays, key) if records else None
 
 
 def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
     """Give what was kept for a key, if it is about these records."""
-    plan: Any = records[0]._groups.get(key)
+    try:
+        plan: Any = records[0]._groups.get(key)
+    except TypeError:  # a container with an unhashable part, of which the walk will tell more
+        return None
     if plan is None or not all(ref() is record for ref, record in zip(plan.others, records[1:])):
         return None
     return plan
 
 
-def keep_plan(
-    key: tuple[Any, ...], records: Sequence[Record], shape: Static, names: Any, targets: Sequence[Any]
-) -> None:
+def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
     """Keep what a walk found."""
     place = {
         (id(leaf) if type(leaf) is not Slot else (id(leaf.container), leaf.key)): (i, j)
@@ -110,7 +120,7 @@ def keep_plan(
     kept: Any = records[0]._groups
     if len(kept) >= _LIMIT:
         kept.clear()
-    kept[key] = Plan(shape, names, records, None if order == straight else order)
+    kept[key] = Plan(shape, records, None if order == straight else order)
 
 
 _set_trace: Any = VariableFields.__dict__["_trace"].__set__
