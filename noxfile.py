@@ -70,10 +70,9 @@ def tests(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """All packages and the demo plugin together, and processes that SLURM and Open MPI start."""
     session.run("python", "tools/launchers.py")
-    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, "pip>=24")
-    session.run(
-        "pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/plugins", "tests-integration/distributed"])
-    )
+    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, "pip>=24", "tensorboard>=2.17", "pillow>=10")
+    parts = ["plugins", "distributed", "training"]
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or [f"tests-integration/{part}" for part in parts]))
 
 
 @nox.session

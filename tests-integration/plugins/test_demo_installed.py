@@ -8,15 +8,19 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from fx_core.errors import UnknownEntryError
 from fx_core.plugins import Registry, Switches, registry
 from fx_core.plugins.doctor import examine
 from fx_core.plugins.known import FAMILY, brought_by
+from fx_train import Log, Run
 
 
 def test_its_entries_are_there_with_their_origin():
     layers = [registry().layers(face)["demo.Maxout"] for face in ("linen", "nnx")]
     others = [registry().collections["demo.usage"], registry().checkpoint_backends["demo.zip"]]
-    for entry in [*layers, *others, registry().exporters["demo.stablehlo"]]:
+    others += [registry().exporters["demo.stablehlo"], registry().loggers["demo.tsv"]]
+    for entry in [*layers, *others]:
         assert entry.origin.distribution == "fx-demo-plugin"
         assert entry.origin.version == "0.3.0"
 
@@ -25,7 +29,9 @@ def test_the_command_lists_it(site):
     report = json.loads(site.fx("plugins", "--json").stdout)
     (demo,) = [plugin for plugin in report["plugins"] if plugin["plugin"] == "fx-demo-plugin"]
     assert (demo["state"], demo["version"]) == ("loaded", "0.3.0")
-    assert {entry["name"] for entry in demo["entries"]} == {"demo.Maxout", "demo.usage", "demo.zip", "demo.stablehlo"}
+    assert {entry["name"] for entry in demo["entries"]} == {
+        "demo.Maxout", "demo.usage", "demo.zip", "demo.stablehlo", "demo.tsv",
+    }  # fmt: skip
     shown = site.fx("plugins")
     assert "demo.usage" in shown.stdout
     assert shown.stderr == ""
@@ -75,6 +81,19 @@ def test_exports_through_its_exporter(tmp_path):
     )
     out = fx_export.load(tmp_path / "bundle")(jnp.ones((4, 3)))
     np.testing.assert_allclose(np.asarray(out), np.full((4, 2), 3.0))
+
+
+def test_a_run_logs_through_its_logger_beside_ours(tmp_path):
+    with Run(tmp_path, total_steps=4, callbacks=[Log("demo.tsv", every=2), Log("jsonl", every=2)]) as run:
+        for step, _ in run.steps([None] * 4):
+            run.record(None, {"loss": jnp.float32(1) / (1 + step)})
+    assert (tmp_path / "log.tsv").read_text() == "2\tloss\t0.5\n4\tloss\t0.25\n"
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    with (
+        pytest.raises(UnknownEntryError, match=r"There is no logger 'demo\.csv'"),
+        Run(tmp_path, total_steps=1, callbacks=[Log("demo.csv", every=1)]),
+    ):
+        pass
 
 
 def test_what_fx_says_its_packages_bring_is_what_they_register():

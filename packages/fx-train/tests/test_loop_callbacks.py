@@ -366,7 +366,7 @@ class TestJsonLines(LoggerSuite):
 
     def read(self, directory):
         lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
-        return {line.pop("step"): {k: v for k, v in line.items() if k != "time"} for line in lines}
+        return {line.pop("step"): {k: float(v) for k, v in line.items() if k != "time"} for line in lines}
 
 
 class TestCsv(LoggerSuite):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from tensorboardX import summary as builders
-from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto  # pyright: ignore[reportAttributeAccessIssue]
@@ -32,6 +32,11 @@ _STRING = 7
 def event(summary: Any, step: int) -> Any:
     """A summary with its step and the time."""
     return Event(wall_time=time.time(), step=step, summary=summary)
+
+
+def session_start(step: int) -> Any:
+    """That a process begins at a step: what is in earlier files from that step on does not count."""
+    return Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START))
 
 
 def scalar(tag: str, value: float) -> Any:

@@ -1,7 +1,9 @@
 """Loggers of fx-train; `fx_train.Log` finds them by name."""
 
 import csv
+import io
 import json
+import math
 import os
 import sys
 import time
@@ -9,23 +11,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from fx_train.errors import ForeignTableError, ReservedMetricError
+
+OWN = ("step", "time")
+"""What entries hold besides metrics."""
+
 
 class JsonLinesLogger:
     """Appends one JSON object per entry to ``metrics.jsonl``: step, wall-clock time in seconds, metrics.
 
     A resumed run appends to the file of the interrupted one, so a step may stand in it twice: the later entry counts.
+    JSON has no numbers that are not finite: these are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, of
+    which `float` makes the numbers again.
 
     Args:
       directory: where the file lies.
     """
 
     def __init__(self, directory: Path):
+        path = Path(directory) / "metrics.jsonl"
+        if path.exists():
+            _cut_half_line(path)
         # Line buffering: a killed run leaves whole lines.
-        self._file = (Path(directory) / "metrics.jsonl").open("a", buffering=1, encoding="utf-8")
+        self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps({"step": step, "time": time.time(), **metrics}) + "\n")
+        """Append one line.
+
+        Raises:
+          ReservedMetricError: a metric is called ``step`` or ``time``.
+        """
+        _check_names(metrics)
+        entry = {"step": step, "time": time.time(), **{name: _plain(value) for name, value in metrics.items()}}
+        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -39,20 +57,31 @@ class CsvLogger:
 
     Args:
       directory: where the file lies.
+
+    Raises:
+      ForeignTableError: there is a ``metrics.csv`` that is not such a table.
     """
 
     def __init__(self, directory: Path):
         self._path = Path(directory) / "metrics.csv"
-        self._columns = ["step", "time"]
-        if self._path.exists():
+        self._columns = list(OWN)
+        if self._path.exists() and self._path.stat().st_size:
             with self._path.open(newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file), self._columns)
+                self._columns = next(csv.reader(file))
+            if tuple(self._columns[:2]) != OWN:
+                raise ForeignTableError(str(self._path), self._columns)
+            _cut_half_line(self._path)
         else:
             self._write(self._path, [])
         self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one row."""
+        """Append one row.
+
+        Raises:
+          ReservedMetricError: a metric is called ``step`` or ``time``.
+        """
+        _check_names(metrics)
         new = [name for name in metrics if name not in self._columns]
         if new:
             self._widen(new)
@@ -104,6 +133,8 @@ class ConsoleLogger:
 class TensorBoardLogger:
     """Writes scalars for TensorBoard into the directory. Needs the extra ``fx-train[tensorboard]``.
 
+    A resumed run writes a file of its own; from its first step on, what the interrupted one wrote does not count.
+
     Args:
       directory: where the event file lies.
     """
@@ -113,9 +144,13 @@ class TensorBoardLogger:
         from fx_train.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(directory, auto_flush=False)
+        self._begun = False
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one scalar per metric."""
+        if not self._begun:
+            self._writer.supersede(step)
+            self._begun = True
         for name, value in metrics.items():
             self._writer.scalar(name, value, step)
         self._writer.flush()
@@ -123,3 +158,27 @@ class TensorBoardLogger:
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+
+def _check_names(metrics: Mapping[str, float]) -> None:
+    for name in OWN:
+        if name in metrics:
+            raise ReservedMetricError(name)
+
+
+def _plain(value: float) -> float | str:
+    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _cut_half_line(path: Path) -> None:
+    """Remove what a full disk or a power cut left of a last line, which the next one would otherwise join."""
+    with path.open("rb+") as file:
+        keep = file.seek(0, io.SEEK_END)
+        while keep and (file.seek(keep - 1), file.read(1))[1] != b"\n":
+            keep -= 1
+        file.seek(keep)
+        half = file.read()
+        if (half.startswith(b'{"step"') and not half.endswith(b"}")) or half[:1].isdigit():
+            file.truncate(keep)
+        elif half:  # a whole entry, or none of ours: only its end is missing
+            file.write(b"\n")

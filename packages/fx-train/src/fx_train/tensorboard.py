@@ -134,6 +134,14 @@ class SummaryWriter:
         for summary in self._make.hyperparameters(_flat(hparams)):
             self._add(summary, 0)
 
+    def supersede(self, step: int) -> None:
+        """Let what earlier files of the directory have from a step on not count: a killed process left it.
+
+        Args:
+          step: the first step that is written anew.
+        """
+        self._writer.write_event(self._make.session_start(int(step)))
+
     def flush(self) -> None:
         """Write what is buffered to the disk."""
         self._writer.flush()

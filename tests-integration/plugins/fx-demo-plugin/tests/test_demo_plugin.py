@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from fx_core.plugins import registry
 from fx_core.testing import CheckpointBackendSuite, ExporterSuite, LinenLayerSuite, NnxLayerSuite, PluginSuite
+from fx_core.testing.loggers import LoggerSuite
 from fx_demo_plugin import linen_layers, nnx_layers
 from fx_demo_plugin.backend import ZipBackend
 from fx_demo_plugin.exporter import StableHloExporter
+from fx_demo_plugin.logger import TsvLogger
 from fx_demo_plugin.ops import maxout
 from fx_demo_plugin.variables import Usage
 
@@ -34,6 +36,18 @@ class TestZipBackend(CheckpointBackendSuite):
 class TestStableHloExporter(ExporterSuite):
     def make(self):
         return StableHloExporter()
+
+
+class TestTsvLogger(LoggerSuite):
+    def make(self, directory):
+        return TsvLogger(directory)
+
+    def read(self, directory):
+        found = {}
+        for line in (directory / "log.tsv").read_text().splitlines():
+            step, name, value = line.split("\t")
+            found.setdefault(int(step), {})[name] = float(value)
+        return found or None
 
 
 def test_maxout_of_two_signs_is_the_absolute_value():

@@ -8,6 +8,7 @@ from fx_train.errors.distributed import (
     MeshDescriptionError,
     NoRayWorkerError,
 )
+from fx_train.errors.loggers import ForeignTableError, ReservedMetricError
 from fx_train.errors.loop import (
     DataEndedError,
     InvalidCadenceError,
@@ -55,6 +56,7 @@ __all__ = [
     "DistributedStartError",
     "EmptyForestError",
     "FirstProcessError",
+    "ForeignTableError",
     "GradientMismatchError",
     "IncompleteProcessError",
     "IndivisibleBatchError",
@@ -83,6 +85,7 @@ __all__ = [
     "NotEnoughDataError",
     "NotMainThreadError",
     "PolicyMismatchError",
+    "ReservedMetricError",
     "ResumeStepError",
     "RunFileError",
     "StepNotRecordedError",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fx_core.plugins import CheckpointBackendEntry, CollectionEntry, ExporterEntry, LayerEntry, hookimpl
+from fx_core.plugins import CheckpointBackendEntry, CollectionEntry, ExporterEntry, LayerEntry, LoggerEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -51,3 +51,10 @@ def fx_exporters() -> Iterable[ExporterEntry]:
             summary="One StableHLO file with the weights inside",
         )
     ]
+
+
+@hookimpl
+def fx_loggers() -> Iterable[LoggerEntry]:
+    """A table with tabs."""
+    summary = "One line per number, with tabs between step, name and value"
+    return [LoggerEntry(name="demo.tsv", target="fx_demo_plugin.logger:TsvLogger", summary=summary)]

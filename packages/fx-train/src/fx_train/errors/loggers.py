@@ -1,0 +1,31 @@
+"""Errors of loggers."""
+
+from collections.abc import Sequence
+
+from fx_core.errors import FxError
+
+
+class ReservedMetricError(FxError):
+    """A metric has a name that means something else in the file of a logger."""
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"No metric can be called {name!r} here.",
+            expected="names besides 'step' and 'time', which every entry has",
+            got=repr(name),
+            fix=f"Call it {f'eval/{name}'!r}, or {f'{name}s'!r}.",
+        )
+        self.name = name
+
+
+class ForeignTableError(FxError):
+    """A file that a logger would append to is none of its own."""
+
+    def __init__(self, file: str, columns: Sequence[str]):
+        super().__init__(
+            "There is another table where metrics belong.",
+            path=file,
+            expected="the columns step, time, ...",
+            got=", ".join(columns),
+            fix="Move the file away, or give the run another directory.",
+        )

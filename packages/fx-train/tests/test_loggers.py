@@ -1,0 +1,92 @@
+"""What is in the files of loggers after crashes, resumes and odd names; their contract is in test_loop_callbacks."""
+
+import csv
+import json
+import math
+
+import pytest
+from fx_train import Log, Run
+from fx_train.errors import ForeignTableError, ReservedMetricError
+from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger
+from fx_train.report import read_run
+
+
+def written(logger, *entries):
+    for step, metrics in entries:
+        logger.log(step, metrics)
+    logger.close()
+
+
+def test_numbers_that_are_not_finite_are_json_and_come_back(tmp_path):
+    values = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1e-320}
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    written(JsonLinesLogger(tmp_path), (1, values))
+    line = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
+    assert [line[name] for name in "abc"] == ["NaN", "Infinity", "-Infinity"]
+    assert {name: each[1] for name, each in read_run(tmp_path).metrics.items()} == pytest.approx(values, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["step", "time"])
+@pytest.mark.parametrize("make", [JsonLinesLogger, CsvLogger])
+def test_names_of_what_entries_hold_anyway_are_refused(tmp_path, make, name):
+    logger = make(tmp_path)
+    with pytest.raises(
+        ReservedMetricError, match=f"No metric can be called '{name}' here.\n.*besides 'step' and 'time'"
+    ):
+        logger.log(1, {name: 2.0})
+    logger.close()
+    with (
+        pytest.raises(ReservedMetricError),
+        Run(tmp_path, total_steps=1, callbacks=[Log("jsonl" if make is JsonLinesLogger else "csv", every=1)]) as run,
+    ):
+        run.record(None, {name: 2.0})
+
+
+@pytest.mark.parametrize(("make", "file"), [(JsonLinesLogger, "metrics.jsonl"), (CsvLogger, "metrics.csv")])
+def test_half_a_line_at_the_end_makes_way_for_the_next(tmp_path, make, file):
+    written(make(tmp_path), (1, {"loss": 0.5}), (2, {"loss": 0.25}))
+    path = tmp_path / file
+    path.write_bytes(path.read_bytes()[:-4])
+    written(make(tmp_path), (2, {"loss": 0.125}), (3, {"loss": 1.0}))
+    assert read_run(tmp_path).metrics == {"loss": {1: 0.5, 2: 0.125, 3: 1.0}}
+
+
+def test_a_whole_line_without_its_end_is_kept(tmp_path):
+    written(JsonLinesLogger(tmp_path), (1, {"loss": 0.5}))
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+    written(JsonLinesLogger(tmp_path), (2, {"loss": 0.25}))
+    assert read_run(tmp_path).metrics == {"loss": {1: 0.5, 2: 0.25}}
+
+
+def test_another_table_is_left_alone(tmp_path):
+    (tmp_path / "metrics.csv").write_text("city,people\nBern,140000")
+    with pytest.raises(ForeignTableError, match=r"expected: the columns step, time, \.\.\.\n  got: city, people"):
+        CsvLogger(tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == "city,people\nBern,140000"
+
+
+def test_a_table_with_odd_names_grows_and_resumes(tmp_path):
+    odd = 'a, "quoted"\nname'
+    written(CsvLogger(tmp_path), (1, {"loss": 1.0}), (2, {odd: 2.0, "loss": 0.5}))
+    written(CsvLogger(tmp_path), (3, {"new": 3.0, odd: 4.0}))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["loss"], row[odd], row["new"]) for row in rows] == [
+        ("1", "1.0", "", ""), ("2", "0.5", "2.0", ""), ("3", "", "4.0", "3.0"),
+    ]  # fmt: skip
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_empty_table_gets_its_columns(tmp_path):
+    (tmp_path / "metrics.csv").touch()
+    written(CsvLogger(tmp_path), (1, {"loss": 1.0}))
+    assert read_run(tmp_path).metrics == {"loss": {1: 1.0}}
+
+
+def test_the_console_shows_values_that_are_not_finite(tmp_path, capsys):
+    written(ConsoleLogger(), (1, {"loss": math.nan, "norm": 12345678.0}))
+    assert capsys.readouterr().out.endswith("step 1  loss nan  norm 1.2346e+07\n")
