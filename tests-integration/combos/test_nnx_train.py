@@ -32,6 +32,29 @@ def test_train_state_holds_nnx_state(tmp_path):
     assert float(jnp.mean((model(x) - target) ** 2)) < losses[0]
 
 
+def test_made_steps_train_models_that_keep_statistics():
+    """The loss merges a model out of the variables that it gets, and the model writes into them."""
+    model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0)))
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    x = jax.random.normal(jax.random.key(1), (8, 3)) + 2
+
+    def loss_fn(params, batch, variables):
+        model = nnx.merge(graphdef, params, variables)
+        loss = jnp.mean((model(batch) - 1) ** 2)
+        return loss, {}, nnx.split(model, nnx.Param, ...)[2]
+
+    for accumulate in (1, 4):
+        state = StepState.create(params=jax.tree.map(jnp.copy, params), variables=rest, tx=optax.adam(0.05))
+        train_step = make_train_step(loss_fn, accumulate=accumulate, donate=False)
+        losses = []
+        for _ in range(20):
+            state, metrics = train_step(state, x)
+            losses.append(float(metrics["loss"]))
+        assert losses[-1] < losses[0]
+        assert float(jnp.abs(state.variables["layers"][1]["mean"][...]).max()) > 0.1
+        assert float(jnp.abs(rest["layers"][1]["mean"][...]).max()) == 0
+
+
 def test_made_steps_train_nnx_state_with_frozen_parts_and_averages():
     model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.Linear(4, 1, rngs=nnx.Rngs(1)))
     graphdef, params = nnx.split(model, nnx.Param)

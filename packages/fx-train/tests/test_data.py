@@ -41,6 +41,8 @@ def test_processes_share_a_batch():
 def test_data_that_makes_no_batches():
     with pytest.raises(NotEnoughDataError, match="got: 24 examples and a batch of 25"):
         Batches(ARRAYS, 25)
+    with pytest.raises(NotEnoughDataError, match=r"a batch of 2\.0"):
+        Batches(ARRAYS, 2.0)
     with pytest.raises(NotEnoughDataError, match="0 examples make no batch"):
         Batches(np.zeros((0, 2)), 1)
     with pytest.raises(BatchMismatchError, match=r"\(3,\), \(4,\)"):

@@ -31,14 +31,22 @@ from fx_train import (
 )
 from fx_train.errors import (
     DataEndedError,
+    InvalidCallbackError,
+    InvalidCallbackOptionError,
+    InvalidDataError,
     InvalidModeError,
     InvalidTotalStepsError,
+    LateResumeError,
     MetricNeverSeenError,
+    MetricsNotMappingError,
     MetricValueError,
     MissingExtraError,
     NonFiniteError,
     NotMainThreadError,
+    ResumeForgottenError,
     ResumeStepError,
+    RunDirectoryError,
+    StepBeyondEndError,
     StepRecordedTwiceError,
 )
 from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger, TensorBoardLogger
@@ -267,7 +275,7 @@ def test_evaluations_are_logged_between_the_usual_entries(tmp_path):
 def test_description_of_a_run(tmp_path):
     confusion = Confusion.empty(2).update(labels=jnp.array([0, 1]), predictions=jnp.array([0, 0]))
     state = StepState.create(params={"w": jnp.ones((2, 3))}, tx=optax.sgd(0.1))
-    describe = Describe({"rate": 0.1, "path": tmp_path}, classes=["cat", "dog"])
+    describe = Describe({"rate": 0.1, "path": tmp_path, "sizes": {("a", 1): 2}}, classes=["cat", "dog"])
     evaluate = Evaluate(lambda state: {"confusion": confusion}, every=1)
     with Run(tmp_path, total_steps=3, callbacks=[evaluate, describe, Log("jsonl", every=1)]) as run:
         run.record(state, {"loss": 1.0})
@@ -277,6 +285,7 @@ def test_description_of_a_run(tmp_path):
     about = json.loads((tmp_path / "run.json").read_text())
     assert about["outcome"] == "stopped: enough"
     assert about["config"]["rate"] == 0.1
+    assert about["config"]["sizes"] == {"('a', 1)": 2}
     assert about["parameters"] == [{"path": "w", "shape": [2, 3], "dtype": "float32"}]
     assert about["confusion"]["eval/confusion"] == {"step": 1, "counts": [[1, 0], [1, 0]], "classes": ["cat", "dog"]}
     assert "jax" in about["environment"]["packages"]
@@ -336,6 +345,97 @@ def test_every_callback_ends_although_others_fail(tmp_path):
     with pytest.raises(ZeroDivisionError) as caught, Run(tmp_path, total_steps=1, callbacks=[Fails()]):
         _ = 1 / 0
     assert "disk full" in caught.value.__notes__[0]
+
+
+def test_an_interrupt_at_the_end_lets_the_others_end(tmp_path):
+    ended, former = [], signal.getsignal(signal.SIGINT)
+
+    class Witness(Callback):
+        def on_end(self, run, error):
+            ended.append(type(error))
+
+    class Interrupted(Callback):
+        def on_end(self, run, error):
+            raise KeyboardInterrupt("again")
+
+    with (
+        pytest.raises(KeyboardInterrupt, match="again"),
+        Run(tmp_path, total_steps=1, callbacks=[Witness(), StopOnSignal(), Interrupted()]),
+    ):
+        _ = 1 / 0
+    assert ended == [ZeroDivisionError]
+    assert signal.getsignal(signal.SIGINT) is former
+
+
+def test_a_recorded_state_is_saved_although_another_callback_fails(tmp_path):
+    class Fails(Callback):
+        def on_step(self, run, state, metrics):
+            _ = 1 / (run.step - 3)
+
+    for name, callback in [("evaluation", Evaluate(lambda state: 1 / (state - 3), every=3)), ("callback", Fails())]:
+        manager = Memory()
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path / name, [callback, Checkpoints(manager, every=9)], [1.0] * 5)
+        assert (manager.latest_step(), float(manager.kept[3][0])) == (3, 3.0)
+
+
+def test_a_broken_state_with_which_an_evaluation_fails_is_not_saved(tmp_path):
+    def measure(state):
+        raise ValueError("no probabilities")
+
+    manager = Memory()
+    callbacks = [Evaluate(measure, every=2), NanGuard(), Checkpoints(manager, every=9)]
+
+    def run():
+        with Run(tmp_path, total_steps=4, callbacks=callbacks) as run:
+            for step, _ in run.steps(range(4)):
+                run.record(np.float32([1, np.nan][step]), {})
+
+    with pytest.raises(ValueError, match="no probabilities"):
+        run()
+    assert manager.latest_step() is None
+
+
+def test_steps_and_resumes_out_of_order(tmp_path):
+    manager = Memory()
+    train(tmp_path, [Checkpoints(manager, every=1)], [1.0] * 3)
+    with Run(tmp_path, total_steps=2, callbacks=[Checkpoints(manager, every=1)]) as run:
+        with pytest.raises(ResumeForgottenError, match="got: checkpoints up to step 3"):
+            run.record(0.0, {})
+        run = Run(tmp_path, total_steps=1)
+        run.record(0.0, {})
+        with pytest.raises(StepBeyondEndError, match=r"expected: 1 calls of run\.record"):
+            run.record(0.0, {})
+        with pytest.raises(LateResumeError, match="cannot resume at step 1"):
+            run.resume(0.0)
+
+
+def test_runs_of_something_else(tmp_path):
+    for callbacks, got in [([NanGuard], "the class NanGuard"), (3, "3"), (["log"], "'log'")]:
+        with pytest.raises(InvalidCallbackError, match=f"got: {got}"):
+            Run(tmp_path, total_steps=1, callbacks=callbacks)
+    run = Run(tmp_path, total_steps=2)
+    for data in (None, 5, lambda step: None):
+        with pytest.raises(InvalidDataError, match=r"of type (NoneType|int)"):
+            next(run.steps(data))
+    with pytest.raises(MetricsNotMappingError, match="got: float"):
+        run.record(None, 1.0)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunDirectoryError, match="A run needs a directory"), Run(tmp_path / "file", total_steps=1):
+        raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: StopEarly("loss", patience=-1), "this patience.*\n.*at least 0\n  got: -1"),
+        (lambda: StopEarly("loss", min_delta=-0.5), "this min_delta"),
+        (lambda: Throughput(every=1, batch=0), "this batch.*\n.*at least 1\n  got: 0"),
+    ],
+)
+def test_options_of_callbacks_that_make_no_sense(make, text):
+    with pytest.raises(InvalidCallbackOptionError, match=text):
+        make()
 
 
 def test_what_started_ends_when_another_cannot_start(tmp_path):

@@ -60,3 +60,5 @@ def test_close_ends_the_thread_and_the_source():
 def test_a_buffer_holds_something():
     with pytest.raises(InvalidBufferSizeError, match="PrefetchIterator cannot hold 0 items"):
         PrefetchIterator([], 0)
+    with pytest.raises(InvalidBufferSizeError, match=r"cannot hold 1\.5 items"):
+        PrefetchIterator([], 1.5)

@@ -10,11 +10,13 @@ from fx_train.dynamic_scale import DynamicScale
 from fx_train.errors import (
     BatchMismatchError,
     GradientMismatchError,
+    GradientShapeError,
     IndivisibleBatchError,
     InvalidMaskError,
     InvalidStepOptionError,
     LossOutputError,
     MissingFieldError,
+    NotTrainableError,
     PolicyMismatchError,
 )
 from fx_train.step import Policy, StepState, make_train_step, trainable_mask, trainable_only
@@ -239,11 +241,54 @@ def test_uncompiled_steps_go_into_transforms():
 
 @pytest.mark.parametrize(
     ("option", "text"),
-    [({"accumulate": 0}, "accumulate"), ({"clip": 0.0}, "a positive norm"), ({"ema": 1.0}, "a decay from 0")],
+    [
+        ({"accumulate": 0}, "accumulate"),
+        ({"clip": 0.0}, "a positive norm"),
+        ({"clip": "1"}, "a positive norm"),
+        ({"ema": 1.0}, "a decay from 0"),
+        ({"policy": "bfloat16"}, "a Policy, such as"),
+    ],
 )
 def test_options_that_make_no_sense(option, text):
     with pytest.raises(InvalidStepOptionError, match=text):
         make_train_step(loss_fn, **option)
+
+
+def test_other_things_that_make_no_step():
+    with pytest.raises(InvalidStepOptionError, match="a function of parameters and batch\n  got: 3"):
+        make_train_step(3)
+    for dtype in ("floaty", "int32"):
+        with pytest.raises(InvalidStepOptionError, match=f"a dtype of floating point for compute\n  got: '{dtype}'"):
+            Policy(compute=dtype)
+
+
+def test_whole_numbers_are_not_trained():
+    params = {**make_params(), "count": jnp.int32(1)}
+    state = StepState.create(params=params, tx=trainable_only(optax.sgd(0.1), lambda path, _: path[0] != "count"))
+    with pytest.raises(NotTrainableError, match=r"where: \['count'\]\n  expected: numbers of floating"):
+        make_train_step(loss_fn)(state, make_batch())
+    state, _ = make_train_step(loss_fn, trainable=lambda path, _: path[0] != "count")(state, make_batch())
+    assert int(state.params["count"]) == 1
+
+
+def test_the_rate_of_an_injected_schedule_is_a_metric():
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=optax.linear_schedule(1.0, 0.0, 10))
+    train_step, state = make_train_step(loss_fn), make_state(tx)
+    rates = []
+    for _ in range(3):
+        state, metrics = train_step(state, make_batch())
+        rates.append(float(metrics["learning_rate"]))
+    np.testing.assert_allclose(rates, [1.0, 0.9, 0.8])
+
+
+@pytest.mark.parametrize("make", [lambda tx: optax.MultiSteps(tx, 2), lambda tx: optax.chain(tx, optax.identity())])
+def test_keys_and_optimisers_of_other_kinds_go_through_loss_scaling(make):
+    state = make_state(make(optax.adam(0.1)), key=jax.random.key(0), dynamic_scale=DynamicScale(scale=8.0))
+    train_step = make_train_step(loss_fn)
+    for _ in range(2):
+        state, metrics = train_step(state, make_batch())
+    assert float(metrics["finite"]) == 1
+    assert not np.array_equal(state.params["head"]["w"], make_params()["head"]["w"])
 
 
 def test_bad_batches():
@@ -264,11 +309,24 @@ def test_bad_batches():
         (lambda p, b: jnp.int32(1), "got: int32 of shape"),
         (lambda p, b: (jnp.float32(1), 2.0), r"expected: loss or \(loss, metrics\)"),
         (lambda p, b, variables: jnp.float32(1), r"expected: \(loss, metrics, variables\)"),
+        (
+            lambda p, b: (jnp.float32(1), {"loss": 2.0}),
+            "names than finite, grad_norm, loss, loss_scale\n  got: loss",
+        ),
+        (lambda p, b: (jnp.float32(1), {"x": "high"}), "numbers or arrays\n  got: str in 'x'"),
     ],
 )
 def test_loss_functions_that_give_something_else(loss, text):
     with pytest.raises(LossOutputError, match=text):
         make_train_step(loss)(make_state(variables={"a": jnp.ones(1)}), make_batch())
+
+
+def test_metrics_of_examples_cannot_be_averaged_over_parts():
+    def loss(params, batch):
+        return loss_fn(params, batch), {"errors": batch[1]}
+
+    with pytest.raises(LossOutputError, match=r"for parts of a batch\n  got: 'errors' of shape \(4,\)"):
+        make_train_step(loss, accumulate=2)(make_state(), make_batch())
 
 
 def test_fields_that_the_state_lacks():
@@ -284,3 +342,5 @@ def test_gradients_of_another_structure():
         state.apply_gradients(grads={"body": state.params["body"], "foot": 1.0})
     with pytest.raises(GradientMismatchError, match="a tree like the parameters"):
         state.apply_gradients(grads={**state.params, "foot": 1.0})
+    with pytest.raises(GradientShapeError, match=r"where: \['head'\]\['w'\]\n  expected: \(4,\)\n  got: \(1,\)"):
+        state.apply_gradients(grads={**state.params, "head": {"w": jnp.ones(1)}})

@@ -47,7 +47,7 @@ class Batches:
             raise BatchMismatchError(lengths)
         self.arrays, self.size, self.seed = arrays, size, seed
         self.examples = lengths[0][0]
-        if size < 1 or self.examples < size:
+        if not isinstance(size, int | np.integer) or size < 1 or self.examples < size:
             raise NotEnoughDataError(self.examples, size)
         index, count = process
         if size % count:

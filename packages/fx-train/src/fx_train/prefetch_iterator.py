@@ -31,7 +31,7 @@ class PrefetchIterator(Iterator[T], Generic[T]):
     """
 
     def __init__(self, data_iter: Iterable[T], buffer_size: int = 1):
-        if buffer_size < 1:
+        if not isinstance(buffer_size, int) or buffer_size < 1:
             raise InvalidBufferSizeError("PrefetchIterator", buffer_size)
         # The semaphore counts the items that wait; the queue takes the end beside them, so closing never blocks.
         self._queue: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import jax
+import numpy as np
 import optax
 from fx_core import struct
 
-from fx_train.errors import GradientMismatchError
+from fx_train.errors import GradientMismatchError, GradientShapeError
 
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 """Collection beside ``params`` whose values are *replaced* by their gradients instead of optimised.
@@ -66,15 +67,24 @@ class TrainState(struct.PyTreeNode):
 
         Raises:
           GradientMismatchError: ``grads`` has another structure than ``params``.
+          GradientShapeError: its arrays have other shapes.
         """
         params = _optimised(self.params)
         if jax.tree.structure(grads) != jax.tree.structure(self.params):
             raise _mismatch(self.params, grads)
+        if any(np.shape(g) != np.shape(p) for g, p in zip(jax.tree.leaves(grads), jax.tree.leaves(self.params))):
+            raise _other_shapes(self.params, grads)
         updates, opt_state = self.tx.update(_optimised(grads), self.opt_state, params)
         params = optax.apply_updates(params, updates)
         if _has_overwrites(self.params):
             params = type(self.params)({"params": params, OVERWRITE_WITH_GRADIENT: grads[OVERWRITE_WITH_GRADIENT]})
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
+
+
+def _other_shapes(params: Any, grads: Any) -> GradientShapeError:
+    pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(grads))
+    differ = [(jax.tree_util.keystr(path), np.shape(p), np.shape(g)) for (path, p), g in pairs]
+    return GradientShapeError([each for each in differ if each[1] != each[2]])
 
 
 def _mismatch(params: Any, grads: Any) -> GradientMismatchError:

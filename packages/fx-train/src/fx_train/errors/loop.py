@@ -159,3 +159,109 @@ class MissingExtraError(FxError):
 
     def __init__(self, what: str, package: str, extra: str):
         super().__init__(f"{what} needs {package}.", fix=f"pip install 'fx-train[{extra}]'")
+
+
+class InvalidCallbackError(FxError):
+    """Something among the callbacks of a run is none.
+
+    ::
+
+      Run(directory, total_steps=10, callbacks=NanGuard())        # no list
+      Run(directory, total_steps=10, callbacks=[NanGuard])        # a class
+      Run(directory, total_steps=10, callbacks=[NanGuard()])
+    """
+
+    def __init__(self, callback: object):
+        super().__init__(
+            "A run cannot call this back.",
+            expected="a list of objects of subclasses of fx_train.Callback",
+            got=f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback),
+        )
+
+
+class InvalidCallbackOptionError(FxError):
+    """An option of a callback makes no sense."""
+
+    def __init__(self, callback: str, option: str, expected: str, got: object):
+        super().__init__(f"{callback} cannot work with this {option}.", expected=expected, got=repr(got))
+
+
+class InvalidDataError(FxError):
+    """The data of a run cannot be iterated over.
+
+    ::
+
+      run.steps(load_batches)          # a function of the first step that gives batches
+      run.steps(batches)               # an iterable
+    """
+
+    def __init__(self, data: object):
+        super().__init__(
+            "There are no batches in the data of the run.",
+            expected="an iterable of batches, or a function of the first step that gives one",
+            got=f"{data!r} of type {type(data).__name__}",
+        )
+
+
+class LateResumeError(FxError):
+    """`Run.resume` was called after steps had been recorded, so that steps would come out of order."""
+
+    def __init__(self, step: int):
+        super().__init__(
+            f"The run cannot resume at step {step}.",
+            expected="one call of run.resume before the loop",
+            got="a call after steps were recorded",
+        )
+
+
+class ResumeForgottenError(FxError):
+    """A run would begin at step 0 beside the checkpoints of an earlier one, which it could not add its own to.
+
+    ::
+
+      with Run(directory, total_steps=1000, callbacks=[Checkpoints(manager, every=100)]) as run:
+        state = run.resume(state)                       # this line was missing
+    """
+
+    def __init__(self, step: int):
+        super().__init__(
+            "There are checkpoints of an earlier run, and this one did not resume it.",
+            expected="a call of run.resume before the loop, or a manager of a new directory",
+            got=f"checkpoints up to step {step}",
+        )
+
+
+class RunDirectoryError(FxError):
+    """The directory of a run cannot be made, since there is a file of that name."""
+
+    def __init__(self, path: str):
+        super().__init__("A run needs a directory.", path=path, expected="a directory, or nothing yet", got="a file")
+
+
+class StepBeyondEndError(FxError):
+    """`Run.record` was called more often than the run has steps."""
+
+    def __init__(self, total: int):
+        super().__init__(
+            "All steps of the run were recorded already.",
+            expected=f"{total} calls of run.record in all",
+            got="one more",
+            fix="Loop over run.steps(data), or raise total_steps.",
+        )
+
+
+class MetricsNotMappingError(FxError):
+    """The metrics of a step have no names.
+
+    ::
+
+      run.record(state, loss)
+      run.record(state, {"loss": loss})
+    """
+
+    def __init__(self, metrics: object):
+        super().__init__(
+            "The metrics of a step have no names.",
+            expected='a mapping from names to numbers, such as {"loss": loss}',
+            got=type(metrics).__name__,
+        )

@@ -134,3 +134,40 @@ class VariablesMismatchError(FxError):
             got=", ".join(f"{n} {got[n]}" if n in got else f"no {n}" for n in names[:5]),
             fix="Give the collections with all their arrays, or leave out those that do not change.",
         )
+
+
+class NotTrainableError(FxError):
+    """A parameter of whole numbers cannot be trained.
+
+    ::
+
+      make_train_step(loss_fn)                                                       # params have a counter
+      make_train_step(loss_fn, trainable=lambda path, _: path[-1] != "count")
+    """
+
+    def __init__(self, path: str, dtype: object):
+        super().__init__(
+            "A parameter has no gradient.",
+            path=path,
+            expected="numbers of floating point",
+            got=str(dtype),
+            fix="Keep it in the state's variables, or leave it out with trainable=.",
+        )
+
+
+class GradientShapeError(FxError):
+    """Gradients have other shapes than their parameters; broadcasting would train something else.
+
+    ::
+
+      state.apply_gradients(grads=per_example_grads)                                    # (32, 3, 2) for (3, 2)
+      state.apply_gradients(grads=jax.tree.map(lambda g: g.mean(axis=0), per_example_grads))
+    """
+
+    def __init__(self, differ: list[tuple[str, tuple[int, ...], tuple[int, ...]]]):
+        super().__init__(
+            "The gradients have other shapes than the parameters.",
+            path=", ".join(path for path, _, _ in differ),
+            expected=", ".join(str(shape) for _, shape, _ in differ),
+            got=", ".join(str(shape) for _, _, shape in differ),
+        )

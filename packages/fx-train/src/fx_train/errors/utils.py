@@ -42,7 +42,7 @@ class EmptyForestError(FxError):
 
 
 class BatchMismatchError(FxError):
-    """The arguments of a function of batches have no batch size, or several.
+    """A batch, or the arguments of a function of batches, have no batch size, or several.
 
     ::
 
@@ -52,10 +52,10 @@ class BatchMismatchError(FxError):
 
     def __init__(self, shapes: list[tuple[int, ...]]):
         super().__init__(
-            "The arguments have no common batch size.",
+            "The arrays have no common batch size.",
             expected="at least one array, and one leading axis for all",
             got=", ".join(map(str, shapes)) or "no array",
-            fix="Name arguments that are no batches in static_argnums or static_argnames.",
+            fix="Give arrays, no lists, with one leading axis; name others of pad_shard_unpad in static_argnums.",
         )
 
 

@@ -43,7 +43,12 @@ class Callback:
 
     Callbacks are called in the order of the run's list, those that remember something (`get_state`) before the others;
     at the end in reverse, so that what started first ends last.
+
+    Attributes:
+      examines_first: whether `examine` is called before those of other callbacks.
     """
+
+    examines_first = False
 
     def on_start(self, run: Progress) -> None:
         """The run begins; nothing is restored yet."""

@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 
-from fx_train.errors import NonFiniteError
+from fx_train.errors import NonFiniteError, ResumeForgottenError
 from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats, is_writer
+from fx_train.loop.guard import broken_leaves
 
 logger = logging.getLogger("fx.train")
 
@@ -29,8 +30,9 @@ class Checkpoints(Callback):
       with Run(directory, total_steps=1000, callbacks=[checkpoints]) as run:
         state = run.resume(state)
 
-    A run that ends by an error, Ctrl-C included, saves the last recorded state as well, with two exceptions: a state
-    that `NanGuard` found to be broken, and one whose memory the next step took already (donation). Several processes
+    A run that ends by an error, Ctrl-C included, saves the last recorded state as well, also when another callback,
+    such as an evaluation, failed with it. Two states are not saved: one that is not finite (`NanGuard` found it so, or
+    another callback failed with it), and one whose memory the next step took already (donation). Several processes
     save after an error only if it ends all of them after the same step; they wait for each other for 10 seconds.
 
     What other callbacks have to remember (`Callback.get_state`) is kept beside, in ``callbacks.json`` of the run's
@@ -45,13 +47,20 @@ class Checkpoints(Callback):
         with the state. The manager has to know them, as `fx_ckpt.CheckpointManager` does.
     """
 
+    examines_first = True
+
     def __init__(self, manager: Checkpointer, *, every: int, iterators: Mapping[str, Any] | None = None):
         self.manager = manager
         self._due = Cadence("Checkpoints", every)
         self._more = {"iterators": iterators} if iterators else {}
         self._saved: int | None = None
         self._last: tuple[int, Any, Mapping[str, Any]] | None = None
+        self._passed = 0
         self._known: dict[str, float] = {}
+
+    def on_start(self, run: Progress) -> None:
+        """Forget an earlier run."""
+        self._saved = self._last = None
 
     def restore(self, run: Progress, state: Any) -> Any:
         """Read the newest checkpoint, if there is one, in the structure of ``state``."""
@@ -63,9 +72,22 @@ class Checkpoints(Callback):
         run.set_callback_states(_read(run).get(str(step), {}))
         return restored
 
+    def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Know the state, so that it can be saved if another callback fails before `on_step`.
+
+        Raises:
+          ResumeForgottenError: there are checkpoints already, of this step or a later one.
+        """
+        if self._last is None and self._saved is None:
+            newest = self.manager.latest_step()
+            if newest is not None and newest >= run.step:
+                raise ResumeForgottenError(newest)
+        self._last = run.step, state, metrics
+
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Save when it is time."""
         self._last = run.step, state, metrics
+        self._passed = run.step
         self._known |= dict.fromkeys(metrics, math.nan)
         if self._due(run.step, run.total_steps):
             self._save(run)
@@ -78,7 +100,8 @@ class Checkpoints(Callback):
                     self._report_loss(error, "the next step took its memory (donation) and did not end")
                 elif error is not None and not _all_end_here(self._last[0], error):
                     self._report_loss(error, "not all processes ended after it, and one alone has only a part of it")
-                else:
+                # A state that the others have not passed yet may be what made them fail.
+                elif self._passed == self._last[0] or not broken_leaves(self._last[1]):
                     self._save(run)
         finally:
             self._last = None

@@ -26,7 +26,7 @@ class Describe(Callback):
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, *, classes: list[str] | None = None):
-        self._about: dict[str, Any] = {"config": dict(config or {})}
+        self._about: dict[str, Any] = {"config": _named(config or {})}
         self._classes = classes
         self._confusion: dict[str, Any] = {}
 
@@ -66,6 +66,11 @@ class Describe(Callback):
         draft = run.directory / "run.json.tmp"
         draft.write_text(json.dumps(content, indent=1, default=str))
         os.replace(draft, run.directory / "run.json")
+
+
+def _named(value: Any) -> Any:
+    """Mappings with names as keys: JSON has no others."""
+    return {str(key): _named(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def environment() -> dict[str, Any]:

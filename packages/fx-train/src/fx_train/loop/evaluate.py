@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from fx_train.errors import InvalidCallbackOptionError
 from fx_train.loop.callbacks import Cadence, Callback, Progress
 
 
@@ -41,10 +42,15 @@ class Throughput(Callback):
     Args:
       every: steps between two measurements, over which the rate is taken; they wait for the device.
       batch: examples per step.
+
+    Raises:
+      InvalidCallbackOptionError: ``batch`` is not positive.
     """
 
     def __init__(self, *, every: int, batch: int | None = None):
         self._due, self._batch = Cadence("Throughput", every), batch
+        if batch is not None and not batch > 0:
+            raise InvalidCallbackOptionError("Throughput", "batch", "a number of examples, at least 1", batch)
         self._since: tuple[int, float] | None = None
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -34,11 +34,16 @@ class NanGuard(Callback):
         if not self._due(run.step, run.total_steps):
             return
         bad = [name for name, value in as_floats(metrics).items() if not np.isfinite(value)]
-        leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state) if _is_floating(leaf)]
-        flags = np.asarray(_finite([leaf for _, leaf in leaves])) if leaves else np.array([])
-        if bad or not flags.all():
-            broken = [(jax.tree_util.keystr(path), leaf) for (path, leaf), fine in zip(leaves, flags) if not fine]
+        broken = broken_leaves(state)
+        if bad or broken:
             raise NonFiniteError(run.step, bad, [(name, _share(leaf)) for name, leaf in broken])
+
+
+def broken_leaves(state: Any) -> list[tuple[str, Any]]:
+    """Paths and arrays of a state that are not finite."""
+    leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state) if _is_floating(leaf)]
+    flags = np.asarray(_finite([leaf for _, leaf in leaves])) if leaves else np.array([])
+    return [(jax.tree_util.keystr(path), leaf) for (path, leaf), fine in zip(leaves, flags) if not fine]
 
 
 def _is_floating(leaf: Any) -> bool:

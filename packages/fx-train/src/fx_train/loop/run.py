@@ -8,8 +8,14 @@ from typing import Any, Self
 
 from fx_train.errors import (
     DataEndedError,
+    InvalidCallbackError,
+    InvalidDataError,
     InvalidTotalStepsError,
+    LateResumeError,
+    MetricsNotMappingError,
     ResumeStepError,
+    RunDirectoryError,
+    StepBeyondEndError,
     StepNotRecordedError,
     StepRecordedTwiceError,
 )
@@ -44,6 +50,7 @@ class Run:
 
     Raises:
       InvalidTotalStepsError: ``total_steps`` is no natural number.
+      InvalidCallbackError: a callback is none.
     """
 
     def __init__(self, directory: str | Path, *, total_steps: int, callbacks: Sequence[Callback] = ()):
@@ -51,20 +58,25 @@ class Run:
             raise InvalidTotalStepsError(total_steps)
         self.directory = Path(directory)
         self.total_steps = total_steps
-        self.callbacks = tuple(callbacks)
+        self.callbacks = _checked(callbacks)
         self.step = 0
         """Steps recorded so far, the ones before a resume included."""
         self.stop_reason: str | None = None
         """Why the run ends before its last step; None if it does not."""
         self._given: int | None = None
+        self._recorded = False
         # Only who listens is called: a callback costs nothing at the events that it does not know.
-        self._examiners = [c for c in self.callbacks if type(c).examine is not Callback.examine]
+        examiners = [c for c in self.callbacks if type(c).examine is not Callback.examine]
+        self._examiners = sorted(examiners, key=lambda c: not c.examines_first)
         listeners = [c for c in self.callbacks if type(c).on_step is not Callback.on_step]
         # Who has something to remember comes first, so that a checkpoint of a step has what was learnt from it.
         self._listeners = sorted(listeners, key=lambda c: type(c).get_state is Callback.get_state)
 
     def __enter__(self) -> Self:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise RunDirectoryError(str(self.directory)) from None
         started: list[Callback] = []
         try:
             for callback in self.callbacks:
@@ -85,7 +97,10 @@ class Run:
 
         Raises:
           ResumeStepError: what is restored has more steps behind it than the run has in all.
+          LateResumeError: steps were recorded already.
         """
+        if self._recorded:
+            raise LateResumeError(self.step)
         for callback in self.callbacks:
             state = callback.restore(self, state)
         if not 0 <= self.step <= self.total_steps:
@@ -105,9 +120,10 @@ class Run:
 
         Raises:
           DataEndedError: there are fewer batches than steps.
+          InvalidDataError: ``data`` is neither iterable nor a function that gives something iterable.
           StepNotRecordedError: the body did not call `record`.
         """
-        batches = iter(data(self.step) if callable(data) else data)
+        batches = _iterator(data(self.step) if callable(data) else data)
         first = self.step
         try:
             while (step := self.step) < self.total_steps and self.stop_reason is None:
@@ -129,10 +145,17 @@ class Run:
 
         Raises:
           StepRecordedTwiceError: the step that `steps` gave last was recorded already.
+          StepBeyondEndError: all steps were recorded.
+          MetricsNotMappingError: ``metrics`` have no names.
         """
         if self._given is not None and self._given != self.step:
             raise StepRecordedTwiceError(self._given)
+        if self.step >= self.total_steps:
+            raise StepBeyondEndError(self.total_steps)
+        if type(metrics) is not dict and not isinstance(metrics, Mapping):
+            raise MetricsNotMappingError(metrics)
         self.step += 1
+        self._recorded = True
         for callback in self._examiners:
             more = callback.examine(self, state, metrics)
             if more:
@@ -165,17 +188,36 @@ class Run:
             yield f"{name}/{seen[name]}", callback
 
     def _end(self, callbacks: Sequence[Callback], error: BaseException | None) -> None:
-        failures: list[Exception] = []
+        failures: list[BaseException] = []
         for callback in reversed(callbacks):
             try:
                 callback.on_end(self, error)
-            except Exception as failure:
+            # An interrupt, too, may not keep the others from their end: signals go back, files are closed.
+            except BaseException as failure:
                 failures.append(failure)
-        # The error that ended the run is the one to see; what failed after it is told beside.
-        first = failures.pop(0) if failures and error is None else None
+        # The error that ended the run is the one to see, unless an interrupt came after it; the rest is told beside.
+        interrupts = [failure for failure in failures if not isinstance(failure, Exception)]
+        raised = interrupts[0] if interrupts else failures[0] if failures and error is None else None
         for failure in failures:
-            note = f"Besides, when the run ended: {type(failure).__name__}: {failure}"
-            (error or first or failure).add_note(note)
-            logger.error(note)
-        if first is not None:
-            raise first
+            if failure is not raised:
+                note = f"Besides, when the run ended: {type(failure).__name__}: {failure}"
+                (raised or error or failure).add_note(note)
+                logger.error(note)
+        if raised is not None:
+            raise raised
+
+
+def _checked(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    if not isinstance(callbacks, Iterable):
+        raise InvalidCallbackError(callbacks)
+    for callback in (given := tuple(callbacks)):
+        if not isinstance(callback, Callback):
+            raise InvalidCallbackError(callback)
+    return given
+
+
+def _iterator(data: Any) -> Iterator[Any]:
+    try:
+        return iter(data)
+    except TypeError:
+        raise InvalidDataError(data) from None

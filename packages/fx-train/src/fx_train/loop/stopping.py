@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fx_train.early_stopping import EarlyStopping
-from fx_train.errors import InvalidModeError, MetricNeverSeenError, NotMainThreadError
+from fx_train.errors import InvalidCallbackOptionError, InvalidModeError, MetricNeverSeenError, NotMainThreadError
 from fx_train.loop.callbacks import Callback, Progress, as_floats
 
 
@@ -25,12 +25,17 @@ class StopEarly(Callback):
 
     Raises:
       InvalidModeError: ``mode`` is another word.
+      InvalidCallbackOptionError: ``patience`` or ``min_delta`` is negative.
       MetricNeverSeenError: at the end of the run, when no step had the metric.
     """
 
     def __init__(self, metric: str, *, mode: Literal["min", "max"] = "min", patience: int = 0, min_delta: float = 0.0):
         if mode not in ("min", "max"):
             raise InvalidModeError(mode)
+        if type(patience) is not int or patience < 0:
+            raise InvalidCallbackOptionError("StopEarly", "patience", "a number of measurements, at least 0", patience)
+        if not min_delta >= 0:
+            raise InvalidCallbackOptionError("StopEarly", "min_delta", "a difference, at least 0", min_delta)
         self.metric, self._sign = metric, 1 if mode == "min" else -1
         self.stopping = EarlyStopping(min_delta=min_delta, patience=patience)
         self._seen: set[str] = set()

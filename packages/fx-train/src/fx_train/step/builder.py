@@ -66,6 +66,9 @@ def make_train_step(
     over something else, such as tokens that are no padding, needs ``weight``. Where the loss changes its ``variables``
     (running statistics), each part changes them in turn, as k small batches would, and nothing is compared.
 
+    **Metrics** are those of the loss function, ``loss``, and what options add. If the optimiser was made by
+    `optax.inject_hyperparams`, its ``learning_rate`` is among them.
+
     **Loss scaling** happens when the state has a ``dynamic_scale``: a step whose gradients are not finite changes
     nothing but the scale, and ``metrics["finite"]`` is 0.
 
@@ -93,14 +96,19 @@ def make_train_step(
 
     Raises:
       InvalidStepOptionError: an option makes no sense.
-      MissingFieldError, LossOutputError, LossNotMeanError, VariablesMismatchError, PolicyMismatchError,
-        IndivisibleBatchError, BatchMismatchError: by the function, when state, batch and loss function do not fit.
+      MissingFieldError, LossOutputError, LossNotMeanError, NotTrainableError, VariablesMismatchError,
+        PolicyMismatchError, IndivisibleBatchError, BatchMismatchError: by the function, when state, batch and loss
+        function do not fit.
     """
+    if not callable(loss_fn):
+        raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
+    if policy is not None and not isinstance(policy, Policy):
+        raise InvalidStepOptionError("policy", 'a Policy, such as Policy(compute="bfloat16")', repr(policy))
     if type(accumulate) is not int or accumulate < 1:
         raise InvalidStepOptionError("accumulate", "a number of parts, at least 1", accumulate)
-    if clip is not None and not clip > 0:
+    if clip is not None and not (isinstance(clip, int | float) and clip > 0):
         raise InvalidStepOptionError("clip", "a positive norm", clip)
-    if ema is not None and not 0 <= ema < 1:
+    if ema is not None and not (isinstance(ema, int | float) and 0 <= ema < 1):
         raise InvalidStepOptionError("ema", "a decay from 0 to below 1", ema)
     loss = Loss(loss_fn, policy)
 
@@ -117,6 +125,8 @@ def make_train_step(
         if clip is not None:
             grads, metrics["grad_norm"] = _clipped(grads, clip)
         new = _updated(state, grads, mask, {"variables": variables} if "variables" in loss.wants else {})
+        if (rate := _learning_rate(new.opt_state)) is not None:
+            metrics.setdefault("learning_rate", rate)
         if ema is not None:
             new = new.replace(ema=_averaged(field(state, "ema"), new.params, ema))
         if scale is not None and finite is not None:
@@ -142,6 +152,13 @@ def _groups(loss: Loss, state: TrainState, batch: Any, accumulate: int) -> int:
             "reproducible", "a loss function that leaves its variables as they are", "one that changes them"
         )
     return groups(size)
+
+
+def _learning_rate(opt_state: Any) -> Any:
+    """The rate of an optimiser made by `optax.inject_hyperparams`, if there is one and only one."""
+    states = jax.tree.leaves(opt_state, is_leaf=lambda x: hasattr(x, "hyperparams"))
+    rates = [s.hyperparams["learning_rate"] for s in states if "learning_rate" in getattr(s, "hyperparams", ())]
+    return jnp.asarray(rates[0]) if len(rates) == 1 and jnp.shape(rates[0]) == () else None
 
 
 def _clipped(grads: list[jax.Array], limit: float) -> tuple[list[jax.Array], jax.Array]:

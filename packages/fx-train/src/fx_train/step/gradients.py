@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fx_train.dynamic_scale import DynamicScale
+from fx_train.errors import LossOutputError, NotTrainableError
 from fx_train.step.accumulate import in_parts
 from fx_train.step.loss import Loss, Weight
 from fx_train.step.trainable import split_params
@@ -30,6 +31,7 @@ def gradients(
     trained, join = split_params(state.params, mask)
     scale: DynamicScale | None = getattr(state, "dynamic_scale", None)
     key, first = loss.inputs(state)
+    _check_dtypes(state.params, mask)
 
     def scaled(trained: list[Any], batch: Any, key: Any, variables: Any) -> tuple[jax.Array, Any]:
         value, metrics, variables = loss(join(trained), batch, key, variables)
@@ -40,6 +42,8 @@ def gradients(
         index, variables = carry
         own_key = jax.random.fold_in(key, index) if key is not None and parts > 1 else key
         grads, (value, metrics, variables) = jax.grad(scaled, has_aux=True)(trained, batch, own_key, variables)
+        if parts > 1:
+            _check_scalars(metrics)
         share = None
         if weight is not None and parts > 1:
             share = jnp.asarray(weight(batch), jnp.promote_types(value.dtype, jnp.float32))
@@ -51,6 +55,22 @@ def gradients(
     grads = [_mean(g, count, scale, leaf.dtype) for g, leaf in zip(total, trained)]
     average = functools.partial(_average, weights=each, total=count)
     return grads, {"loss": average(values), **_merged(metrics, parts, average)}, variables
+
+
+def _check_dtypes(params: Any, mask: Any) -> None:
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), yes in zip(paths, [True] * len(paths) if mask is None else jax.tree.leaves(mask)):
+        if yes and not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise NotTrainableError(jax.tree_util.keystr(path), jnp.result_type(leaf))
+
+
+def _check_scalars(metrics: Mapping[str, Any]) -> None:
+    for name, metric in metrics.items():
+        if not hasattr(metric, "merge") and any(jnp.shape(leaf) for leaf in jax.tree.leaves(metric)):
+            shapes = ", ".join(str(jnp.shape(leaf)) for leaf in jax.tree.leaves(metric))
+            raise LossOutputError(
+                "scalars, or metrics that merge (fx_train.metrics), for parts of a batch", f"{name!r} of shape {shapes}"
+            )
 
 
 def _weighted(values: jax.Array, weight: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fx_train.errors import LossOutputError, MissingFieldError, VariablesMismatchError
 from fx_train.step.policy import Policy
@@ -43,7 +44,9 @@ class Loss:
         Raises:
           LossOutputError, VariablesMismatchError: the function gives something else.
         """
-        more = {name: value for name, value in (("key", key), ("variables", variables)) if name in self.wants}
+        # The loss may write into the containers that it gets, as modules made of them do: they have to be its own.
+        own = jax.tree.map(_same, variables)
+        more = {name: value for name, value in (("key", key), ("variables", own)) if name in self.wants}
         cast, give = (self._policy.to_compute, self._policy.to_output) if self._policy else (_same, _same)
         out = self._loss_fn(cast(params), cast(batch), **more)
         parts: Any = out if isinstance(out, tuple) else (out,)
@@ -56,7 +59,7 @@ class Loss:
         value = jnp.asarray(parts[0])
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise LossOutputError("a scalar loss of floating point", f"{value.dtype.name} of shape {value.shape}")
-        metrics = dict(parts[1]) if len(parts) > 1 else {}
+        metrics = _checked_metrics(parts[1] if len(parts) > 1 else {})
         return give(value), give(metrics), _updated(variables, parts[2]) if has_variables else None
 
     def changes_variables(self, state: TrainState, batch: Any) -> bool:
@@ -83,6 +86,21 @@ def field(state: TrainState, name: str) -> Any:
     if value is None:
         raise MissingFieldError(type(state).__name__, name)
     return value
+
+
+def _checked_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    taken = sorted(_TAKEN & {*metrics})
+    if taken:
+        raise LossOutputError(f"metrics with other names than {', '.join(sorted(_TAKEN))}", ", ".join(taken))
+    for name, metric in metrics.items():
+        for leaf in jax.tree.leaves(metric):
+            if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
+                raise LossOutputError("metrics that are numbers or arrays", f"{type(leaf).__name__} in {name!r}")
+    return dict(metrics)
+
+
+_TAKEN = frozenset({"loss", "grad_norm", "finite", "loss_scale"})
+"""What a step itself says."""
 
 
 def _same(tree: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fx_train.errors import PolicyMismatchError
+from fx_train.errors import InvalidStepOptionError, PolicyMismatchError
 
 __all__ = ["Policy"]
 
@@ -26,11 +26,24 @@ class Policy:
       params: dtype in which parameters are stored and updated.
       compute: dtype of parameters and batch in the loss function.
       output: dtype of the loss and the metrics.
+
+    Raises:
+      InvalidStepOptionError: one is no dtype of floating-point numbers.
     """
 
     params: Any = "float32"
     compute: Any = "float32"
     output: Any = "float32"
+
+    def __post_init__(self):
+        for name in ("params", "compute", "output"):
+            dtype = getattr(self, name)
+            try:
+                fine = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+            except TypeError:
+                fine = False
+            if not fine:
+                raise InvalidStepOptionError("policy", f"a dtype of floating point for {name}", repr(dtype))
 
     def to_params(self, tree: Any) -> Any:
         """Cast as parameters are stored; for the parameters that a state begins with."""
