@@ -153,9 +153,35 @@ def test_iterators_and_callbacks_go_on_where_they_were(tmp_path):
         run(break_at=4)
     assert manager.latest_step() == 3
     seen, reason = run(break_at=-1)
-    # The position is the one after the batch that failed: an iterator has given it, nobody has learnt from it.
-    assert seen == [5, 6]
+    # The batch that failed comes again: an iterator has given it, nobody has learnt from it.
+    assert seen == [4, 5]
     assert reason == "loss has not improved 4 times; its best is 1"
+
+
+def test_a_resumed_run_does_not_begin_a_collection_anew(tmp_path, caplog):
+    def run(manager, data, until):
+        seen = []
+        with Run(tmp_path, total_steps=6, callbacks=[Checkpoints(manager, every=10)]) as run:
+            run.resume(0)
+            for step, batch in run.steps(data):
+                if step == until:
+                    break
+                seen.append(batch)
+                run.record(0, {})
+        return seen
+
+    for data in (["a", "b", "c", "d", "e", "f"], dict.fromkeys("abcdef")):
+        manager = Memory()
+        assert run(manager, data, 2) == ["a", "b"]
+        assert run(manager, data, 5) == ["c", "d", "e"]
+        assert run(manager, data, 9) == ["f"]
+    assert not caplog.records
+    manager, numbers = Memory(), iter(range(9))
+    assert run(manager, numbers, 2) == [0, 1]
+    assert run(manager, numbers, 4) == [3, 4]
+    assert "at step 2 with an iterator that does not know its position" in caplog.text
+    with pytest.raises(DataEndedError, match="got: 4 steps"):
+        run(manager, ["a", "b"], 9)
 
 
 def test_unmeasured_metrics_are_no_number_and_so_never_the_best(tmp_path):

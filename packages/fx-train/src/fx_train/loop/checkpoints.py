@@ -44,7 +44,8 @@ class Checkpoints(Callback):
       manager: what keeps them, such as `fx_ckpt.CheckpointManager`.
       every: steps between two checkpoints.
       iterators: data iterators by name, with ``get_state`` and ``set_state``, whose positions are saved and restored
-        with the state. The manager has to know them, as `fx_ckpt.CheckpointManager` does.
+        with the state: those when the step was recorded, although its successor has its batch already. The manager has
+        to know them, as `fx_ckpt.CheckpointManager` does.
     """
 
     examines_first = True
@@ -52,7 +53,8 @@ class Checkpoints(Callback):
     def __init__(self, manager: Checkpointer, *, every: int, iterators: Mapping[str, Any] | None = None):
         self.manager = manager
         self._due = Cadence("Checkpoints", every)
-        self._more = {"iterators": iterators} if iterators else {}
+        self._iterators = {name: _Recorded(each) for name, each in (iterators or {}).items()}
+        self._more = {"iterators": self._iterators} if iterators else {}
         self._saved: int | None = None
         self._last: tuple[int, Any, Mapping[str, Any]] | None = None
         self._passed = 0
@@ -83,6 +85,8 @@ class Checkpoints(Callback):
             if newest is not None and newest >= run.step:
                 raise ResumeForgottenError(newest)
         self._last = run.step, state, metrics
+        for iterator in self._iterators.values():
+            iterator.record()
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Save when it is time."""
@@ -122,6 +126,26 @@ class Checkpoints(Callback):
         logger.warning(text)
         if error is not None:
             error.add_note(text)
+
+
+class _Recorded:
+    """An iterator whose state is that of the last recorded step.
+
+    A batch that was handed out for a step that failed comes again after a resume.
+    """
+
+    def __init__(self, iterator: Any):
+        # Asked for by name, so that who keeps checkpoints finds out about iterators without a position.
+        if hasattr(iterator, "get_state") and hasattr(iterator, "set_state"):
+            self.get_state, self.set_state = self._recorded_state, iterator.set_state
+        self._iterator, self._state = iterator, None
+
+    def record(self) -> None:
+        if hasattr(self, "get_state"):
+            self._state = self._iterator.get_state()
+
+    def _recorded_state(self) -> Any:
+        return self._state
 
 
 def _all_end_here(step: int, error: BaseException) -> bool:

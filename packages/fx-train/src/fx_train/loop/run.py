@@ -1,5 +1,6 @@
 """The loop of a training run, with the user in charge of the body."""
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -111,9 +112,10 @@ class Run:
         """Iterate over the remaining steps, until the last one or until `stop` is called.
 
         Args:
-          data: batches, or a function that gives the batches from a step on. Only the function makes a resumed run
-            see the batches that the uninterrupted one would have seen; or an iterator whose position is in the
-            checkpoint (`fx_train.Checkpoints`).
+          data: batches, or a function that gives the batches from a step on, which makes a resumed run see the
+            batches that the uninterrupted one would have seen. So does an iterator whose position is in the checkpoint
+            (`fx_train.Checkpoints`). Of another collection or loader, which begins anew, a resumed run skips as many
+            batches as it has steps behind it; an iterator without a position is taken as it is, with a warning.
 
         Yields:
           The step's index, from 0, and its batch.
@@ -124,6 +126,8 @@ class Run:
           StepNotRecordedError: the body did not call `record`.
         """
         batches = _iterator(data(self.step) if callable(data) else data)
+        if self.step > 0 and not self._recorded and not callable(data):
+            batches = _continued(batches, data, self.step)
         first = self.step
         try:
             while (step := self.step) < self.total_steps and self.stop_reason is None:
@@ -214,6 +218,20 @@ def _checked(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
         if not isinstance(callback, Callback):
             raise InvalidCallbackError(callback)
     return given
+
+
+def _continued(batches: Iterator[Any], data: Any, step: int) -> Iterator[Any]:
+    """What follows in the data of a resumed run."""
+    if hasattr(batches, "set_state"):
+        return batches
+    if batches is not data:
+        return itertools.islice(batches, step, None)
+    logger.warning(
+        "The run goes on at step %d with an iterator that does not know its position: its next batch is taken for that "
+        "of this step. A function of the step gives the batches that an uninterrupted run would see.",
+        step,
+    )
+    return batches
 
 
 def _iterator(data: Any) -> Iterator[Any]:
