@@ -255,3 +255,13 @@ def test_metadata_of_values():
     assert empty.metadata == {}
     v = nnx.Param(nnx.VariableMetadata(1.0, on_get_value=lambda v, x: x + 1, metadata={"tag": "a"}))
     assert (v.get_value(), v.tag) == (2, "a")
+
+
+@pytest.mark.parametrize("ref", [False, True])
+def test_hooks_see_the_part_that_is_written(ref):
+    double = {"on_get_value": lambda v, x: x * 2, "on_set_value": lambda v, x: x + 1}
+    variable = nnx.Param(jnp.array([1.0, 2.0]), ref=ref, **double)
+    variable[0] = 5.0
+    np.testing.assert_array_equal(variable[...], [12.0, 4.0])
+    variable[...] = jnp.array([0.0, 1.0])
+    np.testing.assert_array_equal(variable[...], [2.0, 4.0])

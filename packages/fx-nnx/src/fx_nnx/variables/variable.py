@@ -95,7 +95,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return value if index is Ellipsis and isinstance(value, jax.Array) else value[index]
 
     def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
-        """Put a value in, through the hooks; with an index, only into that part of an array.
+        """Put a value in, through the hooks; with an index, only into that part of the array that is stored.
 
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
@@ -103,10 +103,10 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """
         if isinstance(value, Variable):
             value = value.get_value()
-        if index is not _MISSING and index is not Ellipsis:
-            value = with_part(self, index, value)
         for hook in self._meta.on_set:
             value = hook(self, value)
+        if index is not _MISSING and index is not Ellipsis:
+            value = with_part(self, index, value)
         self.set_raw_value(value)
 
     def get_raw_value(self) -> Any:

@@ -58,12 +58,13 @@ def write_ref(variable: Any, ref: Any, value: Any) -> None:
 
 
 def with_part(variable: Any, index: Any, value: Any) -> jax.Array:
-    """Give the value of a variable with a new part.
+    """Give what a variable stores, with a new part.
 
     Raises:
       VariableValueError: the new part does not fit there.
     """
-    whole = jnp.asarray(variable.get_value())
+    raw = variable.get_raw_value()
+    whole = jnp.asarray(raw[...] if is_ref(raw) else raw)
     try:
         return whole.at[index].set(value)
     except (TypeError, ValueError) as error:
