@@ -47,7 +47,7 @@ class TrainState(struct.PyTreeNode):
           step: the first step.
           **kwargs: fields of a subclass.
         """
-        return cls(graphdef=graphdef, params=params, opt_state=tx.init(params), step=step, tx=tx, **kwargs)
+        return cls(graphdef=graphdef, params=params, opt_state=tx.init(params), step=jnp.asarray(step), tx=tx, **kwargs)
 
     def apply(self, state: Any, *states: Any) -> Any:
         """Give a proxy of the model, whose methods return their result and the new ``(graphdef, state)``.
