@@ -107,8 +107,11 @@ def close(data):
         data.close()
 
 
-@pytest.mark.parametrize("make", [plain, threads, window, prefetched, pytest.param(processes, marks=pytest.mark.slow)])
-def test_an_interrupted_run_sees_the_same_batches_and_ends_with_the_same_bits(tmp_path, make):
+WAYS = [(make, end) for make in (plain, threads, window, prefetched) for end in ("interrupted", "killed")]
+
+
+@pytest.mark.parametrize(("make", "end"), [*WAYS, pytest.param(processes, "killed", marks=pytest.mark.slow)])
+def test_an_interrupted_run_sees_the_same_batches_and_ends_with_the_same_bits(tmp_path, make, end):
     whole, parts = {}, {}
     data = make()
     expected = train(tmp_path / "whole", data, seen=whole)
@@ -117,8 +120,8 @@ def test_an_interrupted_run_sees_the_same_batches_and_ends_with_the_same_bits(tm
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", data, fail_at=INTERRUPTED, seen=parts)
     close(data)
-    # A process that is killed does not save what it did last.
-    forget(tmp_path / "parts", INTERRUPTED)
+    if end == "killed":  # then it does not save what it did last
+        forget(tmp_path / "parts", INTERRUPTED)
     data = make()
     resumed = train(tmp_path / "parts", data, seen=parts)
     close(data)
@@ -162,3 +165,12 @@ def test_functions_of_the_step_need_no_position(tmp_path, kind):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", make, fail_at=INTERRUPTED, iterators=False)
     assert bits(train(tmp_path / "parts", make, iterators=False)) == bits(expected)
+
+
+def test_a_list_of_batches_is_continued(tmp_path):
+    examples = Batches({"x": X, "target": {"y": X.sum(1), "index": np.arange(26)}}, 4, seed=5)(0)
+    batches = [batch for batch, _ in zip(examples, range(STEPS))]
+    expected = train(tmp_path / "whole", batches, iterators=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", batches, fail_at=INTERRUPTED, iterators=False)
+    assert bits(train(tmp_path / "parts", batches, iterators=False)) == bits(expected)
