@@ -25,7 +25,7 @@ from typing import Any
 
 import jax
 from fx_core import config, spmd
-from fx_core._jax import ShapedArray, evaluate_jaxpr, trace_context
+from fx_core._jax import ShapedArray, checkpoint_jaxpr, trace_context
 from fx_core.scope import LazyRng, Scope
 from fx_core.scope._watched import Draw, Watch, WatchedScope
 
@@ -79,11 +79,7 @@ class _Trace:
             if id(draw.key) in positions:  # else nobody used it
                 drawn.append((positions[id(draw.key)], draw))
         self._drawn = drawn
-
-        def again(consts: Leaves, leaves: Leaves) -> Leaves:
-            return evaluate_jaxpr(closed.replace(consts=consts), *leaves)
-
-        self._call = jax.checkpoint(again, prevent_cse=prevent_cse, policy=policy)
+        self._call = checkpoint_jaxpr(closed, prevent_cse=prevent_cse, policy=policy)
 
     def __call__(self, leaves: Leaves, streams: list[dict[str, LazyRng]] | None) -> Any:
         """Run it on other values; with streams, at another place."""
