@@ -70,7 +70,8 @@ def tests(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """All packages and the demo plugin together, and processes that SLURM and Open MPI start."""
     session.run("python", "tools/launchers.py")
-    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, "pip>=24", "tensorboard>=2.17", "pillow>=10")
+    tools = ["pip>=24", "pyyaml>=6", "tensorboard>=2.17", "pillow>=10"]
+    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, *tools)
     parts = ["plugins", "distributed", "training"]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or [f"tests-integration/{part}" for part in parts]))
 

@@ -38,7 +38,15 @@ from fx_train import (
     make_train_step,
 )
 from fx_train.data import Batches, Prefetch
-from fx_train.distributed import create_sharded, global_batch, initialize, is_first, make_mesh, process_count
+from fx_train.distributed import (
+    batch_part,
+    create_sharded,
+    global_batch,
+    initialize,
+    is_first,
+    make_mesh,
+    process_count,
+)
 from network import GPT
 from sample import sample
 
@@ -93,8 +101,9 @@ def main() -> None:
     text = windows(encode(load()), NETWORK.length)
     order = np.random.default_rng(0).permutation(len(text["x"]))
     held_out, training = ({k: v[part] for k, v in text.items()} for part in (order[:64], order[64:]))
-    batches = Batches(training, arguments.batch, seed=arguments.seed, process=(jax.process_index(), process_count()))
-    held_out = global_batch(jax.tree.map(lambda x: np.split(x, process_count())[jax.process_index()], held_out), mesh)
+    part, parts = batch_part(mesh)
+    batches = Batches(training, arguments.batch, seed=arguments.seed, process=(part, parts))
+    held_out = global_batch(jax.tree.map(lambda x: np.split(x, parts)[part], held_out), mesh)
     measure = jax.jit(lambda params, batch: Perplexity.empty().update(losses(params, batch)))
 
     def data(step: int) -> Prefetch:

@@ -22,6 +22,7 @@ from fx_train.data import Batches
 from fx_train.distributed import (
     any_process,
     barrier,
+    batch_part,
     create_sharded,
     first_only,
     global_batch,
@@ -65,7 +66,7 @@ def main(directory, mesh, layout, steps):
     rules, axes = LAYOUTS[layout]
     state = create_sharded(create, jax.random.key(0), mesh=mesh, rules=rules, axes=axes)
     x = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
-    batches = Batches({"x": x, "y": np.roll(x, 1, axis=1)}, 16, process=(jax.process_index(), process_count()))
+    batches = Batches({"x": x, "y": np.roll(x, 1, axis=1)}, 16, process=batch_part(mesh))
     train_step, losses = make_train_step(loss_fn, clip=1.0), []
     manager = CheckpointManager(f"{directory}/checkpoints", backend="orbax")
     callbacks = [Checkpoints(manager, every=2)]

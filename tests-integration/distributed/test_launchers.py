@@ -45,8 +45,8 @@ def test_mpirun(starter, tmp_path, expected):
     root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     loopback = ["--oversubscribe", "--mca", "oob_tcp_if_include", "lo"]
     mpirun = [slurm.command("mpirun"), *root, *loopback, "-n", "2", sys.executable, starter.program]
-    arguments = (tmp_path, "data:-1, model:2", "tensor", 4)
+    arguments = (tmp_path, "data:1, model:4", "tensor", 4)  # no process has a whole model
     (outcome,) = starter.finish(starter.start([*mpirun, *arguments]))
     assert outcome.code == 0, outcome.errors
-    assert (outcome.result["processes"], outcome.result["shards"]["up"]) == (2, [8, 8])
+    assert (outcome.result["processes"], outcome.result["shards"]["up"]) == (2, [8, 4])
     np.testing.assert_allclose(outcome.result["losses"], expected[:4], rtol=1e-5)

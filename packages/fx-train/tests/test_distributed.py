@@ -18,6 +18,7 @@ from fx_train import StepState
 from fx_train.distributed import (
     any_process,
     barrier,
+    batch_part,
     create_sharded,
     first_only,
     global_batch,
@@ -41,6 +42,7 @@ from fx_train.errors import (
     MeshAxisError,
     MeshDescriptionError,
     MissingExtraError,
+    UnevenMeshError,
 )
 
 MESH = jax.sharding.AbstractMesh((4, 2), ("data", "model"))
@@ -122,6 +124,36 @@ def test_states_in_pieces_and_batches_from_parts():
         global_batch(np.arange(8), mesh, "batch")
     with pytest.raises(IndivisibleBatchError, match="a scalar"):
         global_batch(np.float32(1), mesh)
+
+
+class OtherDevice:
+    """What a mesh knows of a device of another process."""
+
+    def __init__(self, process_index):
+        self.process_index = process_index
+
+
+class MeshOf:
+    """A mesh of two processes with four devices each, in the order of their processes."""
+
+    def __init__(self, order="data model", **shape):
+        self.shape = {name: shape[name] for name in order.split()}
+        self.axis_names = tuple(self.shape)
+        self.devices = np.array([OtherDevice(i // 4) for i in range(8)]).reshape(tuple(self.shape.values()))
+
+
+def test_the_part_of_a_process_depends_on_the_mesh(monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert batch_part(MeshOf(data=8, model=1)) == batch_part(MeshOf(data=2, model=4)) == (1, 2)
+    assert batch_part(MeshOf(data=1, model=8)) == (0, 1)
+    assert batch_part(MeshOf("model data", data=4, model=2)) == (0, 1)
+    assert batch_part(MeshOf(data=4, model=2), ("data", "model")) == (1, 2)
+    with pytest.raises(MeshAxisError, match="no axis 'batch'"):
+        batch_part(MeshOf(data=1, model=8), "batch")
+    overlapping = MeshOf(data=2, model=4)
+    overlapping.devices[0, 0] = OtherDevice(1)
+    with pytest.raises(UnevenMeshError, match=r"got: process 0: \[0\]; process 1: \[0, 1\]"):
+        batch_part(overlapping)
 
 
 def test_one_process_alone():

@@ -32,8 +32,8 @@ class Batches:
       arrays: a tree of arrays with one leading axis.
       size: examples of a batch, over all processes.
       seed: what the order depends on; None keeps the order of the arrays.
-      process: index and number of processes: each gets its consecutive part of every batch. See
-        `fx_train.distributed.global_batch`.
+      process: index and number of the parts of every batch of which each process gets one, as
+        `fx_train.distributed.batch_part` knows them. See `fx_train.distributed.global_batch`.
 
     Raises:
       BatchMismatchError: the arrays have different numbers of examples.

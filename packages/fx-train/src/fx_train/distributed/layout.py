@@ -1,5 +1,6 @@
 """Where the arrays of a state and of a batch go."""
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,9 @@ import numpy as np
 from fx_core.placement import check_spec
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fx_train.errors import IndivisibleBatchError, MeshAxisError
+from fx_train.errors import IndivisibleBatchError, MeshAxisError, UnevenMeshError
 
-__all__ = ["create_sharded", "global_batch", "place", "shardings"]
+__all__ = ["batch_part", "create_sharded", "global_batch", "place", "shardings"]
 
 Rules = Sequence[tuple[str, Any]]
 """Pairs of a regular expression, searched in an array's path (``"params/dense/kernel"``), and its layout: per dimension
@@ -115,34 +116,79 @@ def create_sharded(
     return jax.jit(create, out_shardings=layout)(*args)
 
 
-def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -> Any:
-    """Join what each process has of a batch to arrays over all devices.
+def batch_part(mesh: Mesh, axis: str | tuple[str, ...] = "data") -> tuple[int, int]:
+    """Which part of every batch this process has to load, and of how many: for `fx_train.data.Batches`.
+
+    Most meshes divide a batch between all processes. Where one process alone does not hold a whole model, as on
+    ``"data:1, model:-1"``, several processes load the same part.
+
+    >>> batch_part(Mesh(np.array(jax.devices()[:1]), ("data",)))
+    (0, 1)
 
     Args:
-      local: a tree of arrays (examples of this process, ...); the processes' parts in their order make the batch.
       mesh: the mesh.
       axis: mesh axis, or axes, over which examples are split.
 
-    Returns:
-      The tree of arrays (examples of all processes, ...).
-
     Raises:
       MeshAxisError: the mesh has no such axis.
-      IndivisibleBatchError: the examples of all processes cannot be split evenly over the axis.
+      UnevenMeshError: the parts of processes overlap or differ in size.
     """
+    parts = _parts(mesh, axis)
+    different = sorted(set(parts.values()), key=min)
+    return different.index(parts[jax.process_index()]), len(different)
+
+
+def _parts(mesh: Mesh, axis: str | tuple[str, ...]) -> dict[int, frozenset[int]]:
+    """By process, the places along the axes where its devices are."""
     axes = axis if isinstance(axis, tuple) else (axis,)
     for name in axes:
         if name not in mesh.shape:
             raise MeshAxisError(name, mesh.axis_names)
-    pieces = math.prod(mesh.shape[name] for name in axes)
+    sizes = [mesh.shape[name] for name in axes]
+    positions = [mesh.axis_names.index(name) for name in axes]
+    found: dict[int, set[int]] = {}
+    for where, device in np.ndenumerate(mesh.devices):
+        place = int(np.ravel_multi_index([where[i] for i in positions], sizes))
+        found.setdefault(device.process_index, set()).add(place)
+    parts = {process: frozenset(places) for process, places in found.items()}
+    different = set(parts.values())
+    consecutive = all(max(places) - min(places) < len(places) for places in different)
+    if not consecutive or sum(map(len, different)) != math.prod(sizes) or len(set(map(len, different))) > 1:
+        raise UnevenMeshError(axes, {process: sorted(places) for process, places in parts.items()})
+    return parts
+
+
+def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -> Any:
+    """Join what each process has of a batch to arrays over all devices.
+
+    Args:
+      local: a tree of arrays (examples of this process, ...); the processes' parts make the batch, in the order of
+        `batch_part`. Processes with the same part have to give the same arrays.
+      mesh: the mesh.
+      axis: mesh axis, or axes, over which examples are split.
+
+    Returns:
+      The tree of arrays (examples of all parts, ...).
+
+    Raises:
+      MeshAxisError: the mesh has no such axis.
+      UnevenMeshError: the parts of processes overlap or differ in size.
+      IndivisibleBatchError: the examples of all parts cannot be split evenly over the axis.
+    """
+    count = _part_count(mesh, axis)
+    pieces = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
     sharding = NamedSharding(mesh, PartitionSpec(axis))
-    processes = len({device.process_index for device in mesh.devices.flat})
 
     def join(x: Any) -> jax.Array:
         shape = np.shape(x)
-        if not shape or shape[0] * processes % pieces:
-            whole = (shape[0] * processes, *shape[1:]) if shape else ()
+        whole = (shape[0] * count, *shape[1:]) if shape else ()
+        if not whole or whole[0] % pieces:
             raise IndivisibleBatchError(whole, pieces, f"devices along {axis!r}")
-        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x), whole)
 
     return jax.tree.map(join, local)
+
+
+@functools.lru_cache(32)
+def _part_count(mesh: Mesh, axis: str | tuple[str, ...]) -> int:
+    return len(set(_parts(mesh, axis).values()))

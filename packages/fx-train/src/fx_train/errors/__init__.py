@@ -7,6 +7,7 @@ from fx_train.errors.distributed import (
     MeshAxisError,
     MeshDescriptionError,
     NoRayWorkerError,
+    UnevenMeshError,
 )
 from fx_train.errors.loggers import ForeignTableError, ReservedMetricError
 from fx_train.errors.loop import (
@@ -111,5 +112,6 @@ __all__ = [
     "StepNotRecordedError",
     "StepRecordedTwiceError",
     "SummaryShapeError",
+    "UnevenMeshError",
     "VariablesMismatchError",
 ]

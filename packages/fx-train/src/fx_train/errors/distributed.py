@@ -33,6 +33,19 @@ class MeshAxisError(FxError):
         )
 
 
+class UnevenMeshError(FxError):
+    """On this mesh the processes' parts of a batch overlap, have gaps, or differ in size."""
+
+    def __init__(self, axes: Sequence[str], parts: Mapping[int, Sequence[int]]):
+        super().__init__(
+            f"A batch that is split over {', '.join(axes)} has no equal parts for the processes.",
+            expected="consecutive places along the axes for each process, as many as the others have",
+            got="; ".join(f"process {process}: {list(places)}" for process, places in sorted(parts.items())),
+            fix="Put the axes of the batch first in the mesh's description. Their size has to divide the number of "
+            "processes, or to be a multiple of it.",
+        )
+
+
 class IncompleteProcessError(FxError):
     """A process knows some but not all of: coordinator, number of processes, its own index."""
 
