@@ -1,8 +1,14 @@
-"""What TrainState, the loop kit and prefetching add to a training step."""
+"""What TrainState, the loop kit and prefetching add to a training step.
 
+Steps of ours and by hand alternate one by one, and lower quartiles are compared: what other programs do to the machine
+meets both, and comes in bursts.
+"""
+
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +16,21 @@ import optax
 from fx_train import Log, NanGuard, Run, StepState, StopOnSignal, Throughput, TrainState, make_train_step
 from fx_train.data import Prefetch
 
-from benchmarks.measure import Ratio, interleaved
+from benchmarks.measure import Ratio
 
-STEPS = 200
 OPTIMIZER = optax.adam(1e-3)
+WIDTHS = {64: 1500, 256: 300, 480: 150}
+"""Width of the layers, and how many steps are measured."""
 
 
 def _loss(params, x):
-    return jnp.mean((x @ params["w"] + params["b"][None]) ** 2)
+    for layer in params:
+        x = jnp.tanh(x @ layer["w"] + layer["b"][None])
+    return jnp.mean(x**2)
 
 
-def _params():
-    return {"w": jnp.eye(64), "b": jnp.zeros(64)}
+def _params(width: int) -> list[dict[str, jax.Array]]:
+    return [{"w": jnp.eye(width), "b": jnp.zeros(width)} for _ in range(4)]
 
 
 def _callbacks():
@@ -29,10 +38,11 @@ def _callbacks():
 
 
 @jax.jit
-def _raw_step(step, params, opt_state, x):
+def _raw_step(carry, x):
+    step, params, opt_state = carry
     loss, grads = jax.value_and_grad(_loss)(params, x)
     updates, opt_state = OPTIMIZER.update(grads, opt_state, params)
-    return step + 1, optax.apply_updates(params, updates), opt_state, loss
+    return (step + 1, optax.apply_updates(params, updates), opt_state), loss
 
 
 @jax.jit
@@ -44,45 +54,86 @@ def _state_step(state, x):
 _MADE_STEP = make_train_step(_loss, donate=False)
 
 
-def _states(x: jax.Array) -> Iterator[Ratio]:
-    def raw():
-        step, params = jnp.int32(0), _params()
-        opt_state = OPTIMIZER.init(params)
-        for _ in range(STEPS):
-            step, params, opt_state, _ = _raw_step(step, params, opt_state, x)
-        return jax.block_until_ready(params)
-
-    def with_state():
-        state = TrainState.create(apply_fn=_loss, params=_params(), tx=OPTIMIZER).replace(step=jnp.int32(0))
-        for _ in range(STEPS):
-            state, _ = _state_step(state, x)
-        return jax.block_until_ready(state.params)
-
-    def with_made_step():
-        state = StepState.create(params=_params(), tx=OPTIMIZER)
-        for _ in range(STEPS):
-            state, _ = _MADE_STEP(state, x)
-        return jax.block_until_ready(state.params)
-
-    yield interleaved(f"{STEPS} jitted steps with TrainState", with_state, raw, aim=1.05)
-    yield interleaved(f"{STEPS} steps of make_train_step", with_made_step, raw, aim=1.05)
+def _alternating(steps: list[Callable[[], Any]], count: int) -> list[float]:
+    """Lower quartiles of the seconds of functions that are called in turns."""
+    taken: list[list[float]] = [[] for _ in steps]
+    for step in steps:
+        step()
+    for _ in range(count):
+        for step, times in zip(steps, taken):
+            started = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - started)
+    return [statistics.quantiles(times, n=4)[0] for times in taken]
 
 
-def _record() -> Iterator[Ratio]:
-    count, metrics = 20_000, {"loss": 1.0}
+def _repeated(step: Callable[[Any, Any], Any], state: Any, x: jax.Array) -> Callable[[], Any]:
+    kept = [state]
 
-    def bare():
-        for _ in range(count):
-            pass
+    def once() -> Any:
+        kept[0], loss = step(kept[0], x)
+        return jax.block_until_ready(loss)
 
-    def with_run():
+    return once
+
+
+def _states(width: int, count: int) -> Iterator[Ratio]:
+    x, params = jnp.ones((64, width)), _params(width)
+    state = TrainState.create(apply_fn=_loss, params=params, tx=OPTIMIZER).replace(step=jnp.int32(0))
+    steps = [
+        _repeated(_raw_step, (jnp.int32(0), params, OPTIMIZER.init(params)), x),
+        _repeated(_state_step, state, x),
+        _repeated(_MADE_STEP, StepState.create(params=params, tx=OPTIMIZER), x),
+    ]
+    raw, with_state, made = _alternating(steps, count)
+    yield Ratio(f"four layers of {width}, TrainState", with_state, raw, aim=1.05)
+    yield Ratio(f"four layers of {width}, make_train_step", made, raw, aim=1.05)
+
+
+def _empty_steps() -> Iterator[Ratio]:
+    count, metrics, taken = 20_000, {"loss": 1.0}, []
+    for _ in range(5):
         with Run(tempfile.mkdtemp(), total_steps=count, callbacks=_callbacks()) as run:
+            started = time.perf_counter()
             for _ in run.steps(range(count)):
                 run.record(None, metrics)
+            taken.append((time.perf_counter() - started) / count)
+    added = statistics.median(taken)
+    yield Ratio("a step that does nothing, in a Run", added, added, note=f"{added * 1e6:.1f} µs in all, aim ≤ 50")
 
-    row = interleaved("a step that does nothing, in a Run with four callbacks", with_run, bare, rounds=5)
-    added = (row.ours - row.raw) / count
-    yield Ratio(row.case, row.ours / count, row.raw / count, note=f"{added * 1e6:.1f} µs added, aim ≤ 50")
+
+def _long_steps() -> Iterator[Ratio]:
+    width, count = 480, 300
+    x, params = jnp.ones((64, width)), _params(width)
+    raw = _repeated(_MADE_STEP, StepState.create(params=params, tx=OPTIMIZER), x)
+    kept = [StepState.create(params=params, tx=OPTIMIZER)]
+    own: list[float] = []
+
+    def prepared() -> None:
+        # What is compiled and loaded once is no part of a step.
+        with Run(tempfile.mkdtemp(), total_steps=2, callbacks=_callbacks()) as run:
+            for _ in run.steps([x] * 2):
+                run.record(*_MADE_STEP(kept[0], x))
+
+    prepared()
+    with Run(tempfile.mkdtemp(), total_steps=count + 1, callbacks=_callbacks()) as run:
+        steps = run.steps(iter(lambda: x, None))
+
+        def in_run() -> None:
+            started = time.perf_counter()
+            _, batch = next(steps)
+            own.append(time.perf_counter() - started)
+            kept[0], metrics = _MADE_STEP(kept[0], batch)
+            jax.block_until_ready(metrics)
+            started = time.perf_counter()
+            run.record(kept[0], metrics)
+            own.append(time.perf_counter() - started)
+
+        bare, with_run = _alternating([raw, in_run], count)
+    yield Ratio(f"steps of {bare * 1e3:.1f} ms in a Run", with_run, bare, aim=1.01)
+    added = sum(own[2:]) / count
+    note = f"{added * 1e6:.0f} µs, {100 * added / bare:.1f} % of a step, aim ≤ 1 %"
+    yield Ratio("mean time inside the Run per such step", bare + added, bare, note=note)
 
 
 @jax.jit
@@ -90,41 +141,33 @@ def _busy(x):
     return jax.lax.fori_loop(0, 3, lambda _, y: jnp.tanh(y @ x), x)
 
 
-def _long_steps() -> Iterator[Ratio]:
-    x, count = jnp.eye(448), 40
+def _loading() -> Iterator[Ratio]:
+    x = jnp.eye(512)
     jax.block_until_ready(_busy(x))
-    started = time.perf_counter()
-    for _ in range(20):
-        jax.block_until_ready(_busy(x))
-    step = (time.perf_counter() - started) / 20
-
-    def bare():
-        for _ in range(count):
-            y = jax.block_until_ready(_busy(x))
-        return y
-
-    def with_run():
-        with Run(tempfile.mkdtemp(), total_steps=count, callbacks=_callbacks()) as run:
-            for _ in run.steps(range(count)):
-                y = jax.block_until_ready(_busy(x))
-                run.record(y, {"loss": 1.0})
+    (bare,) = _alternating([lambda: jax.block_until_ready(_busy(x))], 150)
 
     def load():
-        for _ in range(count):
-            time.sleep(0.8 * step)
+        while True:
+            time.sleep(0.8 * bare)
             yield x
 
-    def with_prefetch():
-        with Prefetch(load(), 4) as ahead:
-            for batch in ahead:
-                y = jax.block_until_ready(_busy(batch))
-        return y
-
-    yield interleaved(f"steps of {step * 1e3:.1f} ms in a Run with four callbacks", with_run, bare, rounds=7, aim=1.01)
-    yield interleaved("the same steps, a loader that waits 80 % of one", with_prefetch, bare, rounds=7, aim=1.1)
+    with Prefetch(load(), 4) as ahead:
+        loader = load()
+        steps = [
+            lambda: jax.block_until_ready(_busy(next(ahead))),
+            lambda: jax.block_until_ready(_busy(next(loader))),
+        ]
+        # One after another: the thread would work ahead during the other's step.
+        hidden, waited = (_alternating([step], 100)[0] for step in steps)
+    yield Ratio(
+        f"a loader of {0.8 * bare * 1e3:.1f} ms beside steps of {bare * 1e3:.1f}, prefetched", hidden, bare, aim=1.1
+    )
+    yield Ratio("the same loader, not prefetched", waited, bare)
 
 
 def cases() -> Iterator[Ratio]:
-    yield from _states(jnp.ones((64, 64)))
-    yield from _record()
+    for width, count in WIDTHS.items():
+        yield from _states(width, count)
+    yield from _empty_steps()
     yield from _long_steps()
+    yield from _loading()

@@ -42,8 +42,18 @@ class NanGuard(Callback):
 def broken_leaves(state: Any) -> list[tuple[str, Any]]:
     """Paths and arrays of a state that are not finite."""
     leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state) if _is_floating(leaf)]
-    flags = np.asarray(_finite([leaf for _, leaf in leaves])) if leaves else np.array([])
+    there = [leaf for _, leaf in leaves if not _is_here(leaf)]
+    found = iter(np.asarray(_finite(there)) if there else ())
+    flags = [np.isfinite(np.asarray(leaf)).all() if _is_here(leaf) else next(found) for _, leaf in leaves]
     return [(jax.tree_util.keystr(path), leaf) for (path, leaf), fine in zip(leaves, flags) if not fine]
+
+
+def _is_here(leaf: Any) -> bool:
+    """Whether NumPy can look at an array without a copy; it is some times faster than a compiled function."""
+    if isinstance(leaf, jax.Array):
+        plain = np.dtype(leaf.dtype).kind == "f" and leaf.is_fully_addressable and len(leaf.devices()) == 1
+        return plain and next(iter(leaf.devices())).platform == "cpu"
+    return isinstance(leaf, np.ndarray | np.generic)
 
 
 def _is_floating(leaf: Any) -> bool:
