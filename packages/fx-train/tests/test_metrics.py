@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_train import Accuracy, Confusion, EarlyStopping, Mean, Perplexity, PrecisionRecall, TopK, Welford
-from fx_train.errors import InvalidAverageError, MetricShapeError
+from fx_train.errors import InvalidAverageError, MetricMergeError, MetricShapeError
 from fx_train.metrics import Metric
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +118,18 @@ def test_moments_merge_at_any_offset(one, other):
     np.testing.assert_allclose(seen.variance(), everything.var(), rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(seen.deviation(1), everything.std(ddof=1), rtol=1e-2, atol=1e-2)
     assert np.isnan(Welford.empty().compute())
+
+
+def test_moments_of_no_values_change_nothing():
+    seen = Welford.empty().update(jnp.array([1.0, 3.0])).update(jnp.zeros(0))
+    assert (float(seen.compute()), int(seen.count)) == (2.0, 2)
+
+
+def test_metrics_that_counted_other_things_are_not_merged():
+    pairs = [(Confusion.empty(2), Confusion.empty(3)), (TopK.empty(2), TopK.empty(3)), (Accuracy.empty(), TopK.empty())]
+    for one, other in pairs:
+        with pytest.raises(MetricMergeError, match=f"expected: another {type(one).__name__} of .*\n  got: "):
+            one.merge(other)
 
 
 def test_a_metric_says_what_its_value_is():

@@ -34,6 +34,7 @@ from fx_train.errors.loop import (
 )
 from fx_train.errors.metrics import (
     InvalidAverageError,
+    MetricMergeError,
     MetricShapeError,
     SummaryShapeError,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "LossOutputError",
     "MeshAxisError",
     "MeshDescriptionError",
+    "MetricMergeError",
     "MetricNeverSeenError",
     "MetricShapeError",
     "MetricValueError",

@@ -20,6 +20,15 @@ class MetricShapeError(FxError):
         )
 
 
+class MetricMergeError(FxError):
+    """Two metrics have not counted the same things."""
+
+    def __init__(self, one: str, other: str):
+        super().__init__(
+            "These metrics cannot be merged.", expected=f"another {one}", got=other, fix="Make both by one empty(...)."
+        )
+
+
 class InvalidAverageError(FxError):
     """There are three ways to average over classes."""
 

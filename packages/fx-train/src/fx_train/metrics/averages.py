@@ -101,8 +101,10 @@ class Welford(Metric):
         return cls(count=jnp.zeros((), jnp.int32), mean=zero, squares=zero)
 
     def update(self, values: Any) -> Self:
-        """Take values of any shape, at least one."""
+        """Take values of any shape."""
         values = jnp.asarray(values, jnp.float32)
+        if values.size == 0:
+            return self
         mean = jnp.mean(values)
         new = self.replace(count=jnp.int32(values.size), mean=mean, squares=jnp.sum(jnp.square(values - mean)))
         return self.merge(new)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
 
-from fx_train.errors import MetricShapeError
+from fx_train.errors import MetricMergeError, MetricShapeError
 
 
 class Metric(struct.PyTreeNode):
@@ -17,7 +17,14 @@ class Metric(struct.PyTreeNode):
     """
 
     def merge(self, other: Self) -> Self:
-        """The metric over what both have seen."""
+        """The metric over what both have seen.
+
+        Raises:
+          MetricMergeError: they are metrics of different kinds, or of different numbers of classes.
+        """
+        kinds = [(jax.tree.structure(m), [np.shape(x) for x in jax.tree.leaves(m)]) for m in (self, other)]
+        if kinds[0] != kinds[1]:
+            raise MetricMergeError(*(f"{type(m).__name__} of {kind[1]}" for m, kind in zip((self, other), kinds)))
         return jax.tree.map(jnp.add, self, other)
 
     def reduce(self, axis_name: Any) -> Self:
