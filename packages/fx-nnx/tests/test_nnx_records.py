@@ -24,6 +24,13 @@ class Node(nnx.Module):
         self.names = nnx.Dict()
 
 
+class OtherList(nnx.List):
+    pass
+
+
+OTHER_META = nnx.Param(ARRAY, other=1)._meta
+
+
 def nodes_of(root):
     return [node for _, node in nnx.iter_graph(root) if type(node) is Node]
 
@@ -35,6 +42,7 @@ def variables_of(root):
 def check(root):
     kept, fresh = record_of(root), walk_graph(root)
     assert kept.graphdef == fresh.graphdef
+    assert repr(kept.graphdef.attributes) == repr(fresh.graphdef.attributes)  # so that 0.0 is not -0.0
     assert kept.graphdef.paths == fresh.graphdef.paths
     kept_leaves, fresh_leaves = kept.read(), fresh.read()
     assert len(kept_leaves) == len(fresh_leaves)
@@ -121,6 +129,17 @@ EDITS = {
     "thread": in_a_thread,
     "trace": in_a_trace,
     "split part": lambda n, r, o: nnx.split(o),
+    "state again": lambda n, r, o: n.__setstate__(
+        ({"kept": n.static, "own": nnx.Param(ARRAY)}, {"kept": False, "own": True})
+    ),
+    "initialise again": lambda n, r, o: variables_of(n)[0].__init__(ARRAY, again=n.static) if variables_of(n) else None,
+    "restore variable": lambda n, r, o: (
+        variables_of(n)[0].__setstate__((ARRAY, OTHER_META)) if variables_of(n) else None
+    ),
+    "class": lambda n, r, o: setattr(n, "__class__", type(n)),
+    "list class": lambda n, r, o: setattr(n.items, "__class__", OtherList),
+    "zero sign": lambda n, r, o: n.plain.append(0.0),
+    "other zero": lambda n, r, o: n.plain.__setitem__(-1, -0.0) if n.plain[-1] == 0.0 else None,
     "tracing": lambda n, r, o: jax.eval_shape(lambda: nnx.split(nnx.clone(n))),
 }
 STEP = st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0, 1000), st.integers(0, 1000))
@@ -175,3 +194,26 @@ def test_edits_inside_a_trace_are_seen():
         return len(nnx.to_flat_state(nnx.state(root)))
 
     assert jax.jit(f)() == 8
+
+
+def test_a_class_may_change_in_place():
+    class Child(Node):
+        pass
+
+    root = nnx.Dict(node=Node())
+    check(root)
+    root.node.__class__ = Child
+    check(root)
+    assert type(nnx.clone(root).node) is Child
+    assert "__class__" not in vars(root.node)
+
+
+def test_attributes_that_nobody_announced_are_part_of_the_structure():
+    node = Node()
+    object.__setattr__(node, "hidden", 5)
+    object.__setattr__(node, "weight", nnx.Param(ARRAY))
+    check(node)
+    made = nnx.clone(node)
+    assert (made.hidden, type(made.weight)) == (5, nnx.Param)
+    assert "weight" in nnx.state(node)
+    assert len(jax.tree.leaves(node)) == len(jax.tree.leaves(made))

@@ -265,3 +265,9 @@ def test_hooks_see_the_part_that_is_written(ref):
     np.testing.assert_array_equal(variable[...], [12.0, 4.0])
     variable[...] = jnp.array([0.0, 1.0])
     np.testing.assert_array_equal(variable[...], [2.0, 4.0])
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, -0.0), ((1,), (True,)), ((1, (2.0,)), (1, (2,))), ("1", 1)])
+def test_metadata_that_is_equal_but_reads_otherwise_stays_as_it_is(first, second):
+    for given in (first, second, first):
+        assert repr(nnx.Param(1.0, odd=given).odd) == repr(given)

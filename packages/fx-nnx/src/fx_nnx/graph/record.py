@@ -17,7 +17,7 @@ from fx_nnx.graph.kinds import kind_of, known_kinds
 from fx_nnx.links import link, structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
-from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
@@ -153,7 +153,8 @@ def _contents(container: Any) -> Any:
 
 def _content(item: Any) -> Any:
     if kind_of(item) == "leaf":
-        return None if is_array(item) else (type(item), item)
+        # A zero with the other sign is equal, but another static value.
+        return None if is_array(item) else (type(item), repr(item) if type(item) in (float, complex) else item)
     return _Seen(item)
 
 
@@ -213,7 +214,7 @@ class _Walk:
             self.leaves.append(value)
 
     def object(self, value: Any, number: int, path: Path) -> None:
-        attributes, kinds = attributes_of(value), value._nnx_kinds
+        attributes, kinds = attributes_of(value), kinds_of(value)
         keys = sorted_keys(attributes)
         self.nodes.append(NodeDef(type(value), number, len(keys), None))
         found, lasting = self.attributes, self.record.lasting

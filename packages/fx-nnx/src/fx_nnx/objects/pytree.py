@@ -23,6 +23,7 @@ __all__ = [
     "attributes_of",
     "check_pytree",
     "filled_object",
+    "kinds_of",
     "new_object",
     "owned_kinds",
 ]
@@ -59,6 +60,18 @@ def owned_kinds(obj: Any) -> dict[Any, bool]:
     if type(kinds) is SharedKinds:
         kinds = dict(kinds)
         _set_kinds(obj, kinds)
+    return kinds
+
+
+def kinds_of(obj: Any) -> dict[Any, bool]:
+    """Give the kinds of the attributes of an object, to be read; of those too that came by ``object.__setattr__``."""
+    attributes, kinds = attributes_of(obj), obj._nnx_kinds
+    if len(kinds) != len(attributes):
+        # Another thread that sets or deletes an attribute has a kind more for a moment, which stays.
+        missing = [(name, value) for name, value in list(attributes.items()) if name not in kinds]
+        if missing:
+            kinds = owned_kinds(obj)
+            kinds.update((name, is_data(value)) for name, value in missing)
     return kinds
 
 
@@ -157,8 +170,10 @@ class Pytree(Representable, Storage, metaclass=_Meta):
 
     def __setattr__(self, name: str, value: Any) -> None:
         found = getattr(type(self), name, None)
-        if found is not None and hasattr(type(found), "__set__"):
+        if found is not None and (hasattr(type(found), "__set__") or name == "__class__"):
             object.__setattr__(self, name, value)
+            if name == "__class__":
+                announce(self)
         else:
             self._nnx_set(name, value)
 
@@ -221,6 +236,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
     def __setstate__(self, state: tuple[dict[Any, Any], dict[Any, bool]]) -> None:
         attributes_of(self).update(state[0])
         owned_kinds(self).update(state[1])
+        announce(self)
 
     def _show(self) -> str:
         return show_fields(type(self).__name__, attributes_of(self), self._note() if self._outermost() else "")
@@ -268,14 +284,14 @@ def check_pytree(pytree: Any) -> None:
     """
     if not type(pytree)._nnx_pytree:
         return
-    kinds = pytree._nnx_kinds
+    kinds = kinds_of(pytree)
     for name, value in attributes_of(pytree).items():
         if type(value) in _MUTABLE and not kinds[name]:
             pytree._nnx_refuse_hidden(name, list(value) if isinstance(value, set) else value)
 
 
 def _flatten(obj: Pytree) -> tuple[list[Any], Any]:
-    attributes, kinds = attributes_of(obj), obj._nnx_kinds
+    attributes, kinds = attributes_of(obj), kinds_of(obj)
     keys = sorted_keys(attributes)
     names = tuple(key for key in keys if kinds[key])
     statics = tuple((key, attributes[key]) for key in keys if not kinds[key])

@@ -89,16 +89,24 @@ def make_metadata(items: Mapping[str, Any]) -> Metadata:
         found = _interned.get(made)
     except TypeError:  # an unhashable entry: the variable works, and whoever needs the hash says what is wrong
         return made
-    if found is not None and _same_types(found, made):
+    if found is not None and _reads_the_same(found, made):
         return found
     if len(_interned) < _INTERN_LIMIT:
         _interned.setdefault(made, made)
     return made
 
 
-def _same_types(a: Metadata, b: Metadata) -> bool:
-    # 1, 1.0 and True are equal but not the same metadata to whoever reads it.
-    return all(type(value) is type(b[name]) for name, value in a.items())
+def _reads_the_same(a: Metadata, b: Metadata) -> bool:
+    # 1, 1.0 and True are equal but not the same to whoever reads them, alone or in a tuple; nor are 0.0 and -0.0.
+    return all(value is b[name] or _exact(value) == _exact(b[name]) for name, value in a.items())
+
+
+def _exact(value: Any) -> Any:
+    """Give something that is equal only for values of the same type that read the same."""
+    kind = type(value)
+    if kind is tuple:
+        return kind, [_exact(item) for item in value]
+    return kind, value if kind in (str, bool, int) else repr(value)
 
 
 def changes_of(

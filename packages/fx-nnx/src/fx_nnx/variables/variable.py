@@ -66,7 +66,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         **metadata: Any,
     ):
         init = object.__setattr__
-        init(self, "_nnx_links", None)
+        _keep_links(self)
         init(self, "_trace", current_trace())
         if isinstance(value, VariableMetadata):
             metadata = {**metadata, **value.entries()}
@@ -80,6 +80,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             value = self.create_value(value)  # type: ignore[arg-type]
         value = place(value, meta)
         init(self, "_value", new_ref(type(self), value) if meta["ref"] else value)
+        announce(self)
 
     # --- values ---------------------------------------------------------------------------------------------------
 
@@ -321,9 +322,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def __setstate__(self, state: tuple[Any, Metadata]) -> None:
         value, meta = state
-        fields = new_ref(type(self), value) if meta["ref"] else value, meta, current_trace(), None
-        for name, field in zip(("_value", "_meta", "_trace", "_nnx_links"), fields):
+        _keep_links(self)
+        fields = new_ref(type(self), value) if meta["ref"] else value, meta, current_trace()
+        for name, field in zip(("_value", "_meta", "_trace"), fields):
             object.__setattr__(self, name, field)
+        announce(self)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -338,6 +341,17 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     def _check_trace(self) -> None:
         if self._trace != current_trace():
             raise TraceLevelError(type(self).__name__, path_of(self), calling_line())
+
+
+_links_of = VariableFields.__dict__["_nnx_links"].__get__
+
+
+def _keep_links(variable: Variable[Any]) -> None:
+    """Note that nothing is linked to a new variable; one that is initialised again has to announce that it changes."""
+    try:
+        _links_of(variable)
+    except AttributeError:
+        object.__setattr__(variable, "_nnx_links", None)
 
 
 def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = None) -> Any:
