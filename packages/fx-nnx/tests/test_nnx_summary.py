@@ -84,6 +84,11 @@ def test_display_prints(capsys):
     assert capsys.readouterr().out == "Param( # 1\n  value=Array(1., dtype=float32, weak_type=True)\n)\n{'a': 1}\n"
 
 
+# Treescope looks at numpy.chararray, which newer versions of NumPy warn about.
+with_treescope = pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")
+
+
+@with_treescope
 def test_display_in_a_notebook(monkeypatch):
     shown = []
     publish = types.SimpleNamespace(display=lambda page, **options: shown.append(page))
@@ -104,6 +109,7 @@ class Whole(nnx.Module):
         self.split = nnx.Param(jnp.ones((2, 4)), out_sharding=("rows", None), eager_sharding=False)
 
 
+@with_treescope
 def test_what_treescope_renders():
     model = Whole()
     text = treescope.render_to_text(model)
