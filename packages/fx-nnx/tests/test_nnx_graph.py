@@ -181,8 +181,12 @@ def test_pop_and_iteration():
     assert sum(value is model.tied for _, value in nnx.iter_graph(model)) == 1
 
 
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+
 def test_unhashable_statics_are_named():
-    model = nnx.Dict(inner=nnx.Dict(sizes=[1, 2]))
+    model = nnx.Dict(inner=nnx.Dict(sizes=[1, Unhashable()]))
     graphdef = nnx.graphdef(model)
     with pytest.raises(UnhashableStaticError, match=r"where: /inner/sizes"):
         hash(graphdef)

@@ -19,6 +19,7 @@ class Node(nnx.Module):
         self.value = nnx.Param(ARRAY)
         self.array = ARRAY
         self.static = 0
+        self.sizes = [1, {"deep": [2]}]
         self.plain = nnx.data([nnx.Param(ARRAY), {"k": ARRAY}])
         self.items = nnx.List([])
         self.names = nnx.Dict()
@@ -140,6 +141,9 @@ EDITS = {
     "list class": lambda n, r, o: setattr(n.items, "__class__", OtherList),
     "zero sign": lambda n, r, o: n.plain.append(0.0),
     "other zero": lambda n, r, o: n.plain.__setitem__(-1, -0.0) if n.plain[-1] == 0.0 else None,
+    "inside static": lambda n, r, o: getattr(n, "sizes", []).append(n.static),
+    "deep inside static": lambda n, r, o: hasattr(n, "sizes") and n.sizes[1]["deep"].append(o.static),
+    "share static": lambda n, r, o: setattr(n, "sizes", getattr(o, "sizes", [1, {"deep": []}])),
     "tracing": lambda n, r, o: jax.eval_shape(lambda: nnx.split(nnx.clone(n))),
 }
 STEP = st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0, 1000), st.integers(0, 1000))

@@ -15,6 +15,7 @@ from fx_core.errors.nnx import UnknownReferenceError
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
 from fx_nnx.graph.makers import Make, Parts, becomes, container_maker, object_maker
 from fx_nnx.objects.pytree import Pytree
+from fx_nnx.objects.snapshot import Snapshot
 from fx_nnx.variables.fields import VariableFields, filled
 from fx_nnx.variables.variable import Variable
 
@@ -170,4 +171,10 @@ class _Reading:
                     parts.metas.append(self.metas[found])
                 else:
                     parts.children.append((key, found))
+            elif type(parts.template[key]) is Snapshot:
+                parts.children.append((key, _thawing(parts.template[key])))
         return parts
+
+
+def _thawing(snapshot: Snapshot) -> Make:
+    return lambda leaves, trace, made: snapshot.thaw()

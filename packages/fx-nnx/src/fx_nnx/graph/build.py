@@ -9,13 +9,14 @@ from fx_core.errors.nnx import UnknownReferenceError
 
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, NodeDef, NodeRef, Static, VariableDef
 from fx_nnx.objects.pytree import Pytree, attributes_of, new_object, owned_kinds
+from fx_nnx.objects.snapshot import Snapshot, thawed
 from fx_nnx.variables.variable import Variable, new_variable
 
 __all__ = ["ContainerPlan", "ObjectPlan"]
 
 
 class ObjectPlan(NamedTuple):
-    """An object: its static attributes and kinds, ready to be copied, and how to make its data attributes."""
+    """An object: its static attributes and kinds, ready to be copied, and how to make its other attributes."""
 
     type: type
     index: int
@@ -66,13 +67,13 @@ class _Builder:
         owned_kinds(made).update(plan.kinds)
         attributes.update(plan.statics)
         for key, child in plan.children:
-            attributes[key] = next(self.leaves) if child is LEAF else self.make(child)
+            attributes[key] = self.item(child)
         return made
 
     def item(self, child: Any) -> Any:
         if child is LEAF:
             return next(self.leaves)
-        return child.value if type(child) is Static else self.make(child)
+        return thawed(child.value) if type(child) is Static else self.make(child)
 
     def container(self, plan: ContainerPlan) -> Any:
         children = [self.item(child) for _, child in plan.children]
@@ -99,7 +100,7 @@ def _plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
             children.append((key, _plan(nodes, attributes)))
         elif attribute is LEAF:
             children.append((key, LEAF))
-        elif is_object:
+        elif is_object and not (type(attribute) is Static and type(attribute.value) is Snapshot):
             statics[key] = None if attribute is EMPTY else attribute.value
         else:
             children.append((key, Static(None) if attribute is EMPTY else attribute))

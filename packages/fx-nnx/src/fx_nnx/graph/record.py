@@ -1,9 +1,10 @@
 """Records: the structure of a model, found out once and kept until it changes.
 
 A record holds the graph definition of a model and where its values are. It is linked to every object and variable in
-it; whatever changes their structure drops it (see `fx_nnx.links`). Plain lists and dicts cannot announce changes, so a
-record remembers what was in them and looks again each time; a model with parts that can neither announce nor be
-compared cheaply (static attributes without a hash, pytrees of other libraries) is walked every time.
+it; whatever changes their structure drops it (see `fx_nnx.links`). Plain lists and dicts, those of static attributes
+among them, cannot announce changes, so a record remembers what was in them and looks again each time; a model with
+parts that can neither announce nor be compared cheaply (other static attributes without a hash, pytrees of other
+libraries) is walked every time.
 """
 
 import weakref
@@ -18,6 +19,7 @@ from fx_nnx.links import link, structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
+from fx_nnx.objects.snapshot import Snapshot, snapshot_of
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
@@ -59,6 +61,7 @@ class Record:
       leaves: the variables, and a `Slot` for each other leaf, in the order of ``graphdef.paths``.
       alive: whether nothing announced a change since.
       lasting: whether it may be kept.
+      contents: plain containers, and what was in them.
     """
 
     __slots__ = (
@@ -125,7 +128,10 @@ class Record:
 
     def holds(self) -> bool:
         """Whether the record is still true of the plain containers in it."""
-        return all(_contents(container) == seen for container, seen in self.contents)
+        return all(
+            seen.is_of(container) if type(seen) is Snapshot else _contents(container) == seen
+            for container, seen in self.contents
+        )
 
 
 class _Seen:
@@ -217,14 +223,11 @@ class _Walk:
         attributes, kinds = attributes_of(value), kinds_of(value)
         keys = sorted_keys(attributes)
         self.nodes.append(NodeDef(type(value), number, len(keys), None))
-        found, lasting = self.attributes, self.record.lasting
+        found = self.attributes
         for key in keys:
             item = attributes[key]
             if not kinds[key]:
-                if lasting:
-                    self.static(key, item)
-                else:
-                    found.append((key, _tuple(Static, (item,))))
+                self.static(key, item)
             elif known_kinds.get(type(item)) == "variable":  # the most frequent ones without detours
                 found.append((key, NODE))
                 self.variable(item, (*path, key))
@@ -232,8 +235,11 @@ class _Walk:
                 self.child(attributes, key, item, path, value)
 
     def static(self, key: Any, item: Any) -> None:
-        self.attributes.append((key, _tuple(Static, (item,))))
-        if self.record.lasting and not is_hashable(item):
+        kept = snapshot_of(item)
+        self.attributes.append((key, _tuple(Static, (kept,))))
+        if kept is not item:
+            self.record.contents.append((item, kept))
+        elif self.record.lasting and not is_hashable(item):
             # It may be changed in place, which nothing tells us.
             self.record.lasting = False
 

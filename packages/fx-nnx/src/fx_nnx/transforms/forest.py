@@ -10,6 +10,7 @@ from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef
 from fx_nnx.graph.record import Record, _Walk
 from fx_nnx.links import structure_lock
 from fx_nnx.objects.pytree import Pytree
+from fx_nnx.objects.snapshot import Snapshot
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["Forest", "ForestWalk", "is_node", "make_roots"]
@@ -37,7 +38,7 @@ class Forest:
       roots: how many roots there are.
     """
 
-    __slots__ = ("_hash", "_plans", "attributes", "nodes", "numbers", "roots")
+    __slots__ = ("_announces", "_hash", "_plans", "attributes", "nodes", "numbers", "roots")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Forest:
         self.roots = roots
         self._hash: int | None = None
         self._plans: list[Any] | None = None
+        self._announces: bool | None = None
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -77,8 +79,11 @@ class Forest:
     @property
     def announces(self) -> bool:
         """Whether objects made of it announce all changes but those of values, which are all in variables."""
-        plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
-        return not plain and None not in self.numbers
+        if self._announces is None:
+            plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
+            silent = any(type(item) is Static and type(item.value) is Snapshot for _, item in self.attributes)
+            self._announces = not plain and not silent and None not in self.numbers
+        return self._announces
 
     def _unhashable(self) -> UnhashableStaticError:
         for path, value in self._statics():

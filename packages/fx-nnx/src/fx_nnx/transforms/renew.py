@@ -6,7 +6,7 @@ from typing import Any
 from fx_core._jax import current_trace
 
 from fx_nnx.graph.build import ObjectPlan, _Builder
-from fx_nnx.graph.definition import LEAF, VariableDef
+from fx_nnx.graph.definition import VariableDef
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of, owned_kinds
@@ -63,7 +63,7 @@ class Renewal(_Builder):
             return super().object(plan)
         new = dict(plan.statics)
         for key, child in plan.children:
-            new[key] = next(self.leaves) if child is LEAF else self.make(child)
+            new[key] = self.item(child)
         _change(found, new, plan.kinds)
         return found
 
@@ -79,7 +79,7 @@ def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
     for key in gone:
         del old[key]
     structural = found._nnx_kinds != kinds or not all(is_array(old.get(k)) and is_array(new[k]) for k in changed)
-    old.update(new)
+    old.update({key: new[key] for key in changed})
     owned = owned_kinds(found)
     owned.clear()
     owned.update(kinds)
