@@ -179,3 +179,38 @@ def test_misuse(what, run, error, path, values, fix):
     assert caught.value.path == path
     assert not [value for value in values if value not in text]
     assert fix in caught.value.fix
+
+
+LAYERS = {
+    "einsum": (lambda: nn.Einsum((3, 4), "ab,bc->ac"), jnp.ones((2, 5)), errors.ContractionShapeError, "Einsum_0"),
+    "scalar": (lambda: nn.Dense(2), jnp.ones(()), errors.FeatureAxisError, "Dense_0"),
+    "text": (lambda: nn.Conv(2, (3,)), "abc", errors.FeatureAxisError, "Conv_0"),
+    "vector": (
+        lambda: nn.MultiHeadDotProductAttention(2),
+        jnp.ones(4),
+        errors.AttentionShapeError,
+        "MultiHeadDotProductAttention_0",
+    ),
+    "groups": (lambda: nn.GroupNorm(5), jnp.ones((2, 3)), errors.NormGroupsError, "GroupNorm_0"),
+    "axes": (lambda: nn.LayerNorm(), jnp.ones(()), errors.InvalidAxesError, "LayerNorm_0"),
+    "indices": (lambda: nn.Embed(3, 4), jnp.ones(2), errors.LookupIndexDtypeError, "Embed_0"),
+}
+
+
+class Around(nn.Module):
+    make: object
+
+    @nn.compact
+    def __call__(self, x):
+        return self.make()(x)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("lifted", [lambda m: m, nn.remat, nn.jit], ids=["plain", "remat", "jit"])
+def test_wrong_inputs_of_layers_are_told_with_the_path_of_the_layer(name, lifted):
+    make, x, error, place = LAYERS[name]
+    if isinstance(x, str) and lifted in (nn.remat, nn.jit):
+        x = jnp.ones(())  # text goes into no compiled function
+    model = nn.Sequential([lifted(Around)(make)])
+    with pytest.raises(error, match=rf"\n  where: /(\w+\()?layers_0\)?/{place} \({place[:-2]}\)\n  expected: "):
+        model.init(KEY, x)

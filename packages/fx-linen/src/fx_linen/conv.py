@@ -9,6 +9,7 @@ from fx_core.ops import conv
 from fx_core.ops.conv.plan import PaddingLike
 from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 
 from fx_linen.module import Module, compact, nowrap
@@ -102,7 +103,7 @@ class Conv(_Conv):
         """
         plan = self._plan()
         shapes = conv.conv_params(
-            plan.kernel_size, jnp.shape(inputs)[-1], self.features, self.feature_group_count, self.use_bias
+            plan.kernel_size, features_of(inputs), self.features, self.feature_group_count, self.use_bias
         )
         inputs, kernel, bias = self._arrays(inputs, shapes)
         convolve = self.conv_general_dilated
@@ -208,7 +209,7 @@ class ConvTranspose(Module):
         plan = conv.plan_conv_transpose(
             self.kernel_size, self.strides, self.padding, self.kernel_dilation, self.transpose_kernel
         )
-        shapes = conv.conv_transpose_params(plan, jnp.shape(inputs)[-1], self.features, self.use_bias)
+        shapes = conv.conv_transpose_params(plan, features_of(inputs), self.features, self.use_bias)
         kernel = self.param("kernel", self.kernel_init, shapes["kernel"].shape, self.param_dtype)
         kernel = conv.masked(kernel, self.mask)
         bias = self.param("bias", self.bias_init, shapes["bias"].shape, self.param_dtype) if self.use_bias else None

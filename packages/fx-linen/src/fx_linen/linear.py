@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fx_core.ops import embed, linear
 from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import default_bias_init, default_embed_init, default_kernel_init
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 
 from fx_linen.module import Module, compact, merge_param
@@ -57,7 +58,7 @@ class Dense(Module):
         Returns:
           An array of shape ``(..., features)``.
         """
-        shapes = linear.dense_params(jnp.shape(inputs)[-1], self.features, self.use_bias)
+        shapes = linear.dense_params(features_of(inputs), self.features, self.use_bias)
         kernel = self.param("kernel", self.kernel_init, shapes["kernel"].shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, shapes["bias"].shape, self.param_dtype) if self.use_bias else None
         inputs, kernel, bias = self.promote_dtype(inputs, kernel, bias, dtype=self.dtype)

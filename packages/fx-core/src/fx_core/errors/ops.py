@@ -18,6 +18,7 @@ __all__ = [
     "DropoutRateError",
     "EinsumEquationError",
     "EmptySequentialError",
+    "FeatureAxisError",
     "InexactDtypeError",
     "InvalidAxesError",
     "LookupIndexDtypeError",
@@ -107,6 +108,22 @@ class ContractionShapeError(OpArgumentError):
 
     def __init__(self, what: str, *, expected: Any, got: Any, fix: str):
         super().__init__(what, expected=expected, got=got, fix=fix)
+
+
+class FeatureAxisError(OpArgumentError):
+    """The inputs of a layer have no axis of features.
+
+    Wrong: ``nn.Dense(3).init(key, jnp.array(1.0))``. Right: ``nn.Dense(3).init(key, jnp.array([1.0]))``.
+    """
+
+    def __init__(self, what: str, got: Any):
+        shape = getattr(got, "shape", None)
+        super().__init__(
+            f"The {what} have no axis of features.",
+            expected="an array of shape (..., features)",
+            got=f"a value of type {type(got).__name__}" if shape is None else f"shape {tuple(shape)}",
+            fix=f"make the {what} an array with at least one axis, such as x[None]",
+        )
 
 
 class LookupIndexDtypeError(OpArgumentError):

@@ -10,6 +10,7 @@ from fx_core.errors import AttentionInputsError, CacheShapeError
 from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 
 from fx_linen.attention.functions import dot_product_attention
@@ -130,7 +131,7 @@ class MultiHeadDotProductAttention(Module):
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
         """
         keys_from, values_from = self._keys_and_values(inputs_q, inputs_k, inputs_v, inputs_kv)
-        features = inputs_q.shape[-1]
+        features = features_of(inputs_q, "queries")
         heads = attention.plan_heads(
             self.qkv_features or features, self.num_heads, out_features=self.out_features or features
         )

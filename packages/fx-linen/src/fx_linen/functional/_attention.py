@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.ops.attention import dot_product_attention
+from fx_core.ops.inputs import features_of
 from fx_core.scope import Scope
 
 from fx_linen.functional._linear import dense_general
@@ -41,7 +42,7 @@ def attention(
     Returns:
       An array like ``inputs_q``.
     """
-    features = jnp.shape(inputs_q)[-1]
+    features = features_of(inputs_q, "queries")
     heads = (num_heads, features // num_heads)
     options: dict[str, Any] = {"use_bias": use_bias, "dtype": dtype, "param_dtype": param_dtype}
     query = scope.child(dense_general, "query")(inputs_q, heads, **options)

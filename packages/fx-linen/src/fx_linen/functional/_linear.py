@@ -14,6 +14,7 @@ from fx_core.ops.initializers import (
     default_embed_init,
     default_kernel_init,
 )
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer, ParamSpec
 from fx_core.scope import Scope
 
@@ -49,7 +50,7 @@ def dense(
     Returns:
       An array of shape ``(..., features)``.
     """
-    specs = linear.dense_params(jnp.shape(inputs)[-1], features, use_bias)
+    specs = linear.dense_params(features_of(inputs), features, use_bias)
     kernel = scope.param("kernel", kernel_init, specs["kernel"].shape, param_dtype)
     bias = scope.param("bias", bias_init, specs["bias"].shape, param_dtype) if use_bias else None
     inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
@@ -172,7 +173,7 @@ def conv(
       An array of shape ``(*batch, *windows, features)``.
     """
     plan = conv_ops.plan_conv(kernel_size, strides, padding, input_dilation, kernel_dilation, feature_group_count)
-    channels = jnp.shape(inputs)[-1]
+    channels = features_of(inputs)
     specs = conv_ops.conv_params(plan.kernel_size, channels, features, feature_group_count, use_bias)
     kernel = scope.param("kernel", kernel_init, specs["kernel"].shape, param_dtype)
     bias = scope.param("bias", bias_init, specs["bias"].shape, param_dtype) if use_bias else None

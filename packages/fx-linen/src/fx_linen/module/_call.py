@@ -8,6 +8,7 @@ from fx_core import config
 from fx_core.errors import (
     CallCompactUnboundModuleError,
     CallSetupUnboundModuleError,
+    FxError,
     IncorrectPostInitOverrideError,
     MultipleMethodsCompactError,
     NameInUseError,
@@ -165,5 +166,9 @@ def _run(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             if capture(self, fun.__name__):
                 self.sow("intermediates", fun.__name__, result)
         return result
+    except FxError as error:
+        if error.path is None:  # an error of mathematics, which does not know of modules
+            error.locate(where(self))
+        raise
     finally:
         modules.pop()

@@ -9,6 +9,7 @@ from fx_core.ops import recurrent
 from fx_core.ops.conv import plan_conv
 from fx_core.ops.conv.plan import PaddingLike
 from fx_core.ops.initializers import zeros
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 
 from fx_linen.module import compact, nowrap
@@ -67,7 +68,7 @@ class ConvLSTMCell(RNNCellBase):
           CarryShapeError: the carry does not fit the images.
         """
         plan = plan_conv(self.kernel_size, self.strides, self.padding)
-        params = recurrent.conv_lstm_params(plan, inputs.shape[-1], self.features, self.use_bias)
+        params = recurrent.conv_lstm_params(plan, features_of(inputs), self.features, self.use_bias)
         gates = draw_gates(self, params, self.param_dtype)
         (inputs_map,) = promoted(inputs, [gates["ih"]], self.dtype)
         (hidden_map,) = promoted(carry[1], [gates["hh"]], self.dtype)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.ops import recurrent
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, ones, zeros
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
 
@@ -85,7 +86,7 @@ class SimpleCell(_VectorCell):
           CarryShapeError: the carry has another number of features.
         """
         params = recurrent.simple_params(
-            inputs.shape[-1], self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
+            features_of(inputs), self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
         )
         gates = draw_gates(self, params, self.param_dtype)
         (inputs_map,) = promoted(inputs, [gates["i"]], self.dtype)
@@ -144,7 +145,7 @@ class GRUCell(_VectorCell):
           CarryShapeError: the carry has another number of features.
         """
         params = recurrent.gru_params(
-            inputs.shape[-1], self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
+            features_of(inputs), self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
         )
         gates = draw_gates(self, params, self.param_dtype)
         new = recurrent.gru(
@@ -210,7 +211,7 @@ class MGUCell(_VectorCell):
           CarryShapeError: the carry has another number of features.
         """
         params = recurrent.mgu_params(
-            inputs.shape[-1],
+            features_of(inputs),
             self.features,
             self.reset_gate,
             self.kernel_init,

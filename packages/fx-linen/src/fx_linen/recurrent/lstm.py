@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.ops import recurrent
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, zeros
+from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent import Affine
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
@@ -57,7 +58,7 @@ class _LSTMCell(RNNCellBase):
     def _maps(self, carry: Carry, inputs: jax.Array) -> tuple[list[Affine], list[Affine]]:
         """The maps of inputs and carry, for i, f, g and o, in the dtypes to compute in."""
         params = recurrent.lstm_params(
-            inputs.shape[-1], self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
+            features_of(inputs), self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
         )
         gates = draw_gates(self, params, self.param_dtype)
         of_inputs, of_carry = ([gates[side + gate] for gate in GATES] for side in "ih")

@@ -46,6 +46,8 @@ def suits(query: Any, key: Any, value: Any, bias: Any) -> bool:
     of the dtype of the queries. Not inside of `jax.shard_map` or over a mesh with explicit axes, as cuDNN's calls carry
     no such types, nor over a mesh without devices.
     """
+    if min(query.ndim, key.ndim, value.ndim) < 3:
+        return False
     dtype, depth, lengths = query.dtype, query.shape[-1], (query.shape[-3], key.shape[-3])
     if dtype.name not in ("bfloat16", "float16") or min(lengths) < _SHORTEST or value.shape[-1] != depth or depth % 8:
         return False
