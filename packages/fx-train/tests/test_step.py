@@ -291,6 +291,24 @@ def test_keys_and_optimisers_of_other_kinds_go_through_loss_scaling(make):
     assert not np.array_equal(state.params["head"]["w"], make_params()["head"]["w"])
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_optimisers_that_want_to_know_the_loss_are_told(accumulate):
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=0.99)
+    tx = optax.chain(optax.sgd(0.1), plateau)
+    state, batch = make_state(tx), make_batch()
+    step = make_train_step(loss_fn, accumulate=accumulate, donate=False)
+    expected = state
+    for _ in range(4):
+        value, grads = jax.value_and_grad(loss_fn)(expected.params, batch)
+        updates, opt_state = tx.update(grads, expected.opt_state, expected.params, value=value)
+        params = optax.apply_updates(expected.params, updates)
+        expected = expected.replace(step=expected.step + 1, params=params, opt_state=opt_state)
+        state, _ = step(state, batch)
+    assert_close(state.params, expected.params)
+    assert float(state.opt_state[1].scale) == float(expected.opt_state[1].scale) < 1
+    assert state.tx is tx
+
+
 def test_bad_batches():
     with pytest.raises(IndivisibleBatchError, match="cannot be split between 3 equal parts"):
         make_train_step(loss_fn, accumulate=3)(make_state(), make_batch())

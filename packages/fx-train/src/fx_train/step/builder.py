@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from fx_train.dynamic_scale import all_finite
 from fx_train.errors import IndivisibleBatchError, InvalidStepOptionError
@@ -66,6 +67,8 @@ def make_train_step(
     over something else, such as tokens that are no padding, needs ``weight``. Where the loss changes its ``variables``
     (running statistics), each part changes them in turn, as k small batches would, and nothing is compared.
 
+    **Optimisers** that want to know the loss (`optax.contrib.reduce_on_plateau`, `optax.polyak_sgd`) are told it.
+
     **Metrics** are those of the loss function, ``loss``, and what options add. If the optimiser was made by
     `optax.inject_hyperparams`, its ``learning_rate`` is among them.
 
@@ -124,7 +127,9 @@ def make_train_step(
             metrics |= {"finite": finite.astype(jnp.float32), "loss_scale": jnp.asarray(scale.scale, jnp.float32)}
         if clip is not None:
             grads, metrics["grad_norm"] = _clipped(grads, clip)
-        new = _updated(state, grads, mask, {"variables": variables} if "variables" in loss.wants else {})
+        told = state.replace(tx=_telling(state.tx, metrics["loss"]))
+        new = _updated(told, grads, mask, {"variables": variables} if "variables" in loss.wants else {})
+        new = new.replace(tx=state.tx)
         if (rate := _learning_rate(new.opt_state)) is not None:
             metrics.setdefault("learning_rate", rate)
         if ema is not None:
@@ -167,6 +172,13 @@ def _clipped(grads: list[jax.Array], limit: float) -> tuple[list[jax.Array], jax
     # Not norm > limit: a norm that is not a number must not pass for one that is small.
     factor = jnp.where(norm <= limit, 1.0, limit / norm)
     return [(g * factor).astype(g.dtype) for g in grads], norm
+
+
+def _telling(tx: Any, value: Any) -> Any:
+    """The optimiser, told the loss, if it is one that may want to know, such as `optax.contrib.reduce_on_plateau`."""
+    if not isinstance(tx, optax.GradientTransformationExtraArgs):
+        return tx
+    return tx._replace(update=functools.partial(tx.update, value=value))
 
 
 def _updated(state: TrainState, grads: list[Any], mask: Any, changes: dict[str, Any]) -> Any:
