@@ -193,6 +193,9 @@ LAYERS = {
     ),
     "groups": (lambda: nn.GroupNorm(5), jnp.ones((2, 3)), errors.NormGroupsError, "GroupNorm_0"),
     "axes": (lambda: nn.LayerNorm(), jnp.ones(()), errors.InvalidAxesError, "LayerNorm_0"),
+    "negative": (lambda: nn.Dense(-1), jnp.ones((2, 3)), errors.LayerSizeError, "Dense_0"),
+    "half": (lambda: nn.Dense(2.5), jnp.ones((2, 3)), errors.LayerSizeError, "Dense_0"),
+    "name": (lambda: nn.Embed("3", 4), jnp.ones(2, int), errors.LayerSizeError, "Embed_0"),
     "indices": (lambda: nn.Embed(3, 4), jnp.ones(2), errors.LookupIndexDtypeError, "Embed_0"),
 }
 

@@ -12,7 +12,6 @@ __all__ = [
     "EmaStructureError",
     "LayerCallError",
     "LayerInputError",
-    "LayerSizeError",
     "MetricInputError",
     "MetricInterfaceError",
     "MetricUpdateError",
@@ -49,21 +48,6 @@ class LayerInputError(NnxError):
             got = f"shape {tuple(shape)}"
             fix = f"give the {what} {expected} features, or make the layer for those that it has"
         super().__init__(f"{layer}: the {what} {problem}.", path=path or layer, expected=wanted, got=got, fix=fix)
-
-
-class LayerSizeError(NnxError):
-    """A layer was made with sizes that no array can have.
-
-    Wrong: ``nnx.Linear("3", 4, rngs=rngs)``, ``nnx.Linear(-1, 4, rngs=rngs)``. Right: ``nnx.Linear(3, 4, rngs=rngs)``.
-    """
-
-    def __init__(self, shape: Sequence[Any]):
-        super().__init__(
-            "The sizes of a layer make no shape of a parameter.",
-            expected="integers that are not negative",
-            got=tuple(shape),
-            fix="look at the numbers of features that the layer was made with",
-        )
 
 
 class CacheMissingError(NnxError):

@@ -21,6 +21,7 @@ __all__ = [
     "FeatureAxisError",
     "InexactDtypeError",
     "InvalidAxesError",
+    "LayerSizeError",
     "LookupIndexDtypeError",
     "MaskShapeError",
     "NonMatrixWeightError",
@@ -123,6 +124,21 @@ class FeatureAxisError(OpArgumentError):
             expected="an array of shape (..., features)",
             got=f"a value of type {type(got).__name__}" if shape is None else f"shape {tuple(shape)}",
             fix=f"make the {what} an array with at least one axis, such as x[None]",
+        )
+
+
+class LayerSizeError(OpArgumentError):
+    """A layer was made with sizes that no array can have.
+
+    Wrong: ``nnx.Linear("3", 4, rngs=rngs)``, ``nnx.Linear(-1, 4, rngs=rngs)``. Right: ``nnx.Linear(3, 4, rngs=rngs)``.
+    """
+
+    def __init__(self, shape: Sequence[Any]):
+        super().__init__(
+            "The sizes of a layer make no shape of a parameter.",
+            expected="integers that are not negative",
+            got=tuple(shape),
+            fix="look at the numbers of features that the layer was made with",
         )
 
 

@@ -4,6 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from fx_core.errors.ops import LayerSizeError
+
 __all__ = ["ParamSpec", "Params"]
 
 Initializer = Callable[..., Any]
@@ -18,11 +22,27 @@ class ParamSpec:
       shape: its shape.
       init: the default initializer.
       axes: a logical name for each axis, such as ``("in", "out")``.
+
+    Raises:
+      LayerSizeError: the sizes are no numbers that a shape can have.
     """
 
     shape: tuple[int, ...]
     init: Initializer
     axes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for size in self.shape:
+            if type(size) is not int or size < 0:
+                _check_size(size, self.shape)
+
+
+def _check_size(size: Any, shape: tuple[Any, ...]) -> None:
+    # Dimensions of exported programs may be symbols, which are left to JAX.
+    if isinstance(size, bool | float | str | bytes | tuple | list | None) or (
+        isinstance(size, int | np.integer) and size < 0
+    ):
+        raise LayerSizeError(shape)
 
 
 Params = Mapping[str, ParamSpec]

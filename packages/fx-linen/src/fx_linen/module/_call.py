@@ -127,8 +127,17 @@ def call_setup(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, 
         if context.interceptors:
             return run_intercepted(fun, self, args, kwargs)
         return fun(self, *args, **kwargs)
+    except FxError as error:
+        _locate(error, self)
+        raise
     finally:
         modules.pop()
+
+
+def _locate(error: FxError, module: Any) -> None:
+    """Say where an error of mathematics, which does not know of modules, has happened."""
+    if error.path is None:
+        error.locate(where(module))
 
 
 def ensure_setup(self: ModuleBase, state: ModuleState) -> None:
@@ -167,8 +176,7 @@ def _run(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
                 self.sow("intermediates", fun.__name__, result)
         return result
     except FxError as error:
-        if error.path is None:  # an error of mathematics, which does not know of modules
-            error.locate(where(self))
+        _locate(error, self)
         raise
     finally:
         modules.pop()

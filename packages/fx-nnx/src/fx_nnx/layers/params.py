@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core.errors import FxError
-from fx_core.errors.nnx_layers import LayerInputError, LayerSizeError, RngsTypeError
+from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
+from fx_core.errors.ops import LayerSizeError
 from fx_core.ops import dtypes
 
 from fx_nnx.locate import path_of
