@@ -3,7 +3,8 @@
 python program.py DIRECTORY MESH LAYOUT STEPS
 
 One of its processes fails where an environment variable says so, as PROCESS:STEP:ATTEMPT: ``KILL`` ends it by SIGKILL,
-``TERM`` asks it to end by SIGTERM, ``RAISE`` raises an error; ``RAISE_ALL=STEP`` raises in all of them.
+``TERM`` asks it to end by SIGTERM, ``RAISE`` raises an error; ``RAISE_ALL=STEP`` raises in all of them, ``NAN=STEP``
+gives all a batch without numbers.
 """
 
 import json
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from fx_ckpt import CheckpointManager
-from fx_train import Checkpoints, Run, StepState, StopOnSignal, make_train_step
+from fx_train import Checkpoints, Log, NanGuard, Run, StepState, StopOnSignal, make_train_step
 from fx_train.data import Batches
 from fx_train.distributed import (
     any_process,
@@ -69,7 +70,7 @@ def main(directory, mesh, layout, steps):
     batches = Batches({"x": x, "y": np.roll(x, 1, axis=1)}, 16, process=batch_part(mesh))
     train_step, losses = make_train_step(loss_fn, clip=1.0), []
     manager = CheckpointManager(f"{directory}/checkpoints", backend="orbax")
-    callbacks = [Checkpoints(manager, every=2)]
+    callbacks = [NanGuard(every=3), Log("jsonl", every=1), Checkpoints(manager, every=2)]
     if threading.current_thread() is threading.main_thread():  # Ray has another thread run this
         callbacks.append(StopOnSignal(every=3))
     with Run(directory, total_steps=int(steps), callbacks=callbacks) as run:
@@ -77,6 +78,8 @@ def main(directory, mesh, layout, steps):
         first = run.step
         for step, batch in run.steps(batches):
             misbehave(step)
+            if os.environ.get("NAN") == str(step):
+                batch["x"] = np.nan * batch["x"]
             state, metrics = train_step(state, global_batch(batch, mesh))
             losses.append(float(metrics["loss"]))
             run.record(state, metrics)

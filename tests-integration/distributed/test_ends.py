@@ -47,6 +47,15 @@ def test_an_error_in_all_processes_loses_nothing(starter, tmp_path):
     assert (tmp_path / "checkpoints" / "step_00000003").is_dir()
 
 
+def test_numbers_that_are_none_end_all_before_they_are_saved(starter, tmp_path):
+    for outcome in starter.pods(2, tmp_path, *ARGUMENTS, NAN="3"):
+        assert outcome.code in (1, -6)
+        assert "Step 4 gave numbers that are not finite" in outcome.errors
+        assert "params['up'] (128 of 128 numbers)" in outcome.errors
+    assert [path.name for path in sorted((tmp_path / "checkpoints").glob("step_*"))] == ["step_00000002"]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
 def test_a_signal_to_one_process_stops_all_after_the_same_step(starter, tmp_path, expected):
     first, second = starter.pods(2, tmp_path, "data:-1", "sharded", 60, TERM="1:4:0")
     assert (first.code, second.code) == (0, 0), first.errors + second.errors

@@ -1,13 +1,15 @@
-"""What is in the files of loggers after crashes, resumes and odd names; their contract is in test_loop_callbacks."""
+"""The contract of loggers, and what is in their files after crashes, resumes and odd names."""
 
 import csv
+import io
 import json
 import math
 
 import pytest
+from fx_core.testing.loggers import LoggerSuite
 from fx_train import Log, Run
 from fx_train.errors import ForeignTableError, ReservedMetricError
-from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger
+from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger, TensorBoardLogger
 from fx_train.report import read_run
 
 
@@ -90,3 +92,44 @@ def test_an_empty_table_gets_its_columns(tmp_path):
 def test_the_console_shows_values_that_are_not_finite(tmp_path, capsys):
     written(ConsoleLogger(), (1, {"loss": math.nan, "norm": 12345678.0}))
     assert capsys.readouterr().out.endswith("step 1  loss nan  norm 1.2346e+07\n")
+
+
+class TestJsonLines(LoggerSuite):
+    def make(self, directory):
+        return JsonLinesLogger(directory)
+
+    def read(self, directory):
+        lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+        return {line.pop("step"): {k: float(v) for k, v in line.items() if k != "time"} for line in lines}
+
+
+class TestCsv(LoggerSuite):
+    def make(self, directory):
+        return CsvLogger(directory)
+
+    def read(self, directory):
+        with (directory / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        return {int(row.pop("step")): {k: float(v) for k, v in row.items() if v and k != "time"} for row in rows}
+
+    def test_a_second_logger_goes_on(self, tmp_path):
+        for step, metrics in [(1, {"a": 1.0}), (2, {"b": 2.0})]:
+            logger = self.make(tmp_path)
+            logger.log(step, metrics)
+            logger.close()
+        assert self.read(tmp_path) == {1: {"a": 1.0}, 2: {"b": 2.0}}
+
+
+class TestConsole(LoggerSuite):
+    def make(self, directory):
+        return ConsoleLogger(directory)
+
+    def test_lines(self, tmp_path):
+        file = io.StringIO()
+        ConsoleLogger(tmp_path, file).log(7, {"loss": 0.123456, "accuracy": 1.0})
+        assert file.getvalue() == "[0:00:00] step 7  loss 0.12346  accuracy 1\n"
+
+
+class TestTensorBoard(LoggerSuite):
+    def make(self, directory):
+        return TensorBoardLogger(directory)

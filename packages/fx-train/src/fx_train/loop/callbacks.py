@@ -29,6 +29,10 @@ class Progress(Protocol):
         """End the run after this step."""
         ...
 
+    def settle(self, state: Any = None) -> None:
+        """Wait for what callbacks put off, before a state is kept."""
+        ...
+
     def callback_states(self) -> dict[str, Any]:
         """What the callbacks want to remember, by their names."""
         ...
@@ -66,6 +70,12 @@ class Callback:
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """A step was recorded; ``run.step`` counts it. Metrics may still be computing on the device."""
+
+    def settle(self, run: Progress, state: Any) -> None:
+        """Finish what was put off until the device is done: called at the end of the run, and before a state is kept.
+
+        Raise if ``state`` should not be kept; it is None at the end of the run.
+        """
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
         """The run ends, with the exception that ended it, if any."""
@@ -131,6 +141,13 @@ def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
             raise MetricValueError(name, value)
         floats[name] = float(np.reshape(value, ()))
     return floats
+
+
+def are_ready(tree: Any) -> bool:
+    """Whether the device has computed all arrays of a tree."""
+    arrays = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+    # The stubs of JAX lack it.
+    return all(array.is_ready() for array in arrays)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def is_writer() -> bool:

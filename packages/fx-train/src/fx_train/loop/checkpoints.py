@@ -12,7 +12,7 @@ import jax
 
 from fx_train.errors import NonFiniteError, ResumeForgottenError
 from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats, is_writer
-from fx_train.loop.guard import broken_leaves
+from fx_train.loop.guard import is_finite
 
 logger = logging.getLogger("fx.train")
 
@@ -94,6 +94,7 @@ class Checkpoints(Callback):
         self._passed = run.step
         self._known |= dict.fromkeys(metrics, math.nan)
         if self._due(run.step, run.total_steps):
+            run.settle(state)
             self._save(run)
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
@@ -105,7 +106,8 @@ class Checkpoints(Callback):
                 elif error is not None and not _all_end_here(self._last[0], error):
                     self._report_loss(error, "not all processes ended after it, and one alone has only a part of it")
                 # A state that the others have not passed yet may be what made them fail.
-                elif self._passed == self._last[0] or not broken_leaves(self._last[1]):
+                elif self._passed == self._last[0] or is_finite(self._last[1]):
+                    run.settle(self._last[1])
                     self._save(run)
         finally:
             self._last = None

@@ -1,17 +1,26 @@
 """Metrics to a logger that is found by name."""
 
+import logging
+import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from fx_core.plugins import MetricLogger, registry
 
-from fx_train.loop.callbacks import Cadence, Callback, Progress, as_floats, is_writer
+from fx_train.loop.callbacks import Cadence, Callback, Progress, are_ready, as_floats, is_writer
+
+logger = logging.getLogger("fx.train")
+
+_PATIENCE = 10.0
 
 
 class Log(Callback):
     """Hands metrics to a logger: of every so many steps, and those that `Evaluate` adds whenever it does.
 
-    With several processes, the first one logs.
+    With several processes, the first one logs. Nobody waits for the device: metrics that are still being computed are
+    logged at a later step, in order, and at the latest before a checkpoint and at the end of the run.
 
     Args:
       logger: name of a registered logger, such as ``"jsonl"``, ``"csv"``, ``"console"`` or ``"tensorboard"``; its class
@@ -24,6 +33,7 @@ class Log(Callback):
         self._due = Cadence("Log", every)
         self._logger: MetricLogger | None = None
         self._usual: set[str] | None = None
+        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
 
     def on_start(self, run: Progress) -> None:
         """Open the logger in the run's directory."""
@@ -36,14 +46,48 @@ class Log(Callback):
             return
         if self._usual is None:
             self._usual = set(metrics)
+        entry = None
         if self._due(run.step, run.total_steps):
-            self._logger.log(run.step, as_floats(metrics))
+            entry = dict(metrics)
         elif len(metrics) > len(self._usual):
-            more = {name: value for name, value in metrics.items() if name not in self._usual}
-            self._logger.log(run.step, as_floats(more))
+            entry = {name: value for name, value in metrics.items() if name not in self._usual}
+        if entry is not None:
+            for leaf in jax.tree.leaves(entry):
+                if isinstance(leaf, jax.Array):
+                    leaf.copy_to_host_async()
+            self._waiting.append((run.step, entry))
+        while self._waiting and are_ready(self._waiting[0][1]):
+            self._log_first()
+
+    def settle(self, run: Progress, state: Any) -> None:
+        """Log what waits."""
+        while self._waiting:
+            self._log_first()
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Close the logger."""
-        if self._logger is not None:
+        """Log what waits, and close the logger."""
+        if self._logger is None:
+            return
+        try:
+            if error is None or jax.process_count() == 1 or _come_soon(self._waiting):
+                self.settle(run, None)
+            else:
+                steps = ", ".join(str(step) for step, _ in self._waiting)
+                logger.warning("Metrics of steps %s are not logged: they wait for processes that ended.", steps)
+        finally:
+            self._waiting.clear()
             self._logger.close()
             self._logger = None
+
+    def _log_first(self) -> None:
+        step, entry = self._waiting.popleft()
+        assert self._logger is not None
+        self._logger.log(step, as_floats(entry))
+
+
+def _come_soon(entries: Any) -> bool:
+    """Whether the device is done with all entries within some seconds."""
+    deadline = time.monotonic() + _PATIENCE
+    while not (ready := are_ready([entry for _, entry in entries])) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return ready

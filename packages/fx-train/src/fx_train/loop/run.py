@@ -72,6 +72,9 @@ class Run:
         listeners = [c for c in self.callbacks if type(c).on_step is not Callback.on_step]
         # Who has something to remember comes first, so that a checkpoint of a step has what was learnt from it.
         self._listeners = sorted(listeners, key=lambda c: type(c).get_state is Callback.get_state)
+        settlers = [c for c in self.callbacks if type(c).settle is not Callback.settle]
+        # Who judges a state comes before who only writes about it.
+        self._settlers = sorted(settlers, key=lambda c: type(c).examine is Callback.examine)
 
     def __enter__(self) -> Self:
         try:
@@ -139,6 +142,7 @@ class Run:
                 yield step, batch
                 if self.step == step:
                     raise StepNotRecordedError(step)
+            self.settle()
         finally:
             self._given = None
 
@@ -167,6 +171,17 @@ class Run:
         for callback in self._listeners:
             callback.on_step(self, state, metrics)
 
+    def settle(self, state: Any = None) -> None:
+        """Let callbacks finish what they put off until the device is done; raises what they find.
+
+        `steps` does so when it ends, and `fx_train.Checkpoints` before it saves.
+
+        Args:
+          state: a state that is about to be kept, if one is, for callbacks that judge states.
+        """
+        for callback in self._settlers:
+            callback.settle(self, state)
+
     def stop(self, reason: str) -> None:
         """End the run after this step; the first reason counts."""
         if self.stop_reason is None:
@@ -193,12 +208,20 @@ class Run:
 
     def _end(self, callbacks: Sequence[Callback], error: BaseException | None) -> None:
         failures: list[BaseException] = []
-        for callback in reversed(callbacks):
+
+        def attempt(function: Callable[..., None], *args: Any) -> None:
             try:
-                callback.on_end(self, error)
+                function(self, *args)
             # An interrupt, too, may not keep the others from their end: signals go back, files are closed.
             except BaseException as failure:
                 failures.append(failure)
+
+        # After an error other processes may be gone, and the device may never be done.
+        for callback in self._settlers if error is None else ():
+            attempt(callback.settle, None)
+        told = error or next(iter(failures), None)
+        for callback in reversed(callbacks):
+            attempt(callback.on_end, told)
         # The error that ended the run is the one to see, unless an interrupt came after it; the rest is told beside.
         interrupts = [failure for failure in failures if not isinstance(failure, Exception)]
         raised = interrupts[0] if interrupts else failures[0] if failures and error is None else None
