@@ -43,6 +43,7 @@ def _quiet():
         ("create_cosine_learning_rate_schedule", (0.1, 7, 5.5, 1.5)),
         ("create_stepped_learning_rate_schedule", (0.1, 10, [[2, 0.1], [4, 0.01]])),
         ("create_stepped_learning_rate_schedule", (0.1, 10, [[0.5, 0.1], [4, 0.01]], 1.0)),
+        ("create_stepped_learning_rate_schedule", (0.1, 7, np.array([[0, 0.5], [2.5, 0.3]]), 3)),
     ],
 )
 def test_schedules(name, args):
@@ -78,6 +79,25 @@ def test_dynamic_scale_averages_over_an_axis(argnums):
         return grad(jnp.arange(3.0), jnp.arange(1.0, 4.0))
 
     jax.tree.map(np.testing.assert_array_equal, run(fx_train.dynamic_scale), run(flax.training.dynamic_scale))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"growth_interval": 0, "scale": 3e38},
+        {"growth_interval": 1, "growth_factor": 3.0, "backoff_factor": 0.25, "scale": 8},
+        {"minimum_scale": 1.5, "scale": 4.0},
+        {"minimum_scale": None, "scale": 4.0},
+        {"fin_steps": 1999},
+    ],
+)
+def test_dynamic_scale_with_options(options):
+    pair = [module.DynamicScale(**options) for module in (fx_train.dynamic_scale, flax.training.dynamic_scale)]
+    for factor in [1e-30, 1e-30, math.inf, math.inf, 1.0, 1.0]:
+        results = [s.value_and_grad(lambda w, x: w * x)(1.0, factor) for s in pair]
+        pair = [result.dynamic_scale for result in results]
+        mine, flax_ = ([r.finite, r.aux, r.grad, r.dynamic_scale.scale, r.dynamic_scale.fin_steps] for r in results)
+        jax.tree.map(np.testing.assert_array_equal, mine, flax_)
 
 
 NAN = math.nan
@@ -132,7 +152,13 @@ def test_jax_utils():
     devices = jax.local_device_count()
     batches = [{"x": np.full((devices, 2), i, np.float32)} for i in range(4)]
     ragged = np.arange(3.0 * devices + 1)
+    one = fx_train.jax_utils.replicate(0.0).sharding.mesh
+    copies = jax.sharding.NamedSharding(one, jax.sharding.PartitionSpec())
     x = jnp.arange(24.0).reshape(2, 3, 4)
+    tree = {"a": x, "b": jnp.ones((2, 3))}
+
+    def body(c, p):
+        return c + p["a"].sum() * p["b"].sum(), {"a": p["a"] + c, "b": p["b"] * c}
 
     def fn(a, scale, *, shift):
         return a @ a.T, jnp.ones(a.shape) * scale + shift
@@ -142,6 +168,18 @@ def test_jax_utils():
         lambda m: m.unreplicate(m.replicate({"a": jnp.arange(3.0), "b": 2})),
         lambda m: list(m.prefetch_to_device(iter(batches), 2)),
         lambda m: m.pad_shard_unpad(lambda p, x: x * p)(2.0, ragged, min_device_batch=4),
+        lambda m: m.pad_shard_unpad(lambda p, x, s: x * p * s, (0, 2))(2.0, ragged, 3.0),
+        lambda m: m.pad_shard_unpad(lambda p, x, *, scale: x * scale, static_argnames="scale")(2.0, ragged, scale=3.0),
+        lambda m: m.pad_shard_unpad(lambda p, x: {"o": (x["a"],)})(2.0, {"a": ragged, "b": None}),
+        lambda m: m.pad_shard_unpad(lambda p, x: x.sum(), static_return=True)(2.0, ragged, min_device_batch=9),
+        lambda m: list(m.prefetch_to_device(iter(batches), 9, jax.local_devices()[:1])),
+        lambda m: m.unreplicate(jnp.float32(1)),
+        lambda m: m.unreplicate(jax.device_put(x, copies)) if devices > 1 else 0,
+        lambda m: jax.jit(m.replicate)(x),
+        lambda m: m.scan_in_dim(body, 0.0, tree, (1, 0)),
+        lambda m: m.scan_in_dim(body, 0.0, tree, 1, keepdims=True),
+        lambda m: m.scan_in_dim(lambda c, p: (c + p.sum(), None), 0.0, x, (-1, 1)),
+        lambda m: m.scan_in_dim(lambda c, p: (c + p.sum(), p[None, None]), 0.0, x, (0, 2)),
         lambda m: m.scan_in_dim(lambda c, p: (c * 0.5 + p.sum(), p + c), 0.0, x),
         lambda m: m.scan_in_dim(
             lambda c, p: (c * 0.5 + p.sum(), p + c), 0.0, x, axis=(2, 0), unroll=(2, 1), keepdims=True
@@ -156,3 +194,8 @@ def test_jax_utils():
     expected_unknown, expected_known = flax.jax_utils.partial_eval_by_shape(fn, [((2, 3), jnp.float32)], 2.0, shift=1.0)
     assert (unknown.shape, unknown.dtype) == (expected_unknown.shape, expected_unknown.dtype)
     np.testing.assert_array_equal(known, expected_known)
+    for plain in (lambda x: (x.shape[0], 2.0, None, np.ones(2), x), lambda x: (jnp.ones(2), x[0])):
+        one, other = (
+            m.partial_eval_by_shape(plain, [((2, 3), jnp.float32)]) for m in (fx_train.jax_utils, flax.jax_utils)
+        )
+        assert jax.tree.map(type, one) == jax.tree.map(type, other)

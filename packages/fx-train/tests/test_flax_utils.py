@@ -13,6 +13,7 @@ from fx_train.errors import (
     InvalidBufferSizeError,
     InvalidScanAxisError,
     InvalidScheduleError,
+    UnpaddableResultError,
 )
 
 DEVICES = jax.local_device_count()
@@ -32,6 +33,7 @@ def test_cosine_schedule_reaches_zero():
 def test_stepped_schedule_changes_after_its_epochs():
     schedule = lr_schedule.create_stepped_learning_rate_schedule(1.0, 10, [(2, 0.5), (4, 0.25)])
     assert [float(schedule(step)) for step in (0, 20, 21, 40, 41)] == [1, 1, 0.5, 0.5, 0.25]
+    np.testing.assert_array_equal(schedule(jnp.array([0, 20, 21, 40, 41])), [1, 1, 0.5, 0.5, 0.25])
     assert float(lr_schedule.create_stepped_learning_rate_schedule(1.0, 10, [])(99)) == 1
 
 
@@ -66,7 +68,7 @@ def test_scale_grows_after_finite_steps_and_shrinks_after_others():
 
 def test_scale_stays_in_its_bounds():
     up = DynamicScale(scale=3e38, growth_interval=0).value_and_grad(lambda w: w * 0)(1.0).dynamic_scale
-    assert float(up.scale) == np.float32(3e38)
+    assert float(up.scale) == np.finfo(np.float32).max
     down = DynamicScale(scale=1.0, minimum_scale=0.75).value_and_grad(lambda w: w * jnp.inf)(1.0).dynamic_scale
     assert float(down.scale) == 0.75
     free = DynamicScale(scale=1.0, minimum_scale=None).value_and_grad(lambda w: w * jnp.inf)(1.0).dynamic_scale
@@ -103,6 +105,14 @@ def test_replicas_have_a_leading_axis_and_come_back():
     np.testing.assert_array_equal(jax.jit(jax_utils.unreplicate)(jnp.arange(6.0).reshape(3, 2)), [0, 1])
 
 
+def test_copies_on_a_mesh_and_in_a_trace():
+    whole = jax.sharding.NamedSharding(jax_utils.replicate(0.0).sharding.mesh, jax.sharding.PartitionSpec())
+    x = jax.device_put(jnp.arange(6.0).reshape(3, 2), whole)
+    np.testing.assert_array_equal(jax_utils.unreplicate(x), x if DEVICES > 1 else x[0])
+    assert float(jax_utils.unreplicate(jnp.float32(2))) == 2
+    np.testing.assert_array_equal(jax.jit(jax_utils.replicate)(jnp.arange(3.0)), jax_utils.replicate(jnp.arange(3.0)))
+
+
 def test_pmean_over_a_mapped_axis():
     out = jax.vmap(lambda x: jax_utils.pmean({"a": x}, "batch"), axis_name="batch")(jnp.arange(4.0))
     np.testing.assert_array_equal(out["a"], [1.5] * 4)
@@ -127,6 +137,8 @@ def test_prefetch_keeps_a_bounded_number_of_batches_ahead():
 def test_prefetch_of_impossible_batches():
     with pytest.raises(InvalidBufferSizeError, match="prefetch_to_device cannot hold 0 items"):
         jax_utils.prefetch_to_device(iter([]), 0)
+    with pytest.raises(InvalidBufferSizeError, match="cannot hold None items"):
+        jax_utils.prefetch_to_device(iter([]), None)
     with pytest.raises(IndivisibleBatchError, match=r"A batch of shape \(\) cannot be split"):
         next(jax_utils.prefetch_to_device(iter([1.0]), 2))
 
@@ -161,6 +173,8 @@ def test_padding_is_invisible():
     np.testing.assert_array_equal(out["a"], 20 * x["a"])
     np.testing.assert_array_equal(out["b"], 20 * x["b"])
     assert seen == [({"a": (DEVICES, 4), "b": (DEVICES, 4, 3)}, 10)]
+    times = jax_utils.pad_shard_unpad(lambda p, x, *, scale: p * x * scale, 0, "scale")
+    np.testing.assert_array_equal(times(2.0, x["a"], scale=3), 6 * x["a"])
     shape = jax_utils.pad_shard_unpad(lambda x: np.shape(x), static_argnums=(), static_return=True)
     assert shape(np.zeros(DEVICES)) == (DEVICES, 1)
 
@@ -169,6 +183,11 @@ def test_padding_is_invisible():
 def test_padding_needs_one_batch_size(args):
     with pytest.raises(BatchMismatchError, match="no common batch size"):
         jax_utils.pad_shard_unpad(lambda p, *xs: xs)(0, *args)
+
+
+def test_padding_does_not_come_off_a_number():
+    with pytest.raises(UnpaddableResultError, match=r"expected: arrays \(\d+ devices, 1 examples, ...\)"):
+        jax_utils.pad_shard_unpad(lambda p, x: x.mean())(0, np.ones(1))
 
 
 def test_partial_evaluation_by_shape():
@@ -181,6 +200,8 @@ def test_partial_evaluation_by_shape():
     out = jax_utils.partial_eval_by_shape(fn, [(2, 3)], 2.0, shift=1.0)
     assert out["known"].tolist() == [3, 3, 3]
     assert (out["unknown"].shape, out["unknown"].dtype) == ((2, 2), jnp.bfloat16)
+    width, table, _ = jax_utils.partial_eval_by_shape(lambda x: (x.shape[1], np.ones(2), x), [(2, 3)])
+    assert (type(width), width, type(table)) == (int, 3, np.ndarray)
     struct = jax.ShapeDtypeStruct((4,), jnp.int32)
     assert jax_utils.partial_eval_by_shape(lambda x, y: (x, y), [struct, ((2,), jnp.bool)])[1].dtype == jnp.bool
 

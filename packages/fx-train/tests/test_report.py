@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import click.testing
 import pytest
 from fx_core.plugins import registry
-from fx_train.errors import NoRunError, RunFileError
+from fx_train.errors import NoRunError, ReportNotWrittenError, RunFileError
 from fx_train.report import read_run, write_report
 from fx_train.report.curves import chart, groups, ticks
 from fx_train.report.records import thinned
@@ -191,6 +191,20 @@ def test_no_or_damaged_records(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RunFileError, match=r"run\.json"):
         read_run(tmp_path)
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b"\xeb\xff\n")
+    with pytest.raises(RunFileError, match=r"it cannot be read as text .'utf-8' codec"):
+        write_report(tmp_path)
+    file.write_bytes(b'{"step": 1, "loss": 2}\n{"step": 2, "\xc3')
+    assert read_run(tmp_path).metrics == {"loss": {1: 2.0}}
+    (tmp_path / "taken").mkdir()
+    for place, problem in (("taken", "it is a directory"), ("no/such.html", "No such file")):
+        with pytest.raises(ReportNotWrittenError, match=problem):
+            write_report(tmp_path, tmp_path / place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "taken"]
 
 
 def test_long_curves_keep_their_extremes_and_gaps():

@@ -3,7 +3,7 @@ import json
 
 import pytest
 from fx_train import Callback, Checkpoints, Log, ProgressBar, Run
-from fx_train.errors import DataEndedError, InvalidCadenceError, StepNotRecordedError
+from fx_train.errors import DataEndedError, InvalidCadenceError, RunDirectoryError, StepNotRecordedError
 from rich.console import Console
 
 
@@ -119,3 +119,12 @@ def test_progress_bar_shows_steps_and_metrics_in_a_terminal_only(tmp_path):
     pipe = Console(file=io.StringIO(), force_terminal=False)
     train(tmp_path, [ProgressBar(console=pipe)])
     assert pipe.file.getvalue() == ""
+
+
+def test_a_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(RunDirectoryError, match=r"got: .*Not a directory"),
+        Run(tmp_path / "file" / "run", total_steps=1),
+    ):
+        raise AssertionError("not reached")

@@ -11,7 +11,7 @@ from fx_core import struct
 
 __all__ = ["DynamicScale", "DynamicScaleResult"]
 
-_SMALLEST_NORMAL = np.finfo(np.float32).tiny
+_SMALLEST_NORMAL, _LARGEST = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 
 
 class DynamicScaleResult(NamedTuple):
@@ -48,7 +48,7 @@ class DynamicScale(struct.PyTreeNode):
       backoff_factor: what it is multiplied with after gradients that are not finite.
       growth_interval: after so many finite steps, the next finite one grows the scale.
       fin_steps: finite steps since the last change.
-      scale: the factor. A growth that would leave the range of float32 does not happen.
+      scale: the factor; it grows up to the largest number of float32.
       minimum_scale: it never gets smaller than this; None for no bound.
     """
 
@@ -104,8 +104,7 @@ class DynamicScale(struct.PyTreeNode):
         """The scale after a step whose gradients were finite, or not."""
         scale = jnp.asarray(self.scale, jnp.float32)
         grow = self.fin_steps == self.growth_interval
-        larger = scale * self.growth_factor
-        larger = jnp.where(grow & jnp.isfinite(larger), larger, scale)
+        larger = jnp.where(grow, jnp.minimum(scale * self.growth_factor, _LARGEST), scale)
         smaller = scale * self.backoff_factor
         if self.minimum_scale is not None:
             smaller = jnp.maximum(smaller, self.minimum_scale)

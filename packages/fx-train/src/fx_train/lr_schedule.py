@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fx_train.errors import InvalidScheduleError
 
@@ -35,7 +36,7 @@ def create_constant_learning_rate_schedule(
       warmup_length: epochs that the rise takes.
 
     Returns:
-      A function of the step (an int or a scalar array) that gives the rate, a float32 scalar; it traces.
+      A function of the step (an int or an array) that gives the rate, float32 of the step's shape; it traces.
 
     Raises:
       InvalidScheduleError: an argument is negative, or an epoch has no steps.
@@ -64,7 +65,7 @@ def create_stepped_learning_rate_schedule(
       base_learning_rate: the rate at first.
       steps_per_epoch: steps of an epoch.
       lr_sched_steps: pairs (epoch, factor), epochs rising: from the step after that epoch's first on, the rate is the
-        first one times ``factor``.
+        first one times ``factor``. Parts of epochs are rounded to steps.
       warmup_length: epochs of a linear rise from 0.
 
     Returns:
@@ -79,11 +80,11 @@ def create_stepped_learning_rate_schedule(
         raise InvalidScheduleError("lr_sched_steps", "pairs (epoch, factor)", lr_sched_steps)
     if [pair[0] for pair in pairs] != sorted(pair[0] for pair in pairs):
         raise InvalidScheduleError("lr_sched_steps", "pairs whose epochs rise", lr_sched_steps)
-    boundaries = jnp.array([epoch * steps_per_epoch for epoch, _ in pairs])
+    boundaries = np.array([round(epoch * steps_per_epoch) for epoch, _ in pairs], np.int32)
     factors = jnp.array([1.0, *(factor for _, factor in pairs)])
 
     def schedule(step: Any) -> Any:
-        rate = base_learning_rate * factors[jnp.sum(boundaries < step)]
+        rate = base_learning_rate * factors[jnp.searchsorted(boundaries, step)]
         return _warmed_up(rate, step / steps_per_epoch, warmup_length)
 
     return schedule

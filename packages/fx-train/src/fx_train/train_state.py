@@ -8,13 +8,16 @@ import numpy as np
 import optax
 from fx_core import struct
 
-from fx_train.errors import GradientMismatchError, GradientShapeError
+from fx_train.errors import GradientMismatchError, GradientShapeError, OptimiserArgumentError
 
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 """Collection beside ``params`` whose values are *replaced* by their gradients instead of optimised.
 
 Low-precision layers pass new quantisation scales to the next step this way.
 """
+
+
+_WANTED = "required keyword-only argument"
 
 
 class TrainState(struct.PyTreeNode):
@@ -52,7 +55,7 @@ class TrainState(struct.PyTreeNode):
         cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any
     ) -> Self:
         """Make a state at step 0 with a fresh optimiser state; ``kwargs`` are the fields of a subclass."""
-        opt_state = tx.init(_optimised(params))
+        opt_state = tx.init(optimised(params))
         return cls(step=0, apply_fn=apply_fn, params=params, tx=tx, opt_state=opt_state, **kwargs)
 
     def apply_gradients(self, *, grads: Any, **kwargs: Any) -> Self:
@@ -68,16 +71,20 @@ class TrainState(struct.PyTreeNode):
         Raises:
           GradientMismatchError: ``grads`` has another structure than ``params``.
           GradientShapeError: its arrays have other shapes.
+          OptimiserArgumentError: the optimiser's update wants to be told more than gradients.
         """
-        params = _optimised(self.params)
+        params = optimised(self.params)
         if jax.tree.structure(grads) != jax.tree.structure(self.params):
             raise _mismatch(self.params, grads)
         if any(np.shape(g) != np.shape(p) for g, p in zip(jax.tree.leaves(grads), jax.tree.leaves(self.params))):
             raise _other_shapes(self.params, grads)
-        updates, opt_state = self.tx.update(_optimised(grads), self.opt_state, params)
-        params = optax.apply_updates(params, updates)
-        if _has_overwrites(self.params):
-            params = type(self.params)({"params": params, OVERWRITE_WITH_GRADIENT: grads[OVERWRITE_WITH_GRADIENT]})
+        try:
+            updates, opt_state = self.tx.update(optimised(grads), self.opt_state, params)
+        except TypeError as error:
+            if _WANTED not in str(error):
+                raise
+            raise OptimiserArgumentError(str(error).partition(_WANTED)[2]) from error
+        params = with_optimised(grads, optax.apply_updates(params, updates))
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
 
 
@@ -100,5 +107,13 @@ def _has_overwrites(params: Any) -> bool:
     return hasattr(params, "keys") and OVERWRITE_WITH_GRADIENT in params
 
 
-def _optimised(params: Any) -> Any:
+def optimised(params: Any) -> Any:
+    """What an optimiser sees of the parameters."""
     return params["params"] if _has_overwrites(params) else params
+
+
+def with_optimised(params: Any, new: Any) -> Any:
+    """Parameters with a new value of what the optimiser sees of them."""
+    if not _has_overwrites(params):
+        return new
+    return type(params)({"params": new, OVERWRITE_WITH_GRADIENT: params[OVERWRITE_WITH_GRADIENT]})

@@ -38,7 +38,7 @@ from fx_train.errors.metrics import (
     MetricShapeError,
     SummaryShapeError,
 )
-from fx_train.errors.report import NoRunError, RunFileError
+from fx_train.errors.report import NoRunError, ReportNotWrittenError, RunFileError
 from fx_train.errors.step import (
     GradientMismatchError,
     GradientShapeError,
@@ -48,6 +48,7 @@ from fx_train.errors.step import (
     LossOutputError,
     MissingFieldError,
     NotTrainableError,
+    OptimiserArgumentError,
     PolicyMismatchError,
     VariablesMismatchError,
 )
@@ -60,6 +61,7 @@ from fx_train.errors.utils import (
     InvalidScheduleError,
     NoPositionError,
     NotEnoughDataError,
+    UnpaddableResultError,
 )
 
 __all__ = [
@@ -104,7 +106,9 @@ __all__ = [
     "NotEnoughDataError",
     "NotMainThreadError",
     "NotTrainableError",
+    "OptimiserArgumentError",
     "PolicyMismatchError",
+    "ReportNotWrittenError",
     "ReservedMetricError",
     "ResumeForgottenError",
     "ResumeStepError",
@@ -115,5 +119,6 @@ __all__ = [
     "StepRecordedTwiceError",
     "SummaryShapeError",
     "UnevenMeshError",
+    "UnpaddableResultError",
     "VariablesMismatchError",
 ]

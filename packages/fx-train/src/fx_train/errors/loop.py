@@ -232,10 +232,12 @@ class ResumeForgottenError(FxError):
 
 
 class RunDirectoryError(FxError):
-    """The directory of a run cannot be made, since there is a file of that name."""
+    """The directory of a run cannot be made: there is a file of that name, or it may not be written."""
 
-    def __init__(self, path: str):
-        super().__init__("A run needs a directory.", path=path, expected="a directory, or nothing yet", got="a file")
+    def __init__(self, path: str, problem: str):
+        super().__init__(
+            "A run needs a directory.", path=path, expected="a directory, or a place where one can be made", got=problem
+        )
 
 
 class StepBeyondEndError(FxError):

@@ -21,3 +21,16 @@ class RunFileError(FxError):
 
     def __init__(self, file: str, problem: str):
         super().__init__("A record of the run is damaged.", path=file, got=problem, fix="Repair or remove the file.")
+
+
+class ReportNotWrittenError(FxError):
+    """The page about a run cannot be written where it belongs."""
+
+    def __init__(self, file: str, problem: str):
+        super().__init__(
+            "The report cannot be written.",
+            path=file,
+            expected="a file in a directory that is there and may be written",
+            got=problem,
+            fix="Name another file: fx report RUN --output FILE, or write_report(run, file).",
+        )

@@ -155,6 +155,25 @@ class NotTrainableError(FxError):
         )
 
 
+class OptimiserArgumentError(FxError):
+    """An optimiser wants to be told more than gradients.
+
+    ::
+
+      TrainState.create(..., tx=optax.lbfgs()).apply_gradients(grads=grads)       # it searches along a line of losses
+      make_train_step(loss_fn)(StepState.create(params=params, tx=optax.lbfgs()), batch)
+    """
+
+    def __init__(self, names: str):
+        super().__init__(
+            "The optimiser wants to know more than gradients.",
+            expected=f"a call of its update with {names.strip(' s:')}",
+            got="gradients, its state and the parameters",
+            fix="Use fx_train.step.make_train_step, which tells value, grad, value_fn, obj_fn and grad_fn; or call "
+            "state.tx.update(grads, state.opt_state, state.params, ...) yourself, and state.replace.",
+        )
+
+
 class GradientShapeError(FxError):
     """Gradients have other shapes than their parameters; broadcasting would train something else.
 

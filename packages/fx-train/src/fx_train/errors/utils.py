@@ -59,6 +59,24 @@ class BatchMismatchError(FxError):
         )
 
 
+class UnpaddableResultError(FxError):
+    """A padded function gave a scalar: nothing of the padding can be taken off a number.
+
+    ::
+
+      pad_shard_unpad(lambda params, x: loss(params, x).mean())(params, x)     # the mean has the padding in it
+      pad_shard_unpad(lambda params, x: loss(params, x))(params, x).mean()
+    """
+
+    def __init__(self, devices: int, examples: int):
+        super().__init__(
+            "A function of padded batches gave a scalar.",
+            expected=f"arrays ({devices} devices, {examples} examples, ...)",
+            got="a scalar",
+            fix="Return a value per example, or pass static_return=True if the padding does no harm.",
+        )
+
+
 class InvalidScanAxisError(FxError):
     """``scan_in_dim`` over axes that an array does not have, or twice over one.
 

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_train.errors import BatchMismatchError
+from fx_train.errors import BatchMismatchError, UnpaddableResultError
 
 
 def pad_shard_unpad(
     wrapped: Callable[..., Any],
-    static_argnums: Sequence[int] = (0,),
-    static_argnames: Sequence[str] = (),
+    static_argnums: int | Sequence[int] = (0,),
+    static_argnames: str | Sequence[str] = (),
     static_return: bool = False,
 ) -> Callable[..., Any]:
     """Let a function of device-sharded batches take batches of any size, such as the last one of an epoch.
@@ -28,8 +28,8 @@ def pad_shard_unpad(
 
     Args:
       wrapped: takes arrays (devices, batch / devices, ...), often a `jax.pmap`.
-      static_argnums: positions of arguments that are handed on as they are, such as parameters.
-      static_argnames: names of such keyword arguments.
+      static_argnums: position or positions of arguments that are handed on as they are, such as parameters.
+      static_argnames: name or names of such keyword arguments.
       static_return: hand the result on as it is.
 
     Returns:
@@ -38,8 +38,10 @@ def pad_shard_unpad(
 
     Raises:
       BatchMismatchError: by the function, when there is no array or their leading axes differ.
+      UnpaddableResultError: by the function, when a result is a scalar, into which the padding went as well.
     """
-    fixed, fixed_names = frozenset(static_argnums), frozenset(static_argnames)
+    fixed = frozenset((static_argnums,) if isinstance(static_argnums, int) else static_argnums)
+    fixed_names = frozenset((static_argnames,) if isinstance(static_argnames, str) else static_argnames)
 
     @functools.wraps(wrapped)
     def call(*args: Any, min_device_batch: int | None = None, **kwargs: Any) -> Any:
@@ -58,7 +60,10 @@ def pad_shard_unpad(
         )
         if static_return:
             return out
-        return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:batch], jax.device_get(out))
+        out = jax.device_get(out)
+        if any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(out)):
+            raise UnpaddableResultError(devices, per_device)
+        return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:batch], out)
 
     return call
 

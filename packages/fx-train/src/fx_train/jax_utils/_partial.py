@@ -27,17 +27,27 @@ def partial_eval_by_shape(fn: Callable[..., Any], input_spec: Sequence[Any], *ar
       **kwargs: keyword arguments, with their values.
 
     Returns:
-      What ``fn`` returns, with a `jax.ShapeDtypeStruct` in place of each array that depends on the inputs.
+      What ``fn`` returns, with a `jax.ShapeDtypeStruct` in place of each array that depends on the inputs. Python
+      numbers and NumPy arrays stay what they are.
     """
     inputs = [_struct(spec) for spec in input_spec]
-    program, shapes = jax.make_jaxpr(lambda *xs: fn(*xs, *args, **kwargs), return_shape=True)(*inputs)
+    fixed: list[tuple[bool, Any]] = []
+
+    def traced(*xs: Any) -> Any:
+        out = fn(*xs, *args, **kwargs)
+        fixed[:] = [(not isinstance(leaf, jax.Array), leaf) for leaf in jax.tree.leaves(out)]
+        return out
+
+    program, shapes = jax.make_jaxpr(traced, return_shape=True)(*inputs)
     leaves, structure = jax.tree.flatten(shapes)
     known = [
         not any(prune_jaxpr(program, [i == wanted for i in range(len(leaves))])[1]) for wanted in range(len(leaves))
     ]
     evaluate, _ = prune_jaxpr(program, known)
     values = iter(jax.jit(evaluate)())
-    return structure.unflatten([next(values) if is_known else leaf for is_known, leaf in zip(known, leaves)])
+    found = [next(values) if is_known else leaf for is_known, leaf in zip(known, leaves)]
+    # What came without being computed, such as a Python number that the caller may need as a shape, stays as it is.
+    return structure.unflatten([own if is_own else leaf for (is_own, own), leaf in zip(fixed, found)])
 
 
 def _struct(spec: Any) -> jax.ShapeDtypeStruct:

@@ -23,6 +23,8 @@ def replicate(tree: Any, devices: Sequence[Any] | None = None, axis_name: Hashab
     >>> copies["w"].shape == (jax.local_device_count(), 3)
     True
 
+    Inside a traced function there are no devices to choose; the copies are made, and lie where `jax.jit` puts them.
+
     Args:
       tree: arrays and numbers.
       devices: where the copies go; the local devices by default.
@@ -36,6 +38,8 @@ def replicate(tree: Any, devices: Sequence[Any] | None = None, axis_name: Hashab
 
     def copy(x: Any) -> jax.Array:
         x = jnp.asarray(x)
+        if isinstance(x, jax.core.Tracer):
+            return jnp.broadcast_to(x, (len(devices), *x.shape))
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             # Typed keys cannot be assembled from pieces; their words can.
             return jax.random.wrap_key_data(copy(jax.random.key_data(x)), impl=jax.random.key_impl(x))
@@ -47,11 +51,17 @@ def replicate(tree: Any, devices: Sequence[Any] | None = None, axis_name: Hashab
 
 
 def unreplicate(tree: Any) -> Any:
-    """Take the first device's copy of a replicated tree; nothing is copied where it lies alone on its device."""
+    """Take the first device's copy of a replicated tree; nothing is copied where it lies alone on its device.
+
+    An array without a leading axis of devices, of which several devices have the whole (a sharding with an empty
+    `PartitionSpec`), gives that whole; so does one without axes.
+    """
 
     def first(x: Any) -> Any:
         if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.is_fully_addressable:
             piece = x.addressable_shards[0]
+            if x.ndim == 0 or (x.is_fully_replicated and len(x.devices()) > 1):
+                return piece.data
             if piece.index and piece.index[0].indices(x.shape[0])[:2] == (0, 1):
                 whole = piece.data.shape[1:] == x.shape[1:]
                 return piece.data[0] if whole else x[0]
@@ -90,7 +100,7 @@ def prefetch_to_device(
       InvalidBufferSizeError: ``size`` is not positive.
       IndivisibleBatchError: a leading axis is no multiple of the number of devices.
     """
-    if size < 1:
+    if not isinstance(size, int) or size < 1:
         raise InvalidBufferSizeError("prefetch_to_device", size)
     devices = list(jax.local_devices() if devices is None else devices)
     return _prefetched(iterator, size, _sharding(devices, axis_name), len(devices))

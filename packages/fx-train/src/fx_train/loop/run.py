@@ -80,7 +80,9 @@ class Run:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise RunDirectoryError(str(self.directory)) from None
+            raise RunDirectoryError(str(self.directory), "a file") from None
+        except OSError as error:
+            raise RunDirectoryError(str(self.directory), str(error)) from error
         started: list[Callback] = []
         try:
             for callback in self.callbacks:

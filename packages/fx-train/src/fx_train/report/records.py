@@ -39,7 +39,7 @@ def read_run(directory: str | Path) -> RunRecords:
 
     Raises:
       NoRunError: the directory has none of them.
-      RunFileError: one of them is damaged.
+      RunFileError: one of them is damaged, or cannot be read.
     """
     directory = Path(directory)
     lines, table, about = (directory / name for name in ("metrics.jsonl", "metrics.csv", "run.json"))
@@ -65,8 +65,17 @@ def read_run(directory: str | Path) -> RunRecords:
     return RunRecords(directory.resolve().name, ordered, _json(about) if about.exists() else {}, latest)
 
 
+def _text(file: Path) -> str:
+    try:
+        whole, end, half = file.read_bytes().rpartition(b"\n")
+        # A killed process may leave half a character at the end.
+        return (whole + end).decode() + half.decode(errors="replace")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFileError(str(file), f"it cannot be read as text ({error})") from error
+
+
 def _lines(file: Path) -> Iterable[tuple[int, Any]]:
-    content = file.read_text(encoding="utf-8").split("\n")
+    content = _text(file).split("\n")
     for number, line in enumerate(content, start=1):
         if not line.strip():
             continue
@@ -79,7 +88,7 @@ def _lines(file: Path) -> Iterable[tuple[int, Any]]:
 
 
 def _rows(file: Path) -> Iterable[tuple[int, Any]]:
-    content = file.read_text(encoding="utf-8")
+    content = _text(file)
     # What follows the last end of a line is half a row, and its last number may be half a number.
     reader = csv.DictReader(io.StringIO(content[: content.rfind("\n") + 1], newline=""))
     for row in reader:
@@ -88,7 +97,7 @@ def _rows(file: Path) -> Iterable[tuple[int, Any]]:
 
 def _json(file: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(_text(file))
     except ValueError as error:
         raise RunFileError(str(file), str(error)) from error
     if not isinstance(content, dict):

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fx_train.dynamic_scale import all_finite
 from fx_train.errors import IndivisibleBatchError, InvalidStepOptionError
@@ -15,8 +14,9 @@ from fx_train.step.compiled import CompiledStep
 from fx_train.step.gradients import gradients
 from fx_train.step.loss import Loss, Weight, field
 from fx_train.step.policy import Policy
+from fx_train.step.telling import loss_of_params, telling
 from fx_train.step.trainable import Trainable, split_params, trainable_mask
-from fx_train.train_state import TrainState
+from fx_train.train_state import TrainState, optimised
 
 __all__ = ["make_train_step"]
 
@@ -67,7 +67,10 @@ def make_train_step(
     over something else, such as tokens that are no padding, needs ``weight``. Where the loss changes its ``variables``
     (running statistics), each part changes them in turn, as k small batches would, and nothing is compared.
 
-    **Optimisers** that want to know the loss (`optax.contrib.reduce_on_plateau`, `optax.polyak_sgd`) are told it.
+    **Optimisers** are told what their update has parameters for: the loss as ``value`` (`optax.polyak_sgd`,
+    `optax.contrib.reduce_on_plateau`); its gradient before clipping as ``grad`` and the batch's loss as a function of
+    the parameters as ``value_fn`` (`optax.lbfgs`) or ``obj_fn``; gradients elsewhere as ``grad_fn``
+    (`optax.contrib.sam`).
 
     **Metrics** are those of the loss function, ``loss``, and what options add. If the optimiser was made by
     `optax.inject_hyperparams`, its ``learning_rate`` is among them.
@@ -100,8 +103,8 @@ def make_train_step(
     Raises:
       InvalidStepOptionError: an option makes no sense.
       MissingFieldError, LossOutputError, LossNotMeanError, NotTrainableError, VariablesMismatchError,
-        PolicyMismatchError, IndivisibleBatchError, BatchMismatchError: by the function, when state, batch and loss
-        function do not fit.
+        PolicyMismatchError, OptimiserArgumentError, IndivisibleBatchError, BatchMismatchError: by the function, when
+        state, batch, optimiser and loss function do not fit.
     """
     if not callable(loss_fn):
         raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
@@ -125,9 +128,12 @@ def make_train_step(
         if scale is not None:
             finite = all_finite(grads)
             metrics |= {"finite": finite.astype(jnp.float32), "loss_scale": jnp.asarray(scale.scale, jnp.float32)}
+        # A search along a line compares losses with their slopes: it has to know the gradients before they are clipped.
+        true = optimised(_whole(grads, state.params, mask))
         if clip is not None:
             grads, metrics["grad_norm"] = _clipped(grads, clip)
-        told = state.replace(tx=_telling(state.tx, metrics["loss"]))
+        value_fn = loss_of_params(loss, state, batch, parts=parts, mask=mask, weight=weight)
+        told = state.replace(tx=telling(state.tx, metrics["loss"], true, value_fn))
         new = _updated(told, grads, mask, {"variables": variables} if "variables" in loss.wants else {})
         new = new.replace(tx=state.tx)
         if (rate := _learning_rate(new.opt_state)) is not None:
@@ -174,18 +180,17 @@ def _clipped(grads: list[jax.Array], limit: float) -> tuple[list[jax.Array], jax
     return [(g * factor).astype(g.dtype) for g in grads], norm
 
 
-def _telling(tx: Any, value: Any) -> Any:
-    """The optimiser, told the loss, if it is one that may want to know, such as `optax.contrib.reduce_on_plateau`."""
-    if not isinstance(tx, optax.GradientTransformationExtraArgs):
-        return tx
-    return tx._replace(update=functools.partial(tx.update, value=value))
+def _whole(grads: list[Any], params: Any, mask: Any) -> Any:
+    """Gradients of all parameters, which are 0 for the frozen ones."""
+    if mask is None:
+        return jax.tree.structure(params).unflatten(grads)
+    return split_params(jax.tree.map(jnp.zeros_like, params), mask)[1](grads)
 
 
 def _updated(state: TrainState, grads: list[Any], mask: Any, changes: dict[str, Any]) -> Any:
+    new = state.apply_gradients(grads=_whole(grads, state.params, mask), **changes)
     if mask is None:
-        return state.apply_gradients(grads=jax.tree.structure(state.params).unflatten(grads), **changes)
-    _, join = split_params(jax.tree.map(jnp.zeros_like, state.params), mask)
-    new = state.apply_gradients(grads=join(grads), **changes)
+        return new
     # Weight decay and the like move parameters without gradients, too; frozen ones stay.
     kept = jax.tree.map(lambda yes, after, before: after if yes else before, mask, new.params, state.params)
     return new.replace(params=kept)

@@ -53,8 +53,8 @@ def gradients(
     (_, variables), (total, shares), (values, metrics, each) = in_parts(part, (jnp.int32(0), first), batch, parts)
     count = parts if shares is None else shares
     grads = [_mean(g, count, scale, leaf.dtype) for g, leaf in zip(total, trained)]
-    average = functools.partial(_average, weights=each, total=count)
-    return grads, {"loss": average(values), **_merged(metrics, parts, average)}, variables
+    mean = functools.partial(average, weights=each, total=count)
+    return grads, {"loss": mean(values), **_merged(metrics, parts, mean)}, variables
 
 
 def _check_dtypes(params: Any, mask: Any) -> None:
@@ -86,7 +86,8 @@ def _mean(total: jax.Array, count: Any, scale: DynamicScale | None, dtype: Any) 
     return (total if isinstance(count, int) and count == 1 else total / count).astype(dtype)
 
 
-def _average(values: jax.Array, weights: jax.Array | None, total: Any) -> jax.Array:
+def average(values: jax.Array, weights: jax.Array | None, total: Any) -> jax.Array:
+    """The mean of what parts gave (parts, ...), by their weights and the sum of these."""
     if weights is None:
         return jnp.mean(values, axis=0)
     weights = weights.reshape((-1,) + (1,) * (values.ndim - 1))
@@ -94,12 +95,12 @@ def _average(values: jax.Array, weights: jax.Array | None, total: Any) -> jax.Ar
     return mean.astype(values.dtype) if jnp.issubdtype(values.dtype, jnp.inexact) else mean
 
 
-def _merged(metrics: Mapping[str, Any], parts: int, average: Any) -> dict[str, Any]:
+def _merged(metrics: Mapping[str, Any], parts: int, mean: Any) -> dict[str, Any]:
     def merge(metric: Any) -> Any:
         if hasattr(metric, "merge"):
             first = jax.tree.map(lambda x: x[0], metric)
             rest = jax.tree.map(lambda x: x[1:], metric)
             return jax.lax.scan(lambda a, b: (a.merge(b), None), first, rest)[0] if parts > 1 else first
-        return jax.tree.map(average, metric)
+        return jax.tree.map(mean, metric)
 
     return {name: merge(metric) for name, metric in metrics.items()}

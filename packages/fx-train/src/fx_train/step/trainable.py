@@ -67,7 +67,9 @@ def trainable_only(tx: optax.GradientTransformation, trainable: Trainable) -> op
         return jax.tree.map(lambda yes: not yes, trainable_mask(params, trainable))
 
     return optax.chain(
-        optax.masked(tx, lambda params: trainable_mask(params, trainable)), optax.masked(optax.set_to_zero(), frozen)
+        # What the optimiser is told of gradients beside its own is masked alike.
+        optax.masked(tx, lambda params: trainable_mask(params, trainable), mask_compatible_extra_args=True),
+        optax.masked(optax.set_to_zero(), frozen),
     )
 
 
