@@ -91,6 +91,31 @@ def test_remat_counts_without_the_module():
     assert names(variables) == {"Layer_0": {"w": P("embed", "mlp")}}
 
 
+def test_equal_layers_under_remat_are_traced_once():
+    traced = []
+
+    class Counted(nn.Module):
+        @nn.compact
+        def __call__(self, x, factor):
+            traced.append(factor)
+            return jnp.tanh(x @ self.param("w", nn.initializers.normal(), (3, 3))) * factor
+
+    class Stack(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for factor in (1, 1, 1, 2):
+                x = partitioning.remat(Counted, static_argnums=1)()(x, factor)
+            return x
+
+    variables = Stack().init(KEY, X)
+    expected = X
+    for index, factor in enumerate((1, 1, 1, 2)):
+        expected = jnp.tanh(expected @ variables["params"][f"Core_remat_staticCounted_{index}"]["w"]) * factor
+    traced.clear()
+    assert jnp.allclose(jax.jit(Stack().apply)(variables, X), expected)
+    assert traced == [1, 2]
+
+
 def test_names_may_not_change():
     variables = Layer().init(KEY, X)
     with pytest.raises(partitioning.AxisNamesChangedError, match="'w' has other axis names already") as caught:

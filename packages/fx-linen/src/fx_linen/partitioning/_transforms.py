@@ -11,7 +11,8 @@ from fx_transforms.lift.filters import VariableAxes
 
 from fx_linen.partitioning._names import SUFFIX, AxisMetadata
 from fx_linen.transforms import map_variables, scan, vmap
-from fx_linen.transforms._forms import Target, anew, transform_target
+from fx_linen.transforms._forms import Target, transform_target
+from fx_linen.transforms.recompute import make_remat
 
 __all__ = ["core_remat_static", "remat", "scan_with_axes", "vmap_with_axes"]
 
@@ -162,7 +163,9 @@ def vmap_with_axes(
     return _with_axis_names(mapped, named) if named else mapped
 
 
-_make_remat = anew(core_remat_static, by_name=True)
+def _make_remat(*, static_argnums: int | Sequence[int], **options: Any) -> Any:
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
+    return make_remat(static_argnums=[number + (number >= 0) for number in numbers], **options)
 
 
 def remat(
@@ -193,10 +196,10 @@ def remat(
     Raises:
       TransformTargetError: the target is something else.
     """
+    del concrete
     options = {
         "variables": variables,
         "rngs": rngs,
-        "concrete": concrete,
         "prevent_cse": prevent_cse,
         "static_argnums": static_argnums,
         "policy": policy,

@@ -25,7 +25,7 @@ from fx_linen.transforms.compilation import Traced
 __all__ = ["checkpoint", "remat"]
 
 
-def _make_remat(
+def make_remat(
     *, variables: Any, rngs: Any, prevent_cse: Any, static_argnums: int | Sequence[int], policy: Any
 ) -> Callable[[ModuleFn], Caller]:
     numbers = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
@@ -152,7 +152,7 @@ def remat(
         "static_argnums": static_argnums,
         "policy": policy,
     }
-    return transform_target("Checkpoint", _make_remat, target, options, methods)
+    return transform_target("Checkpoint", make_remat, target, options, methods)
 
 
 checkpoint = remat
