@@ -4,7 +4,7 @@ python program.py DIRECTORY MESH LAYOUT STEPS
 
 One of its processes fails where an environment variable says so, as PROCESS:STEP:ATTEMPT: ``KILL`` ends it by SIGKILL,
 ``TERM`` asks it to end by SIGTERM, ``RAISE`` raises an error; ``RAISE_ALL=STEP`` raises in all of them, ``NAN=STEP``
-gives all a batch without numbers.
+gives all a batch without numbers. A run that a signal stops ends the program with the status in ``STATUS``.
 """
 
 import json
@@ -72,7 +72,8 @@ def main(directory, mesh, layout, steps):
     manager = CheckpointManager(f"{directory}/checkpoints", backend="orbax")
     callbacks = [NanGuard(every=3), Log("jsonl", every=1), Checkpoints(manager, every=2)]
     if threading.current_thread() is threading.main_thread():  # Ray has another thread run this
-        callbacks.append(StopOnSignal(every=3))
+        status = os.environ.get("STATUS")
+        callbacks.append(StopOnSignal(every=3, exit_status=int(status) if status else None))
     with Run(directory, total_steps=int(steps), callbacks=callbacks) as run:
         state = run.resume(state)
         first = run.step

@@ -1,5 +1,11 @@
 """How processes end that nobody watches: started by hand or as pods, so that each has to know by itself."""
 
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -63,3 +69,19 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(starter, tmp_path
     np.testing.assert_allclose(first.result["losses"], expected, rtol=1e-5)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names[-1] == "step_00000006"
+
+
+def test_a_signal_to_all_processes_and_their_launcher_saves_and_ends_in_order(starter, tmp_path):
+    launcher = [sys.executable, "-m", "fx_train.distributed.launch", "--processes", "2", "--restarts", "2"]
+    running = starter.start([*launcher, starter.program, tmp_path, "data:-1", "sharded", 100_000], STATUS="143")
+    children, deadline = Path(f"/proc/{running.pid}/task/{running.pid}/children"), time.monotonic() + 60
+    while not (tmp_path / "checkpoints" / "step_00000002").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in [*map(int, children.read_text().split()), running.pid]:
+        os.kill(pid, signal.SIGTERM)
+    (outcome,) = starter.finish(running)
+    assert outcome.code == 143, outcome.errors
+    assert "All were asked to end by SIGTERM" in outcome.errors
+    assert "Traceback" not in outcome.errors
+    steps = sorted(int(path.name.removeprefix("step_")) for path in (tmp_path / "checkpoints").iterdir())
+    assert steps[-1] % 3 == 0  # where the processes agree

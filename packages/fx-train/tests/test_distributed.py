@@ -283,6 +283,29 @@ def test_a_death_ends_all_and_is_reported(capfd):
     assert "failed with exit status 3" in capfd.readouterr().err
 
 
+def test_who_was_asked_to_end_is_not_started_anew_and_has_its_time(capfd):
+    program = (
+        "import os, signal, sys, time; first = os.environ['FX_PROCESS_INDEX'] == '0'; "
+        "signal.signal(signal.SIGTERM, lambda *a: (time.sleep(0 if first else 1), print('saved'), sys.exit(143))); "
+        "assert os.getsid(0) == os.getpid(); print('ready', flush=True); time.sleep(60)"
+    )
+    seen = []
+
+    def ask():
+        while "".join(seen).count("ready") < 2:
+            seen.append(capfd.readouterr().out)
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    assert launch([sys.executable, "-c", program], 2, restarts=3, grace=0.0) == 143
+    thread.join()
+    out, errors = capfd.readouterr()
+    assert out.count("saved") == 2
+    assert "All were asked to end by SIGTERM, and process 0 of 2 failed with exit status 143." in errors
+
+
 def test_a_second_signal_ends_what_does_not_listen(capfd):
     program = (
         "import os, signal, time; signal.signal(signal.SIGTERM, lambda *a: print('heard', flush=True)); "

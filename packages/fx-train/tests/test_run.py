@@ -1,8 +1,10 @@
 import io
 import json
+import os
+import signal
 
 import pytest
-from fx_train import Callback, Checkpoints, Log, ProgressBar, Run
+from fx_train import Callback, Checkpoints, Log, ProgressBar, Run, StopOnSignal
 from fx_train.errors import DataEndedError, InvalidCadenceError, RunDirectoryError, StepNotRecordedError
 from rich.console import Console
 
@@ -128,3 +130,24 @@ def test_a_directory_that_cannot_be_made(tmp_path):
         Run(tmp_path / "file" / "run", total_steps=1),
     ):
         raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("at_the_last_step", [False, True])
+def test_schedulers_are_told_that_a_stopped_run_is_not_done(tmp_path, monkeypatch, at_the_last_step):
+    monkeypatch.setenv("FX_ATTEMPT", "0")
+    manager = Memory()
+
+    class Ask(Callback):
+        def on_step(self, run, state, metrics):
+            if run.step == (7 if at_the_last_step else 3):
+                # From a launcher and from whoever ended that, too: one signal.
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    callbacks = [Checkpoints(manager, every=100), Ask(), StopOnSignal(exit_status=143)]
+    if at_the_last_step:
+        assert len(train(tmp_path, callbacks)) == 7
+    else:
+        with pytest.raises(SystemExit, match="143"):
+            train(tmp_path, callbacks)
+    assert manager.latest_step() == (7 if at_the_last_step else 3)

@@ -1,14 +1,19 @@
 """Ends of a run before its last step."""
 
 import math
+import os
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fx_train.early_stopping import EarlyStopping
 from fx_train.errors import InvalidCallbackOptionError, InvalidModeError, MetricNeverSeenError, NotMainThreadError
 from fx_train.loop.callbacks import Callback, Progress, as_floats
+
+_TWICE = 1.0
+"""Seconds in which a signal that comes again is the same one."""
 
 
 class StopEarly(Callback):
@@ -72,19 +77,30 @@ class StopOnSignal(Callback):
     A second signal ends it at once, by `KeyboardInterrupt`. With several processes each step asks whether any of them
     got the signal, every ``every`` steps, so that all stop after the same one.
 
+    The program goes on behind the run, where ``run.stop_reason`` says that it was stopped, and may end with the status
+    0. Kubernetes and other schedulers take that for the job being done, and do not start it again elsewhere: tell them
+    with ``exit_status=143``.
+
     Args:
       signals: names of the signals.
       every: steps between two agreements of several processes; one process alone needs none.
+      exit_status: end the program with this status, by `SystemExit`, when everything is saved; None leaves its end to
+        the program.
 
     Raises:
+      SystemExit: at the end of a run that a signal stopped, if there is an ``exit_status``.
       NotMainThreadError: the run is not in the main thread, where alone Python takes signals.
     """
 
-    def __init__(self, signals: Sequence[str] = ("SIGINT", "SIGTERM"), *, every: int = 10):
+    def __init__(
+        self, signals: Sequence[str] = ("SIGINT", "SIGTERM"), *, every: int = 10, exit_status: int | None = None
+    ):
         self._signals = [getattr(signal, name) for name in signals]
-        self._every = every
+        self._every, self._exit_status = every, exit_status
         self._former: dict[int, Any] = {}
         self._got: str | None = None
+        self._when = 0.0
+        self._stopped = False
         self._alone = True
 
     def on_start(self, run: Progress) -> None:
@@ -93,13 +109,16 @@ class StopOnSignal(Callback):
             raise NotMainThreadError()
         from fx_train.distributed import process_count
 
-        self._got, self._alone = None, process_count() == 1
+        self._got, self._stopped, self._alone = None, False, process_count() == 1
+        # Who ends all processes sends a signal to them and to their launcher, which passes it on: they get one twice.
+        twice = _TWICE if "FX_ATTEMPT" in os.environ else 0.0
 
         def handle(number: int, frame: Any) -> None:
             name = signal.Signals(number).name
-            if self._got is not None:
+            if self._got is None:
+                self._got, self._when = name, time.monotonic()
+            elif time.monotonic() - self._when >= twice:
                 raise KeyboardInterrupt(f"{name} for the second time")
-            self._got = name
 
         self._former = {number: signal.signal(number, handle) for number in self._signals}
 
@@ -107,15 +126,21 @@ class StopOnSignal(Callback):
         """Stop if a signal came."""
         if self._alone:
             if self._got is not None:
-                run.stop(f"got {self._got}")
+                self._stop(run, f"got {self._got}")
         elif run.step % self._every == 0:
             from fx_train.distributed import any_process
 
             if any_process(self._got is not None):
-                run.stop(f"got {self._got or 'a signal in another process'}")
+                self._stop(run, f"got {self._got or 'a signal in another process'}")
+
+    def _stop(self, run: Progress, reason: str) -> None:
+        self._stopped = run.stop_reason is None
+        run.stop(reason)
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Give the signals back to who had them."""
+        """Give the signals back to who had them, and end the program if that is wanted."""
         for number, former in self._former.items():
             signal.signal(number, former)
         self._former = {}
+        if self._stopped and error is None and self._exit_status is not None and run.step < run.total_steps:
+            raise SystemExit(self._exit_status)
