@@ -10,7 +10,13 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from fx_train.errors import BatchMismatchError, IndivisibleBatchError, NoPositionError, NotEnoughDataError
+from fx_train.errors import (
+    BatchMismatchError,
+    IndivisibleBatchError,
+    InvalidPartError,
+    NoPositionError,
+    NotEnoughDataError,
+)
 from fx_train.prefetch_iterator import PrefetchIterator
 
 __all__ = ["Batches", "Prefetch"]
@@ -39,6 +45,7 @@ class Batches:
       BatchMismatchError: the arrays have different numbers of examples.
       NotEnoughDataError: there are fewer examples than a batch has.
       IndivisibleBatchError: a batch cannot be split between the processes.
+      InvalidPartError: there is no part of that index.
     """
 
     def __init__(self, arrays: Any, size: int, *, seed: int | None = 0, process: tuple[int, int] = (0, 1)):
@@ -50,6 +57,8 @@ class Batches:
         if not isinstance(size, int | np.integer) or size < 1 or self.examples < size:
             raise NotEnoughDataError(self.examples, size)
         index, count = process
+        if not 0 <= index < count:
+            raise InvalidPartError(index, count)
         if size % count:
             raise IndivisibleBatchError((size,), count, "processes")
         self._part = slice(size // count * index, size // count * (index + 1))

@@ -1,9 +1,10 @@
 """Where the arrays of a state and of a batch go."""
 
 import functools
+import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +12,11 @@ import numpy as np
 from fx_core.placement import check_spec
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fx_train.errors import IndivisibleBatchError, MeshAxisError, UnevenMeshError
+from fx_train.errors import IndivisibleBatchError, InvalidRuleError, MeshAxisError, UnevenMeshError
 
 __all__ = ["batch_part", "create_sharded", "global_batch", "place", "shardings"]
+
+logger = logging.getLogger("fx.train")
 
 Rules = Sequence[tuple[str, Any]]
 """Pairs of a regular expression, searched in an array's path (``"params/dense/kernel"``), and its layout: per dimension
@@ -52,12 +55,15 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] 
       ShardingRuleError: a rule cannot be met: the mesh lacks an axis, or a dimension is no multiple of it. The text has
         the logical name, the shape and the mesh axis.
       MeshAxisError: the mesh lacks the axis of a rule that is one string.
+      InvalidRuleError: a rule is no pair, or its pattern is no regular expression.
     """
-    compiled = [(re.compile(pattern), layout) for pattern, layout in rules]
+    compiled = [_compiled(rule) for rule in rules]
+    unseen = {pattern.pattern for pattern, _ in compiled}
     names = dict(axes or {})
 
     def choose(path: Any, leaf: Any) -> NamedSharding:
         where = jax.tree_util.keystr(path, simple=True, separator="/")
+        unseen.difference_update([pattern.pattern for pattern, _ in compiled if pattern.search(where)])
         layout = next((layout for pattern, layout in compiled if pattern.search(where)), ())
         shape = np.shape(leaf)
         if isinstance(layout, str):
@@ -69,7 +75,20 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] 
             check_spec(shape, spec, mesh, layout)
         return NamedSharding(mesh, PartitionSpec(*spec))
 
-    return jax.tree_util.tree_map_with_path(choose, tree)
+    chosen = jax.tree_util.tree_map_with_path(choose, tree)
+    for pattern in sorted(unseen):
+        logger.warning("the rule for %r is found in no path of the tree, so it lays nothing out", pattern)
+    return chosen
+
+
+def _compiled(rule: Any) -> tuple[re.Pattern[str], Any]:
+    try:
+        pattern, layout = rule
+        if isinstance(layout, Iterable):
+            return re.compile(pattern), layout
+    except (TypeError, ValueError, re.error) as error:
+        raise InvalidRuleError(rule, str(error)) from error
+    raise InvalidRuleError(rule, f"a layout of type {type(layout).__name__}")
 
 
 def _split_largest(shape: tuple[int, ...], axis: Any, mesh: Mesh) -> tuple[Any, ...]:

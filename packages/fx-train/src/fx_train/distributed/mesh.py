@@ -34,6 +34,8 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
       MeshDescriptionError: the description is malformed, or does not use exactly the devices there are.
     """
     devices = list(jax.devices() if devices is None else devices)
+    if not isinstance(description, str):
+        raise MeshDescriptionError(str(description), len(devices), "a text like 'data:4, model:2'")
     parts = [part.strip() for part in description.split(",")]
     matches = [_AXIS.fullmatch(part) for part in parts]
     if not all(matches):

@@ -100,3 +100,21 @@ class NoRayWorkerError(FxError):
             expected="a call in the loop function of a trainer, such as ray.train.v2.jax.JaxTrainer",
             fix="Call it there, or fx_train.distributed.initialize for processes that something else starts.",
         )
+
+
+class InvalidRuleError(FxError):
+    """A rule for layouts cannot be read.
+
+    ::
+
+      shardings(state, mesh, {"kernel": ("data", None)})             # rules have an order: a list of pairs
+      shardings(state, mesh, [("kernel", ("data", None))])
+    """
+
+    def __init__(self, rule: object, problem: str):
+        super().__init__(
+            "A rule for layouts cannot be read.",
+            expected='a pair of a regular expression and a layout, such as ("kernel$", ("data", None))',
+            got=f"{rule!r} ({problem})",
+            fix="Give a list of such pairs; the first one whose pattern is found in the path of an array counts.",
+        )

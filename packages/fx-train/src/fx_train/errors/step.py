@@ -74,6 +74,46 @@ class MissingFieldError(FxError):
         )
 
 
+class NotAStateError(FxError):
+    """A training step got something else than a state.
+
+    ::
+
+      train_step(params, batch)
+      train_step(batch, state)
+      train_step(StepState.create(params=params, tx=tx), batch)
+    """
+
+    def __init__(self, got: str):
+        super().__init__(
+            "A training step updates a state by a batch.",
+            expected="train_step(state, batch) with a StepState, or another TrainState",
+            got=f"a {got} as state",
+            fix="Make one: StepState.create(params=params, tx=tx).",
+        )
+
+
+class DonatedStateError(FxError):
+    """The memory of a state was given to its successor; it can be used once.
+
+    ::
+
+      new, metrics = train_step(state, batch)
+      other, metrics = train_step(state, batch)                           # its arrays are gone
+      train_step = make_train_step(loss_fn, donate=False)                 # keeps both
+    """
+
+    def __init__(self, path: str):
+        super().__init__(
+            "The state was used up by an earlier step.",
+            path=path,
+            expected="the state that the last step gave",
+            got="one whose memory that step took (donation)",
+            fix="Go on with the new state: state, metrics = train_step(state, batch). To keep the old one, copy it "
+            "first or pass donate=False to make_train_step.",
+        )
+
+
 class GradientMismatchError(FxError):
     """Gradients are a tree of another structure than the parameters."""
 

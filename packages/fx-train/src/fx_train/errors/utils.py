@@ -110,6 +110,20 @@ class NotEnoughDataError(FxError):
         )
 
 
+class InvalidPartError(FxError):
+    """A process asks for a part of every batch that does not exist; it would train on nothing."""
+
+    def __init__(self, index: int, count: int):
+        super().__init__(
+            "There is no such part of a batch.",
+            expected=f"process=(index, count) with an index from 0 to {count - 1}"
+            if count > 0
+            else "at least one part",
+            got=f"({index}, {count})",
+            fix="Use fx_train.distributed.batch_part(mesh).",
+        )
+
+
 class NoPositionError(FxError):
     """An iterator does not know its position, so that it cannot be saved or restored.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from fx_train.errors import NonFiniteError, ResumeForgottenError
+from fx_train.errors import InvalidCallbackOptionError, NonFiniteError, ResumeForgottenError
 from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats, is_writer
 from fx_train.loop.guard import is_finite
 
@@ -46,11 +46,17 @@ class Checkpoints(Callback):
       iterators: data iterators by name, with ``get_state`` and ``set_state``, whose positions are saved and restored
         with the state: those when the step was recorded, although its successor has its batch already. The manager has
         to know them, as `fx_ckpt.CheckpointManager` does.
+
+    Raises:
+      InvalidCallbackOptionError: ``manager`` is none.
     """
 
     examines_first = True
 
     def __init__(self, manager: Checkpointer, *, every: int, iterators: Mapping[str, Any] | None = None):
+        if isinstance(manager, type) or not all(hasattr(manager, each) for each in ("save", "restore", "latest_step")):
+            expected = "an object with save, restore and latest_step, such as CheckpointManager(directory)"
+            raise InvalidCallbackOptionError("Checkpoints", "manager", expected, manager)
         self.manager = manager
         self._due = Cadence("Checkpoints", every)
         self._iterators = {name: _Recorded(each) for name, each in (iterators or {}).items()}

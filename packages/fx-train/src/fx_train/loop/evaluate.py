@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from fx_train.errors import InvalidCallbackOptionError
+from fx_train.errors import InvalidCallbackOptionError, MetricsNotMappingError
 from fx_train.loop.callbacks import Cadence, Callback, Progress
 
 
@@ -21,17 +21,26 @@ class Evaluate(Callback):
       measure: gives metrics for a state: numbers, scalars or metric objects (`fx_train.metrics`), by name.
       every: steps between two measurements.
       prefix: what comes before the names.
+
+    Raises:
+      InvalidCallbackOptionError: ``measure`` is no function.
+      MetricsNotMappingError: in `Run.record`, when it gives no metrics by name.
     """
 
     def __init__(self, measure: Callable[[Any], Mapping[str, Any]], *, every: int, prefix: str = "eval/"):
         self._measure, self._prefix = measure, prefix
         self._due = Cadence("Evaluate", every)
+        if not callable(measure):
+            raise InvalidCallbackOptionError("Evaluate", "measure", "a function of the state", measure)
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Measure when it is time."""
         if not self._due(run.step, run.total_steps):
             return None
-        return {self._prefix + name: value for name, value in self._measure(state).items()}
+        measured = self._measure(state)
+        if not isinstance(measured, Mapping):
+            raise MetricsNotMappingError(measured)
+        return {self._prefix + name: value for name, value in measured.items()}
 
 
 class Throughput(Callback):
@@ -49,7 +58,7 @@ class Throughput(Callback):
 
     def __init__(self, *, every: int, batch: int | None = None):
         self._due, self._batch = Cadence("Throughput", every), batch
-        if batch is not None and not batch > 0:
+        if batch is not None and (type(batch) is not int or batch < 1):
             raise InvalidCallbackOptionError("Throughput", "batch", "a number of examples, at least 1", batch)
         self._since: tuple[int, float] | None = None
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fx_train.dynamic_scale import all_finite
 from fx_train.errors import IndivisibleBatchError, InvalidStepOptionError
 from fx_train.step.accumulate import batch_size, groups
-from fx_train.step.compiled import CompiledStep
+from fx_train.step.compiled import CompiledStep, check_state
 from fx_train.step.gradients import gradients
 from fx_train.step.loss import Loss, Weight, field
 from fx_train.step.policy import Policy
@@ -102,9 +102,9 @@ def make_train_step(
 
     Raises:
       InvalidStepOptionError: an option makes no sense.
-      MissingFieldError, LossOutputError, LossNotMeanError, NotTrainableError, VariablesMismatchError,
-        PolicyMismatchError, OptimiserArgumentError, IndivisibleBatchError, BatchMismatchError: by the function, when
-        state, batch, optimiser and loss function do not fit.
+      NotAStateError, DonatedStateError, MissingFieldError, LossOutputError, LossNotMeanError, NotTrainableError,
+        VariablesMismatchError, PolicyMismatchError, OptimiserArgumentError, IndivisibleBatchError, BatchMismatchError:
+        by the function, when state, batch, optimiser and loss function do not fit.
     """
     if not callable(loss_fn):
         raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
@@ -112,13 +112,14 @@ def make_train_step(
         raise InvalidStepOptionError("policy", 'a Policy, such as Policy(compute="bfloat16")', repr(policy))
     if type(accumulate) is not int or accumulate < 1:
         raise InvalidStepOptionError("accumulate", "a number of parts, at least 1", accumulate)
-    if clip is not None and not (isinstance(clip, int | float) and clip > 0):
+    if clip is not None and not (isinstance(clip, int | float) and not isinstance(clip, bool) and clip > 0):
         raise InvalidStepOptionError("clip", "a positive norm", clip)
     if ema is not None and not (isinstance(ema, int | float) and 0 <= ema < 1):
         raise InvalidStepOptionError("ema", "a decay from 0 to below 1", ema)
     loss = Loss(loss_fn, policy)
 
     def step_by(grouped: bool, state: TrainState, batch: Any) -> tuple[Any, dict[str, Any]]:
+        check_state(state)
         if policy is not None:
             policy.check(state.params)
         mask = None if trainable is None else trainable_mask(state.params, trainable)

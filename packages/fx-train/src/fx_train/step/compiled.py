@@ -7,7 +7,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from fx_train.errors import LossNotMeanError
+from fx_train.errors import DonatedStateError, LossNotMeanError, NotAStateError
 from fx_train.step.loss import Loss, Weight
 from fx_train.step.mean import together_and_apart
 
@@ -52,9 +52,10 @@ class CompiledStep:
             return chosen(state, batch)
         try:
             return self._chosen(state, batch)
-        except jax.errors.JaxRuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if not (self._donate and "donate" in str(error)):
                 raise
+            _check_there(state, error)
             return self._chosen(jax.tree.map(_copy, state), batch)
 
     def lower(self, state: Any, batch: Any) -> Any:
@@ -62,6 +63,8 @@ class CompiledStep:
         return (self._chosen or self._choose(state, batch)).lower(state, batch)
 
     def _choose(self, state: Any, batch: Any) -> Any:
+        check_state(state)
+        _check_there(state)
         if not all(_is_concrete(leaf) for leaf in jax.tree.leaves((state, batch))):
             return self._steps[bool(self._reproducible)]
         self._chosen = self._steps[self._in_groups(state, batch)]
@@ -78,6 +81,23 @@ class CompiledStep:
         if found is not None and not found[0] and (self._accumulate > 1 or self._reproducible):
             raise LossNotMeanError(found[1], found[2], random="key" in self._loss.wants)
         return bool(exact and (self._reproducible or (found is not None and found[0])))
+
+
+def check_state(state: Any) -> None:
+    """See that a state is one.
+
+    Raises:
+      NotAStateError: it is not.
+    """
+    # By what it has, since a state of somebody else's will do.
+    if not all(hasattr(state, name) for name in ("params", "tx", "opt_state", "apply_gradients", "replace")):
+        raise NotAStateError(type(state).__name__)
+
+
+def _check_there(state: Any, cause: Exception | None = None) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if isinstance(leaf, jax.Array) and _is_concrete(leaf) and leaf.is_deleted():
+            raise DonatedStateError(jax.tree_util.keystr(path)) from cause
 
 
 def _is_concrete(leaf: Any) -> bool:

@@ -56,6 +56,8 @@ class Loss:
                 "(loss, metrics, variables)" if has_variables else "loss or (loss, metrics)",
                 f"a tuple of {len(parts)}" if isinstance(out, tuple) else type(out).__name__,
             )
+        if not isinstance(parts[0], jax.Array | np.ndarray | np.generic | int | float):
+            raise LossOutputError("a scalar loss of floating point", type(parts[0]).__name__)
         value = jnp.asarray(parts[0])
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise LossOutputError("a scalar loss of floating point", f"{value.dtype.name} of shape {value.shape}")

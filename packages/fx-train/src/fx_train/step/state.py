@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from fx_train.dynamic_scale import DynamicScale
+from fx_train.errors import InvalidStepOptionError
 from fx_train.train_state import TrainState
 
 __all__ = ["StepState"]
@@ -50,7 +51,12 @@ class StepState(TrainState):
           tx: the optimiser.
           ema: whether to keep an average of the parameters, which begins with them.
           **kwargs: ``variables``, ``key``, ``dynamic_scale`` and the fields of a subclass.
+
+        Raises:
+          InvalidStepOptionError: ``ema`` is a number: the decay is an option of `make_train_step`.
         """
+        if not isinstance(ema, bool):
+            raise InvalidStepOptionError("ema of the state", "True or False; make_train_step has the decay", ema)
         # A copy, since a donated state may not hold one buffer twice.
         average = jax.tree.map(jnp.copy, params) if ema else None
         state = super().create(apply_fn=apply_fn, params=params, tx=tx, ema=average, **kwargs)  # pyright: ignore[reportArgumentType]
