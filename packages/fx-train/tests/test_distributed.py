@@ -330,6 +330,9 @@ def test_the_command_line(capfd, tmp_path):
     program = tmp_path / "program.py"
     program.write_text("import sys; sys.exit(int(sys.argv[1]))")
     assert main(["--processes", "1", str(program), "4"]) == 4
+    assert main(["--processes", "1", "--", str(program), "5"]) == 5
+    assert main(["--processes", "1", "-m", "this"]) == 0
+    assert "Beautiful is better than ugly." in capfd.readouterr().out
     with pytest.raises(SystemExit):
         main(["--processes", "0", str(program)])
     assert "at least one process" in capfd.readouterr().err

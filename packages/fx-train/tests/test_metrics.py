@@ -127,6 +127,7 @@ def test_moments_of_no_values_change_nothing():
 
 def test_metrics_that_counted_other_things_are_not_merged():
     pairs = [(Confusion.empty(2), Confusion.empty(3)), (TopK.empty(2), TopK.empty(3)), (Accuracy.empty(), TopK.empty())]
+    pairs += [(Mean.empty(), Accuracy.empty()), (Welford.empty(), Mean.empty()), (Perplexity.empty(), Mean.empty())]
     for one, other in pairs:
         with pytest.raises(MetricMergeError, match=f"expected: another {type(one).__name__} of .*\n  got: "):
             one.merge(other)

@@ -144,11 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--processes", type=int, required=True, help="how many processes")
     parser.add_argument("--restarts", type=int, default=0, help="how often to start all anew after one died")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="a Python program and its arguments")
+    parser.add_argument("-m", action="store_true", dest="module", help="the program is a module, as in python -m")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="program ...", help="a program and its arguments")
     options = parser.parse_args(arguments)
     if options.processes < 1 or options.restarts < 0 or not options.command:
         parser.error("needs at least one process and a program")
-    return launch([sys.executable, *options.command], options.processes, restarts=options.restarts)
+    command = options.command[1:] if options.command[0] == "--" else options.command
+    python = [sys.executable, "-m"] if options.module else [sys.executable]
+    return launch([*python, *command], options.processes, restarts=options.restarts)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from fx_train.metrics.base import Metric, add_pairs, same_shape
+from fx_train.metrics.base import Metric, add_pairs, same_kind, same_shape
 
 
 class Mean(Metric):
@@ -52,6 +52,7 @@ class Mean(Metric):
 
     def merge(self, other: Self) -> Self:
         """The mean over what both have seen."""
+        same_kind(self, other)
         total, total_rest = add_pairs(self.total, self.total_rest, other.total, other.total_rest)
         weight, weight_rest = add_pairs(self.weight, self.weight_rest, other.weight, other.weight_rest)
         return self.replace(total=total, weight=weight, total_rest=total_rest, weight_rest=weight_rest)
@@ -111,6 +112,7 @@ class Welford(Metric):
 
     def merge(self, other: Self) -> Self:
         """The moments of both."""
+        same_kind(self, other)
         count = self.count + other.count
         share = other.count / jnp.maximum(count, 1)
         difference = other.mean - self.mean

@@ -22,9 +22,7 @@ class Metric(struct.PyTreeNode):
         Raises:
           MetricMergeError: they are metrics of different kinds, or of different numbers of classes.
         """
-        kinds = [(jax.tree.structure(m), [np.shape(x) for x in jax.tree.leaves(m)]) for m in (self, other)]
-        if kinds[0] != kinds[1]:
-            raise MetricMergeError(*(f"{type(m).__name__} of {kind[1]}" for m, kind in zip((self, other), kinds)))
+        same_kind(self, other)
         return jax.tree.map(jnp.add, self, other)
 
     def reduce(self, axis_name: Any) -> Self:
@@ -34,6 +32,18 @@ class Metric(struct.PyTreeNode):
     def compute(self) -> jax.Array:
         """The metric's value, a scalar."""
         raise TypeError(f"{type(self).__name__} does not say what its value is: define compute(self).")
+
+
+def same_kind(one: Metric, other: Any) -> None:
+    """See that two metrics counted the same things.
+
+    Raises:
+      MetricMergeError: they did not.
+    """
+    # The type besides, since structures of different classes with as many fields are equal to JAX.
+    kinds = [(jax.tree.structure(m), [np.shape(x) for x in jax.tree.leaves(m)], type(m)) for m in (one, other)]
+    if kinds[0] != kinds[1]:
+        raise MetricMergeError(*(f"{kind.__name__} of {shapes}" for _, shapes, kind in kinds))
 
 
 def same_shape(**arrays: Any) -> None:
