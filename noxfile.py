@@ -21,6 +21,9 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["tests"]
 
+# Tests start hundreds of Pythons; each would compile again all that it imports, which for JAX takes two seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Named Pythons make uv look for a download, which may not be there; the caller's own Python always is.
 PYTHONS = os.environ.get("FX_PYTHONS", "").split() or None
 PACKAGES = list(workspace.packages())
