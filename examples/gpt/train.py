@@ -1,6 +1,6 @@
 """Train a small GPT on Python's reference manual, and let it write.
 
-    pip install fx-linen 'fx-train[progress]' 'fx-ckpt[orbax]'
+    pip install fx-linen 'fx-train[progress]' 'fx-ckpt[orbax]' 'fx-core[cli]'
     python train.py --directory runs/gpt
     fx report runs/gpt
 

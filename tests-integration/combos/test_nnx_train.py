@@ -4,7 +4,9 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 from fx_train import Run, StepState, TrainState, make_train_step
+from fx_train.step import trainable_mask, trainable_only
 
 
 def test_train_state_holds_nnx_state(tmp_path):
@@ -77,3 +79,33 @@ def test_made_steps_train_nnx_state_with_frozen_parts_and_averages():
         assert jnp.array_equal(before, after)
     nnx.update(model, state.ema)
     assert model(x).shape == (8, 1)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_filter_of_what_is_trained_says_it_to_steps_and_optimisers(alone):
+    model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.Linear(4, 1, rngs=nnx.Rngs(1)))
+    nnx.freeze(model, nnx.PathContains(0))
+    graphdef, params = nnx.split(model, nnx.Param)
+    tx = optax.adamw(0.1)
+    state = StepState.create(params=params, tx=trainable_only(tx, nnx.Trainable()) if alone else tx)
+    sizes = [leaf.size for leaf in jax.tree.leaves(state.opt_state)]
+    assert sum(sizes) == (2 * 5 + 1 if alone else 2 * 21 + 1)
+    train_step = make_train_step(
+        lambda params, batch: jnp.mean(nnx.merge(graphdef, params)(batch) ** 2),
+        trainable=nnx.Trainable(),
+        donate=False,
+    )
+    new, _ = train_step(state, jnp.ones((2, 3)))
+    changed = jax.tree.map(lambda one, other: bool((one != other).all()), new.params, params)
+    assert jax.tree.leaves(changed) == [False, False, True, True]
+
+
+def test_types_of_variables_and_other_filters_are_masks():
+    layer = nnx.LoRALinear(2, 3, lora_rank=1, rngs=nnx.Rngs(0))
+    params = nnx.state(layer, nnx.Param)
+    lora = jax.tree.leaves(trainable_mask(params, nnx.LoRAParam))
+    assert (sum(lora), len(lora)) == (2, 4)
+    assert jax.tree.leaves(trainable_mask(params, nnx.Not(nnx.LoRAParam))) == [not yes for yes in lora]
+    assert jax.tree.leaves(trainable_mask({"a": [params]}, nnx.Not(nnx.PathContains("lora")))) == [not y for y in lora]
+    assert jax.tree.leaves(trainable_mask([params, params], nnx.PathContains(1))) == [False] * 4 + [True] * 4
+    assert any(jax.tree.leaves(trainable_mask(params, lambda path, x: path[-1] == "kernel" and x.ndim == 2)))

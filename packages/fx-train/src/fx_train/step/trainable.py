@@ -11,7 +11,7 @@ from fx_train.errors import InvalidMaskError
 __all__ = ["Trainable", "trainable_mask", "trainable_only"]
 
 Trainable = Callable[[tuple[str, ...], Any], bool] | Any
-"""A function of path and array, or a tree of booleans, of which one may stand for a whole subtree."""
+"""A function of path and array, a type of variables, or a tree of booleans, of which one may stand for a subtree."""
 
 
 def trainable_mask(params: Any, trainable: Trainable) -> Any:
@@ -26,7 +26,8 @@ def trainable_mask(params: Any, trainable: Trainable) -> Any:
     Args:
       params: a tree of arrays.
       trainable: a function of the path (names, as strings) and the array that says yes or no; or a tree of booleans
-        like ``params``, in which one may stand for a whole subtree.
+        like ``params``, in which one may stand for a whole subtree. Where arrays are in variables of fx-nnx, the
+        function gets those, so that its filters, such as ``nnx.Trainable()``, and types of variables say it as well.
 
     Returns:
       A tree like ``params`` of booleans.
@@ -34,8 +35,17 @@ def trainable_mask(params: Any, trainable: Trainable) -> Any:
     Raises:
       InvalidMaskError: the tree of booleans does not fit, or nothing would be trained.
     """
-    if callable(trainable):
-        mask = jax.tree_util.tree_map_with_path(lambda path, x: bool(trainable(_names(path), x)), params)
+    if isinstance(trainable, type) or callable(trainable):
+
+        def choose(path: Any, x: Any) -> Any:
+            if isinstance(trainable, type):
+                yes = isinstance(x, trainable)
+            else:
+                # Filters of fx-nnx know paths as the modules have them, with numbers for places in lists.
+                yes = bool(trainable(_keys(path) if hasattr(trainable, "parts") else _names(path), x))
+            return jax.tree.map(lambda _: yes, x)
+
+        mask = jax.tree_util.tree_map_with_path(choose, params, is_leaf=_is_variable)
     else:
         if not all(isinstance(leaf, bool) for leaf in jax.tree.leaves(trainable)):
             raise InvalidMaskError(
@@ -83,6 +93,16 @@ def split_params(params: Any, mask: Any | None) -> tuple[list[Any], Callable[[li
         return structure.unflatten([next(source) if yes else leaf for yes, leaf in zip(chosen, leaves)])
 
     return [leaf for yes, leaf in zip(chosen, leaves) if yes], join
+
+
+def _keys(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = ("key", "idx", "name")
+    return tuple(next((getattr(entry, name) for name in names if hasattr(entry, name)), entry) for entry in path)
+
+
+def _is_variable(x: Any) -> bool:
+    """Whether something is a variable of fx-nnx, which this package does not know: a box with metadata."""
+    return hasattr(type(x), "get_metadata") and hasattr(type(x), "get_value")
 
 
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
