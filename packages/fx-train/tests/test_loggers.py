@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import pytest
 from fx_core.testing.loggers import LoggerSuite
-from fx_train import Log, Run
-from fx_train.errors import ForeignTableError, ReservedMetricError
+from fx_train import Describe, Log, Run
+from fx_train.errors import ForeignTableError, RecordNotWrittenError, ReservedMetricError
 from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger, TensorBoardLogger
 from fx_train.report import read_run
 
@@ -133,3 +134,25 @@ class TestConsole(LoggerSuite):
 class TestTensorBoard(LoggerSuite):
     def make(self, directory):
         return TensorBoardLogger(directory)
+
+
+@pytest.mark.parametrize(("name", "logger"), [("metrics.jsonl", JsonLinesLogger), ("metrics.csv", CsvLogger)])
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, name, logger):
+    full = logger(tmp_path)
+    full._file.close()
+    full._file = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115
+    with pytest.raises(RecordNotWrittenError, match=rf"where: .*{name}(.|\n)*got: .*No space left"):
+        full.log(1, {})
+    with pytest.raises(RecordNotWrittenError, match=r"No space left"):
+        full.close()
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(RecordNotWrittenError, match=r"got: .*Is a directory(.|\n)*goes on from its last checkpoint"):
+        logger(tmp_path)
+
+
+def test_a_description_that_cannot_be_written(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    run = Run(tmp_path, total_steps=0, callbacks=[Describe()])
+    with pytest.raises(RecordNotWrittenError, match=r"where: .*run.json"), run:
+        pass

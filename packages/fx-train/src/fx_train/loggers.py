@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from fx_train._writing import writing
 from fx_train.errors import ForeignTableError, ReservedMetricError
 
 OWN = ("step", "time")
@@ -29,25 +30,29 @@ class JsonLinesLogger:
     """
 
     def __init__(self, directory: Path):
-        path = Path(directory) / "metrics.jsonl"
-        if path.exists():
-            _cut_half_line(path)
-        # Line buffering: a killed run leaves whole lines.
-        self._file = path.open("a", buffering=1, encoding="utf-8")
+        self._path = Path(directory) / "metrics.jsonl"
+        with writing(self._path):
+            if self._path.exists():
+                _cut_half_line(self._path)
+            # Line buffering: a killed run leaves whole lines.
+            self._file = self._path.open("a", buffering=1, encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line.
 
         Raises:
           ReservedMetricError: a metric is called ``step`` or ``time``.
+          RecordNotWrittenError: the file cannot be written.
         """
         _check_names(metrics)
         entry = {"step": step, "time": time.time(), **{name: _plain(value) for name, value in metrics.items()}}
-        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
+        with writing(self._path):
+            self._file.write(json.dumps(entry, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
 
 class CsvLogger:
@@ -60,37 +65,42 @@ class CsvLogger:
 
     Raises:
       ForeignTableError: there is a ``metrics.csv`` that is not such a table.
+      RecordNotWrittenError: the file cannot be written.
     """
 
     def __init__(self, directory: Path):
         self._path = Path(directory) / "metrics.csv"
         self._columns = list(OWN)
-        if self._path.exists() and self._path.stat().st_size:
-            with self._path.open(newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file))
-            if tuple(self._columns[:2]) != OWN:
-                raise ForeignTableError(str(self._path), self._columns)
-            _cut_half_line(self._path)
-        else:
-            self._write(self._path, [])
-        self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
+        with writing(self._path):
+            if self._path.exists() and self._path.stat().st_size:
+                with self._path.open(newline="", encoding="utf-8") as file:
+                    self._columns = next(csv.reader(file))
+                if tuple(self._columns[:2]) != OWN:
+                    raise ForeignTableError(str(self._path), self._columns)
+                _cut_half_line(self._path)
+            else:
+                self._write(self._path, [])
+            self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one row.
 
         Raises:
           ReservedMetricError: a metric is called ``step`` or ``time``.
+          RecordNotWrittenError: the file cannot be written.
         """
         _check_names(metrics)
         new = [name for name in metrics if name not in self._columns]
-        if new:
-            self._widen(new)
         row = {"step": step, "time": time.time(), **metrics}
-        csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
+        with writing(self._path):
+            if new:
+                self._widen(new)
+            csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
     def _widen(self, names: list[str]) -> None:
         self._file.close()

@@ -10,7 +10,7 @@ from fx_train.errors.distributed import (
     NoRayWorkerError,
     UnevenMeshError,
 )
-from fx_train.errors.loggers import ForeignTableError, ReservedMetricError
+from fx_train.errors.loggers import ForeignTableError, RecordNotWrittenError, ReservedMetricError
 from fx_train.errors.loop import (
     DataEndedError,
     InvalidCadenceError,
@@ -116,6 +116,7 @@ __all__ = [
     "NotTrainableError",
     "OptimiserArgumentError",
     "PolicyMismatchError",
+    "RecordNotWrittenError",
     "ReportNotWrittenError",
     "ReservedMetricError",
     "ResumeForgottenError",

@@ -29,3 +29,16 @@ class ForeignTableError(FxError):
             got=", ".join(columns),
             fix="Move the file away, or give the run another directory.",
         )
+
+
+class RecordNotWrittenError(FxError):
+    """A file of a run cannot be written: the disk is full, or may not be written."""
+
+    def __init__(self, file: str, problem: str):
+        super().__init__(
+            "A record of the run cannot be written.",
+            path=file,
+            expected="a file that can be written, on a disk with room",
+            got=problem,
+            fix="Make room or give the run another directory; it goes on from its last checkpoint.",
+        )

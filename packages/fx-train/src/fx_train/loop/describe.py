@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fx_train._writing import writing
 from fx_train.loop.callbacks import Callback, Progress, is_writer
 
 
@@ -23,6 +24,9 @@ class Describe(Callback):
     Args:
       config: settings of the run, anything that JSON can hold; other values are written as text.
       classes: names of the classes in confusion matrices.
+
+    Raises:
+      RecordNotWrittenError: the file cannot be written.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, *, classes: list[str] | None = None):
@@ -63,9 +67,10 @@ class Describe(Callback):
 
     def _write(self, run: Progress, outcome: str) -> None:
         content = {**self._about, "step": run.step, "outcome": outcome}
-        draft = run.directory / "run.json.tmp"
-        draft.write_text(json.dumps(content, indent=1, default=str))
-        os.replace(draft, run.directory / "run.json")
+        text, draft = json.dumps(content, indent=1, default=str), run.directory / "run.json.tmp"
+        with writing(run.directory / "run.json"):
+            draft.write_text(text)
+            os.replace(draft, run.directory / "run.json")
 
 
 def _named(value: Any) -> Any:
