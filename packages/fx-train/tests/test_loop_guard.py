@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_train import Checkpoints, Evaluate, Log, NanGuard, Run
+from fx_train import Callback, Checkpoints, Evaluate, Log, Mean, NanGuard, Run
 from fx_train.errors import NonFiniteError
-from fx_train.loop import callbacks, guard, log
+from fx_train.loop import guard, log
 
 
 class Kept(dict):
@@ -79,13 +79,17 @@ def device(monkeypatch):
     class Device:
         finished, waited = False, 0
 
-    def as_floats(metrics):
-        Device.waited += not Device.finished
-        return callbacks.as_floats(metrics)
+    def waiting(function):
+        def wait(*args):
+            Device.waited += not Device.finished
+            return function(*args)
+
+        return wait
 
     for module in (guard, log):
         monkeypatch.setattr(module, "are_ready", lambda tree: Device.finished)
-        monkeypatch.setattr(module, "as_floats", as_floats)
+    monkeypatch.setattr(log, "as_floats", waiting(log.as_floats))
+    monkeypatch.setattr(guard._Look, "broken", waiting(guard._Look.broken))
     return Device
 
 
@@ -109,8 +113,22 @@ def test_guard_waits_at_the_next_look(tmp_path, device):
         for _ in run.steps(range(7)):
             run.record({"w": jnp.float32(0)}, {"loss": 1.0})
             waited.append(device.waited)
-    # There is a look at the last step too, for which the end of the run waits.
-    assert (waited, device.waited) == ([0, 0, 0, 1, 1, 2, 3], 4)
+    # There is a look at the last step too, which is answered at once.
+    assert waited == [0, 0, 0, 1, 1, 2, 4]
+
+
+def test_guard_waits_where_the_run_ends_early(tmp_path):
+    class Stop(Callback):
+        def on_step(self, run, state, metrics):
+            run.stop("enough")
+
+    def run_into_nan():
+        with Run(tmp_path, total_steps=9, callbacks=[NanGuard(), Stop()]) as run:
+            for _ in run.steps(range(9)):
+                run.record({"w": jnp.float32(np.nan)}, {"loss": 1.0})
+
+    with pytest.raises(NonFiniteError, match=r"Step 1 gave.*\n.*\n.*\['w'\] \(not counted\)"):
+        run_into_nan()
 
 
 def test_guard_looks_at_every_state_that_is_saved(tmp_path):
@@ -144,6 +162,16 @@ def test_a_state_whose_memory_was_taken_is_not_looked_at(tmp_path):
             state = step(state)
             break
     assert run.step == 1
+
+
+def test_plain_numbers_and_metric_objects_are_looked_at(tmp_path):
+    def run_into_nan(state, metrics):
+        with Run(tmp_path, total_steps=1, callbacks=[NanGuard()]) as run:
+            run.record(state, metrics)
+
+    metrics = {"a": np.nan, "ok": 1.0, "b": np.float32(np.nan), "c": Mean.empty().update(jnp.float32(np.nan))}
+    with pytest.raises(NonFiniteError, match=r"metrics a, b, c; in the state \['w'\] \(inf\)"):
+        run_into_nan({"w": np.inf, "v": 1.0}, metrics)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

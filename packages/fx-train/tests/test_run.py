@@ -4,8 +4,9 @@ import os
 import signal
 
 import pytest
-from fx_train import Callback, Checkpoints, Log, ProgressBar, Run, StopOnSignal
+from fx_train import Callback, Checkpoints, Evaluate, Log, ProgressBar, Run, StopOnSignal
 from fx_train.errors import DataEndedError, InvalidCadenceError, RunDirectoryError, StepNotRecordedError
+from fx_train.loop.callbacks import Cadence
 from rich.console import Console
 
 
@@ -151,3 +152,34 @@ def test_schedulers_are_told_that_a_stopped_run_is_not_done(tmp_path, monkeypatc
         with pytest.raises(SystemExit, match="143"):
             train(tmp_path, callbacks)
     assert manager.latest_step() == (7 if at_the_last_step else 3)
+
+
+def test_idle_callbacks_are_called_when_it_is_time_or_when_another_adds_metrics(tmp_path):
+    class Lazy(Callback):
+        def __init__(self):
+            self.examined, self.called = [], []
+
+        def examine(self, run, state, metrics):
+            self.examined.append(run.step)
+
+        def on_step(self, run, state, metrics):
+            self.called.append(run.step)
+            self.idle_until = run.step + 3
+
+    lazy = Lazy()
+    for _ in range(2):
+        with Run(tmp_path, total_steps=8, callbacks=[lazy, Evaluate(lambda state: {"score": 1.0}, every=6)]) as run:
+            for _ in run.steps(range(8)):
+                run.record(None, {"loss": 1.0})
+    # The evaluations are at steps 6 and 8; a second run starts afresh.
+    assert lazy.called == [1, 4, 6, 8] * 2
+    assert lazy.examined == [1, 4] * 2
+
+
+@pytest.mark.parametrize("every", [1, 3, 10])
+@pytest.mark.parametrize("total", [1, 5, 9, 10])
+def test_a_cadence_knows_its_next_step(every, total):
+    due = Cadence("Log", every)
+    for step in range(total):
+        assert due.after(step, total) == next(later for later in range(step + 1, total + 1) if due(later, total))
+    assert due.after(total, total) > total

@@ -50,9 +50,13 @@ class Callback:
 
     Attributes:
       examines_first: whether `examine` is called before those of other callbacks.
+      idle_until: the next step at which there is something to do. A callback that sets it in `examine` or `on_step` is
+        not called at the steps before, unless another one adds metrics; 0 when a run starts. A call of a function that
+        has left the caches of the processor costs some microseconds, which is time that the device may wait for.
     """
 
     examines_first = False
+    idle_until = 0
 
     def on_start(self, run: Progress) -> None:
         """The run begins; nothing is restored yet."""
@@ -114,6 +118,8 @@ class Cadence:
     >>> due = Cadence("Checkpoints", every=2)
     >>> [step for step in range(1, 6) if due(step, total_steps=5)]
     [2, 4, 5]
+    >>> due.after(2, total_steps=5), due.after(4, total_steps=5)
+    (4, 5)
     """
 
     def __init__(self, callback: str, every: int):
@@ -125,6 +131,11 @@ class Cadence:
         """Whether to act after ``step`` steps."""
         return step % self.every == 0 or step == total_steps
 
+    def after(self, step: int, total_steps: int) -> int:
+        """The next step at which to act."""
+        following = step - step % self.every + self.every
+        return min(following, total_steps) if step < total_steps else following
+
 
 def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Scalars of a metrics mapping as Python floats; waits for the device.
@@ -134,13 +145,20 @@ def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
     Raises:
       MetricValueError: a metric is no single number.
     """
-    scalars = {name: value.compute() if hasattr(value, "compute") else value for name, value in metrics.items()}
-    floats = {}
-    for name, value in jax.device_get(scalars).items():
-        if not isinstance(value, int | float | np.ndarray | np.generic) or np.size(value) != 1:
-            raise MetricValueError(name, value)
-        floats[name] = float(np.reshape(value, ()))
-    return floats
+    return {name: _as_float(name, value) for name, value in metrics.items()}
+
+
+def _as_float(name: str, value: Any) -> float:
+    value = value.compute() if hasattr(value, "compute") else value
+    number = np.asarray(value) if isinstance(value, jax.Array) else value
+    if isinstance(number, np.ndarray | np.generic) and number.size == 1:
+        number = number.item()
+    try:
+        if not isinstance(number, str | bytes):
+            return float(number)
+    except TypeError:
+        pass
+    raise MetricValueError(name, value)
 
 
 def are_ready(tree: Any) -> bool:

@@ -35,6 +35,7 @@ class Evaluate(Callback):
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Measure when it is time."""
+        self.idle_until = self._due.after(run.step, run.total_steps)
         if not self._due(run.step, run.total_steps):
             return None
         measured = self._measure(state)
@@ -64,6 +65,7 @@ class Throughput(Callback):
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Measure when it is time."""
+        self.idle_until = self._due.after(run.step, run.total_steps)
         if self._since is not None and not self._due(run.step, run.total_steps):
             return None
         jax.block_until_ready(dict(metrics))

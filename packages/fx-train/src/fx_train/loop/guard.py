@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_train.errors import NonFiniteError
-from fx_train.loop.callbacks import Cadence, Callback, Progress, are_ready, as_floats
+from fx_train.loop.callbacks import Cadence, Callback, Progress, are_ready
 
 
 class NanGuard(Callback):
@@ -40,34 +41,30 @@ class NanGuard(Callback):
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Ask the device when it is time, and read what it answered to an earlier question."""
         due = self._due(run.step, run.total_steps)
-        if self._look is not None:
-            # The state that was looked at may have lost its memory to this one, and should not hold on to it.
-            self._look.seen = run.step, state
-            # Of several processes all have to read after the same step: one that ends leaves the others waiting.
-            if due or jax.process_count() > 1 or self._look.is_answered():
-                self._read()
-            else:
-                self._look.seen = None
+        # Of several processes all have to read after the same step: one that ends leaves the others waiting.
+        if self._look is not None and (due or jax.process_count() > 1 or self._look.is_answered()):
+            self._read(run.step, state)
         if due:
             self._look = _Look(run.step, state, metrics)
+        if run.step == run.total_steps:
+            self._read(run.step, state)
+        waits = self._look is not None
+        self.idle_until = run.step + 1 if waits else self._due.after(run.step, run.total_steps)
 
     def settle(self, run: Progress, state: Any) -> None:
         """Wait for the answer to the last question, and look at a state that is to be kept."""
         if self._found is not None:
             raise self._found
         asked = self._look is not None and self._look.step == run.step
-        self._read()
+        self._read(run.step, state)
         if state is not None and not asked:
             self._look = _Look(run.step, state, {})
-            self._read()
+            self._read(run.step, state)
 
-    def _read(self) -> None:
+    def _read(self, step: int, state: Any) -> None:
         look, self._look = self._look, None
-        if look is None:
-            return
-        bad, broken = look.bad_metrics(), look.broken_leaves()
-        if bad or broken:
-            self._found = NonFiniteError(look.step, bad, look.shares(broken))
+        if look is not None and (broken := look.broken()):
+            self._found = NonFiniteError(look.step, *look.describe(broken, step, state))
             raise self._found
 
 
@@ -75,40 +72,45 @@ class _Look:
     """A question to the device, whether the numbers of a step are finite, and the answer when it is there."""
 
     def __init__(self, step: int, state: Any, metrics: Mapping[str, Any]):
-        self.step, self._metrics = step, dict(metrics)
-        self.seen: tuple[int, Any] | None = (step, state)
-        """A state in which broken numbers can be counted, and its step."""
+        self.step, self._metrics = step, list(metrics)
+        values = [value.compute() if hasattr(value, "compute") else value for value in metrics.values()]
         leaves, self._structure = jax.tree.flatten(state)
-        self._answers: list[tuple[list[int], jax.Array]] = []
-        for places in _places_by_devices(leaves):
-            answer = _are_finite([leaves[place] for place in places])
-            answer.copy_to_host_async()
-            self._answers.append((places, answer))
+        leaves = [*values, *leaves]
+        self._broken_here = [place for place, leaf in enumerate(leaves) if type(leaf) is float and not isfinite(leaf)]
+        self._answers = [
+            (places, _are_finite([leaves[place] for place in places])) for places in _places_by_devices(leaves)
+        ]
 
     def is_answered(self) -> bool:
-        return are_ready([answer for _, answer in self._answers]) and are_ready(self._metrics)
+        return are_ready([answer for _, answer in self._answers])
 
-    def bad_metrics(self) -> list[str]:
-        return [name for name, value in as_floats(self._metrics).items() if not np.isfinite(value)]
+    def broken(self) -> list[int]:
+        """Places of what is not finite, among the metrics and the leaves of the state behind them; waits."""
+        broken = self._broken_here
+        for places, answer in self._answers:
+            fine = np.asarray(answer).tolist()
+            if False in fine:
+                broken = sorted([*broken, *(place for place, each in zip(places, fine) if not each)])
+        return broken
 
-    def broken_leaves(self) -> list[int]:
-        answers = [(places, np.asarray(answer)) for places, answer in self._answers]
-        return sorted(place for places, fine in answers for place in np.asarray(places)[~fine].tolist())
+    def describe(self, broken: Sequence[int], step: int, state: Any) -> tuple[list[str], list[tuple[str, str]]]:
+        """Names of metrics, and paths of leaves with how many of their numbers are not finite.
 
-    def shares(self, places: Sequence[int]) -> list[tuple[str, str]]:
-        """Paths of leaves, with how many of their numbers are not finite."""
-        numbered = jax.tree.unflatten(self._structure, range(self._structure.num_leaves))
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(numbered)]
-        step, state = self.seen or (self.step, None)
+        They are counted in a later state: holding on to the one that was looked at would take its memory twice.
+        """
+        count = len(self._metrics)
+        numbered = jax.tree.unflatten(self._structure, range(count, count + self._structure.num_leaves))
+        paths = {place: jax.tree_util.keystr(path) for path, place in jax.tree_util.tree_leaves_with_path(numbered)}
         leaves, structure = jax.tree.flatten(state)
         known = leaves if structure == self._structure else [None] * len(paths)
         when = "" if step == self.step else f" after step {step}"
-        return [(paths[place], _share(known[place], when)) for place in places]
+        shares = [(paths[place], _share(known[place - count], when)) for place in broken if place >= count]
+        return [self._metrics[place] for place in broken if place < count], shares
 
 
 def is_finite(state: Any) -> bool:
     """Whether all numbers of a state are finite; waits for the device."""
-    return not _Look(0, state, {}).broken_leaves()
+    return not _Look(0, state, {}).broken()
 
 
 def _places_by_devices(leaves: Sequence[Any]) -> list[list[int]]:
@@ -142,6 +144,6 @@ def _largest(leaf: Any) -> jax.Array:
 
 
 def _share(leaf: Any, when: str) -> str:
-    if leaf is None or (isinstance(leaf, jax.Array) and leaf.is_deleted()):
-        return "no longer there to be counted"
+    if not hasattr(leaf, "dtype"):
+        return "not counted" if leaf is None else f"{leaf}{when}"
     return f"{int(jnp.sum(~jnp.isfinite(leaf)))} of {leaf.size} numbers{when}"

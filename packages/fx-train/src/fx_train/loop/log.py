@@ -52,12 +52,10 @@ class Log(Callback):
         elif len(metrics) > len(self._usual):
             entry = {name: value for name, value in metrics.items() if name not in self._usual}
         if entry is not None:
-            for leaf in jax.tree.leaves(entry):
-                if isinstance(leaf, jax.Array):
-                    leaf.copy_to_host_async()
             self._waiting.append((run.step, entry))
         while self._waiting and are_ready(self._waiting[0][1]):
             self._log_first()
+        self.idle_until = run.step + 1 if self._waiting else self._due.after(run.step, run.total_steps)
 
     def settle(self, run: Progress, state: Any) -> None:
         """Log what waits."""

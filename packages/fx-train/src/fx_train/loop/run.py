@@ -87,6 +87,7 @@ class Run:
         try:
             for callback in self.callbacks:
                 started.append(callback)
+                callback.idle_until = 0
                 callback.on_start(self)
         except BaseException as error:
             self._end(started, error)
@@ -164,14 +165,14 @@ class Run:
             raise StepBeyondEndError(self.total_steps)
         if type(metrics) is not dict and not isinstance(metrics, Mapping):
             raise MetricsNotMappingError(metrics)
-        self.step += 1
-        self._recorded = True
+        self.step = step = self.step + 1
+        self._recorded, more_metrics = True, False
         for callback in self._examiners:
-            more = callback.examine(self, state, metrics)
-            if more:
-                metrics = {**metrics, **more}
+            if callback.idle_until <= step and (more := callback.examine(self, state, metrics)):
+                metrics, more_metrics = {**metrics, **more}, True
         for callback in self._listeners:
-            callback.on_step(self, state, metrics)
+            if callback.idle_until <= step or more_metrics:
+                callback.on_step(self, state, metrics)
 
     def settle(self, state: Any = None) -> None:
         """Let callbacks finish what they put off until the device is done; raises what they find.

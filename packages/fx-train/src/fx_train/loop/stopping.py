@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,8 @@ class StopOnSignal(Callback):
         from fx_train.distributed import process_count
 
         self._got, self._stopped, self._alone = None, False, process_count() == 1
+        # One process alone has nothing to do before a signal comes.
+        self.idle_until = sys.maxsize if self._alone else 0
         # Who ends all processes sends a signal to them and to their launcher, which passes it on: they get one twice.
         twice = _TWICE if "FX_ATTEMPT" in os.environ else 0.0
 
@@ -117,6 +120,7 @@ class StopOnSignal(Callback):
             name = signal.Signals(number).name
             if self._got is None:
                 self._got, self._when = name, time.monotonic()
+                self.idle_until = 0
             elif time.monotonic() - self._when >= twice:
                 raise KeyboardInterrupt(f"{name} for the second time")
 
