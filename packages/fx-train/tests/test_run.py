@@ -3,8 +3,21 @@ import json
 import os
 import signal
 
+import jax.numpy as jnp
 import pytest
-from fx_train import Callback, Checkpoints, Evaluate, Log, ProgressBar, Run, StopOnSignal
+from fx_train import (
+    Callback,
+    Checkpoints,
+    Describe,
+    Evaluate,
+    Log,
+    NanGuard,
+    ProgressBar,
+    Run,
+    StopEarly,
+    StopOnSignal,
+    Throughput,
+)
 from fx_train.errors import DataEndedError, InvalidCadenceError, RunDirectoryError, StepNotRecordedError
 from fx_train.loop.callbacks import Cadence
 from rich.console import Console
@@ -183,3 +196,42 @@ def test_a_cadence_knows_its_next_step(every, total):
     for step in range(total):
         assert due.after(step, total) == next(later for later in range(step + 1, total + 1) if due(later, total))
     assert due.after(total, total) > total
+
+
+def test_callbacks_serve_a_second_run_like_the_first(tmp_path):
+    screen = io.StringIO()
+    callbacks = [
+        ProgressBar(console=Console(file=screen, force_terminal=True, width=100)),
+        Evaluate(lambda state: {"score": 1.0}, every=2),
+        StopEarly("loss", patience=2),
+        Throughput(every=3),
+        Log("jsonl", every=2),
+        NanGuard(every=2),
+        Checkpoints(Memory(), every=4),
+        Describe({"width": 3}),
+    ]
+
+    def run(name, losses, more):
+        callbacks[6].manager = Memory()
+        with Run(tmp_path / name, total_steps=len(losses), callbacks=callbacks) as run:
+            for step, loss in run.steps(losses):
+                run.record({name: jnp.ones(step + 1)}, {"loss": loss, **more})
+        entries = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        about = json.loads((tmp_path / name / "run.json").read_text())
+        return entries, about, callbacks[6].manager.kept
+
+    run("first", [3.0, 2.0, 1.0, 0.5], {})
+    screen.truncate(0)
+    entries, about, kept = run("second", [9.0, 8.0, 7.0, 6.0, 5.0, 4.0], {"more": 1.0})
+    assert [(entry["step"], "loss" in entry, "more" in entry) for entry in entries] == [
+        (2, True, True),
+        (3, False, False),
+        (4, True, True),
+        (6, True, True),
+    ]
+    assert all(entry.get("steps_per_second", 1) > 0 for entry in entries)
+    assert (about["outcome"], about["config"], about["parameters"][0]["path"]) == ("done", {"width": 3}, "second")
+    assert sorted(kept) == [4, 6]
+    assert set(kept[4][1]) == {"loss", "more", "eval/score", "steps_per_second"}
+    assert "6/6" in screen.getvalue()
+    assert "/4" not in screen.getvalue()

@@ -69,6 +69,7 @@ class Checkpoints(Callback):
     def on_start(self, run: Progress) -> None:
         """Forget an earlier run."""
         self._saved = self._last = None
+        self._passed, self._known = 0, {}
 
     def restore(self, run: Progress, state: Any) -> Any:
         """Read the newest checkpoint, if there is one, in the structure of ``state``."""

@@ -30,12 +30,14 @@ class Describe(Callback):
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, *, classes: list[str] | None = None):
-        self._about: dict[str, Any] = {"config": _named(config or {})}
+        self._config = _named(config or {})
+        self._about: dict[str, Any] = {}
         self._classes = classes
         self._confusion: dict[str, Any] = {}
 
     def on_start(self, run: Progress) -> None:
         """Write down how it begins."""
+        self._about, self._confusion = {"config": self._config}, {}
         if is_writer():
             self._about |= {"started": time.time(), "total_steps": run.total_steps, "environment": environment()}
             self._write(run, "running")

@@ -63,6 +63,10 @@ class Throughput(Callback):
             raise InvalidCallbackOptionError("Throughput", "batch", "a number of examples, at least 1", batch)
         self._since: tuple[int, float] | None = None
 
+    def on_start(self, run: Progress) -> None:
+        """Forget an earlier run."""
+        self._since = None
+
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Measure when it is time."""
         self.idle_until = self._due.after(run.step, run.total_steps)

@@ -37,6 +37,7 @@ class Log(Callback):
 
     def on_start(self, run: Progress) -> None:
         """Open the logger in the run's directory."""
+        self._usual = None
         if is_writer():
             self._logger = registry().loggers[self._name].load()(run.directory)
 

@@ -38,7 +38,7 @@ class ProgressBar(Callback):
             progress.TextColumn("[cyan]{task.fields[metrics]}"),
             console=console or rich_console.Console(),
         )
-        self._visible = self._bar.console.is_terminal
+        self._visible = False
         self._label, self._refresh = label, refresh
         self._shown = self._started = 0.0
         self._first_step = 0
@@ -47,9 +47,10 @@ class ProgressBar(Callback):
 
     def on_start(self, run: Progress) -> None:
         """Draw the empty bar."""
-        self._visible = self._visible and is_writer()
+        self._visible = self._bar.console.is_terminal and is_writer()
+        self._shown, self._started, self._latest = 0.0, 0.0, {}
         if self._visible:
-            self._bar.update(self._task, total=run.total_steps)
+            self._bar.reset(self._task, total=run.total_steps, rate="", metrics="")
             self._bar.start()
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:

@@ -46,6 +46,10 @@ class StopEarly(Callback):
         self.stopping = EarlyStopping(min_delta=min_delta, patience=patience)
         self._seen: set[str] = set()
 
+    def on_start(self, run: Progress) -> None:
+        """Forget an earlier run."""
+        self.stopping, self._seen = self.stopping.reset(), set()
+
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Look at the metric, if this step has it."""
         if self.metric not in metrics:
