@@ -333,8 +333,9 @@ def test_the_command_line(capfd, tmp_path):
     assert main(["--processes", "1", "--", str(program), "5"]) == 5
     assert main(["--processes", "1", "-m", "this"]) == 0
     assert "Beautiful is better than ugly." in capfd.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["--processes", "0", str(program)])
+    for arguments in (["--processes", "0", str(program)], ["--processes", "1", "--"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
     assert "at least one process" in capfd.readouterr().err
 
 

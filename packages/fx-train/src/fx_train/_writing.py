@@ -1,8 +1,10 @@
 """Files of a run that cannot be written."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from fx_core.errors import FxError
 
 from fx_train.errors import RecordNotWrittenError
 
@@ -10,13 +12,17 @@ __all__ = ["writing"]
 
 
 @contextlib.contextmanager
-def writing(file: Path) -> Iterator[None]:
+def writing(file: Path, kind: Callable[[str, str], FxError] = RecordNotWrittenError) -> Iterator[None]:
     """Say which file it was that could not be written; errors of full disks do not.
 
+    Args:
+      file: what is written.
+      kind: makes the error of the file and the problem.
+
     Raises:
-      RecordNotWrittenError: in place of an OSError.
+      RecordNotWrittenError: in place of an OSError, if no other kind is given.
     """
     try:
         yield
     except OSError as error:
-        raise RecordNotWrittenError(str(file), str(error)) from error
+        raise kind(str(file), str(error)) from error

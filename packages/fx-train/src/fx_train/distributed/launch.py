@@ -147,9 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-m", action="store_true", dest="module", help="the program is a module, as in python -m")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="program ...", help="a program and its arguments")
     options = parser.parse_args(arguments)
-    if options.processes < 1 or options.restarts < 0 or not options.command:
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if options.processes < 1 or options.restarts < 0 or not command:
         parser.error("needs at least one process and a program")
-    command = options.command[1:] if options.command[0] == "--" else options.command
     python = [sys.executable, "-m"] if options.module else [sys.executable]
     return launch([*python, *command], options.processes, restarts=options.restarts)
 

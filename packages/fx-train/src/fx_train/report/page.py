@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fx_train._writing import writing
 from fx_train.errors import ReportNotWrittenError, RunFileError
 from fx_train.report.curves import chart, groups
 from fx_train.report.numbers import duration, moment, number
@@ -41,13 +42,11 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
         # What JSON holds may have any form, if somebody else wrote it.
         raise RunFileError(str(Path(run) / "run.json"), f"{type(error).__name__}: {error}") from error
     draft = file.with_name(file.name + ".tmp")
-    try:
+    with writing(file, ReportNotWrittenError):
         if file.is_dir():
             raise IsADirectoryError("it is a directory")
         draft.write_text(content, encoding="utf-8")
         os.replace(draft, file)
-    except OSError as error:
-        raise ReportNotWrittenError(str(file), str(error)) from error
     return file
 
 
