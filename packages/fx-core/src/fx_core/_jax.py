@@ -15,11 +15,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed
-from jax._src.ad_checkpoint import remat_p
-from jax._src.config import trace_context
 from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
-from jax._src.interpreters.partial_eval import convert_constvars_jaxpr
 from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
 from jax.core import ShapedArray, eval_context
@@ -34,7 +31,6 @@ __all__ = [
     "batching",
     "belongs_to",
     "checkify",
-    "checkpoint_jaxpr",
     "coordination_client",
     "cudnn_capability",
     "current_trace",
@@ -51,7 +47,6 @@ __all__ = [
     "place_among_processes",
     "prune_jaxpr",
     "reached_preemption",
-    "trace_context",
     "traces_within",
     "tracing",
     "weakly_typed",
@@ -215,22 +210,6 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
 def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:
     """Run a (closed) jaxpr."""
     return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *args)
-
-
-def checkpoint_jaxpr(closed: Any, *, prevent_cse: bool, policy: Any) -> Callable[..., list[Any]]:
-    """What `jax.checkpoint` makes of a function, for one that is traced already.
-
-    Args:
-      closed: a (closed) jaxpr.
-      prevent_cse: see `jax.checkpoint`.
-      policy: see `jax.checkpoint`.
-
-    Returns:
-      a function of constants and inputs, each a list.
-    """
-    jaxpr = convert_constvars_jaxpr(closed.jaxpr)
-    options = {"prevent_cse": prevent_cse, "differentiated": False, "policy": policy}
-    return lambda consts, inputs: remat_p.bind(*consts, *inputs, jaxpr=jaxpr, **options)
 
 
 @functools.cache

@@ -171,15 +171,9 @@ class ScopeCarrier:
         if self.name:
             debug = (*debug[:-1], f"{self.name}({debug[-1] if debug else ''})")
         flags = frame.flags.value if isinstance(frame.flags, _ById) else frame.flags
-        scope = self._make(n, variables, rngs, note.name, frame.mutable, None, note.path, debug, flags)
-        scope._memo = {}
+        scope = Scope(variables, rngs, note.name, frame.mutable, None, note.path, debug, flags)
         thaw_counters(scope.counters, frame.counters)
         return scope
-
-    def _make(self, n: int, *args: Any) -> Scope:
-        """Make the outermost scope of the given number."""
-        del n
-        return Scope(*args)
 
     def collect(self, inner: Any, out: Any) -> Outcome:
         """See `Carrier.collect`."""

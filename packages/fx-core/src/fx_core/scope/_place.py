@@ -23,7 +23,7 @@ class Place:
     """The part of a `Scope` that knows its path, its trace, its life and its names, but nothing of variables."""
 
     __slots__ = (
-        "_invalid", "_keys", "_memo", "_streams", "_suffix", "_trace", "_variables",
+        "_invalid", "_keys", "_streams", "_suffix", "_trace", "_variables",
         "counters", "debug_path", "flags", "mutable", "name", "parent", "path", "reservations",
     )  # fmt: skip
 
@@ -49,7 +49,6 @@ class Place:
         self._variables = variables if type(variables) is dict else dict(variables)
         self._keys = ()
         self._trace, self._invalid = current_trace(), False
-        self._memo: dict[Any, Any] | None = None
 
     def _derive(self, name: str | None, parent: Self | None) -> Self:
         """A scope at the same place with nothing reserved, or, with ``parent`` self, an inner one."""
@@ -59,7 +58,7 @@ class Place:
         new.reservations, new.counters = {}, self.counters
         new._streams, new._suffix = self._streams, self._suffix
         new._variables, new._keys = self._variables, self._keys
-        new._trace, new._invalid, new._memo = self._trace, False, None
+        new._trace, new._invalid = self._trace, False
         return new
 
     # Identity
@@ -114,17 +113,11 @@ class Place:
 
     def invalidate(self) -> None:
         """End the life of this scope: it can no longer be changed, only read."""
-        self._invalid, self._memo = True, None
-
-    @property
-    def memo(self) -> dict[Any, Any] | None:
-        """What transforms remember as long as the outermost scope lives; None where that may be forever."""
-        return self.root._memo
+        self._invalid = True
 
     @contextmanager
     def temporary(self) -> Iterator[Self]:
         """Give this scope for the length of a ``with`` block and invalidate it afterwards."""
-        self._memo = {}
         try:
             yield self
         finally:
@@ -134,10 +127,6 @@ class Place:
         """Raise if the life of the scope has ended."""
         if self.invalid:
             raise InvalidScopeError(self.name, self.path_text)
-
-    def belongs_here(self) -> bool:
-        """Whether the scope is alive and of the current trace."""
-        return not self.invalid and self._trace == current_trace()
 
     def _check(self, action: str) -> None:
         """Raise unless the scope is alive and belongs to the current trace, or one around it."""

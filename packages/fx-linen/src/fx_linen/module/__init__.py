@@ -17,7 +17,7 @@ from fx_linen.module._functional import apply, init, init_with_output, merge_par
 from fx_linen.module._intercept import Interceptor, InterceptorContext, intercept_methods
 from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_method_once
 from fx_linen.module._module import Module
-from fx_linen.module._rebind import Progress, absorb_progress, absorb_state, hide, module_scopes, progress_of, rebind
+from fx_linen.module._rebind import Progress, absorb_progress, absorb_state, module_scopes, progress_of, rebind
 from fx_linen.module._share import share_scope
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "detached",
     "disable_named_call",
     "enable_named_call",
-    "hide",
     "init",
     "init_with_output",
     "intercept_methods",

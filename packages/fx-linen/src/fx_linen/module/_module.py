@@ -133,27 +133,7 @@ class Module(Listing, Sowing):
         self.__dict__.update(state, _parent=None, _state=ModuleState())
 
 
-def _get_parent(self: Module) -> Any:
-    state = self.__dict__.get("_state")
-    if state is not None and state.hidden is not None:
-        state.hidden[1].looked = True
-    return raw_parent(self)
-
-
-class _HiddenName:
-    """The default of ``name``, found where a module has none of its own: in a copy that hides it."""
-
-    def __get__(self, module: Any, owner: type | None = None) -> str | None:
-        state = None if module is None else module.__dict__.get("_state")
-        if state is None or state.hidden is None:
-            return None
-        name, watch = state.hidden
-        watch.looked = True
-        return name
-
-
 dataclasses.dataclass(Module, eq=False, repr=False)
 Module._info = class_info(Module)
 # The dataclass machinery left the default here; the property that keeps parents weakly takes its place.
-Module.parent = property(_get_parent, set_parent)  # type: ignore[assignment]
-Module.name = _HiddenName()  # type: ignore[assignment]
+Module.parent = property(raw_parent, set_parent)  # type: ignore[assignment]

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from fx_core.scope import Scope
-from fx_core.scope._watched import Watch
 
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._state import ModuleState, NameScope
 from fx_linen.module._tree import ATOMS, map_modules
 
-__all__ = ["Progress", "absorb_progress", "absorb_state", "hide", "module_scopes", "progress_of", "rebind"]
+__all__ = ["Progress", "absorb_progress", "absorb_state", "module_scopes", "progress_of", "rebind"]
 
 M = TypeVar("M")
 Rebound = dict[int, tuple[Any, Any]]
@@ -122,11 +121,6 @@ def _copy_progress(before: ModuleState, after: ModuleState, scope: Scope) -> Non
         after.name_scope = NameScope(name, scope.push(name, reuse=True))
         after.name_scope.counters = dict(before.name_scope.counters)
         after.name_scopes = {name: after.name_scope}
-
-
-def hide(copy: ModuleBase, watch: Watch) -> None:
-    """Let a copy that `rebind` made know its name and parent only under watch."""
-    copy._state.hidden = copy.__dict__.pop("name", None), watch
 
 
 class Progress(NamedTuple):

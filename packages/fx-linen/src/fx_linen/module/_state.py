@@ -3,7 +3,6 @@
 from typing import Any
 
 from fx_core.scope import Scope
-from fx_core.scope._watched import Watch
 
 __all__ = ["ClassInfo", "ModuleState", "NameScope"]
 
@@ -66,7 +65,6 @@ class ModuleState:
       adopted: shared by all modules below one top: modules from outside and the clones that stand for them.
       name_scopes: per name, the scope of a ``compact_name_scope`` method.
       name_scope: the one that is running.
-      hidden: of a copy that is not to know where it is without being noticed: its name, and what notices.
     """
 
     __slots__ = (
@@ -74,7 +72,6 @@ class ModuleState:
         "before_setup",
         "children",
         "counters",
-        "hidden",
         "in_compact",
         "in_setup",
         "initialized",
@@ -99,4 +96,3 @@ class ModuleState:
         self.adopted: dict[int, tuple[Any, Any]] | None = None
         self.name_scopes: dict[str, NameScope] | None = None
         self.name_scope: NameScope | None = None
-        self.hidden: tuple[str | None, Watch] | None = None

@@ -7,9 +7,8 @@ from typing import Any
 import jax
 from fx_core.errors import TransformedMethodReturnValueError
 from fx_core.scope import Scope, Variable
-from fx_core.scope._watched import Watch
 
-from fx_linen.module import absorb_state, hide, module_scopes, rebind, wrap_method_once
+from fx_linen.module import absorb_state, module_scopes, rebind, wrap_method_once
 from fx_linen.module._base import ModuleBase
 from fx_linen.transforms._errors import NotAModuleError
 
@@ -84,7 +83,6 @@ class Call:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         copies: Copies | None = None,
-        watch: Watch | None = None,
     ) -> Any:
         """Call ``fn(module, *args, **kwargs)`` with all modules copied onto the scopes inside a transform.
 
@@ -94,7 +92,6 @@ class Call:
           args: those inside.
           kwargs: those inside.
           copies: gets the copies, by id of the module, next to the module itself.
-          watch: learns when someone asks a copy for its name or parent.
 
         Raises:
           TransformedMethodReturnValueError: the result holds modules or variables.
@@ -112,9 +109,6 @@ class Call:
         if copies is None:
             copies = self._copies = {}
         module, *others = rebind(self.modules, scope_of, copies)
-        if watch is not None:
-            for _, copy in copies.values():
-                hide(copy, watch)
         if self.target is not None:
             # Methods that call each other inside are those of the class before the transform.
             object.__setattr__(module, "__class__", self.target)

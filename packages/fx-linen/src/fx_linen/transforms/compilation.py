@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fx_core.scope import CollectionFilter
-from fx_core.scope._watched import Watch
 from fx_transforms import lift
 from fx_transforms.static import Static
 
@@ -14,7 +13,7 @@ from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._fingerprint import Fingerprint
 from fx_linen.transforms._forms import Caller, Target, anew, transform_target
 
-__all__ = ["Traced", "fold_rngs", "jit"]
+__all__ = ["fold_rngs", "jit"]
 
 
 class Traced:
@@ -25,16 +24,14 @@ class Traced:
     def __init__(self, call: Call, bound: list[ModuleBase]):
         self.call, self.bound = call, bound
 
-    def run(
-        self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any, watch: Watch | None = None
-    ) -> tuple[Any, tuple[Progress, ...]]:
+    def run(self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Progress, ...]]:
         """Do the call inside.
 
         Returns:
           The result, and how far naming came in each of the bound modules.
         """
         copies: dict[int, tuple[Any, Any]] = {}
-        out = self.call.run(fn, scopes, args, kwargs, copies, watch)
+        out = self.call.run(fn, scopes, args, kwargs, copies)
         return out, tuple(progress_of(copies[id(module)][1]) for module in self.bound)
 
     def release(self) -> None:
