@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from fx_core import _filesystem
-from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathTakenError
+from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathError, PathTakenError
 from fx_core.files import (
     MANIFEST,
     AtomicDirectory,
     canonical_json,
     clean_leftovers,
+    local_path,
     read_manifest,
     remove_directory,
     settled,
@@ -111,7 +113,7 @@ def test_cuts_missing_added_and_linked_files_are_named(tmp_path):
     (tmp_path / "outside").write_bytes(b"0123456789")
     (path / "sub/a.bin").unlink()
     (path / "sub/a.bin").symlink_to(tmp_path / "outside")
-    with pytest.raises(DamagedFilesError, match=r"sub/a\.bin: not a regular file"):
+    with pytest.raises(DamagedFilesError, match=r"sub/a\.bin: a symbolic link that leads out"):
         verify_files(path, manifest)
 
 
@@ -139,7 +141,7 @@ def test_hostile_manifests_are_damaged_ones(tmp_path, text):
 
 
 def test_a_manifest_over_the_limit_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("fx_core.files._LARGEST_MANIFEST", 10)
+    monkeypatch.setattr("fx_core.manifests._LARGEST_MANIFEST", 10)
     with pytest.raises(ManifestError, match="too large"):
         check(write(tmp_path / "x"))
 
@@ -200,3 +202,168 @@ def test_manifest_is_plain_json(tmp_path):
     stored = json.loads((write(tmp_path / "x") / MANIFEST).read_text())
     assert stored["format"] == "test"
     assert stored["digest"].startswith("sha256:")
+
+
+def test_an_empty_directory_is_nothing(tmp_path):
+    (tmp_path / "x").mkdir()
+    check(write(tmp_path / "x"))
+    (tmp_path / "y").mkdir()
+    check(write(tmp_path / "y", overwrite=True))
+    assert sorted(os.listdir(tmp_path)) == ["x", "y"]
+
+
+def make_file(path):
+    path.write_text("work")
+
+
+def make_link(path):
+    (path.parent / "other").mkdir()
+    (path.parent / "other/thesis.tex").write_text("work")
+    path.symlink_to(path.parent / "other")
+
+
+def make_dangling_link(path):
+    path.symlink_to("nowhere")
+
+
+def make_folder(path):
+    path.mkdir()
+    for name in ("a.tex", "b.tex", "c.tex", "d.tex"):
+        (path / name).write_text("work")
+
+
+def make_manifest_of_others(path):
+    path.mkdir()
+    (path / MANIFEST).write_text('{"name": "an extension of a browser", "files": {}}')
+
+
+def make_damaged(path):
+    (write(path) / MANIFEST).write_bytes(b"\0" * 10)
+
+
+def make_other_format(path):
+    with AtomicDirectory(path, format="other", version=1):
+        pass
+
+
+def make_with_notes(path):
+    (write(path) / "sub" / "notes.md").write_text("work")
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (make_file, "a file"),
+        (make_link, "a symbolic link to "),
+        (make_dangling_link, "a symbolic link to nowhere"),
+        (make_folder, r"a directory that holds a\.tex, b\.tex, c\.tex and 1 more"),
+        (make_manifest_of_others, r"a manifest\.json that is not one of a test, or is damaged"),
+        (make_damaged, "or is damaged"),
+        (make_other_format, "is not one of a test"),
+        (make_with_notes, r"a test with files that are not its own: sub/notes\.md"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_is_not_ours_is_never_replaced(tmp_path, make, found, overwrite):
+    make(tmp_path / "x")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    with pytest.raises(PathTakenError, match=f"something at this path already(.|\n)*{found}(.|\n)*move away"):
+        write(tmp_path / "x", overwrite=overwrite)
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_what_others_put_there_while_it_was_written_is_not_replaced(tmp_path):
+    with (
+        pytest.raises(PathTakenError, match="a file"),
+        AtomicDirectory(tmp_path / "x", format="test", version=1, overwrite=True),
+    ):
+        (tmp_path / "x").write_text("work")
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_damaged_directory_is_replaced(tmp_path):
+    path = write(tmp_path / "x", b"old")
+    (path / "sub/a.bin").unlink()
+    manifest = (path / MANIFEST).read_bytes()
+    (path / MANIFEST).write_bytes(manifest.replace(b"sha256:", b"sha257:"))
+    check(write(path, b"new", overwrite=True))
+
+
+def test_links_to_directories_are_removed_alone(tmp_path):
+    write(tmp_path / "archive")
+    (tmp_path / "x").symlink_to(tmp_path / "archive")
+    remove_directory(tmp_path / "x")
+    assert os.listdir(tmp_path) == ["archive"]
+    check(tmp_path / "archive")
+
+
+def test_what_may_not_be_removed_stays_under_its_name(tmp_path, monkeypatch):
+    path = write(tmp_path / "x")
+    monkeypatch.setattr(os, "access", lambda place, mode: not os.fspath(place).endswith("sub"))
+    with pytest.raises(PermissionError, match="x/sub"):
+        remove_directory(path)
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "path", ["gs://bucket/run", "s3://b/x", "hdfs://host/x", "memory://x", "simplecache::s3://b/x"]
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_places_elsewhere_are_refused(tmp_path, monkeypatch, path, kind):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PathError, match=r"not on this machine(.|\n)*copied file by file") as error:
+        write(kind(path))
+    assert "://" in error.value.path
+    with pytest.raises(ValueError, match="://"):
+        settled(kind(path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_home_and_urls_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check(settled(write("~/x")))
+    check(settled(write(f"file://{tmp_path}/y")))
+    assert sorted(os.listdir(tmp_path)) == ["x", "y"]
+    with pytest.raises(PathError, match="home directory is not known"):
+        local_path("~nobody-of-that-name/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("x" * 239, "too long(.|\n)*≤ 238 bytes(.|\n)*239 bytes"),
+        ("\ud800", "half of a character"),
+        ("a\0b", "zero byte"),
+    ],
+)
+def test_names_that_cannot_be(tmp_path, name, problem):
+    with pytest.raises(PathError, match=problem):
+        write(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_longest_name(tmp_path):
+    check(write(tmp_path / ("x" * 238)))
+
+
+def test_links_inside_and_second_names_are_everyday(tmp_path):
+    path = write(tmp_path / "x")
+    os.link(path / "sub/a.bin", tmp_path / "backup")
+    os.link(path / MANIFEST, tmp_path / "backup of the manifest")
+    (path / "b.bin").unlink()
+    (path / "b.bin").symlink_to("sub/a.bin")
+    with pytest.raises(DamagedFilesError, match=r"b\.bin: 10 bytes, 0 were written"):
+        check(path)
+    (path / "b.bin").unlink()
+    (path / "b.bin").write_bytes(b"")
+    check(path)
+
+
+def test_two_equal_files_may_be_one_and_a_link(tmp_path):
+    with AtomicDirectory(tmp_path / "x", format="test", version=1) as new:
+        (new.directory / "sub").mkdir()
+        (new.directory / "a").write_bytes(b"same")
+        (new.directory / "sub/b").write_bytes(b"same")
+    (tmp_path / "x/sub/b").unlink()
+    (tmp_path / "x/sub/b").symlink_to("../a")
+    check(tmp_path / "x")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors import FxError
-from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathTakenError
+from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathError, PathTakenError
 from fx_core.errors.plugins import UnknownEntryError
 from fx_core.files import MANIFEST, AtomicDirectory
 from fx_core.plugins import Exporter, registry
@@ -205,6 +205,52 @@ def test_a_taken_path_and_overwrite(tmp_path, bundle):
     np.testing.assert_array_equal(fx_export.load(path)(X), -X)
 
 
+def test_what_is_no_bundle_is_never_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/thesis.tex").write_text("work")
+    with AtomicDirectory(tmp_path / "ckpt", format="fx-checkpoint", version=1):
+        pass
+    for name, found in {"folder": "holds thesis", "ckpt": "not one of a fx-bundle"}.items():
+        with pytest.raises(PathTakenError, match=found):
+            fx_export.export(tmp_path / name, lambda w, x: x, {}, [X], overwrite=True)
+    assert (tmp_path / "folder/thesis.tex").exists()
+    assert (tmp_path / "ckpt" / MANIFEST).exists()
+
+
+def test_places_elsewhere_are_refused_and_home_is_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for use in (lambda path: fx_export.export(path, lambda w, x: x, {}, [X]), fx_export.load):
+        with pytest.raises(PathError, match="'gs' paths are not on this machine"):
+            use("gs://bucket/net")
+    path = fx_export.export("~/net", lambda w, x: x, {}, [X])
+    assert path == tmp_path / "net"
+    assert fx_export.load("~/net").path == path
+
+
+@pytest.mark.parametrize("inputs", [X, BATCHED, {"x": X}, "x", None])
+def test_inputs_are_a_list(tmp_path, inputs):
+    with pytest.raises(ExporterOptionError, match=r"inputs as a list or tuple, one entry for each"):
+        fx_export.export(tmp_path / "net", lambda w, x: x, {}, inputs)
+
+
+def test_a_key_makes_sure_who_wrote_a_bundle(tmp_path, bundle):
+    path = fx_export.export(tmp_path / "net", lambda w, x: -x, {}, [X], key=b"ours")
+    np.testing.assert_array_equal(fx_export.load(path, key=b"ours")(X), -X)
+    np.testing.assert_array_equal(fx_export.load(path)(X), -X)
+    with pytest.raises(ManifestError, match=r"not signed with this key(.|\n)*another signature"):
+        fx_export.load(path, key=b"theirs")
+    with pytest.raises(ManifestError, match=r"not signed with this key(.|\n)*no signature"):
+        fx_export.load(bundle, key=b"ours")
+
+
+def test_a_forged_bundle_keeps_no_signature(tmp_path):
+    signed = fx_export.export(tmp_path / "net", lambda w, x: -x, {}, [X], key=b"ours")
+    forged = copy(signed, tmp_path)(lambda new: (new.directory / "data/program.bin").write_bytes(b"evil"))
+    with pytest.raises(ManifestError, match="not signed with this key"):
+        fx_export.load(forged, key=b"ours")
+
+
 def test_unknown_exporters_and_bad_metadata(tmp_path):
     with pytest.raises(UnknownEntryError, match="stablehlo"):
         fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], exporter="stablehl")
@@ -248,7 +294,15 @@ def hostile(index):
         (hostile({"weights": [{}]}), "lacks name, dtype, shape or offset"),
         (hostile({"weights": [{"name": "w", "dtype": "O", "shape": [1], "offset": 0}]}), "unknown dtype or shape"),
         (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [-1], "offset": 0}]}), "unknown dtype or shape"),
-        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [2**60], "offset": 0}]}), "outside of the file"),
+        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [2**40], "offset": 0}]}), "outside of the file"),
+        (
+            hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [0, 2**62, 2**62], "offset": 0}]}),
+            "unknown dtype",
+        ),
+        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [1] * 65, "offset": 0}]}), "unknown dtype"),
+        (lambda new: new.manifest.update(exporter=3), "'exporter' in the manifest is no str"),
+        (lambda new: new.manifest.update(metadata=[]), "'metadata' in the manifest is no dict"),
+        (lambda new: new.manifest.update(written_by=None), "'written_by' in the manifest is no dict"),
         (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [1], "offset": -1}]}), "outside of the file"),
         (lambda new: (new.directory / "data/program.bin").write_bytes(b"junkjunk"), "JAX does not read the program"),
         (lambda new: (new.directory / "data/program.bin").write_bytes(b""), "JAX does not read the program"),

@@ -16,20 +16,19 @@ manifest with the size and digest of every file, are flushed to the disk, and ar
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import secrets
 import shutil
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from fx_core import _filesystem
 from fx_core._canonical_json import canonical_json, sealed
-from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathTakenError
+from fx_core.errors.files import ManifestError, PathTakenError
+from fx_core.manifests import MANIFEST, digest_file, files_below, foreign, read_manifest, signature, verify_files
+from fx_core.paths import local_path
 
 __all__ = [
     "MANIFEST",
@@ -38,19 +37,14 @@ __all__ = [
     "clean_leftovers",
     "digest_file",
     "files_below",
+    "local_path",
     "read_manifest",
     "remove_directory",
     "settled",
     "verify_files",
 ]
 
-MANIFEST = "manifest.json"
-"""Name of the manifest in every directory that fx writes."""
-
-# Parsed JSON may take thirty times its size.
-_LARGEST_MANIFEST = 64 * 2**20
 _NEW, _OLD = ".fx-new-", ".fx-old"
-_NO_TRAPS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class AtomicDirectory:
@@ -61,11 +55,14 @@ class AtomicDirectory:
     that is killed leaves a hidden sibling, which nobody takes for the real thing and the next writer removes.
 
     Args:
-      path: where the directory is to appear. Missing parents are made.
+      path: where the directory is to appear. Missing parents are made; an empty directory there is taken for nothing.
       format: name of the format, checked by `read_manifest`.
       version: version of the format.
-      overwrite: replace what is at ``path``, so that readers see the old or the new directory.
+      overwrite: replace a directory of this format at ``path``, so that readers see the old or the new one. What is
+        not of this format, or has files that its manifest does not know, is never replaced.
       digest: gives the digest of a file, with the name of the algorithm before a colon.
+      key: signs the manifest, for readers who have the key, too; see `read_manifest`. Digests must then be of an
+        algorithm that nobody can forge, such as the default.
 
     Attributes:
       directory: where to write.
@@ -73,7 +70,8 @@ class AtomicDirectory:
       digests: digests of files, by relative name, that whoever wrote them has taken on the way; the others are read.
 
     Raises:
-      PathTakenError: there is something at ``path`` and ``overwrite`` is false.
+      PathTakenError: there is something at ``path`` and ``overwrite`` is false, or it is not of this format.
+      PathError: the path is the URL of another place, or no name of a file.
     """
 
     def __init__(
@@ -84,11 +82,13 @@ class AtomicDirectory:
         version: int,
         overwrite: bool = False,
         digest: Callable[[Path], str] | None = None,
+        key: bytes | None = None,
     ):
-        self.path = Path(path).absolute()
+        self.path = local_path(path)
         self.overwrite = overwrite
         self.digests: dict[str, str] = {}
         self._digest = digest or digest_file
+        self._format, self._key = format, key
         self.manifest: dict[str, Any] = {"format": format, "version": version}
 
     def __enter__(self) -> Self:
@@ -111,7 +111,10 @@ class AtomicDirectory:
             _filesystem.unlock(self._lock)
 
     def _refuse_taken(self) -> None:
-        if not self.overwrite and _exists(self.path):
+        found = foreign(self.path, self._format)
+        if found is not None:
+            raise PathTakenError(self.path, found)
+        if not self.overwrite and _exists(self.path) and os.listdir(self.path):
             raise PathTakenError(self.path)
 
     def _commit(self) -> None:
@@ -122,10 +125,12 @@ class AtomicDirectory:
             }
             for name in sorted(files_below(self.directory))
         }
+        if self._key is not None:
+            self.manifest["signature"] = signature(self.manifest, self._key)
         (self.directory / MANIFEST).write_bytes(sealed(self.manifest))
         _filesystem.flush_tree(self.directory)
         self._refuse_taken()
-        if _exists(self.path):
+        if self.overwrite and _exists(self.path):
             self._replace()
         else:
             self._appear()
@@ -156,7 +161,7 @@ class AtomicDirectory:
 
 def settled(path: str | os.PathLike[str]) -> Path:
     """Where to read a directory: ``path``, or where an interrupted replacement left the old one."""
-    path = Path(path).absolute()
+    path = local_path(path)
     old = _old_sibling(path)
     return old if not _exists(path) and _is_directory(old) else path
 
@@ -209,155 +214,25 @@ def _remove_abandoned(path: Path) -> bool:
 
 
 def remove_directory(path: Path) -> None:
-    """Remove a directory so that nobody sees half of it: it vanishes by one rename, then its files are deleted."""
+    """Remove a directory so that nobody sees half of it: it vanishes by one rename, then its files are deleted.
+
+    Of a link to a directory only the link is removed.
+
+    Raises:
+      PermissionError: something below may not be deleted; nothing is removed then.
+    """
+    if path.is_symlink():
+        path.unlink()
+        _filesystem.flush_directory(path.parent)
+        return
+    for root, _, _ in os.walk(path):
+        # Found out before the rename: afterwards it would lie there under a hidden name for ever.
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
     hidden = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
     os.rename(path, hidden)
     _filesystem.flush_directory(path.parent)
     shutil.rmtree(hidden, ignore_errors=True)
-
-
-def read_manifest(directory: Path, *, format: str, version: int) -> dict[str, Any]:
-    """Read and check the manifest of a directory that `AtomicDirectory` wrote.
-
-    Args:
-      directory: the directory.
-      format: the expected format.
-      version: the newest version that the caller understands.
-
-    Returns:
-      The manifest, without its own digest.
-
-    Raises:
-      ManifestError: there is none, it was changed by so much as a byte, or it is of another format or newer version.
-    """
-    path = Path(directory) / MANIFEST
-    manifest = _unsealed(path)
-    if manifest.get("format") != format:
-        raise ManifestError(path, "This directory holds something else.", expected=format, got=manifest.get("format"))
-    if not isinstance(manifest.get("version"), int) or manifest["version"] > version:
-        newer = "It was written by a newer fx; upgrade."
-        raise ManifestError(
-            path, "The format is newer than this fx.", expected=f"≤ {version}", got=manifest.get("version"), fix=newer
-        )
-    return manifest
-
-
-def verify_files(
-    directory: Path, manifest: Mapping[str, Any], *, matches: Callable[[Path, str], bool] | None = None
-) -> None:
-    """Compare every file with the manifest.
-
-    Args:
-      directory: the directory.
-      manifest: what `read_manifest` gave.
-      matches: whether a file has a digest; needed where another algorithm than `digest_file`'s was used.
-
-    Raises:
-      DamagedFilesError: a file is changed, cut, missing, added, or is not a regular file; it lists all of them.
-    """
-    declared: Mapping[str, Mapping[str, Any]] = manifest["files"]
-    try:
-        present = set(files_below(directory))
-    except OSError as error:
-        raise DamagedFilesError(directory, [f"{error.filename}: {error.strerror}"]) from error
-    problems = [f"{name}: missing" for name in sorted(declared.keys() - present)]
-    problems += [f"{name}: not in the manifest" for name in sorted(present - declared.keys())]
-    for name in sorted(declared.keys() & present):
-        problem = _compare(directory / name, declared[name], matches or _matches)
-        if problem:
-            problems.append(f"{name}: {problem}")
-    if problems:
-        raise DamagedFilesError(directory, problems)
-
-
-def digest_file(path: Path) -> str:
-    """The digest of a file's content, with the name of the algorithm: ``"sha256:…"``."""
-    with open(path, "rb", buffering=0) as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def files_below(directory: Path) -> Iterator[str]:
-    """Names of all files below a directory but the manifest, relative, with ``/``; links are not followed.
-
-    Raises:
-      OSError: a directory cannot be listed.
-    """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for root, folders, names in os.walk(directory, onerror=fail):
-        inside = Path(root).relative_to(directory)
-        links = [f for f in folders if os.path.islink(os.path.join(root, f))]
-        for name in [*names, *links]:
-            relative = (inside / name).as_posix()
-            if relative != MANIFEST:
-                yield relative
-
-
-def _unsealed(path: Path) -> dict[str, Any]:
-    try:
-        stored = _read_regular(path, _LARGEST_MANIFEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ManifestError(path, "There is no manifest here.", fix="Check the path.") from None
-    if stored is None:
-        raise ManifestError(path, "The manifest is not a regular file.")
-    if len(stored) > _LARGEST_MANIFEST:
-        raise ManifestError(path, "The manifest is too large.", expected=f"≤ {_LARGEST_MANIFEST} bytes")
-    try:
-        manifest = json.loads(stored)
-        rest = {key: value for key, value in manifest.items() if key != "digest"}
-        intact = sealed(rest) == stored
-    except (ValueError, RecursionError, AttributeError, NotJsonError):
-        intact, rest = False, {}
-    if not intact or not _lists_files(rest.get("files")):
-        raise ManifestError(path, "The manifest is damaged: it does not match its own digest.")
-    outside = [name for name in rest["files"] if not _is_inside(name)]
-    if outside:
-        raise ManifestError(path, "The manifest names files outside of its directory.", got=outside[:3])
-    return rest
-
-
-def _read_regular(path: Path, most: int) -> bytes | None:
-    # A link could lead anywhere, and opening a pipe would wait for somebody to write into it.
-    handle = os.open(path, os.O_RDONLY | _NO_TRAPS) if not path.is_symlink() else -1
-    if handle == -1:
-        return None
-    with open(handle, "rb") as file:
-        status = os.fstat(handle)
-        # Python makes room for as much as is asked for.
-        return file.read(min(most, status.st_size)) if _is_plain(status) else None
-
-
-def _is_plain(status: os.stat_result) -> bool:
-    # A file with a second name could be changed, or belong to somebody, elsewhere.
-    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-
-
-def _lists_files(files: Any) -> bool:
-    return isinstance(files, dict) and all(
-        isinstance(f, dict) and type(f.get("size")) is int and type(f.get("digest")) is str for f in files.values()
-    )
-
-
-def _is_inside(name: str) -> bool:
-    return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(name.split("/")) and name != MANIFEST
-
-
-def _compare(path: Path, declared: Mapping[str, Any], matches: Callable[[Path, str], bool]) -> str | None:
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            return "not a regular file"
-        if status.st_nlink != 1:
-            return f"a hard link: the file has {status.st_nlink} names"
-        if status.st_size != declared["size"]:
-            return f"{status.st_size} bytes, {declared['size']} were written"
-        return None if matches(path, declared["digest"]) else "the content has changed"
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
 
 
 def _exists(path: Path) -> bool:
@@ -367,10 +242,6 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def _matches(path: Path, digest: str) -> bool:
-    return digest_file(path) == digest
 
 
 def _is_directory(path: Path) -> bool:

@@ -58,6 +58,7 @@ def export(
     exporter: str = "stablehlo",
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    key: bytes | None = None,
     **options: Any,
 ) -> Path:
     """Write ``fn(variables, *inputs)`` as a bundle that runs without the code that made it.
@@ -69,7 +70,8 @@ def export(
       inputs: an example or a `jax.ShapeDtypeStruct` for each input; sizes from `jax.export.symbolic_shape` stay free.
       exporter: name of the exporter: ``"stablehlo"``, or a plugin's.
       metadata: what else to keep, as JSON: labels, preprocessing, where it comes from.
-      overwrite: replace what is at ``path``.
+      overwrite: replace a bundle at ``path``; nothing else is ever replaced.
+      key: signs the bundle (HMAC-SHA256), for whoever loads it with the same key.
       **options: for the exporter; ``"stablehlo"`` takes ``platforms``, by default cpu, cuda and tpu.
 
     Returns:
@@ -78,8 +80,9 @@ def export(
     Raises:
       UnsupportedProgramError: the function has effects or callbacks, or takes or returns custom containers.
       UnsupportedWeightError: a variable is no array of numbers.
-      ExporterOptionError: the exporter does not take an option.
+      ExporterOptionError: the exporter does not take an option, or the inputs are no list.
       PathTakenError: there is something at the path.
+      PathError: the path is the URL of another place, or no name of a file.
       NotJsonError: JSON cannot hold the metadata.
       UnknownEntryError: there is no such exporter.
 
@@ -94,7 +97,10 @@ def export(
     canonical_json(kept, "metadata")
     writer = _exporter(exporter)
     _check_options(exporter, writer, options)
-    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite) as new:
+    if not isinstance(inputs, (list, tuple)):
+        # An array would be taken for as many inputs as it has rows.
+        raise ExporterOptionError(exporter, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
+    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
         (new.directory / _DATA).mkdir()
         writer.export(new.directory / _DATA, fn, variables, inputs, metadata=kept, **options)
         new.manifest.update(
@@ -103,32 +109,44 @@ def export(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             written_by={"fx-export": __version__, "jax": jax.__version__},
         )
-    return Path(path)
+    return new.path
 
 
-def load(path: StrPath) -> Bundle:
+def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
     """Load a bundle, after checking every byte of it.
+
+    A bundle is a program: one from a stranger can compute anything, and a malformed one can end the process in JAX's
+    compiler. Load what you have from somebody you trust; a key makes sure that it is theirs.
 
     Args:
       path: where `export` wrote it.
+      key: the key that it has to be signed with; None accepts any bundle.
 
     Returns:
       The network as a function of its inputs.
 
     Raises:
-      ManifestError: this is no bundle, or its manifest is damaged.
+      ManifestError: this is no bundle, its manifest is damaged, or was not signed with the key.
       DamagedFilesError: a file was changed, cut, removed or added.
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
     """
     source = settled(path)
-    manifest = read_manifest(source, format=FORMAT, version=VERSION)
+    manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
     verify_files(source, manifest)
-    try:
-        name, metadata, written_by = manifest["exporter"], manifest["metadata"], manifest["written_by"]
-    except KeyError as error:
-        raise BundleError(str(path), f"the manifest lacks {error}.") from None
-    return Bundle(Path(path), name, metadata, written_by, _reader(name).load(source / _DATA))
+    name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
+    return Bundle(source, name, metadata, written_by, _reader(name).load(source / _DATA))
+
+
+_FIELDS: dict[str, type] = {"exporter": str, "metadata": dict, "written_by": dict}
+
+
+def _field(path: StrPath, manifest: Mapping[str, Any], name: str, kind: type) -> Any:
+    if name not in manifest:
+        raise BundleError(str(path), f"the manifest lacks {name!r}.")
+    if not isinstance(manifest[name], kind):
+        raise BundleError(str(path), f"{name!r} in the manifest is no {kind.__name__}.", got=repr(manifest[name])[:80])
+    return manifest[name]
 
 
 def _exporter(name: str) -> Exporter:

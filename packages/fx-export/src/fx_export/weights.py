@@ -65,7 +65,7 @@ def _read(path: Path, content: bytes, entry: Any) -> np.ndarray:
         raise BundleError(str(path), "an entry of the index lacks name, dtype, shape or offset.", got=str(entry)[:100])
     shape, offset, dtype = entry["shape"], entry["offset"], NUMBERS.get(entry["dtype"])
     problem = None
-    if dtype is None or not all(type(size) is int and size >= 0 for size in shape):
+    if dtype is None or not _is_shape(shape):
         problem = "has an unknown dtype or shape"
     elif offset < 0 or offset + math.prod(shape) * dtype.itemsize > len(content):
         problem = "lies outside of the file"
@@ -73,3 +73,9 @@ def _read(path: Path, content: bytes, entry: Any) -> np.ndarray:
         raise BundleError(str(path), f"the weight {entry['name']!r} {problem}.", got=str(entry)[:100])
     count = math.prod(shape)
     return np.frombuffer(content, dtype, count, offset).reshape(shape) if count else np.zeros(shape, dtype)
+
+
+def _is_shape(shape: list[Any]) -> bool:
+    # NumPy counts the bytes of an array without elements, too, as if its empty axes were not.
+    sizes = len(shape) <= 64 and all(type(size) is int and size >= 0 for size in shape)
+    return sizes and math.prod(size or 1 for size in shape) < 2**56

@@ -1,0 +1,63 @@
+"""Paths as people write them: with a home directory, or with the scheme of another place."""
+
+import os
+import re
+from pathlib import Path
+
+from fx_core.errors.files import PathError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(:/.*|::.*)", re.DOTALL)
+_ROOM = len(".") + len(".fx-new-") + 8
+_LONGEST = 255 - _ROOM
+"""Bytes of a name that leave room for the hidden names beside it."""
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Give the absolute path of something on this machine: ``~`` is the home directory, ``file://`` is taken off.
+
+    Args:
+      path: a path, or a URL of this machine.
+
+    Raises:
+      PathError: it is the URL of another place, which would become a directory called ``gs:`` here; or its name is one
+        that the file system cannot have, with the hidden name beside it that writing needs.
+
+    Example:
+      >>> local_path("~/run") == Path.home() / "run"
+      True
+      >>> local_path("file:///tmp/run")
+      PosixPath('/tmp/run')
+    """
+    text = os.fspath(path)
+    found = _SCHEME.fullmatch(text)
+    if found is not None and found[1].lower() == "file":
+        text = "/" + found[2].lstrip(":/")
+    elif found is not None:
+        # `Path` has made one slash of two.
+        url = re.sub(r":/+", "://", text, count=1)
+        raise PathError(
+            url,
+            f"{found[1]!r} paths are not on this machine, and this cannot open them.",
+            fix="Write to a local or mounted directory, and copy it: a finished one may be copied file by file, "
+            f"manifest last. A directory here that has such a name is {'./' + text!r}.",
+        )
+    try:
+        local = Path(text).expanduser()
+    except RuntimeError as error:
+        raise PathError(text, f"The home directory is not known: {error}", fix="Write the path in full.") from None
+    local = local.absolute()
+    return _possible(local.resolve() if local.name in ("", "..") else local)
+
+
+def _possible(path: Path) -> Path:
+    try:
+        size = len(os.fsencode(path.name))
+    except UnicodeEncodeError:
+        raise PathError(ascii(str(path)), "This is no name of a file: it has half of a character.") from None
+    if "\0" in str(path):
+        raise PathError(repr(str(path)), "This is no name of a file: it has a zero byte.")
+    if size > _LONGEST:
+        raise PathError(
+            str(path), "The last part of the path is too long.", expected=f"≤ {_LONGEST} bytes", got=f"{size} bytes"
+        )
+    return path
