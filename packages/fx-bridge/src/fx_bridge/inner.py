@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import numpy as np
 from fx_core._jax import current_trace
+from fx_core.array_node import shapes_of
 from fx_core.errors.scope import ScopeParamShapeError
 from fx_core.meta import AxisMetadata
 from fx_core.scope import is_filter_empty
@@ -193,7 +192,7 @@ def _shapes(leaf: Any) -> Shapes:
     value = leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
     if hasattr(value, "shape"):
         return (tuple(value.shape),)
-    return tuple(np.shape(part) for part in jax.tree.leaves(value))
+    return tuple(shapes_of(value))
 
 
 def _attach(module: Any, collection: str, path: Path, leaf: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fx_core.array_node import ArrayNode
 from fx_core.errors.ops import InexactDtypeError
 
 __all__ = ["Dtype", "canonicalize_dtype", "promote_dtype"]
@@ -41,7 +42,7 @@ def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = T
     dtype('float32')
     """
     if dtype is None:
-        dtype = jnp.result_type(*[arg for arg in args if arg is not None])
+        dtype = jnp.result_type(*[_promotes_as(arg) for arg in args if arg is not None])
         if inexact and not jnp.issubdtype(dtype, jnp.inexact):
             dtype = jnp.promote_types(jnp.float32, dtype)
     elif inexact and not jnp.issubdtype(dtype, jnp.inexact):
@@ -53,12 +54,12 @@ def promote_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) 
     """Bring arrays to the dtype they are to be computed in.
 
     Args:
-      *args: arrays, scalars, or None (stays None).
+      *args: arrays, scalars, array-like parameters, or None (stays None).
       dtype: what the user asked for; None to follow the arguments.
       inexact: whether integers are to be replaced by at least float32.
 
     Returns:
-      The arguments as arrays of one dtype.
+      The arguments as arrays, or array-like parameters, of one dtype.
 
     Raises:
       InexactDtypeError: ``dtype`` is an integer type although ``inexact``.
@@ -70,7 +71,18 @@ def promote_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) 
     if _already(args, dtype, inexact):
         return list(args)
     dtype = canonicalize_dtype(*args, dtype=dtype, inexact=inexact)
-    return [None if arg is None else jnp.asarray(arg, dtype) for arg in args]
+    return [None if arg is None else _cast(arg, dtype) for arg in args]
+
+
+def _promotes_as(arg: Any) -> Any:
+    # An object with ``__jax_array__`` would be made an array only to look at its dtype.
+    return arg.dtype if isinstance(arg, ArrayNode) else arg
+
+
+def _cast(arg: Any, dtype: Any) -> Any:
+    if isinstance(arg, ArrayNode):
+        return arg if arg.dtype == dtype else arg.astype(dtype)
+    return jnp.asarray(arg, dtype)
 
 
 def _already(args: tuple[Any, ...], dtype: Dtype | None, inexact: bool) -> bool:

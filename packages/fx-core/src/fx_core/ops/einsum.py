@@ -6,20 +6,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
+from fx_core.array_node import ArrayNode, array_of
 from fx_core.errors.ops import ContractionShapeError, EinsumEquationError
+from fx_core.ops import contract
+from fx_core.ops.contract import Contraction
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
 
 __all__ = ["EinsumPlan", "check_einsum", "einsum", "einsum_params", "plan_einsum"]
-
-Contraction = Callable[..., jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,9 @@ class EinsumPlan:
                 fix="make the layer with that bias_shape",
             )
 
-    def broadcast_bias(self, bias: jax.Array) -> jax.Array:
+    def broadcast_bias(self, bias: jax.Array | ArrayNode) -> jax.Array:
         """Reshape the bias so that it adds to the result."""
-        return lax.expand_dims(bias, [i for i in range(self.result_ndim) if i not in self.bias_positions])
+        return lax.expand_dims(array_of(bias), [i for i in range(self.result_ndim) if i not in self.bias_positions])
 
 
 @functools.lru_cache(maxsize=1024)
@@ -129,8 +129,8 @@ def einsum_params(kernel_shape: Sequence[int], bias_shape: Sequence[int] | None)
 def einsum(
     plan: EinsumPlan,
     inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None = None,
+    kernel: jax.Array | ArrayNode,
+    bias: jax.Array | ArrayNode | None = None,
     *,
     precision: Any = None,
     einsum_op: Contraction | None = None,
@@ -159,8 +159,7 @@ def einsum(
     Array([[[3., 3.], [4., 4.]]], dtype=float32)
     """
     plan.check(inputs.shape, kernel.shape, None if bias is None else bias.shape)
-    contract = jnp.einsum if einsum_op is None else einsum_op
-    result = contract(plan.equation, inputs, kernel, precision=precision, **options)
+    result = contract.einsum(plan.equation, inputs, kernel, einsum_op, precision=precision, **options)
     return result if bias is None else result + plan.broadcast_bias(bias)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fx_core.array_node import ArrayNode
 from fx_core.errors.ops import LookupIndexDtypeError
+from fx_core.ops.contract import dot_general
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import ParamSpec
 
@@ -35,7 +37,7 @@ def check_indices(indices: jax.Array) -> None:
         raise LookupIndexDtypeError(indices.dtype)
 
 
-def lookup(embedding: jax.Array, indices: jax.Array, out_sharding: Any = None) -> jax.Array:
+def lookup(embedding: jax.Array | ArrayNode, indices: jax.Array, out_sharding: Any = None) -> jax.Array:
     """Take rows of an embedding.
 
     An index outside the table gives NaN, which is seen, instead of some other row, which is not. A table of one row is
@@ -57,6 +59,9 @@ def lookup(embedding: jax.Array, indices: jax.Array, out_sharding: Any = None) -
     Array([[3., 4.], [3., 4.]], dtype=float32)
     """
     check_indices(indices)
+    if isinstance(embedding, ArrayNode):
+        rows = embedding.take(indices)
+        return rows if out_sharding is None else jax.sharding.reshard(rows, out_sharding)
     if embedding.shape[0] == 1:
         row = embedding.reshape((1,) * indices.ndim + (embedding.shape[1],))
         rows = jnp.broadcast_to(row, (*indices.shape, embedding.shape[1]))
@@ -66,7 +71,7 @@ def lookup(embedding: jax.Array, indices: jax.Array, out_sharding: Any = None) -
     return embedding.at[indices].get(mode="fill", fill_value=jnp.nan, out_sharding=out_sharding)
 
 
-def attend(query: jax.Array, embedding: jax.Array) -> jax.Array:
+def attend(query: jax.Array, embedding: jax.Array | ArrayNode) -> jax.Array:
     """Compare vectors with every row of an embedding: logits that share weights with the input layer.
 
     Press and Wolf, *Using the Output Embedding to Improve Language Models*, 2017.
@@ -82,4 +87,4 @@ def attend(query: jax.Array, embedding: jax.Array) -> jax.Array:
     >>> attend(jnp.array([1.0, 1.0]), jnp.array([[1.0, 2.0], [3.0, 4.0]]))
     Array([3., 7.], dtype=float32)
     """
-    return jnp.dot(query, embedding.T)
+    return dot_general(query, embedding, (((query.ndim - 1,), (1,)), ((), ())))

@@ -6,13 +6,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from jax import lax
 
+from fx_core.array_node import ArrayNode, array_of
 from fx_core.errors.ops import BatchDimsError, ContractionShapeError, InvalidAxesError
+from fx_core.ops import contract
+from fx_core.ops.contract import Contraction
 from fx_core.ops.einsum import EinsumPlan, check_einsum, einsum, einsum_params, plan_einsum
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, flattened
 from fx_core.ops.params import Initializer, ParamSpec
@@ -32,8 +35,6 @@ __all__ = [
     "plan_einsum",
 ]
 
-Contraction = Callable[..., jax.Array]
-
 
 def dense_params(in_features: int, features: int, use_bias: bool = True) -> dict[str, ParamSpec]:
     """Name the parameters of `dense`.
@@ -49,8 +50,8 @@ def dense_params(in_features: int, features: int, use_bias: bool = True) -> dict
 
 def dense(
     inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None = None,
+    kernel: jax.Array | ArrayNode,
+    bias: jax.Array | ArrayNode | None = None,
     *,
     precision: Any = None,
     dot_general: Contraction | None = None,
@@ -60,7 +61,7 @@ def dense(
 
     Args:
       inputs: shape ``(..., in)``.
-      kernel: shape ``(in, out)``.
+      kernel: shape ``(in, out)``; an array, or an `fx_core.array_node.ArrayNode`.
       bias: shape ``(out,)``, or None.
       precision: of the multiplication, see `jax.lax.Precision`.
       dot_general: replaces `jax.lax.dot_general`, for instance by one in low precision.
@@ -73,9 +74,8 @@ def dense(
     >>> dense(jnp.ones((1, 3)), jnp.ones((3, 2)), jnp.array([0.0, 1.0]))
     Array([[3., 4.]], dtype=float32)
     """
-    contract = lax.dot_general if dot_general is None else dot_general
-    last = inputs.ndim - 1
-    result = contract(inputs, kernel, (((last,), (0,)), ((), ())), precision=precision, **options)
+    dims = (((inputs.ndim - 1,), (0,)), ((), ()))
+    result = contract.dot_general(inputs, kernel, dims, dot_general, precision=precision, **options)
     return result if bias is None else add_trailing(result, bias)
 
 
@@ -98,9 +98,9 @@ def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: Any = 
     return dense(dense(inputs, a, precision=precision), b, precision=precision)
 
 
-def add_trailing(array: jax.Array, bias: jax.Array) -> jax.Array:
+def add_trailing(array: jax.Array, bias: jax.Array | ArrayNode) -> jax.Array:
     """Add a vector or tensor along the last axes of an array."""
-    return array + lax.expand_dims(bias, range(array.ndim - bias.ndim))
+    return array + lax.expand_dims(array_of(bias), range(array.ndim - bias.ndim))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +198,8 @@ def dense_general_params(
 def dense_general(
     plan: DenseGeneralPlan,
     inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None = None,
+    kernel: jax.Array | ArrayNode,
+    bias: jax.Array | ArrayNode | None = None,
     *,
     precision: Any = None,
     dot_general: Contraction | None = None,
@@ -227,7 +227,6 @@ def dense_general(
     >>> dense_general(plan_dense_general(3, 5, axis=(1, 2)), x, jnp.ones((3, 4, 5))).shape
     (2, 5)
     """
-    contract = lax.dot_general if dot_general is None else dot_general
     batch = len(plan.batch_dims)
     joined = (*plan.batch_dims, *plan.axis)
     if tuple([inputs.shape[axis] for axis in joined]) != kernel.shape[: len(joined)]:
@@ -239,10 +238,10 @@ def dense_general(
         )
     kernel_axes = tuple(range(batch, batch + len(plan.axis)))
     dims = ((plan.axis, kernel_axes), (plan.batch_dims, tuple(range(batch))))
-    result = contract(inputs, kernel, dims, precision=precision, **options)
+    result = contract.dot_general(inputs, kernel, dims, dot_general, precision=precision, **options)
     if bias is None:
         return result
-    return result + lax.expand_dims(bias, range(batch, batch + len(plan.free)))
+    return result + lax.expand_dims(array_of(bias), range(batch, batch + len(plan.free)))
 
 
 def _ints(value: int | Sequence[int]) -> tuple[int, ...]:

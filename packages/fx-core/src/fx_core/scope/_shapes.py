@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
+from fx_core.array_node import shapes_of
 from fx_core.errors.scope import ScopeParamShapeError
 from fx_core.scope._place import Place
 
@@ -27,10 +27,7 @@ def check_shapes(
     Raises:
       ScopeParamShapeError: they have other shapes, or another number of arrays.
     """
-    if isinstance(value, jax.Array):  # spares the walk over a tree
-        have: Shapes = (value.shape,)
-    else:
-        have = tuple(np.shape(leaf) for leaf in jax.tree_util.tree_leaves(value))
+    have = shapes_of(value)
     if have == _remembered(init_fn, args, kwargs):
         return
     # Traced again, so that an initialiser that depends on something else than its arguments is not accused wrongly.
@@ -52,7 +49,7 @@ def _remembered(init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 def _remember(init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shapes:
     made = jax.eval_shape(lambda: init_fn(jax.random.key(0), *args, **kwargs))
-    shapes = tuple(leaf.shape for leaf in jax.tree_util.tree_leaves(made))
+    shapes = shapes_of(made)
     with contextlib.suppress(TypeError):  # see above
         _known.setdefault(init_fn, {})[args, tuple(kwargs.items())] = shapes
     return shapes

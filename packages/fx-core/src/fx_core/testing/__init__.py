@@ -16,10 +16,11 @@ try:
 except ImportError as error:
     raise ImportError("fx_core.testing needs pytest and hypothesis: pip install 'fx-core[testing]'") from error
 
-_SUITES = ("carriers", "checkpoint_backends", "exporters", "layers", "loggers", "plugins", "states")
+_SUITES = ("array_nodes", "carriers", "checkpoint_backends", "exporters", "layers", "loggers", "plugins", "states")
 # Before they are imported, so that a failing assert shows its values.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
+from fx_core.testing.array_nodes import ArrayNodeSuite  # noqa: E402
 from fx_core.testing.carriers import CarrierSuite  # noqa: E402
 from fx_core.testing.checkpoint_backends import CheckpointBackendSuite  # noqa: E402
 from fx_core.testing.disks import RecordedDisk  # noqa: E402
@@ -30,6 +31,7 @@ from fx_core.testing.loggers import LoggerSuite  # noqa: E402
 from fx_core.testing.plugins import PluginSuite  # noqa: E402
 
 __all__ = [
+    "ArrayNodeSuite",
     "CarrierSuite",
     "CheckpointBackendSuite",
     "ExporterSuite",

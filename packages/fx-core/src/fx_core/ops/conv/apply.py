@@ -5,31 +5,31 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.array_node import ArrayNode, array_of
 from fx_core.errors.ops import ConvFeatureGroupsError, ConvInputRankError, MaskShapeError
+from fx_core.ops import contract
+from fx_core.ops.contract import Contraction
 from fx_core.ops.conv.plan import ConvPlan
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
 
 __all__ = ["conv", "conv_local", "conv_local_params", "dimension_numbers", "flatten_batch", "masked", "unflatten_batch"]
 
-Convolution = Callable[..., jax.Array]
-
 
 def conv(
     plan: ConvPlan,
     inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None = None,
+    kernel: jax.Array | ArrayNode,
+    bias: jax.Array | ArrayNode | None = None,
     *,
     precision: Any = None,
-    conv_general_dilated: Convolution | None = None,
+    conv_general_dilated: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
     """Slide a kernel over the spatial dimensions of the input.
@@ -55,8 +55,7 @@ def conv(
     Array([0., 1., 3., 5.], dtype=float32)
     """
     flat, batch = flatten_batch(inputs, plan.rank)
-    convolve = lax.conv_general_dilated if conv_general_dilated is None else conv_general_dilated
-    result = convolve(
+    result = contract.conv_general_dilated(
         _pad(plan, flat),
         kernel,
         plan.strides,
@@ -66,10 +65,11 @@ def conv(
         dimension_numbers=dimension_numbers(plan.rank),
         feature_group_count=plan.groups,
         precision=precision,
+        replacement=conv_general_dilated,
         **options,
     )
     if bias is not None:
-        result = result + lax.expand_dims(bias, range(plan.rank + 1))
+        result = result + lax.expand_dims(array_of(bias), range(plan.rank + 1))
     return unflatten_batch(result, batch)
 
 
@@ -111,8 +111,8 @@ def conv_local_params(
 def conv_local(
     plan: ConvPlan,
     inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None = None,
+    kernel: jax.Array | ArrayNode,
+    bias: jax.Array | ArrayNode | None = None,
     *,
     precision: Any = None,
 ) -> jax.Array:
@@ -140,7 +140,7 @@ def conv_local(
     flat, batch = flatten_batch(inputs, plan.rank)
     result = lax.conv_general_dilated_local(
         lhs=_pad(plan, flat),
-        rhs=kernel,
+        rhs=array_of(kernel),
         window_strides=plan.strides,
         padding=plan.padding,
         filter_shape=plan.kernel_size,
@@ -150,11 +150,11 @@ def conv_local(
         precision=precision,
     )
     if bias is not None:
-        result = result + lax.expand_dims(bias, (0,))
+        result = result + lax.expand_dims(array_of(bias), (0,))
     return unflatten_batch(result, batch)
 
 
-def masked(kernel: jax.Array, mask: Any) -> jax.Array:
+def masked(kernel: Any, mask: Any) -> Any:
     """Multiply a kernel with a mask of the same shape; None leaves it.
 
     Raises:
@@ -164,7 +164,7 @@ def masked(kernel: jax.Array, mask: Any) -> jax.Array:
         return kernel
     if tuple(mask.shape) != kernel.shape:
         raise MaskShapeError(mask.shape, kernel.shape)
-    return kernel * mask
+    return array_of(kernel) * mask
 
 
 def flatten_batch(inputs: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, ...]]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.array_node import ArrayNode, array_of
 from fx_core.ops.conv.apply import dimension_numbers, flatten_batch, unflatten_batch
 from fx_core.ops.conv.plan import LAX_NAMES, LaxPadding, PaddingLike, hashable, normalize_padding, normalize_window
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
@@ -117,8 +118,8 @@ def conv_transpose_params(
 def conv_transpose(
     plan: ConvTransposePlan,
     inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None = None,
+    kernel: jax.Array | ArrayNode,
+    bias: jax.Array | ArrayNode | None = None,
     *,
     precision: Any = None,
     preferred_element_type: Any = None,
@@ -147,7 +148,7 @@ def conv_transpose(
     flat, batch = flatten_batch(inputs, plan.rank)
     result = lax.conv_transpose(
         flat,
-        kernel,
+        array_of(kernel),
         plan.strides,
         plan.padding,
         rhs_dilation=plan.kernel_dilation,
@@ -159,7 +160,7 @@ def conv_transpose(
     if plan.circular:
         result = _wrap(plan, result, flat.shape[1:-1])
     if bias is not None:
-        result = result + lax.expand_dims(bias, range(plan.rank + 1))
+        result = result + lax.expand_dims(array_of(bias), range(plan.rank + 1))
     return unflatten_batch(result, batch)
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.array_node import array_of
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
 from fx_core.ops.norm.statistics import check_mask, mean_square, moments
@@ -191,8 +192,8 @@ def _normalize(
     """Normalise, with statistics that broadcast to ``x``."""
     factor = lax.rsqrt(var + epsilon)
     if scale is not None:
-        factor = factor * lax.expand_dims(scale, plan.broadcast_axes)
+        factor = factor * lax.expand_dims(array_of(scale), plan.broadcast_axes)
     y = (x if mean is None else x - mean) * factor
     if bias is not None:
-        y = y + lax.expand_dims(bias, plan.broadcast_axes)
+        y = y + lax.expand_dims(array_of(bias), plan.broadcast_axes)
     return jnp.asarray(y, canonicalize_dtype(x, scale, bias, dtype=dtype))

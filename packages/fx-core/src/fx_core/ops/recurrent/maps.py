@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.array_node import ArrayNode, array_of
 from fx_core.errors.recurrent import CarryShapeError
+from fx_core.ops.contract import dot_general
 from fx_core.ops.linear import dense
 
 __all__ = ["Affine", "Gates", "apply_gates", "check_carry", "fuse"]
@@ -53,10 +55,48 @@ def fuse(gates: Gates) -> Affine:
     >>> fuse([Affine(jnp.ones((3, 2)), jnp.ones(2)), Affine(jnp.ones((3, 2)), jnp.ones(2))]).kernel.shape
     (3, 4)
     """
-    kernel = lax.concatenate([gate.kernel for gate in gates], gates[0].kernel.ndim - 1)
+    kernels = [gate.kernel for gate in gates]
+    if any(isinstance(kernel, ArrayNode) for kernel in kernels):
+        kernel: Any = _SideBySide(kernels)
+    else:
+        kernel = lax.concatenate(kernels, kernels[0].ndim - 1)
     if gates[0].bias is None:
         return Affine(kernel)
-    return Affine(kernel, lax.concatenate([gate.bias for gate in gates], 0))
+    return Affine(kernel, lax.concatenate([array_of(gate.bias) for gate in gates], 0))
+
+
+class _SideBySide(ArrayNode):
+    """Kernels of several gates as one, of which each multiplies itself: array-like ones are never made arrays here."""
+
+    def __init__(self, kernels: Sequence[Any]):
+        self._kernels = tuple(kernels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        first = self._kernels[0].shape
+        return (*first[:-1], sum(kernel.shape[-1] for kernel in self._kernels))
+
+    @property
+    def dtype(self) -> Any:
+        return self._kernels[0].dtype
+
+    def astype(self, dtype: Any) -> "_SideBySide":
+        return _SideBySide([kernel.astype(dtype) for kernel in self._kernels])
+
+    def materialize(self) -> jax.Array:
+        return jnp.concatenate([array_of(kernel) for kernel in self._kernels], axis=-1)
+
+    def dot_general(
+        self,
+        lhs: jax.Array,
+        dimension_numbers: lax.DotDimensionNumbers,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        **options: Any,
+    ) -> jax.Array:
+        options = {"precision": precision, "preferred_element_type": preferred_element_type, **options}
+        products = [dot_general(lhs, kernel, dimension_numbers, **options) for kernel in self._kernels]
+        return lax.concatenate(products, products[0].ndim - 1)
 
 
 def check_carry(cell: str, carry: Sequence[jax.Array], inputs: jax.Array, hidden: Affine, outputs: int = 1) -> None:
