@@ -232,3 +232,37 @@ def test_what_waits_for_processes_that_ended_is_not_logged_and_said(tmp_path, de
 
 def lines(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("size", [10, 1000, 4096, 50_000, 1_000_000, 10_000_000])
+def test_one_number_that_is_not_finite_is_seen_wherever_it_is(size):
+    random = np.random.default_rng(size)
+    numbers = random.standard_normal(size, np.float32)
+    assert guard.is_finite({"w": jnp.asarray(numbers)})
+    places = [0, size - 1, *random.integers(size, size=6 if size < 10_000_000 else 1)]
+    for place, broken in zip(places, [np.nan, np.inf, -np.inf, *[np.nan] * 5]):
+        state = {"w": jnp.asarray(numbers).at[place].set(broken)}
+        assert not guard.is_finite(state), (place, broken)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "complex64"])
+def test_nan_is_seen_in_every_dtype(dtype):
+    numbers = jnp.ones((70, 100), dtype)
+    assert guard.is_finite([numbers])
+    assert not guard.is_finite([numbers.at[17, 23].set(jnp.nan)])
+
+
+def test_numbers_of_the_host_are_judged_as_they_are():
+    assert guard.is_finite([np.float64(1e300), np.array([1e300]), 1, np.arange(3), 1 + 2j])
+    for broken in (np.array([1.0, np.nan]), np.float32(np.inf), float("nan"), complex(0, np.inf)):
+        assert not guard.is_finite([broken])
+
+
+def test_the_error_counts_numbers_in_arrays_of_the_host(tmp_path):
+    def run_into_nan():
+        with Run(tmp_path, total_steps=1, callbacks=[NanGuard()]) as run:
+            for _ in run.steps(range(1)):
+                run.record({"w": np.array([1e300, np.nan])}, {"loss": 1.0})
+
+    with pytest.raises(NonFiniteError, match=r"\['w'\] \(1 of 2 numbers\)"):
+        run_into_nan()

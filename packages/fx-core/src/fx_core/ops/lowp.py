@@ -106,7 +106,7 @@ def next_scale(scale: jax.Array, history: jax.Array, dtype: Any) -> jax.Array:
     Array([2.], dtype=float32)
     """
     amax = jnp.max(history)
-    usable = (amax > 0.0) & jnp.isfinite(amax)
+    usable = (amax > 0.0) & jnp.isfinite(history).all()
     return 1.0 / jnp.where(usable, _largest(dtype) / amax, 1.0 / scale)
 
 
@@ -119,7 +119,9 @@ def next_history(x: jax.Array, history: jax.Array) -> jax.Array:
     >>> next_history(jnp.array([1.0, -5.0]), jnp.array([1.0, 2.0, 3.0]))
     Array([5., 3., 1.], dtype=float32)
     """
-    return jnp.roll(history, -1).at[0].set(jnp.max(jnp.abs(x)).astype(history.dtype))
+    # A maximum may lose NaN, as it does on CPUs for some thousand numbers and more.
+    amax = jnp.where(jnp.isnan(x).any(), jnp.nan, jnp.max(jnp.abs(x)))
+    return jnp.roll(history, -1).at[0].set(amax.astype(history.dtype))
 
 
 def quantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 import jax
@@ -76,7 +75,7 @@ class _Look:
         values = [value.compute() if hasattr(value, "compute") else value for value in metrics.values()]
         leaves, self._structure = jax.tree.flatten(state)
         leaves = [*values, *leaves]
-        self._broken_here = [place for place, leaf in enumerate(leaves) if type(leaf) is float and not isfinite(leaf)]
+        self._broken_here = [place for place, leaf in enumerate(leaves) if _is_broken_here(leaf)]
         self._answers = [
             (places, _are_finite([leaves[place] for place in places])) for places in _places_by_devices(leaves)
         ]
@@ -113,11 +112,18 @@ def is_finite(state: Any) -> bool:
     return not _Look(0, state, {}).broken()
 
 
+def _is_broken_here(leaf: Any) -> bool:
+    """Whether numbers of the host are not finite; a device might take large ones of float64 for infinite."""
+    if isinstance(leaf, np.ndarray | np.generic):
+        return _is_inexact(leaf.dtype) and not np.isfinite(leaf).all()
+    return isinstance(leaf, float | complex) and not np.isfinite(leaf)
+
+
 def _places_by_devices(leaves: Sequence[Any]) -> list[list[int]]:
     """Places of the arrays that may hold what is not finite; one compiled function takes those of the same devices."""
     places: dict[Any, list[int]] = {}
     for place, leaf in enumerate(leaves):
-        if hasattr(leaf, "dtype") and _is_inexact(leaf.dtype):
+        if hasattr(leaf, "dtype") and not isinstance(leaf, np.ndarray | np.generic) and _is_inexact(leaf.dtype):
             devices = frozenset(leaf.sharding.device_set) if isinstance(leaf, jax.Array) else None
             places.setdefault(devices, []).append(place)
     return list(places.values())
@@ -129,21 +135,18 @@ def _is_inexact(dtype: Any) -> bool:
 
 
 @jax.jit
-def _are_finite(leaves: Sequence[Any]) -> jax.Array:
-    return jnp.stack([jnp.isfinite(_largest(leaf)) for leaf in leaves])
+def _are_finite(leaves: Sequence[jax.Array]) -> jax.Array:
+    # Not by the largest magnitude: a maximum may lose NaN, as it does on CPUs for some thousand numbers and more.
+    return jnp.stack([jnp.all(jnp.isfinite(_wide(leaf))) for leaf in leaves])
 
 
-def _largest(leaf: Any) -> jax.Array:
-    """The largest magnitude, NaN if there is one: it costs half of counting the numbers that are not finite."""
-    if jnp.iscomplexobj(leaf):
-        # The magnitude of a complex number can be infinite although its parts are not.
-        return jnp.maximum(_largest(leaf.real), _largest(leaf.imag))
+def _wide(leaf: jax.Array) -> jax.Array:
     # Not all devices know how to compare numbers of one byte.
-    wide = leaf.astype(jnp.float32) if leaf.dtype.itemsize < 4 else leaf
-    return jnp.max(jnp.abs(wide), initial=0)
+    return leaf.astype(jnp.float32) if leaf.dtype.itemsize < 4 else leaf
 
 
 def _share(leaf: Any, when: str) -> str:
     if not hasattr(leaf, "dtype"):
         return "not counted" if leaf is None else f"{leaf}{when}"
-    return f"{int(jnp.sum(~jnp.isfinite(leaf)))} of {leaf.size} numbers{when}"
+    finite = jnp.isfinite(_wide(leaf)) if isinstance(leaf, jax.Array) else np.isfinite(leaf)
+    return f"{leaf.size - int(finite.sum())} of {leaf.size} numbers{when}"
