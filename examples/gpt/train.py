@@ -116,7 +116,7 @@ def main() -> None:
         rules=LAYOUTS[arguments.layout],
     )
     policy = Policy(compute="bfloat16" if arguments.bfloat16 else "float32")
-    train_step = make_train_step(loss_fn, accumulate=arguments.accumulate, clip=1.0, policy=policy)
+    train_step = make_train_step(loss_fn, accumulate=arguments.accumulate, weight="examples", clip=1.0, policy=policy)
     callbacks = [
         ProgressBar("gpt"),
         Evaluate(lambda state: {"perplexity": measure(state.params, held_out)}, every=50),

@@ -47,7 +47,7 @@ def test_made_steps_train_models_that_keep_statistics():
 
     for accumulate in (1, 4):
         state = StepState.create(params=jax.tree.map(jnp.copy, params), variables=rest, tx=optax.adam(0.05))
-        train_step = make_train_step(loss_fn, accumulate=accumulate, donate=False)
+        train_step = make_train_step(loss_fn, accumulate=accumulate, weight="examples", donate=False)
         losses = []
         for _ in range(20):
             state, metrics = train_step(state, x)
@@ -68,7 +68,12 @@ def test_made_steps_train_nnx_state_with_frozen_parts_and_averages():
     frozen = jax.tree.leaves(jax.tree.map(jnp.copy, params["layers"][0]))
     state = StepState.create(params=params, tx=optax.adamw(0.05), ema=True)
     train_step = make_train_step(
-        loss_fn, accumulate=2, clip=1.0, ema=0.9, trainable=lambda path, _: path[:2] == ("layers", "1")
+        loss_fn,
+        accumulate=2,
+        weight="examples",
+        clip=1.0,
+        ema=0.9,
+        trainable=lambda path, _: path[:2] == ("layers", "1"),
     )
     losses = []
     for _ in range(30):

@@ -23,7 +23,7 @@ def loss_fn(params, batch, key, variables):
     return loss, {}, {"stats": {"mean": seen}}
 
 
-TRAIN_STEP = make_train_step(loss_fn, accumulate=2, clip=1.0, ema=0.9)
+TRAIN_STEP = make_train_step(loss_fn, accumulate=2, weight="examples", clip=1.0, ema=0.9)
 
 
 def initial():
@@ -81,7 +81,9 @@ def test_a_resumed_run_ends_with_the_bits_of_the_uninterrupted_one(tmp_path, bac
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_does_not(tmp_path):
     expected, _, _ = train(tmp_path / "a")
-    again, _, _ = train(tmp_path / "b", train_step=make_train_step(loss_fn, accumulate=2, clip=1.0, ema=0.9))
+    again, _, _ = train(
+        tmp_path / "b", train_step=make_train_step(loss_fn, accumulate=2, weight="examples", clip=1.0, ema=0.9)
+    )
     assert_same_bits(again, expected)
     other = make_train_step(lambda p, b, key, variables: loss_fn(p, b, jax.random.fold_in(key, 1), variables), ema=0.9)
     different, _, _ = train(tmp_path / "c", train_step=other)

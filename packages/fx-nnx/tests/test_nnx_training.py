@@ -34,6 +34,23 @@ def test_average_of_some_variables():
     np.testing.assert_allclose(ema.params["layers"][0]["kernel"][...], 0.81 * start, rtol=1e-6)
 
 
+def test_averages_of_narrow_numbers_are_kept_in_float32():
+    model = nnx.Linear(3, 1, use_bias=False, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    ema, rounded = nnx.EMA(model, 0.999), nnx.EMA(model, 0.999, dtype=jnp.bfloat16)
+    start = model.kernel[...].astype(jnp.float32)
+    model.kernel[...] = jnp.full((3, 1), 5.0, jnp.bfloat16)
+    for _ in range(300):
+        ema.update(model)
+        rounded.update(model)
+    expected = start * 0.999**300 + 5 * (1 - 0.999**300)
+    assert ema.params["kernel"][...].dtype == jnp.float32
+    np.testing.assert_allclose(ema.params["kernel"][...], expected, rtol=1e-4)
+    made = ema.apply_to(model)
+    assert made.kernel[...].dtype == jnp.bfloat16
+    np.testing.assert_allclose(made.kernel[...].astype(jnp.float32), expected, rtol=4e-3)
+    assert rounded.params["kernel"][...].dtype == jnp.bfloat16
+
+
 def test_keys_and_counts_are_taken_over():
     dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
     ema = nnx.EMA(dropout, 0.9)

@@ -1,4 +1,4 @@
-"""A batch in parts is the batch: to the bit in float64, to rounding in float32; or it is refused."""
+"""A batch in parts is the batch, to rounding, and to the bit where that is asked for."""
 
 import functools
 import itertools
@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from fx_train import Accuracy, Mean
-from fx_train.errors import InvalidStepOptionError, LossNotMeanError, VariablesMismatchError
+from fx_train.errors import InvalidStepOptionError, VariablesMismatchError
 from fx_train.step import StepState, make_train_step
 from fx_train.step.accumulate import groups, in_parts
 
@@ -76,22 +76,23 @@ def assert_equal(one, other):
 @pytest.mark.parametrize(
     ("seed", "widths", "loss", "weight"),
     [
-        (0, [], mean_loss, None),
-        (1, [5], mean_loss, None),
-        (2, [9, 2], noisy_loss, None),
+        (0, [], mean_loss, "examples"),
+        (1, [5], mean_loss, "examples"),
+        (2, [9, 2], noisy_loss, "examples"),
         (3, [4], masked_loss, lambda batch: batch["mask"].sum()),
     ],
 )
-def test_in_float64_parts_have_the_bits_of_the_whole_batch(seed, widths, loss, weight):
+def test_reproducible_parts_have_the_bits_of_the_whole_batch_in_float64(seed, widths, loss, weight):
     with jax.enable_x64(True):
         layers, batch = make_net(seed, widths, jnp.float64)
-        whole = after_two_steps(loss, layers, batch, weight=weight)
+        whole = after_two_steps(loss, layers, batch, weight=weight, reproducible=True)
         assert whole[0].params[0]["w"].dtype == whole[1]["loss"].dtype == jnp.float64
         for accumulate in (2, 3, 4, 24):
-            assert_equal(after_two_steps(loss, layers, batch, weight=weight, accumulate=accumulate), whole)
+            parts = after_two_steps(loss, layers, batch, weight=weight, accumulate=accumulate, reproducible=True)
+            assert_equal(parts, whole)
         if loss is noisy_loss:
             return  # without groups, each part draws its own noise
-        state, metrics, _ = after_two_steps(loss, layers, batch, reproducible=False)
+        state, metrics, _ = after_two_steps(loss, layers, batch)
         plain = (state.params, metrics["loss"]), (whole[0].params, whole[1]["loss"])
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-8), *plain)
 
@@ -100,7 +101,11 @@ def test_in_float64_parts_have_the_bits_of_the_whole_batch(seed, widths, loss, w
 @pytest.mark.parametrize("weighted", [False, True])
 def test_in_float32_parts_differ_from_the_whole_batch_by_rounding(accumulate, weighted):
     layers, batch = make_net(3, [5], jnp.float32)
-    loss, options = (masked_loss, {"weight": lambda batch: batch["mask"].sum()}) if weighted else (mean_loss, {})
+    loss, options = (
+        (masked_loss, {"weight": lambda batch: batch["mask"].sum()})
+        if weighted
+        else (mean_loss, {"weight": "examples"})
+    )
 
     def gradient(**more):
         state = StepState.create(params=layers, tx=SGD)
@@ -117,8 +122,9 @@ def test_in_float32_parts_differ_from_the_whole_batch_by_rounding(accumulate, we
 
 def test_reproducible_steps_have_the_same_bits_in_float32_too():
     layers, batch = make_net(1, [7], jnp.float32)
-    whole = after_two_steps(mean_loss, layers, batch, reproducible=True)
-    assert_equal(after_two_steps(mean_loss, layers, batch, reproducible=True, accumulate=4), whole)
+    options = {"reproducible": True, "weight": "examples"}
+    whole = after_two_steps(mean_loss, layers, batch, **options)
+    assert_equal(after_two_steps(mean_loss, layers, batch, **options, accumulate=4), whole)
 
 
 def test_groups_are_as_large_as_they_can_be_up_to_sixteen():
@@ -135,39 +141,49 @@ def test_sums_are_balanced_trees():
     assert float(total) == float(pairs[0])
 
 
-def sum_loss(layers, batch):
-    return jnp.sum(each_loss(layers, batch)[0])
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"reproducible": True}, {"accumulate": 2, "weight": "tokens"}])
+def test_parts_need_to_be_told_what_they_count_by(options):
+    with pytest.raises(InvalidStepOptionError, match='"examples", or a function\n  got: .*\n.*batch\\["mask"\\].sum'):
+        make_train_step(mean_loss, **options)
 
 
-def contrasting_loss(layers, batch):
-    directions = batch["x"] / jnp.linalg.norm(batch["x"], axis=1, keepdims=True)
-    logits = directions @ directions.T * (1 + layers[0]["w"].sum() ** 2)
-    return -jnp.mean(jnp.diagonal(jax.nn.log_softmax(logits)))
+def test_a_weight_is_one_number():
+    layers, batch = make_net(3, [], jnp.float32)
+    step = make_train_step(masked_loss, accumulate=2, weight=lambda batch: batch["mask"])
+    with pytest.raises(InvalidStepOptionError, match=r"one number\n  got: shape \(12,\)"):
+        step(StepState.create(params=layers, tx=SGD), batch)
 
 
-def noisy_contrasting_loss(layers, batch, key):
-    return contrasting_loss(layers, batch) * (1 + jax.random.uniform(key))
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 3, 8])
+def test_batches_with_more_and_less_padding_have_their_own_mean(double, accumulate):
+    """Full, padded at the end, and with parts of padding alone: each batch is judged anew."""
+
+    def gradient(params, batch):
+        return jax.value_and_grad(masked_loss)(params, batch)
+
+    with jax.enable_x64(double):
+        dtype = jnp.float64 if double else jnp.float32
+        layers, batch = make_net(3, [5], dtype)
+        weight = None if accumulate == 1 else lambda batch: batch["mask"].sum()
+        step = make_train_step(masked_loss, accumulate=accumulate, weight=weight, donate=False)
+        for valid in (24, 9, 24, 2):
+            part = {**batch, "mask": (jnp.arange(24) < valid).astype(dtype)}
+            state, metrics = step(StepState.create(params=layers, tx=SGD), part)
+            loss, grads = gradient(layers, part)
+            np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-12 if double else 1e-5)
+            given = jax.tree.map(jnp.subtract, layers, state.params)
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), given, grads)
 
 
-@pytest.mark.parametrize("loss", [sum_loss, contrasting_loss, noisy_contrasting_loss, masked_loss])
-def test_a_loss_that_is_no_mean_over_examples_is_not_taken_apart(loss):
-    layers, batch = make_net(2, [], jnp.float32)
-    text = "depends on those beside them" if loss is noisy_contrasting_loss else "not a mean over the examples"
-    with pytest.raises(LossNotMeanError, match=f"{text}"):
-        after_two_steps(loss, layers, batch, accumulate=2)
+def test_float64_alone_does_not_take_a_batch_apart():
+    def spread(params, batch):  # compares the examples with each other
+        return jnp.std(batch @ params)
+
     with jax.enable_x64(True):
-        layers, batch = make_net(2, [], jnp.float64)
-        whole = after_two_steps(loss, layers, batch)
-        assert_equal(whole, after_two_steps(loss, layers, batch, reproducible=False))
-        with pytest.raises(LossNotMeanError, match=text):
-            after_two_steps(loss, layers, batch, reproducible=True)
-
-
-def test_who_wants_the_mean_of_the_parts_gets_it():
-    layers, batch = make_net(2, [], jnp.float32)
-    state = StepState.create(params=layers, tx=SGD)
-    _, metrics = make_train_step(sum_loss, accumulate=3, check_mean=False)(state, batch)
-    np.testing.assert_allclose(metrics["loss"], sum_loss(make_net(2, [], jnp.float32)[0], batch) / 3, rtol=1e-5)
+        params, batch = jnp.array([0.5, 2.0]), jnp.asarray(np.random.default_rng(0).normal(size=(24, 2)))
+        _, metrics = make_train_step(spread, donate=False)(StepState.create(params=params, tx=SGD), batch)
+        np.testing.assert_allclose(metrics["loss"], spread(params, batch), rtol=1e-12)
 
 
 def counting_loss(layers, batch, variables):
@@ -186,19 +202,22 @@ def state_with_variables(layers):
 def test_variables_that_change_do_so_in_every_part_and_keep_steps_from_being_reproducible():
     with jax.enable_x64(True):
         layers, batch = make_net(2, [], jnp.float64)
-        state, _ = make_train_step(counting_loss, accumulate=4, donate=False)(state_with_variables(layers), batch)
+        state, _ = make_train_step(counting_loss, accumulate=4, weight="examples", donate=False)(
+            state_with_variables(layers), batch
+        )
         assert int(state.variables["stats"]["count"]) == 4
         assert float(state.variables["fixed"]["factor"]) == 2
         with pytest.raises(
             InvalidStepOptionError, match="leaves its variables as they are\n  got: one that changes them"
         ):
-            make_train_step(counting_loss, reproducible=True)(state_with_variables(layers), batch)
+            make_train_step(counting_loss, reproducible=True, weight="examples")(state_with_variables(layers), batch)
 
 
 def test_variables_that_stay_keep_the_bits():
     with jax.enable_x64(True):
         layers, batch = make_net(2, [], jnp.float64)
-        steps = [make_train_step(reading_loss, accumulate=k, donate=False) for k in (1, 3, 12)]
+        options = {"reproducible": True, "weight": "examples", "donate": False}
+        steps = [make_train_step(reading_loss, accumulate=k, **options) for k in (1, 3, 12)]
         states = [step(state_with_variables(layers), batch)[0] for step in steps]
         assert_equal(states[1], states[0])
         assert_equal(states[2], states[0])
@@ -215,17 +234,14 @@ def test_new_variables_that_do_not_fit():
         make_train_step(loss)(state_with_variables(layers), batch)
 
 
-def test_what_is_traced_elsewhere_works_in_the_parts_that_were_asked_for():
-    """Nothing can be looked at in a trace; the first call outside of one decides."""
-    with jax.enable_x64(True):
-        layers, batch = make_net(2, [], jnp.float64)
-        state = StepState.create(params=layers, tx=SGD)
-        train_step = make_train_step(mean_loss, accumulate=2, donate=False)
-        inner = jax.jit(train_step)(state, batch)
-        bare = jax.jit(make_train_step(mean_loss, accumulate=2, compile=False))(state, batch)
-        assert_equal(inner, bare)
-        outer = train_step(state, batch)
-        assert_equal(outer, make_train_step(mean_loss)(state, batch))
+def test_a_step_inside_another_trace_gives_the_same():
+    layers, batch = make_net(2, [], jnp.float32)
+    state = StepState.create(params=layers, tx=SGD)
+    options = {"accumulate": 2, "weight": "examples"}
+    train_step = make_train_step(mean_loss, **options, donate=False)
+    inner = jax.jit(train_step)(state, batch)
+    assert_equal(inner, jax.jit(make_train_step(mean_loss, **options, compile=False))(state, batch))
+    assert_equal(inner, train_step(state, batch))
 
 
 @pytest.mark.parametrize("accumulate", [2, 4, 8, 16])
@@ -248,6 +264,6 @@ def test_accumulation_equals_the_whole_batch_to_the_bit_in_float64_where_sums_ar
             new, metrics = make_train_step(loss, donate=False, **options)(state, (x, y))
             return new.params["w"], metrics["loss"]
 
-        one, other = grads(accumulate=accumulate), grads()
+        one, other = grads(accumulate=accumulate, weight="examples"), grads()
         assert one[0].dtype == jnp.float64
         assert_equal(one, other)

@@ -107,7 +107,7 @@ def loss_fn(params, batch, key):
 
 
 TX = optax.adam(0.1)
-TRAIN_STEP = make_train_step(loss_fn, accumulate=2)
+TRAIN_STEP = make_train_step(loss_fn, accumulate=2, weight="examples")
 
 
 def train(directory, data, manager, iterators=None, until=None):

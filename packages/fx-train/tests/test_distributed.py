@@ -356,7 +356,7 @@ results = []
 one, eight, both = make_mesh("data:1", jax.devices()[:1]), make_mesh("data:8"), make_mesh("data:-1, model:2")
 for mesh, rules in [(one, []), (eight, []), (both, [("w$", (None, "model"))]), (eight, [(".*", "data")])]:
     state = create_sharded(create, mesh=mesh, rules=rules)
-    step = make_train_step(loss_fn, accumulate=2)
+    step = make_train_step(loss_fn, accumulate=2, weight="examples")
     before = state.params["w"].sharding
     for _ in range(3):
         state, metrics = step(state, global_batch(batch, mesh))

@@ -74,11 +74,11 @@ def test_a_plain_step_is_the_update_by_hand_and_compiles_once():
 
 def test_small_parameters_are_summed_in_float32():
     def loss(params, batch):
-        return jnp.mean(params["w"] * batch)
+        return jnp.mean(batch @ params["w"])
 
     batch = jnp.array([1.0] + [2.0**-9] * 255, jnp.bfloat16)
     state = StepState.create(params={"w": jnp.bfloat16(0)}, tx=optax.sgd(1.0))
-    new, _ = make_train_step(loss, accumulate=256)(state, batch)
+    new, _ = make_train_step(loss, accumulate=256, weight="examples")(state, batch)
     assert float(new.params["w"]) == -float(jnp.bfloat16((1 + 255 * 2**-9) / 256))
 
 
@@ -93,7 +93,7 @@ def test_random_keys_variables_and_mergeable_metrics():
     def run(accumulate, key=7):
         variables = {"batch_stats": {"count": jnp.int32(0)}}
         state = make_state(key=jax.random.key(key), variables=variables)
-        train_step = make_train_step(loss, accumulate=accumulate)
+        train_step = make_train_step(loss, accumulate=accumulate, weight="examples")
         state, first = train_step(state, make_batch())
         state, second = train_step(state, make_batch())
         return state, first, second
@@ -138,7 +138,7 @@ def test_variables_are_not_cast_to_the_policy():
 
 def test_loss_scaling_gives_the_same_update_and_skips_bad_steps():
     scale = DynamicScale(scale=2.0**10, growth_interval=1)
-    train_step = make_train_step(loss_fn, accumulate=2, clip=100.0)
+    train_step = make_train_step(loss_fn, accumulate=2, weight="examples", clip=100.0)
     state = make_state(dynamic_scale=scale)
     plain, _ = train_step(make_state(), make_batch())
     state, metrics = train_step(state, make_batch())
@@ -297,7 +297,7 @@ def test_optimisers_that_want_to_know_the_loss_are_told(accumulate):
     plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=0.99)
     tx = optax.chain(optax.sgd(0.1), plateau)
     state, batch = make_state(tx), make_batch()
-    step = make_train_step(loss_fn, accumulate=accumulate, donate=False)
+    step = make_train_step(loss_fn, accumulate=accumulate, weight="examples", donate=False)
     expected = state
     for _ in range(4):
         value, grads = jax.value_and_grad(loss_fn)(expected.params, batch)
@@ -312,13 +312,13 @@ def test_optimisers_that_want_to_know_the_loss_are_told(accumulate):
 
 def test_bad_batches():
     with pytest.raises(IndivisibleBatchError, match="cannot be split between 3 equal parts"):
-        make_train_step(loss_fn, accumulate=3)(make_state(), make_batch())
+        make_train_step(loss_fn, accumulate=3, weight="examples")(make_state(), make_batch())
     with pytest.raises(IndivisibleBatchError, match=r"shape \(0,\)"):
         make_train_step(loss_fn)(make_state(), make_batch(0))
     with pytest.raises(BatchMismatchError, match=r"got: \(8, 3\), \(7,\)"):
         make_train_step(loss_fn)(make_state(), (make_batch(8)[0], make_batch(7)[1]))
     with pytest.raises(IndivisibleBatchError, match="cannot be split between 3 equal parts"):
-        make_train_step(loss_fn, accumulate=3, reproducible=True)(make_state(), make_batch())
+        make_train_step(loss_fn, accumulate=3, weight="examples", reproducible=True)(make_state(), make_batch())
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_metrics_of_examples_cannot_be_averaged_over_parts():
         return loss_fn(params, batch), {"errors": batch[1]}
 
     with pytest.raises(LossOutputError, match=r"for parts of a batch\n  got: 'errors' of shape \(4,\)"):
-        make_train_step(loss, accumulate=2)(make_state(), make_batch())
+        make_train_step(loss, accumulate=2, weight="examples")(make_state(), make_batch())
 
 
 def test_fields_that_the_state_lacks():
@@ -363,3 +363,20 @@ def test_gradients_of_another_structure():
         state.apply_gradients(grads={**state.params, "foot": 1.0})
     with pytest.raises(GradientShapeError, match=r"where: \['head'\]\['w'\]\n  expected: \(4,\)\n  got: \(1,\)"):
         state.apply_gradients(grads={**state.params, "head": {"w": jnp.ones(1)}})
+
+
+def test_the_average_of_narrow_parameters_is_kept_in_float32():
+    def loss(params, batch):
+        return jnp.mean(batch @ params["w"])
+
+    start = {"w": jnp.full(3, 0.5, jnp.bfloat16), "wide": jnp.zeros(2)}
+    state = StepState.create(params=start, tx=optax.sgd(0.0), ema=True)
+    assert (state.ema["w"].dtype, state.ema["wide"].dtype) == (jnp.float32, jnp.float32)
+    state = state.replace(params={**start, "w": jnp.full(3, 2.0, jnp.bfloat16)})
+    step = make_train_step(loss, ema=0.999, donate=False)
+    for _ in range(300):
+        state, _ = step(state, jnp.ones((4, 3), jnp.bfloat16))
+    assert state.ema["w"].dtype == jnp.float32
+    np.testing.assert_allclose(state.ema["w"], 0.5 * 0.999**300 + 2 * (1 - 0.999**300), rtol=1e-5)
+    narrow = state.replace(ema=jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.ema))
+    assert step(narrow, jnp.ones((4, 3), jnp.bfloat16))[0].ema["w"].dtype == jnp.bfloat16

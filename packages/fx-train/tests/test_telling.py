@@ -43,7 +43,7 @@ def test_a_search_in_parts_with_keys_and_variables_takes_the_same_way():
         assert key is not None
         return loss_fn(params, batch), {}, {"count": variables["count"] + 1}
 
-    state, loss = trained(search(), 3, noisy, {"count": jnp.int32(0)}, accumulate=4)
+    state, loss = trained(search(), 3, noisy, {"count": jnp.int32(0)}, accumulate=4, weight="examples")
     whole, expected = trained(search(), 3)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(state.params["w"], whole.params["w"], rtol=1e-5)

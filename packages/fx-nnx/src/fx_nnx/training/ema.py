@@ -24,6 +24,8 @@ class EMA(Module):
 
     Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992, with weights that fade.
 
+    Averages of numbers narrower than float32 are kept in float32: what a step adds is less than their rounding.
+
     >>> import jax.numpy as jnp
     >>> from fx_nnx.layers import Linear
     >>> from fx_nnx.rngs import Rngs
@@ -41,14 +43,17 @@ class EMA(Module):
       decay: weight of the old average.
       only: which variables are averaged.
       graph: as in `fx_nnx.split`.
+      dtype: in which averages are kept; None for that of the variable, float32 at least.
 
     Raises:
       EmaStructureError: something that is no variable was to be averaged.
     """
 
-    def __init__(self, params: Any, decay: float, *, only: Filter = ..., graph: bool | None = None):
+    def __init__(self, params: Any, decay: float, *, only: Filter = ..., graph: bool | None = None, dtype: Any = None):
         self.decay, self.filter, self.graph = decay, tuple(only) if isinstance(only, list) else only, graph
         copies = [(path, variable.copy()) for path, variable in self._chosen(params)]
+        for _, variable in copies:
+            variable.set_raw_value(jax.tree.map(lambda x: _widened(x, dtype), variable.get_raw_value()))
         self.params = data(State.from_flat_path(copies))
 
     def update(self, updates: Any) -> None:
@@ -74,15 +79,21 @@ class EMA(Module):
             average.set_raw_value(value)
 
     def apply_to(self, model: A) -> A:
-        """Give a copy of a model with the averages in place of its variables."""
-        made = clone(model, graph=self.graph)
-        update(made, State.from_flat_path([(path, v.copy()) for path, v in self.params.flat_state()]))
+        """Give a copy of a model with the averages, in its own dtypes, in place of its variables."""
+        made, own = clone(model, graph=self.graph), dict(self._chosen(model))
+        averages = [(path, variable.copy()) for path, variable in self.params.flat_state()]
+        for path, variable in averages:
+            if path in own:
+                pair = variable.get_raw_value(), own[path].get_raw_value()
+                variable.set_raw_value(jax.tree.map(_cast_like, *pair))
+        update(made, State.from_flat_path(averages))
         return made
 
     def _moved(self, average: Any, new: Any) -> Any:
-        if not jnp.issubdtype(jnp.result_type(average), jnp.inexact):  # keys and counts have no average
+        if not _is_inexact(average):  # keys and counts have no average
             return new
-        return jnp.asarray(self.decay * average + (1 - self.decay) * new, average.dtype)
+        moved = self.decay * _widened(average, None) + (1 - self.decay) * _widened(new, None)
+        return jnp.asarray(moved, average.dtype)
 
     def _chosen(self, tree: Any) -> list[tuple[Any, Variable[Any]]]:
         found: list[tuple[Any, Any]] = list(state(tree, self.filter, graph=self.graph).flat_state())
@@ -95,3 +106,15 @@ class EMA(Module):
                     got=type(leaf).__name__,
                 )
         return found
+
+
+def _is_inexact(x: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
+
+
+def _widened(x: Any, dtype: Any) -> Any:
+    return jnp.asarray(x, dtype or jnp.promote_types(x.dtype, jnp.float32)) if _is_inexact(x) else x
+
+
+def _cast_like(average: Any, own: Any) -> Any:
+    return jnp.asarray(average, own.dtype) if _is_inexact(average) else average

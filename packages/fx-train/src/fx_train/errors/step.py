@@ -36,10 +36,17 @@ class InvalidMaskError(FxError):
 
 
 class InvalidStepOptionError(FxError):
-    """An option of ``make_train_step`` makes no sense."""
+    """An option of ``make_train_step`` makes no sense.
 
-    def __init__(self, option: str, expected: str, got: object):
-        super().__init__(f"make_train_step cannot work with this {option}.", expected=expected, got=str(got))
+    ::
+
+      make_train_step(loss_fn, accumulate=4)                      # a mean over what?
+      make_train_step(loss_fn, accumulate=4, weight="examples")
+      make_train_step(loss_fn, accumulate=4, weight=lambda batch: jnp.sum(batch["mask"]))
+    """
+
+    def __init__(self, option: str, expected: str, got: object, *, fix: str | None = None):
+        super().__init__(f"make_train_step cannot work with this {option}.", expected=expected, got=str(got), fix=fix)
 
 
 class LossOutputError(FxError):
@@ -125,33 +132,6 @@ class GradientMismatchError(FxError):
             expected=f"gradients for {', '.join(missing)}" if missing else f"a tree like the parameters, {params}",
             got=f"none for them, but some for {', '.join(unknown)}" if missing and unknown else grads,
             fix="Differentiate with respect to state.params.",
-        )
-
-
-class LossNotMeanError(FxError):
-    """The loss of a batch is not the mean of the losses of its examples, so that parts cannot stand for the whole.
-
-    ::
-
-      return jnp.sum(losses)                                                # wrong: a sum
-      return jnp.mean(losses)
-      return jnp.sum(losses * mask) / jnp.sum(mask)                         # a mean over tokens ...
-      make_train_step(loss_fn, accumulate=4, weight=lambda batch: jnp.sum(batch["mask"]))  # ... says how many
-
-    Losses that compare examples with each other, or normalise by the statistics of the batch, have no parts at all.
-    """
-
-    def __init__(self, together: float, apart: float, *, random: bool = False):
-        super().__init__(
-            "The loss is not a mean over the examples of the batch."
-            if not random
-            else "The loss of examples depends on those beside them.",
-            expected=f"{apart:.6g}, the mean over two halves of a few examples"
-            if not random
-            else f"{apart:.6g} in all, whatever a half is beside",
-            got=f"{together:.6g}",
-            fix="Divide by the number of examples, give weight= if something else is counted, leave accumulate and "
-            "reproducible alone, or pass check_mean=False to go by the mean of the parts.",
         )
 
 

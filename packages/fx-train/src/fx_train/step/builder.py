@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,8 @@ def make_train_step(
     loss_fn: Callable[..., Any],
     *,
     accumulate: int = 1,
-    reproducible: bool | None = None,
-    weight: Weight | None = None,
-    check_mean: bool = True,
+    reproducible: bool = False,
+    weight: Weight | Literal["examples"] | None = None,
     policy: Policy | None = None,
     clip: float | None = None,
     trainable: Trainable | None = None,
@@ -56,16 +55,14 @@ def make_train_step(
     state's other collections, and gives ``(loss, metrics, variables)`` with the new values of those that change.
 
     **Accumulation.** With ``accumulate=k`` the batch is worked on in k parts, one after another, in the memory of one;
-    loss, gradient and metrics are the means of theirs. They differ from the whole batch's by rounding only, and in
-    float64 by nothing: where parameters are float64, the work is done in groups of up to 16 examples whatever
-    ``accumulate`` is, and their sums are added in one order, so the bits are those of ``accumulate=1``.
-    ``reproducible=True`` does so in every dtype; False never does, for who wants the speed of large parts, or the
-    memory of ones smaller than 16.
+    loss, gradient and metrics are the means of theirs, weighted by ``weight``, which has to be given: the parts of a
+    mean over tokens that are no padding do not count alike, and nothing in a loss function says what it is a mean
+    over. So they differ from the whole batch's by rounding only. A sum, or a loss that compares examples with each
+    other, has no parts. Where the loss changes its ``variables`` (running statistics), each part changes them in turn,
+    as k small batches would.
 
-    That parts can stand for the whole is true of a mean over examples. At its first call the function sees on a few
-    examples whether the loss is one; if not, accumulation is refused, and float64 works on the batch as a whole. A mean
-    over something else, such as tokens that are no padding, needs ``weight``. Where the loss changes its ``variables``
-    (running statistics), each part changes them in turn, as k small batches would, and nothing is compared.
+    ``reproducible=True`` makes the bits independent of ``accumulate``: the work is done in groups of up to 16 examples
+    whatever it is, and their sums are added in one order. It needs ``weight`` with ``accumulate=1`` too.
 
     **Optimisers** are told what their update has parameters for: the loss as ``value`` (`optax.polyak_sgd`,
     `optax.contrib.reduce_on_plateau`); its gradient before clipping as ``grad`` and the batch's loss as a function of
@@ -81,20 +78,19 @@ def make_train_step(
     Args:
       loss_fn: see above.
       accumulate: number of parts of a batch.
-      reproducible: make the bits independent of ``accumulate``; see above. None: in float64.
-      weight: gives for a batch the number that its mean loss is divided by, such as
-        ``lambda batch: batch["mask"].sum()``; parts count by it. None where all examples count the same.
-      check_mean: whether to compute the loss of a few examples at the first call, together and apart. Without that,
-        ``reproducible=None`` means False.
+      reproducible: make the bits independent of ``accumulate``; see above.
+      weight: what the mean of a part counts by, which is what ``loss_fn`` divides by: ``"examples"`` for a mean over
+        all examples, so that equal parts count alike; otherwise a function of the (part of the) batch, such as
+        ``lambda batch: batch["mask"].sum()``. A part of weight 0 counts nothing, even if its loss is not a number.
+        Where the batch is not worked on in parts it is not needed.
       policy: dtypes of parameters, computation and results; None leaves all as they are.
       clip: scale the gradients such that their global norm is at most this; the norm before is
         ``metrics["grad_norm"]``. [Pascanu et al., "On the difficulty of training recurrent neural networks", 2013]
       trainable: which parameters to train, see `fx_train.step.trainable_mask`; the others stay to the bit, and no
         gradient is computed for them.
-      ema: decay of the average of the parameters in the state's ``ema``, such as 0.999.
+      ema: decay of the average of the parameters in the state's ``ema``, such as 0.999; the average keeps its dtype.
       donate: let the new state take the memory of the old one, which cannot be used any more.
-      compile: whether to `jax.jit` the function; False for use inside a transform of your own, where nothing can be
-        looked at first: ``reproducible=None`` means False then.
+      compile: whether to `jax.jit` the function; False for use inside a transform of your own.
 
     Returns:
       A function ``(state, batch) -> (state, metrics)``. A state is a `fx_train.step.StepState` or any `TrainState` with
@@ -102,9 +98,9 @@ def make_train_step(
 
     Raises:
       InvalidStepOptionError: an option makes no sense.
-      NotAStateError, DonatedStateError, MissingFieldError, LossOutputError, LossNotMeanError, NotTrainableError,
-        VariablesMismatchError, PolicyMismatchError, OptimiserArgumentError, IndivisibleBatchError, BatchMismatchError:
-        by the function, when state, batch, optimiser and loss function do not fit.
+      NotAStateError, DonatedStateError, MissingFieldError, LossOutputError, NotTrainableError, VariablesMismatchError,
+        PolicyMismatchError, OptimiserArgumentError, IndivisibleBatchError, BatchMismatchError: by the function, when
+        state, batch, optimiser and loss function do not fit.
     """
     if not callable(loss_fn):
         raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
@@ -116,15 +112,16 @@ def make_train_step(
         raise InvalidStepOptionError("clip", "a positive norm", clip)
     if ema is not None and not (isinstance(ema, int | float) and 0 <= ema < 1):
         raise InvalidStepOptionError("ema", "a decay from 0 to below 1", ema)
+    weigh = _weighing(weight, needed=accumulate > 1 or reproducible)
     loss = Loss(loss_fn, policy)
 
-    def step_by(grouped: bool, state: TrainState, batch: Any) -> tuple[Any, dict[str, Any]]:
+    def train_step(state: TrainState, batch: Any) -> tuple[Any, dict[str, Any]]:
         check_state(state)
         if policy is not None:
             policy.check(state.params)
         mask = None if trainable is None else trainable_mask(state.params, trainable)
-        parts = _groups(loss, state, batch, accumulate) if grouped else accumulate
-        grads, metrics, variables = gradients(loss, state, batch, parts=parts, mask=mask, weight=weight)
+        parts = _groups(loss, state, batch, accumulate) if reproducible else accumulate
+        grads, metrics, variables = gradients(loss, state, batch, parts=parts, mask=mask, weight=weigh)
         scale, finite = getattr(state, "dynamic_scale", None), None
         if scale is not None:
             finite = all_finite(grads)
@@ -133,7 +130,7 @@ def make_train_step(
         true = optimised(_whole(grads, state.params, mask))
         if clip is not None:
             grads, metrics["grad_norm"] = _clipped(grads, clip)
-        value_fn = loss_of_params(loss, state, batch, parts=parts, mask=mask, weight=weight)
+        value_fn = loss_of_params(loss, state, batch, parts=parts, mask=mask, weight=weigh)
         told = state.replace(tx=telling(state.tx, metrics["loss"], true, value_fn))
         new = _updated(told, grads, mask, {"variables": variables} if "variables" in loss.wants else {})
         new = new.replace(tx=state.tx)
@@ -146,13 +143,29 @@ def make_train_step(
             new = new.replace(dynamic_scale=scale.after(finite))
         return new, metrics
 
-    def train_step(state: TrainState, batch: Any) -> tuple[Any, dict[str, Any]]:
-        return step_by(bool(reproducible), state, batch)
+    return CompiledStep(train_step, donate=donate) if compile else train_step
 
-    if not compile:
-        return train_step
-    choice = {"accumulate": accumulate, "reproducible": reproducible, "weight": weight, "check_mean": check_mean}
-    return CompiledStep(step_by, loss, donate=donate, **choice)
+
+def _weighing(weight: Any, *, needed: bool) -> Weight | None:
+    """The function that weighs parts; None for equal weights."""
+    if weight == "examples" or (weight is None and not needed):
+        return None
+    if not callable(weight):
+        raise InvalidStepOptionError(
+            "weight",
+            'what the mean of each part counts by, where a batch is worked on in parts: "examples", or a function',
+            repr(weight),
+            fix='Give weight="examples" if loss_fn is a mean over all examples; otherwise what it divides by, such as '
+            'weight=lambda batch: batch["mask"].sum().',
+        )
+
+    def weigh(batch: Any) -> Any:
+        share = weight(batch)
+        if jnp.shape(share) != ():
+            raise InvalidStepOptionError("weight", "a function that gives one number", f"shape {jnp.shape(share)}")
+        return share
+
+    return weigh
 
 
 def _groups(loss: Loss, state: TrainState, batch: Any, accumulate: int) -> int:
@@ -199,6 +212,9 @@ def _updated(state: TrainState, grads: list[Any], mask: Any, changes: dict[str, 
 
 def _averaged(average: Any, params: Any, decay: float) -> Any:
     def mean(old: jax.Array, new: jax.Array) -> jax.Array:
-        return (old * decay + new.astype(old.dtype) * (1 - decay)).astype(old.dtype)
+        if not jnp.issubdtype(old.dtype, jnp.inexact):
+            return new
+        wide = jnp.promote_types(old.dtype, jnp.float32)
+        return (old.astype(wide) * decay + new.astype(wide) * (1 - decay)).astype(old.dtype)
 
     return jax.tree.map(mean, average, params)

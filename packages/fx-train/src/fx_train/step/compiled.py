@@ -1,4 +1,4 @@
-"""The compiled training step: what it decides at its first call, and what it does about arrays that are there twice."""
+"""The compiled training step, and what it does about arrays that are there twice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,51 +7,31 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from fx_train.errors import DonatedStateError, LossNotMeanError, NotAStateError
-from fx_train.step.loss import Loss, Weight
-from fx_train.step.mean import together_and_apart
+from fx_train.errors import DonatedStateError, NotAStateError
 
 
 class CompiledStep:
-    """A training step compiled by `jax.jit`: in the parts that were asked for, or in groups that give the same bits.
+    """A training step compiled by `jax.jit`, whose state may hold an array twice, and which says when it was used up.
 
-    Which of both, and whether the loss can be had in parts, is found out at the first call, on a few examples.
+    Args:
+      train_step: the function.
+      donate: whether the new state takes the memory of the old one.
     """
 
-    def __init__(
-        self,
-        step_by: Callable[[bool, Any, Any], Any],
-        loss: Loss,
-        *,
-        accumulate: int,
-        reproducible: bool | None,
-        weight: Weight | None,
-        check_mean: bool,
-        donate: bool,
-    ):
-        self._loss, self._weight, self._check, self._donate = loss, weight, check_mean, donate
-        self._accumulate, self._reproducible = accumulate, reproducible
-
-        def train_step_in_parts(state: Any, batch: Any) -> Any:
-            return step_by(False, state, batch)
-
-        def train_step_in_groups(state: Any, batch: Any) -> Any:
-            return step_by(True, state, batch)
-
-        # Two functions, so that what was traced for one choice cannot serve the other.
-        both = train_step_in_parts, train_step_in_groups
-        self._steps = [jax.jit(each, donate_argnums=(0,) if donate else ()) for each in both]
-        self._chosen: Any = None
+    def __init__(self, train_step: Callable[[Any, Any], Any], *, donate: bool):
+        self._donate, self._begun = donate, False
+        self._step = jax.jit(train_step, donate_argnums=(0,) if donate else ())
 
     def __call__(self, state: Any, batch: Any) -> Any:
         """The new state and the metrics."""
-        if self._chosen is None:
-            chosen = self._choose(state, batch)
-            if self._donate:
-                state = _own_buffers(state, batch)
-            return chosen(state, batch)
+        if not self._begun:
+            check_state(state)
+            _check_there(state)
+            if all(_is_concrete(leaf) for leaf in jax.tree.leaves((state, batch))):
+                self._begun = True
+                state = _own_buffers(state, batch) if self._donate else state
         try:
-            return self._chosen(state, batch)
+            return self._step(state, batch)
         except (RuntimeError, ValueError) as error:
             # What is said of memory that is gone, or given up twice, depends on the version of JAX.
             if not self._donate or not any(word in str(error) for word in ("donate", "deleted")):
@@ -59,31 +39,12 @@ class CompiledStep:
             _check_there(state, error)
             if "donate" not in str(error):
                 raise
-            return self._chosen(jax.tree.map(_copy, state), batch)
+            return self._step(jax.tree.map(_copy, state), batch)
 
     def lower(self, state: Any, batch: Any) -> Any:
         """`lower` of the function that `jax.jit` made, for a look at the program."""
-        return (self._chosen or self._choose(state, batch)).lower(state, batch)
-
-    def _choose(self, state: Any, batch: Any) -> Any:
         check_state(state)
-        _check_there(state)
-        if not all(_is_concrete(leaf) for leaf in jax.tree.leaves((state, batch))):
-            return self._steps[bool(self._reproducible)]
-        self._chosen = self._steps[self._in_groups(state, batch)]
-        return self._chosen
-
-    def _in_groups(self, state: Any, batch: Any) -> bool:
-        exact = self._reproducible or (self._reproducible is None and _is_double(state.params))
-        if not exact and (self._accumulate == 1 or not self._check):
-            return False
-        if self._loss.changes_variables(state, batch):
-            # Statistics of a part are not those of the batch; `reproducible=True` is refused by the step itself.
-            return bool(self._reproducible)
-        found = together_and_apart(self._loss, state, batch, self._weight) if self._check else None
-        if found is not None and not found[0] and (self._accumulate > 1 or self._reproducible):
-            raise LossNotMeanError(found[1], found[2], random="key" in self._loss.wants)
-        return bool(exact and (self._reproducible or (found is not None and found[0])))
+        return self._step.lower(state, batch)
 
 
 def check_state(state: Any) -> None:
@@ -105,10 +66,6 @@ def _check_there(state: Any, cause: Exception | None = None) -> None:
 
 def _is_concrete(leaf: Any) -> bool:
     return not isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct)
-
-
-def _is_double(params: Any) -> bool:
-    return any(jnp.result_type(leaf) in (jnp.float64, jnp.complex128) for leaf in jax.tree.leaves(params))
 
 
 def _copy(leaf: Any) -> Any:

@@ -49,7 +49,9 @@ class StepState(TrainState):
           apply_fn: the network's function, for whoever wants it with the state.
           params: the parameters.
           tx: the optimiser.
-          ema: whether to keep an average of the parameters, which begins with them.
+          ema: whether to keep an average of the parameters, which begins with them. Those narrower than float32 are
+            averaged in float32, where what a step adds is not lost to rounding; a tree of other dtypes can be put in
+            place by ``state.replace(ema=...)``.
           **kwargs: ``variables``, ``key``, ``dynamic_scale`` and the fields of a subclass.
 
         Raises:
@@ -57,11 +59,16 @@ class StepState(TrainState):
         """
         if not isinstance(ema, bool):
             raise InvalidStepOptionError("ema of the state", "True or False; make_train_step has the decay", ema)
-        # A copy, since a donated state may not hold one buffer twice.
-        average = jax.tree.map(jnp.copy, params) if ema else None
+        average = jax.tree.map(_average_of, params) if ema else None
         state = super().create(apply_fn=apply_fn, params=params, tx=tx, ema=average, **kwargs)  # pyright: ignore[reportArgumentType]
         # Arrays from the start: Python numbers would have the second step compile anew.
         scale = state.dynamic_scale
         if scale is not None:
             scale = scale.replace(fin_steps=jnp.int32(scale.fin_steps), scale=jnp.float32(scale.scale))
         return state.replace(step=jnp.int32(0), dynamic_scale=scale)
+
+
+def _average_of(x: Any) -> jax.Array:
+    # A copy, since a donated state may not hold one buffer twice.
+    inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return jnp.array(x, jnp.promote_types(jnp.result_type(x), jnp.float32) if inexact else None, copy=True)
