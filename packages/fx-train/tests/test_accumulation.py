@@ -143,7 +143,7 @@ def test_sums_are_balanced_trees():
 
 @pytest.mark.parametrize("options", [{"accumulate": 2}, {"reproducible": True}, {"accumulate": 2, "weight": "tokens"}])
 def test_parts_need_to_be_told_what_they_count_by(options):
-    with pytest.raises(InvalidStepOptionError, match='"examples", or a function\n  got: .*\n.*batch\\["mask"\\].sum'):
+    with pytest.raises(InvalidStepOptionError, match=r'"examples", or a function\n  got: .*\n.*batch\["mask"\].sum'):
         make_train_step(mean_loss, **options)
 
 
