@@ -151,6 +151,18 @@ def test_circular_transposed_conv_is_a_torus(stride, k, transpose_kernel):
     np.testing.assert_allclose(run(np.roll(x, 1, axis=0)), np.roll(y, stride, axis=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize(("k", "stride"), [(k, s) for k in (1, 2, 3, 4, 9) for s in (1, 2, 3, 4)])
+def test_circular_transposed_conv_is_the_adjoint(k, stride, dilation):
+    """<conv(a), b> is <a, conv_transpose(b)> for the same kernel."""
+    forth = conv.plan_conv((k,), stride, "CIRCULAR", kernel_dilation=dilation)
+    back = conv.plan_conv_transpose((k,), stride, "CIRCULAR", dilation, transpose_kernel=True)
+    a, kernel, b = draw((1, 12, 2)), draw((k, 2, 3), 1), draw((1, 12 // stride, 3), 2)
+    there = conv.conv(forth, jnp.asarray(a), jnp.asarray(kernel))
+    here = conv.conv_transpose(back, jnp.asarray(b), jnp.asarray(kernel))
+    np.testing.assert_allclose((there * b).sum(), (a * here).sum(), rtol=1e-3, atol=1e-3)
+
+
 def test_transposed_conv_with_bias_and_batch():
     plan = conv.plan_conv_transpose((3, 2), (2, 1), 1)
     x, kernel, bias = draw((2, 1, 3, 4, 2)), draw((3, 2, 2, 5), 1), draw((5,), 2)

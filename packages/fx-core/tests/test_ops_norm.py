@@ -181,3 +181,67 @@ def test_masks_that_do_not_broadcast(mask):
         norm.moments(jnp.ones((2, 3)), (1,), mask=jnp.ones(mask, bool))
     with pytest.raises(NormMaskShapeError, match=r"broadcasts to \(2, 3\)"):
         norm.mean_square(jnp.ones((2, 3)), (1,), mask=jnp.ones(mask, bool))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, bool])
+def test_masks_of_numbers_are_those_of_booleans(dtype):
+    x = draw((2, 3, 4))
+    mask = (draw((2, 3, 4), 1) > -0.5).astype(dtype)
+    expected = norm.moments(jnp.asarray(x), (0, 1), mask=jnp.asarray(mask != 0))
+    for one, other in zip(norm.moments(jnp.asarray(x), (0, 1), mask=mask), expected):
+        np.testing.assert_array_equal(one, other)
+    plan = norm.plan_group_norm(x.shape, 2)
+    groups = norm.group_norm(plan, jnp.asarray(x), mask=mask)
+    np.testing.assert_array_equal(groups, norm.group_norm(plan, jnp.asarray(x), mask=mask != 0))
+    square = norm.mean_square(jnp.asarray(x), (0,), mask=mask)
+    np.testing.assert_array_equal(square, norm.mean_square(jnp.asarray(x), (0,), mask=jnp.asarray(mask != 0)))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("counts", [(3, 1, 2, 0), (0, 0, 0, 1), (3, 3, 3, 3)])
+def test_devices_weigh_what_they_count(fast, counts):
+    """The statistics are those of all values that count, wherever they are; a device without any gives no NaN."""
+    x = jnp.asarray(draw((4, 3, 2)) + 5)
+    mask = jnp.arange(3)[None, :, None] < jnp.array(counts).reshape(4, 1, 1)
+
+    def run(x, mask):
+        mean, var = norm.moments(x, (0,), axis_name="devices", mask=mask, use_fast_variance=fast)
+        return mean, var, norm.mean_square(x, (0,), axis_name="devices", mask=mask)
+
+    got = jax.vmap(run, axis_name="devices")(x, mask)
+    values = np.asarray(x)[np.asarray(mask)[..., 0]]
+    for one, expected in zip(got, (values.mean(0), values.var(0), (values**2).mean(0))):
+        np.testing.assert_allclose(one, np.broadcast_to(expected, (4, 2)), rtol=1e-4, atol=1e-4)
+    slopes = jax.grad(lambda x: sum(jnp.sum(v) for v in jax.vmap(run, axis_name="devices")(x, mask)))(x)
+    assert np.isfinite(slopes).all()
+    np.testing.assert_array_equal(slopes[~np.broadcast_to(mask, x.shape)], 0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 3e3, -1e5])
+@pytest.mark.parametrize("kind", ["layer", "layer of two axes", "group", "masked", "outlier"])
+def test_examples_far_from_zero(kind, offset):
+    """The one-pass variance of an example is as good as that of two passes."""
+    x = draw((2, 6, 8)).astype(np.float64) + offset
+    mask, plan, run = None, norm.plan_layer_norm(3), norm.layer_norm
+    if kind == "layer of two axes":
+        plan = norm.plan_layer_norm(3, (1, 2))
+    elif kind == "group":
+        plan, run = norm.plan_group_norm(x.shape, 2), norm.group_norm
+    elif kind == "masked":
+        mask = np.arange(8) < 5
+        x[..., 5:] = np.inf
+    elif kind == "outlier":
+        x[..., 0] += 1e4
+    x = jnp.asarray(x, jnp.float32)
+    exact, fast = [run(plan, x, mask=mask, use_fast_variance=way) for way in (False, True)]
+    np.testing.assert_allclose(fast, exact, rtol=1e-5, atol=1e-6 + 3e-7 * abs(offset))
+
+
+def test_gradients_of_the_one_pass_variance():
+    x = jnp.asarray(draw((7,)) + 100)
+    plan = norm.plan_layer_norm(1)
+
+    def second(fast):
+        return jax.hessian(lambda x: jnp.sin(norm.layer_norm(plan, x, use_fast_variance=fast)).sum())(x)
+
+    np.testing.assert_allclose(second(True), second(False), rtol=1e-3, atol=1e-4)

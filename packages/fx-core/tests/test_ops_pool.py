@@ -75,3 +75,11 @@ def test_bfloat16_stays():
 def test_bad_windows(arguments, text):
     with pytest.raises(PoolWindowError, match=text):
         pool.max_pool(jnp.ones((1, 5, 5, 1)), *arguments)
+
+
+def test_booleans():
+    x = jnp.array([[True], [False], [False]])
+    assert pool.max_pool(x, (2,), padding="SAME")[:, 0].tolist() == [True, False, False]
+    assert pool.min_pool(~x, (2,), padding="SAME")[:, 0].tolist() == [False, True, True]
+    assert pool.max_pool(x, (2,)).dtype == bool
+    assert pool.avg_pool(x, (2,))[:, 0].tolist() == [0.5, 0.0]

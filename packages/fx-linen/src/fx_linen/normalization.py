@@ -8,7 +8,10 @@ They share these attributes:
 - ``use_scale``, ``use_bias``, ``scale_init``, ``bias_init``;
 - ``axis_name``: a mapped axis, or several, to take the statistics over, too;
 - ``axis_index_groups``: groups of devices along it that share statistics;
-- ``use_fast_variance``: ``E[x²] - E[x]²`` in one pass, instead of ``E[(x - E[x])²]``;
+- ``use_fast_variance``: ``E[x²] - E[x]²`` in one pass, instead of ``E[(x - E[x])²]``. `LayerNorm`, `GroupNorm` and
+  `InstanceNorm` subtract one of the values first, so that it is exact for data far from zero, too. `BatchNorm`, and
+  every norm with an ``axis_name``, cannot do that without talking to other devices: set it to False where the mean of a
+  feature is more than a thousand times its deviation;
 - ``force_float32_reductions``: statistics at least in float32.
 """
 
@@ -72,7 +75,7 @@ class BatchNorm(Module):
         Args:
           x: any shape that has the feature axes.
           use_running_average: whether to use the averages, if the constructor did not say.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -143,7 +146,7 @@ class LayerNorm(Module):
 
         Args:
           x: any shape that has the axes.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -188,7 +191,7 @@ class RMSNorm(Module):
 
         Args:
           x: any shape that has the axes.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -235,7 +238,7 @@ class InstanceNorm(Module):
 
         Args:
           x: any shape that has the axes.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -286,7 +289,7 @@ class GroupNorm(Module):
 
         Args:
           x: shape ``(..., features)``.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.

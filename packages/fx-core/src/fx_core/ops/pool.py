@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fx_core.errors.ops import PoolWindowError
@@ -126,7 +127,7 @@ def avg_pool(
       count_include_pad: whether padding counts as zeros, or is left out of the average.
 
     Returns:
-      An array of shape ``(*batch, *windows, features)``.
+      An array of shape ``(*batch, *windows, features)``; of integers and booleans, floating point numbers.
 
     Raises:
       PoolWindowError: window, strides or padding do not fit each other or the input.
@@ -137,6 +138,8 @@ def avg_pool(
     >>> avg_pool(jnp.ones((3, 1)), (2,), padding="SAME", count_include_pad=False)[:, 0]
     Array([1., 1., 1.], dtype=float32)
     """
+    if inputs.dtype == bool:
+        inputs = inputs.astype(jnp.float32)
     total = pool(
         inputs, 0.0 if jnp.issubdtype(inputs.dtype, jnp.inexact) else 0, lax.add, window_shape, strides, padding
     )
@@ -150,6 +153,8 @@ def avg_pool(
 def _extreme(inputs: jax.Array, *, lowest: bool) -> Any:
     if jnp.issubdtype(inputs.dtype, jnp.inexact):
         return -jnp.inf if lowest else jnp.inf
+    if inputs.dtype == bool:
+        return np.bool_(not lowest)
     info = jnp.iinfo(inputs.dtype)
     return inputs.dtype.type(info.min if lowest else info.max)
 

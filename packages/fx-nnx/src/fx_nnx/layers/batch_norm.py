@@ -48,7 +48,8 @@ class BatchNorm(Module):
       scale_init: draws the scale.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
-      use_fast_variance: compute the variance in one pass, faster and less exact.
+      use_fast_variance: compute the variance in one pass, as ``E[x²] - E[x]²``. Set it to False where the mean of a
+        feature is more than a thousand times its deviation.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
@@ -97,7 +98,7 @@ class BatchNorm(Module):
         Args:
           x: an array with ``num_features`` along the feature axis.
           use_running_average: instead of what the layer says.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.

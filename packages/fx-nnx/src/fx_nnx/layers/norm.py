@@ -47,7 +47,7 @@ class LayerNorm(NormBase):
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
-      use_fast_variance: compute the variance in one pass, faster and less exact.
+      use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
       promote_dtype: accepted for compatibility.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
@@ -100,7 +100,7 @@ class LayerNorm(NormBase):
 
         Args:
           x: an array of any number of dimensions.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -132,7 +132,7 @@ class RMSNorm(NormBase):
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
-      use_fast_variance: compute the variance in one pass, faster and less exact.
+      use_fast_variance: accepted for compatibility: the mean of squares takes one pass.
       promote_dtype: accepted for compatibility.
       rngs: streams; parameters are drawn from ``params``.
       scale_metadata: metadata of the variable ``scale``.
@@ -180,7 +180,7 @@ class RMSNorm(NormBase):
 
         Args:
           x: an array of any number of dimensions.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -214,7 +214,7 @@ class GroupNorm(NormBase):
       reduction_axes: axes that statistics are taken over; all but the first if None.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
-      use_fast_variance: compute the variance in one pass, faster and less exact.
+      use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
       promote_dtype: accepted for compatibility.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
@@ -271,7 +271,7 @@ class GroupNorm(NormBase):
 
         Args:
           x: an array of any number of dimensions.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.
@@ -304,7 +304,7 @@ class InstanceNorm(NormBase):
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
-      use_fast_variance: compute the variance in one pass, faster and less exact.
+      use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
       promote_dtype: accepted for compatibility.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
@@ -355,7 +355,7 @@ class InstanceNorm(NormBase):
 
         Args:
           x: an array of any number of dimensions.
-          mask: True where a value counts; broadcasts to ``x``.
+          mask: True, or not 0, where a value counts; broadcasts to ``x``.
 
         Returns:
           An array like ``x``.

@@ -135,7 +135,9 @@ def conv_transpose(
       preferred_element_type: dtype to accumulate in.
 
     Returns:
-      An array of shape ``(*batch, *larger_space, out)``; circular: ``space * strides``.
+      An array of shape ``(*batch, *larger_space, out)``; circular: ``space * strides``. Circular with
+      ``transpose_kernel`` it is the adjoint of `fx_core.ops.conv.conv` with the same kernel and padding, for an image
+      whose sizes the strides divide.
 
     Raises:
       ConvInputRankError: the input has fewer dimensions than the kernel needs.
@@ -167,16 +169,21 @@ def conv_transpose(
 def _wrap(plan: ConvTransposePlan, result: jax.Array, space: tuple[int, ...]) -> jax.Array:
     """Fold the result of a "VALID" convolution onto a torus of the size ``space * strides``.
 
-    The overhang is shared out to both sides (the odd cell at the end; at the start with a flipped kernel), so that the
-    window of an input value lies around it. Padding to whole periods and adding the periods does the folding.
+    The overhang is shared out to both sides, so that the window of an input value lies around it. With the kernel of
+    the convolution that is transposed, the window starts where that convolution's starts. Padding to whole periods and
+    adding the periods does the folding.
     """
     for axis, (size, stride) in enumerate(zip(space, plan.strides), start=1):
         period = size * stride
-        overhang = result.shape[axis] - period
-        missing = -overhang % (2 * period)  # an odd number of periods in all: middle stays middle
-        before = (missing + (not plan.transpose_kernel)) // 2
+        if plan.transpose_kernel:
+            reach = (plan.kernel_size[axis - 1] - 1) * plan.kernel_dilation[axis - 1]
+            before = -(reach // 2) % period
+        else:
+            missing = (period - result.shape[axis]) % (2 * period)  # an odd number of periods: middle stays middle
+            before = (missing + 1) // 2
+        after = -(before + result.shape[axis]) % period
         width = [(0, 0)] * result.ndim
-        width[axis] = (before, missing - before)
+        width[axis] = (before, after)
         padded = jnp.pad(result, width)
         folded = padded.reshape((*result.shape[:axis], -1, period, *result.shape[axis + 1 :]))
         result = folded.sum(axis=axis)

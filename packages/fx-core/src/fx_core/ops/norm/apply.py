@@ -14,7 +14,7 @@ from jax import lax
 from fx_core.array_node import array_of
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
-from fx_core.ops.norm.statistics import check_mask, mean_square, moments
+from fx_core.ops.norm.statistics import boolean_mask, mean_square, moments
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
@@ -50,7 +50,7 @@ def layer_norm(
       axis_index_groups: groups of devices that average among themselves.
       use_mean: False leaves the mean in.
       use_fast_variance: one pass.
-      mask: True where a value counts.
+      mask: True, or a number other than 0, where a value counts; broadcasts to ``x``.
       force_float32_reductions: reduce at least in float32.
 
     Returns:
@@ -70,7 +70,7 @@ def layer_norm(
         "force_float32_reductions": force_float32_reductions,
     }
     if use_mean:
-        mean, var = moments(x, axes, use_fast_variance=use_fast_variance, **reduction)
+        mean, var = moments(x, axes, use_fast_variance=use_fast_variance, local=True, **reduction)
         mean = lax.expand_dims(mean, axes)
     else:
         var = mean_square(x, axes, **reduction)
@@ -142,7 +142,7 @@ def group_norm(
       axis_name: see `moments`, as the following ones.
       axis_index_groups: groups of devices that average among themselves.
       use_fast_variance: one pass.
-      mask: True where a value counts; the last dimension is that of ``x`` or 1.
+      mask: True, or a number other than 0, where a value counts; broadcasts to ``x``.
       force_float32_reductions: reduce at least in float32.
 
     Returns:
@@ -156,8 +156,8 @@ def group_norm(
     """
     groups = plan.groups or 1
     size = x.shape[-1] // groups
-    if mask is not None:
-        check_mask(mask, x)
+    mask = boolean_mask(mask, x)
+    if mask is not None and mask.ndim:
         tail = (1, 1) if mask.shape[-1] == 1 else (groups, size)
         mask = mask.reshape((*mask.shape[:-1], *tail))
     # With the groups split off, the last axis (now `ndim`) is reduced and the one before it is kept.
@@ -171,6 +171,7 @@ def group_norm(
         use_fast_variance=use_fast_variance,
         mask=mask,
         force_float32_reductions=force_float32_reductions,
+        local=True,
     )
 
     def per_feature(stat: jax.Array) -> jax.Array:

@@ -26,6 +26,7 @@ def moments(
     use_fast_variance: bool = True,
     mask: jax.Array | None = None,
     force_float32_reductions: bool = True,
+    local: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """Take mean and variance over some axes.
 
@@ -35,12 +36,16 @@ def moments(
       dtype: to compute in; that of ``x`` if None.
       axis_name: a mapped axis (or several) to average over, too.
       axis_index_groups: groups of devices along that axis that average among themselves.
-      use_fast_variance: compute ``E[x²] - E[x]²`` in one pass, which is faster and less exact than ``E[(x - E[x])²]``.
-      mask: True where a value counts; broadcasts to ``x``.
+      use_fast_variance: compute ``E[x²] - E[x]²`` in one pass, which is faster than ``E[(x - E[x])²]``, and wrong where
+        the mean is thousands of times the deviation; see ``local``.
+      mask: True, or a number other than 0, where a value counts; broadcasts to ``x``. Over a mapped axis the values of
+        all devices weigh the same, however many each of them counts.
       force_float32_reductions: reduce at least in float32, whatever ``dtype`` says.
+      local: the reduced axes lie on one device, as those of one example do. The fast variance is then exact for any
+        mean, at no cost: it subtracts one of the values first.
 
     Returns:
-      Mean and variance, with ``axes`` removed.
+      Mean and variance, with ``axes`` removed; NaN where no value counts, on any device.
 
     Raises:
       NormMaskShapeError: the mask does not broadcast to ``x``.
@@ -51,12 +56,15 @@ def moments(
     """
     axes = tuple(axes)
     x = _for_reduction(x, dtype, force_float32_reductions)
-    check_mask(mask, x)
+    mask = boolean_mask(mask, x)
     average = _averager(axes, mask, axis_name, axis_index_groups)
     if use_fast_variance:
-        mean, square = average(x, _square(x))
+        shift = _value_near_mean(x, axes, mask) if local and axis_name is None else None
+        centered = x if shift is None else x - shift
+        mean, square = average(centered, _square(centered))
         # Cancellation can leave a small negative number, and rsqrt would make NaN of it.
-        return mean, jnp.maximum(0.0, square - _square(mean))
+        var = jnp.maximum(0.0, square - _square(mean))
+        return (mean if shift is None else mean + lax.squeeze(shift, axes)), var
     (mean,) = average(x)
     return mean, average(_square(x - lax.expand_dims(mean, axes)))[0]
 
@@ -78,8 +86,7 @@ def mean_square(
     Array(5., dtype=float32)
     """
     x = _for_reduction(x, dtype, force_float32_reductions)
-    check_mask(mask, x)
-    return _averager(tuple(axes), mask, axis_name, axis_index_groups)(_square(x))[0]
+    return _averager(tuple(axes), boolean_mask(mask, x), axis_name, axis_index_groups)(_square(x))[0]
 
 
 def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
@@ -92,16 +99,44 @@ def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Arra
     return momentum * old + (1 - momentum) * new
 
 
-def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
-    """Make sure that a mask broadcasts to an array, or is None.
+def boolean_mask(mask: Any, x: jax.Array) -> jax.Array | None:
+    """Give a mask as booleans: what is not 0 counts. None stays None.
 
     Raises:
-      NormMaskShapeError: it does not.
+      NormMaskShapeError: the mask does not broadcast to ``x``.
     """
-    if mask is not None:
-        shape = jnp.shape(mask)
-        if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
-            raise NormMaskShapeError(shape, x.shape)
+    if mask is None:
+        return None
+    shape = jnp.shape(mask)
+    if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
+        raise NormMaskShapeError(shape, x.shape)
+    return jnp.asarray(mask) != 0
+
+
+def _value_near_mean(x: jax.Array, axes: tuple[int, ...], mask: jax.Array | None) -> jax.Array | None:
+    """Take the median of three of the values that are reduced, which no single outlier can be.
+
+    Mean and variance do not depend on what is subtracted first, so neither do gradients of any order.
+    """
+    sharding = getattr(jax.typeof(x), "sharding", None)
+    spread = any(sharding.spec[axis] is not None for axis in axes) if sharding is not None else False
+    if not axes or jnp.iscomplexobj(x) or 0 in x.shape or spread:  # JAX takes no single value of a sharded axis
+        return None
+    size = x.shape[axes[-1]]
+
+    def at(position: int, instead: Any) -> jax.Array:
+        starts = [0] * x.ndim
+        starts[axes[-1]] = position
+        limits = [start + 1 if axis in axes else n for axis, (start, n) in enumerate(zip(starts, x.shape))]
+        value = lax.slice(x, starts, limits)
+        if mask is None:
+            return value
+        return jnp.where(lax.slice(jnp.broadcast_to(mask, x.shape), starts, limits), value, instead)
+
+    first = at(0, jnp.zeros((), x.dtype))
+    middle, last = at(size // 2, first), at(size - 1, first)
+    median = jnp.maximum(jnp.minimum(first, middle), jnp.minimum(jnp.maximum(first, middle), last))
+    return lax.stop_gradient(median)
 
 
 def _square(x: jax.Array) -> jax.Array:
@@ -119,9 +154,14 @@ def _averager(
     axes: tuple[int, ...], mask: Any, axis_name: Any, axis_index_groups: Any
 ) -> Callable[..., tuple[jax.Array, ...]]:
     def average(*values: jax.Array) -> tuple[jax.Array, ...]:
-        local = tuple([value.mean(axes, where=mask) for value in values])
         if axis_name is None:
-            return local
-        return lax.pmean(local, axis_name, axis_index_groups=axis_index_groups)
+            return tuple([value.mean(axes, where=mask) for value in values])
+        if mask is None:
+            return lax.pmean(tuple([value.mean(axes) for value in values]), axis_name, **groups)
+        # Devices may count differently many values, one of them none: a mean of their means would be another number.
+        count = jnp.broadcast_to(mask, values[0].shape).sum(axes, dtype=jnp.float32)
+        sums, count = lax.psum(([value.sum(axes, where=mask) for value in values], count), axis_name, **groups)
+        return tuple([(total / count).astype(total.dtype) for total in sums])
 
+    groups = {"axis_index_groups": axis_index_groups}
     return average
