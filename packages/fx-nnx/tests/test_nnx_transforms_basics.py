@@ -209,17 +209,17 @@ def test_eval_shape_and_make_jaxpr_leave_arguments_alone():
     [
         (
             lambda m: nnx.vmap(lambda a, b: 0, in_axes=(0, None), out_axes=None)(m, m),
-            "argument 1/a with 0 and argument 2/a",
+            "argument 0/a with 0 and argument 1/a",
         ),
         (
             lambda m: nnx.vmap(lambda m: m.a, out_axes=None)(nnx.vmap(Net)(jnp.ones(3))),
-            "argument 1/a with 0 and result with None",
+            "argument 0/a with 0 and result with None",
         ),
         (lambda m: nnx.vmap(lambda m: 0, in_axes=nnx.StateAxes({nnx.Param: 0}))(m), "no entry for a variable"),
         (lambda m: nnx.vmap(lambda m: 0, in_axes=(0, 0))(m), "in_axes of vmap does not fit"),
         (lambda m: nnx.jit(lambda x: step(m, x))(1.0), "Cannot change BatchStat from a different trace level"),
-        (lambda m: nnx.jit(lambda m, x: 0, static_argnums=1)(m, []), "static argument 2 of jit is not hashable"),
-        (lambda m: nnx.jit(lambda m: m, graph_updates=False)(m), "argument 1/a and result/a"),
+        (lambda m: nnx.jit(lambda m, x: 0, static_argnums=1)(m, []), "static argument 1 of jit is not hashable"),
+        (lambda m: nnx.jit(lambda m: m, graph_updates=False)(m), "argument 0/a and result/a"),
         (
             lambda m: nnx.scan(lambda c, m: (c, step(m, c)), in_axes=(nnx.Carry, None), length=2)(1.0, m),
             "written by a step",

@@ -248,7 +248,7 @@ BACK.defvjp(lambda m, x: (m.a * x, None), lambda r, g: (None, None, None))
         (lambda m: nnx.scan(lambda c, x: (Net(), x))(nnx.Dict(), jnp.ones(2)), "of another structure out"),
         (lambda m: nnx.scan(lambda m, x: (m, x), in_axes=(0, nnx.Carry), out_axes=(0, nnx.Carry))(1.0), "does not fit"),
         (lambda m: nnx.jit(lambda m: 0, in_shardings=(None, None))(m), "in_shardings does not fit"),
-        (lambda m: nnx.vmap(lambda m, x: m.a.set_value(x), in_axes=(None, 0))(m, jnp.ones((2, 2))), "argument 1/a"),
+        (lambda m: nnx.vmap(lambda m, x: m.a.set_value(x), in_axes=(None, 0))(m, jnp.ones((2, 2))), "argument 0/a"),
         (lambda m: nnx.vmap(lambda m: 0, in_axes=(nnx.prefix(nnx.Dict(), {}),))(m), "no entry for a variable"),
         (lambda m: nnx.cond(True, lambda m: 1.0, lambda m: (1.0, 2.0), m), "leave different state or results"),
     ],

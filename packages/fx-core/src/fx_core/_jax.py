@@ -30,12 +30,14 @@ __all__ = [
     "ad",
     "batching",
     "belongs_to",
+    "cache_size",
     "checkify",
     "coordination_client",
     "cudnn_capability",
     "current_trace",
     "devices_are_known",
     "einsum_with",
+    "entered_after",
     "eval_context",
     "evaluate_jaxpr",
     "has_taken",
@@ -95,6 +97,20 @@ def traces_within(token: Any) -> list[Any] | None:
         inner.append(trace)
         trace = getattr(trace, "parent_trace", None)
     return None if trace is None else inner
+
+
+def cache_size(compiled: Any) -> int:
+    """How many programs a function that `jax.jit` gave has in its cache."""
+    return compiled._cache_size()
+
+
+def entered_after(token: Any, inner: Any) -> bool:
+    """Whether the trace of ``token`` is around this place, and that of ``inner`` was entered after it."""
+    home, mark, trace, met = token._trace_ref(), inner._trace_ref(), trace_ctx.trace, False
+    while trace is not None and trace is not home:
+        met = met or trace is mark
+        trace = getattr(trace, "parent_trace", None)
+    return trace is not None and met
 
 
 def in_trace(token: Any) -> AbstractContextManager[Any]:

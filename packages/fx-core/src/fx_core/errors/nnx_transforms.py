@@ -7,12 +7,15 @@ from fx_core.errors._base import FxError
 from fx_core.errors.nnx import NnxError, show_path
 
 __all__ = [
+    "ArgumentNumberError",
     "ContextTagError",
     "CustomRuleError",
+    "DonatedBufferError",
     "NodeStatesError",
     "OutputAliasError",
     "PrefixError",
     "SealedStateError",
+    "StaleConstantError",
     "StaticArgumentError",
     "TangentError",
 ]
@@ -76,22 +79,114 @@ class OutputAliasError(NnxError):
         )
 
 
-class StaticArgumentError(FxError, TypeError):
-    """An argument that a function is to be compiled for has no hash.
+class StaticArgumentError(FxError, TypeError, ValueError):
+    """An argument that a function is to be compiled for has no hash, or is a module.
 
     ::
 
         nnx.jit(f, static_argnums=1)(model, [1, 2])     # wrong
         nnx.jit(f, static_argnums=1)(model, (1, 2))     # right
+
+        nnx.jit(f, static_argnums=0)(model, x)          # wrong: its parameters would be constants
+        nnx.jit(f)(model, x)                            # right
     """
 
-    def __init__(self, transform: str, argument: int | str, value: Any):
-        name = f"{argument + 1}" if isinstance(argument, int) else repr(argument)
+    def __init__(
+        self,
+        transform: str,
+        argument: int | str,
+        value: Any,
+        problem: str = "is not hashable",
+        expected: str = "a hashable value, such as a tuple or a frozen dataclass",
+        fix: str = "make it hashable, or do not declare it static",
+    ):
         super().__init__(
-            f"The static argument {name} of {transform} is not hashable.",
-            expected="a hashable value, such as a tuple or a frozen dataclass",
+            f"The static argument {argument!r} of {transform} {problem}.",
+            expected=expected,
             got=f"{type(value).__name__}: {value!r}",
-            fix="make it hashable, or do not declare it static",
+            fix=fix,
+        )
+
+    @classmethod
+    def of_module(cls, transform: str, argument: int | str, value: Any) -> "StaticArgumentError":
+        """It is a module, or holds or is bound to one."""
+        return cls(
+            transform,
+            argument,
+            value,
+            "holds modules or variables, whose values would become constants of what is compiled",
+            "a static argument without modules",
+            f"pass the module as an ordinary argument, nnx.{transform}(f)(model, x), or transform its bound method, "
+            f"nnx.{transform}(model.method)(x)",
+        )
+
+
+class ArgumentNumberError(FxError, TypeError, ValueError):
+    """An option of a transform names an argument that is not there, or that the option cannot be for.
+
+    Arguments are counted from 0, as in JAX::
+
+        nnx.grad(loss, argnums=2)(model, x)      # wrong: there are two
+        nnx.grad(loss, argnums=1)(model, x)      # right: by x
+    """
+
+    @classmethod
+    def out_of_range(cls, transform: str, option: str, given: Any, arguments: Sequence[Any]) -> "ArgumentNumberError":
+        """There is no such argument."""
+        names = ", ".join(f"{n}: {name}" for n, name in enumerate(arguments)) or "none"
+        return cls(
+            f"{option} of {transform} names an argument that the function has not, or does not get by position.",
+            expected=f"numbers or names among the arguments given ({names})",
+            got=f"{option}={given!r}",
+            fix="count from 0 and leave out `self` of bound methods; arguments that are counted are given by position",
+        )
+
+    @classmethod
+    def both(cls, transform: str, first: str, second: str, given: Any) -> "ArgumentNumberError":
+        """Two options exclude each other."""
+        return cls(
+            f"An argument of {transform} cannot be in {first} and in {second}.",
+            expected="arguments in one of them",
+            got=repr(given),
+            fix=f"take it out of {second}",
+        )
+
+
+class DonatedBufferError(NnxError):
+    """Two values share a buffer, and it is donated, so that one of them would lose it.
+
+    ::
+
+        agent.target = nnx.clone(agent.online)                   # wrong where `agent` is donated: same arrays
+        agent.target = nnx.clone(agent.online, arrays=True)      # right: arrays of its own
+    """
+
+    def __init__(self, first: str, second: str):
+        super().__init__(
+            "Two values share a buffer that is donated.",
+            path=second,
+            expected="a buffer for each value that is donated",
+            got=f"the same buffer at {first} and {second}",
+            fix="copy one of them: nnx.clone(module, arrays=True), or jax.tree.map(jnp.copy, nnx.state(module))",
+        )
+
+
+class StaleConstantError(NnxError):
+    """A compiled program is called after variables have changed that it read without getting them as arguments.
+
+    ::
+
+        compiled = nnx.jit(lambda x: model(x)).lower(x).compile()        # wrong if `model` is to change
+        compiled = nnx.jit(lambda model, x: model(x)).lower(model, x).compile()
+        compiled = nnx.jit(model.__call__).lower(x).compile()
+    """
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"The program compiled of {name} has old values of variables as constants.",
+            expected="variables as they were when it was compiled",
+            got="variables from outside with new values",
+            fix="pass their modules as arguments, or lower and compile again",
         )
 
 

@@ -12,6 +12,7 @@ import jax
 from fx_core._jax import current_trace
 from fx_core.errors.nnx import UnknownReferenceError
 
+from fx_nnx.captures import frames, note_all
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
 from fx_nnx.graph.makers import Make, Parts, becomes, container_maker, object_maker
 from fx_nnx.objects.pytree import Pytree
@@ -53,6 +54,8 @@ class Assembly:
           leaves: the variables and other values, a list that may be changed.
         """
         trace = current_trace()
+        if frames:
+            note_all([leaf for leaf in leaves if isinstance(leaf, Variable)])
         if self._cloning is None:
             reading = _Reading(self._graphdef, copying=True)
             root = reading.node(next(reading.nodes))

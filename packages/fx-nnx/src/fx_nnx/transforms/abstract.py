@@ -5,12 +5,13 @@ from typing import Any
 
 import fx_transforms
 
-from fx_nnx.transforms.arguments import StaticArguments, decorating, named
+from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.targets import Target
 
-__all__ = ["eval_shape", "make_jaxpr"]
+__all__ = ["eval_shape", "make_jaxpr", "shapes_of"]
 
 
 def eval_shape(
@@ -31,9 +32,17 @@ def eval_shape(
       graph_updates: accepted for compatibility: what the function does to its arguments is dropped.
       **kwargs: more arguments.
     """
-    carrier = ObjectCarrier(Carriage(carriage(graph, graph_updates).shared, False), alias=True, transform="eval_shape")
-    lifted = fx_transforms.eval_shape(lambda inner: f(*inner.tree[0], **inner.tree[1]), carrier)
-    return carrier.result_of(*lifted(Handle((args, kwargs))))
+    target = Target(f)
+    return shapes_of(target, Handle(target.tree(args, kwargs)), carriage(graph, graph_updates))
+
+
+def shapes_of(target: Target, handle: Handle, how: Carriage) -> Any:
+    """Give the shapes of what a function would give."""
+    carrier = ObjectCarrier(Carriage(how.shared, False), alias=True, transform="eval_shape")
+    lifted = fx_transforms.eval_shape(
+        lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
+    )
+    return carrier.result_of(*lifted(handle))
 
 
 @decorating
@@ -55,17 +64,16 @@ def make_jaxpr(
       graph_updates: accepted for compatibility: the arguments are not changed.
       static_argnums: positions of arguments to trace for.
     """
-    statics = StaticArguments(f, "make_jaxpr", static_argnums)
+    target, statics = Target(f), StaticArguments(f, "make_jaxpr", static_argnums)
     carrier = ObjectCarrier(Carriage(carriage(graph, graph_updates).shared, False), alias=True, transform="make_jaxpr")
 
     def inside(inner: Any) -> Any:
-        args, kwargs = StaticArguments.put(inner.layout.statics, *inner.tree)
-        return f(*args, **kwargs)
+        return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
 
     lifted = fx_transforms.make_jaxpr(inside, carrier)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(args: Any, kwargs: Any, *rest: Any) -> Any:
         given, args, kwargs = statics.take(args, kwargs)
-        return lifted(Handle((args, kwargs), given))[0]
+        return lifted(Handle((args, kwargs, *rest), given))[0]
 
-    return named(f, call)
+    return transformed(target, call)

@@ -5,9 +5,12 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fx_core.errors.nnx_transforms import StaticArgumentError
+from fx_core.errors.nnx_transforms import ArgumentNumberError, StaticArgumentError
 
-__all__ = ["Missing", "StaticArguments", "as_positions", "bound", "decorating", "named"]
+from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.targets import Target, carry, holds_nodes
+
+__all__ = ["Missing", "StaticArguments", "as_positions", "bound", "decorating", "named", "transformed"]
 
 
 class Missing:
@@ -31,7 +34,19 @@ def decorating(transform: Callable[..., Any]) -> Callable[..., Any]:
 
 def named(f: Callable[..., Any], call: Callable[..., Any]) -> Any:
     """Give a call the name and documentation of the function that it stands for."""
-    return functools.update_wrapper(call, f, [name for name in functools.WRAPPER_ASSIGNMENTS if hasattr(f, name)])
+    names = [name for name in functools.WRAPPER_ASSIGNMENTS if hasattr(f, name)]
+    return functools.update_wrapper(call, f, names, updated=() if is_node(f) else functools.WRAPPER_UPDATES)
+
+
+def transformed(target: Target, call: Callable[..., Any]) -> Any:
+    """Give the function that a transform makes, of one of what goes through the transform.
+
+    Args:
+      target: what the transform got.
+      call: a function of arguments, those by name and, if there is any, what the target is bound to.
+    """
+    made = named(target.f, lambda *args, **kwargs: call(*target.tree(args, kwargs)))
+    return carry(made, target, call)
 
 
 def as_positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -47,29 +62,59 @@ def _as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _parameters(f: Callable[..., Any]) -> list[inspect.Parameter]:
+def _parameters(f: Callable[..., Any]) -> list[inspect.Parameter] | None:
     try:
         return list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
-        return []
+        return None
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_Kind = inspect.Parameter
 
 
 def chosen_arguments(
-    f: Callable[..., Any], nums: int | Sequence[int] | None, names: str | Iterable[str] | None
+    f: Callable[..., Any],
+    transform: str,
+    option: str,
+    nums: int | Sequence[int] | None,
+    names: str | Iterable[str] | None,
 ) -> tuple[frozenset[int], frozenset[str]]:
-    """Positions and names of arguments that are said by one or the other, as `jax.jit` understands them."""
+    """Positions and names of arguments that are said by one or the other, as `jax.jit` understands them.
+
+    Args:
+      f: the function.
+      transform: name for messages.
+      option: what the arguments are, for messages: ``"static"`` or ``"donate"``.
+      nums: positions.
+      names: names.
+
+    Raises:
+      ArgumentNumberError: the function has no such argument.
+    """
     numbers, words = as_positions(nums), _as_names(names)
-    parameters = _parameters(f)
+    if not numbers and not words:
+        return frozenset(), frozenset()
+    found = _parameters(f)
+    parameters = found or []
     positional = [p.name for p in parameters if p.kind in _POSITIONAL]
+    open_ended = found is None or any(p.kind is _Kind.VAR_POSITIONAL for p in parameters)
+    if any(not isinstance(n, int) for n in numbers) or not (
+        open_ended or all(-len(positional) <= n < len(positional) for n in numbers)
+    ):
+        raise ArgumentNumberError.out_of_range(transform, f"{option}_argnums", nums, positional)
+    known = {p.name for p in parameters}
+    if found is not None and not any(p.kind is _Kind.VAR_KEYWORD for p in parameters) and not known.issuperset(words):
+        raise ArgumentNumberError.out_of_range(transform, f"{option}_argnames", names, sorted(known))
     numbers = tuple(n + len(positional) if n < 0 else n for n in numbers)
     if nums is not None and names is None:
         words = tuple(positional[n] for n in numbers if n < len(positional))
     elif names is not None and nums is None:
         numbers = tuple(positional.index(name) for name in words if name in positional)
     return frozenset(numbers), frozenset(words)
+
+
+_PLAIN = {int, bool, float, str, bytes, type(None)}
 
 
 class StaticArguments:
@@ -86,7 +131,7 @@ class StaticArguments:
 
     def __init__(self, f: Callable[..., Any], transform: str, nums: Any, names: Any = None):
         self.transform = transform
-        self.nums, self.names = chosen_arguments(f, nums, names)
+        self.nums, self.names = chosen_arguments(f, transform, "static", nums, names)
 
     def __bool__(self) -> bool:
         return bool(self.nums or self.names)
@@ -95,7 +140,7 @@ class StaticArguments:
         """Give the static arguments, hashable, and the others, with gaps in place of positional ones.
 
         Raises:
-          StaticArgumentError: one is not hashable.
+          StaticArgumentError: one is not hashable, or holds modules.
         """
         nums = [n for n in sorted(self.nums) if n < len(args)]
         names = [name for name in sorted(self.names) if name in kwargs]
@@ -105,16 +150,18 @@ class StaticArguments:
                 hash(value)
             except TypeError:
                 raise StaticArgumentError(self.transform, key, value) from None
+            if type(value) not in _PLAIN and holds_nodes(value):
+                raise StaticArgumentError.of_module(self.transform, key, value)
         rest = tuple(None if n in self.nums else arg for n, arg in enumerate(args))
         return statics, rest, {name: value for name, value in kwargs.items() if name not in self.names}
 
     @staticmethod
-    def put(statics: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Undo `take`."""
+    def put(statics: Any, args: Sequence[Any], kwargs: dict[str, Any], *rest: Any) -> tuple[Any, ...]:
+        """Undo `take`; what else is given comes after the arguments."""
         if statics is None:
-            return args, kwargs
+            return args, kwargs, *rest
         places = dict(statics[0])
-        return [places.get(n, arg) for n, arg in enumerate(args)], {**kwargs, **dict(statics[1])}
+        return [places.get(n, arg) for n, arg in enumerate(args)], {**kwargs, **dict(statics[1])}, *rest
 
 
 def bound(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

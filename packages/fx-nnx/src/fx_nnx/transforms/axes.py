@@ -42,8 +42,7 @@ class AxisGroups:
         for name, prefix in (("in_axes", in_axes), ("out_axes", out_axes)):
             self._check(name, prefix, carries)
         found = dict.fromkeys((*entries_of(in_axes), *entries_of(out_axes)))
-        if carries:
-            found = dict.fromkeys((Carry, None, *found))
+        found = dict.fromkeys((Carry, None, *found) if carries else (*found, None))
         self.keys = list(found)
         self.index = {key: number for number, key in enumerate(self.keys)}
 
@@ -64,9 +63,11 @@ class AxisGroups:
 
         def places(tree: Any, leaves: Sequence[Any]) -> Any:
             entries = spread_prefix(f"{name} of {self.transform}", prefix, tree[0] if of_args else tree)
+            # What the function is bound to follows its arguments: shared, or handed on from step to step.
+            bound = Carry if Carry in self.index else None
 
             def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
-                entry = entries[leaf]
+                entry = entries[leaf] if leaf < len(entries) else bound
                 if isinstance(entry, PerVariable):
                     entry = entry.map_prefix(path, value)
                 return self.index[self.adjusted(entry, bool(path) or is_variable(value))]

@@ -8,6 +8,7 @@ import fx_transforms
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.targets import Targets
 
 __all__ = ["cond", "switch"]
 
@@ -44,7 +45,8 @@ def cond(
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
     """
     carrier = ObjectCarrier(carriage(graph, graph_updates), whole=[0], transform="cond")
-    return fx_transforms.cond(_on(true_fun), _on(false_fun), carrier)(Handle((operands, {})), pred)
+    targets = Targets((true_fun, false_fun))
+    return fx_transforms.cond(*_on(targets), carrier)(Handle(targets.tree(operands)), pred)
 
 
 def switch(
@@ -67,8 +69,9 @@ def switch(
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
     """
     carrier = ObjectCarrier(carriage(graph, graph_updates), whole=[0], transform="switch")
-    return fx_transforms.switch([_on(branch) for branch in branches], carrier)(Handle((operands, {})), index)
+    targets = Targets(branches)
+    return fx_transforms.switch(_on(targets), carrier)(Handle(targets.tree(operands)), index)
 
 
-def _on(branch: Callable[..., Any]) -> Callable[[Inner], Any]:
-    return lambda inner: branch(*inner.tree[0])
+def _on(targets: Targets) -> list[Callable[[Inner], Any]]:
+    return [lambda inner, call=call: call(*inner.tree) for call in targets.calls]

@@ -9,6 +9,7 @@ from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Groups, Outcome
 from fx_transforms.static import Static
 
+from fx_nnx.captures import frames, note_all
 from fx_nnx.transforms.carried import Returned, take_carry
 from fx_nnx.transforms.change import Change, write_value
 from fx_nnx.transforms.collection import Collection
@@ -113,6 +114,8 @@ class ObjectCarrier:
             return shape, groups
         shape, targets = plan.shape, plan.targets(records)
         handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, leaves
+        if frames:
+            note_all([target for target in targets if is_variable(target)])
         values = [target._value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays
         return shape, shape.value.deal(values, self.count)

@@ -6,10 +6,11 @@ from typing import Any
 import fx_transforms
 from fx_core._jax import checkify as jax_checkify
 
-from fx_nnx.transforms.arguments import named
+from fx_nnx.transforms.arguments import transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.targets import Target
 
 __all__ = ["checkify"]
 
@@ -32,5 +33,6 @@ def checkify(
       a function of ``(error, result)``.
     """
     carrier = ObjectCarrier(carriage(graph, graph_updates), transform="checkify")
-    lifted = fx_transforms.checkify(lambda inner: f(*inner.tree[0], **inner.tree[1]), carrier, errors=errors)
-    return named(f, lambda *args, **kwargs: lifted(Handle((args, kwargs))))
+    target = Target(f)
+    lifted = fx_transforms.checkify(lambda inner: target.call(*inner.tree), carrier, errors=errors)
+    return transformed(target, lambda *tree: lifted(Handle(tree)))

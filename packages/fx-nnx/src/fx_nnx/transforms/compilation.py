@@ -1,152 +1,137 @@
 """jit, and functions with part of their arguments given."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import fx_transforms
-import jax
+from fx_core._jax import cache_size
 
-from fx_nnx.filters import is_structural, to_predicate
-from fx_nnx.transforms.arguments import Missing, StaticArguments, chosen_arguments
+from fx_nnx.captures import Captures
+from fx_nnx.transforms.abstract import shapes_of
+from fx_nnx.transforms.ahead import Lowered, Traced
+from fx_nnx.transforms.arguments import Missing, StaticArguments
 from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.donation import Given
 from fx_nnx.transforms.forest import is_node
-from fx_nnx.transforms.layout import Handle, Inner, is_variable
+from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.modes import carriage
-from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
+from fx_nnx.transforms.outside import lasting_records, modules_around
+from fx_nnx.transforms.targets import Target, carry
 
-__all__ = ["JitFunction", "cached_partial", "jit", "jit_partial"]
+__all__ = ["JitFunction", "JitPartial", "cached_partial", "jit", "jit_partial"]
+
+_log = logging.getLogger("fx.nnx.jit")
 
 
 class JitFunction:
-    """A compiled function of modules and arrays, as `jit` makes it."""
+    """A compiled function of modules and arrays, as `jit` makes it.
+
+    Attributes:
+      fun: the function.
+      jitted_fn: the compiled function of arrays, as `jax.jit` makes it.
+    """
 
     def __init__(self, fun: Callable[..., Any], options: dict[str, Any], graph: bool | None, updates: bool | None):
-        functools.update_wrapper(self, fun, [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)])
+        names = [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)]
+        functools.update_wrapper(self, fun, names, updated=() if is_node(fun) else functools.WRAPPER_UPDATES)
         self.fun = fun
+        self._target = Target(fun)
         statics = options.pop("static_argnums"), options.pop("static_argnames")
         self._statics = StaticArguments(fun, "jit", *statics)
-        given = _Given(fun, options)
-        carrier = ObjectCarrier(carriage(graph, updates), transform="jit", **given.groups())
-        self._lifted: Any = fx_transforms.jit(self._call_inside, carrier, **given.options())
+        self._given = Given(fun, options, self._statics)
+        self._carrier = ObjectCarrier(carriage(graph, updates), transform="jit", **self._given.groups())
+        self._simple = not self._statics and not self._target.bound
+        self._captures = Captures()
+        self._lifted = self._compiled()
+        carry(self, self._target, self._call)
+
+    def _compiled(self) -> Any:
+        return fx_transforms.jit(self._call_inside, self._carrier, **self._given.options())
 
     def _call_inside(self, inner: Inner) -> Any:
-        args, kwargs = StaticArguments.put(inner.layout.statics, *inner.tree)
-        return self.fun(*args, **kwargs)
+        with self._captures.watching():
+            out = self._target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
+        if self._captures.found:
+            # Static attributes of the modules that it sees are constants, too.
+            self._captures.records[:] = lasting_records(modules_around(self.fun))
+        return out
 
-    def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle:
+    def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any], *bound: Any) -> Handle:
         if not self._statics:
-            return Handle((args, kwargs))
+            return Handle((args, kwargs, *bound))
         statics, args, kwargs = self._statics.take(args, kwargs)
-        return Handle((args, kwargs), statics)
+        return Handle((args, kwargs, *bound), statics)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function; what it changes in its arguments is changed for the caller."""
-        return self._lifted(self._handle(args, kwargs))
+        if self._captures.found:
+            self._renew()
+        if self._simple:
+            return self._run(Handle((args, kwargs)))
+        return self._call(*self._target.tree(args, kwargs))
+
+    def _call(self, args: Any, kwargs: Any, *bound: Any) -> Any:
+        return self._run(self._handle(args, kwargs, *bound))
+
+    def _run(self, handle: Handle) -> Any:
+        if not any(self._given.donated):
+            return self._lifted(handle)
+        try:
+            return self._lifted(handle)
+        except (ValueError, RuntimeError) as error:
+            explained = self._given.explain(handle) if "donate" in str(error).lower() else None
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _renew(self) -> None:
+        """Compile anew if what was read from outside has changed, so that nothing is computed with old values."""
+        self._captures.note_again()
+        if not self._captures.hold():
+            _log.warning(
+                "%s reads variables or modules that it does not get as arguments, and that have changed: it is "
+                "compiled anew, with their new values as constants. Pass the modules as arguments instead.",
+                getattr(self.fun, "__name__", "a compiled function"),
+            )
+            self._captures.clear()
+            self._lifted = self._compiled()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else JitPartial(self, instance)
 
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
-        """Lower the function for some arguments, see `jax.stages.Lowered`."""
-        return self._lifted.compiled.lower(*self._lifted.prepared(self._handle(args, kwargs)))
+    @property
+    def jitted_fn(self) -> Any:
+        """The compiled function of arrays, as `jax.jit` makes it."""
+        return self._lifted.compiled
 
-    def trace(self, *args: Any, **kwargs: Any) -> Any:
-        """Trace the function for some arguments, see `jax.stages.Traced`."""
-        return self._lifted.compiled.trace(*self._lifted.prepared(self._handle(args, kwargs)))
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """Lower the function for some arguments, which may be shapes; see `jax.stages.Lowered`.
+
+        What its ``compile()`` gives is called with modules and arrays, without the static arguments.
+        """
+        return self.trace(*args, **kwargs).lower()
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """Trace the function for some arguments, which may be shapes; see `jax.stages.Traced`."""
+        if self._captures.found:
+            self._renew()
+        handle = self._handle(*self._target.tree(args, kwargs))
+        traced = self._lifted.compiled.trace(*self._lifted.prepared(handle))
+        return Traced(traced, self._carrier, self._lifted.prepared, self._captures, self._target, handle.statics)
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """Find out what the function would give, without computing, see `fx_nnx.eval_shape`."""
+        return shapes_of(self._target, self._handle(*self._target.tree(args, kwargs)), self._carrier.mode)
 
     def clear_cache(self) -> None:
         """Forget what was compiled."""
+        self._captures.clear()
         self._lifted.compiled.clear_cache()
 
-
-class _Given:
-    """The options of jit that distinguish arguments: shardings and donation."""
-
-    def __init__(self, fun: Callable[..., Any], options: dict[str, Any]):
-        self.ins, self.outs = options.pop("in_shardings"), options.pop("out_shardings")
-        self.donated = chosen_arguments(fun, options.pop("donate_argnums"), options.pop("donate_argnames"))
-        self.rest = {name: value for name, value in options.items() if value is not None}
-        self.sharded = self.ins is not None or self.outs is not None
-        self.keys: list[tuple[Any, str]] = []
-
-    @property
-    def plain(self) -> bool:
-        """Whether all arguments are alike."""
-        return not (self.sharded or any(self.donated))
-
-    def key(self, entry: Any, kind: str) -> int:
-        """Number of the group of a sharding; ``kind`` tells donated variables and donated arrays from the others."""
-        if (entry, kind) not in self.keys:
-            self.keys.append((entry, kind))
-        return self.keys.index((entry, kind))
-
-    def groups(self) -> dict[str, Any]:
-        """Options of the carrier."""
-        if self.plain:
-            return {}
-        kinds = ("", "donated", "donated array") if any(self.donated) else ("",)
-        for entry in dict.fromkeys((None, *entries_of(self.ins), *entries_of(self.outs))):
-            for kind in kinds:
-                self.key(entry, kind)
-        return {
-            "ins": self.in_places,
-            "outs": self.out_places if self.outs is not None else None,
-            "count": len(self.keys),
-            # A donated buffer is gone, so all donated variables come back.
-            "rewritten": [i for i, (_, kind) in enumerate(self.keys) if kind == "donated"],
-            "axes": [entry for entry, _ in self.keys],
-            "check": True,
-            "steady": self.structural(),
-        }
-
-    def structural(self) -> bool:
-        """Whether the group of a value depends on the structure of the arguments only."""
-        entries = map(resolved, jax.tree.leaves(self.ins, is_leaf=is_entry))
-        filters = [filter for entry in entries if isinstance(entry, PerVariable) for filter in entry.filters]
-        return all(isinstance(f, PathIs) or is_structural(to_predicate(f)) for f in filters)
-
-    def options(self) -> dict[str, Any]:
-        """Options of the engine."""
-        if self.plain:
-            return self.rest
-        donated = [i for i, (_, kind) in enumerate(self.keys) if kind]
-        shardings = [entry for entry, _ in self.keys] if self.sharded else None
-        return {**self.rest, "donate_groups": donated, "group_shardings": shardings}
-
-    def in_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
-        """Groups of the arguments."""
-        args, kwargs = tree
-        entries = spread_prefix("in_shardings", self.ins, args) if self.ins is not None else None
-        nums, names = self.donated
-        given: list[bool] = []
-        for number, arg in enumerate(args):
-            given += [number in nums] * _size(arg)
-        for name in sorted(kwargs):
-            given += [name in names] * _size(kwargs[name])
-
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
-            entry = entries[leaf] if entries is not None and leaf < len(entries) else None
-            if isinstance(entry, PerVariable):
-                entry = entry.map_prefix(path, value)
-            kind = "" if not given[leaf] else "donated" if path or is_variable(value) else "donated array"
-            return self.key(entry, kind)
-
-        return place
-
-    def out_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
-        """Groups of the result."""
-        entries = spread_prefix("out_shardings", self.outs, tree)
-
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
-            entry = entries[leaf]
-            return self.key(entry.map_prefix(path, value) if isinstance(entry, PerVariable) else entry, "")
-
-        return place
-
-
-def _size(tree: Any) -> int:
-    return len(jax.tree.leaves(tree, is_leaf=is_node))
+    def _cache_size(self) -> int:
+        return cache_size(self._lifted.compiled)
 
 
 def jit(
@@ -162,6 +147,7 @@ def jit(
     device: Any = None,
     backend: str | None = None,
     inline: bool = False,
+    compiler_options: dict[str, Any] | None = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
@@ -171,6 +157,10 @@ def jit(
     set, new variables and modules appear. Only the variables that the function changes come out of the compiled
     program; the others are not touched. Modules, variables and arrays may be anywhere in arguments and results, and
     refer to each other.
+
+    The module that a method is bound to, modules in a `functools.partial`, and a module that is called itself are
+    carried like arguments: ``nnx.jit(model.__call__)(x)``. The values of other variables that the function reads are
+    constants of what is compiled; when one changes, the function is compiled anew at its next call.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict
@@ -185,7 +175,8 @@ def jit(
 
     Args:
       fun: the function; without it, a decorator is returned.
-      in_shardings: as in `jax.jit`, one entry per positional argument; `StateSharding` distinguishes variables.
+      in_shardings: as in `jax.jit`, one entry per positional argument that is not static; `StateSharding` distinguishes
+        variables.
       out_shardings: the same for the result. Changed variables of arguments keep the sharding of the argument.
       static_argnums: positions of arguments to compile for, hashable ones.
       static_argnames: names of them.
@@ -195,14 +186,17 @@ def jit(
       device: see `jax.jit`.
       backend: see `jax.jit`.
       inline: see `jax.jit`.
+      compiler_options: see `jax.jit`.
       graph: False treats modules as trees, in which no object is shared.
       graph_updates: False lets only values of variables come out.
 
     Raises:
+      ArgumentNumberError: the function has no argument of a number or name given.
       AliasedStateError: one variable is reachable on two ways that disagree about sharding or donation.
       OutputAliasError: without updates of the graph, the result has a variable of an argument.
       PrefixError: shardings do not fit the arguments.
-      StaticArgumentError: a static argument has no hash.
+      DonatedBufferError: two values share a buffer that is donated.
+      StaticArgumentError: a static argument has no hash, or is a module.
       TraceLevelError: a variable is changed that is not an argument.
       UnhashableStaticError: a static attribute of a module has no hash.
     """
@@ -217,10 +211,39 @@ def jit(
         "device": device,
         "backend": backend,
         "inline": inline,
+        "compiler_options": compiler_options,
     }
     if fun is Missing:
         return lambda fun: JitFunction(fun, dict(options), graph, graph_updates)
     return JitFunction(fun, options, graph, graph_updates)
+
+
+class JitPartial(functools.partial[Any]):
+    """A compiled function with its first arguments given, with the methods of `JitFunction`."""
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """See `JitFunction.lower`."""
+        return self.func.lower(*self.args, *args, **{**self.keywords, **kwargs})  # type: ignore[attr-defined]
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """See `JitFunction.trace`."""
+        return self.func.trace(*self.args, *args, **{**self.keywords, **kwargs})  # type: ignore[attr-defined]
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """See `JitFunction.eval_shape`."""
+        return self.func.eval_shape(*self.args, *args, **{**self.keywords, **kwargs})  # type: ignore[attr-defined]
+
+    def clear_cache(self) -> None:
+        """Forget what was compiled."""
+        self.func.clear_cache()  # type: ignore[attr-defined]
+
+    def _cache_size(self) -> int:
+        return self.func._cache_size()  # type: ignore[attr-defined]
+
+    @property
+    def jitted_fn(self) -> Any:
+        """The compiled function of arrays, as `jax.jit` makes it."""
+        return self.func.jitted_fn  # type: ignore[attr-defined]
 
 
 def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> Any:
@@ -236,7 +259,7 @@ def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> 
       *partial_args: its first arguments, such as modules, which it changes as those of `jit`.
       **options: those of `jit`; positions count all arguments.
     """
-    return functools.partial(jit(fun, **options), *partial_args)
+    return JitPartial(jit(fun, **options), *partial_args)
 
 
 def cached_partial(
@@ -253,4 +276,4 @@ def cached_partial(
       graph_updates: accepted for compatibility.
     """
     del graph, graph_updates
-    return functools.partial(f, *cached_args)
+    return JitPartial(f, *cached_args)

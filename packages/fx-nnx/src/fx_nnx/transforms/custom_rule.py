@@ -19,6 +19,7 @@ from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.prefixes import DiffState
+from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, values_by_path
 
 __all__ = ["CustomVjp", "custom_vjp"]
@@ -28,6 +29,13 @@ class CustomVjp:
     """A function with a backward rule of its own, as `custom_vjp` makes it."""
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Any, graph: bool | None, graph_updates: bool | None):
+        if Target(fun).bound:
+            raise CustomRuleError(
+                "custom_vjp got a function that is bound to a module, whose cotangents its rule could not give.",
+                expected="a function that gets all modules as arguments",
+                got=fun,
+                fix="give it unbound: nnx.custom_vjp(Model.method), called as f(model, x)",
+            )
         functools.update_wrapper(self, fun, [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)])
         self.fun = fun
         self.how = carriage(graph, graph_updates)

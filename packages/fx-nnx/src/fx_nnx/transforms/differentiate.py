@@ -9,12 +9,13 @@ from fx_core.errors.nnx_transforms import PrefixError
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.states.state import State
-from fx_nnx.transforms.arguments import Missing, decorating, named
+from fx_nnx.transforms.arguments import Missing, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Handle, is_variable, values_of
 from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import DiffState
+from fx_nnx.transforms.targets import Target
 from fx_nnx.variables.kinds import Param
 
 __all__ = ["Wanted", "grad", "value_and_grad"]
@@ -59,7 +60,7 @@ class Wanted:
 
     def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
         """Groups of the arguments."""
-        args, _ = tree
+        args, *_ = tree
         owner: list[int] = []
         for number, arg in enumerate(args):
             owner += [number] * len(jax.tree.leaves(arg, is_leaf=is_node))
@@ -134,8 +135,8 @@ def value_and_grad(
       a function of ``(value, gradients)``, or with ``has_aux`` of ``((value, aux), gradients)``.
     """
     del reduce_axes
-    return named(
-        f, _differentiated("value_and_grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
+    return transformed(
+        *_differentiated("value_and_grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
     )
 
 
@@ -184,13 +185,13 @@ def grad(
       TransformOutputError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.
     """
     del reduce_axes
-    both = _differentiated("grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
+    target, both = _differentiated("grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        out, gradients = both(*args, **kwargs)
+    def call(*tree: Any) -> Any:
+        out, gradients = both(*tree)
         return (gradients, out[1]) if has_aux else gradients
 
-    return named(f, call)
+    return transformed(target, call)
 
 
 def _differentiated(
@@ -202,13 +203,13 @@ def _differentiated(
     allow_int: bool,
     graph: bool | None,
     graph_updates: bool | None,
-) -> Callable[..., Any]:
-    how = carriage(graph, graph_updates)
+) -> tuple[Target, Callable[..., Any]]:
+    target, how = Target(f), carriage(graph, graph_updates)
     wanted = Wanted(transform, argnums, how)
     rest = wanted.count - 1
     carrier = wanted.carrier()
     lifted = fx_transforms.value_and_grad(
-        lambda inner: f(*inner.tree[0], **inner.tree[1]),
+        lambda inner: target.call(*inner.tree),
         carrier,
         wrt=range(rest),
         has_aux=has_aux,
@@ -217,9 +218,9 @@ def _differentiated(
         transform=transform,
     )
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        handle = Handle((args, kwargs))
+    def call(*tree: Any) -> Any:
+        handle = Handle(tree)
         out, (groups, _) = lifted(handle)
         return out, wanted.gradients(handle, groups)
 
-    return call
+    return target, call

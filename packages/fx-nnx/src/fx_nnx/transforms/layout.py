@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from fx_core.errors.nnx import show_path
 
+from fx_nnx.captures import frames, note
 from fx_nnx.graph.record import Slot
 from fx_nnx.links import Watch
 from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
@@ -30,9 +31,11 @@ class RootName:
         if getattr(first, "name", None) == "result":
             return "result" + jax.tree_util.keystr(tuple(rest))
         if getattr(first, "idx", None) == 0 and rest:
-            return f"argument {rest[0].idx + 1}" + jax.tree_util.keystr(tuple(rest[1:]))
+            return f"argument {rest[0].idx}" + jax.tree_util.keystr(tuple(rest[1:]))
         if getattr(first, "idx", None) == 1 and rest:
             return f"argument {rest[0].key!r}" + jax.tree_util.keystr(tuple(rest[1:]))
+        if getattr(first, "idx", None) == 2 and rest:
+            return "what the function is bound to"
         return jax.tree_util.keystr(self.path)
 
 
@@ -168,7 +171,7 @@ class Handle:
     """A tree of arguments on its way into a transform and back.
 
     Attributes:
-      tree: the arguments.
+      tree: the arguments, those by name and, if there is any, what the function is bound to.
       statics: static data to compile for.
       layout: what `ObjectCarrier.split` found.
       targets: where the values are: variables, and slots for attributes that hold arrays.
@@ -225,7 +228,11 @@ class Inner:
 
 def read_value(target: Any) -> Any:
     """Give the value of a variable, without hooks, or of a slot."""
-    return target.read() if type(target) is Slot else target._value
+    if type(target) is Slot:
+        return target.read()
+    if frames:
+        note(target)
+    return target._value
 
 
 def held(target: Any) -> Any:

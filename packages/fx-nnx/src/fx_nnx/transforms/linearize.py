@@ -14,6 +14,7 @@ from fx_nnx.transforms.differentiate import Wanted
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.layout import Group, Handle
 from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, values_by_path
 
 __all__ = ["jvp", "vjp"]
@@ -59,10 +60,11 @@ def vjp(
     how = carriage(graph, graph_updates)
     wanted = Wanted("vjp", tuple(range(len(primals))), how)
     carrier = wanted.carrier()
+    target = Target(f)
     lifted = fx_transforms.vjp(
-        lambda inner: f(*inner.tree[0]), carrier, wrt=range(wanted.count - 1), has_aux=has_aux, transform="vjp"
+        lambda inner: target.call(*inner.tree), carrier, wrt=range(wanted.count - 1), has_aux=has_aux, transform="vjp"
     )
-    handle = Handle((primals, {}))
+    handle = Handle(target.tree(primals, {}))
     out, backward, *aux = lifted(handle)
     return out, jax.tree_util.Partial(_Cotangents(wanted, handle), backward), *aux
 
@@ -112,8 +114,9 @@ def jvp(
         return functools.partial(jvp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     moves = _Tangents(tuple(primals), tuple(tangents))
     carrier = ObjectCarrier(carriage(graph, graph_updates), ins=moves.places, count=2, fresh=1, transform="jvp")
-    lifted = fx_transforms.jvp(lambda inner: f(*inner.tree[0]), carrier, has_aux=has_aux, transform="jvp")
-    return lifted(Handle((tuple(primals), {})), (), (), moves)
+    target = Target(f)
+    lifted = fx_transforms.jvp(lambda inner: target.call(*inner.tree), carrier, has_aux=has_aux, transform="jvp")
+    return lifted(Handle(target.tree(tuple(primals), {})), (), (), moves)
 
 
 class _Tangents(Sequence[Any]):
@@ -134,7 +137,7 @@ class _Tangents(Sequence[Any]):
         collecting = not self.moving
 
         def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
-            if path not in self.parts[leaf]:
+            if leaf >= len(self.parts) or path not in self.parts[leaf]:  # what the function is bound to stands still
                 return 1
             if collecting and path in self.left[leaf]:
                 self.moving.append(self.left[leaf].pop(path))

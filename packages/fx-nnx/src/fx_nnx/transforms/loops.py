@@ -9,13 +9,14 @@ from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.errors.transforms import TransformOutputError
 from fx_transforms import Slot
 
-from fx_nnx.transforms.arguments import bound, decorating, named
+from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
+from fx_nnx.transforms.targets import Target
 
 __all__ = ["scan"]
 
@@ -66,12 +67,12 @@ def scan(
       PrefixError: axes do not fit arguments or results, or `Carry` is where it cannot be.
       TransformOutputError: the result has not as many parts as ``out_axes``.
     """
-    loop = _loop_of(in_axes, out_axes, carriage(graph, graph_updates), transform_metadata)
+    target, loop = Target(f), _loop_of(in_axes, out_axes, carriage(graph, graph_updates), transform_metadata)
     carrier, position_out = loop.carrier, loop.position_out
 
     def body(inner: Any, carry: Any) -> Any:
         del carry  # it is among the groups
-        out = f(*inner.tree[0])
+        out = target.call(*inner.tree)
         return out if position_out is None else Returned(*_parted(out, out_axes, position_out))
 
     lifted = fx_transforms.scan(
@@ -86,8 +87,8 @@ def scan(
         check_constancy=False,
     )
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        handle = Handle((bound(f, args, kwargs), {}))
+    def call(args: Any, kwargs: Any, *rest: Any) -> Any:
+        handle = Handle((bound(f, args, kwargs), {}, *rest))
         if isinstance(in_axes, tuple) and len(in_axes) != len(handle.tree[0]):
             raise PrefixError.mismatch("in_axes of scan", in_axes, f"{len(handle.tree[0])} arguments")
         out = lifted(handle, ())
@@ -96,7 +97,7 @@ def scan(
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
-    return named(f, call)
+    return transformed(target, call)
 
 
 class _Loop(NamedTuple):

@@ -5,10 +5,11 @@ from typing import Any
 
 import fx_transforms
 
-from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, named
+from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.targets import Target
 
 __all__ = ["pmap", "vmap"]
 
@@ -55,16 +56,17 @@ def vmap(
       BroadcastVariableError: a variable that all steps share depends on the step.
       PrefixError: axes do not fit arguments or results.
     """
+    target = Target(f)
     groups = AxisGroups("vmap", in_axes, out_axes, carriage(graph, graph_updates))
     lifted = fx_transforms.vmap(
-        lambda inner: f(*inner.tree[0]),
+        lambda inner: target.call(*inner.tree),
         groups.carrier(transform_metadata),
         groups.slots(),
         axis_size=axis_size,
         axis_name=axis_name,
         spmd_axis_name=spmd_axis_name,
     )
-    return named(f, lambda *args, **kwargs: lifted(Handle((bound(f, args, kwargs), {}))))
+    return transformed(target, lambda args, kwargs, *rest: lifted(Handle((bound(f, args, kwargs), {}, *rest))))
 
 
 @decorating
@@ -103,11 +105,10 @@ def pmap(
     """
     del backend, donate_argnums
     groups = AxisGroups("pmap", in_axes, out_axes, carriage(graph, graph_updates))
-    statics = StaticArguments(f, "pmap", as_positions(static_broadcasted_argnums))
+    target, statics = Target(f), StaticArguments(f, "pmap", as_positions(static_broadcasted_argnums))
 
     def inside(inner: Any) -> Any:
-        args, _ = StaticArguments.put(inner.layout.statics, *inner.tree)
-        return f(*args)
+        return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
 
     lifted = fx_transforms.pmap(
         inside,
@@ -118,8 +119,8 @@ def pmap(
         devices=devices,
     )
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        given, rest, _ = statics.take(bound(f, args, kwargs), {})
-        return lifted(Handle((rest, {}), given))
+    def call(args: Any, kwargs: Any, *rest: Any) -> Any:
+        given, args, _ = statics.take(bound(f, args, kwargs), {})
+        return lifted(Handle((args, {}, *rest), given))
 
-    return named(f, call)
+    return transformed(target, call)

@@ -6,11 +6,12 @@ from typing import Any
 import fx_transforms
 from jax.sharding import PartitionSpec
 
-from fx_nnx.transforms.arguments import bound, decorating, named
+from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier, Places
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
+from fx_nnx.transforms.targets import Target
 
 __all__ = ["shard_map"]
 
@@ -46,7 +47,8 @@ def shard_map(
       AliasedStateError: one variable is reachable on two ways with different specs.
       PrefixError: specs do not fit arguments or results.
     """
-    keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs))))
+    target = Target(f)
+    keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs), *[None for _ in target.bound[:1]])))
     ins = tuple(in_specs) if isinstance(in_specs, list) else in_specs
     carrier = ObjectCarrier(
         carriage(graph, graph_updates),
@@ -59,7 +61,7 @@ def shard_map(
     )
     specs = [PartitionSpec() if key is None else key for key in keys]
     lifted = fx_transforms.shard_map(
-        lambda inner: f(*inner.tree[0]),
+        lambda inner: target.call(*inner.tree),
         carrier,
         group_specs=[(spec, spec) for spec in specs],
         in_specs=(),
@@ -68,7 +70,7 @@ def shard_map(
         axis_names=axis_names,
         check_vma=check_vma,
     )
-    return named(f, lambda *args, **kwargs: lifted(Handle((bound(f, args, kwargs), {}))))
+    return transformed(target, lambda args, kwargs, *rest: lifted(Handle((bound(f, args, kwargs), {}, *rest))))
 
 
 def _places(name: str, prefix: Any, keys: list[Any], *, of_args: bool) -> Places:
@@ -77,7 +79,7 @@ def _places(name: str, prefix: Any, keys: list[Any], *, of_args: bool) -> Places
         entries = spread_prefix(name, prefix, tree[0] if of_args else tree)
 
         def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
-            entry = entries[leaf]
+            entry = entries[leaf] if leaf < len(entries) else None  # what the function is bound to is everywhere
             return keys.index(entry.map_prefix(path, value) if isinstance(entry, PerVariable) else entry)
 
         return place

@@ -5,10 +5,11 @@ from typing import Any
 
 import fx_transforms
 
-from fx_nnx.transforms.arguments import StaticArguments, decorating, named
+from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.targets import Target
 
 __all__ = ["remat"]
 
@@ -33,17 +34,16 @@ def remat(
       graph: False treats modules as trees, in which no object is shared.
       graph_updates: False lets only values of variables come out.
     """
-    statics = StaticArguments(f, "remat", static_argnums)
+    target, statics = Target(f), StaticArguments(f, "remat", static_argnums)
 
     def inside(inner: Any) -> Any:
-        args, kwargs = StaticArguments.put(inner.layout.statics, *inner.tree)
-        return f(*args, **kwargs)
+        return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
 
     carrier = ObjectCarrier(carriage(graph, graph_updates), transform="remat")
     lifted = fx_transforms.remat(inside, carrier, prevent_cse=prevent_cse, policy=policy)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(args: Any, kwargs: Any, *rest: Any) -> Any:
         given, args, kwargs = statics.take(args, kwargs)
-        return lifted(Handle((args, kwargs), given))
+        return lifted(Handle((args, kwargs, *rest), given))
 
-    return named(f, call)
+    return transformed(target, call)

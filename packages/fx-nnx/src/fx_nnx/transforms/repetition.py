@@ -7,8 +7,9 @@ import fx_transforms
 
 from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.targets import Targets
 
 __all__ = ["fori_loop", "while_loop"]
 
@@ -36,14 +37,15 @@ def while_loop(
     Raises:
       CarryChangedError: the value changes its structure, shapes or dtypes.
     """
-    carrier = _carrier("while_loop", graph, graph_updates)
+    carrier, targets = _carrier("while_loop", graph, graph_updates), Targets((cond_fun, body_fun))
+    cond, body = targets.calls
     loop = fx_transforms.while_loop(
-        lambda inner, _: cond_fun(inner.tree[0][0]),
-        lambda inner, _: Returned(body_fun(inner.tree[0][0]), ()),
+        lambda inner, _: cond(*inner.tree),
+        lambda inner, _: Returned(body(*inner.tree), ()),
         carrier,
         [fx_transforms.CARRY],
     )
-    handle = Handle(((init_val,), {}))
+    handle = Handle(targets.tree((init_val,)))
     loop(handle, ())
     return carrier.carry_of(handle)
 
@@ -86,11 +88,15 @@ def fori_loop(
     Raises:
       CarryChangedError: the value changes its structure, shapes or dtypes.
     """
-    carrier = _carrier("fori_loop", graph, graph_updates)
-    loop = fx_transforms.fori_loop(
-        lambda inner, i, _: Returned(body_fun(i, inner.tree[0][0]), ()), carrier, [fx_transforms.CARRY], unroll=unroll
-    )
-    handle = Handle(((init_val,), {}))
+    carrier, targets = _carrier("fori_loop", graph, graph_updates), Targets((body_fun,))
+    (body,) = targets.calls
+
+    def step(inner: Inner, i: Any, _: Any) -> Returned:
+        args, *rest = inner.tree
+        return Returned(body((i, *args), *rest), ())
+
+    loop = fx_transforms.fori_loop(step, carrier, [fx_transforms.CARRY], unroll=unroll)
+    handle = Handle(targets.tree((init_val,)))
     loop(handle, lower, upper, ())
     return carrier.carry_of(handle)
 

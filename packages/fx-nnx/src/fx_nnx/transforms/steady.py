@@ -61,13 +61,14 @@ def _kind(value: Any) -> int:
     return found
 
 
-def find_records(tree: tuple[Any, Any]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
+def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
     """Give the leaves of arguments, the records of the objects, the arrays, and what tells kinds and records apart.
 
     None if something among them is neither an object with a lasting record nor an array.
     """
     if not tree[1]:  # most often, there are no containers to look into
-        found = _records_of(list(tree[0]), [])
+        # What a function is bound to comes last, and must not be mistaken for an argument.
+        found = _records_of(list(tree[0]), []) if len(tree) == 2 else _records_of([*tree[0], *tree[2]], [len(tree[2])])
         if found is not None:
             return found
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_node)

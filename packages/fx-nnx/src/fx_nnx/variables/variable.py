@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fx_core._jax import current_trace
 from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableAttributeError, VariableTypeError
 
+from fx_nnx.captures import frames, note
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields
@@ -86,6 +87,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def get_value(self, *, index: Any = _MISSING) -> Any:
         """Give the value as its hooks present it, or with an index ``value[index]``."""
+        if frames:
+            note(self)
         value = self._value
         if self._meta["ref"]:
             value = value[...]
@@ -112,6 +115,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def get_raw_value(self) -> Any:
         """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""
+        if frames:
+            note(self)
         return self._value
 
     def set_raw_value(self, value: Any, *, _unsafe_bypass_check: bool = False) -> None:
@@ -130,7 +135,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     @property
     def raw_value(self) -> Any:
         """What is stored, without hooks."""
-        return self._value
+        return self.get_raw_value()
 
     @property
     def value(self) -> Any:
@@ -230,7 +235,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         if isinstance(value, Variable):
             updates = {**value._meta.visible(), **updates}
             value = value.get_raw_value()
-        value = self._value if value is _MISSING else value
+        value = self.get_raw_value() if value is _MISSING else value
         meta = self._meta.updated(**renamed(updates)) if updates else self._meta
         if meta["ref"] and _copy_ref:
             value = new_ref(type(self), value[...] if is_ref(value) else value)
@@ -364,9 +369,9 @@ def register(cls: type[Any]) -> None:
     key = jax.tree_util.GetAttrKey("value")
     jax.tree_util.register_pytree_with_keys(
         cls,
-        lambda v: (((key, v._value),), v._meta),
+        lambda v: (((key, v._value if not frames else v.get_raw_value()),), v._meta),
         lambda meta, children: new_variable(cls, next(iter(children)), meta),
-        lambda v: ((v._value,), v._meta),
+        lambda v: ((v._value if not frames else v.get_raw_value(),), v._meta),
     )
 
 

@@ -1,0 +1,72 @@
+"""Ahead-of-time compilation: what `jax.stages` has, called with modules."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fx_core.errors.nnx_transforms import StaleConstantError
+
+from fx_nnx.captures import Captures
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.targets import Target
+
+__all__ = ["Compiled", "Lowered", "Traced"]
+
+
+class _Stage:
+    """A stage of JAX, whose attributes it has, and what is needed to call the program at the end.
+
+    Args:
+      stage: what JAX has.
+      *context: the carrier, what prepares a handle for the program, what it read from outside, the function, and the
+        static arguments that it is for.
+    """
+
+    def __init__(self, stage: Any, *context: Any):
+        self._stage, self._context = stage, context
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._stage, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._stage!r})"
+
+
+class Traced(_Stage):
+    """A traced function of modules, see `jax.stages.Traced`."""
+
+    def lower(self, **options: Any) -> "Lowered":
+        """Lower it, see `jax.stages.Traced.lower`."""
+        return Lowered(self._stage.lower(**options), *self._context)
+
+
+class Lowered(_Stage):
+    """A lowered function of modules, see `jax.stages.Lowered`."""
+
+    def compile(self, *args: Any, **options: Any) -> "Compiled":
+        """Compile it, see `jax.stages.Lowered.compile`."""
+        return Compiled(self._stage.compile(*args, **options), *self._context)
+
+
+class Compiled(_Stage):
+    """A compiled function of modules, see `jax.stages.Compiled`."""
+
+    _context: tuple[ObjectCarrier, Callable[[Handle], Any], Captures, Target, Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it with the arguments that are not static; what it changes in them is changed for the caller.
+
+        Raises:
+          StaleConstantError: variables that it read from outside have changed.
+          TypeError: the arguments differ in structure, shapes or dtypes from those that it was compiled for.
+        """
+        carrier, prepared, captures, target, statics = self._context
+        if not captures.hold():
+            raise StaleConstantError(getattr(target.f, "__name__", "the function"))
+        given = list(args)
+        for number, _ in () if statics is None else statics[0]:
+            given.insert(number, None)
+        handle = Handle(target.tree(tuple(given), kwargs), statics)
+        return carrier.absorb(handle, *self._stage(*prepared(handle)))

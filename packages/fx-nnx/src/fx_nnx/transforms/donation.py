@@ -1,0 +1,136 @@
+"""The options of jit that distinguish arguments: shardings and donation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from fx_core.errors.nnx_transforms import ArgumentNumberError, DonatedBufferError
+
+from fx_nnx.filters import is_structural, to_predicate
+from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
+from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
+from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
+
+__all__ = ["Given"]
+
+
+class Given:
+    """The options of jit that distinguish arguments.
+
+    Args:
+      fun: the function.
+      options: those of `fx_nnx.jit`, from which the ones for this are taken.
+      statics: the arguments to compile for, which have no sharding.
+    """
+
+    def __init__(self, fun: Callable[..., Any], options: dict[str, Any], statics: StaticArguments):
+        self.statics = statics
+        self.ins, self.outs = options.pop("in_shardings"), options.pop("out_shardings")
+        donate = options.pop("donate_argnums"), options.pop("donate_argnames")
+        self.donated = chosen_arguments(fun, "jit", "donate", *donate)
+        if self.donated[0] & statics.nums or self.donated[1] & statics.names:
+            raise ArgumentNumberError.both("jit", "static_argnums", "donate_argnums", donate)
+        self.rest = {name: value for name, value in options.items() if value is not None}
+        self.sharded = self.ins is not None or self.outs is not None
+        self.keys: list[tuple[Any, str]] = []
+
+    @property
+    def plain(self) -> bool:
+        """Whether all arguments are alike."""
+        return not (self.sharded or any(self.donated))
+
+    def key(self, entry: Any, kind: str) -> int:
+        """Number of the group of a sharding; ``kind`` tells donated variables and donated arrays from the others."""
+        if (entry, kind) not in self.keys:
+            self.keys.append((entry, kind))
+        return self.keys.index((entry, kind))
+
+    def groups(self) -> dict[str, Any]:
+        """Options of the carrier."""
+        if self.plain:
+            return {}
+        kinds = ("", "donated", "donated array") if any(self.donated) else ("",)
+        for entry in dict.fromkeys((None, *entries_of(self.ins), *entries_of(self.outs))):
+            for kind in kinds:
+                self.key(entry, kind)
+        return {
+            "ins": self.in_places,
+            "outs": self.out_places if self.outs is not None else None,
+            "count": len(self.keys),
+            # A donated buffer is gone, so all donated variables come back.
+            "rewritten": [i for i, (_, kind) in enumerate(self.keys) if kind == "donated"],
+            "axes": [entry for entry, _ in self.keys],
+            "check": True,
+            "steady": self.structural(),
+        }
+
+    def structural(self) -> bool:
+        """Whether the group of a value depends on the structure of the arguments only."""
+        entries = map(resolved, jax.tree.leaves(self.ins, is_leaf=is_entry))
+        filters = [filter for entry in entries if isinstance(entry, PerVariable) for filter in entry.filters]
+        return all(isinstance(f, PathIs) or is_structural(to_predicate(f)) for f in filters)
+
+    def options(self) -> dict[str, Any]:
+        """Options of the engine."""
+        if self.plain:
+            return self.rest
+        donated = [i for i, (_, kind) in enumerate(self.keys) if kind]
+        shardings = [entry for entry, _ in self.keys] if self.sharded else None
+        return {**self.rest, "donate_groups": donated, "group_shardings": shardings}
+
+    def in_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+        """Groups of the arguments."""
+        args, kwargs, *bound = tree
+        entries = None
+        if self.ins is not None:
+            traced = tuple(arg for number, arg in enumerate(args) if number not in self.statics.nums)
+            entries = spread_prefix("in_shardings", self.ins, traced)
+        nums, names = self.donated
+        given: list[bool] = []
+        for number, arg in enumerate(args):
+            given += [number in nums] * _size(arg)
+        for name in sorted(kwargs):
+            given += [name in names] * _size(kwargs[name])
+        given += [False] * _size(bound)
+
+        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+            entry = entries[leaf] if entries is not None and leaf < len(entries) else None
+            if isinstance(entry, PerVariable):
+                entry = entry.map_prefix(path, value)
+            kind = "" if not given[leaf] else "donated" if path or is_variable(value) else "donated array"
+            return self.key(entry, kind)
+
+        return place
+
+    def out_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+        """Groups of the result."""
+        entries = spread_prefix("out_shardings", self.outs, tree)
+
+        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+            entry = entries[leaf]
+            return self.key(entry.map_prefix(path, value) if isinstance(entry, PerVariable) else entry, "")
+
+        return place
+
+    def explain(self, handle: Handle) -> DonatedBufferError | None:
+        """Say which values share a buffer that is donated, if that is what is wrong with some arguments."""
+        layout, seen = handle.layout, dict[int, tuple[str, bool]]()
+        for path, place, value in zip(layout.paths, layout.places, [*map(read_value, handle.targets), *handle.arrays]):
+            here = show_place(path), bool(self.keys[place][1])
+            first = seen.setdefault(_buffer(value), here)
+            if first is not here and (first[1] or here[1]):
+                return DonatedBufferError(first[0], here[0])
+        return None
+
+
+def _buffer(value: Any) -> int:
+    """Identity of the memory of an array, which several arrays may share."""
+    try:
+        return int(value.unsafe_buffer_pointer())
+    except Exception:  # no array, one on several devices, or one that was deleted
+        return id(value)
+
+
+def _size(tree: Any) -> int:
+    return len(jax.tree.leaves(tree, is_leaf=is_node))

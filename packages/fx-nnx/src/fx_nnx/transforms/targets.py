@@ -1,0 +1,151 @@
+"""Functions given to transforms, and the modules that they are bound to."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from types import MethodType
+from typing import Any, NamedTuple
+
+import jax
+
+from fx_nnx.transforms.forest import is_node
+
+__all__ = ["Target", "Targets", "carried", "carry", "holds_nodes"]
+
+Make = Callable[[Iterator[Any]], Any]
+"""Makes a function out of other modules in the place of those that it is bound to."""
+
+
+class Target:
+    """A function given to a transform. What it is bound to goes through the transform like an argument.
+
+    That is the module of a method, a module that is called itself, and the modules in a `functools.partial`; else the
+    values of their variables would be constants of what is compiled.
+
+    Args:
+      f: the function.
+    """
+
+    __slots__ = ("_found", "f")
+
+    def __init__(self, f: Callable[..., Any]):
+        self.f = f
+        # Whether a function is bound to something never changes, but the lists in a partial may.
+        self._found = _parts(f)
+
+    @property
+    def bound(self) -> tuple[Any, ...]:
+        """The modules that it is bound to."""
+        return () if self._found is None else tuple(self._found[0])
+
+    def tree(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Give what goes through the transform: arguments, those by name, and what the function is bound to."""
+        if self._found is None:
+            return args, kwargs
+        if isinstance(self.f, functools.partial):
+            self._found = _parts(self.f)
+        return args, kwargs, self.bound
+
+    def call(self, args: Sequence[Any], kwargs: dict[str, Any], bound: Sequence[Any] = ()) -> Any:
+        """Call the function, bound to other modules."""
+        f = self.f if self._found is None else self._found[1](iter(bound))
+        return f(*args, **kwargs)
+
+
+class Targets:
+    """Several functions for the same arguments, such as the branches of a conditional.
+
+    Args:
+      functions: the functions.
+
+    Attributes:
+      calls: for each a function of arguments, those by name, and what all of them are bound to.
+    """
+
+    __slots__ = ("_bound", "calls")
+
+    def __init__(self, functions: Sequence[Callable[..., Any]]):
+        targets = [Target(f) for f in functions]
+        self._bound: list[Any] = []
+        self.calls: list[Callable[..., Any]] = []
+        for target in targets:
+            first = len(self._bound)
+            self._bound += target.bound
+            self.calls.append(_of_part(target, slice(first, len(self._bound))))
+
+    def tree(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Give what goes through the transform, see `Target.tree`."""
+        return (args, {}, tuple(self._bound)) if self._bound else (args, {})
+
+
+def _of_part(target: Target, part: slice) -> Callable[..., Any]:
+    return lambda args, kwargs, bound=(): target.call(args, kwargs, bound[part])
+
+
+class _Carried(NamedTuple):
+    """What a transform notes on the function that it gives.
+
+    Attributes:
+      owner: that function; what wraps it may have copied its attributes.
+      target: what the transform got.
+      call: the transform, as a function of arguments, those by name, and what the function is bound to.
+    """
+
+    owner: Any
+    target: Target
+    call: Callable[..., Any]
+
+
+_ATTRIBUTE = "_fx_nnx_carried"
+
+
+def carry(made: Any, target: Target, call: Callable[..., Any]) -> Any:
+    """Let other transforms find what a transformed function is bound to."""
+    if target.bound:
+        setattr(made, _ATTRIBUTE, _Carried(made, target, call))
+    return made
+
+
+def carried(f: Any) -> _Carried | None:
+    """Give what a transform noted on a function, if it is one that it gave."""
+    found = getattr(f, _ATTRIBUTE, None) if callable(f) and not is_node(f) else None
+    return found if type(found) is _Carried and found.owner is f else None
+
+
+def _parts(f: Any) -> tuple[list[Any], Make] | None:
+    """Give the modules that a function is bound to, and how to bind it to others; None if there are none."""
+    if is_node(f):
+        return [f], next
+    if isinstance(f, MethodType):
+        return ([f.__self__], lambda nodes: MethodType(f.__func__, next(nodes))) if is_node(f.__self__) else None
+    if isinstance(f, functools.partial):
+        return _parts_of_partial(f)
+    found = carried(f)
+    if found is None:
+        return None
+    count = len(found.target.bound)
+    return list(found.target.bound), lambda nodes: _rebound(found.call, [next(nodes) for _ in range(count)])
+
+
+def _rebound(call: Callable[..., Any], bound: Sequence[Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: call(args, kwargs, bound)
+
+
+def _parts_of_partial(f: Any) -> tuple[list[Any], Make] | None:
+    leaves, treedef = jax.tree.flatten((f.args, f.keywords), is_leaf=is_node)
+    parts = [_parts(f.func), *map(_parts, leaves)]
+    if not any(parts):
+        return None
+
+    def make(nodes: Iterator[Any]) -> Any:
+        func, *new = [x if part is None else part[1](nodes) for x, part in zip((f.func, *leaves), parts)]
+        args, keywords = jax.tree.unflatten(treedef, new)
+        return functools.partial(func, *args, **keywords)
+
+    return [node for part in parts if part is not None for node in part[0]], make
+
+
+def holds_nodes(value: Any) -> bool:
+    """Whether a value has modules or variables in it, or is a function that is bound to some."""
+    return _parts(value) is not None or (
+        not callable(value) and any(_parts(leaf) is not None for leaf in jax.tree.leaves(value, is_leaf=is_node))
+    )
