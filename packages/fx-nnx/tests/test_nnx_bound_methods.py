@@ -91,14 +91,16 @@ def test_new_values_are_seen(transform, of):
 def test_changes_reach_the_module():
     model = Scale()
     f = nnx.jit(model)
-    assert float(f(1.0)) == 2.0 and float(f(1.0)) == 2.0
+    assert float(f(1.0)) == 2.0
+    assert float(f(1.0)) == 2.0
     assert int(model.calls[...]) == 2
     nnx.jit(nnx.remat(model.grow))(1.0)
     nnx.jit(functools.partial(Scale.grow, model))(1.0)
     assert float(nnx.grad(model)(1.0)) == 4.0
     nnx.cond(True, model.grow, lambda x: x, 1.0)
     nnx.cond(False, model.grow, model.double, 1.0)
-    assert int(model.calls[...]) == 3 and float(model.w[...]) == 5.0
+    assert int(model.calls[...]) == 3
+    assert float(model.w[...]) == 5.0
 
 
 def test_loops_of_methods_hand_the_module_on():
@@ -161,11 +163,13 @@ def test_constants_are_compiled_anew_only_if_they_change(caplog):
 
     for _ in range(3):
         f(1.0)
-    assert len(count) == 1 and not caplog.records
+    assert len(count) == 1
+    assert not caplog.records
     model.w[...] = 7.0
     with caplog.at_level(logging.WARNING, logger="fx.nnx.jit"):
         assert float(f(1.0)) == 7.0
-    assert len(count) == 2 and "Pass the modules as arguments" in caplog.text
+    assert len(count) == 2
+    assert "Pass the modules as arguments" in caplog.text
 
 
 def test_a_compiled_function_around_sees_what_one_inside_has_read():
