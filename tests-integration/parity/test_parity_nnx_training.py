@@ -90,6 +90,11 @@ METRICS = {
 }
 
 
+def known(state):
+    """What Flax has, too: where sums and counts have two parts, the first alone is the whole of a short stream."""
+    return {name: value for name, value in state.items() if not name.endswith(("_rest", "_units"))}
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics(name):
     make, updates = METRICS[name]
@@ -100,9 +105,9 @@ def test_metrics(name):
             metric.update(**{k: jnp.asarray(v) if isinstance(v, np.ndarray) else v for k, v in update.items()})
         found = metric.compute()
         values = vars(found) if hasattr(found, "standard_deviation") else {"": found}
-        state = pure(nnx, metric)
+        state = known(pure(nnx, metric))
         metric.reset()
-        return {k: np.asarray(v) for k, v in values.items()}, state, pure(nnx, metric)
+        return {k: np.asarray(v) for k, v in values.items()}, state, known(pure(nnx, metric))
 
     near(*(run(nnx) for nnx in BOTH))
 

@@ -78,7 +78,7 @@ def test_several_at_once_inside_jit():
     found = metrics.compute()
     assert found["loss"] == found["spread"].mean == 1.5
     np.testing.assert_allclose(found["accuracy"], 4 / 6)
-    assert len(jax.tree.leaves(nnx.state(metrics, MetricState))) == 7
+    assert len(jax.tree.leaves(nnx.state(metrics, MetricState))) == 14
     graphdef, state = metrics.split(MetricState)
     assert nnx.merge(graphdef, state).compute()["loss"] == 1.5
     metrics.reset()
@@ -96,3 +96,39 @@ def test_a_metric_defines_three_methods(method):
 
     with pytest.raises(MetricInterfaceError, match=f"Empty cannot be used as a metric[\\s\\S]*no {method}"):
         getattr(Empty(), method)()
+
+
+def test_counts_and_sums_of_long_streams():
+    """A count of int32 would be negative behind 2**31, a sum of float32 stand still behind 2**24 times its terms."""
+    for metric in (Average(), Welford()):
+        metric.count[...] = jnp.int32(2**31 - 3)
+        metric.update(values=jnp.zeros(8))
+        assert int(metric.count[...]) + 2**30 * int(metric.count_units[...]) == 2**31 + 5
+    metric = Average()
+    metric.total[...], metric.count[...] = jnp.float32(2**24), jnp.int32(2**24)
+
+    @jax.jit
+    def run(total, rest, count, units):
+        def step(_, values):
+            inner = Average()
+            variables = inner.total, inner.total_rest, inner.count, inner.count_units
+            for variable, value in zip(variables, values):
+                variable[...] = value
+            inner.update(values=0.5)
+            return tuple(variable[...] for variable in variables)
+
+        return jax.lax.fori_loop(0, 100_000, step, (total, rest, count, units))
+
+    variables = metric.total, metric.total_rest, metric.count, metric.count_units
+    for variable, value in zip(variables, run(*(variable[...] for variable in variables))):
+        variable[...] = value
+    np.testing.assert_allclose(metric.compute(), (2**24 + 50_000) / (2**24 + 100_000), rtol=1e-7)
+    metric.reset()
+    assert all(float(variable[...]) == 0 for variable in variables)
+
+
+def test_infinite_values_have_an_infinite_mean():
+    metric = Average()
+    for value in (1.0, float("inf"), 2.0):
+        metric.update(values=value)
+    assert float(metric.compute()) == float("inf")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fx_train import Accuracy, Confusion, EarlyStopping, Mean, Perplexity, PrecisionRecall, TopK, Welford
 from fx_train.errors import InvalidAverageError, MetricMergeError, MetricShapeError
-from fx_train.metrics import Metric
+from fx_train.metrics import Count, Metric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,3 +195,68 @@ def test_early_stopping_counts_from_the_last_improvement():
     assert [improved for improved, _, _ in history] == [True, False, True, False, False, False]
     assert [stop for _, _, stop in history] == [False, False, False, False, False, True]
     assert stopping.reset() == EarlyStopping(min_delta=0.1, patience=2)
+
+
+def doubled(metric, times):
+    for _ in range(times):
+        metric = jax.jit(lambda m: m.merge(m))(metric)
+    return metric
+
+
+def test_counts_do_not_overflow():
+    labels, predictions = jnp.array([0, 0, 1, 1]), jnp.array([0, 1, 1, 1])
+    both = {"labels": labels, "predictions": predictions}
+    accuracy = doubled(Accuracy.empty().update(**both), 32)
+    assert (int(accuracy.right), int(accuracy.count), float(accuracy.compute())) == (3 * 2**32, 4 * 2**32, 0.75)
+    confusion = doubled(Confusion.empty(2).update(**both), 30)
+    assert confusion.counts.tolist() == [[2**30, 2**30], [0, 2**31]]
+    each = doubled(PrecisionRecall.empty(2).update(**both), 30)
+    for metric in (confusion, each):
+        np.testing.assert_allclose(metric.f1(), [2 / 3, 0.8], rtol=1e-6)
+        np.testing.assert_allclose(metric.recall(), [0.5, 1], rtol=1e-6)
+        np.testing.assert_allclose(metric.precision(), [1, 2 / 3], rtol=1e-6)
+    np.testing.assert_allclose([each.f1("micro"), each.recall("weighted")], 0.75, rtol=1e-6)
+    np.testing.assert_allclose(confusion.accuracy(), 0.75, rtol=1e-6)
+    outside = doubled(Confusion.empty(1).update(labels=jnp.array([3]), predictions=jnp.array([0])), 31)
+    assert int(outside.outside) == 2**31
+    seen = doubled(Welford.empty().update(jnp.array([1.0, 3.0])), 32)
+    assert (int(seen.count), float(seen.compute()), float(seen.variance())) == (2**33, 2.0, 1.0)
+
+
+def test_counts_are_reduced_without_overflow():
+    counts = Count.zeros((2,)).add(jnp.array([2**31 - 1, 3]))
+    many = jax.tree.map(lambda x: jnp.stack([x] * 7), counts)
+    total = jax.vmap(lambda c: c.reduce("devices"), axis_name="devices")(many)
+    assert jax.tree.map(lambda x: x[3], total).tolist() == [7 * (2**31 - 1), 21]
+    assert (np.asarray(counts).dtype, counts.shape, float(Count.zeros().add(3))) == (np.int64, (2,), 3.0)
+
+
+def test_long_streams_of_tenths_keep_their_mean():
+    @jax.jit
+    def run(mean):
+        return jax.lax.fori_loop(0, 500_000, lambda _, m: m.update(jnp.float32(0.1)), mean)
+
+    mean = run(Mean.empty().update(jnp.full(1, 0.1), jnp.full(1, 2.0**24)))
+    np.testing.assert_allclose(mean.compute(), 0.1, rtol=1e-7)
+    assert abs(float(mean.total_rest)) <= np.spacing(np.float32(mean.total)) / 2
+
+
+def test_infinite_values_have_an_infinite_mean():
+    mean = Mean.empty()
+    for value in (1.0, np.inf, 2.0):
+        mean = mean.update(jnp.array([value]))
+    assert float(mean.compute()) == np.inf
+
+
+def test_a_metric_of_ones_own_may_count():
+    class Words(Metric):
+        words: Count
+        letters: jax.Array
+
+        def compute(self):
+            return self.letters / self.words.as_float()
+
+    one = Words(words=Count.zeros().add(2**30), letters=jnp.float32(5))
+    assert (int(one.merge(one).words), float(one.merge(one).letters)) == (2**31, 10.0)
+    both = jax.vmap(lambda m: m.reduce("i"), axis_name="i")(jax.tree.map(lambda x: jnp.stack([x] * 4), one))
+    assert jax.tree.map(lambda x: x[0], both.words).tolist() == 2**32

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from fx_core import struct
 from fx_core.errors.nnx_layers import MetricInputError, MetricInterfaceError, MetricUpdateError
+from fx_core.ops.sums import add_counts, add_sums, count_as_float, merge_moments, split_count
 
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import split
@@ -88,18 +89,21 @@ class Average(Metric):
     >>> loss.compute()
     Array(3., dtype=float32)
 
+    The sum keeps about 48 bits and the count 61: ``total_rest`` is what rounding took from ``total``, and
+    ``count_units`` how many times 2**30 values were seen besides ``count``.
+
     Args:
       argname: the keyword argument of `update` that it collects.
     """
 
     def __init__(self, argname: str = "values"):
         self.argname = argname
-        self.total, self.count = MetricState(jnp.zeros((), jnp.float32)), MetricState(jnp.zeros((), jnp.int32))
+        self.total, self.total_rest = _number(), _number()
+        self.count, self.count_units = _count(), _count()
 
     def reset(self) -> None:
         """Forget what was collected."""
-        self.total[...] = jnp.zeros((), jnp.float32)
-        self.count[...] = jnp.zeros((), jnp.int32)
+        _clear(self.total, self.total_rest, self.count, self.count_units)
 
     def update(self, mask: jax.Array | None = None, **kwargs: Any) -> None:
         """Collect values.
@@ -116,12 +120,13 @@ class Average(Metric):
         keep = None if mask is None else _mask(self, mask, values.shape)
         total = jnp.sum(values.astype(jnp.float32), where=keep)
         count = values.size if keep is None else jnp.sum(keep)
-        self.total[...] = self.total.get_value() + total
-        self.count[...] = self.count.get_value() + jnp.asarray(count, jnp.int32)
+        _set((self.total, self.total_rest), add_sums(_get(self.total, self.total_rest), (total, jnp.zeros_like(total))))
+        _set((self.count, self.count_units), add_counts(_get(self.count, self.count_units), split_count(count)))
 
     def compute(self) -> jax.Array:
         """Give the mean; NaN if there are no values."""
-        return self.total.get_value() / self.count.get_value()
+        total = self.total.get_value() + self.total_rest.get_value()
+        return total / count_as_float(_get(self.count, self.count_units))
 
 
 class Accuracy(Average):
@@ -200,20 +205,22 @@ class Welford(Metric):
     >>> float(stats.mean), round(float(stats.standard_deviation), 3), round(float(stats.standard_error_of_mean), 3)
     (2.5, 1.118, 0.559)
 
+    What rounding takes from ``mean`` and ``m2`` is kept in ``mean_rest`` and ``m2_rest``; ``count_units`` is how many
+    times 2**30 values were seen besides ``count``.
+
     Args:
       argname: the keyword argument of `update` that it collects.
     """
 
     def __init__(self, argname: str = "values"):
         self.argname = argname
-        self.count = MetricState(jnp.zeros((), jnp.int32))
-        self.mean, self.m2 = MetricState(jnp.zeros((), jnp.float32)), MetricState(jnp.zeros((), jnp.float32))
+        self.count, self.count_units = _count(), _count()
+        self.mean, self.mean_rest = _number(), _number()
+        self.m2, self.m2_rest = _number(), _number()
 
     def reset(self) -> None:
         """Forget what was collected."""
-        self.count[...] = jnp.zeros((), jnp.int32)
-        self.mean[...] = jnp.zeros((), jnp.float32)
-        self.m2[...] = jnp.zeros((), jnp.float32)
+        _clear(self.count, self.count_units, self.mean, self.mean_rest, self.m2, self.m2_rest)
 
     def update(self, **kwargs: Any) -> None:
         """Collect values: a number or an array of any shape, under the metric's name for them.
@@ -224,21 +231,21 @@ class Welford(Metric):
         values = jnp.asarray(_named(self, self.argname, kwargs), jnp.float32)
         if not values.size:
             return
-        old, size = self.count.get_value(), values.size
-        count = old + size
-        mean = jnp.mean(values)
-        delta = mean - self.mean.get_value()
-        spread = jnp.sum(jnp.square(values - mean)) + delta * delta * old * size / count
-        self.m2[...] = self.m2.get_value() + spread
-        self.mean[...] = self.mean.get_value() + delta * size / count
-        self.count[...] = count
+        count, mean = _get(self.count, self.count_units), jnp.mean(values)
+        zero = jnp.zeros_like(mean)
+        new = jnp.float32(values.size), (mean, zero), (jnp.sum(jnp.square(values - mean)), zero)
+        old = count_as_float(count), _get(self.mean, self.mean_rest), _get(self.m2, self.m2_rest)
+        moved, spread = merge_moments(old, new)
+        _set((self.mean, self.mean_rest), moved)
+        _set((self.m2, self.m2_rest), spread)
+        _set((self.count, self.count_units), add_counts(count, split_count(values.size)))
 
     def compute(self) -> Statistics:
         """Give mean, standard error and standard deviation; the last two are NaN if there are no values."""
-        count = self.count.get_value()
-        variance = self.m2.get_value() / count
-        deviation = jnp.sqrt(variance)
-        return Statistics(self.mean.get_value(), deviation / jnp.sqrt(count), deviation)
+        count = count_as_float(_get(self.count, self.count_units))
+        deviation = jnp.sqrt((self.m2.get_value() + self.m2_rest.get_value()) / count)
+        mean = self.mean.get_value() + self.mean_rest.get_value()
+        return Statistics(mean, deviation / jnp.sqrt(count), deviation)
 
 
 class MultiMetric(Metric):
@@ -280,6 +287,28 @@ class MultiMetric(Metric):
     def compute(self) -> dict[str, Any]:
         """Give the summaries by name."""
         return {name: getattr(self, name).compute() for name in self._metric_names}
+
+
+def _number() -> MetricState:
+    return MetricState(jnp.zeros((), jnp.float32))
+
+
+def _count() -> MetricState:
+    return MetricState(jnp.zeros((), jnp.int32))
+
+
+def _get(one: MetricState, rest: MetricState) -> tuple[jax.Array, jax.Array]:
+    return one.get_value(), rest.get_value()
+
+
+def _set(variables: tuple[MetricState, MetricState], values: tuple[jax.Array, jax.Array]) -> None:
+    for variable, value in zip(variables, values):
+        variable[...] = value
+
+
+def _clear(*variables: MetricState) -> None:
+    for variable in variables:
+        variable[...] = jnp.zeros_like(variable.get_value())
 
 
 def _named(metric: Metric, name: str, values: dict[str, Any]) -> Any:

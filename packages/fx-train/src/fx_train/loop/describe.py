@@ -14,6 +14,7 @@ import numpy as np
 
 from fx_train._writing import writing
 from fx_train.loop.callbacks import Callback, Progress, is_writer
+from fx_train.metrics import Confusion
 
 
 class Describe(Callback):
@@ -45,7 +46,7 @@ class Describe(Callback):
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Write down the parameters, once, and remember confusion matrices."""
         for name, metric in metrics.items():
-            if hasattr(metric, "counts"):
+            if isinstance(metric, Confusion):
                 self._confusion[name] = run.step, metric
         if "parameters" not in self._about:
             self._about["parameters"] = parameters(state)

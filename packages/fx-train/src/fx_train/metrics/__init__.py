@@ -13,5 +13,6 @@ Each has ``empty()``, ``update(...)``, ``merge(other)``, ``reduce(axis_name)`` f
 from fx_train.metrics.averages import Mean, Perplexity, Welford
 from fx_train.metrics.base import Metric
 from fx_train.metrics.classification import Accuracy, Confusion, PrecisionRecall, TopK
+from fx_train.metrics.counts import Count
 
-__all__ = ["Accuracy", "Confusion", "Mean", "Metric", "Perplexity", "PrecisionRecall", "TopK", "Welford"]
+__all__ = ["Accuracy", "Confusion", "Count", "Mean", "Metric", "Perplexity", "PrecisionRecall", "TopK", "Welford"]

@@ -4,8 +4,10 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from fx_core.ops.sums import add_sums, merge_moments
 
-from fx_train.metrics.base import Metric, add_pairs, same_kind, same_shape
+from fx_train.metrics.base import Metric, same_kind, same_shape
+from fx_train.metrics.counts import Count
 
 
 class Mean(Metric):
@@ -53,8 +55,8 @@ class Mean(Metric):
     def merge(self, other: Self) -> Self:
         """The mean over what both have seen."""
         same_kind(self, other)
-        total, total_rest = add_pairs(self.total, self.total_rest, other.total, other.total_rest)
-        weight, weight_rest = add_pairs(self.weight, self.weight_rest, other.weight, other.weight_rest)
+        total, total_rest = add_sums((self.total, self.total_rest), (other.total, other.total_rest))
+        weight, weight_rest = add_sums((self.weight, self.weight_rest), (other.weight, other.weight_rest))
         return self.replace(total=total, weight=weight, total_rest=total_rest, weight_rest=weight_rest)
 
     def compute(self) -> jax.Array:
@@ -86,20 +88,24 @@ class Welford(Metric):
     (3.0, 4.667)
 
     Attributes:
-      count: how many values, an int32 scalar.
+      count: how many values, a `Count`.
       mean: their mean, a float32 scalar; 0 when nothing was seen.
       squares: the sum of squared differences from the mean, a float32 scalar.
+      mean_rest: what rounding took from ``mean``.
+      squares_rest: what rounding took from ``squares``.
     """
 
-    count: jax.Array
+    count: Count
     mean: jax.Array
     squares: jax.Array
+    mean_rest: jax.Array
+    squares_rest: jax.Array
 
     @classmethod
     def empty(cls) -> Self:
         """The moments of nothing yet."""
         zero = jnp.zeros((), jnp.float32)
-        return cls(count=jnp.zeros((), jnp.int32), mean=zero, squares=zero)
+        return cls(count=Count.zeros(), mean=zero, squares=zero, mean_rest=zero, squares_rest=zero)
 
     def update(self, values: Any) -> Self:
         """Take values of any shape."""
@@ -107,28 +113,45 @@ class Welford(Metric):
         if values.size == 0:
             return self
         mean = jnp.mean(values)
-        new = self.replace(count=jnp.int32(values.size), mean=mean, squares=jnp.sum(jnp.square(values - mean)))
+        new = self.empty().replace(
+            count=Count.zeros().add(values.size), mean=mean, squares=jnp.sum(jnp.square(values - mean))
+        )
         return self.merge(new)
 
     def merge(self, other: Self) -> Self:
         """The moments of both."""
         same_kind(self, other)
-        count = self.count + other.count
-        share = other.count / jnp.maximum(count, 1)
-        difference = other.mean - self.mean
-        squares = self.squares + other.squares + jnp.square(difference) * self.count * share
-        return self.replace(count=count, mean=self.mean + difference * share, squares=squares)
+        (mean, mean_rest), (squares, squares_rest) = merge_moments(self._moments(), other._moments())
+        return self.replace(
+            count=self.count.merge(other.count),
+            mean=mean,
+            squares=squares,
+            mean_rest=mean_rest,
+            squares_rest=squares_rest,
+        )
+
+    def _moments(self) -> Any:
+        count = self.count.as_float().astype(jnp.float32)
+        return count, (self.mean, self.mean_rest), (self.squares, self.squares_rest)
 
     def reduce(self, axis_name: Any) -> Self:
         """The moments over all devices of a mapped axis."""
-        count = jax.lax.psum(self.count, axis_name)
-        mean = jax.lax.psum(self.mean * self.count, axis_name) / jnp.maximum(count, 1)
-        inner = self.squares + self.count * jnp.square(self.mean - mean)
-        return self.replace(count=count, mean=mean, squares=jax.lax.psum(inner, axis_name))
+        own, all_counts = self.count.as_float().astype(jnp.float32), self.count.reduce(axis_name)
+        share = own / jnp.maximum(all_counts.as_float().astype(jnp.float32), 1)
+        mean = jax.lax.psum((self.mean + self.mean_rest) * share, axis_name)
+        inner = self.squares + self.squares_rest + own * jnp.square(self.mean - mean)
+        zero = jnp.zeros_like(mean)
+        squares = jax.lax.psum(inner, axis_name)
+        return self.replace(count=all_counts, mean=mean, squares=squares, mean_rest=zero, squares_rest=zero)
 
     def variance(self, ddof: int = 0) -> jax.Array:
         """The variance; ``ddof=1`` for that of the distribution that the values are a sample of."""
-        return self.squares / (self.count - ddof)
+        # Whole numbers, since a large count in float32 is as large without the one that ddof takes away.
+        return (self.squares + self.squares_rest) / self._count_less(ddof)
+
+    def _count_less(self, ddof: int) -> jax.Array:
+        count = self.count
+        return count.replace(rest=count.rest - ddof).as_float().astype(jnp.float32)
 
     def deviation(self, ddof: int = 0) -> jax.Array:
         """The standard deviation."""
@@ -136,4 +159,4 @@ class Welford(Metric):
 
     def compute(self) -> jax.Array:
         """The mean; NaN when nothing was seen."""
-        return jnp.where(self.count > 0, self.mean, jnp.nan)
+        return jnp.where(self.count.as_float() > 0, self.mean + self.mean_rest, jnp.nan)

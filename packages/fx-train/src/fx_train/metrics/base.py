@@ -1,5 +1,6 @@
 """What all metrics have in common."""
 
+import dataclasses
 from typing import Any, Self
 
 import jax
@@ -8,12 +9,14 @@ import numpy as np
 from fx_core import struct
 
 from fx_train.errors import MetricMergeError, MetricShapeError
+from fx_train.metrics.counts import Count
 
 
 class Metric(struct.PyTreeNode):
-    """Base of metrics whose arrays are sums over what was seen; others override `merge` and `reduce`.
+    """Base of metrics whose fields are sums over what was seen; others override `merge` and `reduce`.
 
-    A metric of your own is a subclass with fields, an ``update`` and a ``compute``.
+    A metric of your own is a subclass with fields, an ``update`` and a ``compute``. Fields are arrays, which are added,
+    or `fx_train.metrics.Count`, which does not overflow as sums of int32 do.
     """
 
     def merge(self, other: Self) -> Self:
@@ -23,15 +26,34 @@ class Metric(struct.PyTreeNode):
           MetricMergeError: they are metrics of different kinds, or of different numbers of classes.
         """
         same_kind(self, other)
-        return jax.tree.map(jnp.add, self, other)
+        return self.replace(**{name: _merged(value, getattr(other, name)) for name, value in self._sums()})
 
     def reduce(self, axis_name: Any) -> Self:
         """The metric over what all devices of a mapped axis have seen, in `jax.shard_map`, `jax.pmap` or `jax.vmap`."""
-        return jax.lax.psum(self, axis_name)
+        return self.replace(**{name: _reduced(value, axis_name) for name, value in self._sums()})
+
+    def _sums(self) -> list[tuple[str, Any]]:
+        fields = [field for field in dataclasses.fields(self) if field.metadata.get("pytree_node", True)]
+        return [(field.name, getattr(self, field.name)) for field in fields]
 
     def compute(self) -> jax.Array:
         """The metric's value, a scalar."""
         raise TypeError(f"{type(self).__name__} does not say what its value is: define compute(self).")
+
+
+def _is_count(x: Any) -> bool:
+    return isinstance(x, Count)
+
+
+def _merged(one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: a.merge(b) if _is_count(a) else jnp.add(a, b), one, other, is_leaf=_is_count)
+
+
+def _reduced(sums: Any, axis_name: Any) -> Any:
+    def reduce(x: Any) -> Any:
+        return x.reduce(axis_name) if _is_count(x) else jax.lax.psum(x, axis_name)
+
+    return jax.tree.map(reduce, sums, is_leaf=_is_count)
 
 
 def same_kind(one: Metric, other: Any) -> None:
@@ -55,14 +77,3 @@ def same_shape(**arrays: Any) -> None:
     shapes = {name: np.shape(array) for name, array in arrays.items() if array is not None}
     if len(set(shapes.values())) > 1:
         raise MetricShapeError(shapes)
-
-
-def add_pairs(high: jax.Array, low: jax.Array, other_high: jax.Array, other_low: jax.Array) -> tuple[Any, Any]:
-    """Add two sums that are kept as a number and what its rounding lost.
-
-    In float32 alone, adding 1 ends at 2**24. [Knuth, "The Art of Computer Programming", vol. 2, theorem B of 4.2.2]
-    """
-    total = high + other_high
-    back = total - high
-    lost = (high - (total - back)) + (other_high - back)
-    return total, low + other_low + lost

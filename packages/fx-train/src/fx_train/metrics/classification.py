@@ -8,6 +8,7 @@ from fx_core import struct
 
 from fx_train.errors import InvalidAverageError, MetricShapeError
 from fx_train.metrics.base import Metric, same_shape
+from fx_train.metrics.counts import Count
 
 Average = Literal["macro", "micro", "weighted"]
 
@@ -20,17 +21,17 @@ class Accuracy(Metric):
     0.5
 
     Attributes:
-      right: how many were right, an int32 scalar.
-      count: how many there were, an int32 scalar.
+      right: how many were right, a `Count`.
+      count: how many there were, a `Count`.
     """
 
-    right: jax.Array
-    count: jax.Array
+    right: Count
+    count: Count
 
     @classmethod
     def empty(cls) -> Self:
         """The accuracy of nothing yet."""
-        return cls(right=jnp.zeros((), jnp.int32), count=jnp.zeros((), jnp.int32))
+        return cls(right=Count.zeros(), count=Count.zeros())
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
         """Take labels and predictions, integers of one shape; where ``mask`` is False they do not count.
@@ -44,11 +45,11 @@ class Accuracy(Metric):
     def _counted(self, hits: jax.Array, mask: Any) -> Self:
         mask = jnp.ones(hits.shape, bool) if mask is None else jnp.asarray(mask, bool)
         right, count = jnp.sum(hits & mask, dtype=jnp.int32), jnp.sum(mask, dtype=jnp.int32)
-        return self.replace(right=self.right + right, count=self.count + count)
+        return self.replace(right=self.right.add(right), count=self.count.add(count))
 
     def compute(self) -> jax.Array:
         """The share; NaN when nothing was seen."""
-        return self.right / self.count
+        return self.right.as_float() / self.count.as_float()
 
 
 class TopK(Accuracy):
@@ -97,19 +98,19 @@ class PrecisionRecall(Metric):
     A value without anything to divide by (no such label, or no such prediction) is NaN; macro averages leave it out.
 
     Attributes:
-      hits: int32 (classes,), predictions of the class that were right.
-      predicted: int32 (classes,), predictions of the class.
-      labelled: int32 (classes,), labels of the class.
+      hits: a `Count` (classes,), predictions of the class that were right.
+      predicted: a `Count` (classes,), predictions of the class.
+      labelled: a `Count` (classes,), labels of the class.
     """
 
-    hits: jax.Array
-    predicted: jax.Array
-    labelled: jax.Array
+    hits: Count
+    predicted: Count
+    labelled: Count
 
     @classmethod
     def empty(cls, classes: int) -> Self:
         """Counts of nothing yet, for labels from 0 to ``classes - 1``."""
-        zeros = jnp.zeros(classes, jnp.int32)
+        zeros = Count.zeros((classes,))
         return cls(hits=zeros, predicted=zeros, labelled=zeros)
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
@@ -127,22 +128,23 @@ class PrecisionRecall(Metric):
             return jnp.zeros(classes, jnp.int32).at[_inside(index, classes)].add(where.astype(jnp.int32), mode="drop")
 
         return self.replace(
-            hits=self.hits + count(labels, mask & (labels == predictions)),
-            predicted=self.predicted + count(predictions, mask),
-            labelled=self.labelled + count(labels, mask),
+            hits=self.hits.add(count(labels, mask & (labels == predictions))),
+            predicted=self.predicted.add(count(predictions, mask)),
+            labelled=self.labelled.add(count(labels, mask)),
         )
 
     def precision(self, average: Average | None = None) -> jax.Array:
         """Share of the predictions of a class that were right, (classes,), or its average."""
-        return self._averaged(self.hits, self.predicted, average)
+        return self._averaged(self.hits.as_float(), self.predicted.as_float(), average)
 
     def recall(self, average: Average | None = None) -> jax.Array:
         """Share of the labels of a class that were found, (classes,), or its average."""
-        return self._averaged(self.hits, self.labelled, average)
+        return self._averaged(self.hits.as_float(), self.labelled.as_float(), average)
 
     def f1(self, average: Average | None = None) -> jax.Array:
         """Harmonic mean of precision and recall, (classes,), or its average."""
-        return self._averaged(2 * self.hits, self.predicted + self.labelled, average)
+        both = self.predicted.as_float() + self.labelled.as_float()
+        return self._averaged(2 * self.hits.as_float(), both, average)
 
     def compute(self) -> jax.Array:
         """The macro average of F1."""
@@ -157,7 +159,8 @@ class PrecisionRecall(Metric):
         if average == "macro":
             return jnp.nanmean(each)
         if average == "weighted":
-            return jnp.nansum(each * self.labelled) / jnp.sum(self.labelled)
+            labelled = self.labelled.as_float()
+            return jnp.nansum(each * labelled) / jnp.sum(labelled)
         raise InvalidAverageError(average)
 
 
@@ -169,17 +172,17 @@ class Confusion(Metric):
     ([[1, 0], [1, 1]], 0.667)
 
     Attributes:
-      counts: int32 of shape (classes, classes); row: label, column: prediction.
-      outside: int32 scalar, pairs of which one is no class; they are in no other count.
+      counts: a `Count` of shape (classes, classes); row: label, column: prediction.
+      outside: a `Count`, pairs of which one is no class; they are in no other count.
     """
 
-    counts: jax.Array
-    outside: jax.Array
+    counts: Count
+    outside: Count
 
     @classmethod
     def empty(cls, classes: int) -> Self:
         """A table of zeros for labels from 0 to ``classes - 1``."""
-        return cls(counts=jnp.zeros((classes, classes), jnp.int32), outside=jnp.zeros((), jnp.int32))
+        return cls(counts=Count.zeros((classes, classes)), outside=Count.zeros())
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
         """Count labels and predictions, integers of one shape; where ``mask`` is False they do not count.
@@ -192,9 +195,10 @@ class Confusion(Metric):
         labels, predictions = jnp.ravel(jnp.asarray(labels)), jnp.ravel(jnp.asarray(predictions))
         mask = jnp.ones(labels.shape, bool) if mask is None else jnp.ravel(jnp.asarray(mask, bool))
         row, column = _inside(labels, classes), _inside(predictions, classes)
-        counts = self.counts.at[row, column].add(mask.astype(jnp.int32), mode="drop")
+        zeros = jnp.zeros((classes, classes), jnp.int32)
+        counts = self.counts.add(zeros.at[row, column].add(mask.astype(jnp.int32), mode="drop"))
         outside = jnp.sum(mask & ((row == classes) | (column == classes)), dtype=jnp.int32)
-        return self.replace(counts=counts, outside=self.outside + outside)
+        return self.replace(counts=counts, outside=self.outside.add(outside))
 
     def compute(self) -> jax.Array:
         """The accuracy."""
@@ -202,19 +206,23 @@ class Confusion(Metric):
 
     def accuracy(self) -> jax.Array:
         """Share of predictions that equal their label."""
-        return jnp.trace(self.counts) / jnp.sum(self.counts)
+        counts = self.counts.as_float()
+        return jnp.trace(counts) / jnp.sum(counts)
 
     def recall(self) -> jax.Array:
         """Share of each label that was found, shape (classes,)."""
-        return jnp.diagonal(self.counts) / jnp.sum(self.counts, axis=1)
+        counts = self.counts.as_float()
+        return jnp.diagonal(counts) / jnp.sum(counts, axis=1)
 
     def precision(self) -> jax.Array:
         """Share of each predicted class that was right, shape (classes,)."""
-        return jnp.diagonal(self.counts) / jnp.sum(self.counts, axis=0)
+        counts = self.counts.as_float()
+        return jnp.diagonal(counts) / jnp.sum(counts, axis=0)
 
     def f1(self) -> jax.Array:
         """Harmonic mean of precision and recall of each class, shape (classes,)."""
-        return 2 * jnp.diagonal(self.counts) / (jnp.sum(self.counts, axis=0) + jnp.sum(self.counts, axis=1))
+        counts = self.counts.as_float()
+        return 2 * jnp.diagonal(counts) / (jnp.sum(counts, axis=0) + jnp.sum(counts, axis=1))
 
 
 def _inside(index: jax.Array, classes: int) -> jax.Array:
