@@ -8,7 +8,7 @@ import jax
 from fx_nnx.filters import Filter
 from fx_nnx.states.flat import FlatState
 from fx_nnx.states.paths import Path
-from fx_nnx.states.state import State
+from fx_nnx.states.state import State, value_of
 from fx_nnx.variables.variable import Variable
 
 __all__ = [
@@ -108,14 +108,12 @@ def map_state(f: Callable[[Path, Any], Any], state: Any) -> State:
 
 
 def as_pure(tree: Any) -> Any:
-    """Take the values out of the variables of a pytree.
+    """Take the values out of the variables of a pytree; of one that lives in a `jax.Ref`, what the reference holds.
 
     >>> as_pure({"w": Variable(1.0)})
     {'w': 1.0}
     """
-    return jax.tree.map(
-        lambda x: x.get_raw_value() if isinstance(x, Variable) else x, tree, is_leaf=lambda x: isinstance(x, Variable)
-    )
+    return jax.tree.map(value_of, tree, is_leaf=lambda x: isinstance(x, Variable))
 
 
 pure = as_pure

@@ -11,7 +11,7 @@ from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
 from fx_nnx.states.paths import Path, flatten, nest, sorted_keys
 
-__all__ = ["State"]
+__all__ = ["State", "value_of"]
 
 
 class _Fields:
@@ -170,7 +170,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
 
     def to_pure_dict(self, extract_fn: Callable[[Any], Any] | None = None) -> dict[Any, Any]:
         """Give nested dictionaries of values; see `fx_nnx.to_pure_dict`."""
-        extract = _value if extract_fn is None else extract_fn
+        extract = value_of if extract_fn is None else extract_fn
         paths, leaves = self._pairs()
         return nest(paths, [extract(leaf) for leaf in leaves])
 
@@ -215,8 +215,11 @@ def _plain(mapping: Any) -> dict[Any, Any]:
     return {k: _plain(v) if isinstance(v, Mapping) else v for k, v in dict(mapping).items()}
 
 
-def _value(leaf: Any) -> Any:
-    return leaf.get_raw_value() if hasattr(leaf, "get_raw_value") else leaf
+def value_of(leaf: Any) -> Any:
+    """Give what a variable of a state stores; other leaves as they are."""
+    if not hasattr(leaf, "get_raw_value"):
+        return leaf
+    return leaf.get_raw_value()[...] if leaf.ref else leaf.get_raw_value()
 
 
 def _replaced(leaf: Any, value: Any) -> Any:

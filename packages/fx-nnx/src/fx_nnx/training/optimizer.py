@@ -1,5 +1,7 @@
 """Optimizers: a gradient transformation together with its state."""
 
+import functools
+import operator
 from typing import Any, Protocol
 
 import jax
@@ -12,11 +14,12 @@ from fx_nnx.graph.functions import update as update_node
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.states.pure import as_pure
-from fx_nnx.states.sealed import seal, unseal
+from fx_nnx.states.state import State
+from fx_nnx.training.opt_state import OptState, boxed, state_in, unboxed
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["GradientTransformation", "ModelAndOptimizer", "OptArray", "OptState", "OptVariable", "Optimizer"]
+__all__ = ["GradientTransformation", "ModelAndOptimizer", "Optimizer"]
 
 
 class GradientTransformation(Protocol):
@@ -31,18 +34,6 @@ class GradientTransformation(Protocol):
         ...
 
 
-class OptState(Variable[Any]):
-    """The state of an optimizer; as a filter, everything an optimizer keeps."""
-
-
-class OptArray(OptState):
-    """State of an optimizer that belongs to no parameter, such as a count."""
-
-
-class OptVariable(OptState):
-    """State of an optimizer that belongs to a parameter, whose type is in the metadata ``source_type``."""
-
-
 class Optimizer(Module):
     """Keeps the state of a gradient transformation for the parameters of a model, and updates the model.
 
@@ -50,6 +41,9 @@ class Optimizer(Module):
 
         optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
         optimizer.update(model, grads)
+
+    The transformation sees states of bare arrays, never variables; what it makes of them is kept in ``opt_state`` as it
+    is, with each array in an `OptVariable` or `OptArray`.
 
     Args:
       model: whose parameters are to be trained.
@@ -62,30 +56,62 @@ class Optimizer(Module):
         self.step = OptState(jnp.zeros((), jnp.uint32))
         self.tx = tx
         self.wrt = tuple(wrt) if isinstance(wrt, list) else wrt
-        self.opt_state = data(seal(_boxed(tx.init(state_of(model, wrt, graph=graph)))))
+        self.graph = graph
+        params = state_of(model, wrt, graph=graph)
+        self.opt_state = data(boxed(tx.init(as_pure(params)), params))
 
-    def update(self, model: Any, grads: Any, /, **kwargs: Any) -> None:
+    def update(self, model: Any, grads: Any, /, **kwargs: Any) -> Any:
         """Change the parameters of the model, and the state of the optimizer, in place.
+
+        ::
+
+            value, grads = nnx.value_and_grad(loss_fn)(model)
+            value_fn = lambda params: loss_fn(nnx.merge(graphdef, params))
+            optimizer.update(model, grads, value=value, grad=grads, value_fn=value_fn)   # as optax.lbfgs takes them
 
         Args:
           model: the model.
-          grads: gradients with respect to the parameters: a state of the structure of ``nnx.state(model, wrt)``.
-          **kwargs: for transformations that take more, such as ``value``.
+          grads: gradients with respect to the parameters: a state of the structure of ``nnx.state(model, wrt)``, or a
+            `GraphState` or module with such. Of gradients with respect to more, those of ``wrt`` are taken.
+          **kwargs: for transformations that take more, such as ``value``, ``grad`` and ``value_fn``. States and modules
+            among them reach the transformation as states of bare arrays.
+
+        Returns:
+          What was added to the parameters, a state of bare arrays.
 
         Raises:
           OptimizerStateError: the gradients have another structure.
         """
-        params = state_of(model, self.wrt)
-        pure_params, pure_grads = as_pure(params), as_pure(grads)
-        expected, got = (jax.tree.structure(tree) for tree in (pure_params, pure_grads))
-        if expected != got:
-            raise OptimizerStateError(expected, got)
-        old = unseal(as_pure(self.opt_state))
-        updates, new = self.tx.update(pure_grads, old, pure_params, **kwargs)
+        params = state_of(model, self.wrt, graph=self.graph)
+        pure_params = as_pure(params)
+        pure_grads = self._gradients(grads, jax.tree.structure(pure_params))
+        extra = {name: as_pure(state_in(value, self.wrt, self.graph)) for name, value in kwargs.items()}
+        updates, new = self.tx.update(pure_grads, unboxed(self.opt_state), pure_params, **extra)
         changed = jax.tree.map(lambda p, u: jnp.asarray(p + u, p.dtype), pure_params, updates)
-        update_node(model, changed)
-        _put(self.opt_state, new)
+        update_node(model, _at_paths_of(params, changed))
+        self._keep(new, params)
         self.step.set_value(self.step.get_value() + 1)
+        return updates
+
+    def _gradients(self, grads: Any, expected: Any) -> Any:
+        given = state_in(grads, self.wrt, self.graph)
+        given = State(given) if isinstance(given, dict) else given
+        found = as_pure(given)
+        if jax.tree.structure(found) != expected and isinstance(given, State):
+            found = as_pure(given.filter(self.wrt))
+        got = jax.tree.structure(found)
+        if got != expected:
+            raise OptimizerStateError(expected, got)
+        return found
+
+    def _keep(self, new: Any, params: Any) -> None:
+        values, structure = jax.tree.flatten(new)
+        boxes = jax.tree.leaves(self.opt_state, is_leaf=lambda x: isinstance(x, Variable))
+        if structure != jax.tree.structure(unboxed(self.opt_state)):  # a transformation that changes its structure
+            self.opt_state = data(boxed(new, params))
+            return
+        for box, value in zip(boxes, values, strict=True):
+            box.set_raw_value(value)
 
 
 class ModelAndOptimizer(Optimizer):
@@ -101,40 +127,29 @@ class ModelAndOptimizer(Optimizer):
         super().__init__(model, tx, wrt=wrt)
         self.model = model
 
-    def update(self, grads: Any, /, **kwargs: Any) -> None:  # type: ignore[override]
+    def update(self, grads: Any, /, **kwargs: Any) -> Any:  # type: ignore[override]
         """Change the parameters of the model, and the state of the optimizer, in place.
 
         Args:
           grads: gradients with respect to the parameters.
           **kwargs: for transformations that take more.
 
+        Returns:
+          What was added to the parameters, a state of bare arrays.
+
         Raises:
           OptimizerStateError: the gradients have another structure.
         """
-        super().update(self.model, grads, **kwargs)
+        return super().update(self.model, grads, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""
         return self.model(*args, **kwargs)
 
 
-def _is_variable(x: Any) -> bool:
-    return isinstance(x, Variable)
-
-
-def _boxed(opt_state: Any) -> Any:
-    """Put each array into a variable that says what it is."""
-
-    def box(leaf: Any) -> OptState:
-        if isinstance(leaf, Variable):
-            metadata = leaf.get_metadata(exclude_required=True)
-            return OptVariable(leaf.get_raw_value(), **{**metadata, "source_type": type(leaf)})
-        return OptArray(leaf)
-
-    return jax.tree.map(box, opt_state, is_leaf=_is_variable)
-
-
-def _put(boxes: Any, values: Any) -> None:
-    leaves = jax.tree.leaves(boxes, is_leaf=_is_variable)
-    for box, value in zip(leaves, jax.tree.leaves(values)):
-        box.set_raw_value(value)
+def _at_paths_of(params: Any, values: Any) -> Any:
+    """Give values by the paths of the parameters, where one whose value is a pytree has it in one piece."""
+    if not isinstance(params, State):
+        return values
+    paths = params.flat_state().paths
+    return State._from_flat(paths, [functools.reduce(operator.getitem, path, values.raw_mapping) for path in paths])
