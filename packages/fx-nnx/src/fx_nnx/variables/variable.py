@@ -19,12 +19,14 @@ from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
-from fx_nnx.variables.writing import is_ref, new_ref, with_part, write_ref
+from fx_nnx.variables.writing import is_ref, new_ref, own_container, write_ref, written
 
 __all__ = ["Variable", "new_variable"]
 
 A = TypeVar("A")
 _MISSING: Any = object()
+_PROTOCOLS = ("__dlpack__", "__dlpack_device__", "__array_namespace__", "__cuda_array_interface__")
+"""By which other libraries take arrays; a variable has those that its value has."""
 
 
 class Variable(Representable, ValueOperators, VariableFields, Generic[A], metaclass=VariableType):
@@ -99,18 +101,31 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return value if index is Ellipsis and isinstance(value, jax.Array) else value[index]
 
     def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
-        """Put a value in, through the hooks; with an index, only into that part of the array that is stored.
+        """Put a value in the place of the old one, through the hooks; with an index, write into the old one.
+
+        ``variable[index] = value`` is the same with an index. An array keeps its shape, dtype and sharding then:
+        ``variable[...] = value`` broadcasts and casts. A dictionary or list gets another item.
+
+        >>> import jax.numpy as jnp
+        >>> scale = Variable(jnp.ones(2, jnp.bfloat16))
+        >>> scale[...] = 3.0
+        >>> scale[...]
+        Array([3, 3], dtype=bfloat16)
+        >>> scale.set_value(3.0)
+        >>> scale.get_value()
+        3.0
 
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
-          VariableValueError: the value does not fit the part, or the reference that holds it.
+          VariableValueError: the value does not fit the place, or the reference that holds it.
         """
         if isinstance(value, Variable):
             value = value.get_value()
         for hook in self._meta.on_set:
             value = hook(self, value)
-        if index is not _MISSING and index is not Ellipsis:
-            value = with_part(self, index, value)
+        if index is not _MISSING:
+            self._check_trace()
+            value = written(self, index, value)
         self.set_raw_value(value)
 
     def get_raw_value(self) -> Any:
@@ -294,6 +309,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     def __setitem__(self, index: Any, value: Any) -> None:
         self.set_value(value, index=index)
 
+    def __delitem__(self, index: Any) -> None:
+        value = own_container(self.get_value())
+        del value[index]
+        self.set_value(value)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the value, if that is a function or a module."""
         return self.get_value()(*args, **kwargs)
@@ -310,7 +330,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     __array_priority__ = 1000
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in VariableFields.__slots__:
+        if (name.startswith("__") and name not in _PROTOCOLS) or name in VariableFields.__slots__:
             raise AttributeError(name)
         meta = self._meta
         if name in meta:

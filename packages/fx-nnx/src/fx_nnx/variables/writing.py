@@ -1,14 +1,18 @@
 """Writing into references and into parts of values, with errors that say what does not fit."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from fx_core.errors.nnx_variables import VariableValueError
+from jax.core import Tracer
 
 from fx_nnx.locate import path_of
 
-__all__ = ["is_ref", "new_ref", "with_part", "write_ref"]
+__all__ = ["is_ref", "new_ref", "own_container", "write_ref", "written"]
 
 
 def is_ref(value: Any) -> bool:
@@ -57,32 +61,111 @@ def write_ref(variable: Any, ref: Any, value: Any) -> None:
         ) from error
 
 
-def with_part(variable: Any, index: Any, value: Any) -> jax.Array:
-    """Give what a variable stores, with a new part.
+def written(variable: Any, index: Any, value: Any) -> Any:
+    """Give what a variable is to store when a value is written into ``variable[index]``.
+
+    What is stored keeps its kind: an array its shape, dtype and sharding, a NumPy array stays one, a dictionary or list
+    is copied with another item. A number, or another value without items, is replaced as a whole.
 
     Raises:
-      VariableValueError: the new part does not fit there.
+      VariableValueError: the value does not fit there.
     """
     raw = variable.get_raw_value()
-    whole = jnp.asarray(raw[...] if is_ref(raw) else raw)
+    whole = raw[...] if is_ref(raw) else raw
+    if isinstance(whole, np.ndarray) and not isinstance(value, Tracer):
+        return _fitting(variable, whole, index, value, _with_items)
+    if isinstance(whole, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
+        if isinstance(whole, np.ndarray):
+            whole = jnp.asarray(whole)
+        if index is not Ellipsis:
+            return _placed(_fitting(variable, whole, index, value, _with_part), whole)
+        if not _same_type(value, whole):
+            value = _fitting(variable, whole, index, value, _filled)
+        return _placed(value, whole)
+    return value if index is Ellipsis else _with_item(variable, whole, index, value)
+
+
+def _same_type(value: Any, whole: Any) -> bool:
+    if not isinstance(value, jax.Array) or value.shape != whole.shape or value.dtype != whole.dtype:
+        return False
+    return not getattr(value, "weak_type", False) or getattr(whole, "weak_type", False)  # keys have none
+
+
+def _filled(whole: Any, _: Any, value: Any) -> jax.Array:
+    """Give an array of the shape and dtype of another one."""
+    if value is None:
+        raise TypeError("None is no array")
+    value = jnp.asarray(value)
+    if _rank(value.dtype) > _rank(whole.dtype) and isinstance(whole, jax.Array):
+        return whole.at[...].set(value)  # which warns of what is lost
+    return jnp.broadcast_to(jax.lax.convert_element_type(value, whole.dtype), whole.shape)
+
+
+def _rank(dtype: Any) -> int:
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next((rank for rank, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), 0)
+
+
+def _with_part(whole: Any, index: Any, value: Any) -> jax.Array:
+    return whole.at[index].set(value)
+
+
+def _with_items(whole: Any, index: Any, value: Any) -> Any:
+    made = whole.copy()  # others may hold the array
+    made[index] = value
+    return made
+
+
+def _placed(value: Any, whole: Any) -> Any:
+    """Give an array where another one is, if somebody chose where that is."""
+    if isinstance(whole, Tracer) or isinstance(value, Tracer):
+        wanted = jax.typeof(whole).sharding
+        explicit = jax.sharding.AxisType.Explicit in wanted.mesh.axis_types
+        return jax.sharding.reshard(value, wanted) if explicit and jax.typeof(value).sharding != wanted else value
+    if isinstance(whole, jax.ShapeDtypeStruct):
+        return value if whole.sharding is None else jax.device_put(value, whole.sharding)
+    if not whole.committed or value.sharding == whole.sharding:
+        return value
+    return jax.device_put(value, whole.sharding)
+
+
+def _with_item(variable: Any, whole: Any, index: Any, value: Any) -> Any:
+    """Give a container with another item; who got the container from the variable before keeps what it was."""
+    made = own_container(whole)
     try:
-        return whole.at[index].set(value)
+        made[index] = value
+    except (TypeError, LookupError) as error:
+        error.add_note(f"writing to [{index!r}] of {path_of(variable) or type(variable).__name__}")
+        raise
+    return made
+
+
+def own_container(value: Any) -> Any:
+    """Give a copy of a dictionary or list, and anything else as it is."""
+    return copy.copy(value) if isinstance(value, dict | list) else value
+
+
+def _fitting(variable: Any, whole: Any, index: Any, value: Any, write: Callable[[Any, Any, Any], Any]) -> Any:
+    try:
+        return write(whole, index, value)
     except (TypeError, ValueError) as error:
         try:
-            place = jax.eval_shape(lambda x: x[index], whole)
+            place = whole if index is Ellipsis else jax.eval_shape(lambda x: x[index], whole)
         except Exception:  # it is the index that is wrong
             raise error from None
         raise VariableValueError(
             type(variable).__name__,
             path_of(variable),
-            f"the value does not fit the place [{index!r}]",
+            f"the value does not fit the place [{'...' if index is Ellipsis else repr(index)}]",
             expected=f"what broadcasts to {_describe(place)}",
             got=_describe(value),
-            fix="write a value of the shape that reading with this index gives",
+            fix="write a value of the shape that reading with this index gives; set_value replaces the whole value",
         ) from error
 
 
 def _describe(value: Any) -> str:
-    if hasattr(value, "dtype") or isinstance(value, int | float | complex):
-        return f"{jnp.result_type(value)} of shape {jnp.shape(value)}"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    if isinstance(value, int | float | complex):
+        return f"{jnp.result_type(value)} of shape ()"
     return repr(value)
