@@ -9,7 +9,7 @@ import numpy as np
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["data", "declaration", "has_data", "is_array", "is_data", "register_data_type", "static"]
+__all__ = ["data", "declaration", "has_data", "is_array", "is_branch", "is_data", "register_data_type", "static"]
 
 T = TypeVar("T", bound=type)
 _MISSING: Any = object()
@@ -95,6 +95,11 @@ def has_data(value: Any, /) -> list[Any]:
     if is_leaf(value):
         return []
     return [leaf for leaf in jax.tree.leaves(value, is_leaf=is_data) if is_data(leaf)]
+
+
+def is_branch(value: Any) -> bool:
+    """Whether a value is data or a container that may hold some, now or later."""
+    return is_data(value) or (value is not None and not is_leaf(value))
 
 
 def is_leaf(value: Any) -> bool:

@@ -11,7 +11,7 @@ from fx_core.errors.nnx import HiddenDataError, StaticAttributeError, TraceLevel
 
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
-from fx_nnx.objects.fields import declaration, has_data, is_array, is_data, register_data_type
+from fx_nnx.objects.fields import declaration, has_data, is_array, is_branch, is_data, register_data_type
 from fx_nnx.objects.snapshot import snapshot_of, thawed
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.states.paths import sorted_keys
@@ -72,7 +72,8 @@ def kinds_of(obj: Any) -> dict[Any, bool]:
         missing = [(name, value) for name, value in list(attributes.items()) if name not in kinds]
         if missing:
             kinds = owned_kinds(obj)
-            kinds.update((name, is_data(value)) for name, value in missing)
+            found = is_data if type(obj)._nnx_pytree else is_branch
+            kinds.update((name, found(value)) for name, value in missing)
     return kinds
 
 
@@ -130,7 +131,9 @@ class Pytree(Representable, Storage, metaclass=_Meta):
     [Array(1., dtype=float32, weak_type=True)]
 
     Class keyword arguments:
-      pytree: whether JAX may see the class as a pytree; with False, plain containers may hold anything.
+      pytree: whether JAX may see the class as a pytree. With False, what an attribute is depends on the value that it
+        has now, whatever it had before, and plain containers may hold anything: lists, dictionaries and other pytrees
+        are searched for variables, modules and arrays.
     """
 
     __slots__ = ()
@@ -212,11 +215,13 @@ class Pytree(Representable, Storage, metaclass=_Meta):
             announce(self)
 
     def _nnx_kind(self, name: Any, value: Any, known: bool | None) -> bool:
+        if not type(self)._nnx_pytree:
+            return is_branch(value)
         if is_data(value):
             if known is False:
                 raise StaticAttributeError(type(self).__name__, name, type(value))
             return True
-        if not known and type(self)._nnx_pytree:
+        if not known:
             self._nnx_refuse_hidden(name, value)
         return bool(known)
 
@@ -246,7 +251,23 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         return MappingProxyType(attributes_of(self))
 
 
-Object = Pytree
+class Object(Pytree, pytree=False):
+    """An object that is no pytree to JAX, so that its attributes may hold anything and change what they hold.
+
+    >>> import jax.numpy as jnp
+    >>> from fx_nnx.variables import Param
+    >>> class Table(Object):
+    ...     def __init__(self):
+    ...         self.best = None
+    ...         self.rows = [Param(jnp.ones(2))]
+    >>> from fx_nnx.graph import state
+    >>> table = Table()
+    >>> table.best = Param(jnp.zeros(2))
+    >>> [path for path, _ in state(table).flat_state()]
+    [('best',), ('rows', 0)]
+    """
+
+    __slots__ = ()
 
 
 def new_object(cls: type[Any], trace: object) -> Any:
