@@ -281,13 +281,15 @@ class CycleReplacedError(NnxError):
 class StateStructureError(NnxError):
     """A state does not belong to a graph definition, or two states overlap."""
 
-    def __init__(self, what: str, path: Sequence[Any], *, expected: Any = None, got: Any = None):
+    def __init__(
+        self, what: str, path: Sequence[Any], *, expected: Any = None, got: Any = None, fix: str | None = None
+    ):
         super().__init__(
             what,
             path=show_path(path),
             expected=expected,
             got=got,
-            fix="merge the graph definition with all states of the split that made it",
+            fix=fix or "merge the graph definition with all states of the split that made it",
         )
 
 

@@ -1,26 +1,22 @@
 """Taking models apart into structure and values, and putting them together again."""
 
-import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from fx_core._jax import current_trace
 from fx_core.errors.nnx import StateStructureError
 
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
-from fx_nnx.graph.assembly import assembly_of, value_of
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.packed import GraphState
-from fx_nnx.graph.record import Record, Slot, record_for, record_of
-from fx_nnx.objects.pytree import Pytree
+from fx_nnx.graph.record import Record, record_for
 from fx_nnx.states.flat import FlatState, one_or_all, partition
 from fx_nnx.states.paths import Path, flatten
 from fx_nnx.states.state import State
-from fx_nnx.variables.fields import put_value
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "unpack", "update", "variables"]
+__all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "unpack", "variables"]
 
 
 def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
@@ -132,39 +128,6 @@ def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = 
     return record.graphdef, FlatState.from_sorted_keys_values(record.graphdef.paths, leaves)
 
 
-def update(node: Any, state: Any, /, *states: Any) -> None:
-    """Put values into a model.
-
-    Args:
-      node: the model.
-      state: values by path: variables, whose metadata is taken too, or bare values. A path that the model has not is
-        added to it.
-      *states: more of the same.
-
-    Raises:
-      TraceLevelError: the model was made outside the transform that runs.
-    """
-    if isinstance(node, Variable):
-        return _write(node, state)
-    for part in (state, *states):
-        record = record_of(node)
-        pairs = part._flat if isinstance(part, State) else None
-        if pairs is None or not record.graphdef.has_paths(pairs[0]):
-            _update(node, record, part)
-        elif not _put_all(record, pairs[1]):
-            for target, leaf in zip(record.leaves, pairs[1]):
-                if target is not leaf:
-                    _write(target, leaf)
-
-
-def _put_all(record: Record, leaves: Sequence[Any]) -> bool:
-    """Put in all values, if that takes no more than putting them in."""
-    if not assembly_of(record.graphdef).fits(leaves) or record.trace() != current_trace():
-        return False
-    collections.deque(map(put_value, record.leaves, map(value_of, leaves)), maxlen=0)
-    return True
-
-
 def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: bool | None = None) -> Any:
     """Give a second model of the same structure.
 
@@ -232,47 +195,3 @@ def _aligned(graphdef: GraphDef, states: Sequence[Any]) -> Sequence[Any]:
 
 def _pairs(part: Any) -> Any:
     return part if isinstance(part, FlatState) else flatten(part)
-
-
-def _write(target: Any, leaf: Any) -> None:
-    if type(target) is Slot:
-        target.write(leaf)
-    elif isinstance(leaf, Variable):
-        target.update_from_state(leaf)
-    else:
-        target.set_raw_value(leaf)
-
-
-def _update(node: Any, record: Record, part: Any) -> None:
-    targets = dict(zip(record.graphdef.paths, record.leaves))
-    for path, leaf in _pairs(part):
-        target = targets.get(path)
-        if target is None:
-            _add(node, path, leaf)
-        elif target is not leaf:
-            _write(target, leaf)
-
-
-def _add(node: Any, path: Path, leaf: Any) -> None:
-    """Give a model a value at a path that it has no value at."""
-    for depth, key in enumerate(path[:-1], 1):
-        node = _child(node, key, path[:depth])
-    if isinstance(_child(node, path[-1], path, missing=None), Variable):  # reachable on another path too
-        _write(_child(node, path[-1], path), leaf)
-    elif isinstance(node, Pytree):
-        node._nnx_set(path[-1], leaf)
-    else:
-        node[path[-1]] = leaf
-
-
-_RAISE: Any = object()
-
-
-def _child(node: Any, key: Any, path: Path, missing: Any = _RAISE) -> Any:
-    children = dict(node._nnx_items()) if isinstance(node, Pytree) else node
-    try:
-        return children[key]
-    except (KeyError, IndexError, TypeError):
-        if missing is not _RAISE:
-            return missing
-        raise StateStructureError("The state has values below something that the model has not.", path) from None

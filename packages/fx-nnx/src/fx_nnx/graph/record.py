@@ -62,6 +62,7 @@ class Record:
       alive: whether nothing announced a change since.
       lasting: whether it may be kept.
       contents: plain containers, and what was in them.
+      avals: types of the values that were put in last, see `fx_nnx.graph.updating`.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Record:
         "_root",
         "_trace",
         "alive",
+        "avals",
         "contents",
         "graphdef",
         "lasting",
@@ -87,6 +89,7 @@ class Record:
         self.alive = True
         self.lasting = self._root is not None
         self.only_variables = True
+        self.avals: list[Any] | None = None
         self.contents: list[tuple[Any, Any]] = []
 
     def fill(self, walk: "_Walk") -> None:

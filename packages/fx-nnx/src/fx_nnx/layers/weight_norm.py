@@ -16,7 +16,8 @@ from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
 
 from fx_nnx.filters import Filter, PathContains, to_predicate
-from fx_nnx.graph.functions import merge, split, update
+from fx_nnx.graph.functions import merge, split
+from fx_nnx.graph.updating import update
 from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.modules.containers import Dict
 from fx_nnx.modules.module import Module

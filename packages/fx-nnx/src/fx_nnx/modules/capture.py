@@ -8,9 +8,9 @@ import jax
 from fx_core._jax import current_trace
 from fx_core.errors.nnx_layers import CaptureTargetError
 
-from fx_nnx.graph.functions import update
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.updating import update
 from fx_nnx.modules.intercept import watched
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.pytree import Pytree, attributes_of

@@ -8,7 +8,8 @@ from fx_core.errors.nnx import show_path
 from fx_core.errors.nnx_layers import EmaStructureError
 
 from fx_nnx.filters import Filter
-from fx_nnx.graph.functions import clone, state, update
+from fx_nnx.graph.functions import clone, state
+from fx_nnx.graph.updating import update
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.states.state import State

@@ -10,7 +10,7 @@ from fx_core.errors.nnx_layers import OptimizerStateError
 
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import state as state_of
-from fx_nnx.graph.functions import update as update_node
+from fx_nnx.graph.updating import update as update_node
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.states.pure import as_pure
