@@ -111,7 +111,7 @@ class BatchNorm(Module):
         running = chosen("BatchNorm", "use_running_average", use_running_average, self.use_running_average)
         plan = norm.plan_batch_norm(x.ndim, self.axis)
         if running:
-            mean, var = self.mean.get_value(), self.var.get_value()
+            mean, var = value_of(self.mean), value_of(self.var)
         else:
             mean, var = norm.moments(
                 x,

@@ -127,7 +127,7 @@ class Conv(Module):
           MaskShapeError: the mask has another shape than the kernel.
         """
         inputs = check_features(self, self.in_features, inputs)
-        kernel = conv.masked(self.kernel.get_value(), self.mask)
+        kernel = conv.masked(value_of(self.kernel), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return conv.conv(
@@ -237,7 +237,7 @@ class ConvTranspose(Module):
           MaskShapeError: the mask has another shape than the kernel.
         """
         inputs = check_features(self, self.in_features, inputs)
-        kernel = conv.masked(self.kernel.get_value(), self.mask)
+        kernel = conv.masked(value_of(self.kernel), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type)
         return conv.conv_transpose(self._plan(), x, kernel, bias, precision=self.precision, **options)

@@ -10,7 +10,7 @@ from fx_core.ops import embed
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
 
-from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype
+from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.rngs.rngs import Rngs
 
@@ -51,7 +51,7 @@ class Embed(Module):
         shape = embed.embed_params(num_embeddings, features)["embedding"].shape
         self.embedding = make_param(rngs, embedding_init, shape, param_dtype, embedding_metadata)
         self.num_embeddings, self.features = num_embeddings, features
-        self.dtype = self.embedding.get_value().dtype if dtype is None else dtype
+        self.dtype = value_of(self.embedding).dtype if dtype is None else dtype
         self.param_dtype, self.promote_dtype = param_dtype, promote_dtype
 
     @located
@@ -69,7 +69,7 @@ class Embed(Module):
           LookupIndexDtypeError: the inputs are not integers.
         """
         inputs = as_array(self, inputs)
-        (table,) = self.promote_dtype((self.embedding.get_value(),), dtype=self.dtype, inexact=False)
+        (table,) = self.promote_dtype((value_of(self.embedding),), dtype=self.dtype, inexact=False)
         return embed.lookup(table, inputs, out_sharding)
 
     def attend(self, query: jax.Array, out_sharding: Any = None) -> jax.Array:
@@ -86,6 +86,6 @@ class Embed(Module):
           LayerInputError: the query has another number of features.
         """
         query = check_features(self, self.features, query, "query")
-        query, table = self.promote_dtype((query, self.embedding.get_value()), dtype=self.dtype)
+        query, table = self.promote_dtype((query, value_of(self.embedding)), dtype=self.dtype)
         logits = embed.attend(query, table)
         return logits if out_sharding is None else jax.sharding.reshard(logits, out_sharding)

@@ -89,7 +89,7 @@ class Linear(Module):
           LayerInputError: the input has another number of features.
         """
         inputs = check_features(self, self.in_features, inputs)
-        x, kernel, bias = self.promote_dtype((inputs, self.kernel.get_value(), value_of(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense(x, kernel, bias, precision=self.precision, dot_general=self.dot_general, **options)
 
@@ -178,7 +178,7 @@ class LinearGeneral(Module):
         plan = linear.plan_dense_general(
             inputs.ndim, self.out_features, self.axis, tuple(axis for axis, _ in self.batch_axis)
         )
-        x, kernel, bias = self.promote_dtype((inputs, self.kernel.get_value(), value_of(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
         dot_general = self.dot_general_cls() if self.dot_general_cls is not None else self.dot_general
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense_general(plan, x, kernel, bias, precision=self.precision, dot_general=dot_general, **options)
@@ -260,7 +260,7 @@ class Einsum(Module):
         equation = linear.check_einsum(self.einsum_str if einsum_str is None else einsum_str)
         inputs = as_array(self, inputs)
         plan = linear.plan_einsum(equation, inputs.ndim, len(self.kernel_shape))
-        x, kernel, bias = self.promote_dtype((inputs, self.kernel.get_value(), value_of(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.einsum(plan, x, kernel, bias, precision=self.precision, einsum_op=self.einsum_op, **options)
 

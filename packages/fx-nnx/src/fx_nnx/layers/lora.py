@@ -12,7 +12,7 @@ from fx_core.ops.linear import low_rank
 from fx_core.ops.params import Initializer
 
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import check_features, located, promote_dtype
+from fx_nnx.layers.params import check_features, located, promote_dtype, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -100,7 +100,7 @@ class LoRA(Module):
           LayerCallError: the layer cannot be called, or its result has another shape.
         """
         x = check_features(self, self.in_features, x)
-        inputs, a, b = self.promote_dtype((x, self.lora_a.get_value(), self.lora_b.get_value()), dtype=self.dtype)
+        inputs, a, b = self.promote_dtype((x, value_of(self.lora_a), value_of(self.lora_b)), dtype=self.dtype)
         change = low_rank(inputs, a, b)
         if self.base_module is None:
             return change

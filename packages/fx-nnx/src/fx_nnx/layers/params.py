@@ -16,6 +16,7 @@ from fx_core.ops import dtypes
 from fx_nnx.locate import path_of
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.variables.kinds import Param
+from fx_nnx.variables.variable import Variable
 
 __all__ = ["as_array", "check_features", "located", "make_param", "promote_dtype", "set_options", "value_of"]
 
@@ -77,9 +78,13 @@ def make_param(
     return Param(init(rngs.params(), shape, dtype), **metadata)
 
 
-def value_of(variable: Any) -> Any:
-    """Give the value of a variable, or None for a parameter that the layer has not."""
-    return None if variable is None else variable.get_value()
+def value_of(weight: Any) -> Any:
+    """Give the array that a layer computes with: the value of a variable, or what somebody put where one was.
+
+    That may be an array, a node that stands in for one (see `fx_core.ops`), or None, for a parameter that the layer has
+    not.
+    """
+    return weight.get_value() if isinstance(weight, Variable) else weight
 
 
 def set_options(**options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.ops.activations import prelu
 
-from fx_nnx.layers.params import as_array, located, promote_dtype
+from fx_nnx.layers.params import as_array, located, promote_dtype, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.variables.kinds import Param
 
@@ -47,5 +47,5 @@ class PReLU(Module):
     @located
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer to an array of any shape."""
-        x, slope = self.promote_dtype((as_array(self, inputs), self.negative_slope.get_value()), dtype=self.dtype)
+        x, slope = self.promote_dtype((as_array(self, inputs), value_of(self.negative_slope)), dtype=self.dtype)
         return prelu(x, slope)

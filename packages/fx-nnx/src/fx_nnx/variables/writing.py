@@ -65,13 +65,15 @@ def written(variable: Any, index: Any, value: Any) -> Any:
     """Give what a variable is to store when a value is written into ``variable[index]``.
 
     What is stored keeps its kind: an array its shape, dtype and sharding, a NumPy array stays one, a dictionary or list
-    is copied with another item. A number, or another value without items, is replaced as a whole.
+    is copied with another item. A number, or another value without items, is replaced as a whole; so is what a
+    `jax.Ref` holds, which takes nothing of another type.
 
     Raises:
       VariableValueError: the value does not fit there.
     """
-    raw = variable.get_raw_value()
-    whole = raw[...] if is_ref(raw) else raw
+    whole = variable.get_raw_value()
+    if is_ref(whole):
+        return value if index is Ellipsis else _fitting(variable, whole[...], index, value, _with_part)
     if isinstance(whole, np.ndarray) and not isinstance(value, Tracer):
         return _fitting(variable, whole, index, value, _with_items)
     if isinstance(whole, jax.Array | np.ndarray | jax.ShapeDtypeStruct):

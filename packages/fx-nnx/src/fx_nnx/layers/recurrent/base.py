@@ -136,7 +136,7 @@ class VectorCell(RNNCellBase):
 
     def _maps(self, x: jax.Array, *layers: Linear) -> list[Affine]:
         """The kernels and biases of layers that read the same inputs, in the dtype to compute in."""
-        flat = [array for layer in layers for array in (layer.kernel.get_value(), value_of(layer.bias))]
+        flat = [array for layer in layers for array in (value_of(layer.kernel), value_of(layer.bias))]
         flat = self.promote_dtype((x, *flat), dtype=self.dtype)[1:]
         return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]
 
