@@ -86,6 +86,25 @@ def test_training_moves_everything():
     assert all(np.any(g != 0) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.parametrize("pytree", [False, True])
+def test_bare_arrays_are_trained_where_a_filter_chooses_them(pytree):
+    class Mixed(nnx.Module, pytree=pytree):
+        def __init__(self):
+            self.w = nnx.data([jnp.ones(2), nnx.Param(jnp.full(2, 3.0))])
+            self.v = jnp.ones(2)
+
+    def loss(m):
+        return (m.w[0] * m.w[1] * m.v).sum()
+
+    model = Mixed()
+    grads = nnx.grad(loss, argnums=nnx.DiffState(0, ...))(model)
+    assert jax.tree.map(lambda g: float(g[0]), nnx.to_pure_dict(grads)) == {"v": 3.0, "w": {0: 3.0, 1: 1.0}}
+    optimizer = nnx.Optimizer(model, optax.sgd(0.5), wrt=...)
+    optimizer.update(model, grads)
+    assert (float(model.v[0]), float(model.w[0][0]), float(model.w[1][0])) == (-0.5, -0.5, 2.5)
+    assert nnx.to_flat_state(nnx.grad(loss)(model)).paths == [("w", 1)]
+
+
 def test_containers_that_change_are_seen_by_compiled_functions():
     model, x = Plain(), jnp.ones((1, 2))
     f = nnx.jit(lambda m: m(x))

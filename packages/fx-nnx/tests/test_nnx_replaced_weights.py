@@ -70,7 +70,7 @@ LAYERS = {
     "LoRA": (lambda: nnx.LoRA(3, 2, 4, rngs=R(0)), None),
     "LoRALinear": (lambda: nnx.LoRALinear(3, 4, lora_rank=2, rngs=R(0)), None),
     "MultiHeadAttention": (
-        lambda: nnx.MultiHeadAttention(2, 4, use_bias=True, in_features=3, decode=False, normalize_qk=True, rngs=R(0)),
+        lambda: nnx.MultiHeadAttention(2, 3, 4, use_bias=True, decode=False, normalize_qk=True, rngs=R(0)),
         None,
     ),
     "SimpleCell": (lambda: nnx.SimpleCell(**CELL, rngs=R(0)), cell_call),

@@ -188,8 +188,10 @@ def is_array_node(x: Any) -> bool:
 
 
 def array_of(x: Any) -> Any:
-    """Returns the array that a node stands for, and everything else as it is."""
-    return x.materialize() if isinstance(x, ArrayNode) else x
+    """Returns the array that a node, or an object of others with ``__jax_array__``, stands for; the rest as it is."""
+    if isinstance(x, jax.Array):
+        return x
+    return jnp.asarray(x) if hasattr(x, "__jax_array__") else x
 
 
 def shapes_of(value: Any) -> Sequence[tuple[int, ...]]:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from fx_core.array_node import ArrayNode
 
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
@@ -75,11 +76,11 @@ def is_data(value: Any, /) -> bool:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array, a tracer or the shape of an array."""
+    """Whether a value is an array, a tracer, the shape of an array, or a node that stands in for one."""
     kind = type(value)
     found = _arrays.get(kind)
     if found is None:
-        found = isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct | jax.Ref)
+        found = isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct | jax.Ref | ArrayNode)
         _arrays[kind] = found
     return found
 

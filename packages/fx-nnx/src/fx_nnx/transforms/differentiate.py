@@ -77,7 +77,7 @@ class Wanted:
                 # A variable that is an argument by itself, such as one of a State, was chosen by being given.
                 if not self.how.updates or (not path and (whole[group] or not is_variable(value))):
                     return group
-                if is_variable(value) and matches(path, value):
+                if matches(path, value):
                     return group
             return rest
 
@@ -109,7 +109,9 @@ class Wanted:
         if is_variable(leaf):
             return leaf.replace(mine[0][2]) if mine else None
         if self.how.updates:
-            return State.from_flat_path([(path, target.replace(value)) for path, target, value in mine])
+            return State.from_flat_path(
+                [(path, target.replace(value) if is_variable(target) else value) for path, target, value in mine]
+            )
         if not mine:
             return None
         walk = ForestWalk()

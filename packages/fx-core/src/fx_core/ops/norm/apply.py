@@ -111,7 +111,16 @@ def batch_norm(
     Array([[-0.5], [ 0.5]], dtype=float32)
     """
     axes = plan.reduction_axes
-    return _normalize(plan, x, lax.expand_dims(mean, axes), lax.expand_dims(var, axes), scale, bias, epsilon, dtype)
+    return _normalize(
+        plan,
+        x,
+        lax.expand_dims(array_of(mean), axes),
+        lax.expand_dims(array_of(var), axes),
+        scale,
+        bias,
+        epsilon,
+        dtype,
+    )
 
 
 def group_norm(

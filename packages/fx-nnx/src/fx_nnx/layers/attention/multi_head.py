@@ -40,8 +40,8 @@ class MultiHeadAttention(Module):
     With ``decode``, keys and values of the tokens so far are kept in the `Cache` variables ``cached_key``,
     ``cached_value`` and ``cache_index``, which `init_cache` makes. A call takes any number of tokens: a whole prompt,
     or one at a time; they attend to all earlier ones and themselves. To have each row of a batch at a position of its
-    own, after prompts of different lengths that were padded at the end, give ``cache_index`` the lengths by `set_value`: the
-    next tokens are written over the padding.
+    own, after prompts of different lengths that were padded at the end, call ``cache_index.set_value`` with the
+    lengths: the next tokens are written over the padding.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.rngs import Rngs
