@@ -6,7 +6,7 @@ the package `jax.extend` with this module: it imports Pallas, which would double
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -42,6 +42,7 @@ __all__ = [
     "evaluate_jaxpr",
     "has_taken",
     "in_trace",
+    "inner_jaxprs",
     "invariant_outputs",
     "key_that_draws",
     "lowers_by_platform",
@@ -226,6 +227,17 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
 def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:
     """Run a (closed) jaxpr."""
     return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *args)
+
+
+def inner_jaxprs(closed: Any) -> Iterator[tuple[str, Mapping[str, Any], list[Any]]]:
+    """Name, parameters and (closed) jaxprs of the operations of a (closed) jaxpr that are made of other operations."""
+    for equation in closed.jaxpr.eqns:
+        params = equation.params.values()
+        values = [item for value in params for item in (value if isinstance(value, (tuple, list)) else [value])]
+        # Where open jaxprs are a class of their own, they have no attribute "jaxpr".
+        inner = [v if hasattr(v, "jaxpr") else type(closed)(v, ()) for v in values if hasattr(v, "eqns")]
+        if inner:
+            yield equation.primitive.name, equation.params, inner
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 A face finds out which calls there are; shapes, sizes, counted operations and drawing are here.
 """
 
+import functools
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fx_core._jax import evaluate_jaxpr, inner_jaxprs
 from fx_core.errors.summary import SummaryExtraMissingError
+from fx_core.meta import AxisMetadata
 
 __all__ = ["abstract", "count_flops", "draw", "inexact", "show_shapes", "show_size", "size_and_bytes"]
 
@@ -45,9 +48,47 @@ def size_and_bytes(tree: Any) -> tuple[int, int]:
 
 
 def count_flops(fun: Callable[..., Any], *args: Any) -> int:
-    """Ask the compiler how many floating point operations a function of abstract arrays takes; 0 if it cannot say."""
-    analysis = jax.jit(fun).lower(*args).cost_analysis()
-    return int((analysis or {}).get("flops", 0))
+    """Count the floating point operations that a function of abstract arrays takes.
+
+    The compiler counts them. It knows what a step of a loop takes and not how many there are: the steps of scans are
+    multiplied here, those of a loop whose end its data decide count once. Of branches the longest counts.
+
+    Args:
+      fun: a function of arrays.
+      *args: `jax.ShapeDtypeStruct` in place of the arrays.
+
+    Returns:
+      The number, 0 if the compiler cannot say.
+
+    >>> row, matrix = jax.ShapeDtypeStruct((1, 8), "float32"), jax.ShapeDtypeStruct((8, 8), "float32")
+    >>> step = lambda x, matrix: x @ matrix
+    >>> count_flops(step, row, matrix)
+    128
+    >>> loop = lambda x, matrix: jax.lax.scan(lambda x, _: (step(x, matrix), None), x, length=10)[0]
+    >>> count_flops(loop, row, matrix) // 128
+    10
+    """
+    return _flops(jax.make_jaxpr(fun)(*args))
+
+
+def _flops(closed: Any) -> int:
+    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in closed.in_avals]
+    analysis = jax.jit(functools.partial(evaluate_jaxpr, closed)).lower(*shapes).cost_analysis()
+    return int((analysis or {}).get("flops", 0)) + _missing_flops(closed)
+
+
+def _missing_flops(closed: Any) -> int:
+    """The operations of scans beyond those that the compiler counts."""
+    total = 0
+    for name, params, inner in inner_jaxprs(closed):
+        missing = [_missing_flops(jaxpr) for jaxpr in inner]
+        if name == "scan":
+            steps, unroll = params["length"], int(params["unroll"])
+            counted = (unroll if steps >= unroll else 0) + steps % unroll  # as often the step stands in the program
+            total += (steps - counted) * _flops(inner[0]) + counted * missing[0]
+        else:
+            total += max(missing) if name == "cond" else sum(missing)
+    return total
 
 
 def show_size(size: int, width: float) -> str:
@@ -65,13 +106,17 @@ def show_size(size: int, width: float) -> str:
 
 
 def show_shapes(value: Any, indent: str = "") -> str:
-    """Write a tree of shapes, one entry a line.
+    """Write a tree of shapes, one entry a line. The names of axes follow the shapes.
 
     >>> import numpy as np
     >>> print(show_shapes({"x": np.ones((2, 3), np.float32), "rate": 0.5}))
     x: float32[2,3]
     rate: 0.5
     """
+    if isinstance(value, AxisMetadata):
+        names = getattr(value, "names", None)
+        shapes = show_shapes(jax.tree.leaves(value)[0]) if len(jax.tree.leaves(value)) == 1 else repr(value)
+        return shapes if names is None else f"{shapes} P({', '.join(map(_axis, names))})"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         dtype = value.dtype if isinstance(value.dtype, np.dtype) else str(value.dtype)
         return f"{dtype}[{','.join(map(str, value.shape))}]"
@@ -80,6 +125,10 @@ def show_shapes(value: Any, indent: str = "") -> str:
     if isinstance(value, (list, tuple)) and value:
         return "\n".join(_entry("-", item, indent) for item in value)
     return repr(value) if value != () else ""
+
+
+def _axis(name: Any) -> str:
+    return f"({', '.join(map(str, name))})" if isinstance(name, tuple) else str(name)
 
 
 def _entry(label: str, item: Any, indent: str) -> str:

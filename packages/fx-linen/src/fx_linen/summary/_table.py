@@ -1,14 +1,15 @@
 """What a network does, call by call."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fx_core.meta import unbox
 from fx_core.summary import abstract, size_and_bytes
 
 from fx_linen.module import InterceptorContext, ModuleBase, intercept_methods
 from fx_linen.module._paths import abstract_call
+from fx_linen.module._rebind import absorb_progress, progress_of
 from fx_linen.summary._flops import count_flops
 
 __all__ = ["Row", "Table", "make_table"]
@@ -26,10 +27,12 @@ class Row:
       method: the method's name.
       inputs: shapes and dtypes of the arguments.
       outputs: shapes and dtypes of the results.
-      module_variables: the module's own variables by collection, as `jax.ShapeDtypeStruct`.
+      module_variables: the module's own variables by collection, as `jax.ShapeDtypeStruct`, in the boxes that name
+        their axes.
       counted_variables: those that this row counts: also the ones of modules too deep for a row of their own, but
         nothing twice.
-      flops: floating point operations of the call, 0 if they were not counted.
+      flops: floating point operations of the call, 0 if they were not counted. The inputs tell what a call is: inside
+        of a scan it is one step, inside of a vmap one example. The row of the module around has them all.
       vjp_flops: the same for the call and its gradient.
     """
 
@@ -107,24 +110,36 @@ def make_table(
 
     def note(next_fun: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
         bound = context.module
+        fun = context.orig_method.func  # type: ignore[attr-defined]
         shown = bound.scope is not None and context.method_name != "setup"
+        shown = shown and _is_method(type(bound), fun)  # functions of a module that a transform runs are no calls
         if not shown or (depth is not None and len(bound.path) > depth):
             return next_fun(*args, **kwargs)
         call = _Call(bound.path, bound.clone(_deep_clone=True), context.method_name, abstract(_inputs(args, kwargs)))
         calls.append(call)
+        before = progress_of(bound)
         outputs = next_fun(*args, **kwargs)
         call.outputs = abstract(outputs)
         if compute_flops or compute_vjp_flops:
-            call.flops, call.vjp_flops = count_flops(bound, call.method, args, kwargs, compute_flops, compute_vjp_flops)
+            after = progress_of(bound)
+            absorb_progress(bound, before)
+            call.flops, call.vjp_flops = count_flops(bound, fun, args, kwargs, compute_flops, compute_vjp_flops)
+            absorb_progress(bound, after)
         return outputs
 
     def init(*args: Any, **kwargs: Any) -> Any:
         with intercept_methods(note):
             return module.init(*args, mutable=mutable, **kwargs)
 
-    variables = unbox(abstract_call(init, rngs, *args, **kwargs))
+    variables = abstract_call(init, rngs, *args, **kwargs)
     collections = sorted(variables, key=lambda col: (col != "params", col))
     return Table(module, collections, _rows(calls, variables, depth, show_repeated))
+
+
+def _is_method(cls: type, fun: Callable[..., Any]) -> bool:
+    """Whether a function is a method of a class or of one of its bases, transformed or not."""
+    found = [vars(base).get(fun.__name__) for base in cls.__mro__]
+    return any(callable(method) and inspect.unwrap(method) is inspect.unwrap(fun) for method in found)
 
 
 def _rows(calls: list[_Call], variables: Any, depth: int | None, show_repeated: bool) -> Iterable[Row]:
