@@ -9,13 +9,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.transforms import AliasedStateError, AxisSizeError, SlotError
+from fx_core.errors.transforms import AliasedStateError, AxisSizeError, SlotError, TransformError
 from jax import lax
 
 from fx_transforms.carrier import Carrier, Groups
 from fx_transforms.slot import Place, Slot
 
-__all__ = ["Sized", "check_aliases", "check_slots", "common_size", "front", "restore", "split_keys", "spread"]
+__all__ = [
+    "Sized",
+    "check_aliases",
+    "check_new_axes",
+    "check_slots",
+    "common_size",
+    "front",
+    "new_group_axes",
+    "restore",
+    "split_keys",
+    "spread",
+]
 
 Sized = tuple[str, Any, int]
 """A mapped array: a name for messages, the array, its axis."""
@@ -56,6 +67,34 @@ def restore(x: Any, axis: int) -> Any:
     order = [*range(1, jnp.ndim(x))]
     order.insert(axis if axis > 0 else len(order) + 1 + axis, 0)
     return lax.transpose(x, order)
+
+
+def check_new_axes(transform: str, values: Iterable[Sized]) -> None:
+    """Refuse axes that values cannot be stacked along.
+
+    Args:
+      transform: name for the message.
+      values: what one step gives, without the axis.
+
+    Raises:
+      TransformError: a value has too few dimensions for its axis.
+    """
+    for name, value, axis in values:
+        if not -jnp.ndim(value) - 1 <= axis <= jnp.ndim(value):
+            raise TransformError(
+                f"{transform} cannot stack {name} along axis {axis}.",
+                expected=f"an axis between {-jnp.ndim(value) - 1} and {jnp.ndim(value)}",
+                got=f"axis {axis} for values of shape {jnp.shape(value)} in each step",
+                fix="correct out_axes for a result, the axis of the collection for a variable",
+            )
+
+
+def new_group_axes(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -> Iterator[Sized]:
+    """The arrays among the groups of one step that come out stacked."""
+    for index, (slot, group) in enumerate(zip(slots, groups, strict=True)):
+        if isinstance(slot.out, int):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(group):
+                yield carrier.label(index, path), leaf, slot.out
 
 
 def split_keys(keys: Any, size: int) -> Any:

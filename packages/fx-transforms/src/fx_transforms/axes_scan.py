@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from fx_core._jax import ShapedArray
 from fx_core.errors.transforms import AxisSizeError, TransformError, TransformOutputError
 
-from fx_transforms.axes import arg_arrays, front, restore, spread
+from fx_transforms.axes import arg_arrays, check_new_axes, front, restore, spread
 from fx_transforms.steps import loop_steps
 
 __all__ = ["broadcast", "build_shaped_array", "scan"]
@@ -85,21 +85,20 @@ def scan(
         results: list[Results] = []
 
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
-            shared_in, kept_now = known
-            returned: Any = fn(shared_in, carry, *join_args(kept_now, xs, axes, treedef))
+            returned: Any = fn(known, carry, *join_args(kept, xs, axes, treedef))
             if not isinstance(returned, tuple) or len(returned) != 3:
                 raise TransformOutputError("scan", "a tuple (shared, carry, y)", returned)
             shared_out, carry_out, y = returned
-            results[:] = [Results.of(y, out_axes, check_constancy_invariants)]
+            results[:] = [Results.of(y, out_axes, check_constancy_invariants, "scan")]
             same, each = results[0].part(y)
             return (shared_out, same), carry_out, each
 
         both, carry, ys = loop_steps(
             step,
-            (shared, kept),
+            shared,
             carry,
             cut,
-            again=(lambda both: (both[0], kept)) if check_constancy_invariants else None,
+            again=(lambda both: both[0]) if check_constancy_invariants else None,
             transform="scan",
             name_shared=lambda path: (
                 ("shared value" if path[0].idx == 0 else "result") + jax.tree_util.keystr(path[1:])
@@ -150,9 +149,12 @@ class Results:
         self.treedef, self.axes = treedef, axes
 
     @classmethod
-    def of(cls, y: Any, out_axes: Any, checked: bool) -> "Results":
+    def of(cls, y: Any, out_axes: Any, checked: bool, transform: str) -> "Results":
         """Plan for a result and a prefix of axes."""
         axes = prefix_axes(out_axes, y)
+        leaves = jax.tree_util.tree_leaves_with_path(y)
+        named = [("the result" + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+        check_new_axes(transform, ((*pair, axis) for pair, axis in zip(named, axes) if axis is not broadcast))
         if not checked and any(axis is broadcast for axis in axes):
             raise TransformError(
                 "A result that all steps of scan share needs check_constancy_invariants=True.",

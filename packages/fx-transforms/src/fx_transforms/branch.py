@@ -70,13 +70,17 @@ def _select(
     select: Callable[..., Any],
 ) -> Any:
     shape, groups = carrier.split(handle)
+    leaves, treedef = jax.tree.flatten(operands)
+    # What is no array stays what it is: flags, names, functions.
+    arrays = {n: leaf for n, leaf in enumerate(leaves) if hasattr(leaf, "dtype") and not isinstance(leaf, type)}
     start = [shape]
     ends: dict[int, Static] = {}
     seen: dict[int, Any] = {}
 
     def wrapped(number: int, branch: Callable[..., Any]) -> Callable[..., Any]:
-        def fn(groups: Groups, operands: tuple[Any, ...]) -> Any:
-            after, new, out = run(carrier, branch, start[0], groups, *operands)
+        def fn(groups: Groups, arrays: dict[int, Any]) -> Any:
+            inputs = jax.tree.unflatten(treedef, [arrays.get(n, leaf) for n, leaf in enumerate(leaves)])
+            after, new, out = run(carrier, branch, start[0], groups, *inputs)
             start[0] = carrier.follow(start[0], after)
             ends[number] = after
             seen[number] = jax.tree.map(jax.typeof, (new, out))
@@ -85,7 +89,7 @@ def _select(
         return fn
 
     try:
-        new, out = select(*(wrapped(n, branch) for n, branch in enumerate(branches)), groups, operands)
+        new, out = select(*(wrapped(n, branch) for n, branch in enumerate(branches)), groups, arrays)
     except TypeError as error:
         found = _disagreements(carrier, seen)
         if not found:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from fx_core.errors.transforms import BroadcastVariableError, TransformOutputError
 
-from fx_transforms.axes import check_slots, common_size, front, restore, split_keys
+from fx_transforms.axes import check_new_axes, check_slots, common_size, front, new_group_axes, restore, split_keys
 from fx_transforms.axes_scan import Results, broadcast, join_args, part_args, prefix_axes
 from fx_transforms.carrier import Carrier, Groups, run
 from fx_transforms.slot import Place, Slot
@@ -83,8 +83,8 @@ def scan(
         start, ends = [shape], [shape]
 
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
-            (kept, kept_args), (carried, c), (cut, cut_args) = known, carry, xs
-            merged = deal.together(kept, carried, cut)
+            (carried, c), (cut, cut_args) = carry, xs
+            merged = deal.together(known, carried, cut)
             if on_groups is not None:
                 merged = on_groups(merged)
             opened = tuple(slot.opened(g) for slot, g in zip(slots, merged))
@@ -92,11 +92,12 @@ def scan(
             after, new, out = run(carrier, fn, start[-1], opened, c, *inputs)
             ends[:] = [after]
             c, y = pair(transform, out)
-            results[:] = [Results.of(y, out_axes, check_constancy)]
+            results[:] = [Results.of(y, out_axes, check_constancy, transform)]
             same, each = results[0].part(y)
+            check_new_axes(transform, new_group_axes(carrier, deal.slots, new))
             shared_out, carried_out, stacked = deal.outwards(new)
             if not check_constancy:
-                _refuse_new(transform, carrier, deal, kept, shared_out)
+                _refuse_new(transform, carrier, deal, known, shared_out)
                 shared_out = ()
             return (shared_out, same), (carried_out, c), (after, stacked, each)
 
@@ -105,12 +106,12 @@ def scan(
             start.append(carrier.follow(shape, ends[0]))
             if start[-1] == shape and not jax.tree.leaves(shared):
                 return None
-            return deal.kept_again(kept, shared), kept_args
+            return deal.kept_again(kept, shared)
 
         shares = deal.shares_out or any(axis is broadcast for axis in jax.tree.leaves(out_axes))
         both, (carried, carry), (after, stacked, ys) = loop_steps(
             step,
-            (kept, kept_args),
+            kept,
             (carried, init),
             (cut, cut_args),
             again=again if check_constancy and (shares or rehearse(groups)) else None,

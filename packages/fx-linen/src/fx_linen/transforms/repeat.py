@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from fx_core import meta
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
 from fx_transforms.lift.filters import VariableAxes
@@ -119,6 +120,7 @@ def remat_scan(
     variable_carry: CollectionFilter = False,
     variable_axes: VariableAxes = {True: 0},  # noqa: B006
     split_rngs: Mapping[Any, bool] = {True: True},
+    metadata_params: Mapping[Any, Any] = {meta.PARTITION_NAME: None},
 ) -> Target:
     """Repeat a module, or a function of one, in nested loops, to train deep networks in little memory.
 
@@ -139,6 +141,7 @@ def remat_scan(
       variable_carry: see `scan`.
       variable_axes: see `scan`.
       split_rngs: see `scan`.
+      metadata_params: see `scan`; by default the axes of the loops have no partition name.
 
     Returns:
       A class or function like the target.
@@ -153,6 +156,7 @@ def remat_scan(
         "variable_carry": variable_carry,
         "variable_axes": variable_axes,
         "split_rngs": split_rngs,
+        "metadata_params": metadata_params,
     }
     return transform_target("Remat_scan", _make_remat_scan, target, options, None)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from fx_core import meta
 from fx_core.scope import CollectionFilter
 
 from fx_transforms.carrier import Groups
@@ -138,6 +139,7 @@ def remat_scan(
     variable_carry: CollectionFilter = False,
     variable_axes: VariableAxes = {True: 0},  # noqa: B006
     split_rngs: Mapping[Any, bool] = {True: True},
+    metadata_params: Mapping[Any, Any] = {meta.PARTITION_NAME: None},
 ) -> Callable[..., Any]:
     """Repeat ``body_fn(scope, carry) -> carry`` in nested loops, to train deep networks in little memory.
 
@@ -152,6 +154,7 @@ def remat_scan(
       variable_carry: see `scan`.
       variable_axes: see `scan`.
       split_rngs: see `scan`.
+      metadata_params: see `scan`; by default the axes of the loops have no partition name.
 
     Returns:
       a function ``(scope, carry) -> carry``.
@@ -161,6 +164,7 @@ def remat_scan(
         "variable_carry": variable_carry,
         "variable_axes": variable_axes,
         "split_rngs": split_rngs,
+        "metadata_params": metadata_params,
     }
 
     def nested(scope: Any, carry: Any) -> Any:

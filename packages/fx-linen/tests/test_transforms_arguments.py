@@ -1,0 +1,147 @@
+"""What transforms of modules do with their arguments: flags and names that stay what they are, axes that do not fit."""
+
+import fx_linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from fx_core.errors.transforms import TransformError
+
+KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+X = jnp.ones((2, 4))
+
+
+class Block(nn.Module):
+    """Needs a bool, a string, a size and a dtype as they are."""
+
+    @nn.compact
+    def __call__(self, x, mask, deterministic, mode, size, dtype):
+        h = nn.Dense(size, dtype=dtype)(x)
+        h = h if mask is None else h * mask
+        h = nn.Dropout(0.5, deterministic=deterministic)(h)
+        return h + 1 if mode == "post" else h
+
+
+class Step(nn.Module):
+    block: type[nn.Module] = Block
+
+    @nn.compact
+    def __call__(self, x, *args):
+        return self.block(name="block")(x, *args), None
+
+
+def looped(block):
+    options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True, "dropout": True}, "length": 3}
+    return nn.scan(Step, in_axes=nn.broadcast, **options)(block)
+
+
+@pytest.mark.parametrize("block", [Block, nn.remat(Block, static_argnums=(3, 4, 5, 6), prevent_cse=False)])
+def test_what_all_steps_share_stays_what_it_is(block):
+    model = looped(block)
+    variables = model.init(KEYS, X, None, True, "post", 4, jnp.float32)
+    assert variables["params"]["block"]["Dense_0"]["kernel"].shape == (3, 4, 4)
+    args = (X, jnp.full((2, 4), 0.5), False, "post", 4, jnp.float32)
+    trained, _ = model.apply(variables, *args, rngs={"dropout": KEYS["dropout"]})
+    compiled, _ = jax.jit(lambda v: model.apply(v, *args, rngs={"dropout": KEYS["dropout"]}))(variables)
+    assert jnp.allclose(trained, compiled, atol=1e-6)
+    still, _ = model.apply(variables, X, None, True, "post", 4, jnp.float32)
+    expected = X
+    for n in range(3):
+        layer = jax.tree.map(lambda w, n=n: w[n], variables["params"]["block"]["Dense_0"])
+        expected = expected @ layer["kernel"] + layer["bias"][None] + 1
+    assert jnp.allclose(still, expected, atol=1e-5)
+
+
+class Chosen(nn.Module):
+    form: str
+
+    def setup(self):
+        self.block = Block()
+
+    def __call__(self, x, *args):
+        if self.is_initializing():
+            return self.block(x, *args)
+
+        def up(module, x, *args):
+            return module.block(x, *args)
+
+        def down(module, x, *args):
+            return -module.block(x, *args)
+
+        if self.form == "cond":
+            return nn.cond(jnp.asarray(False), up, down, self, x, *args)
+        return nn.switch(jnp.asarray(1), [up, down], self, x, *args)
+
+
+@pytest.mark.parametrize("form", ["cond", "switch"])
+def test_operands_of_branches_that_are_no_arrays(form):
+    args = (X, None, True, "post", 4, jnp.float32)
+    variables = Chosen(form).init(KEYS, *args)
+    inner = {"params": variables["params"]["block"]}
+    assert jnp.allclose(Chosen(form).apply(variables, *args), -Block().apply(inner, *args))
+
+
+def test_unmapped_arguments_of_vmap_that_are_no_arrays():
+    mapped = nn.vmap(
+        Block,
+        variable_axes={"params": None},
+        split_rngs={"params": False, "dropout": True},
+        in_axes=(0, None, None, None, None, None),
+    )()
+    args = (X, None, True, "post", 4, jnp.float32)
+    variables = mapped.init(KEYS, *args)
+    assert jnp.allclose(mapped.apply(variables, *args), Block().apply(variables, *args), atol=1e-6)
+
+
+class Cell(nn.Module):
+    @nn.compact
+    def __call__(self, carry, x):
+        y = nn.Dense(4)(x)
+        return carry + y.sum(), {"y": y, "sum": y.sum()}
+
+
+def scanned(**options):
+    given = {"variable_broadcast": "params", "split_rngs": {"params": False}, **options}
+    return nn.scan(Cell, **given)()
+
+
+@pytest.mark.parametrize("axis", [3, -4, {"y": 0, "sum": 1}, {"y": 0, "sum": -2}])
+def test_scan_refuses_axes_that_results_cannot_have(axis):
+    with pytest.raises(TransformError, match=r"scan cannot stack the result\['(y|sum)'\] along axis -?\d"):
+        scanned(out_axes=axis).init_with_output(KEYS, 0.0, jnp.ones((5, 2, 4)))
+
+
+@pytest.mark.parametrize("axis", [{"y": 2, "sum": -1}, {"y": -3, "sum": 0}])
+def test_scan_stacks_results_along_any_axis(axis):
+    (_, out), _ = scanned(out_axes=axis).init_with_output(KEYS, 0.0, jnp.ones((5, 2, 4)))
+    assert out["y"].shape == ((2, 4, 5) if axis["y"] == 2 else (5, 2, 4))
+    assert out["sum"].shape == (5,)
+
+
+@pytest.mark.parametrize("axis", [7, -3, 2])
+def test_transforms_refuse_axes_that_variables_cannot_have(axis):
+    options = {"variable_axes": {"params": axis}, "split_rngs": {"params": True}}
+    text = rf"cannot stack Dense_0/bias of collection 'params' along axis {axis}"
+    with pytest.raises(TransformError, match=f"scan {text}"):
+        scanned(variable_broadcast=False, **options).init(KEYS, 0.0, jnp.ones((5, 2, 4)))
+    with pytest.raises(TransformError, match=f"vmap {text}"):
+        nn.vmap(Cell, **options)().init(KEYS, jnp.zeros(5), jnp.ones((5, 2, 4)))
+
+
+@pytest.mark.parametrize("axis", [3, -4])
+def test_vmap_refuses_axes_that_results_cannot_have(axis):
+    options = {"variable_axes": {"params": None}, "split_rngs": {"params": False}}
+    with pytest.raises(TransformError, match=r"vmap cannot stack the result along axis"):
+        nn.vmap(nn.Dense, out_axes=axis, **options)(3).init_with_output(KEYS, jnp.ones((5, 2, 4)))
+
+
+@pytest.mark.parametrize("lengths", [(3,), (2, 3)])
+def test_remat_scan_of_layers_with_partition_names(lengths):
+    init = nn.with_partitioning(nn.initializers.lecun_normal(), ("embed", "mlp"))
+    deep = nn.remat_scan(nn.Dense, lengths=lengths)(4, kernel_init=init)
+    variables = deep.init(KEYS, X)
+    spec = nn.get_partition_spec(variables)["params"]["kernel"]
+    assert tuple(spec) == (*(None for _ in lengths), "embed", "mlp")
+    assert deep.apply(variables, X).shape == X.shape
+    named = nn.remat_scan(nn.Dense, lengths=lengths, metadata_params={nn.PARTITION_NAME: "layers"})
+    spec = nn.get_partition_spec(named(4, kernel_init=init).init(KEYS, X))["params"]["kernel"]
+    assert tuple(spec) == (*("layers" for _ in lengths), "embed", "mlp")
