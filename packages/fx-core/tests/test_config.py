@@ -120,3 +120,21 @@ def test_texts_are_parsed(flag_name, text, value):
 def test_texts_that_mean_nothing_name_the_variable(flag_name):
     with pytest.raises(errors.InvalidFlagValueError, match="FX_X cannot be 'perhaps'"):
         config._FLAGS[flag_name].parse("FX_X", "perhaps")
+
+
+def test_names_of_flax():
+    config.update("flax_preserve_adopted_names", True)
+    assert config.preserve_adopted_names
+    assert config.flax_preserve_adopted_names
+    config.update("flax_preserve_adopted_names", False)
+    with config.override(flax_profile=False):
+        assert not config.profile
+
+    @config.temp_flip_flag("fix_rng_separator", True)
+    def flag():
+        return config.fix_rng_separator
+
+    assert flag()
+    assert not config.fix_rng_separator
+    with pytest.raises(errors.UnknownFlagError, match="flax_unknown"):
+        config.update("flax_unknown", True)

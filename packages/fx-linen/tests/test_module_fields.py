@@ -5,13 +5,13 @@ import dataclasses
 import functools
 import inspect
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core import config, errors
+from fx_core import config, errors, struct
 
 KEY = jax.random.key(0)
 
@@ -318,3 +318,62 @@ def test_modules_of_main_survive_cloudpickle():
             for value in used.values():
                 assert inspect.isfunction(value)
                 assert value.__module__ == "fx_linen.module._call"
+
+
+@struct.dataclass
+class Boxed:
+    items: Any
+
+
+class Named(NamedTuple):
+    items: Any
+
+
+class Numbers(tuple):
+    __slots__ = ()
+
+
+class Holding(nn.Module):
+    value: Any
+
+    def __call__(self):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Boxed([1, 2]), Boxed({"a": [1]}), Named([1]), Named({"a": {}}), Numbers([1, [2]]), Boxed(Named([Boxed([1])]))],
+    ids=repr,
+)
+def test_values_of_others_stay_as_they_are(value):
+    assert Holding(value).apply({}) is value
+    assert Holding([value]).apply({})[0] is value
+    assert Holding({"a": value}).apply({})["a"] is value
+
+
+def test_modules_in_values_of_others_are_found():
+    held = Boxed({"layers": [nn.Dense(2)], "size": [2]})
+
+    class Net(nn.Module):
+        held: Any
+
+        @nn.compact
+        def __call__(self, x):
+            assert self.held.items["size"] == [2]
+            return self.held.items["layers"][0](x)
+
+    assert list(Net(held).init(KEY, jnp.ones((1, 3)))["params"]) == ["held_items_layers_0"]
+    assert held.items["layers"][0].name is None
+
+
+def test_dir_shows_what_setup_makes():
+    class Net(nn.Module):
+        def setup(self):
+            self.inner = nn.Dense(2)
+
+        def __call__(self):
+            return dir(self)
+
+    assert "inner" in Net().apply({})
+    assert "inner" in dir(Net().bind({}))
+    assert "inner" not in dir(Net())

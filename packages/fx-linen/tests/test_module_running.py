@@ -425,3 +425,44 @@ def test_the_profile_flag_decides_unless_told_otherwise():
             assert ("Net/inner/dot_general" in text) is flag
     finally:
         context.named_call = before
+
+
+class Tower(nn.Module):
+    head: nn.Module
+    width: int = 3
+
+    def setup(self):
+        self.body = nn.Dense(self.width)
+
+    def __call__(self, x):
+        return self.head(self.body(x))
+
+
+def test_the_name_of_a_submodule_as_method():
+    model = Tower(nn.Dense(2))
+    variables = model.init(KEY, X)
+    for name in ("head", "body"):
+        layer = variables["params"][name]
+        expected = X @ layer["kernel"] + layer["bias"][None]
+        assert jnp.allclose(model.apply(variables, X, method=name), expected)
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, model.init(KEY, X, method=name), {"params": {name: layer}}))
+
+
+def test_names_that_are_no_methods():
+    model = Tower(nn.Dense(2))
+    with pytest.raises(AttributeError, match=r"no attribute .neck."):
+        model.apply({}, X, method="neck")
+    with pytest.raises(TypeError, match=r"'Tower\.width' must be a callable"):
+        model.apply({}, X, method="width")
+    with pytest.raises(errors.ApplyModuleInvalidMethodError):
+        model.apply({}, method=lambda: True)
+
+
+@pytest.mark.parametrize("bad", [jax.random.split(KEY), 3, None], ids=["two keys", "number", "none"])
+def test_what_is_no_key_is_told_by_the_name_of_its_stream(bad):
+    model = nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=False)])
+    for run in (model.init, model.init_with_output, model.lazy_init):
+        with pytest.raises(errors.InvalidRngError, match="the stream 'dropout' was given is no key"):
+            run({"params": KEY, "dropout": bad}, X)
+    with pytest.raises(errors.InvalidRngError, match="the stream 'dropout' was given is no key"):
+        model.apply(model.init(KEY, X), X, rngs={"dropout": bad})

@@ -145,3 +145,31 @@ def test_remat_scan_of_layers_with_partition_names(lengths):
     named = nn.remat_scan(nn.Dense, lengths=lengths, metadata_params={nn.PARTITION_NAME: "layers"})
     spec = nn.get_partition_spec(named(4, kernel_init=init).init(KEYS, X))["params"]["kernel"]
     assert tuple(spec) == (*("layers" for _ in lengths), "embed", "mlp")
+
+
+class Scaled(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        self.variable("state", "calls", lambda: 0)
+        return self.param("scale", nn.initializers.zeros, ()) * x
+
+
+class Pushed(nn.Module):
+    """The derivative with respect to the parameters of another module, which `init` has yet to create."""
+
+    @nn.compact
+    def __call__(self, x):
+        inner = Scaled()
+        tangents = jax.tree.map(jnp.ones_like, inner.variables.get("params", {}))
+        return nn.jvp(Scaled.__call__, inner, (x,), (jnp.zeros_like(x),), {"params": tangents})[1]
+
+
+def test_jvp_makes_the_variables_that_it_has_no_tangents_for():
+    x = jnp.full((3,), 2.0)
+    variables = Pushed().init(KEYS, x)
+    assert jax.tree.map(jnp.shape, variables["params"]) == {"Scaled_0": {"scale": ()}}
+    assert jnp.array_equal(Pushed().apply(variables, x), x)
+    with pytest.raises(TypeError, match="tree structure"):
+        nn.apply(lambda m, x: nn.jvp(Scaled.__call__, m, (x,), (x,), {"params": {}}), Scaled())(
+            {"params": {"scale": 1.0}, "state": {"calls": 0}}, x
+        )

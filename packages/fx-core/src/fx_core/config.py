@@ -34,6 +34,7 @@ __all__ = [
     "preserve_adopted_names",
     "profile",
     "return_frozen_dict",
+    "temp_flip_flag",
     "update",
 ]
 
@@ -121,7 +122,7 @@ _FLAGS: dict[str, _Flag] = {name: flag for name, flag in vars(_ConfigModule).ite
 
 def _flag(name: str) -> _Flag:
     try:
-        return _FLAGS[name]
+        return _FLAGS[name.removeprefix("flax_").replace("frozendict", "frozen_dict")]
     except KeyError:
         raise UnknownFlagError(name, _FLAGS) from None
 
@@ -130,7 +131,7 @@ def __getattr__(name: str) -> Any:
     # Reached only for what is neither a flag nor in this module. Dunder names are asked for by Python itself.
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    raise UnknownFlagError(name, _FLAGS)
+    return _flag(name).__get__(_FLAGS)  # a name of Flax, which begins with "flax_"
 
 
 def flags() -> dict[str, Any]:
@@ -142,7 +143,7 @@ def update(name: str, value: Any) -> None:
     """Set a flag for the whole process.
 
     Args:
-      name: the flag.
+      name: the flag, or its name in Flax, which begins with ``flax_``.
       value: its new value.
 
     Raises:
@@ -163,12 +164,24 @@ def override(**values: Any) -> Iterator[None]:
       UnknownFlagError: there is no such flag.
       InvalidFlagValueError: a flag does not take its value.
     """
-    checked = {name: _flag(name).check(value) for name, value in values.items()}
+    checked = {_flag(name).name: _flag(name).check(value) for name, value in values.items()}
     token = _overrides.set({**_overrides.get(), **checked})
     try:
         yield
     finally:
         _overrides.reset(token)
+
+
+@contextmanager
+def temp_flip_flag(name: str, value: Any) -> Iterator[None]:
+    """Flax's name of `override`, which may be used as a decorator as well.
+
+    Args:
+      name: the flag.
+      value: its value inside.
+    """
+    with override(**{name: value}):
+        yield
 
 
 sys.modules[__name__].__class__ = _ConfigModule

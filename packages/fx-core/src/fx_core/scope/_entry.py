@@ -14,7 +14,7 @@ from fx_core.frozen_dict import FrozenDict, freeze, unfreeze
 from fx_core.scope._filters import CollectionFilter, DenyList, in_filter, is_filter_empty
 from fx_core.scope._lazy import partial_eval
 from fx_core.scope._place import VariableDict
-from fx_core.scope._rng import LazyRng, PRNGKey, is_key, is_key_dict
+from fx_core.scope._rng import LazyRng, PRNGKey, is_key
 from fx_core.scope._scope import Scope
 
 
@@ -42,10 +42,8 @@ def bind(
       InvalidFilterError: ``mutable`` is no filter.
     """
     _check_variables(variables)
-    if rngs is not None and not is_key_dict(rngs):
-        raise InvalidRngError(
-            "The rngs must be a dictionary of keys by stream name.", expected='{"params": key, ...}', got=repr(rngs)
-        )
+    if rngs is not None:
+        _check_keys(rngs)
     if not isinstance(mutable, bool | str | DenyList):
         is_filter_empty(mutable)  # raises for what is no filter, also where there are no variables to try it on
     own = {col: unfreeze(_plain(xs)) if in_filter(mutable, col) else xs for col, xs in variables.items()}
@@ -82,7 +80,7 @@ def apply(
         params = variables.get("params")
         if params is not None and "params" in params:
             raise ApplyScopeInvalidVariablesStructureError(variables)
-        streams = None if rngs is None else _streams(rngs, "The argument `rngs` of an apply function")
+        streams = None if rngs is None else _streams(rngs)
         with bind(variables, streams, mutable, flags).temporary() as root:
             y = fn(root, *args, **kwargs)
         if mutable is False:
@@ -118,7 +116,7 @@ def init(
 
     @functools.wraps(fn)
     def initialized(rngs: PRNGKey | Mapping[str, PRNGKey], *args: Any, **kwargs: Any) -> Any:
-        streams = _streams(rngs, "The first argument of an init function")
+        streams = _streams(rngs)
         return apply(fn, mutable, flags)({}, *args, rngs=streams, **kwargs)
 
     return initialized
@@ -144,7 +142,7 @@ def lazy_init(
     """
 
     def lazily_initialized(rngs: PRNGKey | Mapping[str, PRNGKey], *args: Any, **kwargs: Any) -> Any:
-        streams = _streams(rngs, "The first argument of a lazy_init function")
+        streams = _streams(rngs)
 
         def variables(*args: Any, **kwargs: Any) -> VariableDict:
             return init(fn, mutable, flags)(streams, *args, **kwargs)[1]
@@ -159,16 +157,29 @@ def _plain(xs: Mapping[str, Any]) -> Mapping[str, Any]:
     return xs if isinstance(xs, dict | FrozenDict) else dict(xs)
 
 
-def _streams(rngs: Any, what: str) -> Mapping[str, PRNGKey | LazyRng]:
+def _streams(rngs: Any) -> Mapping[str, PRNGKey | LazyRng]:
     if is_key(rngs):
         return {"params": rngs}
-    if not is_key_dict(rngs):
+    _check_keys(rngs)
+    return rngs
+
+
+def _check_keys(rngs: Any) -> None:
+    if not hasattr(rngs, "items"):
         raise InvalidRngError(
-            f"{what} must be a key or a dictionary of keys by stream name.",
+            "Random streams must be a key, or a dictionary of keys by stream name.",
             expected='jax.random.key(0) or {"params": key, ...}',
             got=f"{type(rngs).__name__}: {rngs!r}",
         )
-    return rngs
+    for name, key in rngs.items():
+        if not isinstance(name, str):
+            raise InvalidRngError("Random streams have names.", expected="a string", got=repr(name))
+        if not is_key(key):
+            raise InvalidRngError(
+                f"What the stream {name!r} was given is no key.",
+                expected="one key, such as jax.random.key(0)",
+                got=f"{type(key).__name__}: {key!r}",
+            )
 
 
 def _check_variables(variables: Any) -> None:

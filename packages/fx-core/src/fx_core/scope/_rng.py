@@ -104,11 +104,6 @@ def is_key(x: Any) -> bool:
     return dtype == np.uint32 and len(shape) == 1 and shape[0] in _RAW_KEY_WORDS
 
 
-def is_key_dict(x: Any) -> bool:
-    """Whether ``x`` is a dictionary of keys by stream name."""
-    return hasattr(x, "items") and all(isinstance(name, str) and is_key(key) for name, key in x.items())
-
-
 class RngCounters:
     """How many keys a scope and the scopes inside of it have drawn, by stream.
 

@@ -1,5 +1,6 @@
 """Giving modules their place: name, parent and scope; adopting those that come from elsewhere."""
 
+import weakref
 from typing import Any
 
 from fx_core import config
@@ -43,7 +44,6 @@ def attach(module: ModuleBase, parent: Any) -> None:
             return
         scope = _place(module, parent)
         state.adopted = parent._state.adopted
-        state.reuse = parent._state.reuse
     elif isinstance(parent, Scope):
         scope = parent
         state.adopted = {}
@@ -74,11 +74,13 @@ def _place(module: ModuleBase, parent: ModuleBase) -> Scope:
     name = module.name
     if name is None:
         name = module.__dict__["name"] = automatic_name(counters, module)
-    if not state.reuse and scope.name_reserved(name):
-        raise NameInUseError("submodule", name, where(parent))
     key = name if state.name_scope is None else f"{state.name_scope.name}/{name}"
+    # In a transform `setup` runs again, and some of the scopes that it makes may be there already.
+    again = state.reuse and state.in_setup and key not in state.children
+    if scope.name_reserved(name) and not again:
+        raise NameInUseError("submodule", name, where(parent))
     state.children[key] = module
-    return scope.push(name, reuse=state.reuse)
+    return scope.push(name, reuse=again)
 
 
 def adopt(owner: ModuleBase, attribute: str, value: Any) -> None:
@@ -117,9 +119,11 @@ def _stand_in(owner: ModuleBase, module: Any) -> tuple[Any, bool]:
     adopted = owner._state.adopted
     assert adopted is not None
     known = adopted.get(id(module))
-    if known is not None:
-        return known[1], False
-    keep = owner.preserve_adopted_names or config.preserve_adopted_names
+    clone = None if known is None else known[1]()
+    if clone is not None:
+        return clone, False
+    keep = owner.preserve_adopted_names
+    keep = config.preserve_adopted_names if keep is None else keep
     clone = module.clone(name=module.name if keep else None)
-    adopted[id(module)] = (module, clone)
+    adopted[id(module)] = (module, weakref.ref(clone))
     return clone, True

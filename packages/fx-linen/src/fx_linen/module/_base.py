@@ -47,7 +47,8 @@ class ModuleBase:
     _parent: Any = None
 
     _info: ClassVar[ClassInfo]
-    preserve_adopted_names: ClassVar[bool] = False
+    # Whether modules from outside keep their names here; None for what the flag says.
+    preserve_adopted_names: ClassVar[bool | None] = None
 
     def setup(self) -> None:
         """Make submodules and variables as attributes; runs once, before the first use of a bound module."""

@@ -97,6 +97,11 @@ class Module(Listing, Sowing):
                 return attributes[name]
         raise ModuleAttributeError(type(self).__name__, name, attributes.get("scope") is not None)
 
+    def __dir__(self) -> list[str]:
+        if self.__dict__.get("_state") is not None:
+            ensure_setup(self, self._state)
+        return list(object.__dir__(self))
+
     def __repr__(self) -> str:
         return module_repr(self)
 

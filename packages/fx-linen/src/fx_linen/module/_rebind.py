@@ -1,9 +1,10 @@
 """The seam to lifted transforms: the scopes of a module, and the same module on other scopes."""
 
+import copy as copying
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from fx_core.scope import Scope
+from fx_core.scope import Scope, Variable
 
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._state import ModuleState, NameScope
@@ -14,9 +15,11 @@ __all__ = ["Progress", "absorb_progress", "absorb_state", "module_scopes", "prog
 M = TypeVar("M")
 Rebound = dict[int, tuple[Any, Any]]
 
+_CARRIED = (ModuleBase, Variable)
+
 
 def module_scopes(tree: Any) -> list[Scope]:
-    """The scopes that a module, or a tree with modules, reaches through itself and its fields.
+    """The scopes that a tree with modules and variables reaches, through itself and the fields of the modules.
 
     Scopes made by ``setup`` or in methods lie below the module's own scope and are not listed; neither are scopes below
     another one in the list. ``setup`` does not run for this: in a transform its variables are made inside.
@@ -31,19 +34,21 @@ def module_scopes(tree: Any) -> list[Scope]:
     seen: set[int] = set()
 
     def visit(_: str, module: Any) -> Any:
-        if id(module) not in seen:
+        if isinstance(module, Variable):
+            found.setdefault(id(module.scope), module.scope)
+        elif id(module) not in seen:
             seen.add(id(module))
             attributes = module.__dict__
             for field in type(module)._info.fields:
                 value = attributes.get(field)
                 if type(value) not in ATOMS:
-                    map_modules(value, visit)
+                    map_modules(value, visit, kinds=_CARRIED)
             scope = attributes.get("scope")
             if scope is not None:
                 found.setdefault(id(scope), scope)
         return module
 
-    map_modules(tree, visit)
+    map_modules(tree, visit, kinds=_CARRIED)
     scopes = list(found.values())
     if len(scopes) < 2:
         return scopes
@@ -60,7 +65,7 @@ def _lies_below(scope: Scope, other: Scope) -> bool:
 
 
 def rebind(tree: M, scope_of: Callable[[Scope], Scope], rebound: Rebound | None = None) -> M:
-    """Copy a module, or a tree with modules, onto other scopes.
+    """Copy a tree with modules and variables onto other scopes.
 
     The copy goes on where the original is: the same names are taken, a running compact method is still running. What
     ``setup`` assigned is not copied, since it may hold values of another trace: ``setup`` runs again on the new scope
@@ -77,6 +82,10 @@ def rebind(tree: M, scope_of: Callable[[Scope], Scope], rebound: Rebound | None 
     copies: Rebound = {} if rebound is None else rebound
 
     def visit(_: str, module: Any) -> Any:
+        if isinstance(module, Variable):
+            variable = copying.copy(module)
+            variable.scope = scope_of(module.scope)
+            return variable
         known = copies.get(id(module))
         if known is not None:
             return known[1]
@@ -88,10 +97,10 @@ def rebind(tree: M, scope_of: Callable[[Scope], Scope], rebound: Rebound | None 
         for field in type(module)._info.fields:
             value = module.__dict__.get(field)
             if type(value) not in ATOMS:
-                copy.__dict__[field] = map_modules(value, visit)
+                copy.__dict__[field] = map_modules(value, visit, kinds=_CARRIED)
         return copy
 
-    return map_modules(tree, visit)
+    return map_modules(tree, visit, kinds=_CARRIED)
 
 
 def _fill(copy: ModuleBase, module: ModuleBase, scope: Scope) -> None:

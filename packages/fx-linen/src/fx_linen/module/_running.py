@@ -1,5 +1,7 @@
 """Starting a module: init, apply, bind."""
 
+import functools
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from types import MethodType
 from typing import Any, Self
@@ -61,19 +63,36 @@ def rngs_of(rngs: Any, module: ModuleBase) -> Any:
 
 
 def method_of(module: Any, method: Any, caller: str) -> Callable[..., Any]:
-    """The function of the module that ``method=`` means: a name, a (bound) method, a function, or ``__call__``."""
+    """The function of the module that ``method=`` means: a name, a (bound) method, a function, or ``__call__``.
+
+    The name may be that of a submodule, too.
+    """
     if method is None:
         method = module.__call__
     if isinstance(method, str):
-        found = getattr(module, method)
-        if not callable(found):
-            raise MissingMethodError(type(module).__name__, method, repr(type(found)))
-        method = found
+        if not callable(getattr(type(module), method, None)):
+            return functools.partial(_call_attribute, method)
+        method = getattr(module, method)
     if isinstance(method, MethodType) and isinstance(method.__self__, ModuleBase):
         return method.__func__
-    if not callable(method) or isinstance(method, ModuleBase):
+    if not callable(method) or isinstance(method, ModuleBase) or not _takes_arguments(method):
         raise ApplyModuleInvalidMethodError(method)
     return method
+
+
+def _call_attribute(name: str, module: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call an attribute of the bound module: a submodule, or a function in a field."""
+    found = getattr(module, name)
+    if not callable(found):
+        raise MissingMethodError(type(module).__name__, name, repr(type(found)))
+    return found(*args, **kwargs)
+
+
+def _takes_arguments(function: Callable[..., Any]) -> bool:
+    try:
+        return bool(inspect.signature(function).parameters)
+    except ValueError:  # built in
+        return True
 
 
 def bound_function(fn: Callable[..., Any], module: Any, capture_intermediates: Capture = False) -> Callable[..., Any]:

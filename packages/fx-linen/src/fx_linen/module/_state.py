@@ -59,10 +59,11 @@ class ModuleState:
       in_setup: ``setup`` is running.
       in_compact: a compact method is running.
       used: the compact method that ran last, if any: the next one starts with all names free again.
-      reuse: submodules may take scopes that exist already (the module was rebound by a transform).
+      reuse: the module was rebound by a transform: what ``setup`` makes may take scopes that exist already.
       counters: per class name, how many submodules were named automatically.
       children: name of each submodule, parameter and variable → the module, or the name of its collection.
-      adopted: shared by all modules below one top: modules from outside and the clones that stand for them.
+      adopted: shared by all modules below one top: modules from outside and the clones that stand for them. Weakly:
+        the clones belong to their parents, and cycles would keep tracers alive.
       name_scopes: per name, the scope of a ``compact_name_scope`` method.
       name_scope: the one that is running.
     """

@@ -17,9 +17,11 @@ __all__ = ["Call", "method_of", "name_of"]
 ModuleFn = Callable[..., Any]
 Copies = dict[int, tuple[Any, Any]]
 
+_CARRIED = (ModuleBase, Variable)
+
 
 class Place:
-    """Stands for a module among the arguments while they go through JAX: a node without leaves."""
+    """Stands for a module or a variable among the arguments while they go through JAX: a node without leaves."""
 
     __slots__ = ("index",)
 
@@ -41,18 +43,18 @@ class Call:
 
     Args:
       module: what the function gets first.
-      args: the other arguments; modules may be among them.
-      kwargs: arguments by name; modules may be among them.
+      args: the other arguments; modules and variables may be among them.
+      kwargs: arguments by name; modules and variables may be among them.
       target: the class of the module inside, for a transformed class.
 
     Raises:
       NotAModuleError: the first argument is no module.
 
     Attributes:
-      args: the arguments with a leafless node in place of each module.
+      args: the arguments with a leafless node in place of each module and variable.
       kwargs: the same, by name.
       scopes: the outermost scopes of all modules.
-      modules: the first argument, and the modules that were taken out of the others.
+      modules: the first argument, and the modules and variables that were taken out of the others.
     """
 
     __slots__ = ("_copies", "args", "kwargs", "modules", "scopes", "target")
@@ -64,14 +66,14 @@ class Call:
             raise NotAModuleError(module)
         leaves = jax.tree.leaves((args, kwargs))
         self.modules: list[Any] = [module]
-        if any(isinstance(leaf, ModuleBase) for leaf in leaves):
+        if any(isinstance(leaf, _CARRIED) for leaf in leaves):
             args, kwargs = jax.tree.map(self._take_out, (args, kwargs))
         self.args, self.kwargs, self.target = args, kwargs, target
         self.scopes = module_scopes(self.modules)
         self._copies: Copies = {}
 
     def _take_out(self, leaf: Any) -> Any:
-        if not isinstance(leaf, ModuleBase):
+        if not isinstance(leaf, _CARRIED):
             return leaf
         self.modules.append(leaf)
         return Place(len(self.modules) - 1)
@@ -116,7 +118,7 @@ class Call:
             args, kwargs = _put_back((args, kwargs), [module, *others])
         out = fn(module, *args, **kwargs)
         for leaf in jax.tree.leaves(out):
-            if isinstance(leaf, (ModuleBase, Variable)):
+            if isinstance(leaf, _CARRIED):
                 raise TransformedMethodReturnValueError(name_of(fn))
         return out
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from fx_core.frozen_dict import FrozenDict
-from fx_core.scope import Scope
+from fx_core.scope import Scope, Variable
 
 from fx_linen.module import progress_of
 from fx_linen.module._base import ModuleBase
@@ -69,6 +69,8 @@ class Fingerprint:
             return kind, repr(value)
         if isinstance(value, ModuleBase):
             return self._of_module(value)
+        if isinstance(value, Variable):
+            return kind, self._place(value.scope), value.collection, value.name, value.unbox
         if isinstance(value, (list, tuple)):
             return (kind, *map(self._of, value))
         if isinstance(value, (dict, FrozenDict)):

@@ -25,7 +25,7 @@ def transform_target(
     options: Mapping[str, Any],
     methods: Any,
 ) -> Any:
-    """Transform a class, method by method, or a function.
+    """Transform a class, method by method, or a function. Of a class with some arguments given it is the class.
 
     Args:
       prefix: what the name of a transformed class begins with.
@@ -41,9 +41,20 @@ def transform_target(
     """
     if isinstance(target, type) and issubclass(target, ModuleBase):
         return _transform_class(prefix, make, target, options, methods)
+    if _is_partial_class(target):
+        cls = transform_target(prefix, make, target.func, options, methods)
+        return functools.partial(cls, *target.args, **target.keywords)
     if not callable(target) or isinstance(target, (type, ModuleBase)):
         raise TransformTargetError(target)
     return _lifted(method_of(target), make(**options), None)
+
+
+def _is_partial_class(target: Any) -> bool:
+    while isinstance(target, functools.partial):
+        target = target.func
+        if isinstance(target, type) and issubclass(target, ModuleBase):
+            return True
+    return False
 
 
 def _transform_class(prefix: str, make: Any, target: Any, options: Mapping[str, Any], methods: Any) -> Any:

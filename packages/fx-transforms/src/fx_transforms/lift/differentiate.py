@@ -140,11 +140,19 @@ def jvp(
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
     """
     tree = ScopeTree(scope)
-    pushed = _per_root(tree.treedef, tree.places, variable_tangents)
+    pushed = tuple(
+        _moving(root.variables(), tangents)
+        for root, tangents in zip(tree.roots, _per_root(tree.treedef, tree.places, variable_tangents))
+    )
     moving: list[CollectionFilter] = [frozenset(col for tangent in pushed for col in tangent)]
     carrier = ScopeCarrier([*moving, variables], [*moving, variables], [rngs], "jvp")
     with explaining(carrier, scope):
         return jvp_groups(fn, carrier)(scope, primals, tangents, (pushed, None, None))
+
+
+def _moving(variables: Mapping[str, Any], tangents: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tangents without empty collections that the scope has no variables in, as when it is initialised."""
+    return {col: xs for col, xs in tangents.items() if jax.tree.leaves(xs) or jax.tree.leaves(variables.get(col))}
 
 
 def _per_root(treedef: Any, places: Any, tree: Any) -> tuple[Any, ...]:
