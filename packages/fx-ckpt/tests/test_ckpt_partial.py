@@ -128,7 +128,7 @@ def test_a_cast_is_made_only_where_asked_for(tmp_path, backend):
 
 def test_a_cast_stays_within_one_kind_of_numbers(tmp_path):
     path = fx_ckpt.save(tmp_path / "x", {"n": np.array([-1, 300]), "w": np.ones(2)})
-    with pytest.raises(errors.CastError, match=r"Integers of int64 do not fit into uint8(.|\n)*from -1 to 300"):
+    with pytest.raises(errors.CastError, match=r"Numbers of int64 do not fit into uint8(.|\n)*from -1 to 300"):
         fx_ckpt.restore(path, {"n": np.zeros(2, np.uint8), "w": np.ones(2)}, cast=True)
     for target in ({"n": np.zeros(2), "w": np.ones(2)}, {"n": np.zeros(2, int), "w": np.ones(2, complex)}):
         with pytest.raises(errors.RestoreMismatchError, match="in 1 place"):

@@ -166,7 +166,7 @@ def test_the_faster_of_two_writers_wins_and_the_other_is_told(tmp_path):
 
 def test_a_race_for_a_path_is_told_as_well(tmp_path, monkeypatch):
     """The other writer comes between the look and the rename."""
-    monkeypatch.setattr(AtomicDirectory, "_refuse_taken", lambda self: None)
+    monkeypatch.setattr(AtomicDirectory, "check_free", lambda self: None)
     monkeypatch.setattr("fx_core.files._exists", lambda path: False)
     write(tmp_path / "x", OLD)
     with pytest.raises(PathTakenError, match="something at this path already"):

@@ -1,5 +1,6 @@
 """Checkpoints of pytrees: msgpack, safetensors, Orbax and third-party backends behind one interface."""
 
+from fx_ckpt import checkpoints, errors, orbax_utils
 from fx_ckpt._version import __version__
 from fx_ckpt.checkpoint import inspect, restore, save, verify
 from fx_ckpt.converting import convert
@@ -17,12 +18,15 @@ __all__ = [
     "Preempted",
     "Rule",
     "__version__",
+    "checkpoints",
     "convert",
+    "errors",
     "from_bytes",
     "inspect",
     "load_safetensors",
     "msgpack_restore",
     "msgpack_serialize",
+    "orbax_utils",
     "restore",
     "save",
     "save_safetensors",

@@ -59,7 +59,7 @@ def converted(stored: Any, saved: Leaf, wanted: Leaf, path: str) -> Any:
     """Convert a stored array.
 
     Raises:
-      CastError: an integer would become another one.
+      CastError: an integer would become another one, or a finite number infinite or NaN.
     """
     if saved.dtype == wanted.dtype or not isinstance(stored, (np.ndarray, jax.Array)):
         return stored
@@ -70,4 +70,22 @@ def converted(stored: Any, saved: Leaf, wanted: Leaf, path: str) -> Any:
         limits, low, high = jnp.iinfo(dtype), int(stored.min()), int(stored.max())
         if low < limits.min or high > limits.max:
             raise CastError(path, saved.dtype, wanted.dtype, f"numbers from {low} to {high}")
-    return stored.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = stored.astype(dtype)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        _check_range(stored, cast, saved, wanted, path)
+    return cast
+
+
+def _check_range(stored: Any, cast: Any, saved: Leaf, wanted: Leaf, path: str) -> None:
+    # Some small dtypes have no infinity, and say NaN instead.
+    finite = jnp.isfinite if isinstance(stored, jax.Array) else _is_finite
+    lost = finite(stored) & ~finite(cast)
+    if bool(lost.any()):
+        raise CastError(path, saved.dtype, wanted.dtype, f"{int(lost.sum())} finite numbers beyond its range")
+
+
+def _is_finite(array: np.ndarray) -> np.ndarray:
+    # NumPy knows nothing of the small dtypes of ml_dtypes, which all fit into 32 bits.
+    known = array.dtype.kind in "fc" and array.dtype.isbuiltin == 1
+    return np.isfinite(array if known else array.astype(np.float32))

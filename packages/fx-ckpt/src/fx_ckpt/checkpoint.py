@@ -7,15 +7,16 @@ from typing import Any, TypeVar
 
 from fx_core.errors import FxError
 from fx_core.errors.files import ManifestError
-from fx_core.files import MANIFEST, read_manifest, settled, verify_files
+from fx_core.files import MANIFEST, local_path, read_manifest, settled, verify_files
 from fx_core.plugins import registry
 
 from fx_ckpt import digests, iterators
 from fx_ckpt.casting import check_cast
 from fx_ckpt.draft import AUTO, DATA, FORMAT, ITERATORS, VERSION, load_backend, prepare
-from fx_ckpt.errors import StructureError
+from fx_ckpt.errors import InvalidOptionError, StructureError
 from fx_ckpt.fit import compare, fill, placement
 from fx_ckpt.info import CheckpointInfo
+from fx_ckpt.recognition import refused
 from fx_ckpt.selection import Chosen, Select, chosen
 from fx_ckpt.structure import Node, from_json
 from fx_ckpt.tree import put_together
@@ -40,13 +41,14 @@ def save(
     With several processes, all call this with the same path, each with its part of the same arrays.
 
     Args:
-      path: the directory to make.
+      path: the directory to make; ``~`` is the home directory.
       tree: any pytree of arrays, PRNG keys, Python numbers, strings, bytes and None.
       backend: name of the backend: ``"msgpack"``, ``"safetensors"``, ``"orbax"``, or a plugin's. ``"auto"`` takes
         msgpack, the fastest, if this process has all arrays, and Orbax otherwise; `inspect` tells which, and why.
       metadata: what else to keep, as JSON.
       iterators: data iterators by name, whose states (``get_state``) are kept beside the tree.
-      overwrite: replace a checkpoint at ``path``; readers see the old or the new one.
+      overwrite: replace a checkpoint at ``path``; readers see the old or the new one. Anything else that is there, and
+        a checkpoint to which somebody added files, is never replaced.
 
     Returns:
       The path.
@@ -56,6 +58,7 @@ def save(
       UnsupportedKeyError: so does one of its dictionaries' keys.
       NotJsonError: JSON cannot hold the metadata.
       PathTakenError: there is something at the path.
+      PathError: the path is the URL of another place, or no name of a file.
       UnknownEntryError: there is no such backend.
       InvalidOptionError: an iterator has no ``get_state`` and ``set_state``.
 
@@ -65,7 +68,8 @@ def save(
       >>> restore(path)
       {'w': array([1., 1.]), 'step': 3}
     """
-    draft = prepare(Path(path), tree, backend=backend, metadata=metadata, overwrite=overwrite, data_iterators=iterators)
+    place = local_path(path)
+    draft = prepare(place, tree, backend=backend, metadata=metadata, overwrite=overwrite, data_iterators=iterators)
     return draft.write()
 
 
@@ -100,14 +104,17 @@ def restore(
       The tree, with exactly the values that were saved: nothing is cast, dropped or filled in unless asked for.
 
     Raises:
-      ManifestError: this is no checkpoint, or its manifest is damaged.
+      ManifestError: this is no checkpoint, and the text says what it is and what reads it; or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
       RestoreMismatchError: the target differs; the text lists every place.
       DtypeUnavailableError: the target wants a 64-bit JAX array, and JAX is set to 32 bits.
-      CastError: an integer does not fit into the dtype that was asked for.
+      CastError: a number does not fit into the dtype that was asked for.
       IteratorMismatchError: other iterators were saved.
-      InvalidOptionError: a filter that chooses nothing, or no dtype.
+      InvalidOptionError: a filter that chooses nothing, no dtype, or a class as target.
     """
+
+    if isinstance(target, type):
+        raise InvalidOptionError("target", "a tree of arrays, such as an object of the class", target)
 
     def act(source: Path, manifest: Mapping[str, Any]) -> tuple[CheckpointInfo, Any]:
         info = _info(source, manifest)
@@ -117,7 +124,7 @@ def restore(
         return info, tree
 
     info, tree = _whole(path, act)
-    registry().restored(Path(path), tree, info.metadata)
+    registry().restored(local_path(path), tree, info.metadata)
     return tree
 
 
@@ -134,7 +141,7 @@ def inspect(path: StrPath) -> CheckpointInfo:
       {'w': 'float64[2, 3]'}
     """
     source = settled(path)
-    return _info(source, read_manifest(source, format=FORMAT, version=VERSION))
+    return _info(source, manifest_of(source))
 
 
 def verify(path: StrPath) -> CheckpointInfo:
@@ -147,12 +154,27 @@ def verify(path: StrPath) -> CheckpointInfo:
     return _whole(path, _verified)
 
 
+def manifest_of(source: Path) -> dict[str, Any]:
+    """Read the manifest of a checkpoint.
+
+    Raises:
+      ManifestError: there is none, and the text says what is there; or it is damaged.
+    """
+    try:
+        return read_manifest(source, format=FORMAT, version=VERSION)
+    except ManifestError as error:
+        cause = refused(source, error)
+        if cause is error:
+            raise
+        raise cause from error.__context__
+
+
 def _whole(path: StrPath, act: Callable[[Path, Mapping[str, Any]], T]) -> T:
     """Read something of one checkpoint, though others may replace it meanwhile."""
     for _ in range(_PATIENCE):
         source, before = settled(path), _mark(path)
         try:
-            result = act(source, read_manifest(source, format=FORMAT, version=VERSION))
+            result = act(source, manifest_of(source))
         except (OSError, FxError):
             if _mark(path) in (before, None):
                 raise

@@ -4,6 +4,7 @@ New code is better served by `fx_ckpt.save` and `fx_ckpt.CheckpointManager`, whi
 """
 
 import glob
+import logging
 import math
 import os
 import re
@@ -14,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from fx_core import _filesystem
-from fx_core.serialization import from_state_dict, to_state_dict
+from fx_core.errors.files import PathTakenError
+from fx_core.files import local_path
 
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.msgpack_format import from_bytes, msgpack_restore, to_bytes
+from fx_ckpt.orbax_trees import filled, read_state
+from fx_ckpt.recognition import Found, is_checkpoint, is_msgpack, is_orbax, recognized
+
+_log = logging.getLogger("fx.ckpt")
 
 StrPath = str | os.PathLike[str]
 Step = int | float
@@ -55,13 +60,14 @@ def available_steps(ckpt_dir: StrPath, prefix: str = "checkpoint_", step_type: t
       prefix: what the names start with, before the step.
       step_type: ``int`` or ``float``.
     """
-    return [step_type(name.removeprefix(prefix)) for name in _names(Path(ckpt_dir), prefix)]
+    return [step_type(name.removeprefix(prefix)) for name in _names(local_path(ckpt_dir), prefix)]
 
 
 def latest_checkpoint(ckpt_dir: StrPath, prefix: str = "checkpoint_") -> str | None:
     """Give the path of the checkpoint with the highest step, or None."""
-    names = _names(Path(ckpt_dir), prefix)
-    return os.path.join(ckpt_dir, names[-1]) if names else None
+    directory = local_path(ckpt_dir)
+    names = _names(directory, prefix)
+    return str(directory / names[-1]) if names else None
 
 
 def save_checkpoint(
@@ -82,8 +88,8 @@ def save_checkpoint(
       target: the tree.
       step: number of the step, after all that are there.
       prefix: what the name starts with, before the step.
-      keep: how many of the newest steps to keep.
-      overwrite: replace this step, and remove later ones.
+      keep: how many of the newest steps to keep; 0 keeps all.
+      overwrite: replace this step, and remove later ones. What neither Flax, fx nor Orbax wrote stays.
       keep_every_n_steps: also keep steps that are this far apart.
       async_manager: an object whose ``save_async(task)`` runs the writing later.
       orbax_checkpointer: an Orbax checkpointer; then the step is a directory that Orbax writes.
@@ -93,9 +99,18 @@ def save_checkpoint(
 
     Raises:
       StepTakenError: there is this step or a later one.
+      PathTakenError: something else has the name of the step.
+      PathError: the directory is the URL of another place, or no name of a file.
+      InvalidOptionError: ``keep`` is negative.
       UnsupportedLeafError: the tree holds something that msgpack cannot.
     """
-    directory, path = Path(ckpt_dir), Path(ckpt_dir, f"{prefix}{step}")
+    if keep is not None and keep < 0:
+        raise InvalidOptionError("keep", "the number of steps to keep, or 0 for all", keep)
+    directory = local_path(ckpt_dir)
+    path = local_path(directory / f"{prefix}{step}")
+    found = _foreign(path)
+    if found is not None:
+        raise PathTakenError(path, found)
     directory.mkdir(parents=True, exist_ok=True)
     later = [name for name in _names(directory, prefix) if float(name.removeprefix(prefix)) >= float(step)]
     if later and not overwrite:
@@ -107,7 +122,7 @@ def save_checkpoint(
         if content is not None:
             _write(path, content)
         elif orbax_checkpointer is not None:
-            orbax_checkpointer.save(path.absolute(), target, force=overwrite)
+            _write_orbax(path, target, orbax_checkpointer, overwrite)
         for name in later:
             if name != path.name:
                 _remove(directory / name)
@@ -159,7 +174,7 @@ def restore_checkpoint(
 
     Args:
       ckpt_dir: the directory, or the path of one checkpoint.
-      target: a tree of the same structure; None gives the state dictionary.
+      target: a tree of the same structure, any pytree where Orbax wrote it; None gives the state dictionary.
       step: the step; by default the highest.
       prefix: what the names start with, before the step.
       parallel: reading is as fast either way; kept for programs that pass it.
@@ -169,10 +184,12 @@ def restore_checkpoint(
       orbax_transforms: must be None; restore without a target and convert.
 
     Returns:
-      The tree; or ``target`` itself if there is no checkpoint and no step was named.
+      The tree; or ``target`` itself, with a warning in the log, if there is no checkpoint and no step was named: so
+      programs start that look for one first.
 
     Raises:
-      NoCheckpointError: the step named is not there.
+      NoCheckpointError: the step named is not there, or there is something that another function reads; it says which.
+      PathError: the directory is the URL of another place, or no name of a file.
       BytesError: the file is cut, changed, or something else.
       StateDictMismatchError: the target has another structure.
       InvalidOptionError: an argument that must be left alone was given.
@@ -181,12 +198,17 @@ def restore_checkpoint(
     _refuse("gda_manager", gda_manager)
     _refuse("orbax_transforms", orbax_transforms)
     _refuse("allow_partial_mpa_restoration", allow_partial_mpa_restoration or None)
-    path = _find(Path(ckpt_dir), step, prefix)
+    if isinstance(target, type):
+        raise InvalidOptionError("target", "a tree of arrays, such as an object of the class", target)
+    directory = local_path(ckpt_dir)
+    path = _find(directory, step, prefix)
+    _refuse_others(directory if path is None else path)
     if path is None:
+        _log.warning("There is no checkpoint %s… in %s: the target is given back as it is.", prefix, directory)
         return target
     if path.is_dir():
-        state = _restore_orbax(path, orbax_checkpointer)
-        return state if target is None else from_state_dict(target, to_state_dict(state))
+        state = read_state(path, orbax_checkpointer)
+        return state if target is None else filled(target, state)
     content = path.read_bytes()
     return msgpack_restore(content) if target is None else from_bytes(target, content)
 
@@ -203,12 +225,31 @@ def _find(directory: Path, step: Step | None, prefix: str) -> Path | None:
     if step is not None:
         path = directory / f"{prefix}{step}"
         if not path.exists():
-            raise NoCheckpointError(str(directory), step, available_steps(directory, prefix, float))
+            available = [name.removeprefix(prefix) for name in _names(directory, prefix)]
+            raise NoCheckpointError(str(directory), step, available)
         return path
-    if directory.is_file() or (directory.is_dir() and (directory / "_METADATA").exists()):
+    if directory.is_file() or (directory.is_dir() and is_orbax(directory)):
         return directory
-    latest = latest_checkpoint(directory, prefix)
-    return None if latest is None else Path(latest)
+    names = _names(directory, prefix)
+    return directory / names[-1] if names else None
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse what another function reads: to give the target back would look like a restore."""
+    found = _OURS if is_checkpoint(path) else recognized(path)
+    if path.is_dir() and not is_orbax(path) and found is not None and found.reader.startswith("Use "):
+        raise NoCheckpointError(str(path), found=found.what, fix=found.reader)
+
+
+_OURS = Found("a checkpoint that fx_ckpt.save wrote", "Use fx_ckpt.restore(path, target).")
+
+
+def _foreign(path: Path) -> str | None:
+    """Say what is at the place of a step that neither Flax, fx nor Orbax wrote there."""
+    if path.is_dir():
+        written = is_orbax(path) or not any(path.iterdir())
+        return None if written else (_OURS if is_checkpoint(path) else recognized(path) or _OURS).what
+    return "a file that is no msgpack" if path.is_file() and path.stat().st_size and not is_msgpack(path) else None
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -220,10 +261,14 @@ def _write(path: Path, content: bytes) -> None:
         lock = _filesystem.lock(hidden)
         hidden.write_bytes(content)
         _filesystem.flush_file(hidden)
-        os.replace(hidden, path)
+        if path.is_dir() and not path.is_symlink() and not _filesystem.exchange(hidden, path):
+            # What Orbax wrote as this step; no rename puts a file in the place of a directory.
+            shutil.rmtree(path)
+        if hidden.is_file():
+            os.replace(hidden, path)
         _filesystem.flush_directory(path.parent)
     finally:
-        hidden.unlink(missing_ok=True)
+        _discard(hidden)
         if lock is not None:
             _filesystem.unlock(lock)
 
@@ -233,13 +278,29 @@ def _clean(path: Path) -> None:
     for hidden in path.parent.glob(f".{glob.escape(path.name)}.????????"):
         lock = _filesystem.lock(hidden)
         if lock is not None and lock != _filesystem.NO_LOCK:
-            hidden.unlink(missing_ok=True)
+            _discard(hidden)
             _filesystem.unlock(lock)
 
 
-def _retire(directory: Path, prefix: str, keep: int, every: int | None) -> None:
+def _write_orbax(path: Path, target: Any, checkpointer: Any, overwrite: bool) -> None:
+    aside = None
+    if overwrite and path.is_file():
+        # Orbax takes a file for a directory, and fails.
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        os.rename(path, aside)
+    try:
+        checkpointer.save(path, target, force=overwrite)
+    except BaseException:
+        if aside is not None:
+            os.rename(aside, path)
+        raise
+    if aside is not None:
+        aside.unlink()
+
+
+def _retire(directory: Path, prefix: str, keep: int | None, every: int | None) -> None:
     last = -math.inf
-    for name in _names(directory, prefix)[: -keep or None]:
+    for name in _names(directory, prefix)[:-keep] if keep else []:
         step = float(name.removeprefix(prefix))
         # Step 0 is never one of the spaced ones, as in Flax.
         if every and step and step - last >= every:
@@ -249,20 +310,20 @@ def _retire(directory: Path, prefix: str, keep: int, every: int | None) -> None:
 
 
 def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found = _foreign(path)
+    if found is None or path.is_symlink():
+        _discard(path)
+    else:
+        _log.warning("%s is kept, since this does not remove what it did not write: %s.", path, found)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _refuse(name: str, value: Any) -> None:
     if value is not None:
         raise InvalidOptionError(name, "nothing: fx does not take it", value)
-
-
-def _restore_orbax(path: Path, checkpointer: Any) -> Any:
-    # The extra is needed for such directories only.
-    import orbax.checkpoint as ocp
-
-    reader = checkpointer or ocp.PyTreeCheckpointer()
-    metadata: Any = reader.metadata(path.absolute())
-    # As NumPy arrays, wherever they were: the devices of the writer may not be here.
-    args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.item_metadata.tree)
-    return reader.restore(path.absolute(), restore_args=args)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from fx_core.files import read_manifest, settled, verify_files
+from fx_core.files import local_path, settled, verify_files
 
 from fx_ckpt import digests
-from fx_ckpt.checkpoint import StrPath, inspect
-from fx_ckpt.draft import DATA, FORMAT, ITERATORS, VERSION, Draft, load_backend
+from fx_ckpt.checkpoint import StrPath, inspect, manifest_of
+from fx_ckpt.draft import DATA, ITERATORS, Draft, load_backend
 
 
 def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overwrite: bool = False) -> Path:
@@ -24,7 +24,7 @@ def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overw
     Raises:
       ManifestError: this is no checkpoint, or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
-      PathTakenError: there is something at the destination.
+      PathTakenError: there is something at the destination; what is no checkpoint is never replaced.
       UnknownEntryError: there is no such backend.
 
     Example:
@@ -34,7 +34,7 @@ def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overw
       'safetensors'
     """
     source = settled(path)
-    manifest = read_manifest(source, format=FORMAT, version=VERSION)
+    manifest = manifest_of(source)
     info = inspect(path)
     writer = load_backend(to)
     verify_files(source, manifest, matches=digests.matches)
@@ -42,7 +42,7 @@ def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overw
     fields = {key: value for key, value in manifest.items() if key not in _OWN}
     fields["backend_reason"] = f"converted from {info.backend}"
     draft = Draft(
-        Path(path if destination is None else destination),
+        local_path(path if destination is None else destination),
         overwrite or destination is None,
         to,
         writer,

@@ -22,6 +22,7 @@ from fx_ckpt.tree import take_apart
 
 FORMAT, VERSION = "fx-checkpoint", 1
 DATA, ITERATORS = "data", "iterators"
+OWN = (DATA, ITERATORS)
 
 AUTO, ALONE, TOGETHER = "auto", "msgpack", "orbax"
 """The backend that is chosen for each save, and what it may be: for one process, and for several."""
@@ -43,6 +44,7 @@ class Draft:
       iterators: states of data iterators, by name.
       fields: what else the manifest holds.
       beside: a directory whose files are copied beside the data.
+      is_step: whether the name of the path says that a checkpoint is there, in the directory of a manager.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class Draft:
     iterators: dict[str, Any]
     fields: dict[str, Any]
     beside: Path | None = None
+    is_step: bool = False
 
     def snapshot(self) -> None:
         """Copy the arrays, so that the tree may change, or be donated, while this is written.
@@ -87,10 +90,23 @@ class Draft:
         """Make what is in the new directory before it is filled."""
         (directory / DATA).mkdir()
 
+    def check_place(self) -> None:
+        """Find out now what would make `write` fail later, in a thread.
+
+        Raises:
+          PathTakenError: there is something at the path, or it may not be replaced.
+        """
+        self.directory().check_free()
+
     def directory(self) -> AtomicDirectory:
         """The directory that is to be filled."""
         return AtomicDirectory(
-            self.path, format=FORMAT, version=VERSION, overwrite=self.overwrite, digest=digests.digest_file
+            self.path,
+            format=FORMAT,
+            version=VERSION,
+            overwrite=self.overwrite,
+            digest=digests.digest_file,
+            own=OWN if self.is_step else (),
         )
 
     def fill(self, new: AtomicDirectory | None, directory: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_core.errors import FxError, InvalidCheckpointError
 
-_SHOWN = 40
+_SHOWN, _LONGEST = 40, 500
 
 
 class CheckpointError(FxError):
@@ -50,7 +50,7 @@ class UnsupportedKeyError(CheckpointError, TypeError):
             path=path or "the root of the tree",
             expected="strings, integers, floats, booleans, None, and tuples of these",
             got=f"{key!r} of type {type(key).__name__}",
-            fix="Use string keys.",
+            fix="Use strings of whole characters as keys.",
         )
 
 
@@ -88,7 +88,7 @@ class RestoreMismatchError(CheckpointError, ValueError):
 
 
 class CastError(CheckpointError, ValueError):
-    """A cast was asked for, and some integers do not fit into the other dtype.
+    """A cast was asked for, and some numbers do not fit into the other dtype: they would wrap, or become infinite.
 
     Args:
       path: where in the tree.
@@ -99,11 +99,11 @@ class CastError(CheckpointError, ValueError):
 
     def __init__(self, path: str, saved: str, wanted: str, got: str):
         super().__init__(
-            f"Integers of {saved} do not fit into {wanted}.",
+            f"Numbers of {saved} do not fit into {wanted}.",
             path=path,
             expected=f"numbers that {wanted} can hold",
             got=got,
-            fix="Use a wider dtype in the target.",
+            fix="Cast to a wider dtype; or restore without a cast, and clip the numbers yourself.",
         )
 
 
@@ -181,23 +181,36 @@ class StructureError(CheckpointError, ValueError):
         )
 
 
-class NoCheckpointError(CheckpointError, LookupError):
+class NoCheckpointError(CheckpointError, LookupError, ValueError):
     """There is no such checkpoint.
 
     Args:
       directory: where it was looked for.
       step: the step asked for; None means any.
       available: the steps that are there.
+      found: what is there instead.
+      fix: what reads it.
     """
 
-    def __init__(self, directory: str, step: Any = None, available: Sequence[Any] = ()):
+    def __init__(
+        self,
+        directory: str,
+        step: Any = None,
+        available: Sequence[Any] = (),
+        found: str | None = None,
+        fix: str = "Check the directory and the step, or save first.",
+    ):
         shown = ", ".join(map(str, available[-20:])) or "none"
         super().__init__(
-            "There is no checkpoint here." if step is None else f"There is no checkpoint of step {step}.",
+            "There is no checkpoint here that this function reads."
+            if found is not None
+            else "There is no checkpoint here."
+            if step is None
+            else f"There is no checkpoint of step {step}.",
             path=directory,
             expected=None if step is None else f"step {step}",
-            got=f"steps: {shown}",
-            fix="Check the directory, or save first.",
+            got=found or f"steps: {shown}",
+            fix=fix,
         )
 
 
@@ -229,10 +242,16 @@ class InvalidOptionError(CheckpointError, ValueError):
       name: the argument.
       expected: what it may be.
       got: what it was.
+      fix: what to do.
     """
 
-    def __init__(self, name: str, expected: Any, got: Any):
-        super().__init__(f"The argument {name!r} is wrong.", expected=expected, got=repr(got), fix="Change it.")
+    def __init__(self, name: str, expected: Any, got: Any, fix: str | None = None):
+        super().__init__(
+            f"The argument {name!r} is wrong.",
+            expected=expected,
+            got=repr(got)[:_LONGEST],
+            fix=fix or f"Pass {expected}, or leave {name!r} out.",
+        )
 
 
 class IteratorMismatchError(CheckpointError, ValueError):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fx_ckpt.structure import Leaf, Node, render, step_of
+from fx_ckpt.structure import Leaf, Node, spelled, step_of
 
 _Path = tuple[Any, ...]
 
@@ -44,13 +44,17 @@ class CheckpointInfo:
         return sum(self.files.values())
 
     def leaves(self) -> dict[str, Leaf]:
-        """Give what each leaf is, by its path."""
-        return dict(_leaves(self.structure, ()))
+        """Give what each leaf is, by its path.
+
+        A key such as ``"a/b"`` stands in braces where it would read like a path of two keys: ``{'a/b'}``.
+        """
+        found = dict(_leaves(self.structure, ()))
+        return {text: found[path] for path, text in spelled(found).items()}
 
 
-def _leaves(node: Node, path: _Path) -> Iterator[tuple[str, Leaf]]:
+def _leaves(node: Node, path: _Path) -> Iterator[tuple[_Path, Leaf]]:
     if isinstance(node, Leaf):
-        yield render(path), node
+        yield path, node
         return
     for key, child in zip(node.keys, node.children):
         yield from _leaves(child, (*path, step_of(node.kind, key)))

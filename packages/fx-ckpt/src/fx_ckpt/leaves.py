@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from typing import Any
 
 import jax
@@ -13,11 +14,12 @@ from jax.core import Tracer
 
 from fx_ckpt.dtypes import RAW
 from fx_ckpt.errors import BackendDataError, DtypeUnavailableError, UnsupportedLeafError
-from fx_ckpt.structure import Leaf
+from fx_ckpt.structure import Leaf, is_text
 
 _PYTHON = {bool: "bool", int: "int", float: "float", complex: "complex", str: "str", bytes: "bytes", type(None): "none"}
 _STORED_AS = {"bool": bool, "float": float, "complex": complex, "str": str, "none": type(None)}
 _LARGEST_INT = 2**63
+_UTF32 = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
 def describe(value: Any, path: str) -> Leaf:
@@ -56,8 +58,9 @@ def encode(value: Any, path: str) -> tuple[Leaf, Any]:
         _check_text(value, path)
     if leaf.kind != "array" or leaf.origin == "jax":
         return leaf, value
-    array = np.asarray(value)
-    return leaf, np.frombuffer(array.tobytes(), np.uint8) if leaf.raw else array
+    if not leaf.raw:
+        return leaf, np.asarray(value)
+    return leaf, np.frombuffer(_raw_bytes(value), np.uint8)
 
 
 def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = False) -> Any:
@@ -76,7 +79,7 @@ def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = 
       DtypeUnavailableError: the target wants a JAX array of a dtype that JAX would cast.
     """
     if leaf.kind == "key":
-        return _decode_key(leaf, stored, path)
+        return _decode_key(leaf, stored, path, like)
     if leaf.kind != "array":
         return _decode_python(leaf, stored, path)
     if leaf.raw:
@@ -93,6 +96,15 @@ def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = 
     if origin == "scalar":
         return array[()]
     return array if array.flags.writeable or mapped else array.copy()
+
+
+def _raw_bytes(value: Any) -> bytes:
+    # NumPy's arrays drop zeros at the end of strings; its scalars keep them.
+    if isinstance(value, np.bytes_):
+        return bytes(value)
+    if isinstance(value, np.str_):
+        return "".join(value).encode(_UTF32, "surrogatepass")
+    return np.asarray(value).tobytes()
 
 
 def _describe_jax(value: Any, path: str) -> Leaf:
@@ -135,20 +147,19 @@ def _describe_numpy(dtype: np.dtype, shape: tuple[int, ...], origin: str, path: 
 
 
 def _check_text(text: str, path: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UnsupportedLeafError(path, f"a string that is no text ({error.reason})", "Use bytes.") from None
+    if not is_text(text):
+        raise UnsupportedLeafError(path, "a string that is no text (it has half of a character)", "Use bytes.")
 
 
-def _decode_key(leaf: Leaf, stored: Any, path: str) -> jax.Array:
+def _decode_key(leaf: Leaf, stored: Any, path: str, like: Any) -> jax.Array:
     try:
         keys = jax.random.wrap_key_data(jnp.asarray(stored), impl=leaf.impl)
     except (ValueError, TypeError) as error:
         raise BackendDataError(path, str(leaf), str(error)) from error
     if keys.shape != leaf.shape:
         raise BackendDataError(path, leaf.shape, keys.shape)
-    return keys
+    sharding = _wanted_sharding(like)
+    return keys if sharding is None else jax.device_put(keys, sharding)
 
 
 def _decode_python(leaf: Leaf, stored: Any, path: str) -> Any:
@@ -169,11 +180,22 @@ def _decode_raw(leaf: Leaf, stored: Any, path: str) -> Any:
     if not RAW.fullmatch(leaf.dtype):
         raise BackendDataError(path, "a dtype of strings, dates or foreign byte order", leaf.dtype[:40])
     dtype = np.dtype(leaf.dtype)
+    if leaf.origin == "scalar" and dtype.kind in "SU" and leaf.shape == ():
+        return _decode_text(leaf, content, path)
     # Compared before anything is allocated: the shape comes from a file.
     if math.prod(leaf.shape) * dtype.itemsize != len(content):
         raise BackendDataError(path, str(leaf), f"{len(content)} bytes")
     array = np.frombuffer(content, dtype).reshape(leaf.shape) if content else np.zeros(leaf.shape, dtype)
     return array[()] if leaf.origin == "scalar" else array.copy()
+
+
+def _decode_text(leaf: Leaf, content: bytes, path: str) -> Any:
+    if leaf.dtype[1] == "S":
+        return np.bytes_(content)
+    try:
+        return np.str_(content.decode(f"utf-32-{'be' if leaf.dtype[0] == '>' else 'le'}", "surrogatepass"))
+    except UnicodeDecodeError as error:
+        raise BackendDataError(path, str(leaf), error.reason) from None
 
 
 def _check_array(stored: Any, dtype: str, shape: tuple[int, ...] | None, path: str) -> Any:
@@ -193,8 +215,13 @@ def _wanted_origin(leaf: Leaf, like: Any) -> str:
     return "numpy" if isinstance(like, np.ndarray) else leaf.origin
 
 
+def _wanted_sharding(like: Any) -> Any:
+    # An uncommitted array sits on the default device by chance; its place is nobody's wish.
+    return getattr(like, "sharding", None) if getattr(like, "committed", True) else None
+
+
 def _placed(stored: Any, leaf: Leaf, like: Any) -> jax.Array:
-    sharding = getattr(like, "sharding", None) if getattr(like, "committed", True) else None
+    sharding = _wanted_sharding(like)
     if isinstance(stored, jax.Array) and stored.sharding == sharding:
         array = stored  # with pieces in other processes, `jax.device_put` would refuse it
     elif sharding is not None:

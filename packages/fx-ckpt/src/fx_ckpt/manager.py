@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import operator
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -9,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
+import numpy as np
 from fx_core.errors import FxError
 from fx_core.errors.files import ManifestError
-from fx_core.files import MANIFEST, clean_leftovers, remove_directory, settled
+from fx_core.files import MANIFEST, clean_leftovers, local_path, remove_directory, settled
+from fx_core.manifests import foreign
 
 from fx_ckpt import checkpoint, processes
-from fx_ckpt.draft import AUTO, Draft, prepare
-from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError, StructureError
+from fx_ckpt.draft import AUTO, FORMAT, OWN, Draft, prepare
+from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.preemption import Preempted, Preemption
 from fx_ckpt.saving import Background
@@ -26,7 +29,7 @@ T = TypeVar("T")
 _log = logging.getLogger("fx.ckpt")
 _RENAMED = "Somebody renamed or copied a directory: rename it back, or read it with fx_ckpt.restore."
 _LISTINGS = 4
-_NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,17})")
+_NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,})")
 
 
 class CheckpointManager:
@@ -54,6 +57,7 @@ class CheckpointManager:
 
     Raises:
       InvalidOptionError: an argument does not make sense.
+      PathError: the directory is the URL of another place, or no name of a file.
 
     Example:
       >>> import tempfile
@@ -83,7 +87,7 @@ class CheckpointManager:
                 raise InvalidOptionError(name, "a positive integer", number)
         if mode not in ("max", "min"):
             raise InvalidOptionError("mode", '"max" or "min"', mode)
-        self.directory = Path(directory).absolute()
+        self.directory = local_path(directory)
         self.backend, self.save_interval, self.async_ = backend, save_interval, async_
         self.keep, self.keep_every, self.best, self.mode = keep, keep_every, best, mode
         self._background, self._preemption = Background(), Preemption()
@@ -104,12 +108,13 @@ class CheckpointManager:
         On return the tree may change; the step is there when it is on the disk, which `wait` waits for.
 
         Args:
-          step: number of the step, after all that are there.
+          step: number of the step, after all that are there: an integer, or an array that holds one.
           tree: what to save.
           metrics: numbers that belong to the step, for ``best`` and for people.
           metadata: what else to keep, as JSON.
           iterators: data iterators by name, whose states are kept; see `fx_ckpt.save`.
-          overwrite: replace the step if it is there, and accept an earlier one than the newest.
+          overwrite: replace the step if it is there, and accept an earlier one than the newest. What is not a
+            checkpoint is never replaced.
           force: save even if ``save_interval`` says no.
 
         Returns:
@@ -117,12 +122,12 @@ class CheckpointManager:
 
         Raises:
           StepTakenError: there is a checkpoint of this step or a later one.
+          PathTakenError: what has the name of the step is no checkpoint.
           InvalidOptionError: the step is no natural number, or the metric called ``best`` is missing.
           Preempted: SIGTERM came before; the step is on the disk.
           Exception: what an earlier save raised, if nobody has heard of it; this one is then not begun.
         """
-        if type(step) is not int or step < 0:
-            raise InvalidOptionError("step", "an integer, not negative", step)
+        step = _number(step)
         last = self._preemption.due(step)
         if step % self.save_interval and not force and not last:
             return False
@@ -132,7 +137,9 @@ class CheckpointManager:
         if not (last and newest == step):
             self._check_after(newest, step, overwrite)
             options = {"metadata": metadata, "overwrite": overwrite, "step": step, "metrics": metrics}
-            draft = prepare(self._path(step), tree, backend=self.backend, data_iterators=iterators, **options)
+            path = local_path(self._path(step))
+            draft = prepare(path, tree, backend=self.backend, data_iterators=iterators, **options)
+            draft.is_step = True
             self._write(draft, step, at_once=last)
         if last:
             raise Preempted(step)
@@ -153,6 +160,7 @@ class CheckpointManager:
         Raises:
           NoCheckpointError: there is none.
         """
+        step = None if step is None else _number(step)
         options: dict[str, Any] = {"only": only, "cast": cast, "mapped": mapped, "iterators": iterators}
         return self._of_step(step, lambda path: checkpoint.restore(path, target, **options))
 
@@ -162,7 +170,7 @@ class CheckpointManager:
         Raises:
           NoCheckpointError: there is none.
         """
-        return self._of_step(step, checkpoint.inspect)
+        return self._of_step(None if step is None else _number(step), checkpoint.inspect)
 
     def all_steps(self) -> list[int]:
         """Give the steps that are there, in order."""
@@ -177,7 +185,7 @@ class CheckpointManager:
         for _ in range(_LISTINGS):
             names = {_visible(name) for name in os.listdir(self.directory)}
             found = [int(match[1]) for match in map(_NAME.fullmatch, names) if match]
-            steps = sorted(step for step in found if (settled(self._path(step)) / MANIFEST).exists())
+            steps = sorted(step for step in found if _is_there(settled(self._path(step)) / MANIFEST))
             if steps:
                 break
         return steps
@@ -199,7 +207,7 @@ class CheckpointManager:
     def path(self, step: int) -> Path:
         """Give the directory of a step."""
         self.wait()
-        return self._path(step)
+        return self._path(_number(step))
 
     def _path(self, step: int) -> Path:
         return self.directory / f"step_{step:08d}"
@@ -234,6 +242,7 @@ class CheckpointManager:
 
         # Where several processes write, each step of it is one that all take together, in the order of the program.
         if self.async_ and not at_once and processes.count() == 1:
+            draft.check_place()
             draft.snapshot()
             self._background.start(task)
         else:
@@ -274,9 +283,20 @@ class CheckpointManager:
             kept.add(best)
         for step in steps:
             if step not in kept:
-                # Another process may have been faster.
-                with contextlib.suppress(FileNotFoundError):
-                    remove_directory(settled(self._path(step)))
+                self._remove(settled(self._path(step)))
+
+    def _remove(self, path: Path) -> None:
+        """Remove a step, unless that would take something else with it: that is said, and the save was done anyway."""
+        try:
+            found = None if path.is_symlink() else foreign(path, FORMAT, OWN)
+            if found is None:
+                remove_directory(path)
+            else:
+                _log.warning("%s is kept, since this does not remove what is not its own: it is %s.", path, found)
+        except FileNotFoundError:
+            pass  # Another process was faster.
+        except OSError as error:
+            _log.warning("%s is kept, since it cannot be removed: %s", path, error)
 
     def _best_of(self, steps: list[int]) -> int | None:
         sign = 1 if self.mode == "max" else -1
@@ -286,11 +306,35 @@ class CheckpointManager:
     def _metric(self, step: int) -> float | None:
         try:
             value = checkpoint.inspect(self._path(step)).metrics.get(str(self.best))
-        except (ManifestError, StructureError) as error:
-            if not isinstance(error.__context__, FileNotFoundError):
+        except (FxError, OSError) as error:
+            # Another process may have retired it. What cannot be read is not removed either; see `_remove`.
+            if _is_there(settled(self._path(step)) / MANIFEST):
                 _log.warning("Step %d of %s has no metrics that can be read: %s", step, self.directory, error)
             return None
         return None if value is None or value != value else value
+
+
+def _number(step: Any) -> int:
+    """The integer that a step is; the counter of a train state is an array."""
+    number = None
+    if not isinstance(step, (bool, np.bool_)):
+        with contextlib.suppress(TypeError):
+            number = operator.index(step)
+    if number is None or number < 0:
+        fix = "Pass int(step), outside of jit."
+        raise InvalidOptionError("step", "an integer, not negative", step, fix)
+    return number
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # What may not be looked at is there: to pass it over would let an older step look like the newest.
+        return True
+    return True
 
 
 def _visible(name: str) -> str:

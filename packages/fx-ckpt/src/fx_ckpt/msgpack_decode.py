@@ -21,6 +21,7 @@ ARRAY, COMPLEX, SCALAR = 1, 2, 3
 CHUNKED = "__msgpack_chunked_array__"
 """The key that marks an array in pieces."""
 
+_MOST_CONTAINERS = 2**20
 DEEPEST = 200
 """Containers may be nested this deep."""
 
@@ -47,6 +48,7 @@ class Decoder:
 
     def __init__(self, data: memoryview, offset: int = 0):
         self._data, self._at, self._offset = data, 0, offset
+        self._containers = 0
 
     def whole(self) -> Any:
         """The only value in the bytes; arrays are `Extent`.
@@ -110,6 +112,10 @@ class Decoder:
             raise BytesError(f"UnicodeDecodeError: {error.reason}") from None
 
     def _room(self, count: int, depth: int) -> None:
+        # An empty dictionary is one byte here, and a hundred in memory.
+        self._containers += 1
+        if self._containers > _MOST_CONTAINERS:
+            raise BytesError("there are too many containers.", expected=f"≤ {_MOST_CONTAINERS}")
         # Each item takes a byte at least, so that a count beyond the bytes that are left is a lie.
         if count > len(self._data) - self._at:
             raise BytesError("a container has more items than there are bytes.", got=count)

@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 from fx_core.serialization import from_state_dict, to_state_dict
 
-from fx_ckpt.errors import UnsupportedLeafError
+from fx_ckpt.errors import InvalidOptionError, UnsupportedLeafError
 from fx_ckpt.msgpack_decode import ARRAY, CHUNKED, COMPLEX, SCALAR, Decoder, dtype_of, map_extents
 from fx_ckpt.parallel import as_bytes
 
@@ -51,7 +51,10 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
     Raises:
       BytesError: the bytes are cut, changed, or something else.
       StateDictMismatchError: the target has another structure.
+      InvalidOptionError: the target is a class.
     """
+    if isinstance(target, type):
+        raise InvalidOptionError("target", "a tree of arrays, such as an object of the class", target)
     return from_state_dict(target, msgpack_restore(encoded_bytes))
 
 

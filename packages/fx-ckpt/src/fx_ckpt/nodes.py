@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fx_ckpt.errors import UnsupportedKeyError
-from fx_ckpt.structure import BranchKind, Key
+from fx_ckpt.structure import BranchKind, Key, is_text
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)
 
@@ -75,5 +75,8 @@ def _check_key(key: Any, path: str) -> None:
     if type(key) is tuple:
         for part in key:
             _check_key(part, path)
-    elif not (key is None or type(key) in (str, int, bool) or (type(key) is float and key - key == 0)):
+    elif type(key) is str:
+        if not is_text(key):
+            raise UnsupportedKeyError(path, key)
+    elif not (key is None or type(key) in (int, bool) or (type(key) is float and key - key == 0)):
         raise UnsupportedKeyError(path, key)

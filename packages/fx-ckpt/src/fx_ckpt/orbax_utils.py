@@ -4,11 +4,17 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+
+from fx_ckpt.orbax_trees import orbax
 
 
 def save_args_from_target(target: Any) -> Any:
-    """Give how Orbax is to save each leaf: in a file of its own, uncast."""
+    """Give how Orbax is to save each leaf: in a file of its own, uncast.
+
+    Raises:
+      EntryLoadError: Orbax is not installed.
+    """
+    ocp = orbax()
     return jax.tree.map(lambda _: ocp.SaveArgs(), target)
 
 
@@ -18,9 +24,13 @@ def restore_args_from_target(target: Any, mesh: jax.sharding.Mesh | None = None)
     Args:
       target: a tree of arrays; those on several devices come back with their shardings, others as NumPy arrays.
       mesh: put the sharded arrays onto this mesh instead of their own.
-    """
 
-    def args(leaf: Any) -> ocp.RestoreArgs:
+    Raises:
+      EntryLoadError: Orbax is not installed.
+    """
+    ocp = orbax()
+
+    def args(leaf: Any) -> Any:
         sharding = getattr(leaf, "sharding", None)
         if not isinstance(sharding, jax.sharding.NamedSharding) or len(sharding.device_set) == 1:
             return ocp.RestoreArgs(restore_type=np.ndarray)

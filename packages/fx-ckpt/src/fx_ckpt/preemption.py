@@ -36,7 +36,8 @@ class Preempted(SystemExit):
 class Preemption:
     """Remembers that SIGTERM came, from `watch` to `release`.
 
-    With several processes, JAX's preemption service decides which step is the last, so that all save the same.
+    With several processes, JAX's preemption service decides which step is the last, so that all save the same; where it
+    is off (``jax_enable_preemption_service``), SIGTERM ends the program as it does without fx.
     """
 
     def __init__(self) -> None:

@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from fx_ckpt.errors import RenamingError
+from fx_ckpt.structure import DEEPEST
 
+_LONGEST = 10_000
 _PLACEHOLDER = re.compile(r"\{(\w+)(\*?)\}")
 
 
@@ -60,6 +62,12 @@ class Rule:
     def _rename(self, source: str, divider: str, target: str, joiner: str, name: str, ndim: int) -> str | None:
         if ndim != (len(self.axes) if self.axes is not None else ndim if self.rank is None else self.rank):
             return None
+        if len(name) > _LONGEST or name.count(divider) > DEEPEST:
+            raise RenamingError(
+                "A name is too long to be translated.",
+                got=f"{name[:80]}… of {len(name)} characters",
+                fix=f"Names have at most {_LONGEST} characters and {DEEPEST} parts.",
+            )
         found = _pattern(source, divider).fullmatch(name)
         if found is None:
             return None
@@ -130,8 +138,9 @@ def find_back(rules: Sequence[Rule], name: str, ndim: int) -> tuple[str, Rule]:
 
 
 def _pattern(text: str, divider: str) -> re.Pattern[str]:
+    # Without dividers in a part there is one way to divide a name: otherwise the time doubles with each part.
     one = f"[^{re.escape(divider)}]+?"
-    many = f".+?(?:{re.escape(divider)}.+?)*?"
+    many = f"{one}(?:{re.escape(divider)}[^{re.escape(divider)}]*?)*?"
     pattern, end = "", 0
     for match in _PLACEHOLDER.finditer(text):
         pattern += re.escape(text[end : match.start()]) + f"(?P<{match[1]}>{many if match[2] else one})"

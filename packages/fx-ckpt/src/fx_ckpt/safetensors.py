@@ -13,14 +13,17 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core import _filesystem
+from fx_core.errors.files import PathTakenError
+from fx_core.files import local_path
 
-from fx_ckpt.errors import RenamingError, RestoreMismatchError, UnsupportedLeafError
+from fx_ckpt.errors import InvalidOptionError, RenamingError, RestoreMismatchError, UnsupportedLeafError
 from fx_ckpt.extents import Extent, read_arrays
 from fx_ckpt.fit import compare, fill
+from fx_ckpt.patterns import glob
 from fx_ckpt.renaming import SAME, Rule, find, find_back
 from fx_ckpt.safetensors_format import has_dtype, read_header
-from fx_ckpt.shards import LARGEST_FILE, read_headers, write_shards
-from fx_ckpt.structure import Branch, Leaf, Node, state_names
+from fx_ckpt.shards import LARGEST_FILE, put_in_place, read_headers, write_shards
+from fx_ckpt.structure import Branch, Leaf, Node, is_text, state_names
 from fx_ckpt.tree import ROOT, described, take_apart
 
 StrPath = str | os.PathLike[str]
@@ -38,7 +41,8 @@ def save_safetensors(
 
     Args:
       path: a file that ends in ``.safetensors``; or a directory, which gets ``model.safetensors``, or numbered files
-        and ``model.safetensors.index.json``. Other files there stay.
+        and ``model.safetensors.index.json``. What an earlier save wrote there is replaced, in whichever of these
+        layouts; other files stay.
       tree: a pytree of arrays, of dtypes that safetensors has.
       rules: how names are translated, and arrays transposed; by default names are paths with dots.
       metadata: text to keep in the files, such as ``{"format": "pt"}``, which some programs ask for.
@@ -50,6 +54,9 @@ def save_safetensors(
     Raises:
       UnsupportedLeafError: the tree holds something else than arrays of these dtypes.
       RenamingError: no rule is for an array, or two arrays get one name.
+      InvalidOptionError: the metadata is not text by name.
+      PathTakenError: a directory is in the place of the file, or a file in that of the directory.
+      PathError: the path is the URL of another place, or no name of a file.
 
     Example:
       >>> import tempfile
@@ -62,18 +69,19 @@ def save_safetensors(
       (2, 3)
     """
     arrays = _renamed(tree, rules)
-    path = Path(path).absolute()
+    _check_metadata(metadata)
+    path = local_path(path)
     alone = path.suffix == ".safetensors"
     directory = path.parent if alone else path
+    if path.is_dir() if alone else path.is_file():
+        raise PathTakenError(path, "a directory, where a file is to be" if alone else "a file")
     directory.mkdir(parents=True, exist_ok=True)
     hidden = directory / f".{path.name}.{secrets.token_hex(4)}"
     hidden.mkdir()
     try:
         write_shards(hidden, arrays, metadata, largest=2**63 if alone else largest_file)
         _filesystem.flush_tree(hidden)
-        # The index last: until it is there, it names files of the last time.
-        for file in sorted(hidden.iterdir(), key=lambda file: file.suffix == ".json"):
-            os.replace(file, path if alone else directory / file.name)
+        put_in_place(hidden, directory, path.name if alone else None)
         _filesystem.flush_directory(directory)
     finally:
         for file in hidden.iterdir():
@@ -83,7 +91,12 @@ def save_safetensors(
 
 
 def load_safetensors(
-    path: StrPath, target: Any = None, *, rules: Sequence[Rule] | None = None, follow_links: bool = False
+    path: StrPath,
+    target: Any = None,
+    *,
+    rules: Sequence[Rule] | None = None,
+    ignore: Sequence[str] = (),
+    follow_links: bool = False,
 ) -> Any:
     """Read safetensors of any program.
 
@@ -92,17 +105,22 @@ def load_safetensors(
       target: a tree; its arrays may be `jax.ShapeDtypeStruct`, and say where to put the values. Its names decide where
         rules would allow several. Without a target, nested dictionaries of NumPy arrays come back.
       rules: how names were translated; by default names are paths with dots.
+      ignore: their names that are left out, with ``*`` for anything, such as ``["*.num_batches_tracked"]``, which every
+        BatchNorm of PyTorch has and nothing here needs.
       follow_links: read files that are links, as in Hugging Face's cache.
 
     Returns:
       The tree.
 
     Raises:
+      FileNotFoundError: there is nothing at the path.
+      PathError: the path is the URL of another place, or no name of a file.
       BytesError: the files are cut, changed, hostile, or something else.
       RestoreMismatchError: they do not have what the target wants, or more; the text lists everything.
       RenamingError: no rule is for an array, or several are.
     """
-    headers = _headers(Path(path), follow_links)
+    headers = _headers(local_path(path), follow_links)
+    headers = {name: entry for name, entry in headers.items() if not any(glob(name, pattern) for pattern in ignore)}
     if target is None:
         return _nested(headers, rules)
     node = described(target)
@@ -135,6 +153,12 @@ def _renamed(tree: Any, rules: Sequence[Rule]) -> dict[str, Any]:
             raise RenamingError(f"Two arrays would be called {theirs!r}.", got=name)
         arrays[theirs] = array if rule.axes is None else np.transpose(np.asarray(array), rule.axes)
     return arrays
+
+
+def _check_metadata(metadata: Any) -> None:
+    for name, text in ({} if metadata is None else dict(metadata)).items():
+        if type(name) is not str or type(text) is not str or not (is_text(name) and is_text(text)):
+            raise InvalidOptionError("metadata", "text by name", {name: text})
 
 
 def _arrays(node: Node, state: Any, path: tuple[str, ...]) -> Any:

@@ -1,14 +1,14 @@
 """Choosing a part of a tree: the filters of a partial restore."""
 
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from fx_core.scope import DenyList
 
 from fx_ckpt.errors import InvalidOptionError
 from fx_ckpt.nodes import open_node
-from fx_ckpt.structure import Leaf, Node, Path, render, step_of
+from fx_ckpt.patterns import glob
+from fx_ckpt.structure import Leaf, Node, Path, spelled, step_of
 
 Select: TypeAlias = (
     "bool | str | type | Callable[[tuple[Any, ...], Leaf | None], bool] | Collection[Select] | DenyList | None"
@@ -16,8 +16,12 @@ Select: TypeAlias = (
 """What chooses leaves: see `fx_ckpt.restore`."""
 
 
-def chooser(select: Select) -> Callable[[Path, Leaf | None, tuple[Any, ...]], bool]:
+def chooser(select: Select, names: Mapping[Path, str]) -> Callable[[Path, Leaf | None, tuple[Any, ...]], bool]:
     """Give the function of path, leaf and enclosing classes that a filter stands for.
+
+    Args:
+      select: the filter.
+      names: how each path is spelled.
 
     Raises:
       InvalidOptionError: it is no filter.
@@ -25,19 +29,19 @@ def chooser(select: Select) -> Callable[[Path, Leaf | None, tuple[Any, ...]], bo
     if select is None or isinstance(select, bool):
         return lambda path, leaf, classes: select is not False
     if isinstance(select, str):
-        return lambda path, leaf, classes: _matches(render(path), select)
+        return lambda path, leaf, classes: _matches(names[path], select)
     if isinstance(select, type):
         name = f"{select.__module__}.{select.__qualname__}"
         return lambda path, leaf, classes: any(
             issubclass(cls, select) if isinstance(cls, type) else cls == name for cls in classes
         )
     if isinstance(select, DenyList):
-        inner = chooser(select.deny)
+        inner = chooser(select.deny, names)
         return lambda path, leaf, classes: not inner(path, leaf, classes)
     if callable(select):
         return lambda path, leaf, classes: bool(select(tuple(key for _, key in path), leaf))
     if isinstance(select, Collection):
-        parts = [chooser(part) for part in select]
+        parts = [chooser(part, names) for part in select]
         return lambda path, leaf, classes: any(part(path, leaf, classes) for part in parts)
     raise InvalidOptionError("only", "a pattern, a class, a function of path and leaf, or several of these", select)
 
@@ -65,12 +69,12 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
     """
     if select is None or select is True:
         return Chosen()
-    choose = chooser(select)
+    saved = {path: leaf for path, leaf, _ in _saved(node, (), ())}
+    wanted = {} if target is None else dict(_wanted(target, (), ()))
+    choose = chooser(select, spelled([*saved, *(path for path in wanted if path not in saved)]))
     found = {path for path, leaf, classes in _saved(node, (), ()) if choose(path, leaf, classes)}
     if target is not None:
         # The classes of a target are live: subclasses count. Elsewhere a class is known by its name.
-        wanted = dict(_wanted(target, (), ()))
-        saved = {path: leaf for path, leaf, _ in _saved(node, (), ())}
         found = {path for path in found if path not in wanted}
         found |= {path for path, classes in wanted.items() if choose(path, saved.get(path), classes)}
     if not found:
@@ -82,8 +86,7 @@ def _matches(text: str, pattern: str) -> bool:
     """Whether a pattern matches a path or what it is in."""
     ends = [index for index, char in enumerate(text) if char in "/[{"] + [len(text)]
     # Only the star is special: paths have brackets and braces of their own.
-    expression = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
-    return any(expression.fullmatch(text, 0, end) for end in ends)
+    return any(glob(text[:end], pattern) for end in ends)
 
 
 def _saved(node: Node, path: Path, classes: tuple[str, ...]) -> Iterator[tuple[Path, Leaf | None, tuple[str, ...]]]:

@@ -1,9 +1,14 @@
 """Safetensors in a directory, as Hugging Face lays them out: one file, or numbered ones with an index."""
 
+import contextlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from fx_core import _filesystem
 
 from fx_ckpt.errors import BytesError
 from fx_ckpt.extents import Extent
@@ -14,6 +19,7 @@ LARGEST_FILE = 5 * 10**9
 """Bytes of arrays per file, if not said otherwise; one array is never divided."""
 
 _INDEX = f"{STEM}.safetensors.index.json"
+_SHARD = re.compile(rf"{STEM}-\d{{5,}}-of-\d{{5,}}\.safetensors")
 _LARGEST_INDEX = 100_000_000
 
 
@@ -77,6 +83,46 @@ def read_headers(directory: Path, follow_links: bool = False) -> tuple[dict[str,
     if missing:
         raise BytesError("arrays of the index are in no file.", got=", ".join(missing[:5])[:200])
     return found, metadata or {}
+
+
+def put_in_place(hidden: Path, directory: Path, alone: str | None = None) -> None:
+    """Move what `write_shards` wrote into a directory, in place of what an earlier save left there, in any layout.
+
+    Until everything is there a reader finds the old arrays, or an error, never a mixture of old and new ones.
+
+    Args:
+      hidden: where they were written, on the same file system.
+      directory: where they go.
+      alone: the name for the only file, where it is not ``model.safetensors``.
+    """
+    new = {alone or file.name: file for file in hidden.iterdir()}
+    if alone not in (None, f"{STEM}.safetensors"):
+        os.replace(new[alone], directory / alone)
+        return
+    old = {file for file in _old_shards(directory) if file not in new}
+    if _INDEX in new and any((directory / name).exists() for name in new.keys() - {_INDEX}):
+        # Shards of the same names are replaced one after the other: until all are, nothing may call them a whole.
+        for whole in (_INDEX, f"{STEM}.safetensors"):
+            (directory / whole).unlink(missing_ok=True)
+        _filesystem.flush_directory(directory)
+    for name in sorted(new, key=lambda name: name == _INDEX):
+        os.replace(new[name], directory / name)
+    _filesystem.flush_directory(directory)
+    # The index goes first: it decides what is read.
+    for name in sorted(old, key=lambda name: name != _INDEX):
+        (directory / name).unlink(missing_ok=True)
+        _filesystem.flush_directory(directory)
+
+
+def _old_shards(directory: Path) -> set[str]:
+    """Names of what an earlier save left, by its own index; files that others put there are not among them."""
+    names = {name for name in (_INDEX, f"{STEM}.safetensors") if os.path.lexists(directory / name)}
+    if _INDEX in names:
+        # What is no index names no files of ours.
+        with contextlib.suppress(BytesError, OSError):
+            named = set(_weight_map(directory / _INDEX).values())
+            names |= {name for name in named if _SHARD.fullmatch(name) and (directory / name).is_file()}
+    return names
 
 
 def _divided(arrays: Mapping[str, Any], largest: int) -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ A manifest holds it as JSON, so that a checkpoint comes back exactly without the
 compared with a target before any array is read.
 """
 
+import collections
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from fx_core.stored_dtypes import NUMBERS
@@ -20,6 +22,7 @@ Path = tuple[tuple[str, Key], ...]
 BRANCHES: tuple[BranchKind, ...] = ("mapping", "sequence", "fields")
 SCALARS = ("none", "bool", "int", "float", "complex", "str", "bytes")
 ORIGINS = ("jax", "numpy", "scalar")
+_ALIKE = 1000
 DEEPEST = 200
 """Trees may be nested this deep."""
 
@@ -131,13 +134,21 @@ def _branch(data: dict[str, Any], depth: int) -> Branch:
     if not (isinstance(keys, list) and isinstance(children, list) and len(keys) == len(children)):
         raise StructureError("a container's keys and children do not match", data["type"])
     parsed = tuple(_key_from_json(key) for key in keys)
-    if len({(type(key), key) for key in parsed}) != len(parsed):
-        raise StructureError("a container has a key twice", data["type"])
+    _check_keys(parsed, data["type"])
     if data["kind"] == "sequence" and parsed != tuple(range(len(parsed))):
         raise StructureError("a sequence has wrong positions", data["type"])
     if data["kind"] == "fields" and not all(type(key) is str for key in parsed):
         raise StructureError("field names are not strings", data["type"])
     return Branch(data["kind"], data["type"], parsed, tuple(from_json(child, depth + 1) for child in children))
+
+
+def _check_keys(keys: tuple[Key, ...], name: str) -> None:
+    hashes = collections.Counter(hash(key) for key in keys if type(key) is not str)
+    # Numbers can be chosen so that their hashes are equal: a dictionary of them takes quadratic time.
+    if hashes and max(hashes.values()) > _ALIKE:
+        raise StructureError("a container has too many keys with one hash", name)
+    if len({step_of("mapping", key) for key in keys}) != len(keys):
+        raise StructureError("a container has a key twice", name)
 
 
 def _leaf(data: dict[str, Any]) -> Leaf:
@@ -176,17 +187,76 @@ def _key_from_json(key: Any) -> Key:
 def render(path: Path) -> str:
     """Give a path as text: ``params/Dense_0/kernel``, ``opt_state[0]/mu``, ``tree{7}`` for keys that are no strings.
 
-    >>> render((("name", "layers"), ("index", 0), ("key", 7), ("name", "w")))
+    >>> render((("name", "layers"), ("index", 0), ("key int", 7), ("name", "w")))
     'layers[0]{7}/w'
     """
+    return "".join(map(_rendered, path)).removeprefix("/") or "the root"
+
+
+def spelled(paths: Iterable[Path]) -> dict[Path, str]:
+    """Give each path as `render` does, but a key with a slash or bracket in braces where two paths would read alike.
+
+    >>> nested, flat = (("name", "a"), ("name", "b")), (("name", "a/b"),)
+    >>> list(spelled([nested, flat]).values()), list(spelled([flat]).values())
+    (['a/b', "{'a/b'}"], ['a/b'])
+    """
+    paths = list(paths)
+    texts: dict[Path, str] = {(): ""}
+    owners: dict[str, set[Path]] = {}
+    for path in paths:
+        for end in range(1, len(path) + 1):
+            if path[:end] not in texts:
+                texts[path[:end]] = text = texts[path[: end - 1]] + _rendered(path[end - 1])
+                owners.setdefault(text, set()).add(path[:end])
+    shared = {path for places in owners.values() if len(places) > 1 for path in places}
+    if not shared:
+        return {path: texts[path].removeprefix("/") or "the root" for path in paths}
+    return {path: _apart(path, shared) for path in paths}
+
+
+def _apart(path: Path, shared: set[Path]) -> str:
     text = ""
-    for kind, key in path:
-        text += f"[{key}]" if kind == "index" else f"{{{key!r}}}" if kind == "key" else f"/{key}"
+    for end, (kind, key) in enumerate(path, start=1):
+        special = kind == "name" and any(char in str(key) for char in "/[{")
+        # What is alike may be so by a key further up.
+        alike = special and any(path[:length] in shared for length in range(end, len(path) + 1))
+        text += f"{{{key!r}}}" if alike else _rendered((kind, key))
     return text.removeprefix("/") or "the root"
 
 
+def _rendered(step: tuple[str, Key]) -> str:
+    kind, key = step
+    return f"/{key}" if kind == "name" else f"[{key}]" if kind == "index" else f"{{{key!r}}}"
+
+
+def is_text(text: str) -> bool:
+    """Whether a string can be encoded: halves of characters, as broken file names bring them, cannot.
+
+    >>> is_text("ü"), is_text("\\ud800")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def step_of(kind: str, key: Key) -> tuple[str, Key]:
-    """Give one step of a path, such that names of fields and string keys are the same."""
+    """Give one step of a path, such that names of fields and string keys are the same.
+
+    Other keys carry their types, since 1, 1.0 and True are equal.
+
+    >>> step_of("mapping", 1) == step_of("mapping", True)
+    False
+    """
     if kind == "sequence":
         return "index", key
-    return ("name", key) if type(key) is str else ("key", key)
+    return ("name", key) if type(key) is str else (f"key {_types(key)}", key)
+
+
+def _types(key: Key) -> str:
+    if isinstance(key, tuple):
+        return f"({', '.join(map(_types, key))})"
+    # 0.0 and -0.0 are equal, too.
+    return f"float {key.hex()}" if type(key) is float else type(key).__name__

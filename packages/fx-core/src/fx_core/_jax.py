@@ -87,7 +87,12 @@ def abandon_processes() -> None:
 
 
 def reached_preemption(step: int) -> bool:
-    """Whether one of the processes was told to end, and this is the step at which all are to save."""
+    """Whether one of the processes was told to end, and this is the step at which all are to save.
+
+    False where JAX's service for this is off: then nobody can know.
+    """
+    if distributed.global_state.preemption_sync_manager is None:
+        return False
     return multihost_utils.reached_preemption_sync_point(step)
 
 

@@ -19,7 +19,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,6 +61,7 @@ class AtomicDirectory:
       overwrite: replace a directory of this format at ``path``, so that readers see the old or the new one. What is
         not of this format, or has files that its manifest does not know, is never replaced.
       digest: gives the digest of a file, with the name of the algorithm before a colon.
+      own: see `fx_core.manifests.foreign`.
       key: signs the manifest, for readers who have the key, too; see `read_manifest`. Digests must then be of an
         algorithm that nobody can forge, such as the default.
 
@@ -82,17 +83,18 @@ class AtomicDirectory:
         version: int,
         overwrite: bool = False,
         digest: Callable[[Path], str] | None = None,
+        own: Collection[str] = (),
         key: bytes | None = None,
     ):
         self.path = local_path(path)
         self.overwrite = overwrite
         self.digests: dict[str, str] = {}
         self._digest = digest or digest_file
-        self._format, self._key = format, key
+        self._format, self._own, self._key = format, own, key
         self.manifest: dict[str, Any] = {"format": format, "version": version}
 
     def __enter__(self) -> Self:
-        self._refuse_taken()
+        self.check_free()
         _make_parents(self.path.parent)
         clean_leftovers(self.path.parent, self.path.name)
         self.directory, self._lock = _locked_sibling(self.path)
@@ -110,8 +112,13 @@ class AtomicDirectory:
                 shutil.rmtree(self.directory, ignore_errors=True)
             _filesystem.unlock(self._lock)
 
-    def _refuse_taken(self) -> None:
-        found = foreign(self.path, self._format)
+    def check_free(self) -> None:
+        """Refuse a path that is taken; entering and leaving do so, too.
+
+        Raises:
+          PathTakenError: there is something at ``path`` that is not to be, or may not be, replaced.
+        """
+        found = foreign(self.path, self._format, self._own)
         if found is not None:
             raise PathTakenError(self.path, found)
         if not self.overwrite and _exists(self.path) and os.listdir(self.path):
@@ -129,7 +136,7 @@ class AtomicDirectory:
             self.manifest["signature"] = signature(self.manifest, self._key)
         (self.directory / MANIFEST).write_bytes(sealed(self.manifest))
         _filesystem.flush_tree(self.directory)
-        self._refuse_taken()
+        self.check_free()
         if self.overwrite and _exists(self.path):
             self._replace()
         else:

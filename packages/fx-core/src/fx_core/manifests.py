@@ -8,7 +8,7 @@ import hmac
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +193,17 @@ def _matches(path: Path, digest: str) -> bool:
     return digest_file(path) == digest
 
 
-def foreign(path: Path, format: str) -> str | None:
+def foreign(path: Path, format: str, own: Collection[str] = ()) -> str | None:
     """Say what is at a path that is not a directory of this format, and its files; None if it may be replaced.
 
     A directory of this format may be damaged, as long as its manifest still says which files are its own. An empty
     directory, or nothing, has nothing to lose.
+
+    Args:
+      path: where to look.
+      format: the format.
+      own: for a path whose name is a proof, too: what such a directory holds beside its manifest, which may then be
+        damaged beyond reading.
 
     >>> foreign(Path("/"), "demo").startswith("a directory that holds ")
     True
@@ -205,7 +211,7 @@ def foreign(path: Path, format: str) -> str | None:
     # What others replace meanwhile is looked at again.
     for _ in range(_PATIENCE):
         before = _identity(path)
-        found = _foreign(path, format) if before is not None else None
+        found = _foreign(path, format, own) if before is not None else None
         if found is None or _identity(path) == before:
             break
     return found
@@ -220,14 +226,14 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
-def _foreign(path: Path, format: str) -> str | None:
+def _foreign(path: Path, format: str, own: Collection[str]) -> str | None:
     try:
-        return _described(path, format)
+        return _described(path, format, own)
     except (FileNotFoundError, NotADirectoryError):
         return "a directory that somebody is removing"
 
 
-def _described(path: Path, format: str) -> str | None:
+def _described(path: Path, format: str, own: Collection[str]) -> str | None:
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         return f"a symbolic link to {os.readlink(path)}"
@@ -236,10 +242,14 @@ def _described(path: Path, format: str) -> str | None:
     names = sorted(os.listdir(path))
     if MANIFEST not in names:
         return f"a directory that holds {_some(names)}" if names else None
-    own = _own_files(path / MANIFEST, format)
-    if own is None:
-        return f"a directory with a {MANIFEST} that is not one of a {format}, or is damaged"
-    others = [name for name in files_below(path) if name not in own]
+    files = _own_files(path / MANIFEST, format)
+    if files is None:
+        return (
+            None
+            if own and set(names) <= {MANIFEST, *own}
+            else f"a directory with a {MANIFEST} that is not one of a {format}, or is damaged"
+        )
+    others = [name for name in files_below(path) if name not in files]
     return f"a {format} with files that are not its own: {_some(sorted(others))}" if others else None
 
 

@@ -4,6 +4,7 @@ The JSON says everything but the numbers in arrays: containers, Python values, d
 """
 
 import math
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -36,9 +37,9 @@ def lay_out(value: Any, visit: Callable[[Names, Any], None], names: Names = ()) 
     if value is None or type(value) in (bool, int, str):
         return [type(value).__name__, value]
     if type(value) is float:
-        return ["float", value.hex()]
+        return ["float", _hex(value)]
     if type(value) is complex:
-        return ["complex", [value.real.hex(), value.imag.hex()]]
+        return ["complex", [_hex(value.real), _hex(value.imag)]]
     raise UnsupportedLeafError("/".join(names), f"an object of type {type(value).__name__}")
 
 
@@ -96,15 +97,27 @@ def _scalar(kind: Any, rest: Any) -> Any:
     value: Any = rest[0]
     try:
         if kind == "float":
-            return float.fromhex(value)
+            return _from_hex(value)
         if kind == "complex":
-            real, imag = map(float.fromhex, value)
+            real, imag = map(_from_hex, value)
             return complex(real, imag)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, AttributeError, struct.error):
         raise StructureError("a number is not one", value) from None
     if kind in ("NoneType", "bool", "int", "str") and type(value).__name__ == kind:
         return value
     raise StructureError("a value is of an unknown kind", kind)
+
+
+def _hex(value: float) -> str:
+    # Which NaN it is, and its sign, `float.hex` does not say.
+    return value.hex() if value == value else f"nan:{struct.pack('>d', value).hex()}"
+
+
+def _from_hex(text: str) -> float:
+    if not text.startswith("nan"):
+        return float.fromhex(text)
+    bits = text.removeprefix("nan").removeprefix(":")
+    return struct.unpack(">d", bytes.fromhex(bits))[0] if bits else math.nan
 
 
 def escaped(name: str) -> str:

@@ -4,22 +4,30 @@ Orbax stores arrays of common dtypes in nested dictionaries. What it cannot hold
 containers and arrays, small dtypes) goes into a file beside its own, or to it as bytes.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from fx_core.errors import FxError
 from fx_core.stored_dtypes import NUMBERS
 
 from fx_ckpt import processes
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
 from fx_ckpt.backends.zarr import check_declared
-from fx_ckpt.errors import StructureError, UnsupportedLeafError
+from fx_ckpt.errors import BytesError, StructureError, UnsupportedLeafError
 
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
+_MOST_AXES = 32  # of tensorstore
+_LONGEST_NAME = 60_000  # keys of OCDBT have 65,535 bytes at most
+_OS_ERROR = re.compile(r"OS error (\d+)")
 _CHUNK = 8 * 2**20  # measured: larger pieces are read by fewer threads, smaller ones cost more than they bring
 _NATIVE = frozenset(name for name, dtype in NUMBERS.items() if dtype.kind in "biufc") | {"bfloat16"}
 
@@ -31,13 +39,25 @@ class OrbaxBackend:
     """
 
     def save(self, directory: Path, state: Mapping[str, Any]) -> None:
-        """Write the arrays with Orbax, and the layout of everything else; with several processes, all call this."""
+        """Write the arrays with Orbax, and the layout of everything else; with several processes, all call this.
+
+        Raises:
+          UnsupportedLeafError: Orbax cannot hold an array of several hosts, or a name.
+          OSError: the disk is full, or the like.
+        """
         arrays: dict[str, Any] = {}
-        layout = lay_out(state, lambda names, array: _put(arrays, names, _storable(array)))
+
+        def take(names: Names, array: Any) -> None:
+            if len(_name(names)) > _LONGEST_NAME:
+                where, fix = "/".join(names)[:80] + "…", "Use shorter keys, or another backend."
+                raise UnsupportedLeafError(where, f"keys of {len(_name(names))} bytes together", fix)
+            _put(arrays, names, _storable(array))
+
+        layout = lay_out(state, take)
         if processes.index() == 0:
             (directory / _LAYOUT).write_text(json.dumps(layout))
         if arrays:
-            with _checkpointer() as checkpointer:
+            with _checkpointer() as checkpointer, _errors_of_the_disk(directory):
                 chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK), arrays)
                 checkpointer.save(directory / _ARRAYS, ocp.args.PyTreeSave(arrays, save_args=chunks))
 
@@ -58,17 +78,25 @@ class OrbaxBackend:
         declared: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
 
         def want(names: Names, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-            declared[".".join(map(escaped, names))] = _stored_as(dtype, shape)
-            _put(wanted, names, _restore_args(_below(like, names), dtype))
+            declared[_name(names)] = _stored_as(dtype, shape)
+            _put(wanted, names, _restore_args(_below(like, names), dtype, shape))
 
         assemble(layout, like, want)
         arrays = {}
         if wanted:
             check_declared(directory / _ARRAYS, declared)
-            with _checkpointer() as checkpointer:
-                args = ocp.args.PyTreeRestore(item=wanted, restore_args=wanted, partial_restore=like is not None)
-                arrays = checkpointer.restore(directory / _ARRAYS, args=args)
-        return assemble(layout, like, lambda names, dtype, _: _restored(_below(arrays, names, escaped), dtype))
+            args = ocp.args.PyTreeRestore(item=wanted, restore_args=wanted, partial_restore=like is not None)
+            try:
+                with _checkpointer() as checkpointer:
+                    arrays = checkpointer.restore(directory / _ARRAYS, args=args)
+            except (FxError, OSError):
+                raise
+            # Its parsers raise whatever they stumble upon.
+            except Exception as error:
+                raise BytesError(f"Orbax cannot read its files: {type(error).__name__}: {error}"[:500]) from error
+        return assemble(
+            layout, like, lambda names, dtype, shape: _restored(_below(arrays, names, escaped), dtype, shape)
+        )
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -80,29 +108,53 @@ def _checkpointer() -> ocp.Checkpointer:
 
 def _storable(array: Any) -> Any:
     if isinstance(array, jax.Array) and len(array.sharding.device_set) > 1:
-        if array.dtype.name in _NATIVE:
+        if _holds(array.dtype, array.shape):
             return array
         if not array.is_fully_addressable:
-            raise UnsupportedLeafError("", f"{array.dtype} on several hosts", "Use a dtype that Orbax stores.")
+            got = f"{array.ndim} axes of {array.dtype} on several hosts"
+            raise UnsupportedLeafError("", got, f"Use a dtype that Orbax stores, and at most {_MOST_AXES} axes.")
     array = np.asarray(array)
+    array = array if array.ndim <= _MOST_AXES else array.reshape(-1)
     return array if array.dtype.name in _NATIVE else array.view(np.uint8)
 
 
-def _restore_args(placed: Any, dtype: np.dtype) -> ocp.RestoreArgs:
-    sharding = getattr(placed, "sharding", None) if dtype.name in _NATIVE else None
+def _holds(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+    return dtype.name in _NATIVE and len(shape) <= _MOST_AXES
+
+
+def _restore_args(placed: Any, dtype: np.dtype, shape: tuple[int, ...]) -> ocp.RestoreArgs:
+    sharding = getattr(placed, "sharding", None) if _holds(dtype, shape) else None
     if sharding is None:
         return ocp.RestoreArgs(restore_type=np.ndarray)
     return ocp.ArrayRestoreArgs(sharding=sharding)
 
 
 def _stored_as(dtype: np.dtype, shape: tuple[int, ...]) -> tuple[np.dtype, tuple[int, ...]]:
+    shape = shape if len(shape) <= _MOST_AXES else (math.prod(shape),)
     if dtype.name in _NATIVE:
         return dtype, shape
     return np.dtype(np.uint8), (*shape[:-1], shape[-1] * dtype.itemsize) if shape else ()
 
 
-def _restored(array: Any, dtype: np.dtype) -> Any:
-    return array if dtype.name in _NATIVE else np.asarray(array).view(dtype)
+def _restored(array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
+    array = array if dtype.name in _NATIVE else np.asarray(array).view(dtype)
+    return array if len(shape) <= _MOST_AXES else array.reshape(shape)
+
+
+def _name(names: Names) -> str:
+    return ".".join(map(escaped, names))
+
+
+@contextlib.contextmanager
+def _errors_of_the_disk(directory: Path) -> Iterator[None]:
+    """Raise what the system said, which Orbax passes on as text in a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        found = None if isinstance(error, FxError) else _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(directory)) from error
 
 
 def _put(tree: dict[str, Any], names: Names, value: Any) -> None:

@@ -1,17 +1,19 @@
 """The commands below ``fx ckpt``."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 from fx_core.errors import FxError
 from fx_core.files import MANIFEST, remove_directory, settled
-from rich.markup import escape
 
 from fx_ckpt import checkpoint, converting
 from fx_ckpt.cli import tables
 from fx_ckpt.cli.differences import differences
+from fx_ckpt.errors import NoCheckpointError
+from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.manager import CheckpointManager
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -27,7 +29,7 @@ class Guarded(click.Group):
         try:
             return super().invoke(ctx)
         except (FxError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(tables.plain(str(error))) from error
 
 
 @click.group(cls=Guarded)
@@ -39,13 +41,16 @@ def ckpt() -> None:
 @_PATH
 @_JSON
 def ls(path: Path, as_json: bool) -> None:
-    """List the steps in the directory of a manager, with sizes and metrics."""
+    """List the steps in the directory of a manager, with sizes and metrics; exit code 1 if one cannot be read."""
     manager = CheckpointManager(path)
-    infos = [manager.inspect(step) for step in manager.all_steps()]
+    infos, damaged = _infos(manager, manager.all_steps())
     if as_json:
-        click.echo(json.dumps([tables.summary(info) for info in infos], indent=2))
+        unread = [{"step": step, "problem": problem} for step, problem in damaged.items()]
+        click.echo(json.dumps([*map(tables.summary, infos.values()), *unread], indent=2))
     else:
-        tables.show_steps(path, infos)
+        tables.show_steps(path, list(infos.values()), damaged)
+    if damaged:
+        raise SystemExit(1)
 
 
 @ckpt.command()
@@ -73,10 +78,10 @@ def verify(path: Path, step: int | None) -> None:
     for one in paths:
         try:
             info = checkpoint.verify(one)
-            tables.say(f"[green]whole[/]    {escape(str(one))}  {tables.bytes_text(info.size)}")
+            tables.say(("whole", "green"), f"    {one}  {tables.bytes_text(info.size)}")
         except (FxError, OSError) as error:
             damaged += 1
-            tables.say(f"[bold red]damaged[/]  {escape(str(one))}\n{escape(str(error))}")
+            tables.say(("damaged", "bold red"), f"  {one}\n{error}")
     if damaged:
         raise SystemExit(1)
 
@@ -108,7 +113,7 @@ def diff(first: Path, second: Path, structure: bool, as_json: bool) -> None:
 def convert(path: Path, to: str, out: Path | None, step: int | None) -> None:
     """Write a checkpoint in the format of another backend."""
     new = checkpoint.inspect(converting.convert(_one(path, step), to, out))
-    tables.say(f"{escape(str(new.path))}: {new.backend}, {tables.bytes_text(new.size)}")
+    tables.say(f"{new.path}: {new.backend}, {tables.bytes_text(new.size)}")
 
 
 @ckpt.command()
@@ -116,16 +121,33 @@ def convert(path: Path, to: str, out: Path | None, step: int | None) -> None:
 @click.argument("steps", nargs=-1, type=int, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(path: Path, steps: tuple[int, ...], yes: bool) -> None:
-    """Remove steps from the directory of a manager."""
+    """Remove steps from the directory of a manager, whole or damaged; of a step that is a link, the link."""
     manager = CheckpointManager(path)
-    found = {step: manager.inspect(step) for step in steps}
-    size = sum(info.size for info in found.values())
+    there = manager.all_steps()
+    for step in steps:
+        if step not in there:
+            raise NoCheckpointError(str(manager.directory), step, there)
+    infos, damaged = _infos(manager, dict.fromkeys(steps))
+    size = sum(info.size for info in infos.values())
     if not yes:
-        named = ", ".join(map(str, found))
-        click.confirm(f"Remove step {named} of {path} ({tables.bytes_text(size)})?", abort=True)
-    for step in found:
+        named = ", ".join(map(str, dict.fromkeys(steps)))
+        more = f", and {len(damaged)} that cannot be read" if damaged else ""
+        click.confirm(tables.plain(f"Remove step {named} of {path} ({tables.bytes_text(size)}{more})?"), abort=True)
+    for step in dict.fromkeys(steps):
         remove_directory(settled(manager.path(step)))
-    tables.say(f"{len(found)} removed, {len(manager.all_steps())} left.")
+    tables.say(f"{len(infos) + len(damaged)} removed, {len(manager.all_steps())} left.")
+
+
+def _infos(manager: CheckpointManager, steps: Iterable[int]) -> tuple[dict[int, CheckpointInfo], dict[int, str]]:
+    """What steps hold, and what is wrong with the others."""
+    infos: dict[int, CheckpointInfo] = {}
+    damaged: dict[int, str] = {}
+    for step in steps:
+        try:
+            infos[step] = manager.inspect(step)
+        except (FxError, OSError) as error:
+            damaged[step] = str(error)
+    return infos, damaged
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -11,6 +11,7 @@ from fx_ckpt.draft import DATA, load_backend
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.structure import Branch, Leaf, Node, render, state_names, step_of
 from fx_ckpt.structure import Path as TreePath
+from fx_ckpt.tree import child_state, root_state
 
 
 class Difference(NamedTuple):
@@ -46,7 +47,7 @@ def differences(first: Path, second: Path, values: bool = True) -> list[Differen
             lines.append(Difference(render(path), str(leaf), str(other_leaf)))
         elif values and not _same(value, other):
             lines.append(
-                Difference(render(path), _shown(leaf, value), _shown(other_leaf, other), _largest(value, other))
+                Difference(render(path), _shown(leaf, value), _shown(other_leaf, other), _largest(leaf, value, other))
             )
     return lines
 
@@ -56,8 +57,7 @@ _ABSENT: tuple[Any, Any] = ("absent", None)
 
 def _leaves(info: CheckpointInfo, values: bool) -> dict[TreePath, tuple[Any, Any]]:
     state: Any = load_backend(info.backend).restore(info.path / DATA) if values else None
-    if values and isinstance(info.structure, Leaf):
-        (state,) = state.values()
+    state = root_state(info.structure, state) if values else None
     found: dict[TreePath, tuple[Any, Any]] = {}
     _collect(info.structure, state, (), found)
     return found
@@ -70,7 +70,8 @@ def _collect(node: Node, state: Any, path: TreePath, found: dict[TreePath, tuple
     if not node.keys:
         found[path] = (f"empty {_kind(node)}", None)
     for name, key, child in zip(state_names(node), node.keys, node.children):
-        _collect(child, None if state is None else state[name], (*path, step_of(node.kind, key)), found)
+        below = None if state is None else child_state(state, name, path)
+        _collect(child, below, (*path, step_of(node.kind, key)), found)
 
 
 def _kind(node: Branch) -> str:
@@ -88,8 +89,12 @@ def _shown(leaf: Any, value: Any) -> str:
     return str(leaf) if hasattr(value, "dtype") and value.ndim else f"{leaf} {value}"
 
 
-def _largest(value: Any, other: Any) -> float | None:
-    if not hasattr(value, "dtype") or value.dtype.name not in NUMBERS or not value.size:
+def _largest(leaf: Any, value: Any, other: Any) -> float | None:
+    # Bytes and strings are stored as arrays, too, of their own lengths.
+    if not isinstance(leaf, Leaf) or leaf.kind != "array" or leaf.raw:
+        return None
+    arrays = [x for x in (value, other) if hasattr(x, "dtype") and x.dtype.name in NUMBERS]
+    if len(arrays) < 2 or value.shape != other.shape or not value.size:
         return None
     wide = np.complex128 if value.dtype.kind == "c" else np.float64
     with np.errstate(invalid="ignore"):

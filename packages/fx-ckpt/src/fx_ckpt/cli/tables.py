@@ -1,22 +1,48 @@
-"""Tables about checkpoints."""
+"""Tables about checkpoints, and the one way of text from files to the terminal."""
 
 import math
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fx_ckpt.cli.differences import Difference
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.structure import Leaf
 
 
-def say(markup: str) -> None:
-    """Print a line."""
-    Console().print(markup, highlight=False, soft_wrap=True)
+def say(*parts: str | tuple[str, str]) -> None:
+    """Print a line of texts, each alone or with a style."""
+    pieces = [(part, "") if isinstance(part, str) else part for part in parts]
+    # As texts, not markup: brackets in names are no styles.
+    line = Text.assemble(*((plain(text), style) for text, style in pieces))
+    Console().print(line, highlight=False, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would obey: control and formatting characters are written as escapes.
+
+    >>> plain("a\\x1b[31mb\\n")
+    'a\\\\x1b[31mb\\n'
+    """
+    return "".join(char if char == "\n" or _is_visible(char) else _escape(char) for char in text)
+
+
+def _is_visible(char: str) -> bool:
+    return char.isprintable() and not unicodedata.category(char).startswith("C")
+
+
+def _escape(char: str) -> str:
+    # Spaces of other alphabets count as not printable, too.
+    return char if unicodedata.category(char) == "Zs" else ascii(char)[1:-1]
+
+
+def _cell(value: Any) -> Text:
+    return Text(plain(str(value)).replace("\n", "\\n"))
 
 
 def bytes_text(size: int) -> str:
@@ -53,33 +79,35 @@ def leaves(info: CheckpointInfo) -> list[dict[str, Any]]:
     ]
 
 
-def show_steps(path: Path, infos: Sequence[CheckpointInfo]) -> None:
-    """Show the steps of a manager."""
+def show_steps(path: Path, infos: Sequence[CheckpointInfo], damaged: Mapping[int, str]) -> None:
+    """Show the steps of a manager, and what is wrong with those that cannot be read."""
     names = list(dict.fromkeys(name for info in infos for name in info.metrics))
-    table = Table("step", "size", "backend", "leaves", "created (UTC)", title=str(path), title_justify="left")
+    table = Table("step", "size", "backend", "leaves", "created (UTC)", title=_cell(path), title_justify="left")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(_cell(name), justify="right")
     for info in infos:
         metrics = [f"{info.metrics[name]:.6g}" if name in info.metrics else "" for name in names]
         created = info.created.replace("T", " ").removesuffix("+00:00")
         row = [str(info.step), bytes_text(info.size), info.backend, str(len(info.leaves())), created, *metrics]
-        table.add_row(*map(escape, row))
+        table.add_row(*map(_cell, row))
     Console().print(table)
+    for step, problem in damaged.items():
+        say((f"step {step} cannot be read", "bold red"), "\n", problem)
 
 
 def show_checkpoint(info: CheckpointInfo) -> None:
     """Show one checkpoint."""
     written = ", ".join(f"{name} {version}" for name, version in info.written_by.items())
     step = "" if info.step is None else f"step {info.step}, "
-    say(f"[bold]{escape(str(info.path))}[/]")
-    say(escape(f"{step}{bytes_text(info.size)}, {info.created}, by {written}"))
-    say(escape(f"backend {info.backend}: {info.backend_reason}"))
+    say((str(info.path), "bold"))
+    say(f"{step}{bytes_text(info.size)}, {info.created}, by {written}")
+    say(f"backend {info.backend}: {info.backend_reason}")
     for label, values in {"metrics": info.metrics, "metadata": info.metadata}.items():
         if values:
-            say(escape(f"{label}: " + ", ".join(f"{name} = {value}" for name, value in values.items())))
+            say(f"{label}: " + ", ".join(f"{name} = {value}" for name, value in _items(values)))
     table = Table("path", "dtype", "shape", "sharding", "size")
     for path, leaf in info.leaves().items():
-        table.add_row(*map(escape, _row(path, leaf)))
+        table.add_row(*map(_cell, _row(path, leaf)))
     Console().print(table)
 
 
@@ -91,10 +119,15 @@ def show_differences(lines: Iterable[Difference]) -> None:
         return
     table = Table("path", "first", "second", "largest difference")
     for line in lines:
-        table.add_row(
-            *map(escape, (line.path, line.first, line.second)), "" if line.largest is None else f"{line.largest:.3g}"
-        )
+        largest = "" if line.largest is None else f"{line.largest:.3g}"
+        table.add_row(*map(_cell, (line.path, line.first, line.second, largest)))
     Console().print(table)
+
+
+def _items(values: Any) -> Iterable[tuple[Any, Any]]:
+    return (
+        values.items() if isinstance(values, Mapping) else enumerate(values if isinstance(values, list) else [values])
+    )
 
 
 def _row(path: str, leaf: Leaf) -> tuple[str, ...]:
