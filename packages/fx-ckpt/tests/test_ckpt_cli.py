@@ -101,3 +101,76 @@ def test_rm(run):
 
 def test_what_is_no_checkpoint(tmp_path):
     assert "There is no checkpoint here" in call("inspect", tmp_path, code=1)
+
+
+ESCAPES = [
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "[red]",
+    "[/]",
+    "[bold]x[/bold]",
+    "\\[red]",
+    "\u202eabc",
+    "a\nb",
+    "\x9b1m",
+    "\r",
+]
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_texts_of_a_checkpoint_do_not_reach_the_terminal_as_codes(tmp_path, text):
+    manager = fx_ckpt.CheckpointManager(tmp_path / f"run {text}", async_=False)
+    tree = {text: np.ones(2), "n": {text: 1}}
+    manager.save(1, tree, metrics={text: 1.0}, metadata={text: text})
+    manager.save(2, {text: np.zeros(2), "n": {text: 2}})
+    shown = [
+        call("ls", manager.directory),
+        call("inspect", manager.directory, "--step", 1),
+        call("verify", manager.directory),
+        call("diff", f"{manager.directory}@1", f"{manager.directory}@2", code=1),
+        call("convert", manager.directory, "--to", "safetensors", "--out", tmp_path / f"out {text}"),
+        call("inspect", tmp_path / f"none {text}", code=1),
+        call("rm", manager.directory, 1, input="n\n", code=1),
+        call("rm", manager.directory, 2, "--yes"),
+    ]
+    for output in shown:
+        assert not set(output) & set("\x1b\x9b\x07\r\u202e")
+    visible = text if text.isprintable() else ascii(text)[1:-1]
+    assert visible in shown[1]
+    assert visible in shown[3]
+
+
+def test_metadata_that_is_no_dictionary(tmp_path):
+    from fx_core.files import MANIFEST, AtomicDirectory
+
+    base = fx_ckpt.save(tmp_path / "x", {})
+    manifest = json.loads((base / MANIFEST).read_text())
+    with AtomicDirectory(tmp_path / "y", format="fx-checkpoint", version=1) as new:
+        for file in (base / "data").iterdir():
+            (new.directory / "data").mkdir()
+            (new.directory / "data" / file.name).write_bytes(file.read_bytes())
+        kept = {name: value for name, value in manifest.items() if name not in ("files", "digest")}
+        new.manifest.update(kept | {"metadata": ["[red]", 3]})
+    assert "0 = [red], 1 = 3" in call("inspect", tmp_path / "y")
+
+
+def test_one_damaged_step_hides_no_other(run):
+    (run / "step_00000001/manifest.json").write_bytes(b"\x1b[31m")
+    output = call("ls", run, code=1)
+    assert "0.5" in output
+    assert "step 1 cannot be read" in output
+    assert "damaged" in output
+    listed = json.loads(call("ls", run, "--json", code=1))
+    assert [entry["step"] for entry in listed] == [2, 1]
+    assert "damaged" in listed[1]["problem"]
+    asked = call("rm", run, 1, 2, input="n\n", code=1)
+    assert "and 1 that cannot be read" in asked
+    assert "1 removed, 1 left" in call("rm", run, 1, "--yes")
+    assert "There is no checkpoint of step 1" in call("rm", run, 1, "--yes", code=1)
+
+
+def test_differences_of_bytes_and_texts(tmp_path):
+    first = fx_ckpt.save(tmp_path / "a", {"b": b"abc", "t": np.array(["x", "yy"]), "n": np.float32(1), "u": "x"})
+    second = fx_ckpt.save(tmp_path / "b", {"b": b"abcd", "t": np.array(["x", "zz"]), "n": np.float32(3), "u": "y"})
+    found = json.loads(call("diff", first, second, "--json", code=1))
+    assert {line["path"]: line["largest"] for line in found} == {"b": None, "t": None, "n": 2.0, "u": None}

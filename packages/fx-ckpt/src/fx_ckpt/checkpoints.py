@@ -126,7 +126,7 @@ def save_checkpoint(
         for name in later:
             if name != path.name:
                 _remove(directory / name)
-        _retire(directory, prefix, keep, keep_every_n_steps)
+        _retire(directory, prefix, keep, keep_every_n_steps, path.name)
 
     write() if async_manager is None else async_manager.save_async(write)
     return str(path)
@@ -298,14 +298,14 @@ def _write_orbax(path: Path, target: Any, checkpointer: Any, overwrite: bool) ->
         aside.unlink()
 
 
-def _retire(directory: Path, prefix: str, keep: int | None, every: int | None) -> None:
+def _retire(directory: Path, prefix: str, keep: int | None, every: int | None, saved: str) -> None:
     last = -math.inf
     for name in _names(directory, prefix)[:-keep] if keep else []:
         step = float(name.removeprefix(prefix))
         # Step 0 is never one of the spaced ones, as in Flax.
         if every and step and step - last >= every:
             last = step
-        else:
+        elif name != saved:
             _remove(directory / name)
 
 

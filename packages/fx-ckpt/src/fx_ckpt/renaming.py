@@ -62,7 +62,9 @@ class Rule:
     def _rename(self, source: str, divider: str, target: str, joiner: str, name: str, ndim: int) -> str | None:
         if ndim != (len(self.axes) if self.axes is not None else ndim if self.rank is None else self.rank):
             return None
-        if len(name) > _LONGEST or name.count(divider) > DEEPEST:
+        # Each placeholder but the first multiplies the time by the length.
+        several = len(_PLACEHOLDER.findall(source)) > 1
+        if several and (len(name) > _LONGEST or name.count(divider) > DEEPEST):
             raise RenamingError(
                 "A name is too long to be translated.",
                 got=f"{name[:80]}… of {len(name)} characters",
