@@ -107,12 +107,12 @@ class BatchNorm(Module):
           LayerInputError: the input has another number of features.
           LayerCallError: neither layer nor call say which statistics to use.
         """
-        x = check_features(self, self.num_features, x, axis=self.axis)
+        x = check_features(self, value_of(self.mean).shape[0], x, axis=self.axis)
         running = chosen("BatchNorm", "use_running_average", use_running_average, self.use_running_average)
         plan = norm.plan_batch_norm(x.ndim, self.axis)
-        if running:
-            mean, var = value_of(self.mean), value_of(self.var)
-        else:
+        values = (x, *map(value_of, (self.mean, self.var, self.scale, self.bias)))
+        x, mean, var, scale, bias = self.promote_dtype(values, dtype=self.dtype)
+        if not running:
             mean, var = norm.moments(
                 x,
                 plan.reduction_axes,
@@ -124,7 +124,6 @@ class BatchNorm(Module):
             )
             self.mean.set_value(norm.running_average(self.mean.get_value(), mean, self.momentum))
             self.var.set_value(norm.running_average(self.var.get_value(), var, self.momentum))
-        scale, bias = value_of(self.scale), value_of(self.bias)
         return norm.batch_norm(plan, x, mean, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
     def set_view(self, use_running_average: bool | None = None) -> None:

@@ -48,7 +48,7 @@ class LayerNorm(NormBase):
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
-      promote_dtype: accepted for compatibility.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
@@ -107,7 +107,7 @@ class LayerNorm(NormBase):
         """
         x = self._check(x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
-        scale, bias = self._parameter(self.scale, x), self._parameter(self.bias, x)
+        x, scale, bias = self._promoted(x, self.scale, self.bias)
         return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())
 
 
@@ -133,7 +133,7 @@ class RMSNorm(NormBase):
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: accepted for compatibility: the mean of squares takes one pass.
-      promote_dtype: accepted for compatibility.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       scale_metadata: metadata of the variable ``scale``.
     """
@@ -187,7 +187,8 @@ class RMSNorm(NormBase):
         """
         x = self._check(x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
-        return norm.layer_norm(plan, x, self._parameter(self.scale, x), use_mean=False, mask=mask, **self._options())
+        x, scale = self._promoted(x, self.scale)
+        return norm.layer_norm(plan, x, scale, use_mean=False, mask=mask, **self._options())
 
 
 class GroupNorm(NormBase):
@@ -215,7 +216,7 @@ class GroupNorm(NormBase):
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
-      promote_dtype: accepted for compatibility.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
@@ -277,8 +278,11 @@ class GroupNorm(NormBase):
           An array like ``x``.
         """
         x = self._check(x)
-        plan = norm.plan_group_norm(x.shape, self.num_groups, None, self.reduction_axes)
-        scale, bias = self._parameter(self.scale, x), self._parameter(self.bias, x)
+        # A shard of the features, next to the same shard of scale and bias, has fewer groups of the same size.
+        any_features = self.scale is None and self.bias is None
+        groups = (self.num_groups, None) if any_features else (None, self.group_size)
+        plan = norm.plan_group_norm(x.shape, *groups, self.reduction_axes)
+        x, scale, bias = self._promoted(x, self.scale, self.bias)
         return norm.group_norm(plan, x, scale, bias, mask=mask, **self._options())
 
 
@@ -305,7 +309,7 @@ class InstanceNorm(NormBase):
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
-      promote_dtype: accepted for compatibility.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
@@ -362,5 +366,5 @@ class InstanceNorm(NormBase):
         """
         x = self._check(x)
         plan = norm.plan_instance_norm(x.ndim, self.feature_axes)
-        scale, bias = self._parameter(self.scale, x), self._parameter(self.bias, x)
+        x, scale, bias = self._promoted(x, self.scale, self.bias)
         return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())

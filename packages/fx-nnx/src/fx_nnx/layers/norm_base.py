@@ -1,6 +1,7 @@
 """What the norms over features share."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,17 +44,20 @@ class NormBase(Module):
         }
 
     def _check(self, x: jax.Array) -> jax.Array:
-        # Without parameters a norm takes any number of features.
-        if self.scale is None and self.bias is None:
+        # A shard of the parameters meets a shard of the input: what is there counts. Without any, all inputs fit.
+        parameter = value_of(self.bias if self.scale is None else self.scale)
+        if parameter is None:
             return as_array(self, x)
-        return check_features(self, self.num_features, x, axis=self.feature_axes)
+        return check_features(self, math.prod(parameter.shape), x, axis=self.feature_axes)
 
-    def _parameter(self, variable: Any, x: jax.Array) -> Any:
-        """The value of a parameter, in the shape of the feature axes."""
-        value, axes = value_of(variable), self.feature_axes
-        if value is None or isinstance(axes, int) or len(axes) == 1:
-            return value
-        return value.reshape([x.shape[axis] for axis in sorted(axis % x.ndim for axis in axes)])
+    def _promoted(self, x: jax.Array, *variables: Any) -> list[Any]:
+        """Input and parameters in one dtype, the parameters in the shape of the feature axes."""
+        x, *values = self.promote_dtype((x, *map(value_of, variables)), dtype=self.dtype)
+        axes = self.feature_axes
+        if isinstance(axes, int) or len(axes) == 1:
+            return [x, *values]
+        shape = [x.shape[axis] for axis in sorted(axis % x.ndim for axis in axes)]
+        return [x, *(None if value is None else value.reshape(shape) for value in values)]
 
     num_features: int
     num_groups: int
@@ -61,6 +65,7 @@ class NormBase(Module):
     feature_axes: Any = -1
     epsilon: float
     dtype: Any
+    promote_dtype: Callable[..., Any]
     axis_name: Any
     axis_index_groups: Any
     use_fast_variance: bool
