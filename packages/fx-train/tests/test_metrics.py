@@ -260,3 +260,20 @@ def test_a_metric_of_ones_own_may_count():
     assert (int(one.merge(one).words), float(one.merge(one).letters)) == (2**31, 10.0)
     both = jax.vmap(lambda m: m.reduce("i"), axis_name="i")(jax.tree.map(lambda x: jnp.stack([x] * 4), one))
     assert jax.tree.map(lambda x: x[0], both.words).tolist() == 2**32
+
+
+@pytest.mark.parametrize("first", [np.nan, np.inf, -np.inf])
+def test_early_stopping_does_not_stay_with_a_first_value_that_is_no_number(first):
+    stopping = EarlyStopping(patience=2).update(first)
+    for loss in (1.0, 0.5, np.nan, 0.4, 0.3):
+        stopping = stopping.update(loss)
+    assert (stopping.best_metric, stopping.should_stop, stopping.has_improved) == (0.3, False, True)
+
+
+def test_early_stopping_counts_nan_as_no_improvement():
+    stopping = EarlyStopping(patience=1)
+    stops = []
+    for _ in range(3):
+        stopping = stopping.update(np.nan)
+        stops.append(stopping.should_stop)
+    assert (stops, stopping.best_metric) == ([False, True, True], np.inf)

@@ -1,6 +1,9 @@
+import gc
 import threading
+import weakref
 
 import pytest
+from fx_train.data import Prefetch
 from fx_train.errors import InvalidBufferSizeError
 from fx_train.prefetch_iterator import PrefetchIterator
 
@@ -62,3 +65,37 @@ def test_a_buffer_holds_something():
         PrefetchIterator([], 0)
     with pytest.raises(InvalidBufferSizeError, match=r"cannot hold 1\.5 items"):
         PrefetchIterator([], 1.5)
+
+
+@pytest.mark.parametrize("kind", [PrefetchIterator, Prefetch])
+def test_one_that_nobody_holds_ends_its_thread_and_lets_go_of_its_data(kind):
+    class Data:
+        def __iter__(self):
+            while True:
+                yield self
+
+    data = Data()
+    known, before = weakref.ref(data), set(threading.enumerate())
+    ahead = kind(data)
+    next(ahead)
+    (thread,) = set(threading.enumerate()) - before
+    del ahead, data
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+    gc.collect()
+    assert known() is None
+
+
+def test_one_that_is_waited_for_stays():
+    go_on = threading.Event()
+
+    def source():
+        go_on.wait(10)
+        yield 1
+
+    def first_of(ahead):
+        threading.Timer(0.05, go_on.set).start()
+        return next(ahead)
+
+    assert first_of(PrefetchIterator(source())) == 1

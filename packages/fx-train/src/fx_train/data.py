@@ -110,19 +110,7 @@ class Prefetch(Iterator[Any]):
 
     def _start(self) -> None:
         self._position = self._data.get_state() if self._knows else None  # pyright: ignore[reportAttributeAccessIssue]
-        self._ahead = PrefetchIterator(self._pairs(), self._size)
-
-    def _pairs(self) -> Iterator[tuple[Any, Any]]:
-        for batch in self._data:
-            position = self._data.get_state() if self._knows else None  # pyright: ignore[reportAttributeAccessIssue]
-            yield self._placed(batch), position
-
-    def _placed(self, batch: Any) -> Any:
-        if self._place is None:
-            return batch
-        if isinstance(self._place, Callable) and not isinstance(self._place, Mapping):
-            return self._place(batch)
-        return jax.device_put(batch, self._place)
+        self._ahead = PrefetchIterator(_placed_with_positions(self._data, self._place, self._knows), self._size)
 
     def __next__(self) -> Any:
         batch, self._position = next(self._ahead)
@@ -159,3 +147,18 @@ class Prefetch(Iterator[Any]):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _placed_with_positions(data: Iterator[Any], place: Any, knows: bool) -> Iterator[tuple[Any, Any]]:
+    # No method: the thread that runs it would hold the `Prefetch` that it belongs to.
+    for batch in data:
+        position = data.get_state() if knows else None  # pyright: ignore[reportAttributeAccessIssue]
+        yield _placed(batch, place), position
+
+
+def _placed(batch: Any, place: Any) -> Any:
+    if place is None:
+        return batch
+    if isinstance(place, Callable) and not isinstance(place, Mapping):
+        return place(batch)
+    return jax.device_put(batch, place)

@@ -14,6 +14,8 @@ class EarlyStopping(struct.PyTreeNode):
     >>> stopping.should_stop, stopping.best_metric
     (True, 0.5)
 
+    A NaN is no improvement, and never the best value.
+
     Attributes:
       min_delta: an improvement must be larger than this.
       patience: how many updates without improvement are forgiven.
@@ -36,7 +38,8 @@ class EarlyStopping(struct.PyTreeNode):
 
     def update(self, metric: float) -> "EarlyStopping":
         """Take the next value of the metric."""
-        if math.isinf(self.best_metric) or self.best_metric - metric > self.min_delta:
+        nothing_yet = math.isinf(self.best_metric) or math.isnan(self.best_metric)
+        if not math.isnan(metric) and (nothing_yet or self.best_metric - metric > self.min_delta):
             return self.replace(best_metric=metric, patience_count=0, has_improved=True)
         should_stop = self.patience_count >= self.patience or self.should_stop
         return self.replace(patience_count=self.patience_count + 1, should_stop=should_stop, has_improved=False)

@@ -60,7 +60,8 @@ class StopEarly(Callback):
         self.stopping = self.stopping.update(self._sign * value)
         if self.stopping.should_stop:
             best = self._sign * self.stopping.best_metric
-            run.stop(f"{self.metric} has not improved {self.stopping.patience_count} times; its best is {best:g}")
+            known = "it was never a number" if math.isinf(best) else f"its best is {best:g}"
+            run.stop(f"{self.metric} has not improved {self.stopping.patience_count} times; {known}")
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
         """Complain about a metric that never came."""
