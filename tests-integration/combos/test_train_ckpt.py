@@ -74,6 +74,7 @@ def test_a_resumed_run_ends_with_the_bits_of_the_uninterrupted_one(tmp_path, bac
     assert first == cut_off
     assert_same_bits(state, expected)
     assert resumed_counts == counts
+    assert list((tmp_path / "cut").iterdir()) == []
     at_the_end, _, first = train(tmp_path / "cut", CheckpointManager(tmp_path / "checkpoints", backend=backend))
     assert first == STEPS
     assert_same_bits(at_the_end, expected)

@@ -158,6 +158,39 @@ def test_sigterm_after_the_step_was_saved(tmp_path):
     assert run.all_steps() == [3]
 
 
+FORGOTTEN = textwrap.dedent("""
+    import os, signal, sys, fx_ckpt
+    with fx_ckpt.CheckpointManager(sys.argv[1]) as run:
+        run.save(1, {"step": 1})
+        os.kill(os.getpid(), signal.SIGTERM)
+    print("not reached")
+""")
+
+
+def test_sigterm_that_no_save_acted_on_ends_the_program_when_the_manager_is_left(tmp_path):
+    run = subprocess.run([sys.executable, "-c", FORGOTTEN, tmp_path / "run"], check=False, capture_output=True)
+    assert (run.returncode, run.stdout) == (-signal.SIGTERM, b"")
+    assert b"SIGTERM came after the last save; it is passed on." in run.stderr
+    assert fx_ckpt.CheckpointManager(tmp_path / "run").restore() == {"step": 1}
+
+
+def test_sigterm_that_no_save_acted_on_goes_to_its_owner(tmp_path):
+    got = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    try:
+        run = fx_ckpt.CheckpointManager(tmp_path / "run")
+        with pytest.raises(KeyError), run:  # noqa: PT012
+            signal.raise_signal(signal.SIGTERM)
+            assert got == []
+            raise KeyError("of the program")
+        assert got == [signal.SIGTERM]
+        with run:
+            run.save(1, {})
+        assert got == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_outside_of_the_main_thread_sigterm_is_left_alone(tmp_path, caplog):
     def use():
         with fx_ckpt.CheckpointManager(tmp_path / "run") as run:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +43,15 @@ class Memory:
     """A checkpointer that keeps its trees in a dict."""
 
     def __init__(self):
-        self.kept, self.metrics, self.waited = {}, {}, 0
+        self.kept, self.metrics, self.metadata, self.waited = {}, {}, {}, 0
 
-    def save(self, step, tree, *, metrics=None, iterators=None):
+    def save(self, step, tree, *, metrics=None, iterators=None, metadata=None):
         positions = {name: iterator.get_state() for name, iterator in (iterators or {}).items()}
         self.kept[step], self.metrics[step] = (jax.tree.map(np.array, tree), positions), metrics
+        self.metadata[step] = dict(metadata or {})
+
+    def inspect(self, step):
+        return types.SimpleNamespace(metadata=self.metadata[step])
 
     def restore(self, step=None, target=None, *, iterators=None):
         tree, positions = self.kept[step]
@@ -142,6 +147,50 @@ def test_iterators_and_callbacks_go_on_where_they_were(tmp_path):
     # The batch that failed comes again: an iterator has given it, nobody has learnt from it.
     assert seen == [4, 5]
     assert reason == "loss has not improved 4 times; its best is 1"
+    assert [file.name for file in tmp_path.iterdir()] == []
+
+
+class Forgetful(Memory):
+    """Keeps trees alone."""
+
+    def save(self, step, tree, *, metrics=None):
+        super().save(step, tree, metrics=metrics)
+
+
+def test_a_manager_that_keeps_no_metadata_is_said_to(tmp_path, caplog):
+    manager = Forgetful()
+    train(tmp_path, [Checkpoints(manager, every=1), StopEarly("loss")], [3.0, 2.0])
+    assert [record.message for record in caplog.records] == [
+        "Forgetful keeps no metadata, so that a resumed run begins without that of StopEarly/0."
+    ]
+    caplog.clear()
+    train(tmp_path, [Checkpoints(Forgetful(), every=1)], [3.0, 2.0])
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"2": {"StopEarly/0": {"best": 1.0, "count": 1}}}', "loss has not improved 2 times; its best is 1"),
+        ("", None),
+        ("[]", None),
+    ],
+)
+def test_what_earlier_versions_kept_in_a_file_is_read(tmp_path, caplog, text, reason):
+    manager = Memory()
+    train(tmp_path, [Checkpoints(manager, every=1)], [1.0, 1.0])
+    (tmp_path / "callbacks.json").write_text(text)
+    callbacks = [Checkpoints(manager, every=1), StopEarly("loss", patience=1)]
+    assert train(tmp_path, callbacks, [1.0, 1.0, 1.0]).stop_reason == reason
+    assert ("Callbacks begin afresh" in caplog.text) == (reason is None)
+
+
+def test_callbacks_may_remember_what_json_does_not_know(tmp_path):
+    manager = Memory()
+    train(tmp_path, [Checkpoints(manager, every=1), StopEarly("loss", patience=9)], [np.nan])
+    again = StopEarly("loss", patience=9)
+    train(tmp_path, [Checkpoints(manager, every=1), again], [np.nan, np.nan])
+    assert again.get_state() == {"best": np.inf, "count": 2}
 
 
 def test_a_resumed_run_does_not_begin_a_collection_anew(tmp_path, caplog):

@@ -43,7 +43,8 @@ class CheckpointManager:
     waits for it, so that results are those of saves that are done, and raises its error if it failed.
 
     As a context manager it takes SIGTERM over: the next `save`, whatever its step, is written at once, and ends the
-    program by `Preempted`, a `SystemExit`.
+    program by `Preempted`, a `SystemExit`. If none comes, the signal is passed on when the manager is left, to who had
+    it before: it ends the program if nobody had.
 
     Args:
       directory: where the checkpoints are; made by the first save.
@@ -142,6 +143,7 @@ class CheckpointManager:
             draft.is_step = True
             self._write(draft, step, at_once=last)
         if last:
+            self._preemption.acted = True
             raise Preempted(step)
         return True
 

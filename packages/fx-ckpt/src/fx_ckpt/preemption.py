@@ -34,14 +34,14 @@ class Preempted(SystemExit):
 
 
 class Preemption:
-    """Remembers that SIGTERM came, from `watch` to `release`.
+    """Remembers that SIGTERM came, from `watch` to `release`, and then passes it on if nothing was done about it.
 
     With several processes, JAX's preemption service decides which step is the last, so that all save the same; where it
     is off (``jax_enable_preemption_service``), SIGTERM ends the program as it does without fx.
     """
 
     def __init__(self) -> None:
-        self._came = False
+        self._came = self.acted = False
         self._previous: Any = None
         self._watching = False
 
@@ -57,10 +57,15 @@ class Preemption:
         self._watching = True
 
     def release(self) -> None:
-        """Give SIGTERM back to who had it."""
-        if self._watching:
-            signal.signal(signal.SIGTERM, self._previous if self._previous is not None else signal.SIG_DFL)
-            self._watching = False
+        """Give SIGTERM back to who had it, together with one that came and that no save acted on."""
+        if not self._watching:
+            return
+        signal.signal(signal.SIGTERM, self._previous if self._previous is not None else signal.SIG_DFL)
+        forgotten = self._came and not self.acted
+        self._watching = self._came = self.acted = False
+        if forgotten:
+            _log.warning("SIGTERM came after the last save; it is passed on.")
+            signal.raise_signal(signal.SIGTERM)
 
     def due(self, step: int) -> bool:
         """Whether this step is the last one."""

@@ -96,7 +96,8 @@ class Checkpointer(Protocol):
     """What keeps checkpoints; `fx_ckpt.CheckpointManager` is one.
 
     If it has a method ``wait``, that is called at the end of a run: saves may go on in the background until then.
-    ``iterators`` are passed only where `Checkpoints` was given some.
+    ``iterators`` are passed only where `Checkpoints` was given some, ``metadata`` where it takes that and callbacks
+    have something to remember; ``inspect(step).metadata`` gives it back.
     """
 
     def save(self, step: int, tree: Any, *, metrics: Mapping[str, float] | None = None) -> Any:

@@ -1,22 +1,22 @@
 """Checkpoints and resume as a callback."""
 
+import inspect
 import itertools
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from fx_train.errors import InvalidCallbackOptionError, NonFiniteError, ResumeForgottenError
-from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats, is_writer
+from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats
 from fx_train.loop.guard import is_finite
 
 logger = logging.getLogger("fx.train")
 
-_REMEMBERED = 100
+_CALLBACKS = "callbacks"
 _MEETING_TIMEOUT = 10.0
 _ends = itertools.count()
 
@@ -35,8 +35,8 @@ class Checkpoints(Callback):
     another callback failed with it), and one whose memory the next step took already (donation). Several processes
     save after an error only if it ends all of them after the same step; they wait for each other for 10 seconds.
 
-    What other callbacks have to remember (`Callback.get_state`) is kept beside, in ``callbacks.json`` of the run's
-    directory.
+    What other callbacks have to remember (`Callback.get_state`) is in the checkpoint too, among its metadata: both are
+    there or neither. A manager of another kind needs ``save(..., metadata=...)`` and ``inspect(step).metadata`` for it.
 
     A metric that was not measured in the step that is saved counts as NaN, which no manager takes for the best.
 
@@ -65,6 +65,7 @@ class Checkpoints(Callback):
         self._last: tuple[int, Any, Mapping[str, Any]] | None = None
         self._passed = 0
         self._known: dict[str, float] = {}
+        self._told = False
 
     def on_start(self, run: Progress) -> None:
         """Forget an earlier run."""
@@ -78,7 +79,7 @@ class Checkpoints(Callback):
             return state
         run.step = self._saved = step
         restored = self.manager.restore(step, target=state, **self._more)
-        run.set_callback_states(_read(run).get(str(step), {}))
+        run.set_callback_states(self._remembered(run, step))
         return restored
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
@@ -125,8 +126,26 @@ class Checkpoints(Callback):
         assert self._last is not None
         step, state, metrics = self._last
         self._saved = step
-        self.manager.save(step, state, metrics={**self._known, **as_floats(metrics)}, **self._more)
-        _remember(run, step)
+        more = {**self._more, **self._metadata(run)}
+        self.manager.save(step, state, metrics={**self._known, **as_floats(metrics)}, **more)
+
+    def _metadata(self, run: Progress) -> dict[str, Any]:
+        """What the callbacks remember, as an argument of `save`."""
+        states = run.callback_states()
+        if not states:
+            return {}
+        if not _keeps_metadata(self.manager):
+            if not self._told:
+                kind, names = type(self.manager).__name__, ", ".join(states)
+                logger.warning("%s keeps no metadata, so that a resumed run begins without that of %s.", kind, names)
+            self._told = True
+            return {}
+        # A text, since best values begin with infinity, which JSON proper does not know.
+        return {"metadata": {_CALLBACKS: json.dumps(states)}}
+
+    def _remembered(self, run: Progress, step: int) -> dict[str, Any]:
+        kept = self.manager.inspect(step).metadata if _keeps_metadata(self.manager) else {}  # pyright: ignore[reportAttributeAccessIssue]
+        return json.loads(kept[_CALLBACKS]) if _CALLBACKS in kept else _from_file(run, step)
 
     def _report_loss(self, error: BaseException | None, why: str) -> None:
         assert self._last is not None
@@ -170,18 +189,17 @@ def _is_alive(state: Any) -> bool:
     return not any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def _read(run: Progress) -> dict[str, Any]:
-    file = run.directory / "callbacks.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+def _keeps_metadata(manager: Any) -> bool:
+    parameters = inspect.signature(manager.save).parameters.values()
+    takes = any(each.name == "metadata" or each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    return takes and hasattr(manager, "inspect")
 
 
-def _remember(run: Progress, step: int) -> None:
-    states = run.callback_states()
-    if not states or not is_writer():
-        return
-    kept = {name: state for name, state in _read(run).items() if int(name) < step}
-    newest = dict(sorted(kept.items(), key=lambda item: int(item[0]))[1 - _REMEMBERED :])
+def _from_file(run: Progress, step: int) -> dict[str, Any]:
+    """What runs of earlier versions of fx-train kept in a file beside their checkpoints."""
     file = run.directory / "callbacks.json"
-    draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps({**newest, str(step): states}))
-    os.replace(draft, file)
+    try:
+        return json.loads(file.read_text()).get(str(step), {}) if file.exists() else {}
+    except (OSError, ValueError, AttributeError) as error:
+        logger.warning("Callbacks begin afresh, since %s cannot be read: %s", file, error)
+        return {}
