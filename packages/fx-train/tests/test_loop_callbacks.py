@@ -421,3 +421,33 @@ def test_what_started_ends_when_another_cannot_start(tmp_path):
     with pytest.raises(OSError, match="no"), Run(tmp_path, total_steps=1, callbacks=[Starts(), Fails()]):
         raise AssertionError("not reached")
     assert ended == [OSError]
+
+
+PARAMS = {"w": np.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (PARAMS, True),
+        ([PARAMS, 3], True),
+        ((PARAMS, optax.adam(0.1).init(PARAMS)), False),
+        ((PARAMS, optax.sgd(0.1).init(PARAMS)), False),
+        (StepState.create(params=PARAMS, tx=optax.adam(0.1)), False),
+        ({"params": PARAMS, "opt_state": [np.ones(2)]}, False),
+        ({"seen": np.arange(3)}, False),
+    ],
+)
+def test_a_state_without_an_optimizer_is_reported_once(tmp_path, caplog, state, told):
+    manager = Memory()
+
+    def record_twice(total_steps):
+        with Run(tmp_path, total_steps=total_steps, callbacks=[Checkpoints(manager, every=1)]) as run:
+            run.resume(state)
+            for _ in run.steps(lambda step: range(step, 9)):
+                run.record(state, {})
+
+    record_twice(2)
+    assert caplog.text.count("nothing of an optimizer: a resumed run begins without its moments") == told
+    record_twice(4)
+    assert caplog.text.count("nothing of an optimizer") == 2 * told

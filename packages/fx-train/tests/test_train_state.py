@@ -1,10 +1,13 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from fx_core.serialization import from_state_dict, to_state_dict
-from fx_train import TrainState
+from fx_train import StepState, TrainState
+from fx_train.errors import InvalidStepOptionError, NotTrainableError
 from fx_train.train_state import OVERWRITE_WITH_GRADIENT
 
 
@@ -81,3 +84,36 @@ def test_state_dictionary_round_trip_is_the_identity():
 def test_fields_cannot_be_assigned():
     with pytest.raises(AttributeError, match="replace"):
         make().step = 3
+
+
+@pytest.mark.parametrize(
+    ("tx", "text"),
+    [
+        (optax.adam, r"got: the function adam\n  what to do: Call it"),
+        (0.1, r"got: 0\.1$"),
+        (optax.GradientTransformation, "got: the function GradientTransformation"),
+    ],
+)
+def test_an_optimizer_that_is_none(tx, text):
+    for cls in (TrainState, StepState):
+        with pytest.raises(InvalidStepOptionError, match=rf"{cls.__name__}\.create cannot work with this tx") as caught:
+            cls.create(apply_fn=None, params={"w": jnp.ones(2)}, tx=tx)
+        assert re.search(text, str(caught.value))
+
+
+def test_whole_numbers_are_not_moved_by_fractions():
+    params = {"w": jnp.ones(2), "table": jnp.arange(2)}
+    for tx in (optax.sgd(0.1), optax.adamw(0.1)):
+        state = TrainState.create(apply_fn=None, params=params, tx=tx)
+        with pytest.raises(NotTrainableError, match=r"where: \['table'\]\n.*\n  got: int32"):
+            state.apply_gradients(grads={"w": jnp.ones(2), "table": jnp.ones(2)})
+        grads = jax.grad(lambda p: (p["w"] * p["table"]).sum(), allow_int=True)(params)
+        new = state.apply_gradients(grads=grads)
+        np.testing.assert_array_equal(new.params["table"], [0, 1])
+        assert new.params["table"].dtype == jnp.int32
+        assert not np.array_equal(new.params["w"], params["w"])
+
+
+def test_whole_numbers_are_moved_by_whole_numbers():
+    state = TrainState.create(apply_fn=None, params={"count": jnp.arange(2)}, tx=optax.identity())
+    np.testing.assert_array_equal(state.apply_gradients(grads={"count": jnp.array([3, -1])}).params["count"], [3, 0])

@@ -4,11 +4,18 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from fx_core import struct
 
-from fx_train.errors import GradientMismatchError, GradientShapeError, OptimiserArgumentError
+from fx_train.errors import (
+    GradientMismatchError,
+    GradientShapeError,
+    InvalidStepOptionError,
+    NotTrainableError,
+    OptimiserArgumentError,
+)
 
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 """Collection beside ``params`` whose values are *replaced* by their gradients instead of optimised.
@@ -54,7 +61,13 @@ class TrainState(struct.PyTreeNode):
     def create(
         cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any
     ) -> Self:
-        """Make a state at step 0 with a fresh optimiser state; ``kwargs`` are the fields of a subclass."""
+        """Make a state at step 0 with a fresh optimiser state; ``kwargs`` are the fields of a subclass.
+
+        Raises:
+          InvalidStepOptionError: ``tx`` is no optimiser, such as a function that makes one.
+        """
+        if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))) or isinstance(tx, type):
+            raise _no_optimizer(cls, tx)
         opt_state = tx.init(optimised(params))
         return cls(step=0, apply_fn=apply_fn, params=params, tx=tx, opt_state=opt_state, **kwargs)
 
@@ -72,20 +85,62 @@ class TrainState(struct.PyTreeNode):
           GradientMismatchError: ``grads`` has another structure than ``params``.
           GradientShapeError: its arrays have other shapes.
           OptimiserArgumentError: the optimiser's update wants to be told more than gradients.
+          NotTrainableError: a parameter of whole numbers would be moved by fractions. One whose gradient is of
+            `jax.dtypes.float0`, as JAX gives it, stays.
         """
         params = optimised(self.params)
         if jax.tree.structure(grads) != jax.tree.structure(self.params):
             raise _mismatch(self.params, grads)
         if any(np.shape(g) != np.shape(p) for g, p in zip(jax.tree.leaves(grads), jax.tree.leaves(self.params))):
             raise _other_shapes(self.params, grads)
+        whole = not all(_is_inexact(leaf) for leaf in jax.tree.leaves(self.params))
+        grads, fixed = _without_float0(grads, self.params) if whole else (grads, None)
         try:
             updates, opt_state = self.tx.update(optimised(grads), self.opt_state, params)
         except TypeError as error:
             if _WANTED not in str(error):
                 raise
             raise OptimiserArgumentError(str(error).partition(_WANTED)[2]) from error
+        if whole:
+            updates = _whole_updates(params, updates, optimised(fixed))
         params = with_optimised(grads, optax.apply_updates(params, updates))
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
+
+
+def _without_float0(grads: Any, params: Any) -> tuple[Any, Any]:
+    """Gradients with zeros in place of JAX's gradients of whole numbers, and where those are."""
+    fixed = jax.tree.map(lambda g: getattr(g, "dtype", None) == jax.dtypes.float0, grads)
+    return jax.tree.map(lambda g, p, no: jnp.zeros_like(p) if no else g, grads, params, fixed), fixed
+
+
+def _whole_updates(params: Any, updates: Any, fixed: Any) -> Any:
+    """Updates without those of parameters that stay; see that none would be cut to a whole number."""
+
+    def check(path: Any, param: Any, update: Any, stays: bool) -> Any:
+        if _is_inexact(param):
+            return update
+        if stays:
+            return jnp.zeros_like(param)
+        if _is_inexact(update):
+            raise NotTrainableError(jax.tree_util.keystr(path), jnp.result_type(param))
+        return update
+
+    return jax.tree_util.tree_map_with_path(check, params, updates, fixed)
+
+
+def _no_optimizer(cls: type, tx: Any) -> InvalidStepOptionError:
+    made = callable(tx)
+    return InvalidStepOptionError(
+        "tx",
+        "an optimizer of optax, such as optax.adam(1e-3)",
+        f"the function {getattr(tx, '__name__', tx)}" if made else repr(tx),
+        fix="Call it, and pass what it returns." if made else None,
+        where=f"{cls.__name__}.create",
+    )
+
+
+def _is_inexact(x: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
 
 
 def _other_shapes(params: Any, grads: Any) -> GradientShapeError:

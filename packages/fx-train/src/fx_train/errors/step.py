@@ -36,17 +36,22 @@ class InvalidMaskError(FxError):
 
 
 class InvalidStepOptionError(FxError):
-    """An option of ``make_train_step`` makes no sense.
+    """An option of ``make_train_step``, or of a state, makes no sense.
 
     ::
+
+      TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam)         # the function that makes one
+      TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(1e-3))
 
       make_train_step(loss_fn, accumulate=4)                      # a mean over what?
       make_train_step(loss_fn, accumulate=4, weight="examples")
       make_train_step(loss_fn, accumulate=4, weight=lambda batch: jnp.sum(batch["mask"]))
     """
 
-    def __init__(self, option: str, expected: str, got: object, *, fix: str | None = None):
-        super().__init__(f"make_train_step cannot work with this {option}.", expected=expected, got=str(got), fix=fix)
+    def __init__(
+        self, option: str, expected: str, got: object, *, fix: str | None = None, where: str = "make_train_step"
+    ):
+        super().__init__(f"{where} cannot work with this {option}.", expected=expected, got=str(got), fix=fix)
 
 
 class LossOutputError(FxError):

@@ -5,10 +5,13 @@ import itertools
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from fx_train.errors import InvalidCallbackOptionError, NonFiniteError, ResumeForgottenError
 from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats
@@ -38,6 +41,10 @@ class Checkpoints(Callback):
     What other callbacks have to remember (`Callback.get_state`) is in the checkpoint too, among its metadata: both are
     there or neither. A manager of another kind needs ``save(..., metadata=...)`` and ``inspect(step).metadata`` for it.
 
+    Of a run, a checkpoint has the state, what callbacks remember, and the positions of ``iterators``, and nothing else:
+    an optimizer that is not part of the state begins anew at a resume. States in which there are arrays of parameters
+    and none of an optimizer are reported, once.
+
     A metric that was not measured in the step that is saved counts as NaN, which no manager takes for the best.
 
     Args:
@@ -65,7 +72,7 @@ class Checkpoints(Callback):
         self._last: tuple[int, Any, Mapping[str, Any]] | None = None
         self._passed = 0
         self._known: dict[str, float] = {}
-        self._told = False
+        self._told_metadata = self._told_uncovered = False
 
     def on_start(self, run: Progress) -> None:
         """Forget an earlier run."""
@@ -79,6 +86,7 @@ class Checkpoints(Callback):
             return state
         run.step = self._saved = step
         restored = self.manager.restore(step, target=state, **self._more)
+        self._tell_uncovered(restored)
         run.set_callback_states(self._remembered(run, step))
         return restored
 
@@ -126,8 +134,18 @@ class Checkpoints(Callback):
         assert self._last is not None
         step, state, metrics = self._last
         self._saved = step
+        self._tell_uncovered(state)
         more = {**self._more, **self._metadata(run)}
         self.manager.save(step, state, metrics={**self._known, **as_floats(metrics)}, **more)
+
+    def _tell_uncovered(self, state: Any) -> None:
+        if not self._told_uncovered and _lacks_optimizer(state):
+            logger.warning(
+                "The checkpoints hold the state that the run is given, in which there is nothing of an optimizer: a "
+                "resumed run begins without its moments. If there is one, make it part of the state, as "
+                "TrainState.create does, or give both: run.record((model, optimizer), metrics)."
+            )
+        self._told_uncovered = True
 
     def _metadata(self, run: Progress) -> dict[str, Any]:
         """What the callbacks remember, as an argument of `save`."""
@@ -135,10 +153,10 @@ class Checkpoints(Callback):
         if not states:
             return {}
         if not _keeps_metadata(self.manager):
-            if not self._told:
+            if not self._told_metadata:
                 kind, names = type(self.manager).__name__, ", ".join(states)
                 logger.warning("%s keeps no metadata, so that a resumed run begins without that of %s.", kind, names)
-            self._told = True
+            self._told_metadata = True
             return {}
         # A text, since best values begin with infinity, which JSON proper does not know.
         return {"metadata": {_CALLBACKS: json.dumps(states)}}
@@ -187,6 +205,20 @@ def _all_end_here(step: int, error: BaseException) -> bool:
 
 def _is_alive(state: Any) -> bool:
     return not any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def _lacks_optimizer(state: Any) -> bool:
+    """Whether there are parameters and nothing that looks like what an optimizer keeps for them."""
+
+    def is_optax(x: Any) -> bool:
+        return type(x).__module__.split(".")[0] == "optax"
+
+    nodes = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_optax)[0]
+    names = {name for path, _ in nodes for name in re.findall(r"\w+", jax.tree_util.keystr(path))}
+    if "opt_state" in names or hasattr(state, "opt_state") or any(is_optax(node) for _, node in nodes):
+        return False
+    arrays = [node for _, node in nodes if isinstance(node, jax.Array | np.ndarray) and node.ndim]
+    return any(jnp.issubdtype(array.dtype, jnp.inexact) for array in arrays)
 
 
 def _keeps_metadata(manager: Any) -> bool:

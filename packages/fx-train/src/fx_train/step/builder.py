@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fx_train.dynamic_scale import all_finite
 from fx_train.errors import IndivisibleBatchError, InvalidStepOptionError
@@ -194,15 +195,21 @@ def _clipped(grads: list[jax.Array], limit: float) -> tuple[list[jax.Array], jax
     return [(g * factor).astype(g.dtype) for g in grads], norm
 
 
-def _whole(grads: list[Any], params: Any, mask: Any) -> Any:
+def _whole(grads: list[Any], params: Any, mask: Any, zeros: Callable[[Any], Any] = jnp.zeros_like) -> Any:
     """Gradients of all parameters, which are 0 for the frozen ones."""
     if mask is None:
         return jax.tree.structure(params).unflatten(grads)
-    return split_params(jax.tree.map(jnp.zeros_like, params), mask)[1](grads)
+    return split_params(jax.tree.map(zeros, params), mask)[1](grads)
+
+
+def _no_gradient(x: Any) -> Any:
+    """The gradient of a frozen parameter as JAX has it: whole numbers have none, and no update may move them."""
+    inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return jnp.zeros_like(x) if inexact else np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
 def _updated(state: TrainState, grads: list[Any], mask: Any, changes: dict[str, Any]) -> Any:
-    new = state.apply_gradients(grads=_whole(grads, state.params, mask), **changes)
+    new = state.apply_gradients(grads=_whole(grads, state.params, mask, _no_gradient), **changes)
     if mask is None:
         return new
     # Weight decay and the like move parameters without gradients, too; frozen ones stay.

@@ -58,7 +58,8 @@ class StepState(TrainState):
           InvalidStepOptionError: ``ema`` is a number: the decay is an option of `make_train_step`.
         """
         if not isinstance(ema, bool):
-            raise InvalidStepOptionError("ema of the state", "True or False; make_train_step has the decay", ema)
+            expected = "True or False; make_train_step has the decay"
+            raise InvalidStepOptionError("ema", expected, ema, where=f"{cls.__name__}.create")
         average = jax.tree.map(_average_of, params) if ema else None
         state = super().create(apply_fn=apply_fn, params=params, tx=tx, ema=average, **kwargs)  # pyright: ignore[reportArgumentType]
         # Arrays from the start: Python numbers would have the second step compile anew.
