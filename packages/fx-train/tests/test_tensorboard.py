@@ -1,12 +1,14 @@
+import gc
 import io
 import struct
 import sys
+import warnings
 import wave
 import zlib
 
 import numpy as np
 import pytest
-from fx_train.errors import MissingExtraError, SummaryShapeError
+from fx_train.errors import ClosedWriterError, MissingExtraError, SummaryShapeError
 from fx_train.tensorboard import SummaryWriter
 
 
@@ -72,6 +74,9 @@ def test_images(tmp_path):
     np.testing.assert_array_equal(
         decoded(values["grey"][0][1].tensor.string_val[2])[..., 0], [[0, 51, 102], [153, 204, 255]]
     )
+    gray = decoded(values["grey"][0][1].tensor.string_val[2])
+    assert gray.shape == (2, 3, 3)
+    assert (gray == gray[..., :1]).all()
     assert values["alpha"][0][1].metadata.plugin_data.plugin_name == "images"
 
 
@@ -111,7 +116,8 @@ def test_histogram_text_tensor_and_hyperparameters(tmp_path):
     ("call", "text"),
     [
         (lambda w: w.scalar("s", [1.0, 2.0], 1), "No scalar can be made for 's'.\n  expected: one element"),
-        (lambda w: w.image("i", np.zeros((2, 2, 2)), 1), "No image can be made"),
+        (lambda w: w.image("i", np.zeros((2, 2, 2, 2)), 1), "No image can be made"),
+        (lambda w: w.image("i", np.full((2, 2), 200), 1), "uint8, or floating point from 0 to 1\n  got: int64"),
         (lambda w: w.audio("a", np.zeros((1, 1, 1, 1)), 1), "No audio can be made"),
         (lambda w: w.histogram("h", [], 1), "finite values, at least one"),
         (lambda w: w.histogram("h", [np.inf], 1), "finite values, at least one"),
@@ -127,3 +133,39 @@ def test_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fx-train\[tensorboard\]'"):
         SummaryWriter(tmp_path)
+
+
+def test_a_batch_of_gray_images(tmp_path):
+    batch = np.random.default_rng(0).integers(0, 256, (2, 4, 5), np.uint8)
+    with SummaryWriter(tmp_path) as writer:
+        writer.image("batch", batch, 1)
+    strings = read(tmp_path)["batch"][0][1].tensor.string_val
+    assert (list(strings[:2]), len(strings)) == ([b"5", b"4"], 4)
+    for png, image in zip(strings[2:], batch):
+        np.testing.assert_array_equal(decoded(png), np.repeat(image[..., None], 3, axis=-1))
+
+
+def test_bytes_are_text(tmp_path):
+    with SummaryWriter(tmp_path) as writer:
+        writer.text("note", b"hello", 1)
+    assert list(read(tmp_path)["note"][0][1].tensor.string_val) == [b"hello"]
+
+
+def test_a_closed_writer_writes_nothing(tmp_path):
+    writer = SummaryWriter(tmp_path)
+    writer.close()
+    calls = [writer.flush, lambda: writer.scalar("s", 1.0, 1), lambda: writer.supersede(1), lambda: writer.hparams({})]
+    for call in [*calls, lambda: writer.write("t", np.ones(1), 1)]:
+        with pytest.raises(ClosedWriterError, match="The writer is closed"):
+            call()
+    assert issubclass(ClosedWriterError, AttributeError)
+
+
+def test_a_writer_that_nobody_holds_closes_its_file(tmp_path):
+    writer = SummaryWriter(tmp_path, auto_flush=False)
+    writer.scalar("loss", 0.5, 1)
+    del writer
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        gc.collect()
+    assert len(read(tmp_path)["loss"]) == 1

@@ -6,6 +6,7 @@ look like is in `fx_train._summaries`.
 
 import itertools
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fx_train.errors import MissingExtraError, SummaryShapeError
+from fx_train.errors import ClosedWriterError, MissingExtraError, SummaryShapeError
 
 __all__ = ["SummaryWriter"]
 
@@ -34,6 +35,7 @@ class SummaryWriter:
 
     Raises:
       MissingExtraError: tensorboardX is not installed.
+      ClosedWriterError: by all methods but `close`, after that.
     """
 
     def __init__(self, log_dir: str | Path, auto_flush: bool = True):
@@ -47,8 +49,10 @@ class SummaryWriter:
         self._auto_flush = auto_flush
         # tensorboardX's own writer of summaries works in a thread, and its flush does not wait for it.
         Path(log_dir).mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(Path(log_dir) / "events"), f".{os.getpid()}.{next(_SERIAL)}")
-        self._closed = False
+        writer = EventsWriter(str(Path(log_dir) / "events"), f".{os.getpid()}.{next(_SERIAL)}")
+        self._open_writer: Any = writer
+        # Who drops this object without `close` leaves no file open.
+        self._close = weakref.finalize(self, writer.close)
 
     def scalar(self, tag: str, value: Any, step: int) -> None:
         """Record a number.
@@ -71,21 +75,26 @@ class SummaryWriter:
 
         Args:
           tag: name.
-          image: (height, width), (height, width, channels) or (batch, height, width, channels), with 1 (grey), 3
-            (RGB) or 4 (RGBA) channels; uint8, or floating point from 0 to 1, clipped.
+          image: (height, width), (height, width, channels), (batch, height, width) or (batch, height, width,
+            channels), with 1 (gray, recorded as RGB), 3 (RGB) or 4 (RGBA) channels, so that an array of three axes is
+            a batch if its last one is no such number; uint8, or floating point from 0 to 1, clipped.
           step: when.
           max_outputs: how many of a batch to record.
 
         Raises:
-          SummaryShapeError: the shape is another one.
+          SummaryShapeError: the shape is another one, or the dtype one of other whole numbers.
         """
         image = np.asarray(image)
-        if image.ndim == 2:
+        if image.ndim == 2 or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
             image = image[..., None]
         if image.ndim == 3:
             image = image[None]
         if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
             raise SummaryShapeError("image", tag, "(batch, height, width, 1, 3 or 4 channels)", image.shape)
+        if image.dtype.kind in "iu" and image.dtype != np.uint8:
+            raise SummaryShapeError("image", tag, "uint8, or floating point from 0 to 1", image.dtype)
+        if image.shape[-1] == 1:
+            image = np.repeat(image, 3, axis=-1)
         self._add(self._make.images(tag, image[:max_outputs]), step)
 
     def audio(self, tag: str, audiodata: Any, step: int, sample_rate: int = 44100, max_outputs: int = 3) -> None:
@@ -148,9 +157,14 @@ class SummaryWriter:
 
     def close(self) -> None:
         """Write what is buffered and close the file. Closing twice is harmless."""
-        if not self._closed:
-            self._closed = True
-            self._writer.close()
+        self._open_writer = None
+        self._close()
+
+    @property
+    def _writer(self) -> Any:
+        if self._open_writer is None:
+            raise ClosedWriterError()
+        return self._open_writer
 
     def _add(self, summary: Any, step: int) -> None:
         self._writer.write_event(self._make.event(summary, int(step)))

@@ -10,7 +10,7 @@ from fx_train.errors.distributed import (
     NoRayWorkerError,
     UnevenMeshError,
 )
-from fx_train.errors.loggers import ForeignTableError, RecordNotWrittenError, ReservedMetricError
+from fx_train.errors.loggers import ClosedWriterError, ForeignTableError, RecordNotWrittenError, ReservedMetricError
 from fx_train.errors.loop import (
     DataEndedError,
     InvalidCadenceError,
@@ -69,6 +69,7 @@ from fx_train.errors.utils import (
 
 __all__ = [
     "BatchMismatchError",
+    "ClosedWriterError",
     "DataEndedError",
     "DistributedStartError",
     "DonatedStateError",

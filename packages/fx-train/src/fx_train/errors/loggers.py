@@ -42,3 +42,21 @@ class RecordNotWrittenError(FxError):
             got=problem,
             fix="Make room or give the run another directory; it goes on from its last checkpoint.",
         )
+
+
+class ClosedWriterError(FxError, AttributeError):
+    """A summary was written, or flushed, after the writer was closed.
+
+    ::
+
+      with SummaryWriter(directory) as writer:
+        train(writer)
+      writer.scalar("final", loss, step)               # behind the end of the block
+    """
+
+    def __init__(self):
+        super().__init__(
+            "The writer is closed.",
+            expected="summaries before close, and inside of `with`",
+            fix="Write it earlier, or make another SummaryWriter of the same directory.",
+        )
