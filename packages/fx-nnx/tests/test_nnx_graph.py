@@ -251,6 +251,7 @@ def test_pop_and_iteration():
 
 
 class Unhashable:
+    __slots__ = ()
     __hash__ = None  # type: ignore[assignment]
 
 

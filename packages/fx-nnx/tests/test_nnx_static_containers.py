@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors.nnx import UnhashableStaticError
-from fx_nnx.objects.snapshot import Snapshot, snapshot_of
+from fx_nnx.snapshots import Snapshot, snapshot_of
 
 
 class Model(nnx.Module):
@@ -134,6 +134,7 @@ def test_what_a_trace_could_tell_apart_is_not_equal(one, other):
 
 def test_other_values_without_a_hash_are_refused_by_name():
     class Odd:
+        __slots__ = ()
         __hash__ = None  # type: ignore[assignment]
 
     model = Model()

@@ -215,15 +215,16 @@ class StaticAttributeError(NnxError):
 class UnhashableStaticError(FxError, TypeError):
     """A static attribute has no hash, so JAX cannot cache what it compiles for the module.
 
-    Lists, dicts and sets are taken as what is in them. Wrong: ``self.table = SomeClassWithoutHash()``. Right: a frozen
-    dataclass, or ``nnx.data(...)`` for what is to change without compiling anew.
+    Lists, dicts and sets, dataclasses, NumPy arrays and other objects without a hash are taken as what is in them, which
+    cannot be done for what holds itself, or has its content out of reach. Right: a frozen dataclass, or
+    ``nnx.data(...)`` for what is to change without compiling anew.
     """
 
     def __init__(self, path: Sequence[Any], value: Any):
         super().__init__(
             "A static attribute is not hashable.",
             path=show_path(path),
-            expected="a hashable value, or a list, tuple, dict or set of them",
+            expected="a hashable value, or one whose content can be looked at: a list, dict, set, dataclass, array",
             got=f"{type(value).__name__}: {value!r}",
             fix="use a frozen dataclass; wrap arrays and what shall change in nnx.data or a Variable",
         )

@@ -16,7 +16,7 @@ from fx_nnx.captures import frames, note_all
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
 from fx_nnx.graph.makers import Make, Parts, becomes, container_maker, object_maker
 from fx_nnx.objects.pytree import Pytree
-from fx_nnx.objects.snapshot import Snapshot
+from fx_nnx.snapshots import Snapshot
 from fx_nnx.variables.fields import VariableFields, filled
 from fx_nnx.variables.variable import Variable
 

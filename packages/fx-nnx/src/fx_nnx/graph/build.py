@@ -9,7 +9,7 @@ from fx_core.errors.nnx import UnknownReferenceError
 
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, NodeDef, NodeRef, Static, VariableDef
 from fx_nnx.objects.pytree import Pytree, attributes_of, new_object, owned_kinds
-from fx_nnx.objects.snapshot import Snapshot, thawed
+from fx_nnx.snapshots import Snapshot, thawed
 from fx_nnx.variables.variable import Variable, new_variable
 
 __all__ = ["ContainerPlan", "ObjectPlan"]
@@ -103,7 +103,7 @@ def _plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
         elif is_object and not (type(attribute) is Static and type(attribute.value) is Snapshot):
             statics[key] = None if attribute is EMPTY else attribute.value
         else:
-            children.append((key, Static(None) if attribute is EMPTY else attribute))
+            children.append((key, Static(None, None) if attribute is EMPTY else attribute))
     if node.index is not None:
         return ObjectPlan(node.type, node.index, statics, kinds, tuple(children))
     return ContainerPlan(node.type, node.metadata, tuple(children))

@@ -7,6 +7,7 @@ import jax
 from fx_core.errors.nnx import UnhashableStaticError
 
 from fx_nnx.representation import Representable
+from fx_nnx.snapshots import exact
 
 __all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "Static", "VariableDef"]
 
@@ -44,9 +45,24 @@ class NodeRef(NamedTuple):
 
 
 class Static(NamedTuple):
-    """The value of a static attribute."""
+    """The value of a static attribute.
 
+    Attributes:
+      exact: what tells the value from others that are equal but not the same, such as 1 from 1.0. It comes first, so
+        that values of different types are not compared, which those of NumPy are not made for.
+      value: the value, or a snapshot of it.
+    """
+
+    exact: Any
     value: Any
+
+    @classmethod
+    def of(cls, value: Any) -> "Static":
+        """Make one."""
+        return cls(exact(value), value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Static.of, (self.value,)  # the rest may have types that do not pickle
 
 
 class _Marker:
@@ -113,7 +129,11 @@ class GraphDef(Representable):
             return NotImplemented
         if hash(self) != hash(other) or self.outer != other.outer:
             return False
-        return self.nodes == other.nodes and self.attributes == other.attributes
+        return (
+            self.nodes == other.nodes
+            and self.attributes == other.attributes
+            and odd_keys(self.attributes) == odd_keys(other.attributes)
+        )
 
     def __hash__(self) -> int:
         if self._hash is None:
@@ -173,6 +193,11 @@ class GraphDef(Representable):
                 except TypeError:
                     return UnhashableStaticError(path, value)
         return UnhashableStaticError((), self)
+
+
+def odd_keys(attributes: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """Give what tells keys apart that are equal but not the same, such as 1 and True in a dict; names are not."""
+    return [exact(key) for key, _ in attributes if type(key) is not str]
 
 
 def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:

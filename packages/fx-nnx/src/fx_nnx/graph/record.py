@@ -19,7 +19,7 @@ from fx_nnx.links import link, structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
-from fx_nnx.objects.snapshot import Snapshot, snapshot_of
+from fx_nnx.snapshots import Snapshot, exact, snapshot_of
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
@@ -162,8 +162,7 @@ def _contents(container: Any) -> Any:
 
 def _content(item: Any) -> Any:
     if kind_of(item) == "leaf":
-        # A zero with the other sign is equal, but another static value.
-        return None if is_array(item) else (type(item), repr(item) if type(item) in (float, complex) else item)
+        return None if is_array(item) else (exact(item), snapshot_of(item))
     return _Seen(item)
 
 
@@ -185,6 +184,7 @@ class _Walk:
         self.index: dict[int, int] = {}
         self.objects: list[Any] = []
         self.where: dict[int, Path] = {}
+        self.snapshots: dict[int, Any] = {}
 
     def visit(self, value: Any, path: Path) -> None:
         """Look at a node and what it holds."""
@@ -238,10 +238,13 @@ class _Walk:
                 self.child(attributes, key, item, path, value)
 
     def static(self, key: Any, item: Any) -> None:
-        kept = snapshot_of(item)
-        self.attributes.append((key, _tuple(Static, (kept,))))
+        known = self.snapshots.get(id(item))
+        kept = snapshot_of(item) if known is None else known
+        self.attributes.append((key, _tuple(Static, (exact(kept), kept))))
         if kept is not item:
-            self.record.contents.append((item, kept))
+            if known is None:  # one configuration is often in many modules
+                self.snapshots[id(item)] = kept
+                self.record.contents.append((item, kept))
         elif self.record.lasting and not is_hashable(item):
             # It may be changed in place, which nothing tells us.
             self.record.lasting = False

@@ -12,8 +12,8 @@ from fx_core.errors.nnx import HiddenDataError, StaticAttributeError, TraceLevel
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.objects.fields import declaration, has_data, is_array, is_branch, is_data, register_data_type
-from fx_nnx.objects.snapshot import snapshot_of, thawed
 from fx_nnx.representation import Representable, show_fields
+from fx_nnx.snapshots import exact, snapshot_of, thawed
 from fx_nnx.states.paths import sorted_keys
 
 __all__ = [
@@ -316,7 +316,8 @@ def _flatten(obj: Pytree) -> tuple[list[Any], Any]:
     attributes, kinds = attributes_of(obj), kinds_of(obj)
     keys = sorted_keys(attributes)
     names = tuple(key for key in keys if kinds[key])
-    statics = tuple((key, snapshot_of(attributes[key])) for key in keys if not kinds[key])
+    kept = [(key, snapshot_of(attributes[key])) for key in keys if not kinds[key]]
+    statics = tuple([(key, exact(value), value) for key, value in kept])
     return [attributes[name] for name in names], (names, statics)
 
 
@@ -336,7 +337,7 @@ def _unflattener(cls: type[Pytree]) -> Callable[[Any, Any], Any]:
         attributes, kinds = attributes_of(self), owned_kinds(self)
         for name, child in zip(names, children):
             attributes[name], kinds[name] = child, True
-        for name, value in statics:
+        for name, _, value in statics:
             attributes[name], kinds[name] = thawed(value), False
         return self
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fx_core.errors.nnx_transforms import ArgumentNumberError, StaticArgumentError
 
+from fx_nnx.snapshots import exact
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.targets import Target, carry, holds_nodes
 
@@ -144,14 +145,16 @@ class StaticArguments:
         """
         nums = [n for n in sorted(self.nums) if n < len(args)]
         names = [name for name in sorted(self.names) if name in kwargs]
-        statics = (tuple((n, args[n]) for n in nums), tuple((name, kwargs[name]) for name in names))
-        for key, value in (*statics[0], *statics[1]):
+        by_number, by_name = [(n, args[n]) for n in nums], [(name, kwargs[name]) for name in names]
+        for key, value in (*by_number, *by_name):
             try:
                 hash(value)
             except TypeError:
                 raise StaticArgumentError(self.transform, key, value) from None
             if type(value) not in _PLAIN and holds_nodes(value):
                 raise StaticArgumentError.of_module(self.transform, key, value)
+        # The last part tells 1 from 1.0 and True, and 0.0 from -0.0.
+        statics = tuple(by_number), tuple(by_name), tuple([exact(value) for _, value in (*by_number, *by_name)])
         rest = tuple(None if n in self.nums else arg for n, arg in enumerate(args))
         return statics, rest, {name: value for name, value in kwargs.items() if name not in self.names}
 

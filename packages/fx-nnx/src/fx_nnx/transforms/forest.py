@@ -6,11 +6,11 @@ from typing import Any
 from fx_core.errors.nnx import UnhashableStaticError
 
 from fx_nnx.graph.build import _Builder, _plan
-from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef
+from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef, odd_keys
 from fx_nnx.graph.record import Record, _Walk
 from fx_nnx.links import structure_lock
 from fx_nnx.objects.pytree import Pytree
-from fx_nnx.objects.snapshot import Snapshot
+from fx_nnx.snapshots import Snapshot
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["Forest", "ForestWalk", "is_node", "make_roots"]
@@ -58,7 +58,12 @@ class Forest:
             return True
         if type(other) is not Forest:
             return NotImplemented
-        return hash(self) == hash(other) and self.nodes == other.nodes and self.attributes == other.attributes
+        return (
+            hash(self) == hash(other)
+            and self.nodes == other.nodes
+            and self.attributes == other.attributes
+            and odd_keys(self.attributes) == odd_keys(other.attributes)
+        )
 
     def __hash__(self) -> int:
         if self._hash is None:

@@ -10,6 +10,7 @@ from fx_core.errors.nnx import show_path
 from fx_nnx.captures import frames, note
 from fx_nnx.graph.record import Slot
 from fx_nnx.links import Watch
+from fx_nnx.snapshots import exact
 from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
 from fx_nnx.variables.variable import Variable
 
@@ -59,7 +60,7 @@ class Layout:
       roots: names of the objects and variables in the tree; not compared.
     """
 
-    __slots__ = ("_dealt", "_hash", "forest", "nodes", "paths", "places", "roots", "statics", "treedef")
+    __slots__ = ("_dealt", "_hash", "_keys", "forest", "nodes", "paths", "places", "roots", "statics", "treedef")
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Layout:
         self.forest, self.treedef, self.nodes, self.places, self.statics = forest, treedef, nodes, places, statics
         self.paths, self.roots = paths, roots
         self._hash: int | None = None
+        self._keys: list[Any] | None = None
         self._dealt: list[tuple[list[int], Names]] | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -87,12 +89,19 @@ class Layout:
             and self.nodes == other.nodes
             and self.places == other.places
             and self.statics == other.statics
+            and self._odd_keys() == other._odd_keys()
         )
 
     def __hash__(self) -> int:
         if self._hash is None:
             self._hash = hash((self.forest, self.treedef, self.nodes, self.places, self.statics))
         return self._hash
+
+    def _odd_keys(self) -> list[Any]:
+        """What tells keys of dicts in the tree apart that are equal but not the same, such as 1 and True."""
+        if self._keys is None:
+            self._keys = [exact(key) for path in self.paths for key in odd_keys_of(path[0].path)]
+        return self._keys
 
     def path_of(self, number: int) -> str:
         """Name the variable of a number, for messages."""
@@ -115,6 +124,11 @@ class Layout:
         if count == 1:
             return (named_group(self._dealt[0][1], values),)
         return tuple(named_group(names, [values[number] for number in numbers]) for numbers, names in self._dealt)
+
+
+def odd_keys_of(path: Sequence[Any]) -> list[Any]:
+    """Give the keys in a path of JAX that are no names."""
+    return [part.key for part in path if type(part) is jax.tree_util.DictKey and type(part.key) is not str]
 
 
 class Names:

@@ -10,6 +10,7 @@ from fx_nnx.graph.definition import VariableDef
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of, owned_kinds
+from fx_nnx.snapshots import exact, snapshot_of
 from fx_nnx.transforms.forest import Forest
 from fx_nnx.variables.variable import new_variable
 
@@ -89,4 +90,7 @@ def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
 
 def _same(old: Any, new: Any, is_data: bool) -> bool:
     # What holds data is the same if it is the same object; comparing variables would compare their values.
-    return old is new or (not is_data and type(old) is type(new) and bool(old == new))
+    if old is new or is_data or type(old) is not type(new):
+        return old is new
+    before, after = snapshot_of(old), snapshot_of(new)
+    return exact(before) == exact(after) and bool(before == after)

@@ -15,12 +15,14 @@ from fx_transforms.static import Static
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
 from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.layout import odd_keys_of
 from fx_nnx.variables.fields import VariableFields, put_value
 
 __all__ = ["Plan", "find_plan", "keep_plan", "write_values"]
 
 _LIMIT = 64
 _kinds: dict[type, int] = {}
+_odd: dict[Any, bool] = {}
 _OBJECT, _LEAF, _OTHER = range(3)
 
 
@@ -72,7 +74,13 @@ def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[A
         if found is not None:
             return found
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_node)
-    return _records_of(leaves, [treedef])
+    odd = _odd.get(treedef)
+    if odd is None:
+        if len(_odd) >= _LIMIT:
+            _odd.clear()
+        odd = _odd[treedef] = any(odd_keys_of(path) for path, _ in jax.tree.leaves_with_path(tree, is_leaf=is_node))
+    # Tree definitions whose keys are 1 and True are equal, but the trees are not the same.
+    return None if odd else _records_of(leaves, [treedef])
 
 
 def _records_of(leaves: list[Any], key: list[Any]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from fx_core.errors.nnx import MetadataError
 
+from fx_nnx.snapshots import exact
+
 __all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "hooks_of", "make_metadata"]
 
 HOOKS = ("on_get_value", "on_set_value", "on_create_value", "on_add_axis", "on_remove_axis")
@@ -48,7 +50,7 @@ class Metadata(Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return isinstance(other, Metadata) and self._items == other._items
+        return isinstance(other, Metadata) and _reads_the_same(self, other)
 
     def __hash__(self) -> int:
         if self._hash is None:
@@ -89,7 +91,7 @@ def make_metadata(items: Mapping[str, Any]) -> Metadata:
         found = _interned.get(made)
     except TypeError:  # an unhashable entry: the variable works, and whoever needs the hash says what is wrong
         return made
-    if found is not None and _reads_the_same(found, made):
+    if found is not None:
         return found
     if len(_interned) < _INTERN_LIMIT:
         _interned.setdefault(made, made)
@@ -98,15 +100,10 @@ def make_metadata(items: Mapping[str, Any]) -> Metadata:
 
 def _reads_the_same(a: Metadata, b: Metadata) -> bool:
     # 1, 1.0 and True are equal but not the same to whoever reads them, alone or in a tuple; nor are 0.0 and -0.0.
-    return all(value is b[name] or _exact(value) == _exact(b[name]) for name, value in a.items())
-
-
-def _exact(value: Any) -> Any:
-    """Give something that is equal only for values of the same type that read the same."""
-    kind = type(value)
-    if kind is tuple:
-        return kind, [_exact(item) for item in value]
-    return kind, value if kind in (str, bool, int) else repr(value)
+    items, others = a._items, b._items
+    if items.keys() != others.keys():
+        return False
+    return all(v is others[k] or (exact(v) == exact(others[k]) and bool(v == others[k])) for k, v in items.items())
 
 
 def changes_of(

@@ -1,0 +1,213 @@
+"""Static values as they were at one moment: with a hash, and out of reach of later changes.
+
+``self.sizes = [64, 64]`` is a static attribute like any other, and so is a configuration that is a plain dataclass; but
+they have no hash, and may change without anybody being told. So structures hold a snapshot of such a value; who keeps a
+structure can ask whether the snapshot is still true.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence, Set
+from typing import Any
+
+import jax
+import numpy as np
+
+__all__ = ["Snapshot", "exact", "exact_key", "snapshot_of", "thawed"]
+
+
+class Snapshot:
+    """What was in a value that may change in place. Equal ones have the same types, content and order."""
+
+    __slots__ = ("_hash", "_key", "_source", "_value")
+
+    def __init__(self, value: Any):
+        self._key = exact_key(value)
+        self._hash = hash(self._key)
+        # Lists, dicts and sets are copied whenever they are given; other objects are given while it is true of them.
+        self._source = None if type(value) in _COPIES else value
+        self._value = _copy(value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Snapshot and self._key == other._key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return repr(self._value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Snapshot, (self._value,)
+
+    def thaw(self) -> Any:
+        """Give a new list, dict, set or tuple with the same in it, or the object of which this still is true."""
+        if self._source is not None and self.is_of(self._source):
+            return self._source
+        return _copy(self._value)
+
+    def is_of(self, value: Any) -> bool:
+        """Whether this is what is in a value now."""
+        try:
+            return self._key == exact_key(value)
+        except (TypeError, RecursionError):
+            return False
+
+
+def snapshot_of(value: Any) -> Any:
+    """Give the snapshot of a static value that may change in place, or the value itself if it may not or has no hash.
+
+    >>> sizes = [64, 64]
+    >>> before = snapshot_of(sizes)
+    >>> sizes.append(10)
+    >>> before, before == snapshot_of(sizes), snapshot_of((64, 64))
+    ([64, 64], False, (64, 64))
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind not in _COPIES or kind is tuple:
+        try:
+            hash(value)
+            if not _changes_in_place(kind):
+                return value
+        except TypeError:
+            pass
+    try:
+        return Snapshot(value)
+    except (TypeError, RecursionError):  # holds something without a hash that cannot be looked into, or itself
+        return value
+
+
+def thawed(value: Any) -> Any:
+    """Give what an attribute is to be, of what a structure says."""
+    return value.thaw() if type(value) is Snapshot else value
+
+
+_PLAIN = frozenset({str, bytes, int, bool, float, complex, type(None), type(Ellipsis)})
+_BY_TYPE = frozenset({str, bytes, int, bool, type(None), type(Ellipsis)})
+_changing: dict[type, bool] = {}
+
+
+def _changes_in_place(kind: type) -> bool:
+    """Whether objects of a type have a hash although they are records that may change: not frozen dataclasses."""
+    found = _changing.get(kind)
+    if found is None:
+        params = getattr(kind, "__dataclass_params__", None)
+        found = _changing[kind] = params is not None and not params.frozen
+    return found
+
+
+def exact(value: Any) -> Any:
+    """Give what tells a value from others that are equal but not the same: 1 from 1.0 and True, 0.0 from -0.0.
+
+    To be compared besides the value.
+    """
+    kind = type(value)
+    if kind in _BY_TYPE or kind is Snapshot:
+        return kind
+    try:
+        return exact_key(value)
+    except (TypeError, RecursionError):
+        return kind
+
+
+def exact_key(value: Any) -> Any:
+    """Give something with a hash that is equal only for values that a trace cannot tell apart.
+
+    Raises:
+      TypeError: there is something in the value that has no hash and cannot be looked into.
+      RecursionError: it holds itself.
+    """
+    kind = type(value)
+    if kind in _BY_TYPE:
+        return kind, value
+    if kind is float or kind is complex or isinstance(value, np.generic):
+        return kind, repr(value)  # 0.0 is not -0.0
+    if kind is list or kind is tuple:
+        return (kind, *map(exact_key, value))
+    if kind is dict:  # in order, which a loop over it would see
+        return (kind, *((exact_key(key), exact_key(item)) for key, item in value.items()))
+    if kind is set or kind is frozenset:
+        return kind, frozenset(map(exact_key, value))
+    if dataclasses.is_dataclass(kind) or (isinstance(value, tuple) and _has_hash(value)):
+        return (kind, *((name, exact_key(item)) for name, item in _parts(value)))
+    if _has_hash(value):
+        return kind, value
+    return _key_of_unhashable(value)
+
+
+def _has_hash(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _key_of_unhashable(value: Any) -> Any:
+    kind = type(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            return kind, value.dtype, value.shape, exact_key(value.tolist())
+        return kind, value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, jax.Array):  # immutable
+        return kind, id(value)
+    if isinstance(value, bytearray | memoryview):
+        return kind, bytes(value)
+    attributes = tuple((name, exact_key(item)) for name, item in _parts(value))
+    if isinstance(value, Mapping):
+        return kind, attributes, tuple((exact_key(key), exact_key(item)) for key, item in value.items())
+    if isinstance(value, Set):
+        return kind, attributes, frozenset(map(exact_key, value))
+    if isinstance(value, Sequence) or hasattr(value, "popleft"):
+        return kind, attributes, tuple(map(exact_key, value))
+    if not attributes and not hasattr(value, "__dict__"):
+        raise TypeError(f"{kind.__name__} has no hash and cannot be looked into")
+    return kind, attributes
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Give names and values of the attributes of an object, those in slots included."""
+    if isinstance(value, tuple):
+        yield from ((str(number), item) for number, item in enumerate(value))
+    for cls in type(value).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                yield name, getattr(value, name)
+    yield from getattr(value, "__dict__", {}).items()
+
+
+def _copy(value: Any) -> Any:
+    found = _COPIES.get(type(value))
+    if found is not None:
+        return found(value)
+    if _has_hash(value) and not _changes_in_place(type(value)):
+        return value
+    try:
+        return _copy_of_object(value)
+    except Exception:  # an object that refuses to be copied is given as it is
+        return value
+
+
+def _copy_of_object(value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return value
+    made = copy.copy(value)
+    for name, item in list(_parts(value)):
+        new = _copy(item)
+        if new is not item and not name.isdigit():
+            object.__setattr__(made, name, new)
+    if isinstance(value, MutableMapping | MutableSequence) and not isinstance(value, bytearray):
+        for key, item in list(value.items()) if isinstance(value, Mapping) else enumerate(value):
+            made[key] = _copy(item)
+    return made
+
+
+_COPIES: dict[type, Callable[[Any], Any]] = {
+    list: lambda value: [_copy(item) for item in value],
+    tuple: lambda value: tuple(_copy(item) for item in value),
+    dict: lambda value: {key: _copy(item) for key, item in value.items()},
+    set: lambda value: set(value),
+}
