@@ -7,7 +7,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from fx_core.errors.nnx import ModeValueError
 
-__all__ = ["Mode", "set_graph_mode", "set_graph_updates", "use_eager_sharding", "using_eager_sharding"]
+__all__ = ["Mode", "capturing", "set_graph_mode", "set_graph_updates", "use_eager_sharding", "using_eager_sharding"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,6 +116,10 @@ class use_eager_sharding(Mode):  # noqa: N801
     ...     using_eager_sharding()
     False
     """
+
+
+capturing: ContextVar[bool] = ContextVar("fx_nnx_capturing", default=False)
+"""Whether `fx_nnx.capture` looks at a call: then new variables also come out of transforms without updates."""
 
 
 def using_eager_sharding() -> bool:

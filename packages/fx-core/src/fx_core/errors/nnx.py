@@ -61,6 +61,9 @@ class TraceLevelError(NnxError):
             model = nnx.merge(graphdef, state)
             model.bias[...] = x      # right: this one was made inside
             return nnx.state(model)
+
+    `jax.grad` and `jax.vjp` give arguments that they do not differentiate to the function as they are, so that a merge
+    inside has the variables from outside, unless it copies them: ``nnx.merge(graphdef, params, rest, copy=True)``.
     """
 
     def __init__(self, kind: str, path: str | None = None, call: str | None = None):
@@ -70,7 +73,8 @@ class TraceLevelError(NnxError):
             path=path,
             expected="an object that was made inside this transform, or passed to it as an argument",
             got="an object from outside the transform",
-            fix="pass it as an argument, or split it outside, merge it inside and return its new state",
+            fix="pass it as an argument; what was split outside and merged inside of jax.grad and the like has to be "
+            "merged with variables of its own: nnx.merge(graphdef, state, copy=True), and its new state returned",
         )
 
 
@@ -215,7 +219,7 @@ class StaticAttributeError(NnxError):
 class UnhashableStaticError(FxError, TypeError):
     """A static attribute has no hash, so JAX cannot cache what it compiles for the module.
 
-    Lists, dicts and sets, dataclasses, NumPy arrays and other objects without a hash are taken as what is in them, which
+    Lists, dicts and sets, dataclasses, NumPy arrays and other objects without a hash are taken as what is in them. This
     cannot be done for what holds itself, or has its content out of reach. Right: a frozen dataclass, or
     ``nnx.data(...)`` for what is to change without compiling anew.
     """

@@ -34,8 +34,16 @@ class ContainerPlan(NamedTuple):
 
 
 class _Builder:
+    """Makes models.
+
+    Attributes:
+      index: the objects and variables made, by number.
+      slots: for each value that is in no variable, in their order, what holds it and under which key.
+    """
+
     def __init__(self, leaves: Iterator[Any], copy: bool, known: Mapping[int, Any] | None):
         self.leaves, self.copy = leaves, copy
+        self.slots: list[tuple[Any, Any]] = []
         self.index: dict[int, Any] = dict(known or {})
         self.trace = current_trace()
 
@@ -67,6 +75,8 @@ class _Builder:
         owned_kinds(made).update(plan.kinds)
         attributes.update(plan.statics)
         for key, child in plan.children:
+            if child is LEAF:
+                self.slots.append((attributes, key))
             attributes[key] = self.item(child)
         return made
 
@@ -76,7 +86,20 @@ class _Builder:
         return thawed(child.value) if type(child) is Static else self.make(child)
 
     def container(self, plan: ContainerPlan) -> Any:
-        children = [self.item(child) for _, child in plan.children]
+        children: list[Any] = []
+        mine: list[tuple[int, Any]] = []
+        for key, child in plan.children:
+            if child is LEAF:
+                mine.append((len(self.slots), key))
+                self.slots.append((None, key))
+            children.append(self.item(child))
+        made = self.filled(plan, children)
+        for position, key in mine:
+            self.slots[position] = made, key
+        return made
+
+    def filled(self, plan: ContainerPlan, children: list[Any]) -> Any:
+        """Give a container of what is in it."""
         if plan.metadata is not None:
             return jax.tree_util.tree_unflatten(plan.metadata, children)
         if plan.type is dict:

@@ -11,6 +11,7 @@ from fx_core.errors.nnx_layers import CaptureTargetError
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.updating import update
+from fx_nnx.modes import capturing
 from fx_nnx.modules.intercept import watched
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.pytree import Pytree, attributes_of
@@ -124,6 +125,7 @@ def _run(
     before = [(owner, key, variable) for _, owner, key, variable in _find(roots, kinds)]
     kept = {(id(owner), key) for _, owner, key, _ in _find(roots, (Intermediate,))}
     _remove((owner, key) for owner, key, _ in before)
+    token = capturing.set(True)
     try:
         if given:
             for number, root in enumerate(roots.values()):
@@ -131,6 +133,7 @@ def _run(
         out = call() if method_outputs is None else _watching(roots, method_outputs, call)
         found = [(path, variable) for path, _, _, variable in _find(roots, wanted)]
     finally:
+        capturing.reset(token)
         _remove((owner, key) for _, owner, key, _ in _find(roots, kinds))
         # What was sown of other types is nobody's: it would stay in the module for good.
         sown = _find(roots, (Intermediate,))

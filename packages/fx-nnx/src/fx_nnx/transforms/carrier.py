@@ -172,7 +172,7 @@ class ObjectCarrier:
         layout: Layout = shape.value
         values = layout.gather(groups)
         count = len(layout.forest.numbers)
-        roots, index = make_roots(layout.forest, values[:count])
+        roots, index, slots = make_roots(layout.forest, values[:count])
         if self.has_axis_names:
             self.change_axes(
                 [None if number is None else index[number] for number in layout.forest.numbers],
@@ -181,7 +181,7 @@ class ObjectCarrier:
             )
         objects, arrays = iter(roots), iter(values[count:])
         tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
-        return Inner(layout, tree, roots, index, values)
+        return Inner(layout, tree, roots, index, values, slots)
 
     @property
     def has_axis_names(self) -> bool:
@@ -222,7 +222,9 @@ class ObjectCarrier:
                 write_value(targets[number], value)
         made: list[Any] = []
         if change.forest is not None:
-            fresh = [next(streams[place]) for place in change.places]
+            fresh = [
+                next(streams[place]) if place >= 0 else read_value(handle.targets[~place]) for place in change.places
+            ]
             made = renew_roots(change.forest, fresh, self._known(handle, change), change.skip)[change.head :]
         if change.result is None:
             return out

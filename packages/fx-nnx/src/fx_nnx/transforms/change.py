@@ -67,7 +67,8 @@ class Change:
       skip: how many roots of the forest, the first ones, the caller has as they are.
       head: how many of the others are arguments.
       outer: pairs of a number in the forest and the number among the arguments, for what exists.
-      places: groups of the values that making the forest takes: those of new variables and of attributes.
+      places: groups of the values that making the forest takes: those of new variables and of attributes. For a value
+        that the arguments have already, ``~number``.
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
       plain: whether nothing but values of variables and attributes, all in one group, come back besides the result.

@@ -8,6 +8,8 @@ from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
 from fx_nnx.graph.definition import NodeRef
+from fx_nnx.graph.record import Slot
+from fx_nnx.modes import capturing
 from fx_nnx.transforms.change import Change, Result, identical
 from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
@@ -52,9 +54,9 @@ class Collection:
             raise CarryChangedError(
                 carrier.transform, ["the structure of modules: attributes, static values or references"]
             )
-        written, returned = self.take_known(args if same else None)
+        written, returned = self.take_known(args, same)
         fresh: tuple[Any, Any, Any, Any, Any] = (None, 0, 0, (), ())
-        if carrier.mode.updates:
+        if carrier.mode.updates or (not same and capturing.get()):
             if args is not None and (any(self.nodes) or not same):
                 fresh = self.take_graph(args, origin, same)
         elif any(self.nodes):
@@ -118,20 +120,38 @@ class Collection:
             index.get(number) is thing for number, thing in enumerate(walk.objects)
         )
 
-    def take_known(self, walk: ForestWalk | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def known_slots(self, walk: ForestWalk, same: bool) -> dict[int, Slot]:
+        """The values of the arguments that no variable holds, as they are now, by their numbers."""
+        if same:
+            return {number: leaf for number, leaf in enumerate(walk.leaves) if type(leaf) is Slot}
+        found = {self.slot_number(path, leaf): leaf for path, leaf in zip(walk.paths, walk.leaves)}
+        return {number: slot for number, slot in found.items() if number is not None}
+
+    def slot_number(self, path: Any, leaf: Any) -> int | None:
+        """The number that a value has among those of the arguments that no variable holds.
+
+        It is in the same attribute of the same object; in containers, which functions replace, in the same place.
+        """
+        if type(leaf) is not Slot:
+            return None
+        number = self.inner.slots.get((id(leaf.container), leaf.key))
+        return self.inner.contained.get(path) if number is None else number
+
+    def take_known(self, walk: ForestWalk | None, same: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Let the values of the arguments come back that have to."""
         carrier, inner, layout = self.carrier, self.inner, self.layout
         written: list[int] = []
         returned: list[int] = []
         numbers = layout.forest.numbers
+        # Those that are gone, or hold something else than values now, come back with the structure.
+        slots = {} if walk is None else self.known_slots(walk, same)
         for i, (before, place) in enumerate(zip(inner.values, layout.places)):
             if i >= len(numbers):
                 now = inner.now[i - len(numbers)]
             elif numbers[i] is not None:
                 now = inner.index[numbers[i]]._value  # type: ignore[index]
             else:
-                # Attributes of changed structures come back with the structure.
-                now = before if walk is None else read_value(walk.leaves[i])
+                now = before if i not in slots else slots[i].read()
             if i < len(numbers) and (place in carrier.rewritten or not identical(now, before)):
                 written.append(i)
             elif place not in carrier.whole:
@@ -155,10 +175,16 @@ class Collection:
             leaf, path = walk.leaves[i], walk.paths[i]
             if is_variable(leaf) and id(leaf) in self.known:
                 continue
+            number = self.slot_number(path, leaf)
+            if number is not None:
+                places.append(~number)
+                continue
             if i < head[1]:
                 place = self.in_place(origin[i], path[1:], leaf)
             else:
                 place = self.out_place(out_origin[i - head[1]], path[1:], leaf)
+            if place in self.carrier.fixed:
+                raise BroadcastVariableError(self.carrier.transform, [show_place(path)], "is created by a step")
             places.append(place)
             self.put(place, read_value(leaf), path)
         if same:

@@ -9,6 +9,7 @@ import fx_transforms
 from fx_core._jax import cache_size
 
 from fx_nnx.captures import Captures
+from fx_nnx.modes import capturing
 from fx_nnx.transforms.abstract import shapes_of
 from fx_nnx.transforms.ahead import Lowered, Traced
 from fx_nnx.transforms.arguments import Missing, StaticArguments
@@ -59,16 +60,18 @@ class JitFunction:
         return out
 
     def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any], *bound: Any) -> Handle:
-        if not self._statics:
-            return Handle((args, kwargs, *bound))
-        statics, args, kwargs = self._statics.take(args, kwargs)
+        statics = None
+        if self._statics:
+            statics, args, kwargs = self._statics.take(args, kwargs)
+        if capturing.get():  # more comes out then
+            statics = (*(statics or ((), (), ())), "capturing")
         return Handle((args, kwargs, *bound), statics)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function; what it changes in its arguments is changed for the caller."""
         if self._captures.found:
             self._renew()
-        if self._simple:
+        if self._simple and not capturing.get():
             return self._run(Handle((args, kwargs)))
         return self._call(*self._target.tree(args, kwargs))
 

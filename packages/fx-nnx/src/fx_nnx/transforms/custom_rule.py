@@ -201,7 +201,7 @@ def _pack(tree: Any) -> Any:
 def _unpack(packed: Any) -> Any:
     """Undo `_pack`, with new objects."""
     forest, values, emptied = packed
-    roots = iter(make_roots(forest.value, values)[0])
+    roots = iter(make_roots(forest.value, values).roots)
     return jax.tree.map(lambda x: next(roots) if is_gap(x) else x, emptied, is_leaf=is_gap)
 
 

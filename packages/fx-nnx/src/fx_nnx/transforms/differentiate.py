@@ -11,7 +11,7 @@ from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
+from fx_nnx.transforms.forest import is_node, make_roots
 from fx_nnx.transforms.layout import Handle, is_variable, values_of
 from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import DiffState
@@ -89,9 +89,11 @@ class Wanted:
         streams = [iter(values_of(group)) for group in groups]
         found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
         objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
+        # Of the structure that came in; the function may have changed that of the caller's objects.
+        trees = iter(() if self.how.updates else make_roots(layout.forest, found[: len(handle.targets)]).roots)
         leaves = iter(
             [
-                self._derivative(handle, found, next(objects), leaf) if node else next(arrays)
+                self._derivative(handle, found, next(objects), next(trees, None), leaf) if node else next(arrays)
                 for leaf, node in zip(handle.leaves, layout.nodes)
             ]
         )
@@ -99,8 +101,8 @@ class Wanted:
         made = tuple(whole[position] for position in self.positions)
         return made[0] if self.single else made
 
-    def _derivative(self, handle: Handle, found: Sequence[Any], root: Any, leaf: Any) -> Any:
-        """Give the derivative for an object or variable of the arguments."""
+    def _derivative(self, handle: Handle, found: Sequence[Any], root: Any, tree: Any, leaf: Any) -> Any:
+        """Give the derivative for an object or variable of the arguments; for an object without updates, ``tree``."""
         mine = [
             (path[1:], target, value)
             for path, target, value in zip(handle.layout.paths, handle.targets, found)
@@ -112,11 +114,7 @@ class Wanted:
             return State.from_flat_path(
                 [(path, target.replace(value) if is_variable(target) else value) for path, target, value in mine]
             )
-        if not mine:
-            return None
-        walk = ForestWalk()
-        walk.root(leaf, ())
-        return make_roots(walk.forest(), [value for _, _, value in mine])[0][0]
+        return tree if mine else None
 
 
 @decorating

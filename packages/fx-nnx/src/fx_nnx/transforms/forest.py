@@ -1,7 +1,7 @@
 """The structure of several roots with one table of references: what a tree of arguments is made of."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fx_core.errors.nnx import UnhashableStaticError
 
@@ -141,12 +141,21 @@ class ForestWalk(_Walk):
         return Forest(self.nodes, self.attributes, [index.get(id(leaf)) for leaf in self.leaves], self.roots)
 
 
-def make_roots(forest: Forest, values: Sequence[Any]) -> tuple[list[Any], dict[int, Any]]:
-    """Make the roots of a forest from values.
+class Made(NamedTuple):
+    """What was made of a forest.
 
-    Returns:
-      The roots, and their objects and variables by number.
+    Attributes:
+      roots: its roots.
+      index: their objects and variables by number.
+      slots: for each value that no variable holds, what holds it and under which key.
     """
+
+    roots: list[Any]
+    index: dict[int, Any]
+    slots: list[tuple[Any, Any]]
+
+
+def make_roots(forest: Forest, values: Sequence[Any]) -> Made:
+    """Make the roots of a forest from values."""
     builder = _Builder(iter(values), False, None)
-    roots = [builder.make(plan) for plan in forest.plans]
-    return roots, builder.index
+    return Made([builder.make(plan) for plan in forest.plans], builder.index, builder.slots)

@@ -10,6 +10,7 @@ from fx_core.errors.nnx import show_path
 from fx_nnx.captures import frames, note
 from fx_nnx.graph.record import Slot
 from fx_nnx.links import Watch
+from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.snapshots import exact
 from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
 from fx_nnx.variables.variable import Variable
@@ -221,14 +222,43 @@ class Inner:
       roots: the copies of the objects and variables of the tree.
       index: objects and variables by number.
       values: the values that came in.
+      slots: numbers of the values that no variable holds, by the identity of what holds them and the key.
+      contained: those in plain containers and other pytrees, by their paths.
       now: the values of arrays of the tree that are handed on to the next step.
       watch: tells whether the structure of the copy may have changed; None if nothing can tell.
     """
 
-    __slots__ = ("_handle", "index", "layout", "now", "roots", "tree", "values", "watch")
+    __slots__ = (
+        "_handle",
+        "_holders",
+        "contained",
+        "index",
+        "layout",
+        "now",
+        "roots",
+        "slots",
+        "tree",
+        "values",
+        "watch",
+    )
 
-    def __init__(self, layout: Layout, tree: Any, roots: list[Any], index: dict[int, Any], values: list[Any]):
+    def __init__(
+        self,
+        layout: Layout,
+        tree: Any,
+        roots: list[Any],
+        index: dict[int, Any],
+        values: list[Any],
+        slots: list[tuple[Any, Any]],
+    ):
         self.layout, self.tree, self.roots, self.index, self.values = layout, tree, roots, index, values
+        bare = [number for number, variable in enumerate(layout.forest.numbers) if variable is None]
+        self.slots = {(id(holder), key): number for number, (holder, key) in zip(bare, slots)}
+        owned = {id(attributes_of(thing)) for thing in index.values() if isinstance(thing, Pytree)}
+        self.contained = {
+            layout.paths[number]: number for number, (holder, _) in zip(bare, slots) if id(holder) not in owned
+        }
+        self._holders = [holder for holder, _ in slots]  # alive, so that nothing else gets their identity
         self.now = values[len(layout.forest.numbers) :]
         self.watch = Watch(index.values()) if layout.forest.announces else None
         self._handle: Handle | None = None
