@@ -1,0 +1,199 @@
+"""Quantized parameters: codes, scales, and how they multiply."""
+
+import functools
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from fx_core import struct
+from fx_core.array_node import ArrayNode
+from jax import lax
+
+from fx_compress.blocks import combine
+from fx_compress.formats import format_named, unpack
+
+__all__ = ["QuantizedArray"]
+
+
+@struct.dataclass
+class QuantizedArray(ArrayNode):
+    """An array of few bits per element, which stands in for the float array it was made of.
+
+    Layers take it wherever they take an array. A product with it multiplies the codes and scales the result where the
+    scale does not vary along contracted axes; otherwise it scales the codes first. Gradients flow to what it is
+    multiplied with, not to itself.
+
+    Attributes:
+      values: the codes; formats of four bits have two of them in each byte of the last axis.
+      scale: one per block of the array: an axis of the array has 1, all, or a number of entries that divides its size.
+      zero: int8, of the shape of ``scale``: the code that stands for 0; None where that is 0.
+      input_scale: scalar (one per stacked layer): scale of integer inputs, found by calibration; None otherwise.
+      format: ``"int8"``, ``"int4"``, ``"nf4"``, ``"e4m3"`` or ``"e5m2"``.
+      computes: name of the dtype that the array appears to have.
+      features: size of the last axis of the array.
+      activations: None to multiply float inputs; ``"dynamic"`` to round inputs to int8 by their own largest value,
+        ``"static"`` by ``input_scale``.
+
+    >>> import fx_compress, jax.numpy as jnp
+    >>> kernel = fx_compress.int8().quantize(jnp.array([[1.0, 2.0], [-0.5, 4.0]]))
+    >>> kernel.shape, kernel.nbytes
+    ((2, 2), 12)
+    >>> jnp.array([[1.0, 1.0]]) @ kernel
+    Array([[0.496063, 6.015748]], dtype=float32)
+    """
+
+    values: jax.Array
+    scale: jax.Array
+    zero: jax.Array | None
+    input_scale: jax.Array | None
+    format: str = struct.field(pytree_node=False)
+    computes: str = struct.field(pytree_node=False)
+    features: int = struct.field(pytree_node=False)
+    activations: str | None = struct.field(pytree_node=False, default=None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array that this stands for."""
+        return (*self.values.shape[:-1], self.features)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the array that this stands for."""
+        return jnp.dtype(self.computes)
+
+    def astype(self, dtype: Any) -> Self:
+        """Returns the same codes, to be computed with in another dtype."""
+        return self.replace(computes=jnp.dtype(dtype).name)
+
+    def codes(self) -> jax.Array:
+        """Returns the codes, one per element of the array."""
+        kind = format_named(self.format)
+        return unpack(self.values, self.features, kind.integer) if kind.packed else self.values
+
+    def numbers(self) -> jax.Array:
+        """Returns what the codes stand for before scaling, less the zero point."""
+        numbers = format_named(self.format).numbers(self.codes(), self.dtype)
+        return numbers if self.zero is None else combine(numbers, self.zero.astype(self.dtype), jnp.subtract)
+
+    def materialize(self) -> jax.Array:
+        """Returns the float array."""
+        # float16 scales of small weights would round to nothing before they are multiplied.
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        return combine(self.numbers().astype(wide), self.scale.astype(wide), jnp.multiply).astype(self.dtype)
+
+    def dot_general(
+        self,
+        lhs: jax.Array,
+        dimension_numbers: lax.DotDimensionNumbers,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        **options: Any,
+    ) -> jax.Array:
+        """Contract an array with this; see `fx_core.array_node.ArrayNode.dot_general`."""
+        (_, contracted), _ = dimension_numbers
+        options = {"precision": precision, "preferred_element_type": preferred_element_type, **options}
+        sizes = enumerate(zip(self.scale.shape, self.shape))
+        if not all(few == 1 or (few == many and axis not in contracted) for axis, (few, many) in sizes):
+            return lax.dot_general(lhs, self.materialize(), dimension_numbers, **options)
+        if self.activations is not None and self.zero is None:
+            dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
+            return _integer_dot(lhs, self, dimension_numbers, dtype)
+        result = lax.dot_general(lhs, self.numbers(), dimension_numbers, **options)
+        return result * _beside(self.scale, lhs.ndim, dimension_numbers, right=True).astype(result.dtype)
+
+    def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
+        """Convolve an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
+        numbers = options.get("dimension_numbers")
+        last = self.ndim - 1
+        plain = isinstance(numbers, lax.ConvDimensionNumbers) and numbers.rhs_spec[0] == last
+        if not plain or any(size != 1 for size in self.scale.shape[:-1]):
+            return lax.conv_general_dilated(lhs, self.materialize(), *args, **options)
+        assert isinstance(numbers, lax.ConvDimensionNumbers)
+        if self.activations is not None and self.zero is None:
+            dtype = options.get("preferred_element_type") or jnp.result_type(lhs.dtype, self.dtype)
+            return _integer_conv(lhs, self, args, tuple(options.items()), dtype)
+        result = lax.conv_general_dilated(lhs, self.numbers(), *args, **options)
+        return result * _along(self.scale, numbers.out_spec[1], result.ndim).astype(result.dtype)
+
+    def take(self, indices: jax.Array) -> jax.Array:
+        """Returns rows; NaN for an index outside."""
+        kind = format_named(self.format)
+        codes = jnp.take(self.values, indices, axis=0, mode="clip")
+        codes = unpack(codes, self.features, kind.integer) if kind.packed else codes
+        rows = kind.numbers(codes, self.dtype)
+
+        def picked(small: jax.Array) -> jax.Array:
+            if small.shape[0] == 1:
+                return small.reshape((*(1,) * indices.ndim, *small.shape[1:]))
+            return jnp.take(small, indices // (self.shape[0] // small.shape[0]), axis=0, mode="clip")
+
+        if self.zero is not None:
+            rows = combine(rows, picked(self.zero.astype(self.dtype)), jnp.subtract)
+        rows = combine(rows, picked(self.scale.astype(self.dtype)), jnp.multiply)
+        inside = jnp.take(jnp.ones(self.shape[0], self.dtype), indices)
+        return rows * inside.reshape(*inside.shape, *(1,) * (self.ndim - 1))
+
+
+def _rounded(node: QuantizedArray, lhs: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Inputs as int8 and their scale, which has size 1 in the axes."""
+    wide = lhs.astype(jnp.float32)
+    if node.activations == "static" and node.input_scale is not None:
+        scale = jnp.broadcast_to(node.input_scale.astype(jnp.float32), (1,) * lhs.ndim)
+    else:
+        largest = jnp.abs(wide).max(axes, keepdims=True)
+        scale = jnp.where(largest > 0, largest / 127, 1.0)
+    return jnp.clip(jnp.round(wide / scale), -127, 127).astype(jnp.int8), scale
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _integer_dot(lhs: jax.Array, node: QuantizedArray, dims: Any, dtype: Any) -> jax.Array:
+    (contracted, _), _ = dims
+    rounded, scale = _rounded(node, lhs, tuple(contracted))
+    sums = lax.dot_general(rounded, node.codes(), dims, preferred_element_type=jnp.int32)
+    of_lhs = _beside(scale, node.ndim, dims, right=False)
+    of_rhs = _beside(node.scale.astype(jnp.float32), lhs.ndim, dims, right=True)
+    return (sums.astype(jnp.float32) * of_lhs * of_rhs).astype(dtype)
+
+
+@_integer_dot.defjvp
+def _(dims: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
+    # Straight through the rounding of the inputs: the slope of the product in exact arithmetic.
+    lhs, node = primals
+    slope = lax.dot_general(tangents[0], node.materialize(), dims, preferred_element_type=dtype)
+    return _integer_dot(lhs, node, dims, dtype), slope
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _integer_conv(lhs: jax.Array, node: QuantizedArray, args: Any, options: Any, dtype: Any) -> jax.Array:
+    numbers = dict(options)["dimension_numbers"]
+    batch, feature = numbers.lhs_spec[0], numbers.out_spec[1]
+    rounded, scale = _rounded(node, lhs, tuple(axis for axis in range(lhs.ndim) if axis != batch))
+    scale = _along(scale, numbers.out_spec[0], lhs.ndim)
+    plain = {name: value for name, value in options if name not in ("precision", "preferred_element_type")}
+    sums = lax.conv_general_dilated(rounded, node.codes(), *args, **plain, preferred_element_type=jnp.int32)
+    by_feature = _along(node.scale.astype(jnp.float32), feature, lhs.ndim)
+    return (sums.astype(jnp.float32) * scale * by_feature).astype(dtype)
+
+
+@_integer_conv.defjvp
+def _(args: Any, options: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
+    lhs, node = primals
+    slope = lax.conv_general_dilated(tangents[0], node.materialize(), *args, **dict(options)).astype(dtype)
+    return _integer_conv(lhs, node, args, options, dtype), slope
+
+
+def _beside(scale: jax.Array, other_ndim: int, dims: Any, right: bool) -> jax.Array:
+    """The scale of one operand, in the layout of the result of a contraction."""
+    (lhs_contracted, rhs_contracted), (lhs_batch, rhs_batch) = dims
+    contracted, batch = (rhs_contracted, rhs_batch) if right else (lhs_contracted, lhs_batch)
+    free = [axis for axis in range(scale.ndim) if axis not in contracted and axis not in batch]
+    moved = lax.transpose(scale, (*batch, *free, *contracted))
+    sizes, n_batch = moved.shape[: len(batch) + len(free)], len(batch)
+    others = (1,) * (other_ndim - len(contracted) - n_batch)
+    if right:
+        return moved.reshape((*sizes[:n_batch], *others, *sizes[n_batch:]))
+    return moved.reshape((*sizes, *others))
+
+
+def _along(scale: jax.Array, axis: int, ndim: int) -> jax.Array:
+    return scale.reshape([-1 if i == axis else 1 for i in range(ndim)])

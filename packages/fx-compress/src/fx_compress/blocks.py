@@ -1,0 +1,55 @@
+"""Arithmetic of an array with a smaller one that has one entry per block of it."""
+
+import math
+from collections.abc import Callable
+
+import jax
+
+__all__ = ["block_shape", "combine", "reduce_blocks"]
+
+
+def block_shape(shape: tuple[int, ...], axes: tuple[int, ...], group: int | None) -> tuple[int, ...]:
+    """Returns the shape of an array with one entry per block.
+
+    Args:
+      shape: of the array.
+      axes: axes that blocks extend over, counted from the front.
+      group: size of a block in the last of these axes; None for all of it.
+
+    >>> block_shape((64, 8), (0,), 16)
+    (4, 8)
+    """
+    sizes = [1 if axis in axes else size for axis, size in enumerate(shape)]
+    if group is not None:
+        sizes[axes[-1]] = shape[axes[-1]] // group
+    return tuple(sizes)
+
+
+def combine(array: jax.Array, small: jax.Array, function: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
+    """Apply a function to an array and the block entries that belong to its elements.
+
+    >>> import jax.numpy as jnp
+    >>> combine(jnp.ones((4, 1)), jnp.array([[1.0], [2.0]]), jnp.multiply)[:, 0].tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
+    if all(few in (1, many) for few, many in zip(small.shape, array.shape)):
+        return function(array, small)
+    split = _split(array.shape, small.shape)
+    return function(array.reshape(split), small.reshape([s for few in small.shape for s in (few, 1)])).reshape(
+        array.shape
+    )
+
+
+def reduce_blocks(array: jax.Array, shape: tuple[int, ...], function: Callable[..., jax.Array]) -> jax.Array:
+    """Reduce every block, by a function with ``axis=``, to an array of one entry per block of the given shape.
+
+    >>> import jax.numpy as jnp
+    >>> reduce_blocks(jnp.arange(4.0).reshape(4, 1), (2, 1), jnp.max)[:, 0].tolist()
+    [1.0, 3.0]
+    """
+    return function(array.reshape(_split(array.shape, shape)), axis=tuple(range(1, 2 * array.ndim, 2)))
+
+
+def _split(shape: tuple[int, ...], few: tuple[int, ...]) -> tuple[int, ...]:
+    assert math.prod(few) or not math.prod(shape)
+    return tuple(size for n, many in zip(few, shape) for size in (n, many // max(n, 1)))

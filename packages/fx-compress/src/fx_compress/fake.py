@@ -1,0 +1,116 @@
+"""Training for quantized weights: rounding in the forward pass, none in the backward pass."""
+
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from fx_core import struct
+from fx_core.array_node import ArrayNode
+from jax import lax
+
+from fx_compress.parameters import Parameter, map_parameters
+from fx_compress.rules import choose
+from fx_compress.schemes import Scheme
+
+__all__ = ["fake_quantize"]
+
+
+@struct.dataclass
+class FakeQuantized(ArrayNode):
+    """A float weight that multiplies inputs which are rounded as the integer model will round them.
+
+    Attributes:
+      array: the weight, rounded already.
+    """
+
+    array: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the weight."""
+        return self.array.dtype
+
+    def astype(self, dtype: Any) -> Self:
+        """Returns it in another dtype."""
+        return self.replace(array=self.array.astype(dtype))
+
+    def materialize(self) -> jax.Array:
+        """Returns the weight."""
+        return self.array
+
+    def dot_general(
+        self,
+        lhs: jax.Array,
+        dimension_numbers: lax.DotDimensionNumbers,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        **options: Any,
+    ) -> jax.Array:
+        """Contract inputs, rounded by their own largest value."""
+        (contracted, _), _ = dimension_numbers
+        lhs = _rounded(lhs, tuple(contracted))
+        return super().dot_general(lhs, dimension_numbers, precision, preferred_element_type, **options)
+
+    def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
+        """Convolve an image, rounded by the largest value of each example."""
+        lhs = _rounded(lhs, tuple(range(1, lhs.ndim)))
+        return super().conv_general_dilated(lhs, *args, **options)
+
+
+def fake_quantize(model: Any, rules: Any) -> Any:
+    """Round the weights of a model to what quantizing them would give, with gradients that pass straight through.
+
+    Put it between the parameters and the network in a loss: the parameters stay floats, the network sees quantized
+    ones, and `quantize` with the same rules gives in the end the model that was trained. Bengio et al., *Estimating or
+    Propagating Gradients Through Stochastic Neurons*, 2013; Jacob et al., *Quantization and Training of Neural
+    Networks for Efficient Integer-Arithmetic-Only Inference*, 2018.
+
+    Args:
+      model: as for `fx_compress.quantize`.
+      rules: as for `fx_compress.quantize`. Error-compensating rounding counts as rounding to nearest; static
+        activations are rounded as dynamic ones.
+
+    Raises:
+      RuleError: a rule matches nothing.
+      SchemeError: a scheme does not fit its parameter.
+
+    >>> import fx_compress, jax, jax.numpy as jnp
+    >>> params = {"kernel": jnp.array([[0.1, 1.0]])}
+    >>> jax.grad(lambda p: fx_compress.fake_quantize(p, fx_compress.int4())["kernel"].sum())(params)["kernel"].tolist()
+    [[1.0, 1.0]]
+    """
+    chosen = choose(model, rules, Scheme)
+
+    def replace(parameter: Parameter) -> Any:
+        rule = chosen.get(parameter.path)
+        if rule is None or rule.what is None:
+            return parameter.value
+        array = jnp.asarray(parameter.value)
+        rounded = rule.what.quantize(lax.stop_gradient(array), rule.contracted(parameter), path=parameter.path)
+        passed = _straight_through(array, rounded.materialize())
+        return passed if rule.what.activations is None else FakeQuantized(passed)
+
+    return map_parameters(replace, model)
+
+
+def _rounded(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    wide = lax.stop_gradient(x).astype(jnp.float32)
+    largest = jnp.abs(wide).max(axes, keepdims=True)
+    scale = jnp.where(largest > 0, largest / 127, 1.0)
+    return _straight_through(x, (jnp.clip(jnp.round(wide / scale), -127, 127) * scale).astype(x.dtype))
+
+
+@jax.custom_jvp
+def _straight_through(x: jax.Array, rounded: jax.Array) -> jax.Array:
+    # Not ``x + stop_gradient(rounded - x)``, whose sum is not exactly the rounded value.
+    return rounded
+
+
+@_straight_through.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return primals[1], tangents[0]

@@ -1,0 +1,111 @@
+"""Walking over whatever holds parameters: dicts, states, object modules, train states.
+
+A model is seen as JAX sees it, one container at a time, so that shared objects stay shared and the kind of every
+container is kept.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_core.array_node import ArrayNode
+from fx_core.meta import AxisMetadata
+
+__all__ = ["Parameter", "map_parameters", "parameters"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One array of a model, and where it is.
+
+    Attributes:
+      path: names from the root, joined by ``/``.
+      value: an array, an abstract one, or an array-like node.
+      owners: class names of the containers above it, the nearest last: names of layers in object modules.
+      kind: class name of the variable that holds it, such as ``"Param"``; None where arrays are bare.
+    """
+
+    path: str
+    value: Any
+    owners: tuple[str, ...]
+    kind: str | None
+
+    @property
+    def name(self) -> str:
+        """The last name of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is a trained float parameter with two dimensions at least: what is worth compressing."""
+        first = self.path.partition("/")[0]
+        state = self.kind not in (None, "Param", "LoRAParam") or (self.kind is None and first in _STATE)
+        floats = jnp.issubdtype(self.value.dtype, jnp.floating)
+        return not state and floats and len(self.value.shape) >= 2
+
+
+# Collections of Linen, and fields of train states, that hold arrays which are no parameters.
+_STATE = frozenset({"batch_stats", "cache", "intermediates", "perturbations", "losses", "opt_state", "spectral_stats"})
+
+
+def map_parameters(function: Callable[[Parameter], Any], tree: Any) -> Any:
+    """Returns a model of the same kind with other arrays.
+
+    Args:
+      function: of each array, gives its replacement.
+      tree: a pytree; variables of fx-nnx and boxes with axis names are opened and closed again.
+
+    >>> map_parameters(lambda p: p.value * 2, {"a": {"kernel": np.ones(1)}})
+    {'a': {'kernel': array([2.])}}
+    """
+    made: dict[int, Any] = {}
+    alive: list[Any] = []
+
+    def visit(node: Any, path: tuple[str, ...], owners: tuple[str, ...], kind: str | None) -> Any:
+        if _is_array(node):
+            return function(Parameter("/".join(path), node, owners, kind))
+        if id(node) in made:  # one object in two places is one object in the copy
+            return made[id(node)]
+        found, treedef = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
+        if not found or not found[0][0]:
+            return node
+        if _is_variable(node) or isinstance(node, AxisMetadata):
+            inner = type(node).__name__ if _is_variable(node) else kind
+            children = [visit(child, path, owners, inner) for _, child in found]
+        else:
+            above = (*owners, type(node).__name__)
+            children = [visit(child, (*path, _text(keys[0])), above, None) for keys, child in found]
+        copy = treedef.unflatten(children)
+        made[id(node)] = copy
+        alive.append(node)
+        return copy
+
+    return visit(tree, (), (), None)
+
+
+def parameters(tree: Any) -> Iterator[Parameter]:
+    """Returns the arrays of a model, in the order of JAX, shared ones once."""
+    found: list[Parameter] = []
+
+    def keep(parameter: Parameter) -> Any:
+        found.append(parameter)
+        return parameter.value
+
+    map_parameters(keep, tree)
+    return iter(found)
+
+
+def _is_array(node: Any) -> bool:
+    return isinstance(node, ArrayNode | jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+
+
+def _is_variable(node: Any) -> bool:
+    """Whether something is a variable of fx-nnx, which this package does not import: a box with metadata."""
+    return hasattr(type(node), "get_metadata") and hasattr(type(node), "get_value")
+
+
+def _text(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True)

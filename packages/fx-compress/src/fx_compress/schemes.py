@@ -1,0 +1,241 @@
+"""Schemes: how one parameter is quantized."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from fx_compress.array import QuantizedArray
+from fx_compress.blocks import block_shape, combine, reduce_blocks
+from fx_compress.errors import SchemeError
+from fx_compress.formats import format_named, pack
+
+__all__ = ["Activations", "Scales", "Scheme", "fp8", "int4", "int8", "nf4"]
+
+Activations = Literal["dynamic", "static"]
+# How much of the largest value is kept by the search for the scale of the least squared error.
+_SHRINKS = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """How a parameter is quantized. Make one by `int8`, `int4`, `nf4` or `fp8`.
+
+    Attributes:
+      format: of the codes.
+      group: number of inputs of an output feature that share a scale; None for all of them.
+      symmetric: whether 0 is the middle of the codes; otherwise each block has a zero point.
+      clip: ``"minmax"`` to represent the largest value, ``"mse"`` for the least squared error.
+      rounding: ``"nearest"``, or ``"gptq"``, which lets later inputs make up for the errors of earlier ones.
+      activations: None for float inputs; ``"dynamic"`` or ``"static"`` for products of integers.
+      calibration: how the range of static activations is chosen: ``"minmax"``, ``"percentile"`` or ``"mse"``.
+      percentile: of the magnitudes of inputs, for ``"percentile"``.
+
+    Raises:
+      SchemeError: options that do not go together.
+    """
+
+    format: str
+    group: int | None = None
+    symmetric: bool = True
+    clip: Literal["minmax", "mse"] = "minmax"
+    rounding: Literal["nearest", "gptq"] = "nearest"
+    activations: Activations | None = None
+    calibration: Literal["minmax", "percentile", "mse"] = "minmax"
+    percentile: float = 99.9
+
+    def __post_init__(self) -> None:
+        kind = format_named(self.format)
+        choices = {
+            "clip": ("minmax", "mse"),
+            "rounding": ("nearest", "gptq"),
+            "activations": (None, "dynamic", "static"),
+            "calibration": ("minmax", "percentile", "mse"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise SchemeError(f"There is no such {name}.", expected=f"one of {allowed}", got=getattr(self, name))
+        if self.group is not None and (type(self.group) is not int or self.group < 1):
+            raise SchemeError("A group is a number of inputs.", expected="a positive integer, or None", got=self.group)
+        if not self.symmetric and not kind.integer:
+            raise SchemeError(f"The format {self.format} has no zero point.", expected="symmetric=True", got=False)
+        if self.activations is not None:
+            self._check_activations(kind.integer)
+        if not 0 < self.percentile <= 100:
+            raise SchemeError("A percentile is out of range.", expected="above 0, at most 100", got=self.percentile)
+
+    def _check_activations(self, integer: bool) -> None:
+        if not integer or not self.symmetric or self.group is not None:
+            raise SchemeError(
+                "Products of integers need one scale per output feature and no zero point.",
+                expected="an integer format, symmetric, without groups",
+                got=f"{self.format}, symmetric={self.symmetric}, group={self.group}",
+                fix="leave out activations=, or group= and symmetric=False",
+            )
+
+    def quantize(
+        self,
+        array: jax.Array,
+        axes: tuple[int, ...] | None = None,
+        *,
+        input_scale: jax.Array | None = None,
+        path: str = "",
+    ) -> QuantizedArray:
+        """Quantize one array, by rounding to nearest.
+
+        Args:
+          array: floats, of two dimensions at least.
+          axes: those that are contracted, whose elements may share a scale; all but the last by default. With groups,
+            the last of them is divided.
+          input_scale: scale of the inputs, for static activations.
+          path: where the array is, for errors.
+
+        Returns:
+          The quantized array, of the same shape and dtype to compute with.
+
+        Raises:
+          SchemeError: the array is no float array of two dimensions, or its size does not divide into groups.
+        """
+        axes = checked_axes(self, array, axes, path)
+        scales = self.scales(array, axes)
+        return self.finish(array, scales, self.codes(array, scales), input_scale)
+
+    def scales(self, array: jax.Array, axes: tuple[int, ...]) -> "Scales":
+        """Returns the scale, and the zero point if there is one, of each block of an array."""
+        shape, wide = block_shape(array.shape, axes, self.group), array.astype(jnp.float32)
+        if self.clip == "minmax":
+            return self._scales_of(wide, shape, 1.0)
+        shrinks = jnp.linspace(1.0, 0.4, _SHRINKS)
+        errors = [self._error(wide, shape, shrink) for shrink in shrinks]
+        best = shrinks[jnp.argmin(jnp.stack(errors), axis=0)]
+        return self._scales_of(wide, shape, best)
+
+    def _scales_of(self, wide: jax.Array, shape: tuple[int, ...], shrink: Any) -> "Scales":
+        kind = format_named(self.format)
+        if self.symmetric:
+            largest = reduce_blocks(jnp.abs(wide), shape, jnp.max) * shrink
+            return Scales(jnp.where(largest > 0, largest / kind.largest, 1.0), None)
+        low = jnp.minimum(reduce_blocks(wide, shape, jnp.min), 0) * shrink
+        high = jnp.maximum(reduce_blocks(wide, shape, jnp.max), 0) * shrink
+        scale = jnp.where(high > low, (high - low) / (2 * kind.largest), 1.0)
+        return Scales(scale, jnp.round(-low / scale - kind.largest))
+
+    def _error(self, wide: jax.Array, shape: tuple[int, ...], shrink: jax.Array) -> jax.Array:
+        scales = self._scales_of(wide, shape, shrink)
+        difference = self.finish(wide, scales, self.codes(wide, scales)).materialize() - wide
+        return reduce_blocks(difference**2, shape, jnp.sum)
+
+    def codes(self, array: jax.Array, scales: "Scales") -> jax.Array:
+        """Returns the codes, not packed, nearest to an array."""
+        scaled = combine(array.astype(jnp.float32), scales.scale, jnp.divide)
+        if scales.zero is not None:
+            scaled = combine(scaled, scales.zero, jnp.add)
+        return format_named(self.format).encode(scaled)
+
+    def finish(
+        self, array: jax.Array, scales: "Scales", codes: jax.Array, input_scale: jax.Array | None = None
+    ) -> QuantizedArray:
+        """Returns the quantized array of codes and scales."""
+        kind = format_named(self.format)
+        return QuantizedArray(
+            values=pack(codes) if kind.packed else codes,
+            scale=scales.scale,
+            zero=None if scales.zero is None else scales.zero.astype(jnp.int8),
+            input_scale=input_scale,
+            format=self.format,
+            computes=jnp.dtype(array.dtype).name,
+            features=array.shape[-1],
+            activations=self.activations,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scales:
+    """Scale and zero point of each block of an array.
+
+    Attributes:
+      scale: float32.
+      zero: float32, whole numbers; None for symmetric schemes.
+    """
+
+    scale: jax.Array
+    zero: jax.Array | None
+
+
+def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path: str = "") -> tuple[int, ...]:
+    """Returns contracted axes counted from the front, in order.
+
+    Raises:
+      SchemeError: the array cannot be quantized so.
+    """
+    ndim = len(array.shape)
+    if ndim < 2 or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise SchemeError(
+            "This cannot be quantized.",
+            path=path or None,
+            expected="floats of two dimensions or more",
+            got=f"{array.dtype}{list(array.shape)}",
+            fix="choose kernels and embeddings only, and dequantize before quantizing anew",
+        )
+    axes = tuple(range(ndim - 1)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
+    size = array.shape[axes[-1]]
+    if scheme.group is not None and size % scheme.group:
+        divisors = [n for n in range(1, size + 1) if size % n == 0]
+        raise SchemeError(
+            "The inputs do not divide into groups of this size.",
+            path=path or None,
+            expected=f"a group that divides {size}, such as {min(divisors, key=lambda n: abs(n - scheme.group))}",
+            got=scheme.group,
+            fix="give this parameter a rule of its own with another group, or group=None",
+        )
+    return axes
+
+
+def int8(
+    *,
+    group: int | None = None,
+    symmetric: bool = True,
+    clip: Literal["minmax", "mse"] = "minmax",
+    rounding: Literal["nearest", "gptq"] = "nearest",
+    activations: Activations | None = None,
+    calibration: Literal["minmax", "percentile", "mse"] = "minmax",
+    percentile: float = 99.9,
+) -> Scheme:
+    """Returns the scheme of eight-bit integers with a float32 scale per output feature; see `Scheme`.
+
+    >>> import fx_compress, jax.numpy as jnp
+    >>> fx_compress.int8(activations="dynamic").quantize(jnp.ones((4, 4))).format
+    'int8'
+    """
+    return Scheme("int8", group, symmetric, clip, rounding, activations, calibration, percentile)
+
+
+def int4(
+    *,
+    group: int | None = None,
+    symmetric: bool = True,
+    clip: Literal["minmax", "mse"] = "minmax",
+    rounding: Literal["nearest", "gptq"] = "nearest",
+    activations: Activations | None = None,
+    calibration: Literal["minmax", "percentile", "mse"] = "minmax",
+    percentile: float = 99.9,
+) -> Scheme:
+    """Returns the scheme of four-bit integers, two in each byte; see `Scheme`. Groups of 32 to 128 keep it exact."""
+    return Scheme("int4", group, symmetric, clip, rounding, activations, calibration, percentile)
+
+
+def nf4(*, group: int | None = 64, clip: Literal["minmax", "mse"] = "minmax") -> Scheme:
+    """Returns the scheme of four-bit codes at the quantiles of a normal distribution.
+
+    Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023.
+    """
+    return Scheme("nf4", group, True, clip)
+
+
+def fp8(format: Literal["e4m3", "e5m2"] = "e4m3", *, group: int | None = None) -> Scheme:
+    """Returns the scheme of eight-bit floats, scaled to their range.
+
+    Micikevicius et al., *FP8 Formats for Deep Learning*, 2022.
+    """
+    return Scheme(format, group)

@@ -1,0 +1,206 @@
+"""Quantized arrays: the suite of array-like parameters on every format, and what only they do."""
+
+import fx_compress
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_compress.formats import FORMATS, pack, unpack
+from fx_core.array_node import ArrayNode
+from fx_core.ops.conv import conv, plan_conv
+from fx_core.ops.linear import dense
+from fx_core.testing import ArrayNodeSuite
+
+
+def random(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+class LayerAxes(ArrayNodeSuite):
+    scheme = fx_compress.int8()
+
+    def make(self, array):
+        return self.scheme.quantize(array)
+
+
+class TestInt8(LayerAxes):
+    pass
+
+
+class TestInt8Affine(LayerAxes):
+    scheme = fx_compress.int8(symmetric=False)
+
+
+class TestInt8LeastSquares(LayerAxes):
+    scheme = fx_compress.int8(clip="mse")
+
+
+class TestInt8Groups(LayerAxes):
+    scheme = fx_compress.int8(group=2)
+
+
+class TestInt4(LayerAxes):
+    scheme = fx_compress.int4()
+
+
+class TestInt4GroupsAffine(LayerAxes):
+    scheme = fx_compress.int4(group=4, symmetric=False)
+
+
+class TestNf4(LayerAxes):
+    scheme = fx_compress.nf4(group=4)
+
+
+class TestFp8(LayerAxes):
+    scheme = fx_compress.fp8()
+
+
+class TestFp8Wide(LayerAxes):
+    scheme = fx_compress.fp8("e5m2")
+
+
+class TestDynamic(LayerAxes):
+    """Inputs are rounded as well, so products are close only to the size of that rounding."""
+
+    scheme = fx_compress.int8(activations="dynamic")
+    rtol = 0.02
+
+
+class TestInt4Dynamic(LayerAxes):
+    scheme = fx_compress.int4(activations="dynamic")
+    rtol = 0.02
+
+
+class TestStatic(LayerAxes):
+    """Inputs beyond the calibrated range are cut off, so chains of layers are left to tests of calibration."""
+
+    scheme = fx_compress.int8(activations="static")
+    rtol = 0.02
+    stacked = False
+
+    def make(self, array):
+        return self.scheme.quantize(array, input_scale=jnp.float32(1 / 127))
+
+
+class TestEmbeddingRows(ArrayNodeSuite):
+    def make(self, array):
+        return fx_compress.int8(group=2).quantize(array, (-1,))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_code_stands_for_the_nearest_number(name):
+    kind = FORMATS[name]
+    if kind.bits == 4:
+        codes = jnp.arange(-7, 8, dtype=jnp.int8) if kind.integer else jnp.arange(16, dtype=jnp.int8)
+        numbers = kind.numbers(codes, jnp.float32)
+        np.testing.assert_array_equal(kind.encode(numbers), codes)
+        between = numbers[1:] * 0.6 + numbers[:-1] * 0.4
+        np.testing.assert_array_equal(kind.encode(between), codes[1:])
+    else:
+        x = random(100) * kind.largest / 4
+        got = kind.numbers(kind.encode(x), jnp.float32)
+        assert float(jnp.abs(got - x).max()) <= kind.largest / (250 if kind.integer else 16)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+@pytest.mark.parametrize("signed", [True, False])
+def test_packed_codes_come_back(size, signed):
+    low, high = (-8, 8) if signed else (0, 16)
+    codes = jnp.asarray(np.random.default_rng(0).integers(low, high, (3, size)), jnp.int8)
+    assert pack(codes).shape == (3, -(-size // 2))
+    np.testing.assert_array_equal(unpack(pack(codes), size, signed), codes)
+
+
+def test_bytes_as_stored():
+    array = random(64, 32)
+    assert fx_compress.int8().quantize(array).nbytes == 64 * 32 + 32 * 4
+    assert fx_compress.int4(group=16).quantize(array).nbytes == 64 * 32 // 2 + 4 * 32 * 4
+    assert fx_compress.int4(group=16, symmetric=False).quantize(array).nbytes == 64 * 32 // 2 + 4 * 32 * (4 + 1)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "bound"),
+    [
+        (fx_compress.int8(), 0.01),
+        (fx_compress.int4(group=32), 0.13),
+        (fx_compress.int4(group=32, clip="mse"), 0.12),
+        (fx_compress.nf4(group=32), 0.1),
+        (fx_compress.fp8(), 0.04),
+    ],
+    ids=lambda x: getattr(x, "format", x),
+)
+def test_the_error_is_that_of_the_format(scheme, bound):
+    array = random(256, 64)
+    error = jnp.linalg.norm(scheme.quantize(array).materialize() - array) / jnp.linalg.norm(array)
+    assert float(error) < bound
+
+
+def test_least_squares_is_no_worse_than_the_largest_value():
+    array = random(256, 64) ** 3
+
+    def error(clip):
+        return float(jnp.linalg.norm(fx_compress.int4(clip=clip).quantize(array).materialize() - array))
+
+    assert error("mse") < 0.96 * error("minmax")
+
+
+def test_a_block_of_zeros_and_huge_and_tiny_values_stay_finite():
+    array = jnp.stack(
+        [jnp.zeros(4), jnp.full(4, 1e30), jnp.full(4, 1e-30), jnp.array([1e30, 1e-30, 0.0, -1.0])], axis=1
+    )
+    for scheme in (
+        fx_compress.int8(),
+        fx_compress.int8(symmetric=False),
+        fx_compress.int4(clip="mse"),
+        fx_compress.fp8(),
+    ):
+        got = scheme.quantize(array).materialize()
+        assert bool(jnp.isfinite(got).all())
+        np.testing.assert_array_equal(got[:, 0], 0.0)
+
+
+def test_integer_products_are_integers_in_the_program():
+    kernel, x = fx_compress.int8(activations="dynamic").quantize(random(8, 4)), random(3, 8)
+    text = str(jax.make_jaxpr(dense)(x, kernel))
+    assert "preferred_element_type=int32" in text
+    image, window = random(2, 6, 8), fx_compress.int8(activations="dynamic").quantize(random(3, 8, 4))
+    text = str(jax.make_jaxpr(lambda x, k: conv(plan_conv((3,)), x, k))(image, window))
+    assert "preferred_element_type=int32" in text
+
+
+def test_inputs_of_integer_products_get_the_gradient_of_the_exact_product():
+    kernel, x = fx_compress.int8(activations="dynamic").quantize(random(8, 4)), random(3, 8)
+    got = jax.grad(lambda x: dense(x, kernel).sum())(x)
+    np.testing.assert_allclose(got, jax.grad(lambda x: dense(x, kernel.materialize()).sum())(x), rtol=1e-6)
+    image, window = random(2, 6, 8), fx_compress.int8(activations="dynamic").quantize(random(3, 8, 4))
+    got = jax.grad(lambda x: conv(plan_conv((3,)), x, window).sum())(image)
+    want = jax.grad(lambda x: conv(plan_conv((3,)), x, window.materialize()).sum())(image)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_of_weights_only_products_never_holds_the_float_weight():
+    kernel = fx_compress.int8().quantize(random(8, 4))
+    eqns = jax.make_jaxpr(dense)(random(3, 8), kernel).jaxpr.eqns
+    # The codes are cast and multiplied; the scale meets the result, not the kernel.
+    assert [e.primitive.name for e in eqns].index("dot_general") < [e.primitive.name for e in eqns].index("mul")
+    assert isinstance(kernel, ArrayNode)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: fx_compress.Scheme("int5"), r"(?s)no such number format.*int8, int4, nf4, e4m3, e5m2.*int5"),
+        (lambda: fx_compress.int8(group=0), r"(?s)A group is a number of inputs.*got: 0"),
+        (lambda: fx_compress.Scheme("nf4", symmetric=False), "nf4 has no zero point"),
+        (lambda: fx_compress.int8(activations="dynamic", group=4), "(?s)Products of integers need.*leave out"),
+        (lambda: fx_compress.Scheme("e4m3", activations="dynamic"), "Products of integers need"),
+        (lambda: fx_compress.int8(clip="max"), r"(?s)There is no such clip.*minmax.*got: max"),
+        (lambda: fx_compress.int8(percentile=0), "percentile is out of range"),
+        (lambda: fx_compress.int4(group=5).quantize(random(8, 4)), r"(?s)do not divide.*divides 8, such as 4.*got: 5"),
+        (lambda: fx_compress.int8().quantize(jnp.ones(3)), r"(?s)cannot be quantized.*got: float32\[3\]"),
+        (lambda: fx_compress.int8().quantize(jnp.ones((3, 3), int)), r"(?s)cannot be quantized.*got: int32"),
+    ],
+)
+def test_wrong_schemes_say_what_is_wrong(make, text):
+    with pytest.raises(fx_compress.SchemeError, match=text):
+        make()

@@ -1,0 +1,272 @@
+"""Rules, whole models, calibration, error-compensating rounding, and training through rounding."""
+
+import dataclasses
+
+import fx_compress
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fx_compress import QuantizedArray, Rule
+from fx_core import struct
+from fx_core.meta import Partitioned
+from fx_core.ops.conv import conv, plan_conv
+from fx_core.ops.linear import dense
+
+
+def random(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def model():
+    return {
+        "params": {
+            "first": {"kernel": random(8, 16), "bias": jnp.zeros(16)},
+            "second": {"kernel": random(16, 4, seed=1), "bias": jnp.zeros(4)},
+            "table": {"embedding": random(10, 8, seed=2)},
+        },
+        "batch_stats": {"mean": random(4, 4)},
+    }
+
+
+def network(variables, x):
+    first, second = variables["params"]["first"], variables["params"]["second"]
+    return dense(jax.nn.relu(dense(x, first["kernel"], first["bias"])), second["kernel"], second["bias"])
+
+
+def test_the_first_rule_that_matches_wins_and_none_leaves():
+    rules = {"*/first/*": None, "*/kernel": fx_compress.int8(), "*": fx_compress.int4()}
+    small = fx_compress.quantize(model(), rules)["params"]
+    assert isinstance(small["first"]["kernel"], jax.Array)
+    assert (small["second"]["kernel"].format, small["table"]["embedding"].format) == ("int8", "int4")
+    assert isinstance(small["second"]["bias"], jax.Array)
+
+
+def test_one_scheme_is_for_all_weights_and_nothing_else():
+    before = model()
+    small = fx_compress.quantize(before, fx_compress.int8())
+    kinds = jax.tree.map(type, small, is_leaf=lambda x: isinstance(x, QuantizedArray))
+    assert kinds["params"]["table"]["embedding"] is kinds["params"]["first"]["kernel"] is QuantizedArray
+    assert small["batch_stats"]["mean"] is before["batch_stats"]["mean"]
+    # An embedding has a scale per row, a kernel one per output.
+    assert small["params"]["table"]["embedding"].scale.shape == (10, 1)
+    assert small["params"]["first"]["kernel"].scale.shape == (1, 16)
+
+
+def test_rules_may_be_functions_and_say_axes_and_stacked_layers():
+    stacked = {"layers": {"kernel": random(3, 8, 16)}, "query": {"kernel": random(8, 2, 4)}}
+    rules = [
+        Rule(lambda p: p.path.startswith("layers"), fx_compress.int8(), stacked=1),
+        Rule("query/*", fx_compress.int8(), axes=(-3,)),
+    ]
+    small = fx_compress.quantize(stacked, rules)
+    assert small["layers"]["kernel"].scale.shape == (3, 1, 16)
+    assert small["query"]["kernel"].scale.shape == (1, 2, 4)
+    x = random(5, 8)
+    want = dense(x, jax.tree.map(lambda leaf: leaf[1], small["layers"]["kernel"]).materialize())
+    np.testing.assert_allclose(jax.vmap(dense, (None, 0))(x, small["layers"]["kernel"])[1], want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        ({"*/weight": fx_compress.int8()}, r"(?s)The rule for '\*/weight' is for no parameter.*params/first/kernel"),
+        ({"*/bias": fx_compress.int8()}, "is for no parameter"),
+        ({"batch_stats/*": fx_compress.int8()}, "is for no parameter"),
+        ({"*": fx_compress.int8(), "*/kernel": None}, r"(?s)Earlier rules take.*first/kernel.*put the more special"),
+        ({"*": "int8"}, r"(?s)This is no rule.*got: Rule.*fx_compress.int8\(\)"),
+        ("int8", "This is no rule"),
+        ([], "There are no rules"),
+    ],
+)
+def test_wrong_rules_say_what_is_wrong(rules, text):
+    with pytest.raises(fx_compress.RuleError, match=text):
+        fx_compress.quantize(model(), rules)
+
+
+def test_a_group_that_does_not_divide_names_the_parameter():
+    with pytest.raises(fx_compress.SchemeError, match=r"(?s)where: params/first/kernel.*divides 8"):
+        fx_compress.quantize(model(), {"*/kernel": fx_compress.int4(group=3)})
+
+
+def test_quantized_models_compute_under_jit_and_dequantize_to_what_they_stand_for():
+    variables, x = model(), random(5, 8, seed=3)
+    small = fx_compress.quantize(variables, {"*/kernel": fx_compress.int8()})
+    plain = fx_compress.dequantize(small)
+    assert jax.tree.structure(plain) == jax.tree.structure(variables)
+    np.testing.assert_allclose(jax.jit(network)(small, x), network(plain, x), rtol=1e-4, atol=1e-5)
+    assert float(jnp.abs(network(plain, x) - network(variables, x)).max()) < 0.15
+
+
+def test_quantizing_works_on_shapes_alone():
+    shapes = jax.eval_shape(lambda v: fx_compress.quantize(v, fx_compress.int4(group=4)), model())
+    assert shapes["params"]["first"]["kernel"].shape == (8, 16)
+    assert shapes["params"]["first"]["kernel"].values.dtype == jnp.uint8
+
+
+def test_boxes_and_shared_objects_and_dataclasses_stay_what_they_are():
+    @struct.dataclass
+    class State:
+        params: dict
+        opt_state: dict
+        step: int
+
+    boxed = State({"kernel": Partitioned(random(4, 4), ("in", "out"))}, {"mu": random(4, 4)}, 3)
+    small = fx_compress.quantize(boxed, fx_compress.int8())
+    assert isinstance(small, State)
+    assert isinstance(small.params["kernel"].value, QuantizedArray)
+    assert small.params["kernel"].names == ("in", "out")
+    assert small.opt_state["mu"] is boxed.opt_state["mu"]
+    shared = {"kernel": random(4, 4)}
+    both = fx_compress.quantize({"a": shared, "b": shared}, fx_compress.int8())
+    assert both["a"] is both["b"]
+
+
+def test_static_activations_use_the_range_that_calibration_saw():
+    variables, rules = model(), {"*/kernel": fx_compress.int8(activations="static")}
+    batches = [random(16, 8, seed=s) for s in range(3)]
+    found = fx_compress.calibrate(jax.jit(network), variables, batches, rules)
+    largest = max(float(jnp.abs(batch).max()) for batch in batches)
+    assert found["params/first/kernel"][()].largest == pytest.approx(largest)
+    assert found["params/first/kernel"][()].rows == 48
+    small = fx_compress.quantize(variables, rules, calibration=found)
+    assert float(small["params"]["first"]["kernel"].input_scale) == pytest.approx(largest / 127)
+    error = network(small, batches[0]) - network(variables, batches[0])
+    assert float(jnp.abs(error).max()) < 0.3
+
+
+@pytest.mark.parametrize("calibration", ["percentile", "mse"])
+def test_outliers_do_not_take_the_range_of_the_rest(calibration):
+    x = jnp.concatenate([random(1000, 8).clip(-1, 1), jnp.full((1, 8), 30.0)])
+    rules = fx_compress.int8(activations="static", calibration=calibration, percentile=99.0)
+    kernel = {"kernel": random(8, 4)}
+    found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), kernel, [x], rules)
+    scale = float(fx_compress.quantize(kernel, rules, calibration=found)["kernel"].input_scale)
+    assert scale <= (1.01 if calibration == "percentile" else 30.01) / 127
+
+
+def test_calibration_sees_each_of_stacked_layers():
+    kernels = {"kernel": random(3, 8, 8)}
+    rules = [Rule("*", fx_compress.int8(activations="static", rounding="gptq"), stacked=1)]
+
+    def stack(m, x):
+        return jax.lax.scan(lambda h, k: (dense(h, k), None), x, m["kernel"])[0]
+
+    x = random(20, 8, seed=7)
+    found = fx_compress.calibrate(jax.jit(stack), kernels, [x], rules)
+    assert sorted(found["kernel"]) == [(0,), (1,), (2,)]
+    second = x @ kernels["kernel"][0]
+    np.testing.assert_allclose(found["kernel"][(1,)].largest, float(jnp.abs(second).max()), rtol=1e-5)
+    small = fx_compress.quantize(kernels, rules, calibration=found)
+    assert small["kernel"].input_scale.shape == (3,)
+    want = stack(kernels, x)
+    assert float(jnp.linalg.norm(stack(small, x) - want) / jnp.linalg.norm(want)) < 0.05
+
+
+def test_calibration_of_a_convolution_sees_its_image():
+    kernel, image = {"kernel": random(3, 4, 8)}, random(2, 9, 4)
+    rules = fx_compress.int8(activations="static")
+
+    def run(m, x):
+        return conv(plan_conv((3,)), x, m["kernel"])
+
+    found = fx_compress.calibrate(run, kernel, [(image,)], rules)
+    small = fx_compress.quantize(kernel, rules, calibration=found)
+    want = run(kernel, image)
+    assert float(jnp.abs(run(small, image) - want).max()) < 0.1 * float(jnp.abs(want).max())
+    with pytest.raises(fx_compress.CalibrationError, match="for linear maps"):
+        fx_compress.calibrate(run, kernel, [image], fx_compress.int8(rounding="gptq"))
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int4(), fx_compress.int4(group=8), fx_compress.int4(symmetric=False)])
+def test_error_compensation_changes_outputs_less_than_rounding(scheme):
+    mixing = random(32, 32, seed=4) * (jnp.arange(32) < 6)[None, :]
+    x, kernel = random(200, 32, seed=5) @ mixing.T, {"kernel": random(32, 16)}
+
+    def error(rounding):
+        rules = dataclasses.replace(scheme, rounding=rounding)
+        found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), kernel, [x], rules)
+        small = fx_compress.quantize(kernel, rules, calibration=found)
+        want = dense(x, kernel["kernel"])
+        return float(jnp.linalg.norm(dense(x, small["kernel"]) - want) / jnp.linalg.norm(want))
+
+    assert error("gptq") < 0.6 * error("nearest")
+
+
+def test_error_compensation_agrees_with_a_plain_python_one():
+    kernel, x = np.asarray(random(6, 3), np.float64), np.asarray(random(50, 6, seed=1), np.float64)
+    rules = fx_compress.int4(rounding="gptq")
+    tree = {"kernel": jnp.asarray(kernel, jnp.float32)}
+    found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), tree, [jnp.asarray(x, jnp.float32)], rules)
+    got = fx_compress.quantize(tree, rules, calibration=found)["kernel"]
+
+    # Optimal brain surgeon, one input after the other, with the inverse recomputed each time.
+    gram = x.T @ x / len(x)
+    gram += np.eye(6) * 0.01 * np.trace(gram) / 6
+    weight, scale = kernel.copy(), np.abs(kernel).max(0) / 7
+    codes = np.zeros(kernel.shape, int)
+    for i in range(6):
+        inverse = np.linalg.inv(gram[i:, i:])
+        codes[i] = np.clip(np.round(weight[i] / scale), -7, 7)
+        error = (weight[i] - codes[i] * scale) / inverse[0, 0]
+        weight[i:] -= np.outer(inverse[:, 0], error)
+    np.testing.assert_array_equal(got.codes(), codes)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m, r: fx_compress.quantize(m, r), r"(?s)no statistics.*where: kernel.*calibrate with the same rules"),
+        (lambda m, r: fx_compress.quantize(m, r, calibration={}), "(?s)no statistics.*got: statistics of nothing"),
+        (lambda m, r: fx_compress.calibrate(lambda m, x: 0, m, [], r), "nothing to calibrate with"),
+        (
+            lambda m, r: fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), m, [jnp.full((1, 4), jnp.nan)], r),
+            "(?s)not finite.*where: kernel",
+        ),
+    ],
+)
+def test_calibration_without_data_is_refused(call, text):
+    with pytest.raises(fx_compress.CalibrationError, match=text):
+        call({"kernel": random(4, 4)}, fx_compress.int8(activations="static"))
+
+
+def test_statistics_of_other_rules_do_not_do_for_error_compensation():
+    kernel = {"kernel": random(4, 4)}
+    plain = fx_compress.int8(activations="static")
+    found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), kernel, [random(3, 4)], plain)
+    with pytest.raises(fx_compress.CalibrationError, match=r"(?s)not those of the inputs.*with 4 entries"):
+        fx_compress.quantize(kernel, fx_compress.int8(rounding="gptq"), calibration=found)
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int4(group=4), fx_compress.int8(activations="dynamic")])
+def test_fake_quantization_computes_what_the_quantized_model_computes(scheme):
+    variables, rules, x = model(), {"*/kernel": scheme}, random(5, 8)
+    got = network(fx_compress.fake_quantize(variables, rules), x)
+    np.testing.assert_allclose(got, network(fx_compress.quantize(variables, rules), x), rtol=1e-4, atol=1e-4)
+
+
+def test_training_through_rounding_fits_the_quantized_model():
+    rules = {"*/kernel": fx_compress.Scheme("int4")}
+    x, start = random(64, 8), {"params": model()["params"]}
+    target = jnp.sin(x @ random(8, 4, seed=9))
+
+    def loss(params, through=lambda p: fx_compress.fake_quantize(p, rules)):
+        return ((network(through(params), x) - target) ** 2).mean()
+
+    def trained(loss):
+        tx = optax.adam(0.01)
+
+        @jax.jit
+        def step(params, state):
+            updates, state = tx.update(jax.grad(loss)(params), state)
+            return optax.apply_updates(params, updates), state
+
+        params, state = start, tx.init(start)
+        for _ in range(150):
+            params, state = step(params, state)
+        return params
+
+    through_rounding = loss(fx_compress.quantize(trained(loss), rules), lambda p: p)
+    after_training = loss(fx_compress.quantize(trained(lambda p: loss(p, lambda q: q)), rules), lambda p: p)
+    assert float(through_rounding) < 0.9 * float(after_training)
