@@ -75,7 +75,7 @@ def integration(session: nox.Session) -> None:
     session.run("python", "tools/launchers.py")
     tools = ["pip>=24", "pyyaml>=6", "tensorboard>=2.17", "pillow>=10"]
     install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, *tools)
-    parts = ["plugins", "distributed", "training"]
+    parts = ["plugins", "distributed", "training", "compress"]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or [f"tests-integration/{part}" for part in parts]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.measure import Ratio
 
-PACKAGES = ["fx_core", "fx_transforms", "fx_linen", "fx_nnx", "fx_train", "fx_ckpt", "fx_export"]
+PACKAGES = ["fx_core", "fx_transforms", "fx_linen", "fx_nnx", "fx_train", "fx_ckpt", "fx_export", "fx_compress"]
 
 
 def _seconds(statement: str) -> float:

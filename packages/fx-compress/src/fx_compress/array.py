@@ -1,5 +1,6 @@
 """Quantized parameters: codes, scales, and how they multiply."""
 
+import dataclasses
 import functools
 from typing import Any, Self
 
@@ -63,7 +64,7 @@ class QuantizedArray(ArrayNode):
 
     def astype(self, dtype: Any) -> Self:
         """Returns the same codes, to be computed with in another dtype."""
-        return self.replace(computes=jnp.dtype(dtype).name)
+        return dataclasses.replace(self, computes=jnp.dtype(dtype).name)
 
     def codes(self) -> jax.Array:
         """Returns the codes, one per element of the array."""

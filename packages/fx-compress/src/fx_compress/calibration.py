@@ -83,7 +83,7 @@ class _Observed(ArrayNode):
         return self.array.dtype
 
     def astype(self, dtype: Any) -> Self:
-        return self.replace(array=self.array.astype(dtype))
+        return dataclasses.replace(self, array=self.array.astype(dtype))
 
     def materialize(self) -> jax.Array:
         return self.array

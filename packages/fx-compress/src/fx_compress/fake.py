@@ -1,5 +1,6 @@
 """Training for quantized weights: rounding in the forward pass, none in the backward pass."""
 
+import dataclasses
 from typing import Any, Self
 
 import jax
@@ -37,7 +38,7 @@ class FakeQuantized(ArrayNode):
 
     def astype(self, dtype: Any) -> Self:
         """Returns it in another dtype."""
-        return self.replace(array=self.array.astype(dtype))
+        return dataclasses.replace(self, array=self.array.astype(dtype))
 
     def materialize(self) -> jax.Array:
         """Returns the weight."""

@@ -193,7 +193,7 @@ def prune_during_training(rules: Any, schedule: Any = None, every: int = 100) ->
 
         return map_parameters(masked, updates), PruningState(state.step + 1, masks)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
 
 
 _PATTERNS: Any = (Magnitude, NofM)
@@ -202,7 +202,8 @@ _PATTERNS: Any = (Magnitude, NofM)
 def _masks(model: Any, chosen: Mapping[str, Rule[Any]], amount: Any) -> dict[str, jax.Array]:
     found = {parameter.path: parameter for parameter in parameters(model) if parameter.path in chosen}
     masks: dict[str, jax.Array] = {}
-    for what in dict.fromkeys(rule.what for rule in chosen.values()):
+    patterns: dict[Any, None] = dict.fromkeys(rule.what for rule in chosen.values())
+    for what in patterns:
         group = {path: parameter for path, parameter in found.items() if chosen[path].what == what}
         if isinstance(what, NofM):
             masks |= {path: _neighbors(what, p, chosen[path], amount) for path, p in group.items()}

@@ -101,7 +101,7 @@ def as_rules(rules: Any, kind: type[T] | tuple[type[T], ...]) -> list[Rule[T]]:
     if isinstance(rules, Mapping):
         rules = [Rule(where, what) for where, what in rules.items()]
     names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-    listed = list(rules) if isinstance(rules, Iterable) and not isinstance(rules, str) else [rules]
+    listed: list[Any] = list(rules) if isinstance(rules, Iterable) and not isinstance(rules, str) else [rules]
     for rule in listed:
         if not isinstance(rule, Rule) or not (rule.what is None or isinstance(rule.what, kind)):
             raise RuleError(

@@ -179,14 +179,14 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             fix="choose kernels and embeddings only, and dequantize before quantizing anew",
         )
     axes = tuple(range(ndim - 1)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
-    size = array.shape[axes[-1]]
-    if scheme.group is not None and size % scheme.group:
+    size, group = array.shape[axes[-1]], scheme.group
+    if group is not None and size % group:
         divisors = [n for n in range(1, size + 1) if size % n == 0]
         raise SchemeError(
             "The inputs do not divide into groups of this size.",
             path=path or None,
-            expected=f"a group that divides {size}, such as {min(divisors, key=lambda n: abs(n - scheme.group))}",
-            got=scheme.group,
+            expected=f"a group that divides {size}, such as {min(divisors, key=lambda n: abs(n - group))}",
+            got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
         )
     return axes

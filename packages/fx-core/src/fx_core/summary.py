@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_core._jax import evaluate_jaxpr, inner_jaxprs
+from fx_core.array_node import is_array_node
 from fx_core.errors.summary import SummaryExtraMissingError
 from fx_core.meta import AxisMetadata
 
@@ -35,16 +36,18 @@ def inexact(tree: Any) -> list[Any]:
 
 
 def size_and_bytes(tree: Any) -> tuple[int, int]:
-    """Count the elements and the bytes of the arrays of a tree.
+    """Count the elements and the bytes of the arrays of a tree; array-like parameters by their bytes as stored.
 
     >>> import numpy as np
     >>> size_and_bytes({"a": np.ones((2, 3), np.float32), "b": 1})
     (6, 24)
     """
     sizes = [
-        (int(np.prod(leaf.shape)), leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")
+        (int(np.prod(leaf.shape)), leaf.nbytes if is_array_node(leaf) else np.prod(leaf.shape) * leaf.dtype.itemsize)
+        for leaf in jax.tree.leaves(tree, is_leaf=is_array_node)
+        if hasattr(leaf, "dtype")
     ]
-    return sum(size for size, _ in sizes), sum(size * width for size, width in sizes)
+    return sum(size for size, _ in sizes), int(sum(width for _, width in sizes))
 
 
 def count_flops(fun: Callable[..., Any], *args: Any) -> int:

@@ -1,4 +1,7 @@
-"""Products with a parameter: the one place where an array-like parameter is asked to multiply itself."""
+"""Products with a parameter: the one place where an array-like parameter is asked to multiply itself.
+
+Layers of fx-nnx have JAX's own functions as the defaults of what users may replace: these count as not replaced.
+"""
 
 # JAX's own signatures are partly unknown to the checker:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -39,7 +42,7 @@ def dot_general(
     >>> dot_general(jnp.ones((1, 3)), jnp.ones((3, 2)), (((1,), (0,)), ((), ())))
     Array([[3., 3.]], dtype=float32)
     """
-    if replacement is not None:
+    if replacement is not None and replacement is not lax.dot_general:
         return replacement(lhs, array_of(rhs), dimension_numbers, **options)
     if isinstance(rhs, ArrayNode):
         return rhs.dot_general(lhs, dimension_numbers, **options)
@@ -50,7 +53,7 @@ def conv_general_dilated(
     lhs: jax.Array, rhs: Any, *args: Any, replacement: Contraction | None = None, **options: Any
 ) -> jax.Array:
     """Convolve as `jax.lax.conv_general_dilated` with a kernel that may be an `fx_core.array_node.ArrayNode`."""
-    if replacement is not None:
+    if replacement is not None and replacement is not lax.conv_general_dilated:
         return replacement(lhs, array_of(rhs), *args, **options)
     if isinstance(rhs, ArrayNode):
         return rhs.conv_general_dilated(lhs, *args, **options)
@@ -73,7 +76,7 @@ def einsum(
     >>> einsum("ab,bc->ca", jnp.ones((1, 3)), jnp.ones((3, 2))).shape
     (2, 1)
     """
-    if replacement is not None:
+    if replacement is not None and replacement is not jnp.einsum:
         return replacement(equation, lhs, array_of(rhs), **options)
     if isinstance(rhs, ArrayNode):
         dims = _as_contraction(equation, lhs.shape, rhs.shape)

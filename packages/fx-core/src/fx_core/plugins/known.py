@@ -2,7 +2,19 @@
 
 import difflib
 
-FAMILY = frozenset({"fx-core", "fx-transforms", "fx-linen", "fx-nnx", "fx-bridge", "fx-train", "fx-ckpt", "fx-export"})
+FAMILY = frozenset(
+    {
+        "fx-core",
+        "fx-transforms",
+        "fx-linen",
+        "fx-nnx",
+        "fx-bridge",
+        "fx-train",
+        "fx-ckpt",
+        "fx-export",
+        "fx-compress",
+    }
+)
 """Distributions of fx itself: they load whatever ``FX_PLUGIN_AUTOLOAD`` says and may register names without a dot."""
 
 _BROUGHT_BY: dict[str, dict[str, str]] = {
