@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from fx_core.testing.loggers import LoggerSuite
-from fx_train import Describe, Log, Run
+from fx_train import Describe, Log, ProgressBar, Run
 from fx_train.errors import ForeignTableError, RecordNotWrittenError, ReservedMetricError
 from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger, TensorBoardLogger
 from fx_train.report import read_run
+from rich.console import Console
 
 
 def written(logger, *entries):
@@ -156,3 +157,30 @@ def test_a_description_that_cannot_be_written(tmp_path):
     run = Run(tmp_path, total_steps=0, callbacks=[Describe()])
     with pytest.raises(RecordNotWrittenError, match=r"where: .*run.json"), run:
         pass
+
+
+def test_names_do_not_command_the_terminal(tmp_path, capsys):
+    written(ConsoleLogger(), (1, {"a\x1b[2Jb": 1.0}))
+    assert capsys.readouterr().out.endswith("step 1  a\\x1b[2Jb 1\n")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Run(tmp_path, total_steps=1, callbacks=[ProgressBar("[/] x", console=terminal, refresh=0.0)]) as run:
+        for _ in run.steps([0]):
+            run.record(0, {"[red]loss[/]": 2.0, "\x1b]0;title\x07": 1.0})
+    shown = terminal.file.getvalue()
+    assert "[red]loss[/] 2" in shown
+    assert "[/] x" in shown
+    assert "\\x1b]0;title\\x07 1" in shown
+    assert "\x1b]0;title" not in shown
+
+
+@pytest.mark.parametrize("content", [b"step,time," + b"x" * 200_000 + b"\n", b"step,time\xff\n", b"\n"])
+def test_tables_that_cannot_be_read_are_foreign(tmp_path, content):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(ForeignTableError, match=r"metrics\.csv"):
+        CsvLogger(tmp_path)
+
+
+def test_names_that_a_file_cannot_hold(tmp_path):
+    logger = CsvLogger(tmp_path)
+    with pytest.raises(RecordNotWrittenError, match="surrogates not allowed"):
+        logger.log(1, {"\ud800": 1.0})

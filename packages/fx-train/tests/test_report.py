@@ -1,9 +1,12 @@
 """The page is well-formed, complete, safe and self-contained; how it looks is seen in docs/."""
 
+import contextlib
 import json
 import math
 import re
+import tempfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import click.testing
 import pytest
@@ -12,6 +15,8 @@ from fx_train.errors import NoRunError, ReportNotWrittenError, RunFileError
 from fx_train.report import read_run, write_report
 from fx_train.report.curves import chart, groups, ticks
 from fx_train.report.records import thinned
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 VOID = {"meta", "link", "line", "circle", "br", "wbr", "img", "input"}
 
@@ -87,8 +92,8 @@ def test_curves_share_a_chart_and_have_gaps(tmp_path):
     assert paths[1].count("M") == 2
     (blob,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
     data = json.loads(blob)
-    assert data["curves"]["train"][-1] == [10, 7.0]
-    assert data["curves"]["eval"][2] == [6, None]
+    assert dict(data["curves"])["train"][-1] == [10, 7.0]
+    assert dict(data["curves"])["eval"][2] == [6, None]
     assert (data["x"]["low"], data["x"]["high"]) == (1, 10)
     assert [path["d"].count("M") for path in elements.all("path") if path["class"] == "gaps"] == [1]
 
@@ -134,6 +139,15 @@ def test_half_a_number_at_the_end_of_a_table_does_not_count(tmp_path):
         ("metrics.jsonl", '{"loss": 2}\n', r"line 1 is no entry .* \(KeyError: 'step'\)"),
         ("metrics.jsonl", '{"step": 1, "loss": "big"}\n', "could not convert string to float: 'big'"),
         ("metrics.csv", "a,b\n1,2\n", "line 2 is no entry"),
+        ("metrics.jsonl", '{"step": 1e400, "loss": 1}\n', "inf is no step"),
+        ("metrics.jsonl", '{"step": 1.5, "loss": 1}\n', r"1\.5 is no step"),
+        ("metrics.jsonl", '{"step": 1, "loss": 1, "time": 1e400}\n', "inf is no time"),
+        ("metrics.jsonl", '{"step": 1, "loss": 1' + "0" * 400 + "}\n", "OverflowError"),
+        ("metrics.jsonl", "[" * 100_000 + "\n", "line 1: maximum recursion depth"),
+        ("metrics.csv", "step,time,loss\n1,2," + "3" * 200_000 + "\n", r"line 1: field larger than field limit"),
+        ("metrics.csv", "step,time\n1,2,3\n", "line 2 is no entry"),
+        ("run.json", '{"a":' * 100_000, r"run\.json\n  got: maximum recursion depth"),
+        ("run.json", '{"started": 1e400}', r"run\.json\n  got: OverflowError"),
         ("run.json", "[]", "list instead of an object"),
         ("run.json", '{"parameters": [{"path": "w"}]}', r"run\.json\n  got: KeyError: 'shape'"),
         ("run.json", '{"confusion": {"c": {"counts": 3}}}', r"run\.json\n  got: TypeError"),
@@ -238,3 +252,47 @@ def test_the_command(tmp_path, monkeypatch):
     failed = runner.invoke(command, [str(tmp_path / "nowhere")])
     assert failed.exit_code == 1
     assert "There is no run to report on" in failed.output
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    [
+        "step",
+        "time",
+        "loss",
+        "started",
+        "ended",
+        "outcome",
+        "total_steps",
+        "confusion",
+        "parameters",
+        "config",
+        "\ud800",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.dictionaries(KEYS, JSON, max_size=4) | JSON, max_size=3), st.dictionaries(KEYS, JSON, max_size=5) | JSON
+)
+def test_whatever_is_in_the_files_there_is_a_page_or_an_error_of_its_own(lines, about):
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (Path(directory) / "run.json").write_text(json.dumps(about))
+        with contextlib.suppress(RunFileError):
+            assert write_report(directory).read_text(encoding="utf-8").endswith("</html>\n")
+
+
+def test_names_that_are_no_text_are_shown_as_far_as_possible(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "lo\\ud800ss": 2}\n')
+    assert "lo&#55296;ss" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_labels_that_look_like_numbers_keep_their_order():
+    data = json.loads(re.search(r"<script[^>]*>(.*?)</script>", chart("loss", {"b": {1: 1.0}, "7": {1: 2.0}}))[1])
+    assert [name for name, _ in data["curves"]] == ["b", "7"]

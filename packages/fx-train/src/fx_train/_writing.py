@@ -20,9 +20,10 @@ def writing(file: Path, kind: Callable[[str, str], FxError] = RecordNotWrittenEr
       kind: makes the error of the file and the problem.
 
     Raises:
-      RecordNotWrittenError: in place of an OSError, if no other kind is given.
+      RecordNotWrittenError: in place of an OSError, or of an error about characters that the file cannot hold, if no
+        other kind is given.
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise kind(str(file), str(error)) from error

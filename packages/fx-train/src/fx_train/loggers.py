@@ -7,9 +7,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
+
+from fx_core.terminal import plain
 
 from fx_train._writing import writing
 from fx_train.errors import ForeignTableError, ReservedMetricError
@@ -73,8 +75,7 @@ class CsvLogger:
         self._columns = list(OWN)
         with writing(self._path):
             if self._path.exists() and self._path.stat().st_size:
-                with self._path.open(newline="", encoding="utf-8") as file:
-                    self._columns = next(csv.reader(file))
+                self._columns = next(iter(self._rows()), [])
                 if tuple(self._columns[:2]) != OWN:
                     raise ForeignTableError(str(self._path), self._columns)
                 _cut_half_line(self._path)
@@ -104,13 +105,19 @@ class CsvLogger:
 
     def _widen(self, names: list[str]) -> None:
         self._file.close()
-        with self._path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
+        rows = list(self._rows())[1:]
         self._columns += names
         draft = self._path.with_suffix(".csv.tmp")
         self._write(draft, [row + [""] * (len(self._columns) - len(row)) for row in rows])
         os.replace(draft, self._path)
         self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
+
+    def _rows(self) -> Iterator[list[str]]:
+        try:
+            with self._path.open(newline="", encoding="utf-8") as file:
+                yield from csv.reader(file)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ForeignTableError(str(self._path), [f"what cannot be read as a table ({error})"]) from error
 
     def _write(self, path: Path, rows: list[list[str]]) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -133,7 +140,7 @@ class ConsoleLogger:
         """Print a line."""
         seconds = int(time.monotonic() - self._started)
         clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        values = "  ".join(f"{name} {value:.5g}" for name, value in metrics.items())
+        values = "  ".join(f"{plain(name)} {value:.5g}" for name, value in metrics.items())
         print(f"[{clock}] step {step}  {values}", file=self._file or sys.stdout, flush=True)
 
     def close(self) -> None:

@@ -1,11 +1,11 @@
 """Tables about checkpoints, and the one way of text from files to the terminal."""
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fx_core.terminal import plain
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,24 +21,6 @@ def say(*parts: str | tuple[str, str]) -> None:
     # As texts, not markup: brackets in names are no styles.
     line = Text.assemble(*((plain(text), style) for text, style in pieces))
     Console().print(line, highlight=False, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """The text without what a terminal would obey: control and formatting characters are written as escapes.
-
-    >>> plain("a\\x1b[31mb\\n")
-    'a\\\\x1b[31mb\\n'
-    """
-    return "".join(char if char == "\n" or _is_visible(char) else _escape(char) for char in text)
-
-
-def _is_visible(char: str) -> bool:
-    return char.isprintable() and not unicodedata.category(char).startswith("C")
-
-
-def _escape(char: str) -> str:
-    # Spaces of other alphabets count as not printable, too.
-    return char if unicodedata.category(char) == "Zs" else ascii(char)[1:-1]
 
 
 def _cell(value: Any) -> Text:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fx_core.terminal import plain
+
 from fx_train.errors import MissingExtraError
 from fx_train.loop.callbacks import Callback, Progress, as_floats, is_writer
 
@@ -30,12 +32,12 @@ class ProgressBar(Callback):
         except ImportError as error:
             raise MissingExtraError("ProgressBar", "rich", "progress") from error
         self._bar = progress.Progress(
-            progress.TextColumn("[bold]{task.description}"),
+            progress.TextColumn("{task.description}", style="bold", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
-            progress.TextColumn("[cyan]{task.fields[metrics]}"),
+            progress.TextColumn("{task.fields[metrics]}", style="cyan", markup=False),
             console=console or rich_console.Console(),
         )
         self._visible = False
@@ -43,7 +45,7 @@ class ProgressBar(Callback):
         self._shown = self._started = 0.0
         self._first_step = 0
         self._latest: dict[str, Any] = {}
-        self._task = self._bar.add_task(label, total=None, rate="", metrics="")
+        self._task = self._bar.add_task(plain(label), total=None, rate="", metrics="")
 
     def on_start(self, run: Progress) -> None:
         """Draw the empty bar."""
@@ -66,7 +68,7 @@ class ProgressBar(Callback):
         if now - self._shown < self._refresh and run.step < run.total_steps and run.stop_reason is None:
             return
         self._shown = now
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in as_floats(self._latest).items())
+        shown = "  ".join(f"{plain(name)} {value:.4g}" for name, value in as_floats(self._latest).items())
         elapsed = now - self._started
         rate = f"{(run.step - self._first_step) / elapsed:.0f} steps/s" if elapsed > 0 else ""
         self._bar.update(self._task, completed=run.step, rate=rate, metrics=shown)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from fx_core.errors import FxError
+from fx_core.terminal import plain
 
 from fx_train.report.page import write_report
 
@@ -18,7 +19,7 @@ def report(run: Path, output: Path | None, show: bool) -> None:
     try:
         written = write_report(run, output)
     except FxError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"Wrote {written}")
+        raise click.ClickException(plain(str(error))) from error
+    click.echo(f"Wrote {plain(str(written))}")
     if show:
         webbrowser.open(written.resolve().as_uri())

@@ -165,6 +165,7 @@ def _gaps(points: Mapping[str, Points], x: _Axis) -> str:
 
 
 def _data(points: Mapping[str, Points], x: _Axis, y: _Axis) -> str:
-    curves = {name: [[s, v if math.isfinite(v) else None] for s, v in each] for name, each in points.items()}
+    # A list, since JavaScript puts keys of objects that look like integers before all others.
+    curves = [[name, [[s, v if math.isfinite(v) else None] for s, v in each]] for name, each in points.items()]
     # "<" could end the script element, or begin something that hides its end.
     return json.dumps({"x": x.plain(), "y": y.plain(), "curves": curves}).replace("<", "\\u003c")

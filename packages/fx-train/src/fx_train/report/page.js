@@ -40,7 +40,7 @@ class Chart {
     Object.assign(this, { x, y, svg: figure.querySelector("svg"), box: figure.querySelector("output") });
     this.cross = figure.querySelector(".cross");
     const lines = this.svg.querySelectorAll("g"), keys = figure.querySelectorAll(".key");
-    this.curves = Object.entries(curves).map(([name, points], i) => {
+    this.curves = curves.map(([name, points], i) => {
       const curve = { name, raw: points, points, line: lines[i], shown: true, mark: document.createElementNS(this.svg.namespaceURI, "circle") };
       curve.mark.setAttribute("class", `mark c${i % 6}`);
       curve.mark.setAttribute("r", 4);

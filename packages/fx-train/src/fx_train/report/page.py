@@ -38,14 +38,14 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     records = read_run(run)
     try:
         content = page(records)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         # What JSON holds may have any form, if somebody else wrote it.
         raise RunFileError(str(Path(run) / "run.json"), f"{type(error).__name__}: {error}") from error
     draft = file.with_name(file.name + ".tmp")
     with writing(file, ReportNotWrittenError):
         if file.is_dir():
             raise IsADirectoryError("it is a directory")
-        draft.write_text(content, encoding="utf-8")
+        draft.write_text(content, encoding="utf-8", errors="xmlcharrefreplace")
         os.replace(draft, file)
     return file
 

@@ -50,19 +50,34 @@ def read_run(directory: str | Path) -> RunRecords:
     latest = None
     for number, row in rows:
         try:
-            step = int(row["step"])
+            step = _step(row["step"])
             for name, value in row.items():
                 if name == "time":
-                    latest = float(value)
+                    latest = _moment(value)
                 elif name != "step":
                     metrics.setdefault(name, {})[step] = float(value)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RunFileError(
                 str(lines if lines.exists() else table),
                 f"line {number} is no entry with a step and numbers ({type(error).__name__}: {error})",
             ) from error
     ordered = {name: dict(sorted(series.items())) for name, series in metrics.items()}
     return RunRecords(directory.resolve().name, ordered, _json(about) if about.exists() else {}, latest)
+
+
+def _step(value: Any) -> int:
+    # Rows of a table are texts. Numbers of the page are those of JavaScript.
+    step = int(value) if type(value) in (int, str) else None
+    if step is None or not 0 <= step < 2**53:
+        raise ValueError(f"{str(value)[:80]} is no step")
+    return step
+
+
+def _moment(value: Any) -> float:
+    moment = float(value)
+    if not 0 <= moment < 2**37:
+        raise ValueError(f"{moment} is no time in seconds since 1970")
+    return moment
 
 
 def _text(file: Path) -> str:
@@ -81,8 +96,8 @@ def _lines(file: Path) -> Iterable[tuple[int, Any]]:
             continue
         try:
             yield number, json.loads(line)
-        except ValueError as error:
-            if number == len(content):
+        except (ValueError, RecursionError) as error:
+            if number == len(content) and isinstance(error, json.JSONDecodeError):
                 break  # a killed process may leave half a line at the end
             raise RunFileError(str(file), f"line {number}: {error}") from error
 
@@ -91,14 +106,17 @@ def _rows(file: Path) -> Iterable[tuple[int, Any]]:
     content = _text(file)
     # What follows the last end of a line is half a row, and its last number may be half a number.
     reader = csv.DictReader(io.StringIO(content[: content.rfind("\n") + 1], newline=""))
-    for row in reader:
-        yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
+    try:
+        for row in reader:
+            yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
+    except csv.Error as error:
+        raise RunFileError(str(file), f"line {reader.line_num}: {error}") from error
 
 
 def _json(file: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFileError(str(file), str(error)) from error
     if not isinstance(content, dict):
         raise RunFileError(str(file), f"{type(content).__name__} instead of an object")
