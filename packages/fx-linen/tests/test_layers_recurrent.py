@@ -12,6 +12,7 @@ from fx_core.errors import (
     CarryShapeError,
     CellInterfaceError,
     NameInUseError,
+    ScopeParamShapeError,
     SequenceInputError,
     SequenceLengthsError,
 )
@@ -207,7 +208,43 @@ def test_wrong_use():
         nn.RNN(nn.GRUCell(3)).init(KEY, jnp.ones(3))
     with pytest.raises(SequenceLengthsError, match=r"integers of shape \(2,\)"):
         nn.RNN(nn.GRUCell(3)).init(KEY, x, seq_lengths=jnp.array([1, 2, 3]))
-    with pytest.raises(CarryShapeError, match="5 features"):
-        nn.GRUCell(5).init(KEY, jnp.zeros((2, 4)), x[:, 0])
+    with pytest.raises(CellInterfaceError, match=r"GRUCell cannot be used(.|\n)*the class(.|\n)*GRUCell\(...\)"):
+        nn.RNN(nn.GRUCell).init(KEY, x)
     with pytest.raises(CarryChangedError, match="bfloat16"):
         nn.RNN(nn.SimpleCell(3, dtype=jnp.bfloat16)).init(KEY, x)
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.MGUCell, nn.SimpleCell])
+def test_width_of_the_first_carry(cell):
+    """A cell that is initialized with a carry has its width, whatever its features say; then it keeps it."""
+    x, pair = draw(2, 4, 3), cell in (nn.LSTMCell, nn.OptimizedLSTMCell)
+
+    def carry(width):
+        return (jnp.zeros((2, width)),) * 2 if pair else jnp.zeros((2, width))
+
+    (new, y), variables = cell(5).init_with_output(KEY, carry(4), x[:, 0])
+    (_, expected), same = cell(4).init_with_output(KEY, carry(4), x[:, 0])
+    assert y.shape == (2, 4) and (y == expected).all()
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, same)
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, carry(4))
+    assert nn.RNN(cell(5)).init_with_output(KEY, x, initial_carry=carry(4))[0].shape == (2, 4, 4)
+    for width in (5, 6):
+        with pytest.raises((CarryShapeError, ScopeParamShapeError)):
+            cell(5).apply(variables, carry(width), x[:, 0])
+    with pytest.raises(CarryShapeError, match="4 features"):
+        cell(5).apply(variables, carry(6), x[:, 0])
+
+
+def test_carries_of_two_parts():
+    x, zeros = draw(3, 4, 2), jnp.zeros((3, 6))
+    for cell in (nn.LSTMCell(6), nn.OptimizedLSTMCell(6)):
+        for wrong in (zeros, (zeros,), (zeros,) * 3):
+            with pytest.raises(CarryShapeError, match="carry of an LSTM has two parts"):
+                nn.RNN(cell).init(KEY, x, initial_carry=wrong)
+        with pytest.raises(CarryShapeError, match="carry of an LSTM"):
+            nn.RNN(cell).init(KEY, x, initial_carry=(zeros[:, 1:], zeros))
+    model = nn.Bidirectional(nn.RNN(nn.GRUCell(6)), nn.RNN(nn.GRUCell(6)))
+    with pytest.raises(CarryShapeError, match=r"(?s)bidirectional network has two parts.*a tuple of 1"):
+        model.init(KEY, x, initial_carry=(zeros,))
+    with pytest.raises(CarryShapeError, match="convolutional LSTM has two parts"):
+        nn.ConvLSTMCell(2, (3,)).init(KEY, jnp.zeros((3, 4, 2)), draw(3, 4, 1))

@@ -54,14 +54,15 @@ class SequenceInputError(OpArgumentError):
 class CellInterfaceError(FxError, NotImplementedError):
     """A module is used as a recurrent cell and lacks a part of a cell.
 
-    Wrong: ``RNN(Dense(4))``. Right: ``RNN(SimpleCell(4))``, or a subclass of ``RNNCellBase`` that has
-    ``__call__(carry, inputs)``, ``initialize_carry(rng, input_shape)`` and the property ``num_feature_axes``.
+    Wrong: ``RNN(Dense(4))``, ``RNN(SimpleCell)``. Right: ``RNN(SimpleCell(4))``, or a subclass of ``RNNCellBase`` that
+    has ``__call__(carry, inputs)``, ``initialize_carry(rng, input_shape)`` and the property ``num_feature_axes``.
     """
 
-    def __init__(self, cell: str, missing: str):
+    def __init__(self, cell: str, missing: str | None):
+        fix = f"define {missing} in {cell}, or use one of the cells that are there"
         super().__init__(
             f"{cell} cannot be used as a recurrent cell.",
             expected="__call__(carry, inputs), initialize_carry(rng, input_shape), num_feature_axes",
-            got=f"no {missing}",
-            fix=f"define {missing} in {cell}, or use one of the cells that are there",
+            got=f"no {missing}" if missing else "the class",
+            fix=fix if missing else f"make a cell of it: {cell}(...)",
         )

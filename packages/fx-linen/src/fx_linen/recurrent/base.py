@@ -4,12 +4,14 @@ from typing import Any
 
 import jax
 from fx_core.errors.recurrent import CellInterfaceError
+from fx_core.meta import unbox
 from fx_core.ops.dtypes import promote_dtype
+from fx_core.ops.inputs import features_of
 from fx_core.ops.recurrent import Affine, CellParams
 
 from fx_linen.module import Module, nowrap
 
-__all__ = ["RNNCellBase", "draw_gates", "promoted", "vector_carry"]
+__all__ = ["RNNCellBase", "draw_gates", "promoted", "vector_carry", "width_of"]
 
 Carry = Any
 
@@ -58,6 +60,24 @@ class RNNCellBase(Module):
           CellInterfaceError: the cell does not define it.
         """
         raise CellInterfaceError(type(self).__name__, "num_feature_axes")
+
+
+def width_of(cell: Any, carry: Any, gate: str) -> int:
+    """Tell the features that the maps of a cell have: those of the carry that the cell was initialized with.
+
+    Most carries come from ``initialize_carry`` and have ``cell.features``.
+
+    Args:
+      cell: in its compact method.
+      carry: the part of the carry that the maps multiply.
+      gate: the name of one of them.
+    """
+    width = features_of(carry, "carry")
+    if width != cell.features:
+        known = (cell.get_variable("params", gate) or {}).get("kernel")
+        if known is not None:
+            return unbox(known).shape[-1]
+    return width
 
 
 def draw_gates(module: Module, params: CellParams, dtype: Any) -> dict[str, Affine]:

@@ -71,7 +71,7 @@ class ConvLSTMCell(RNNCellBase):
         params = recurrent.conv_lstm_params(plan, features_of(inputs), self.features, self.use_bias)
         gates = draw_gates(self, params, self.param_dtype)
         (inputs_map,) = promoted(inputs, [gates["ih"]], self.dtype)
-        (hidden_map,) = promoted(carry[1], [gates["hh"]], self.dtype)
+        (hidden_map,) = promoted(recurrent.pair_of("a convolutional LSTM", carry)[1], [gates["hh"]], self.dtype)
         new = recurrent.conv_lstm(plan, carry, inputs, inputs_map, hidden_map)
         return new, new[1]
 

@@ -12,7 +12,7 @@ from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
 
 from fx_linen.module import compact, nowrap
-from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted, vector_carry
+from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted, vector_carry, width_of
 
 __all__ = ["GRUCell", "MGUCell", "SimpleCell"]
 
@@ -43,7 +43,7 @@ class SimpleCell(_VectorCell):
     """The plain recurrent cell: ``h' = tanh(W x + b + V h)`` (Elman, Finding Structure in Time, 1990).
 
     Attributes:
-      features: size of the carry and of the output.
+      features: size of the carry, the output; a cell that is initialized with a carry of another size has that one.
       activation_fn: tanh.
       kernel_init: draws W, the parameter ``i/kernel`` (in, features).
       recurrent_kernel_init: draws V, ``h/kernel`` (features, features).
@@ -83,10 +83,14 @@ class SimpleCell(_VectorCell):
           The new carry, twice: it is the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features.
+          CarryShapeError: the carry has another number of features than the parameters.
         """
         params = recurrent.simple_params(
-            features_of(inputs), self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
+            features_of(inputs),
+            width_of(self, carry, "h"),
+            self.kernel_init,
+            self.recurrent_kernel_init,
+            self.bias_init,
         )
         gates = draw_gates(self, params, self.param_dtype)
         (inputs_map,) = promoted(inputs, [gates["i"]], self.dtype)
@@ -104,7 +108,7 @@ class GRUCell(_VectorCell):
     the equations see `fx_core.ops.recurrent.gru`.
 
     Attributes:
-      features: size of the carry and of the output.
+      features: size of the carry, the output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gates r and z.
       activation_fn: nonlinearity of the candidate n.
       kernel_init: draws the maps of the inputs, ``ir``, ``iz``, ``in``: ``kernel`` (in, features).
@@ -142,10 +146,14 @@ class GRUCell(_VectorCell):
           The new carry, twice: it is the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features.
+          CarryShapeError: the carry has another number of features than the parameters.
         """
         params = recurrent.gru_params(
-            features_of(inputs), self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
+            features_of(inputs),
+            width_of(self, carry, "hn"),
+            self.kernel_init,
+            self.recurrent_kernel_init,
+            self.bias_init,
         )
         gates = draw_gates(self, params, self.param_dtype)
         new = recurrent.gru(
@@ -166,7 +174,7 @@ class MGUCell(_VectorCell):
     `fx_core.ops.recurrent.mgu`.
 
     Attributes:
-      features: size of the carry and of the output.
+      features: size of the carry, the output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gate f.
       activation_fn: nonlinearity of the candidate n.
       kernel_init: draws the maps of the inputs, ``if`` and ``in``: ``kernel`` (in, features).
@@ -208,11 +216,11 @@ class MGUCell(_VectorCell):
           The new carry, twice: it is the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features.
+          CarryShapeError: the carry has another number of features than the parameters.
         """
         params = recurrent.mgu_params(
             features_of(inputs),
-            self.features,
+            width_of(self, carry, "hn"),
             self.reset_gate,
             self.kernel_init,
             self.recurrent_kernel_init,

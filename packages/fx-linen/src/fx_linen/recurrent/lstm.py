@@ -13,7 +13,7 @@ from fx_core.ops.recurrent import Affine
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
 
 from fx_linen.module import compact, nowrap
-from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted, vector_carry
+from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted, vector_carry, width_of
 
 __all__ = ["LSTMCell", "OptimizedLSTMCell"]
 
@@ -57,12 +57,13 @@ class _LSTMCell(RNNCellBase):
     @nowrap
     def _maps(self, carry: Carry, inputs: jax.Array) -> tuple[list[Affine], list[Affine]]:
         """The maps of inputs and carry, for i, f, g and o, in the dtypes to compute in."""
+        h = recurrent.pair_of("an LSTM", carry)[1]
         params = recurrent.lstm_params(
-            features_of(inputs), self.features, self.kernel_init, self.recurrent_kernel_init, self.bias_init
+            features_of(inputs), width_of(self, h, "hi"), self.kernel_init, self.recurrent_kernel_init, self.bias_init
         )
         gates = draw_gates(self, params, self.param_dtype)
         of_inputs, of_carry = ([gates[side + gate] for gate in GATES] for side in "ih")
-        return promoted(inputs, of_inputs, self.dtype), promoted(carry[1], of_carry, self.dtype)
+        return promoted(inputs, of_inputs, self.dtype), promoted(h, of_carry, self.dtype)
 
 
 class LSTMCell(_LSTMCell):
@@ -71,7 +72,7 @@ class LSTMCell(_LSTMCell):
     Hochreiter & Schmidhuber, Long Short-Term Memory, 1997; for the equations see `fx_core.ops.recurrent.lstm`.
 
     Attributes:
-      features: size of memory and output.
+      features: size of memory and output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
       kernel_init: draws the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
@@ -101,7 +102,7 @@ class LSTMCell(_LSTMCell):
           The new carry, and the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features.
+          CarryShapeError: the carry has another number of features than the parameters, or not two parts.
         """
         of_inputs, of_carry = self._maps(carry, inputs)
         new = recurrent.lstm(carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn)
@@ -115,7 +116,7 @@ class OptimizedLSTMCell(_LSTMCell):
     more than it brings when they are large.
 
     Attributes:
-      features: size of memory and output.
+      features: size of memory and output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
       kernel_init: draws the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
@@ -144,7 +145,7 @@ class OptimizedLSTMCell(_LSTMCell):
           The new carry, and the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features.
+          CarryShapeError: the carry has another number of features than the parameters, or not two parts.
         """
         of_inputs, of_carry = self._maps(carry, inputs)
         new = recurrent.lstm_fused(

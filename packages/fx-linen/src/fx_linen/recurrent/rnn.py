@@ -5,9 +5,8 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.recurrent import CellInterfaceError
 from fx_core.frozen_dict import FrozenDict
-from fx_core.ops.recurrent import check_lengths, flip_sequences, select_last, sequence_axes
+from fx_core.ops.recurrent import check_lengths, feature_axes_of, flip_sequences, select_last, sequence_axes
 
 from fx_linen.module import Module, nowrap
 from fx_linen.transforms.repeat import scan
@@ -149,15 +148,3 @@ class RNN(Module):
             return last, outputs
         history, outputs = outputs
         return select_last(history, lengths, initial), outputs
-
-
-def feature_axes_of(cell: Any) -> int:
-    """How many axes of features the inputs of a cell have.
-
-    Raises:
-      CellInterfaceError: it does not say.
-    """
-    try:
-        return cell.num_feature_axes
-    except AttributeError:
-        raise CellInterfaceError(type(cell).__name__, "num_feature_axes") from None

@@ -10,7 +10,7 @@ from jax.nn import sigmoid
 from fx_core.errors.recurrent import CarryShapeError
 from fx_core.ops.conv import ConvPlan, conv, conv_params
 from fx_core.ops.recurrent.lstm import LSTMCarry, lstm_update
-from fx_core.ops.recurrent.maps import Affine
+from fx_core.ops.recurrent.maps import Affine, pair_of
 from fx_core.ops.recurrent.params import CellParams
 
 __all__ = ["conv_lstm", "conv_lstm_params"]
@@ -68,7 +68,7 @@ def conv_lstm(
     >>> conv_lstm(plan_conv((3, 3)), (state, state), image, *maps)[1].shape
     (5, 5, 2)
     """
-    c, h = carry
+    c, h = pair_of("a convolutional LSTM", carry)
     _check(h.shape[-1:], hidden_map.kernel.shape[-2:-1], "features")
     gates = conv(plan, inputs.astype(inputs_map.kernel.dtype), *inputs_map)
     _check(c.shape[:-1], gates.shape[:-1], "pixels")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from fx_core.ops.recurrent.maps import Affine, Gates, apply_gates, check_carry
+from fx_core.ops.recurrent.maps import Affine, Gates, apply_gates, check_carry, pair_of
 
 __all__ = ["Activation", "LSTMCarry", "lstm", "lstm_fused", "lstm_update"]
 
@@ -60,7 +60,7 @@ def lstm(
     >>> c
     Array([[0.5, 0.5]], dtype=float32)
     """
-    c, h = carry
+    c, h = pair_of("an LSTM", carry)
     check_carry("an LSTM", (c, h), inputs, hidden_gates[0])
     i, f, g, o = map(operator.add, apply_gates(input_gates, inputs), apply_gates(hidden_gates, h))
     return lstm_update(c, i, f, g, o, gate_fn=gate_fn, activation_fn=activation_fn)
@@ -91,7 +91,7 @@ def lstm_fused(
     Raises:
       CarryShapeError: the carry has another number of features.
     """
-    c, h = carry
+    c, h = pair_of("an LSTM", carry)
     check_carry("an LSTM", (c, h), inputs, hidden_map, 4)
     gates = hidden_map(h) + inputs_map(inputs)
     i, f, g, o = jnp.split(gates, 4, axis=-1)

@@ -16,7 +16,7 @@ from fx_core.errors.recurrent import CarryShapeError
 from fx_core.ops.contract import dot_general
 from fx_core.ops.linear import dense
 
-__all__ = ["Affine", "Gates", "apply_gates", "check_carry", "fuse"]
+__all__ = ["Affine", "Gates", "apply_gates", "check_carry", "fuse", "pair_of"]
 
 
 class Affine(NamedTuple):
@@ -97,6 +97,27 @@ class _SideBySide(ArrayNode):
         options = {"precision": precision, "preferred_element_type": preferred_element_type, **options}
         products = [dot_general(lhs, kernel, dimension_numbers, **options) for kernel in self._kernels]
         return lax.concatenate(products, products[0].ndim - 1)
+
+
+def pair_of(what: str, carry: Any) -> tuple[Any, Any]:
+    """Give both parts of a carry.
+
+    Args:
+      what: whose carry, for the error.
+      carry: a tuple or list of two.
+
+    Raises:
+      CarryShapeError: it is something else.
+    """
+    if not isinstance(carry, (tuple, list)) or len(carry) != 2:
+        got = f"a {type(carry).__name__} of {len(carry)}" if isinstance(carry, (tuple, list)) else type(carry).__name__
+        raise CarryShapeError(
+            f"The carry of {what} has two parts.",
+            expected="a tuple of two",
+            got=got,
+            fix="start with cell.initialize_carry(key, inputs.shape)",
+        )
+    return carry[0], carry[1]
 
 
 def check_carry(cell: str, carry: Sequence[jax.Array], inputs: jax.Array, hidden: Affine, outputs: int = 1) -> None:

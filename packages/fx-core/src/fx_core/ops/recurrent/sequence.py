@@ -10,11 +10,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.recurrent import SequenceInputError, SequenceLengthsError
+from fx_core.errors.recurrent import CellInterfaceError, SequenceInputError, SequenceLengthsError
 
-__all__ = ["check_lengths", "flip_sequences", "select_last", "sequence_axes"]
+__all__ = ["check_lengths", "feature_axes_of", "flip_sequences", "select_last", "sequence_axes"]
 
 T = TypeVar("T")
+
+
+def feature_axes_of(cell: Any) -> int:
+    """Tell how many axes of features the inputs of a cell have.
+
+    Raises:
+      CellInterfaceError: it does not say, or is the class of a cell.
+    """
+    if isinstance(cell, type):
+        raise CellInterfaceError(cell.__name__, None)
+    try:
+        return cell.num_feature_axes
+    except AttributeError:
+        raise CellInterfaceError(type(cell).__name__, "num_feature_axes") from None
 
 
 def sequence_axes(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> tuple[int, tuple[int, ...]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.ops.recurrent import pair_of
 
 from fx_nnx.layers.params import located
 from fx_nnx.layers.recurrent.rnn import own_stream
@@ -91,12 +92,12 @@ class Bidirectional(Module):
           The merged outputs; with ``return_carry`` a pair of both carries and the outputs.
 
         Raises:
-          the errors of `RNN`.
+          CarryShapeError: ``initial_carry`` is no pair. Also the errors of `RNN`.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major
         source = self.rngs if rngs is None else rngs
-        carries = (None, None) if initial_carry is None else initial_carry
+        carries = (None, None) if initial_carry is None else pair_of("a bidirectional network", initial_carry)
         shared = {"seq_lengths": seq_lengths, "return_carry": True, "time_major": time_major, "rngs": source}
         forward_carry, forward = self.forward_rnn(inputs, initial_carry=carries[0], reverse=False, **shared)
         backward_carry, backward = self.backward_rnn(

@@ -159,7 +159,7 @@ class LSTMCell(_LSTMCell):
         """
         inputs = self._check(inputs)
         of_inputs = self._maps(inputs, self.ii, self.if_, self.ig, self.io)
-        of_carry = self._maps(carry[1], self.hi, self.hf, self.hg, self.ho)
+        of_carry = self._maps(recurrent.pair_of("an LSTM", carry)[1], self.hi, self.hf, self.hg, self.ho)
         new = recurrent.lstm(carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn)
         return new, new[1]
 
@@ -263,7 +263,7 @@ class OptimizedLSTMCell(_LSTMCell):
         """
         inputs = self._check(inputs)
         (of_inputs,) = self._maps(inputs, self.dense_i)
-        (of_carry,) = self._maps(carry[1], self.dense_h)
+        (of_carry,) = self._maps(recurrent.pair_of("an LSTM", carry)[1], self.dense_h)
         new = recurrent.lstm_fused(
             carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn
         )

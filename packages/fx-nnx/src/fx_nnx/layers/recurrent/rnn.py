@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.errors.nnx_layers import LayerCallError
-from fx_core.errors.recurrent import CellInterfaceError
-from fx_core.ops.recurrent import check_lengths, flip_sequences, select_last, sequence_axes
+from fx_core.ops.recurrent import check_lengths, feature_axes_of, flip_sequences, select_last, sequence_axes
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.iterate import iter_graph
@@ -121,7 +120,7 @@ class RNN(Module):
         keep_order = self.keep_order if keep_order is None else keep_order
 
         inputs = jnp.asarray(inputs)
-        feature_axes = _feature_axes_of(self.cell)
+        feature_axes = feature_axes_of(self.cell)
         axis, batch = sequence_axes(inputs.shape, feature_axes, time_major)
         lengths = None if seq_lengths is None else check_lengths(seq_lengths, batch)
         if initial_carry is None:
@@ -182,15 +181,3 @@ def own_stream(rngs: Any, layer: str) -> RngStream | None:
             fix="pass rngs=nnx.Rngs(seed)",
         )
     return stream_of(rngs, "carry", layer).fork()
-
-
-def _feature_axes_of(cell: Any) -> int:
-    """How many axes of features the inputs of a cell have.
-
-    Raises:
-      CellInterfaceError: it does not say.
-    """
-    try:
-        return cell.num_feature_axes
-    except AttributeError:
-        raise CellInterfaceError(type(cell).__name__, "num_feature_axes") from None
