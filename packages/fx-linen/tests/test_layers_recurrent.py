@@ -224,7 +224,8 @@ def test_width_of_the_first_carry(cell):
 
     (new, y), variables = cell(5).init_with_output(KEY, carry(4), x[:, 0])
     (_, expected), same = cell(4).init_with_output(KEY, carry(4), x[:, 0])
-    assert y.shape == (2, 4) and (y == expected).all()
+    assert y.shape == (2, 4)
+    assert (y == expected).all()
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, same)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, carry(4))
     assert nn.RNN(cell(5)).init_with_output(KEY, x, initial_carry=carry(4))[0].shape == (2, 4, 4)

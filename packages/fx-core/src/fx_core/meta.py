@@ -22,6 +22,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement, struct
+from fx_core._made import made_by_arguments
 from fx_core.errors.partitioning import PartitionAxisError, PartitioningUnspecifiedError, PartitionNameMismatchError
 from fx_core.typing import LogicalNames
 
@@ -238,6 +239,7 @@ def get_sharding(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(sharding, tree, is_leaf=is_axis_metadata)
 
 
+@made_by_arguments
 def with_partitioning(
     fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None
 ) -> Callable[..., Partitioned]:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import jax
 from fx_core import meta, placement, struct
+from fx_core._made import made_by_arguments
 from fx_core.errors import FxError
 from fx_core.spmd import get_logical_axis_rules, logical_axis_rules, set_logical_axis_rules
 from fx_core.typing import LogicalNames, LogicalPartitionSpec, LogicalPartitionSpecPytree, LogicalRules
@@ -121,6 +122,7 @@ class LogicallyPartitioned(meta.Partitioned):
         )
 
 
+@made_by_arguments
 def with_logical_partitioning(
     fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None, rules: LogicalRules | None = None
 ) -> Callable[..., LogicallyPartitioned]:

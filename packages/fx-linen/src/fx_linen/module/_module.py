@@ -18,6 +18,7 @@ from fx_linen.module._errors import BoundModulePickleError, ModuleAttributeError
 from fx_linen.module._fields import as_dataclass, class_info
 from fx_linen.module._methods import wrap_class
 from fx_linen.module._paths import Listing
+from fx_linen.module._pickling import portable, restored
 from fx_linen.module._repr import module_repr
 from fx_linen.module._sow import Sowing
 from fx_linen.module._state import ModuleState
@@ -74,7 +75,7 @@ class Module(Listing, Sowing):
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__.get("_state")
-        if state is None or not state.initialized:
+        if state is None or not state.initialized or name == "__orig_class__":
             object.__setattr__(self, name, value)
         elif not state.in_setup:
             raise SetAttributeFrozenModuleError(type(self).__name__, name, value, where(self))
@@ -132,10 +133,11 @@ class Module(Listing, Sowing):
     def __getstate__(self) -> dict[str, Any]:
         if self.__dict__.get("scope") is not None:
             raise BoundModulePickleError(type(self).__name__, where(self))
-        return {key: value for key, value in self.__dict__.items() if key not in ("_state", "_parent")}
+        return {key: portable(value) for key, value in self.__dict__.items() if key not in ("_state", "_parent")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _parent=None, _state=ModuleState())
+        values = {key: restored(value) for key, value in state.items()}
+        self.__dict__.update(values, _parent=None, _state=ModuleState())
 
 
 dataclasses.dataclass(Module, eq=False, repr=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from fx_core import config
+from fx_core._made import Made
 
 from fx_linen.module._base import ModuleBase
 
@@ -55,7 +56,7 @@ def _show(value: Any, of_module: Callable[[ModuleBase], str]) -> str:
         return of_module(value)
     if isinstance(value, type) and issubclass(value, np.generic):
         return value.__name__
-    if isinstance(value, types.FunctionType | type):
+    if isinstance(value, types.FunctionType | type | Made):
         return value.__name__
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_show(item, of_module)}" for key, item in value.items()) + "}"

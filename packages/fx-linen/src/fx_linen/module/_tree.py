@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core._made import Made
 from fx_core.frozen_dict import FrozenDict
 
 from fx_linen.module._base import ModuleBase
@@ -30,6 +31,7 @@ ATOMS: frozenset[type] = frozenset(
         types.BuiltinFunctionType,
         types.FunctionType,
         types.MethodType,
+        Made,
     }
 )
 """Exact types that certainly hold no module: most fields, passed over with one look-up."""

@@ -5,8 +5,6 @@ the same numbers and less to compile, next to the ones that layers use by defaul
 if it were a matrix.
 """
 
-from jax.nn.initializers import delta_orthogonal, orthogonal
-
 from fx_core.ops.initializers.fixed import constant, ones, ones_init, zeros, zeros_init
 from fx_core.ops.initializers.layers import (
     default_bias_init,
@@ -17,6 +15,7 @@ from fx_core.ops.initializers.layers import (
     flattened,
 )
 from fx_core.ops.initializers.random import (
+    delta_orthogonal,
     glorot_normal,
     glorot_uniform,
     he_normal,
@@ -26,6 +25,7 @@ from fx_core.ops.initializers.random import (
     lecun_normal,
     lecun_uniform,
     normal,
+    orthogonal,
     truncated_normal,
     uniform,
     variance_scaling,

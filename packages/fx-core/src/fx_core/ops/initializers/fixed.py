@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_core._jax import tracing
+from fx_core._made import made_by_arguments
 from fx_core.ops.initializers.chunked import settled
 from fx_core.ops.params import Initializer
 
@@ -40,6 +41,7 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = 
     return jax.nn.initializers.ones(key, _axes(shape), dtype, out_sharding) if filled is None else filled
 
 
+@made_by_arguments
 def constant(value: Any, dtype: Any = None) -> Initializer:
     """Give the initializer that fills with a value; as `jax.nn.initializers.constant`.
 

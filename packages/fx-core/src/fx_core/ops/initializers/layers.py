@@ -10,11 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.nn.initializers import orthogonal
 
 from fx_core._threefry import on_default_cpu, settled
 from fx_core.ops.initializers.fixed import ones, zeros
-from fx_core.ops.initializers.random import lecun_normal, variance_scaling
+from fx_core.ops.initializers.random import lecun_normal, orthogonal, variance_scaling
 from fx_core.ops.params import Initializer
 
 __all__ = [

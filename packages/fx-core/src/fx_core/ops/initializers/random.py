@@ -15,10 +15,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from fx_core._made import made_by_arguments
 from fx_core.ops.initializers.chunked import Distribution, chunkable, draw, plain_shape, settled, wanted_dtype
 from fx_core.ops.params import Initializer
 
 __all__ = [
+    "delta_orthogonal",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -28,6 +30,7 @@ __all__ = [
     "lecun_normal",
     "lecun_uniform",
     "normal",
+    "orthogonal",
     "truncated_normal",
     "uniform",
     "variance_scaling",
@@ -70,6 +73,7 @@ def _constant_scale(scale: float) -> Scale:
     return lambda _, dtype: np.asarray(scale, dtype)[()]
 
 
+@made_by_arguments
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """Give the initializer that draws from a normal distribution around 0; as `jax.nn.initializers.normal`.
 
@@ -84,6 +88,7 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     return _chunked(plain, dtype, "normal", _constant_scale(stddev)) if _numbers(stddev) else plain
 
 
+@made_by_arguments
 def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0) -> Initializer:
     """Give the initializer that draws from a normal distribution cut off at both ends.
 
@@ -104,6 +109,7 @@ def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, u
     return _chunked(plain, dtype, "truncated_normal", _constant_scale(stddev), lower, upper)
 
 
+@made_by_arguments
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """Give the initializer that draws uniformly from 0 to ``scale``; as `jax.nn.initializers.uniform`.
 
@@ -118,6 +124,7 @@ def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     return _chunked(plain, dtype, "uniform", _constant_scale(scale), 0.0, 1.0) if _numbers(scale) else plain
 
 
+@made_by_arguments
 def variance_scaling(
     scale: Any,
     mode: Mode,
@@ -182,6 +189,36 @@ def _fan(mode: str, shape: tuple[int, ...], in_axis: Axes, out_axis: Axes, batch
 
 def _size(shape: tuple[int, ...], axes: Axes) -> int:
     return shape[axes] if isinstance(axes, int) else math.prod([shape[axis] for axis in axes])
+
+
+@made_by_arguments
+def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+    """Give the initializer that draws orthogonal matrices; as `jax.nn.initializers.orthogonal`.
+
+    Args:
+      scale: a factor for the result.
+      column_axis: the axis of the columns; the others are those of one long row.
+      dtype: the dtype if the call gives none.
+
+    >>> orthogonal()(jax.random.key(0), (2, 2)).shape
+    (2, 2)
+    """
+    return jax.nn.initializers.orthogonal(scale, column_axis, dtype)
+
+
+@made_by_arguments
+def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+    """Give the initializer of convolutions that keep distances; as `jax.nn.initializers.delta_orthogonal`.
+
+    Args:
+      scale: a factor for the result.
+      column_axis: the axis of the columns.
+      dtype: the dtype if the call gives none.
+
+    >>> delta_orthogonal()(jax.random.key(0), (3, 2, 2)).shape
+    (3, 2, 2)
+    """
+    return jax.nn.initializers.delta_orthogonal(scale, column_axis, dtype)
 
 
 def glorot_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
