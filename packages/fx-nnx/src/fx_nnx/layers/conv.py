@@ -126,7 +126,7 @@ class Conv(Module):
           ConvInputRankError: the input has too few dimensions.
           MaskShapeError: the mask has another shape than the kernel.
         """
-        inputs = check_features(self, self.in_features, inputs)
+        inputs = check_features(self, value_of(self.kernel).shape[-2] * self.feature_group_count, inputs)
         kernel = conv.masked(value_of(self.kernel), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
@@ -236,7 +236,7 @@ class ConvTranspose(Module):
           ConvInputRankError: the input has too few dimensions.
           MaskShapeError: the mask has another shape than the kernel.
         """
-        inputs = check_features(self, self.in_features, inputs)
+        inputs = check_features(self, value_of(self.kernel).shape[-1 if self.transpose_kernel else -2], inputs)
         kernel = conv.masked(value_of(self.kernel), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type)

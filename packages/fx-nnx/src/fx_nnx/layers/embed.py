@@ -85,7 +85,7 @@ class Embed(Module):
         Raises:
           LayerInputError: the query has another number of features.
         """
-        query = check_features(self, self.features, query, "query")
+        query = check_features(self, value_of(self.embedding).shape[-1], query, "query")
         query, table = self.promote_dtype((query, value_of(self.embedding)), dtype=self.dtype)
         logits = embed.attend(query, table)
         return logits if out_sharding is None else jax.sharding.reshard(logits, out_sharding)

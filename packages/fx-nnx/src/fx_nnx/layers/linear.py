@@ -88,7 +88,7 @@ class Linear(Module):
         Raises:
           LayerInputError: the input has another number of features.
         """
-        inputs = check_features(self, self.in_features, inputs)
+        inputs = check_features(self, value_of(self.kernel).shape[-2], inputs)
         x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense(x, kernel, bias, precision=self.precision, dot_general=self.dot_general, **options)

@@ -99,7 +99,7 @@ class LoRA(Module):
           LayerInputError: the input has another number of features.
           LayerCallError: the layer cannot be called, or its result has another shape.
         """
-        x = check_features(self, self.in_features, x)
+        x = check_features(self, value_of(self.lora_a).shape[-2], x)
         inputs, a, b = self.promote_dtype((x, value_of(self.lora_a), value_of(self.lora_b)), dtype=self.dtype)
         change = low_rank(inputs, a, b)
         if self.base_module is None:

@@ -95,7 +95,9 @@ def set_options(**options: Any) -> dict[str, Any]:
 def check_features(
     layer: Any, features: int, inputs: Any, what: str = "input", axis: int | Sequence[int] = -1
 ) -> jax.Array:
-    """Compare an axis (or several, together) of an input with what a layer was made for.
+    """Compare an axis (or several, together) of an input with what the weights of a layer take.
+
+    Callers give the size that the weights have now: in a `jax.shard_map` a shard of them meets a shard of the input.
 
     Returns:
       The input; lists of numbers become arrays.

@@ -17,7 +17,7 @@ from fx_nnx.layers.attention.functions import dot_product_attention
 from fx_nnx.layers.dropout import chosen, stream_of
 from fx_nnx.layers.linear import LinearGeneral
 from fx_nnx.layers.norm import LayerNorm
-from fx_nnx.layers.params import check_features, located, promote_dtype
+from fx_nnx.layers.params import as_array, check_features, located, promote_dtype, value_of
 from fx_nnx.locate import path_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -306,9 +306,17 @@ class MultiHeadAttention(Module):
                 )
             inputs_k = inputs_q
         inputs_v = inputs_k if inputs_v is None else inputs_v
-        for name, inputs in (("inputs_q", inputs_q), ("inputs_k", inputs_k), ("inputs_v", inputs_v)):
-            features = self.in_features if name == "inputs_q" else self.in_kv_features
-            if check_features(self, features, inputs, name).ndim < 2:
+        for layer, name, inputs in (
+            (self.query, "inputs_q", inputs_q),
+            (self.key, "inputs_k", inputs_k),
+            (self.value, "inputs_v", inputs_v),
+        ):
+            kernel = getattr(layer, "kernel", None)
+            if kernel is None:  # somebody's own layer, which checks for itself
+                inputs = as_array(self, inputs, name)
+            else:
+                inputs = check_features(self, value_of(kernel).shape[0], inputs, name)
+            if inputs.ndim < 2:
                 fix = f"add the axis: {name}[None] for one token"
                 wanted = "(*batch, tokens, features)"
                 raise AttentionShapeError(f"{name} has no axis of tokens.", expected=wanted, got=inputs.shape, fix=fix)
@@ -341,7 +349,7 @@ class MultiHeadAttention(Module):
         if takes(self.attention_fn, "input_positions"):
             here, keys = cache.shifted_positions(before, query.shape[-3], positions)
             options |= {"input_positions": here, "key_positions": keys}
-        seen = cache.decoding_mask(before, query.shape[-3], self.num_heads, mask)
+        seen = cache.decoding_mask(before, query.shape[-3], query.shape[-2], mask)
         return after.key.astype(query.dtype), after.value.astype(query.dtype), seen, options
 
     def _attend(

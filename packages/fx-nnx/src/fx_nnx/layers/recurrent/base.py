@@ -140,8 +140,8 @@ class VectorCell(RNNCellBase):
         flat = self.promote_dtype((x, *flat), dtype=self.dtype)[1:]
         return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]
 
-    def _check(self, inputs: jax.Array) -> jax.Array:
-        return check_features(self, self.in_features, inputs)
+    def _check(self, inputs: jax.Array, layer: Linear) -> jax.Array:
+        return check_features(self, value_of(layer.kernel).shape[-2], inputs)
 
 
 def vector_carry(input_shape: tuple[int, ...], features: int) -> tuple[int, ...]:

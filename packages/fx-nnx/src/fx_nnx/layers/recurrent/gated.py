@@ -143,7 +143,7 @@ class SimpleCell(_OneCarry):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        inputs = self._check(inputs)
+        inputs = self._check(inputs, self.dense_i)
         (of_inputs,) = self._maps(inputs, self.dense_i)
         (of_carry,) = self._maps(carry, self.dense_h)
         new = recurrent.simple(
@@ -252,7 +252,7 @@ class GRUCell(_OneCarry):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        inputs = self._check(inputs)
+        inputs = self._check(inputs, self.dense_i)
         (of_inputs,) = self._maps(inputs, self.dense_i)
         (of_carry,) = self._maps(carry, self.dense_h)
         new = recurrent.gru_fused(

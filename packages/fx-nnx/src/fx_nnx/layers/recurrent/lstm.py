@@ -157,7 +157,7 @@ class LSTMCell(_LSTMCell):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        inputs = self._check(inputs)
+        inputs = self._check(inputs, self.ii)
         of_inputs = self._maps(inputs, self.ii, self.if_, self.ig, self.io)
         of_carry = self._maps(recurrent.pair_of("an LSTM", carry)[1], self.hi, self.hf, self.hg, self.ho)
         new = recurrent.lstm(carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn)
@@ -261,7 +261,7 @@ class OptimizedLSTMCell(_LSTMCell):
           LayerInputError: the inputs have another number of features.
           CarryShapeError: the carry has another number of features.
         """
-        inputs = self._check(inputs)
+        inputs = self._check(inputs, self.dense_i)
         (of_inputs,) = self._maps(inputs, self.dense_i)
         (of_carry,) = self._maps(recurrent.pair_of("an LSTM", carry)[1], self.dense_h)
         new = recurrent.lstm_fused(
