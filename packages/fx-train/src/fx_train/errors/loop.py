@@ -17,7 +17,9 @@ class DataEndedError(FxError):
             "The data is empty." if empty else "The data ended before the run did.",
             expected=f"{total} steps",
             got=f"{steps} steps",
-            fix="Give data that repeats, or set total_steps to what the data has.",
+            fix="See whether an earlier loop has used up the iterator: a function of the first step makes a new one."
+            if empty
+            else "Give data that repeats, or set total_steps to what the data has.",
         )
 
 

@@ -16,11 +16,14 @@ class NoRunError(FxError):
         )
 
 
+_REPAIR = "Remove the line that is named, or the file, from a copy of the directory: the page is made of what is left."
+
+
 class RunFileError(FxError):
     """A file of a run cannot be read."""
 
     def __init__(self, file: str, problem: str):
-        super().__init__("A record of the run is damaged.", path=file, got=problem, fix="Repair or remove the file.")
+        super().__init__("A record of the run is damaged.", path=file, got=problem, fix=_REPAIR)
 
 
 class ReportNotWrittenError(FxError):

@@ -176,7 +176,8 @@ class NotTrainableError(FxError):
             path=path,
             expected="numbers of floating point",
             got=str(dtype),
-            fix="Keep it in the state's variables, or leave it out with trainable=.",
+            fix="Keep it in the state's variables, or leave it out: trainable= of make_train_step does, and so do "
+            "gradients of jax.dtypes.float0, which jax.grad gives with allow_int=True.",
         )
 
 

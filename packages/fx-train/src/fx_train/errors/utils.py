@@ -16,6 +16,14 @@ class InvalidScheduleError(FxError):
         super().__init__(f"The schedule's {argument} makes no sense.", expected=expected, got=repr(got))
 
 
+_WAYS = {
+    "local devices": "Pad what is left of an epoch (fx_train.jax_utils.pad_shard_unpad), or choose another batch size.",
+    "equal parts": "Choose a number of parts that divides the batch size, or pad the batch, with a mask at which the "
+    "loss and weight= look.",
+    "processes": "Choose a batch size that is a multiple of the number of processes.",
+}
+
+
 class IndivisibleBatchError(FxError):
     """A batch cannot be split evenly.
 
@@ -30,7 +38,7 @@ class IndivisibleBatchError(FxError):
             f"A batch of shape {tuple(shape)} cannot be split between {parts} {what}.",
             expected=f"a leading axis that is a multiple of {parts}",
             got=f"{shape[0]}" if shape else "a scalar",
-            fix="Drop or pad the last examples (fx_train.jax_utils.pad_shard_unpad), or choose another batch size.",
+            fix=_WAYS.get(what, "Choose another batch size."),
         )
 
 
@@ -107,6 +115,7 @@ class NotEnoughDataError(FxError):
             f"{examples} examples make no batch of {size}.",
             expected="a batch of 1 or more examples, and at least as many examples",
             got=f"{examples} examples and a batch of {size}",
+            fix="Choose a smaller batch, or see why there are so few examples.",
         )
 
 
