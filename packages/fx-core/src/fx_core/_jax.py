@@ -14,11 +14,12 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax._src import distributed
+from jax._src import distributed, source_info_util
 from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
+from jax._src.random.threefry2x32 import _threefry2x32_lowering
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify, multihost_utils
 from jax.interpreters import ad, batching, mlir, partial_eval
@@ -44,12 +45,16 @@ __all__ = [
     "in_trace",
     "inner_jaxprs",
     "invariant_outputs",
+    "key_kind",
     "key_that_draws",
+    "live_jaxpr",
     "lowers_by_platform",
     "normal_scales_first",
     "place_among_processes",
     "prune_jaxpr",
     "reached_preemption",
+    "sources",
+    "threefry_words",
     "traces_within",
     "tracing",
     "weakly_typed",
@@ -227,6 +232,30 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
         return [(True, value) for value in values]
     needs = [partial_eval.dce_jaxpr(jaxpr, [i == n for i in range(total)])[1] for n in range(count)]
     return [(not any(need[len(known) :]), None) for need in needs]
+
+
+def live_jaxpr(closed: Any) -> Any:
+    """The (closed) jaxpr without the equations that no output needs; it takes the same inputs."""
+    wanted = [True] * len(closed.jaxpr.outvars)
+    # Inputs that are left out by name would shift the others.
+    live, _ = partial_eval.dce_jaxpr(closed.jaxpr, wanted, instantiate=True)
+    return closed.replace(jaxpr=live)
+
+
+def sources(eqn: Any) -> list[tuple[str, int, str]]:
+    """The places in programs outside of JAX that an equation comes from, innermost first: file, line, function."""
+    frames = source_info_util.user_frames(eqn.source_info.traceback)
+    return [(frame.file_name, frame.start_line, frame.function_name) for frame in frames]
+
+
+def key_kind(dtype: Any) -> Any:
+    """How keys of a dtype are made and used: functions ``seed split fold_in random_bits`` of single keys as words."""
+    return dtype._impl
+
+
+def threefry_words(*words: Any) -> Any:
+    """The function that threefry keys draw with, in arithmetic of integers without loops."""
+    return _threefry2x32_lowering(*words, use_rolled_loops=False)
 
 
 def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:

@@ -34,6 +34,26 @@ class UnsupportedProgramError(ExportError, ValueError):
         )
 
 
+class UncoveredPrimitivesError(UnsupportedProgramError):
+    """A network uses primitives of JAX that have no translation into a format.
+
+    Attributes:
+      uncovered: one line for each, with the module and the source line that it comes from.
+
+    Args:
+      uncovered: see above.
+    """
+
+    def __init__(self, uncovered: Sequence[str]):
+        ExportError.__init__(
+            self,
+            "These primitives have no translation.",
+            got="".join(f"\n  {line}" for line in uncovered),
+            fix="Compute them in another way or outside of the network, or translate them: hook fx_onnx_primitives.",
+        )
+        self.uncovered = tuple(uncovered)
+
+
 class UnsupportedWeightError(ExportError, TypeError):
     """The variables hold something that is not an array of numbers.
 

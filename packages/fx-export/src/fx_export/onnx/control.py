@@ -1,0 +1,177 @@
+"""Control flow, and programs within programs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fx_export.onnx.builder import Builder
+from fx_export.onnx.graph import Graph
+from fx_export.onnx.kernels import resting
+from fx_export.onnx.registry import primitive
+from fx_export.onnx.shapes import reversed_along
+from fx_export.onnx.tensor import Shape, Tensor, stored_tensor
+from fx_export.onnx.walk import dtype_of
+
+
+class _Open:
+    """A (closed) jaxpr whose constants come as its first inputs."""
+
+    def __init__(self, jaxpr: Any):
+        self.jaxpr, self.consts = jaxpr, ()
+
+
+@primitive("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+           "remat", "checkpoint", "composite", "custom_lin", "run_state", "named_call")  # fmt: skip
+def inlined(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
+    """Programs that are called: their equations take their place."""
+    names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+    jaxpr = next(eqn.params[name] for name in names if name in eqn.params)
+    return build.walk(jaxpr if hasattr(jaxpr, "consts") else _Open(jaxpr), inputs)
+
+
+def _stored(build: Builder, tensor: Tensor) -> Tensor:
+    """A value as it has to be when it crosses the border of a graph."""
+    plain = build.plain(tensor)
+    return build.stored_as(plain, resting(plain.dtype))
+
+
+def _inner_value(build: Builder, stem: str, shape: Shape, dtype: np.dtype) -> Tensor:
+    stored = resting(dtype)
+    return stored_tensor(build.values.fresh(stem, stored, shape), shape, dtype, stored)
+
+
+def _graph(build: Builder, inputs: Sequence[str], body: Callable[[], Sequence[Tensor]]) -> Graph:
+    """Build a graph inside of the current one."""
+    outer = build.graph
+    inner = build.graph = Graph(parent=outer, inputs=list(inputs))
+    try:
+        for result in body():
+            name = build.name(_stored(build, result))
+            # A graph may give each value once, and only what it computes itself.
+            stored, shape = build.values.types[name]
+            (copy,) = build.fresh_node("Identity", [name], [(stored, shape)])
+            inner.outputs.append(copy)
+    finally:
+        build.graph = outer
+    return inner
+
+
+def _results(build: Builder, op: str, inputs: Sequence[str], avals: Sequence[Any], **attributes: Any) -> list[Tensor]:
+    dtypes = [dtype_of(aval) for aval in avals]
+    outputs = [(resting(dtype), tuple(aval.shape)) for aval, dtype in zip(avals, dtypes)]
+    names = build.emit(op, inputs, outputs, attributes)
+    return [
+        stored_tensor(name, aval.shape, dtype, resting(dtype)) for name, aval, dtype in zip(names, avals, dtypes)
+    ]
+
+
+@primitive("cond")
+def cond(build: Builder, eqn: Any, index: Tensor, *inputs: Tensor) -> Sequence[Tensor]:
+    """One of several branches."""
+    branches = eqn.params["branches"]
+    avals = [v.aval for v in eqn.outvars]
+    known = build.known(index)
+    if known is not None:
+        return build.walk(branches[int(np.clip(known, 0, len(branches) - 1))], inputs)
+    if not avals:
+        return []
+    return _branch(build, index, branches, 0, inputs, avals)
+
+
+def _branch(
+    build: Builder, index: Tensor, branches: Sequence[Any], first: int, inputs: Sequence[Tensor], avals: Sequence[Any]
+) -> list[Tensor]:
+    if len(branches) == 1:
+        return build.walk(branches[0], inputs)
+    if index.dtype == bool:
+        chosen = build.elementwise("Not", [index])
+    else:
+        chosen = build.elementwise("LessOrEqual", [index, build.like(index, first)], bool)
+    this = _graph(build, [], lambda: build.walk(branches[0], inputs))
+    other = _graph(build, [], lambda: _branch(build, index, branches[1:], first + 1, inputs, avals))
+    name = build.name(build.plain(chosen))
+    return _results(build, "If", [name], avals, then_branch=this, else_branch=other)
+
+
+@primitive("while")
+def while_loop(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
+    """Repetition while a condition holds."""
+    p = eqn.params
+    cond_consts = inputs[: p["cond_nconsts"]]
+    body_consts = inputs[p["cond_nconsts"] : p["cond_nconsts"] + p["body_nconsts"]]
+    carry = [_stored(build, t) for t in inputs[p["cond_nconsts"] + p["body_nconsts"] :]]
+    avals = [v.aval for v in eqn.outvars]
+    (before,) = build.walk(p["cond_jaxpr"], [*cond_consts, *carry])
+    inner = [_inner_value(build, "carry", t.shape, t.dtype) for t in carry]
+
+    def body() -> Sequence[Tensor]:
+        new = build.walk(p["body_jaxpr"], [*body_consts, *inner])
+        (again,) = build.walk(p["cond_jaxpr"], [*cond_consts, *new])
+        return [again, *new]
+
+    counter = build.values.fresh("iteration", np.dtype("int64"), ())
+    going = build.values.fresh("condition", np.dtype("bool"), ())
+    graph = _graph(build, [counter, going, *(build.name(t) for t in inner)], body)
+    start = build.name(build.plain(before))
+    return _results(build, "Loop", ["", start, *(build.name(t) for t in carry)], avals, body=graph)
+
+
+@primitive("scan")
+def scan(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
+    """Repetition over the elements of axes, forward or backward."""
+    p = eqn.params
+    consts, carry, xs = _scan_groups(p, inputs)
+    carry = [_stored(build, t) for t in carry]
+    rows = [_stored(build, t) for t in xs]
+    inner = [_inner_value(build, "carry", t.shape, t.dtype) for t in carry]
+    row = [_inner_value(build, "row", t.shape[1:], t.dtype) for t in rows]
+    avals = [v.aval for v in eqn.outvars]
+    outputs = len(avals) - len(carry)
+
+    def step(element: Sequence[Tensor]) -> Sequence[Tensor]:
+        return build.walk(p["jaxpr"], [*consts, *inner, *element])
+
+    if not rows:
+        return _counted(build, p, carry, inner, avals, lambda: step([]))
+    graph = _graph(build, [build.name(t) for t in (*inner, *row)], lambda: step(row))
+    backward = int(p["reverse"])
+    settings: dict[str, Any] = {"num_scan_inputs": len(rows), "body": graph}
+    if backward:
+        settings["scan_input_directions"] = [1] * len(rows)
+        settings["scan_output_directions"] = [1] * outputs
+    if not outputs:
+        settings.pop("scan_output_directions", None)
+    return _results(build, "Scan", [build.name(t) for t in (*carry, *rows)], avals, **settings)
+
+
+def _scan_groups(p: Any, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+    """Split inputs into constants, carry and what is scanned; newer JAX says so with flags for each."""
+    consts, carry = p["num_consts"], p["num_carry"]
+    return inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
+
+
+def _counted(
+    build: Builder,
+    p: Any,
+    carry: Sequence[Tensor],
+    inner: Sequence[Tensor],
+    avals: Sequence[Any],
+    step: Callable[[], Sequence[Tensor]],
+) -> list[Tensor]:
+    """A scan over nothing but its length is a loop; what it gives in reverse is turned around afterwards."""
+    counter = build.values.fresh("iteration", np.dtype("int64"), ())
+    going = build.values.fresh("condition", np.dtype("bool"), ())
+
+    def body() -> Sequence[Tensor]:
+        return [stored_tensor(going, (), bool), *step()]
+
+    graph = _graph(build, [counter, going, *(build.name(t) for t in inner)], body)
+    length = build.name(build.plain(build.size(p["length"])))
+    names = [length, "", *(build.name(t) for t in carry)]
+    results = _results(build, "Loop", names, avals, body=graph)
+    if p["reverse"]:
+        results[len(carry) :] = [reversed_along(build, t, [0]) for t in results[len(carry) :]]
+    return results
+
+

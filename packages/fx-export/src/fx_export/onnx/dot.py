@@ -1,0 +1,71 @@
+"""Products of matrices, over any batch and contracted axes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fx_export.onnx.builder import Builder
+from fx_export.onnx.registry import primitive
+from fx_export.onnx.tensor import Tensor
+
+
+@primitive("dot_general")
+def dot_general(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
+    """A sum of products."""
+    (x_sum, y_sum), (x_batch, y_batch) = eqn.params["dimension_numbers"]
+    dtype = np.dtype(eqn.outvars[0].aval.dtype)
+    small = {x.dtype.name, y.dtype.name} <= {"int8", "uint8"} and dtype == np.int32
+    if not small:
+        x, y = build.cast(x, dtype), build.cast(y, dtype)
+    x_free, y_free = _rest(x, x_batch, x_sum), _rest(y, y_batch, y_sum)
+    shape = eqn.outvars[0].aval.shape
+    if not x_sum:
+        return _outer(build, x, y, x_batch, y_batch, x_free, y_free, shape)
+    dense = not x_batch and len(x_free) >= 1
+    left = _matrix(build, x, x_batch, [[axis] for axis in x_free] if dense else [x_free], x_sum)
+    right = _matrix(build, y, y_batch, [y_sum], y_free)
+    rows = tuple(x.shape[axis] for axis in x_free) if dense else (_count(x, x_free),)
+    product_shape = (*(x.shape[axis] for axis in x_batch), *rows, _count(y, y_free))
+    product = build.op("MatMulInteger" if small else "MatMul", [left, right], product_shape, dtype, typed=_TYPED[small])
+    return build.reshape(product, shape)
+
+
+_TYPED = {True: (), False: (0, 1)}
+
+
+def _rest(x: Tensor, *taken: Sequence[int]) -> list[int]:
+    return [axis for axis in range(x.ndim) if not any(axis in axes for axes in taken)]
+
+
+def _count(x: Tensor, axes: Sequence[int]) -> Any:
+    return math.prod(x.shape[axis] for axis in axes)
+
+
+def _matrix(
+    build: Builder, x: Tensor, batch: Sequence[int], middle: Sequence[Sequence[int]], last: Sequence[int]
+) -> Tensor:
+    """Bring axes into the order of a product; each group becomes one axis."""
+    groups = [*([axis] for axis in batch), *middle, last]
+    moved = build.transpose(x, [axis for group in groups for axis in group])
+    return build.reshape(moved, tuple(_count(x, group) for group in groups))
+
+
+def _outer(
+    build: Builder,
+    x: Tensor,
+    y: Tensor,
+    x_batch: Sequence[int],
+    y_batch: Sequence[int],
+    x_free: Sequence[int],
+    y_free: Sequence[int],
+    shape: tuple[Any, ...],
+) -> Tensor:
+    """Without contracted axes a product is one of elements that are broadcast."""
+    count = len(x_batch)
+    left = build.transpose(x, [*x_batch, *x_free])
+    right = build.transpose(y, [*y_batch, *y_free])
+    left = build.broadcast(left, shape, range(count + len(x_free)))
+    places = [*range(count), *range(count + len(x_free), len(shape))]
+    return build.elementwise("And" if x.dtype == bool else "Mul", [left, build.broadcast(right, shape, places)])

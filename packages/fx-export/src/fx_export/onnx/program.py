@@ -1,0 +1,168 @@
+"""From a function with its variables to a finished graph."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core import _jax
+
+from fx_export.errors import UncoveredPrimitivesError
+from fx_export.inputs import spec_of
+from fx_export.onnx import primitives
+from fx_export.onnx.builder import Builder
+from fx_export.onnx.graph import Graph
+from fx_export.onnx.tensor import Tensor, stored_tensor
+from fx_export.onnx.walk import Walker, dtype_of
+from fx_export.weights import named_arrays
+
+assert primitives
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """An input or output of the network.
+
+    Attributes:
+      name: in the file.
+      shape: sizes, symbolic ones included.
+      dtype: of its elements.
+    """
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: np.dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A translated network.
+
+    Attributes:
+      build: the builder with graph and initializers.
+      inputs: what it takes, flat.
+      outputs: what it gives, flat.
+      out_tree: how the outputs go together.
+    """
+
+    build: Builder
+    inputs: list[Port]
+    outputs: list[Port]
+    out_tree: Any
+
+
+def translated(
+    fn: Callable[..., Any],
+    variables: Any,
+    inputs: Sequence[Any],
+    *,
+    opset: int,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> Program:
+    """Translate ``fn(variables, *inputs)``.
+
+    Raises:
+      UncoveredPrimitivesError: it uses primitives that have no translation; all are listed.
+      UnsupportedWeightError: a variable is no array of numbers.
+    """
+    weights = named_arrays(variables)
+    treedef = jax.tree.structure(variables)
+    specs = [jax.tree.map(spec_of, value) for value in inputs]
+
+    def of_weights(weights: list[Any], *inputs: Any) -> Any:
+        return fn(jax.tree.unflatten(treedef, weights), *inputs)
+
+    traced = jax.jit(of_weights).trace([spec_of(w) for _, w in weights], *specs)
+    closed = _jax.live_jaxpr(traced.jaxpr)
+    walker = Walker()
+    build = Builder(opset, walker)
+    ports, values = _inputs(build, specs, input_names)
+    parameters = [_parameter(build, name, array) for name, array in weights]
+    results = walker(build, closed, [*parameters, *values])
+    if walker.uncovered:
+        raise UncoveredPrimitivesError([str(one) for one in dict.fromkeys(walker.uncovered)])
+    out_tree = jax.tree.structure(traced.out_info)
+    names = output_names or _names("output", traced.out_info)
+    outputs = [_output(build, build.graph, name, result) for name, result in zip(names, results)]
+    _drop_unused(build)
+    return Program(build, ports, outputs, out_tree)
+
+
+def _parameter(build: Builder, name: str, array: np.ndarray) -> Tensor:
+    return stored_tensor(build.values.parameter(name or "variables", array), array.shape, array.dtype)
+
+
+def _inputs(
+    build: Builder, specs: Sequence[Any], given: Sequence[str] | None
+) -> tuple[list[Port], list[Tensor]]:
+    ports, values = list[Port](), list[Tensor]()
+    names = given or [name for n, spec in enumerate(specs) for name in _names(_input_name(n, len(specs)), spec)]
+    for name, spec in zip(names, jax.tree.leaves(specs), strict=True):
+        if jax.dtypes.issubdtype(spec.dtype, jax.dtypes.prng_key):
+            dtype = dtype_of(spec)
+        else:
+            dtype = np.dtype(spec.dtype)
+        name = build.values.named(name, dtype, spec.shape)
+        build.graph.inputs.append(name)
+        ports.append(Port(name, tuple(spec.shape), dtype))
+        values.append(stored_tensor(name, spec.shape, dtype))
+    for port in ports:
+        build.sizes.learn(port.name, port.shape)
+    return ports, values
+
+
+def _input_name(number: int, count: int) -> str:
+    return "input" if count == 1 else f"input_{number}"
+
+
+def _names(stem: str, tree: Any) -> list[str]:
+    """Name the leaves of an input or of the outputs by their paths."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    texts = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
+    return [f"{stem}/{text}" if text else stem for text in texts]
+
+
+def _output(build: Builder, graph: Graph, name: str, result: Tensor) -> Port:
+    plain = build.stored_as(build.plain(result), result.dtype)
+    source = build.name(plain)
+    produced = [node for node in graph.nodes if source in node.outputs]
+    name = build.values.named(name, plain.dtype, plain.shape)
+    taken = source in graph.outputs or source in build.values.initializers or source in graph.inputs
+    if taken or not produced or produced[0].op == "Identity":
+        build.fresh_node("Identity", [source], [(plain.stored, plain.shape)])
+        graph.nodes[-1].outputs[0] = name
+    else:
+        _rename(graph, source, name)
+    graph.outputs.append(name)
+    return Port(name, plain.shape, plain.dtype)
+
+
+def _rename(graph: Graph, old: str, new: str) -> None:
+    for node in graph.nodes:
+        node.inputs = [new if name == old else name for name in node.inputs]
+        node.outputs = [new if name == old else name for name in node.outputs]
+        for value in node.attributes.values():
+            if isinstance(value, Graph):
+                _rename(value, old, new)
+    graph.outputs = [new if name == old else name for name in graph.outputs]
+
+
+def _drop_unused(build: Builder) -> None:
+    """Leave out nodes and initializers that no output needs."""
+    needed = _needed(build.graph, set(build.graph.outputs))
+    build.values.initializers = {k: v for k, v in build.values.initializers.items() if k in needed}
+
+
+def _needed(graph: Graph, wanted: set[str]) -> set[str]:
+    kept = []
+    for node in reversed(graph.nodes):
+        if not wanted.isdisjoint(node.outputs):
+            kept.append(node)
+            wanted.update(name for name in node.inputs if name)
+            for value in node.attributes.values():
+                if isinstance(value, Graph):
+                    wanted |= _needed(value, set(value.outputs))
+    graph.nodes = kept[::-1]
+    return wanted

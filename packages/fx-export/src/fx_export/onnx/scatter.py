@@ -1,0 +1,131 @@
+"""Scattering: writing windows into an array at places that are given."""
+
+from typing import Any
+
+import numpy as np
+
+from fx_export.onnx import indices as places
+from fx_export.onnx.builder import Builder
+from fx_export.onnx.elementwise import where
+from fx_export.onnx.indices import Windows
+from fx_export.onnx.kernels import resting
+from fx_export.onnx.registry import primitive
+from fx_export.onnx.tensor import Tensor, stored_tensor
+
+_REDUCTIONS = {
+    "scatter": "none",
+    "scatter_add": "add",
+    "scatter-add": "add",
+    "scatter_mul": "mul",
+    "scatter-mul": "mul",
+    "scatter_min": "min",
+    "scatter-min": "min",
+    "scatter_max": "max",
+    "scatter-max": "max",
+    "scatter_sub": "sub",
+    "scatter-sub": "sub",
+}
+
+
+@primitive(*_REDUCTIONS)
+def scatter(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: Tensor) -> Tensor:
+    """An array with windows written over, added to, or compared with what is there."""
+    reduction = _REDUCTIONS[eqn.primitive.name]
+    if reduction == "sub":
+        reduction, updates = "add", build.elementwise("Neg", [updates])
+    numbers, mode = eqn.params["dimension_numbers"], eqn.params["mode"]
+    batching = tuple(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims))
+    hidden = (*numbers.inserted_window_dims, *(axis for axis, _ in batching))
+    shown = [axis for axis in range(operand.ndim) if axis not in hidden]
+    window_sizes = dict(zip(shown, (updates.shape[axis] for axis in numbers.update_window_dims)))
+    windows = Windows(
+        sizes=tuple(window_sizes.get(axis, 1) for axis in range(operand.ndim)),
+        start_axes=_start_axes(numbers, window_sizes, operand),
+        collapsed=tuple(numbers.inserted_window_dims),
+        batched=batching,
+    )
+    starts = _with_zeros(build, starts, len(windows.start_axes) - len(numbers.scatter_dims_to_operand_dims))
+    inside, starts = places.within(build, windows, operand.shape, starts, mode)
+    return _written(build, windows, operand, starts, updates, inside, tuple(numbers.update_window_dims), reduction)
+
+
+def _start_axes(numbers: Any, window_sizes: dict[int, Any], operand: Tensor) -> tuple[int, ...]:
+    """The axes with a place, and those of which a window has some elements only, which begin at zero."""
+    given = tuple(numbers.scatter_dims_to_operand_dims)
+    partly = [axis for axis, size in window_sizes.items() if size != operand.shape[axis] and axis not in given]
+    return (*given, *partly)
+
+
+def _with_zeros(build: Builder, starts: Tensor, count: int) -> Tensor:
+    if not count:
+        return starts
+    zeros = build.broadcast(build.like(starts, 0), (*starts.shape[:-1], count), ())
+    shape = (*starts.shape[:-1], starts.shape[-1] + count)
+    return build.op("Concat", [starts, zeros], shape, typed=[0, 1], axis=len(shape) - 1)
+
+
+def _written(
+    build: Builder,
+    windows: Windows,
+    operand: Tensor,
+    starts: Tensor,
+    updates: Tensor,
+    inside: Tensor | None,
+    update_axes: tuple[int, ...],
+    reduction: str,
+) -> Tensor:
+    order, indices, spread = places.complete(build, windows, operand, starts)
+    rest = [axis for axis in range(operand.ndim) if axis not in order]
+    moved = build.transpose(operand, [*order, *rest])
+    if not order:
+        order, moved = [-1], build.reshape(moved, (1, *moved.shape))
+        indices = build.broadcast(build.constant(0, np.int64), (*indices.shape[:-1], 1), ())
+    size = moved.shape[0]
+    if inside is not None:
+        # Windows that are not inside are written to one more row, which is cut away again.
+        spare = build.broadcast(build.like(operand, 0), (1, *moved.shape[1:]), ())
+        moved = build.op("Concat", [moved, spare], (size + 1, *moved.shape[1:]), typed=[0, 1], axis=0)
+        indices = _redirected(build, indices, inside, size)
+    lying = _moved_updates(build, windows, updates, update_axes, spread, rest)
+    dtype = resting(operand.dtype)
+    inputs = [build.stored_as(build.plain(moved), dtype), build.plain(indices), build.stored_as(lying, dtype)]
+    attributes = {} if reduction == "none" else {"reduction": reduction}
+    (name,) = build.emit("ScatterND", [build.name(t) for t in inputs], [(dtype, moved.shape)], attributes)
+    result = build.rested(stored_tensor(name, moved.shape, operand.dtype, dtype))
+    if inside is not None:
+        limits = [size, *moved.shape[1:]]
+        result = build.slice(result, [0] * moved.ndim, limits, [1] * moved.ndim)
+    if order == [-1]:
+        return build.squeeze(result, [0])
+    return build.transpose(result, np.argsort([*order, *rest]).tolist())
+
+
+
+
+def _redirected(build: Builder, indices: Tensor, inside: Tensor, row: Any) -> Tensor:
+    spread = build.broadcast(inside, indices.shape, range(inside.ndim))
+    count = indices.shape[-1]
+    if count == 1:
+        return where(build, spread, indices, build.size(row))
+    first = build.constant([True] + [False] * (count - 1), bool)
+    redirect = build.broadcast(first, indices.shape, (len(indices.shape) - 1,))
+    outside = build.elementwise("Not", [spread])
+    return where(build, build.elementwise("And", [outside, redirect]), build.size(row), indices)
+
+
+def _moved_updates(
+    build: Builder,
+    windows: Windows,
+    updates: Tensor,
+    update_axes: tuple[int, ...],
+    spread: list[int],
+    rest: list[int],
+) -> Tensor:
+    """Bring updates into the order of the indices: places, what is spread, whole axes."""
+    hidden = (*windows.collapsed, *windows.batch_axes)
+    shown = [axis for axis in range(len(windows.sizes)) if axis not in hidden]
+    at = dict(zip(shown, update_axes))
+    batch = [axis for axis in range(updates.ndim) if axis not in update_axes]
+    ones = [at[axis] for axis in shown if axis not in spread and axis not in rest]
+    moved = build.transpose(updates, [*batch, *(at[a] for a in spread), *(at[a] for a in rest), *ones])
+    return build.plain(build.squeeze(moved, range(updates.ndim - len(ones), updates.ndim)))

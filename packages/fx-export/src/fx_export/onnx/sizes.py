@@ -1,0 +1,137 @@
+"""Sizes that are known only when the network runs: from symbols to operators."""
+
+import ast
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fx_export.errors import UnsupportedProgramError
+from fx_export.onnx.tensor import Dim, Tensor, is_static, stored_tensor
+
+if TYPE_CHECKING:
+    from fx_export.onnx.builder import Builder
+
+_OPERATORS = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
+
+
+class Sizes:
+    """Computes expressions of symbols such as ``2*batch + 1`` from the shapes of the inputs."""
+
+    def __init__(self, build: "Builder"):
+        self._build = build
+        self._symbols: dict[str, Tensor] = {}
+
+    def learn(self, name: str, shape: Sequence[Dim]) -> None:
+        """Note the symbols that the shape of an input tells."""
+        for axis, size in enumerate(shape):
+            text = str(size)
+            if isinstance(size, int | np.integer):
+                continue
+            names = {node.id for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name)}
+            if len(names) == 1 and names.isdisjoint(self._symbols):
+                solved = _solve(text, next(iter(names)))
+                if solved is not None:
+                    self._add(next(iter(names)), name, shape, axis, *solved)
+
+    def _add(self, symbol: str, name: str, shape: Sequence[Dim], axis: int, factor: int, offset: int) -> None:
+        build = self._build
+        attributes = {"start": axis, "end": axis + 1}
+        (size,) = build.emit("Shape", [name], [(np.int64, (1,))], attributes)
+        # One element: a vector where a scalar is meant does no harm, since it is relabeled.
+        value = stored_tensor(size, (1,), np.int64).relabeled((), (None,))
+        if offset:
+            value = build.elementwise("Sub", [value, build.constant(offset, np.int64)])
+        if factor != 1:
+            value = build.elementwise("Div", [value, build.constant(factor, np.int64)])
+        self._symbols[symbol] = value
+
+    def scalar(self, dim: Dim) -> Tensor:
+        """Give a size as a scalar of int64."""
+        if isinstance(dim, int | np.integer):
+            return self._build.constant(int(dim), np.int64)
+        return self._compute(_parsed(str(dim)).body, str(dim))
+
+    def vector(self, shape: Sequence[Dim]) -> Tensor:
+        """Give sizes as a vector of int64."""
+        build = self._build
+        if is_static(shape):
+            return build.constant([int(size) for size in shape], np.int64)
+        parts = [build.broadcast(self.scalar(size), (1,), ()) for size in shape]
+        if len(parts) == 1:
+            return parts[0]
+        return build.op("Concat", parts, (len(parts),), np.int64, typed=range(len(parts)), axis=0)
+
+    def _compute(self, node: Any, text: str) -> Tensor:
+        build = self._build
+        if isinstance(node, ast.Constant):
+            return build.constant(node.value, np.int64)
+        if isinstance(node, ast.Name):
+            if node.id not in self._symbols:
+                raise UnsupportedProgramError(
+                    f"the size {node.id!r}, in {text!r}, which is no size of an input by itself"
+                )
+            return self._symbols[node.id]
+        if isinstance(node, ast.UnaryOp):
+            return build.elementwise("Neg", [self._compute(node.operand, text)])
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            base, exponent = self._compute(node.left, text), self._compute(node.right, text)
+            return build.elementwise("Pow", [base, exponent])
+        if isinstance(node, ast.BinOp):
+            return self._apply(_OPERATORS[type(node.op)], node.left, node.right, text)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = {"max": "Max", "min": "Min"}.get(node.func.id, node.func.id)
+            return self._apply(name, node.args[0], node.args[1], text)
+        raise UnsupportedProgramError(f"the size {text!r}")
+
+    def _apply(self, op: str, left: Any, right: Any, text: str) -> Tensor:
+        build = self._build
+        one, other = self._compute(left, text), self._compute(right, text)
+        # Mod has the sign of the divisor, as in Python; Div cuts towards zero, so the rest goes first.
+        if op == "mod":
+            return build.elementwise("Mod", [one, other])
+        if op == "floordiv":
+            rest = build.elementwise("Mod", [one, other])
+            return build.elementwise("Div", [build.elementwise("Sub", [one, rest]), other])
+        return build.elementwise(op, [one, other])
+
+
+def _parsed(text: str) -> Any:
+    return ast.parse(text.replace("^", "**"), mode="eval")
+
+
+def _solve(text: str, symbol: str) -> tuple[int, int] | None:
+    """Give factor and offset of a linear expression of one symbol, None for another one."""
+    tree = _parsed(text).body
+    offset = _value(tree, 0)
+    factor = _value(tree, 1) - offset
+    linear = factor > 0 and all(_value(tree, size) == factor * size + offset for size in (2, 3, 7, 101, 1024))
+    return (factor, offset) if linear else None
+
+
+def _value(node: Any, size: int) -> int:
+    """Compute an expression of one symbol for a size."""
+    if isinstance(node, ast.Constant):
+        return int(node.value)
+    if isinstance(node, ast.Name):
+        return size
+    if isinstance(node, ast.UnaryOp):
+        return -_value(node.operand, size)
+    if isinstance(node, ast.Call):
+        name, parts = node.func.id, [_value(part, size) for part in node.args]
+    else:
+        name, parts = type(node.op), [_value(node.left, size), _value(node.right, size)]
+    return _PYTHON[name](*parts)
+
+
+_PYTHON: dict[Any, Any] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "max": max,
+    "min": min,
+}

@@ -1,0 +1,61 @@
+"""Order: sorting and the largest elements."""
+
+from typing import Any
+
+import numpy as np
+
+from fx_export.onnx.builder import Builder
+from fx_export.onnx.registry import primitive
+from fx_export.onnx.tensor import Tensor, stored_tensor
+
+
+@primitive("top_k")
+def top_k(build: Builder, eqn: Any, x: Tensor) -> list[Tensor]:
+    """The largest elements along the last axis, in order, and where they were."""
+    axis = eqn.params.get("axis", x.ndim - 1) % x.ndim
+    values, places = largest(build, x, axis, eqn.outvars[0].aval.shape[axis])
+    return [values, build.cast(places, eqn.outvars[1].aval.dtype)]
+
+
+def largest(build: Builder, x: Tensor, axis: int, count: Any, *, smallest: bool = False) -> list[Tensor]:
+    """Give the largest elements along an axis, of equal ones the first, and their places."""
+    kernel = build.kernel("TopK", x)
+    lying = build.stored_as(build.plain(x), kernel)
+    shape = tuple(count if a == axis else size for a, size in enumerate(x.shape))
+    size = build.plain(build.shape((count,)))
+    attributes = {"axis": axis, "largest": int(not smallest), "sorted": 1}
+    outputs = [(kernel, shape), (np.int64, shape)]
+    names = build.emit("TopK", [build.name(lying), build.name(size)], outputs, attributes)
+    values = build.rested(stored_tensor(names[0], shape, x.dtype, kernel))
+    return [values, stored_tensor(names[1], shape, np.int64)]
+
+
+@primitive("sort")
+def sort(build: Builder, eqn: Any, *inputs: Tensor) -> list[Tensor]:
+    """Ascending order by the first keys; the others follow. Equal elements keep their order, NaN comes last."""
+    axis, keys = eqn.params["dimension"], eqn.params["num_keys"]
+    results = list(inputs)
+    # By the least important key first: each pass keeps the order of what is equal.
+    for number in range(keys - 1, -1, -1):
+        key = results[number]
+        if key.dtype == bool:
+            key = build.cast(key, np.int32)
+        if key.dtype.kind not in "iu":
+            unknown = build.elementwise("IsNaN", [key], bool)
+            _, first = largest(build, _known_first(build, key, unknown), axis, key.shape[axis], smallest=True)
+            results = [_taken(build, value, first, axis) for value in results]
+            late = build.cast(_taken(build, unknown, first, axis), np.int32)
+            _, last = largest(build, late, axis, key.shape[axis], smallest=True)
+            results = [_taken(build, value, last, axis) for value in results]
+        else:
+            _, order = largest(build, key, axis, key.shape[axis], smallest=True)
+            results = [_taken(build, value, order, axis) for value in results]
+    return results
+
+
+def _known_first(build: Builder, key: Tensor, unknown: Tensor) -> Tensor:
+    return build.elementwise("Where", [unknown, build.like(key, np.inf), key])
+
+
+def _taken(build: Builder, x: Tensor, places: Tensor, axis: int) -> Tensor:
+    return build.op("GatherElements", [x, places], x.shape, axis=axis)

@@ -1,0 +1,161 @@
+"""Windows that slide, and running totals."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fx_export.onnx.builder import Builder
+from fx_export.onnx.registry import Refusal, primitive
+from fx_export.onnx.shapes import padded, spread_out
+from fx_export.onnx.tensor import Tensor
+
+
+@primitive("reduce_window_max", "reduce_window_min", "reduce_window_sum")
+def reduce_window(build: Builder, eqn: Any, x: Tensor) -> Tensor:
+    """Extremes and sums of windows, as pooling takes them."""
+    p, name, shape = eqn.params, eqn.primitive.name, eqn.outvars[0].aval.shape
+    neutral = build.like(x, _neutral(name, x.dtype))
+    for axis, factor in enumerate(p["base_dilation"]):
+        if factor != 1:
+            x = spread_out(build, x, axis, factor, neutral)
+    window = _Window(p["window_dimensions"], p["window_strides"], p["window_dilation"], p["padding"])
+    if name == "reduce_window_sum":
+        return _summed(build, x, window, shape)
+    if name == "reduce_window_max":
+        return _pooled(build, "MaxPool", x, window, neutral, shape)
+    return _lowest(build, x, window, shape)
+
+
+def _neutral(name: str, dtype: np.dtype) -> Any:
+    if name == "reduce_window_sum":
+        return 0
+    low = name == "reduce_window_max"
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min if low else np.iinfo(dtype).max
+    return -np.inf if low else np.inf
+
+
+class _Window:
+    """Sizes, steps, gaps and padding, one for each axis."""
+
+    def __init__(self, sizes: Sequence[int], steps: Sequence[int], gaps: Sequence[int], padding: Any):
+        self.sizes, self.steps, self.gaps = list(sizes), list(steps), list(gaps)
+        self.padding = [(int(a), int(b)) for a, b in padding]
+
+    @property
+    def axes(self) -> list[int]:
+        """Where anything happens."""
+        each = zip(self.sizes, self.steps, self.padding)
+        return [axis for axis, (size, step, pad) in enumerate(each) if (size, step, *pad) != (1, 1, 0, 0)]
+
+
+def _lowest(build: Builder, x: Tensor, window: _Window, shape: Sequence[Any]) -> Tensor:
+    """The smallest is minus the largest of the negative; of integers, of the complement, which cannot overflow."""
+    op = "BitwiseNot" if x.dtype.kind in "iu" else "Neg"
+    turned = build.elementwise(op, [x])
+    neutral = build.like(x, _neutral("reduce_window_max", x.dtype))
+    return build.elementwise(op, [_pooled(build, "MaxPool", turned, window, neutral, shape)])
+
+
+def _pooled(build: Builder, op: str, x: Tensor, window: _Window, neutral: Tensor, shape: Sequence[Any]) -> Tensor:
+    """Bring the axes of the windows to the end, and those before into two."""
+    axes = window.axes
+    if not axes:
+        return x
+    if len(axes) > 3:
+        raise Refusal(f"windows over {len(axes)} axes; runtimes pool over three at most")
+    rest = [axis for axis in range(x.ndim) if axis not in axes]
+    reach = [window.gaps[a] * (window.sizes[a] - 1) for a in axes]
+    pads = [window.padding[a] for a in axes]
+    if op == "AveragePool" or any(min(p) < 0 or max(p) > r for p, r in zip(pads, reach)):
+        low, high = ([p[n] for p in window.padding] for n in (0, 1))
+        x, pads = padded(build, x, low, high, neutral), [(0, 0)] * len(axes)
+    moved = build.transpose(x, [*rest, *axes])
+    lead = (1,) * (2 - len(rest)) if len(rest) <= 2 else (x.shape[rest[0]], math.prod(x.shape[a] for a in rest[1:]))
+    merged = (*lead, *moved.shape) if len(rest) <= 2 else (*lead, *moved.shape[len(rest) :])
+    flat = build.reshape(moved, merged)
+    outputs = [shape[axis] for axis in axes]
+    attributes = {
+        "kernel_shape": [window.sizes[a] for a in axes],
+        "strides": [window.steps[a] for a in axes],
+        "dilations": [window.gaps[a] for a in axes],
+        "pads": [a for a, _ in pads] + [b for _, b in pads],
+    }
+    pooled = build.op(op, [flat], (*flat.shape[:2], *outputs), **attributes)
+    apart = build.reshape(pooled, (*(x.shape[a] for a in rest), *outputs))
+    return build.transpose(apart, np.argsort([*rest, *axes]).tolist())
+
+
+def _summed(build: Builder, x: Tensor, window: _Window, shape: Sequence[Any]) -> Tensor:
+    """Sums of floats are averages times the size; those of integers are differences of running totals, thus exact."""
+    axes = window.axes
+    dilated = any(window.gaps[axis] != 1 for axis in axes)
+    if x.dtype.kind not in "iu" and len(axes) <= 3 and not (dilated and build.opset < 19):
+        mean = _pooled(build, "AveragePool", x, window, build.like(x, 0), shape)
+        return build.elementwise("Mul", [mean, build.like(x, math.prod(window.sizes))])
+    if dilated:
+        raise Refusal("sums of windows with gaps, of integers or before opset 19")
+    low, high = ([p[n] for p in window.padding] for n in (0, 1))
+    x = padded(build, x, low, high, build.like(x, 0))
+    for axis in axes:
+        x = _differences(build, x, axis, window.sizes[axis], window.steps[axis])
+    return x.relabeled(shape, x.axes)
+
+
+def _differences(build: Builder, x: Tensor, axis: int, size: int, step: int) -> Tensor:
+    before = [1 if a == axis else 0 for a in range(x.ndim)]
+    longer = padded(build, x, before, [0] * x.ndim, build.like(x, 0))
+    total = build.op("CumSum", [longer, build.constant(axis, np.int64)], longer.shape)
+    last, steps = longer.shape[axis], [step if a == axis else 1 for a in range(x.ndim)]
+
+    def part(start: Any, end: Any) -> Tensor:
+        limits = [end if a == axis else s for a, s in enumerate(longer.shape)]
+        return build.slice(total, [start if a == axis else 0 for a in range(x.ndim)], limits, steps)
+
+    return build.elementwise("Sub", [part(size, last), part(0, last - size)])
+
+
+@primitive("cumsum")
+def cumulative_sum(build: Builder, eqn: Any, x: Tensor) -> Tensor:
+    """Running sums, from either end."""
+    settings = {"reverse": int(eqn.params["reverse"])}
+    return build.op("CumSum", [x, build.constant(eqn.params["axis"], np.int64)], x.shape, **settings)
+
+
+@primitive("cumprod", "cummax", "cummin", "cumlogsumexp")
+def cumulative(build: Builder, eqn: Any, x: Tensor) -> Tensor:
+    """Running products and extremes, step by step."""
+    combine = {"cumprod": jnp.multiply, "cummax": jnp.maximum, "cummin": jnp.minimum, "cumlogsumexp": _log_add}
+    axis, reverse = eqn.params["axis"], eqn.params["reverse"]
+    binary = combine[eqn.primitive.name]
+
+    def run(values: jax.Array) -> jax.Array:
+        rows = jnp.moveaxis(values, axis, 0)
+        first = rows[-1] if reverse else rows[0]
+        start = jnp.full_like(first, _START[eqn.primitive.name](values.dtype))
+
+        def step(total: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+            total = binary(total, row)
+            return total, total
+
+        return jnp.moveaxis(jax.lax.scan(step, start, rows, reverse=reverse)[1], 0, axis)
+
+    return build.call(run, x)[0]
+
+
+def _log_add(a: jax.Array, b: jax.Array) -> jax.Array:
+    high = jnp.maximum(a, b)
+    safe = jnp.where(jnp.isinf(high), jnp.zeros_like(high), high)
+    return jnp.log(jnp.exp(a - safe) + jnp.exp(b - safe)) + safe
+
+
+_START = {
+    "cumprod": lambda dtype: 1,
+    "cummax": lambda dtype: _neutral("reduce_window_max", dtype),
+    "cummin": lambda dtype: _neutral("reduce_window_min", dtype),
+    "cumlogsumexp": lambda dtype: -np.inf,
+}
