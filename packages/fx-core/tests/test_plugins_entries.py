@@ -111,7 +111,7 @@ def test_kinds_and_faces_that_do_not_exist():
         ("checkpoint_backend", "orbx", None, r"Did you mean 'orbax'\? pip install 'fx-ckpt\[orbax\]'"),
         ("layer", "Dense", "linen", "pip install 'fx-linen'"),
         ("layer", "Linear", "nnx", "pip install 'fx-nnx'"),
-        ("exporter", "acme.onnx", None, "Install the plugin that brings it"),
+        ("exporter", "acme.caffe", None, "Install the plugin that brings it"),
     ],
 )
 def test_an_unknown_name_comes_with_what_would_bring_it(kind, name, face, text):

@@ -53,6 +53,7 @@ __all__ = [
     "place_among_processes",
     "prune_jaxpr",
     "reached_preemption",
+    "scan_counts",
     "sources",
     "threefry_words",
     "traces_within",
@@ -246,6 +247,14 @@ def sources(eqn: Any) -> list[tuple[str, int, str]]:
     """The places in programs outside of JAX that an equation comes from, innermost first: file, line, function."""
     frames = source_info_util.user_frames(eqn.source_info.traceback)
     return [(frame.file_name, frame.start_line, frame.function_name) for frame in frames]
+
+
+def scan_counts(params: Any) -> tuple[int, int]:
+    """How many of the inputs of a scan equation are constants, and how many after them its carry."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
 
 
 def key_kind(dtype: Any) -> Any:

@@ -9,11 +9,17 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_exporters() -> Iterable[ExporterEntry]:
-    """The exporter of this package."""
+    """The exporters of this package."""
     return [
         ExporterEntry(
             name="stablehlo",
             target="fx_export.stablehlo:StableHLOExporter",
             summary="A jax.export program with its weights, for cpu, cuda and tpu",
-        )
+        ),
+        ExporterEntry(
+            name="onnx",
+            target="fx_export.onnx.exporter:OnnxExporter",
+            summary="An ONNX model, checked by ONNX Runtime",
+            extra="onnx",
+        ),
     ]

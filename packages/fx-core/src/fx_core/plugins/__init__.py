@@ -8,6 +8,8 @@ from fx_core.plugins.entries import (
     ExporterEntry,
     LayerEntry,
     LoggerEntry,
+    ModelEntry,
+    OnnxPrimitiveEntry,
     Origin,
 )
 from fx_core.plugins.hooks import API_VERSION, hookimpl
@@ -30,6 +32,8 @@ __all__ = [
     "LayerEntry",
     "LoggerEntry",
     "MetricLogger",
+    "ModelEntry",
+    "OnnxPrimitiveEntry",
     "Origin",
     "PluginSource",
     "PluginStatus",

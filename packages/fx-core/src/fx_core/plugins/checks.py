@@ -14,6 +14,8 @@ from fx_core.plugins.entries import (
     ExporterEntry,
     LayerEntry,
     LoggerEntry,
+    ModelEntry,
+    OnnxPrimitiveEntry,
     Origin,
 )
 from fx_core.plugins.hooks import API_VERSION
@@ -26,6 +28,8 @@ ENTRY_HOOKS: dict[str, type[Entry]] = {
     "fx_exporters": ExporterEntry,
     "fx_loggers": LoggerEntry,
     "fx_commands": CommandEntry,
+    "fx_models": ModelEntry,
+    "fx_onnx_primitives": OnnxPrimitiveEntry,
 }
 """The hooks that return entries, and of which type."""
 

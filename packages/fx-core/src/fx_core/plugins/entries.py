@@ -189,6 +189,38 @@ class LoggerEntry(Entry):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OnnxPrimitiveEntry(Entry):
+    """How ONNX computes a primitive of JAX.
+
+    The target is a function ``translate(build, eqn, *inputs)`` of a `fx_export.onnx.builder.Builder`, the equation of
+    the traced program, and a `fx_export.onnx.tensor.Tensor` for each input; it gives one for each output.
+
+    Attributes:
+      primitive: name of the primitive.
+    """
+
+    kind: ClassVar[str] = "onnx_primitive"
+
+    primitive: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelEntry(Entry):
+    """A kind of model that can be exported.
+
+    The target is a function ``as_function(model, variables, **call)`` that gives a pure function of variables and
+    inputs, and the variables as a pytree of dicts; ``call`` are keyword arguments of the model's call.
+
+    Attributes:
+      type: ``"module:Class"``, the base class of such models; it is compared with, never imported.
+    """
+
+    kind: ClassVar[str] = "model"
+
+    type: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CommandEntry(Entry):
     """A sub-command of ``fx``; the target is a `click.Command`."""
 

@@ -19,6 +19,8 @@ from fx_core.plugins.entries import (
     ExporterEntry,
     LayerEntry,
     LoggerEntry,
+    ModelEntry,
+    OnnxPrimitiveEntry,
 )
 
 PROJECT = "fx"
@@ -62,6 +64,16 @@ def fx_loggers() -> Iterable[LoggerEntry]:  # type: ignore[empty-body]
 @hookspec
 def fx_commands() -> Iterable[CommandEntry]:  # type: ignore[empty-body]
     """Sub-commands of ``fx``."""
+
+
+@hookspec
+def fx_models() -> Iterable[ModelEntry]:  # type: ignore[empty-body]
+    """Kinds of models that can be exported, with how each becomes a function of its variables."""
+
+
+@hookspec
+def fx_onnx_primitives() -> Iterable[OnnxPrimitiveEntry]:  # type: ignore[empty-body]
+    """Translations of JAX's primitives to ONNX."""
 
 
 @hookspec

@@ -22,7 +22,8 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         ("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"
     ),
     "checkpoint_backend": {"msgpack": "fx-ckpt", "safetensors": "fx-ckpt", "orbax": "fx-ckpt[orbax]"},
-    "exporter": {"stablehlo": "fx-export"},
+    "exporter": {"stablehlo": "fx-export", "onnx": "fx-export[onnx]"},
+    "model": {"linen": "fx-linen", "nnx": "fx-nnx"},
     "logger": {
         **dict.fromkeys(("jsonl", "csv", "console"), "fx-train"),
         "tensorboard": "fx-train[tensorboard]",

@@ -16,6 +16,8 @@ from fx_core.plugins.entries import (
     ExporterEntry,
     LayerEntry,
     LoggerEntry,
+    ModelEntry,
+    OnnxPrimitiveEntry,
     Origin,
     describe,
 )
@@ -78,6 +80,8 @@ class Registry:
       exporters: ways to ship networks, by name.
       loggers: destinations for metrics, by name.
       commands: sub-commands of ``fx``, by name.
+      models: kinds of models that can be exported, by name.
+      onnx_primitives: translations of primitives to ONNX, by name.
     """
 
     plugins: list[PluginStatus]
@@ -87,6 +91,8 @@ class Registry:
     exporters: EntryTable[ExporterEntry]
     loggers: EntryTable[LoggerEntry]
     commands: EntryTable[CommandEntry]
+    models: EntryTable[ModelEntry]
+    onnx_primitives: EntryTable[OnnxPrimitiveEntry]
 
     def __init__(self, sources: Iterable[PluginSource] | None = None, switches: Switches | None = None):
         self.switches = Switches.from_environment() if switches is None else switches
@@ -229,12 +235,16 @@ class Registry:
         self.exporters = table(ExporterEntry)
         self.loggers = table(LoggerEntry)
         self.commands = table(CommandEntry)
+        self.models = table(ModelEntry)
+        self.onnx_primitives = table(OnnxPrimitiveEntry)
         self._tables: dict[str, EntryTable[Any]] = {
             "collection": self.collections,
             "checkpoint_backend": self.checkpoint_backends,
             "exporter": self.exporters,
             "logger": self.loggers,
             "command": self.commands,
+            "model": self.models,
+            "onnx_primitive": self.onnx_primitives,
         }
 
     def _advice(self, label: str, name: str) -> str:

@@ -67,7 +67,7 @@ class Builder:
         if tensor.name is not None:
             return tensor.name
         assert tensor.constant is not None
-        return self.values.constant(np.ascontiguousarray(tensor.constant))
+        return self.values.constant(np.asarray(tensor.constant, order="C"))
 
     # Operators
 
@@ -94,14 +94,15 @@ class Builder:
         """
         attributes = attributes or {}
         nested = any(isinstance(value, Graph) for value in attributes.values())
-        key = (op, tuple(inputs), len(outputs), frozen(attributes), domain)
-        found = None if nested or op.startswith("Random") else self.graph.find(key)
+        key = None if nested else (op, tuple(inputs), len(outputs), frozen(attributes), domain)
+        found = None if key is None else self.graph.find(key)
         if found is not None:
             return found
         stem = f"{self.where}/{op}" if self.where else op
         names = [self.values.fresh(stem, np.dtype(dtype), shape) for dtype, shape in outputs]
         self.graph.nodes.append(Node(op, list(inputs), names, dict(attributes), self.where, domain))
-        self.graph.known[key] = names
+        if key is not None:
+            self.graph.known[key] = names
         return names
 
     def fresh_node(self, op: str, inputs: Sequence[str], outputs: Sequence[tuple[Any, Shape]]) -> list[str]:
@@ -180,9 +181,7 @@ class Builder:
             return inputs[0].stored
         return computed_in(op, resting(dtype))
 
-    def _result_kernel(
-        self, op: str, result: np.dtype, first: Tensor | None, kernel: np.dtype | None
-    ) -> np.dtype:
+    def _result_kernel(self, op: str, result: np.dtype, first: Tensor | None, kernel: np.dtype | None) -> np.dtype:
         if op not in _PREDICATES and first is not None and kernel is not None and result == first.dtype:
             return kernel
         return resting(result)
@@ -213,9 +212,23 @@ class Builder:
         if tensor.dtype == dtype:
             return tensor
         if tensor.constant is not None:
-            constant = np.asarray(jax.lax.convert_element_type(tensor.constant, dtype))
+            constant = _converted(tensor.constant, dtype)
             return dataclasses.replace(tensor, dtype=dtype, stored=constant.dtype, constant=constant)
-        return dataclasses.replace(self.stored_as(tensor, resting(dtype)), dtype=dtype)
+        if tensor.dtype.kind in "iub" or dtype.kind not in "iu":
+            return dataclasses.replace(self.stored_as(tensor, dtype), dtype=dtype)
+        return self._cut_to_integers(tensor, dtype)
+
+    def _cut_to_integers(self, tensor: Tensor, dtype: np.dtype) -> Tensor:
+        """Convert floats to integers; what does not fit becomes the nearest that does, which ONNX leaves open."""
+        wide = self.stored_as(tensor, np.dtype("float32")) if tensor.stored.itemsize < 4 else tensor
+        wide = dataclasses.replace(wide, dtype=wide.stored)
+        limits = np.iinfo(dtype)
+        if dtype.itemsize >= 4:
+            wide = dataclasses.replace(self.stored_as(wide, np.dtype("int64")), dtype=np.dtype("int64"))
+        if dtype.itemsize < 8:
+            low, high = self.like(wide, limits.min), self.like(wide, limits.max)
+            wide = self.elementwise("Min", [self.elementwise("Max", [wide, low]), high])
+        return dataclasses.replace(self.stored_as(wide, dtype), dtype=dtype)
 
     # Shapes
 
@@ -273,9 +286,7 @@ class Builder:
         if not held:
             return tensor.relabeled(shape, tensor.axes)
         if tensor.constant is not None and is_static([*starts, *limits]):
-            cuts = tuple(
-                slice(starts[a], limits[a], steps[a]) if a is not None else slice(None) for a in tensor.axes
-            )
+            cuts = tuple(slice(starts[a], limits[a], steps[a]) if a is not None else slice(None) for a in tensor.axes)
             return dataclasses.replace(tensor, shape=tuple(shape), constant=tensor.constant[cuts])
         places = [tensor.axes.index(axis) for axis in held]
         part = tensor.relabeled(shape, tensor.axes)
@@ -305,3 +316,14 @@ class Builder:
     def known(self, tensor: Tensor) -> np.ndarray | None:
         """Give the value of a constant, None for anything else."""
         return None if tensor.constant is None else whole(tensor)
+
+
+def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind in "iu" and array.dtype.kind not in "iub":
+        limits = np.iinfo(dtype)
+        wide = np.nan_to_num(array.astype(np.float64), nan=0.0)
+        # The largest integers of 64 bits are no floats: what reaches them is set after the conversion.
+        cut = np.clip(np.trunc(wide), float(limits.min), float(limits.max))
+        inside = np.where(cut < float(limits.max), cut, 0).astype(dtype)
+        return np.where(cut < float(limits.max), inside, limits.max).astype(dtype)
+    return array.astype(dtype)

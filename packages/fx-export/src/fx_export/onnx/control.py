@@ -4,14 +4,33 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from fx_core import _jax
 
 from fx_export.onnx.builder import Builder
+from fx_export.onnx.elementwise import where
 from fx_export.onnx.graph import Graph
 from fx_export.onnx.kernels import resting
-from fx_export.onnx.registry import primitive
+from fx_export.onnx.reduce import reduced
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import reversed_along
 from fx_export.onnx.tensor import Shape, Tensor, stored_tensor
 from fx_export.onnx.walk import dtype_of
+
+
+@primitive("call_hi_primitive")
+def expanded(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
+    """Operations that JAX knows as a whole, by what they stand for."""
+    return build.call(eqn.params["_prim"].expand, *inputs)
+
+
+@primitive("platform_index")
+def platform_index(build: Builder, eqn: Any) -> Tensor:
+    """Which variant of a program is for this platform: that of the CPU, which is for any."""
+    platforms = eqn.params["platforms"]
+    fitting = [n for n, names in enumerate(platforms) if names is None or "cpu" in names]
+    if not fitting:
+        raise RefusedError(f"a program for {platforms} only")
+    return build.constant(fitting[0], np.int32)
 
 
 class _Open:
@@ -22,7 +41,7 @@ class _Open:
 
 
 @primitive("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
-           "remat", "checkpoint", "composite", "custom_lin", "run_state", "named_call")  # fmt: skip
+           "remat", "remat2", "checkpoint", "composite", "custom_lin", "named_call")  # fmt: skip
 def inlined(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Programs that are called: their equations take their place."""
     names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -61,9 +80,7 @@ def _results(build: Builder, op: str, inputs: Sequence[str], avals: Sequence[Any
     dtypes = [dtype_of(aval) for aval in avals]
     outputs = [(resting(dtype), tuple(aval.shape)) for aval, dtype in zip(avals, dtypes)]
     names = build.emit(op, inputs, outputs, attributes)
-    return [
-        stored_tensor(name, aval.shape, dtype, resting(dtype)) for name, aval, dtype in zip(names, avals, dtypes)
-    ]
+    return [stored_tensor(name, aval.shape, dtype, resting(dtype)) for name, aval, dtype in zip(names, avals, dtypes)]
 
 
 @primitive("cond")
@@ -102,28 +119,45 @@ def while_loop(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     body_consts = inputs[p["cond_nconsts"] : p["cond_nconsts"] + p["body_nconsts"]]
     carry = [_stored(build, t) for t in inputs[p["cond_nconsts"] + p["body_nconsts"] :]]
     avals = [v.aval for v in eqn.outvars]
-    (before,) = build.walk(p["cond_jaxpr"], [*cond_consts, *carry])
+
+    def goes_on(values: Sequence[Tensor]) -> Tensor:
+        return build.walk(p["cond_jaxpr"], [*cond_consts, *values])[0]
+
+    before = goes_on(carry)
     inner = [_inner_value(build, "carry", t.shape, t.dtype) for t in carry]
 
     def body() -> Sequence[Tensor]:
         new = build.walk(p["body_jaxpr"], [*body_consts, *inner])
-        (again,) = build.walk(p["cond_jaxpr"], [*cond_consts, *new])
-        return [again, *new]
+        if before.ndim:
+            # Under vmap each element stops by itself; the others stay as they are.
+            going_on = goes_on(inner)
+            new = [_where_batched(build, going_on, one, old) for one, old in zip(new, inner)]
+        return [_any(build, goes_on(new)), *new]
 
     counter = build.values.fresh("iteration", np.dtype("int64"), ())
     going = build.values.fresh("condition", np.dtype("bool"), ())
     graph = _graph(build, [counter, going, *(build.name(t) for t in inner)], body)
-    start = build.name(build.plain(before))
+    start = build.name(build.plain(_any(build, before)))
     return _results(build, "Loop", ["", start, *(build.name(t) for t in carry)], avals, body=graph)
+
+
+def _any(build: Builder, flags: Tensor) -> Tensor:
+    return reduced(build, "ReduceMax", flags, range(flags.ndim)) if flags.ndim else flags
+
+
+def _where_batched(build: Builder, flags: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return where(build, build.broadcast(flags, yes.shape, range(flags.ndim)), yes, no)
 
 
 @primitive("scan")
 def scan(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Repetition over the elements of axes, forward or backward."""
     p = eqn.params
-    consts, carry, xs = _scan_groups(p, inputs)
-    carry = [_stored(build, t) for t in carry]
-    rows = [_stored(build, t) for t in xs]
+    first, last = _jax.scan_counts(p)
+    last += first
+    consts = inputs[:first]
+    carry = [_stored(build, t) for t in inputs[first:last]]
+    rows = [_stored(build, t) for t in inputs[last:]]
     inner = [_inner_value(build, "carry", t.shape, t.dtype) for t in carry]
     row = [_inner_value(build, "row", t.shape[1:], t.dtype) for t in rows]
     avals = [v.aval for v in eqn.outvars]
@@ -143,12 +177,6 @@ def scan(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     if not outputs:
         settings.pop("scan_output_directions", None)
     return _results(build, "Scan", [build.name(t) for t in (*carry, *rows)], avals, **settings)
-
-
-def _scan_groups(p: Any, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-    """Split inputs into constants, carry and what is scanned; newer JAX says so with flags for each."""
-    consts, carry = p["num_consts"], p["num_carry"]
-    return inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
 
 
 def _counted(
@@ -173,5 +201,3 @@ def _counted(
     if p["reverse"]:
         results[len(carry) :] = [reversed_along(build, t, [0]) for t in results[len(carry) :]]
     return results
-
-

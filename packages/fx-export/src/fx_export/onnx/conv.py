@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import Refusal, primitive
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import padded, reversed_along
 from fx_export.onnx.tensor import Tensor
 
@@ -20,7 +20,7 @@ def convolution(build: Builder, eqn: Any, x: Tensor, kernel: Tensor) -> Tensor:
     p, result = eqn.params, eqn.outvars[0].aval
     numbers, dtype = p["dimension_numbers"], np.dtype(result.dtype)
     if not numbers.lhs_spec[2:]:
-        raise Refusal("a convolution over no dimension")
+        raise RefusedError("a convolution over no dimension")
     groups = p["feature_group_count"]
     x = build.transpose(x, numbers.lhs_spec)
     kernel = build.transpose(kernel, numbers.rhs_spec)
@@ -51,7 +51,7 @@ def _single(build: Builder, x: Tensor, kernel: Tensor, dtype: np.dtype) -> tuple
         return build.cast(x, dtype), build.cast(kernel, dtype)
     terms = math.prod(kernel.shape[1:])
     if max(x.dtype.itemsize, kernel.dtype.itemsize) > 1 or terms * 2**15 > 2**24:
-        raise Refusal(f"integers of {x.dtype} in sums of {terms}; ONNX convolves floats and integers of 8 bits")
+        raise RefusedError(f"integers of {x.dtype} in sums of {terms}; ONNX convolves floats and integers of 8 bits")
     return build.cast(x, np.float32), build.cast(kernel, np.float32)
 
 

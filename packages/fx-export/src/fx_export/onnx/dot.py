@@ -4,10 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import primitive
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.tensor import Tensor
 
 
@@ -30,6 +32,26 @@ def dot_general(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
     product_shape = (*(x.shape[axis] for axis in x_batch), *rows, _count(y, y_free))
     product = build.op("MatMulInteger" if small else "MatMul", [left, right], product_shape, dtype, typed=_TYPED[small])
     return build.reshape(product, shape)
+
+
+@primitive("ragged_dot_general")
+def ragged_dot(build: Builder, eqn: Any, x: Tensor, y: Tensor, sizes: Tensor) -> Tensor:
+    """Rows in groups, each multiplied with the matrix of its group: all products, of which each row keeps its own."""
+    numbers = eqn.params["ragged_dot_dimension_numbers"]
+    plain = (((1,), (1,)), ((), ()))
+    dot = tuple(tuple(tuple(axes) for axes in pair) for pair in numbers.dot_dimension_numbers)
+    if (dot, tuple(numbers.lhs_ragged_dimensions), tuple(numbers.rhs_group_dimensions)) != (plain, (0,), (0,)):
+        raise RefusedError("other axes than those of jax.lax.ragged_dot")
+    dtype = eqn.outvars[0].aval.dtype
+
+    def multiply(x: jax.Array, y: jax.Array, sizes: jax.Array) -> jax.Array:
+        ends = jnp.cumsum(sizes)
+        row = jnp.arange(x.shape[0])[:, None]
+        within = (row >= (ends - sizes)[None]) & (row < ends[None])
+        products = jnp.einsum("mk,gkn->gmn", x, y, preferred_element_type=dtype)
+        return jnp.where(within.T[..., None], products, jnp.zeros((), dtype)).sum(0, dtype=dtype)
+
+    return build.call(multiply, x, y, sizes)[0]
 
 
 _TYPED = {True: (), False: (0, 1)}

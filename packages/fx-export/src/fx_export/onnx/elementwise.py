@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import Refusal, primitive
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.tensor import Tensor
 
 _SAME = {
@@ -76,6 +76,19 @@ def bits(build: Builder, eqn: Any, *inputs: Tensor) -> Tensor:
     """Logic of bools, or of the bits of integers."""
     op = _BITS[eqn.primitive.name]
     return build.elementwise(op if inputs[0].dtype == bool else f"Bitwise{op}", inputs)
+
+
+@primitive("eq_to", "lt_to", "le_to", elementwise=True)
+def ordered(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Comparisons in the order of sorting, in which NaN is the largest number."""
+    op = _COMPARED[eqn.primitive.name.removesuffix("_to")]
+    result = build.elementwise(op, [x, y], bool)
+    if x.dtype.kind in "biu":
+        return result
+    one, other = (build.elementwise("IsNaN", [value], bool) for value in (x, y))
+    number = one if op == "Equal" else build.elementwise("Not", [one])
+    last = other if op == "LessOrEqual" else build.elementwise("And", [number, other])
+    return build.elementwise("Or", [result, last])
 
 
 @primitive("div", elementwise=True)
@@ -191,6 +204,19 @@ def exp2(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     return build.elementwise("Exp", [build.elementwise("Mul", [x, build.like(x, math.log(2))])])
 
 
+@primitive("log2", elementwise=True)
+def log2(build: Builder, eqn: Any, x: Tensor) -> Tensor:
+    """Logarithms to base two."""
+    return build.elementwise("Mul", [build.elementwise("Log", [x]), build.like(x, 1 / math.log(2))])
+
+
+@primitive("one_minus_square", elementwise=True)
+def one_minus_square(build: Builder, eqn: Any, x: Tensor) -> Tensor:
+    """``1 - x²`` as a product, which loses nothing near one."""
+    one = build.like(x, 1)
+    return build.elementwise("Mul", [build.elementwise("Sub", [one, x]), build.elementwise("Add", [one, x])])
+
+
 @primitive("expm1", elementwise=True)
 def exp_minus_one(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """``exp(x) - 1``, through tanh near zero, where the difference would lose all digits."""
@@ -226,7 +252,7 @@ def erfc(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 def inverse_erf(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """The inverse error function for float32, by the polynomials of Giles, Approximating the erfinv function, 2012."""
     if x.dtype == np.float64:
-        raise Refusal("float64; it is approximated for float32")
+        raise RefusedError("float64; it is approximated for float32")
 
     def approximate(value: jax.Array) -> jax.Array:
         wide = value.astype(jnp.float32)
@@ -294,14 +320,15 @@ def shift(build: Builder, eqn: Any, x: Tensor, count: Tensor) -> Tensor:
     if not within:
         over = build.elementwise("GreaterOrEqual", [by, build.constant(width, unsigned)], bool)
         moved = build.elementwise("Where", [over, build.constant(0, unsigned), moved])
-    if eqn.primitive.name != "shift_right_arithmetic" or dtype.kind == "u":
+    if eqn.primitive.name != "shift_right_arithmetic":
         return build.cast(moved, dtype)
     limited = by if within else build.elementwise("Min", [by, build.constant(width - 1, unsigned)])
     ones = build.constant(np.iinfo(unsigned).max, unsigned)
     kept = build.elementwise("BitShift", [ones, limited], direction="RIGHT")
     logical = build.elementwise("BitShift", [given, limited], direction="RIGHT")
     filled = build.elementwise("BitwiseOr", [logical, build.elementwise("BitwiseNot", [kept])])
-    negative = build.elementwise("Less", [x, build.like(x, 0)], bool)
+    signed = build.cast(x, f"int{width}")
+    negative = build.elementwise("Less", [signed, build.like(signed, 0)], bool)
     return build.cast(build.elementwise("Where", [negative, filled, logical]), dtype)
 
 

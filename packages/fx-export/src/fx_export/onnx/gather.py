@@ -1,6 +1,5 @@
 """Gathering and cutting at places that are computed."""
 
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +37,7 @@ def gather(build: Builder, eqn: Any, operand: Tensor, starts: Tensor) -> Tensor:
 def _fill_value(given: Any, dtype: np.dtype) -> Any:
     if given is not None:
         return given
-    if dtype == bool:
+    if dtype.kind == "b":
         return True
     if dtype.kind == "u":
         return np.iinfo(dtype).max
@@ -52,7 +51,11 @@ def _taken(
     whole = [axis for axis in range(rank) if windows.sizes[axis] == operand.shape[axis]]
     batch_axes = [axis for axis in range(len(shape)) if axis not in offsets]
     kept = [axis for axis in range(rank) if axis not in windows.collapsed and axis not in windows.batch_axes]
-    if len(windows.start_axes) == 1 and not windows.batched and set(whole) | set(windows.start_axes) == set(range(rank)):
+    if (
+        len(windows.start_axes) == 1
+        and not windows.batched
+        and set(whole) | set(windows.start_axes) == set(range(rank))
+    ):
         (axis,) = windows.start_axes
         if windows.sizes[axis] == 1:
             return _along_axis(build, windows, operand, starts, axis, kept, batch_axes, offsets, shape)
@@ -150,9 +153,7 @@ def dynamic_update_slice(build: Builder, eqn: Any, operand: Tensor, update: Tens
     return _written(build, operand, update, written, firsts)
 
 
-def _written(
-    build: Builder, operand: Tensor, update: Tensor, axes: Sequence[int], firsts: dict[int, Tensor]
-) -> Tensor:
+def _written(build: Builder, operand: Tensor, update: Tensor, axes: Sequence[int], firsts: dict[int, Tensor]) -> Tensor:
     if not axes:
         return update
     axis, *others = axes
@@ -186,5 +187,3 @@ def _vector(build: Builder, scalars: Sequence[Tensor]) -> Tensor:
         return build.constant([int(value) for value in known if value is not None], np.int64)
     parts = [build.broadcast(scalar, (1,), ()) for scalar in scalars]
     return parts[0] if len(parts) == 1 else build.op("Concat", parts, (len(parts),), typed=range(len(parts)), axis=0)
-
-

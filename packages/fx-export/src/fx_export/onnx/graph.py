@@ -42,11 +42,11 @@ class Graph:
       known: what was already computed, by operator, inputs and attributes.
     """
 
-    parent: "Graph | None" = None
-    nodes: list[Node] = dataclasses.field(default_factory=list)
+    parent: "Graph | None" = dataclasses.field(default=None, repr=False)
+    nodes: list[Node] = dataclasses.field(default_factory=list, repr=False)
     inputs: list[str] = dataclasses.field(default_factory=list)
     outputs: list[str] = dataclasses.field(default_factory=list)
-    known: dict[Any, list[str]] = dataclasses.field(default_factory=dict)
+    known: dict[Any, list[str]] = dataclasses.field(default_factory=dict, repr=False)
 
     def find(self, key: Any) -> list[str] | None:
         """Give the values of an equal node, here or around."""

@@ -37,9 +37,7 @@ class Windows:
         return tuple(axis for axis, _ in self.batched)
 
 
-def within(
-    build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode: Any
-) -> tuple[Tensor | None, Tensor]:
+def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode: Any) -> tuple[Tensor | None, Tensor]:
     """Bring places inside of the array.
 
     Args:
@@ -74,9 +72,7 @@ def within(
     return build.cast(lowest, bool), limited
 
 
-def complete(
-    build: Builder, windows: Windows, operand: Tensor, starts: Tensor
-) -> tuple[list[int], Tensor, list[int]]:
+def complete(build: Builder, windows: Windows, operand: Tensor, starts: Tensor) -> tuple[list[int], Tensor, list[int]]:
     """Write out the places of all elements of windows.
 
     Args:

@@ -27,9 +27,11 @@ _GROUPS = {
     _INTEGERS: "BitwiseAnd BitwiseOr BitwiseXor BitwiseNot",
     "uint8 uint16 uint32 uint64": "BitShift",
     "bool": "And Or Xor Not",
-    "int32 int64 " + _FLOATS: "Pow ReduceSum ReduceProd ReduceMean ReduceSumSquare CumSum",
+    "int32 int64 " + _FLOATS: "Pow ReduceSum ReduceMean ReduceSumSquare CumSum",
     "bool int8 uint8 int32 int64 " + _FLOATS: "ReduceMax ReduceMin",
     "int8 uint8 int32 int64 " + _FLOATS: "ArgMax ArgMin",
+    # The product of 32-bit integers saturates in ONNX Runtime, where that of JAX wraps around.
+    "int64 " + _FLOATS: "ReduceProd",
     "int32 uint32 int64 uint64 " + _FLOATS: "MatMul",
     "int32 int64 float32 float64": "Range",
     "int64 int32 " + _FLOATS: "TopK",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fx_export.onnx.tensor import Axes, Dim, Shape, Tensor, is_static, whole
+from fx_export.onnx.tensor import Axes, Shape, Tensor, is_static, whole
 
 if TYPE_CHECKING:
     from fx_export.onnx.builder import Builder
@@ -28,8 +28,9 @@ def arranged(build: "Builder", tensor: Tensor, order: Axes, *, expand: bool = Tr
 def aligned(build: "Builder", tensors: Sequence[Tensor]) -> list[Tensor]:
     """Bring values of one shape, and scalars, into orders that broadcast against each other."""
     full = max((t.ndim for t in tensors), default=0)
-    shape = next((t.shape for t in tensors if t.ndim == full), ())
-    lifted = [t if t.ndim == full else t.relabeled(shape, [None] * len(t.axes)) for t in tensors]
+    sizes = [[t.shape[axis] for t in tensors if t.ndim == full] for axis in range(full)]
+    shape = tuple(next((size for size in given if size != 1), 1) for given in sizes)
+    lifted = [_lifted(t, shape) for t in tensors]
     base = max(lifted, key=lambda t: (len(t.held), t.constant is None))
     result, axes = list[Tensor](), base.axes
     for tensor in lifted:
@@ -42,6 +43,14 @@ def aligned(build: "Builder", tensors: Sequence[Tensor]) -> list[Tensor]:
         axes = merged_axes
         result.append(tensor)
     return result
+
+
+def _lifted(tensor: Tensor, shape: Shape) -> Tensor:
+    """Give a scalar, or a value of which some sizes are 1, as one of the whole shape."""
+    if tensor.ndim != len(shape):
+        return tensor.relabeled(shape, [None] * len(tensor.axes))
+    axes = [a if a is not None and tensor.shape[a] == shape[a] else None for a in tensor.axes]
+    return tensor.relabeled(shape, axes)
 
 
 def merged(tensors: Sequence[Tensor]) -> tuple[Shape, Axes]:
@@ -103,7 +112,7 @@ def _with_axes(build: "Builder", tensor: Tensor, target: Axes) -> Tensor:
         sizes = [tensor.shape[a] for a in tensor.held]
         lying = tensor.constant.reshape(sizes).transpose([tensor.held.index(a) for a in order])
         new = [1 if a is None else tensor.shape[a] for a in target]
-        return dataclasses.replace(tensor, axes=target, constant=np.ascontiguousarray(lying.reshape(new)))
+        return dataclasses.replace(tensor, axes=target, constant=np.asarray(lying.reshape(new), order="C"))
     if list(tensor.held) != order:
         tensor = _transposed(build, tensor, target, order)
     if tensor.axes == target:
@@ -121,9 +130,7 @@ def _transposed(build: "Builder", tensor: Tensor, target: Axes, order: list[int]
     else:
         places = [*spare, *(tensor.axes.index(a) for a in order)]
     result = tensor.relabeled(tensor.shape, [tensor.axes[place] for place in places])
-    (name,) = build.emit(
-        "Transpose", [build.name(tensor)], [(tensor.stored, result.stored_shape)], {"perm": places}
-    )
+    (name,) = build.emit("Transpose", [build.name(tensor)], [(tensor.stored, result.stored_shape)], {"perm": places})
     return dataclasses.replace(result, name=name)
 
 
@@ -187,8 +194,3 @@ def _without_ones(tensor: Tensor, shape: Shape) -> Tensor:
 
 def _constant(array: np.ndarray, tensor: Tensor) -> Tensor:
     return dataclasses.replace(tensor, shape=array.shape, axes=tuple(range(array.ndim)), constant=array, name=None)
-
-
-def same(one: Dim, other: Dim) -> bool:
-    """Whether two sizes are equal whatever the symbols stand for."""
-    return bool(one == other)

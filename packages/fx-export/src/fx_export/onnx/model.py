@@ -70,7 +70,7 @@ def _tensor(name: str, array: np.ndarray) -> TensorProto:
 
 def _packed(array: np.ndarray) -> bytes:
     if array.dtype.name not in ("int4", "uint4"):
-        return np.ascontiguousarray(array).tobytes()
+        return array.tobytes()
     nibbles = array.astype(np.int8).reshape(-1).view(np.uint8) & 0xF
     nibbles = np.concatenate([nibbles, np.zeros(nibbles.size % 2, np.uint8)])
     return (nibbles[::2] | (nibbles[1::2] << 4)).tobytes()

@@ -14,6 +14,7 @@ from fx_export.onnx import (
     sorting,
     windows,
 )
+from fx_export.onnx.registry import own_primitives
 
 __all__ = [
     "control",
@@ -22,6 +23,7 @@ __all__ = [
     "dtypes",
     "elementwise",
     "gather",
+    "own_primitives",
     "randomness",
     "reduce",
     "scatter",

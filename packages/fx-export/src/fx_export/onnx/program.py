@@ -85,7 +85,8 @@ def translated(
         raise UncoveredPrimitivesError([str(one) for one in dict.fromkeys(walker.uncovered)])
     out_tree = jax.tree.structure(traced.out_info)
     names = output_names or _names("output", traced.out_info)
-    outputs = [_output(build, build.graph, name, result) for name, result in zip(names, results)]
+    given: dict[str, str] = {}
+    outputs = [_output(build, given, name, result) for name, result in zip(names, results, strict=True)]
     _drop_unused(build)
     return Program(build, ports, outputs, out_tree)
 
@@ -94,16 +95,11 @@ def _parameter(build: Builder, name: str, array: np.ndarray) -> Tensor:
     return stored_tensor(build.values.parameter(name or "variables", array), array.shape, array.dtype)
 
 
-def _inputs(
-    build: Builder, specs: Sequence[Any], given: Sequence[str] | None
-) -> tuple[list[Port], list[Tensor]]:
+def _inputs(build: Builder, specs: Sequence[Any], given: Sequence[str] | None) -> tuple[list[Port], list[Tensor]]:
     ports, values = list[Port](), list[Tensor]()
     names = given or [name for n, spec in enumerate(specs) for name in _names(_input_name(n, len(specs)), spec)]
     for name, spec in zip(names, jax.tree.leaves(specs), strict=True):
-        if jax.dtypes.issubdtype(spec.dtype, jax.dtypes.prng_key):
-            dtype = dtype_of(spec)
-        else:
-            dtype = np.dtype(spec.dtype)
+        dtype = dtype_of(spec)
         name = build.values.named(name, dtype, spec.shape)
         build.graph.inputs.append(name)
         ports.append(Port(name, tuple(spec.shape), dtype))
@@ -124,9 +120,12 @@ def _names(stem: str, tree: Any) -> list[str]:
     return [f"{stem}/{text}" if text else stem for text in texts]
 
 
-def _output(build: Builder, graph: Graph, name: str, result: Tensor) -> Port:
+def _output(build: Builder, given: dict[str, str], name: str, result: Tensor) -> Port:
+    """Make a value an output; ``given`` has the new names of what is one already."""
+    graph = build.graph
     plain = build.stored_as(build.plain(result), result.dtype)
     source = build.name(plain)
+    source = given.get(source, source)
     produced = [node for node in graph.nodes if source in node.outputs]
     name = build.values.named(name, plain.dtype, plain.shape)
     taken = source in graph.outputs or source in build.values.initializers or source in graph.inputs
@@ -135,6 +134,7 @@ def _output(build: Builder, graph: Graph, name: str, result: Tensor) -> Port:
         graph.nodes[-1].outputs[0] = name
     else:
         _rename(graph, source, name)
+        given[source] = name
     graph.outputs.append(name)
     return Port(name, plain.shape, plain.dtype)
 

@@ -79,7 +79,9 @@ def random_fold_in(build: Builder, eqn: Any, key: Tensor, number: Tensor) -> Ten
     shape = eqn.outvars[0].aval.shape
 
     def spread(value: Tensor) -> Tensor:
-        return value if value.shape == shape else build.broadcast(value, shape, range(len(shape) - value.ndim, len(shape)))
+        return (
+            value if value.shape == shape else build.broadcast(value, shape, range(len(shape) - value.ndim, len(shape)))
+        )
 
     words = words_of(build, spread(key))
     return wrap(build, eqn, build.call(_mapped(kind.fold_in, len(shape)), words, spread(number))[0])
@@ -101,7 +103,9 @@ def random_clone(build: Builder, eqn: Any, key: Tensor) -> Tensor:
 def threefry(build: Builder, eqn: Any, *words: Tensor) -> list[Tensor]:
     """The function that keys draw with: twenty rounds of sums, turns and exclusive ors."""
     shape = eqn.outvars[0].aval.shape
-    spread = [w if w.shape == shape else build.broadcast(w, shape, range(len(shape) - w.ndim, len(shape))) for w in words]
+    spread = [
+        w if w.shape == shape else build.broadcast(w, shape, range(len(shape) - w.ndim, len(shape))) for w in words
+    ]
     return build.call(lambda *w: tuple(_jax.threefry_words(*w)), *spread)
 
 

@@ -11,7 +11,7 @@ _OWN: dict[str, Translate] = {}
 _ELEMENTWISE: set[str] = set()
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A translation cannot do what an equation asks for; it is listed with the others.
 
     Args:

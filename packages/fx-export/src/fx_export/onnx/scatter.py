@@ -100,8 +100,6 @@ def _written(
     return build.transpose(result, np.argsort([*order, *rest]).tolist())
 
 
-
-
 def _redirected(build: Builder, indices: Tensor, inside: Tensor, row: Any) -> Tensor:
     spread = build.broadcast(inside, indices.shape, range(inside.ndim))
     count = indices.shape[-1]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import Refusal, primitive
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.tensor import Dim, Shape, Tensor, constant_tensor, is_static
 
 
@@ -81,6 +81,28 @@ def joined(build: Builder, parts: Sequence[Tensor], axis: int, shape: Shape) -> 
     return build.op("Concat", filled, shape, typed=range(len(filled)), axis=axis)
 
 
+@primitive("stack")
+def stack(build: Builder, eqn: Any, *parts: Tensor) -> Tensor:
+    """Values along a new axis."""
+    shape = eqn.outvars[0].aval.shape
+    axis = eqn.params["axis"] % len(shape)
+    single = (*shape[:axis], 1, *shape[axis + 1 :])
+    return joined(build, [build.reshape(part, single) for part in parts], axis, shape)
+
+
+@primitive("unstack")
+def unstack(build: Builder, eqn: Any, x: Tensor) -> list[Tensor]:
+    """Values along an axis, each by itself."""
+    axis = eqn.params["axis"] % x.ndim
+
+    def part(number: int) -> Tensor:
+        starts = [number if a == axis else 0 for a in range(x.ndim)]
+        limits = [number + 1 if a == axis else size for a, size in enumerate(x.shape)]
+        return build.squeeze(build.slice(x, starts, limits, [1] * x.ndim), [axis])
+
+    return [part(number) for number in range(len(eqn.outvars))]
+
+
 @primitive("split")
 def split(build: Builder, eqn: Any, x: Tensor) -> list[Tensor]:
     """Parts along an axis."""
@@ -106,7 +128,7 @@ def pad(build: Builder, eqn: Any, x: Tensor, value: Tensor) -> Tensor:
 def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], value: Tensor) -> Tensor:
     """Add elements before and after along each axis; negative counts cut away."""
     if not is_static([*low, *high]):
-        raise Refusal("an amount of padding that is a free size")
+        raise RefusedError("an amount of padding that is a free size")
     starts = [max(0, -count) for count in low]
     limits = [size - max(0, -count) for size, count in zip(x.shape, high)]
     x = build.slice(x, starts, limits, [1] * x.ndim)
@@ -168,5 +190,3 @@ def tile(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 def as_it_is(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Primitives that change nothing about the numbers."""
     return inputs
-
-

@@ -11,7 +11,7 @@ from fx_core import _jax
 
 from fx_export.onnx import layout
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import Refusal, is_elementwise, translation_of
+from fx_export.onnx.registry import RefusedError, is_elementwise, translation_of
 from fx_export.onnx.tensor import Tensor, constant_tensor, is_static, stored_tensor, whole
 
 KEY = np.dtype("int64")
@@ -76,7 +76,7 @@ class Walker:
         try:
             folded = _folded(build, eqn, inputs)
             return folded if folded is not None else self._apply(build, eqn, inputs)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             return self._missing(build, eqn, str(refusal))
         finally:
             self._path.pop()
@@ -108,7 +108,7 @@ def dtype_of(aval: Any) -> np.dtype:
     """Give the dtype in which a value is held."""
     if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
         if tuple(_jax.key_kind(aval.dtype).key_shape) != (2,):
-            raise Refusal(f"keys of kind {aval.dtype}; those of threefry2x32 are translated")
+            raise RefusedError(f"keys of kind {aval.dtype}; those of threefry2x32 are translated")
         return KEY
     return np.dtype(aval.dtype)
 
@@ -173,5 +173,3 @@ def _folded_as_it_lies(build: Builder, eqn: Any, inputs: list[Tensor]) -> list[T
         spread = [jax.numpy.asarray(np.broadcast_to(a, lying), dtype=t.dtype) for a, t in zip(arrays, arranged)]
         value = np.asarray(eqn.primitive.bind(*spread, **eqn.params))
     return [Tensor(shape, value.dtype, axes, value.dtype, constant=value)]
-
-

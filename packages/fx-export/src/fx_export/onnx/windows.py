@@ -9,15 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import Refusal, primitive
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import padded, spread_out
 from fx_export.onnx.tensor import Tensor
 
+_COMBINED = {"max": "reduce_window_max", "min": "reduce_window_min", "add": "reduce_window_sum"}
 
-@primitive("reduce_window_max", "reduce_window_min", "reduce_window_sum")
+
+@primitive("reduce_window")
+def reduce_window_by(build: Builder, eqn: Any, x: Tensor, start: Tensor) -> Tensor:
+    """Windows that are combined by a function: those whose function is a maximum, minimum or sum."""
+    inner = eqn.params["jaxpr"].eqns if "jaxpr" in eqn.params else ()
+    name = _COMBINED.get(inner[0].primitive.name) if len(inner) == 1 else None
+    known = build.known(start)
+    if name is None or known is None or known != np.asarray(_neutral(name, x.dtype), x.dtype):
+        raise RefusedError("combined by another function than max, min or add, or from another start than nothing")
+    return _reduced(build, name, eqn, x)
+
+
+@primitive(*_COMBINED.values())
 def reduce_window(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Extremes and sums of windows, as pooling takes them."""
-    p, name, shape = eqn.params, eqn.primitive.name, eqn.outvars[0].aval.shape
+    return _reduced(build, eqn.primitive.name, eqn, x)
+
+
+def _reduced(build: Builder, name: str, eqn: Any, x: Tensor) -> Tensor:
+    p, shape = eqn.params, eqn.outvars[0].aval.shape
     neutral = build.like(x, _neutral(name, x.dtype))
     for axis, factor in enumerate(p["base_dilation"]):
         if factor != 1:
@@ -67,11 +84,10 @@ def _pooled(build: Builder, op: str, x: Tensor, window: _Window, neutral: Tensor
     if not axes:
         return x
     if len(axes) > 3:
-        raise Refusal(f"windows over {len(axes)} axes; runtimes pool over three at most")
+        raise RefusedError(f"windows over {len(axes)} axes; runtimes pool over three at most")
     rest = [axis for axis in range(x.ndim) if axis not in axes]
-    reach = [window.gaps[a] * (window.sizes[a] - 1) for a in axes]
     pads = [window.padding[a] for a in axes]
-    if op == "AveragePool" or any(min(p) < 0 or max(p) > r for p, r in zip(pads, reach)):
+    if op == "AveragePool" or any(min(p) < 0 or max(p) >= window.sizes[a] for p, a in zip(pads, axes)):
         low, high = ([p[n] for p in window.padding] for n in (0, 1))
         x, pads = padded(build, x, low, high, neutral), [(0, 0)] * len(axes)
     moved = build.transpose(x, [*rest, *axes])
@@ -98,7 +114,7 @@ def _summed(build: Builder, x: Tensor, window: _Window, shape: Sequence[Any]) ->
         mean = _pooled(build, "AveragePool", x, window, build.like(x, 0), shape)
         return build.elementwise("Mul", [mean, build.like(x, math.prod(window.sizes))])
     if dilated:
-        raise Refusal("sums of windows with gaps, of integers or before opset 19")
+        raise RefusedError("sums of windows with gaps, of integers or before opset 19")
     low, high = ([p[n] for p in window.padding] for n in (0, 1))
     x = padded(build, x, low, high, build.like(x, 0))
     for axis in axes:

@@ -1,0 +1,1 @@
+"""ONNX: a translation of what JAX traces into ONNX's operators."""

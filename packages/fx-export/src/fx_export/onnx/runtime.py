@@ -1,0 +1,69 @@
+"""Running a model by ONNX Runtime, as part of a bundle."""
+
+import ctypes
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnxruntime
+
+from fx_export.errors import BundleError
+
+_BYTES = {"bfloat16": (16, np.uint16), "float8_e4m3fn": (17, np.uint8), "float8_e4m3fnuz": (18, np.uint8),
+          "float8_e5m2": (19, np.uint8), "float8_e5m2fnuz": (20, np.uint8)}  # fmt: skip
+"""Dtypes that NumPy does not know, with ONNX's numbers: they are handed over as bytes."""
+
+
+class Session:
+    """A model that runs.
+
+    Args:
+      path: the model's file.
+      threads: how many to compute with; 0 leaves it to ONNX Runtime.
+    """
+
+    def __init__(self, path: Path, threads: int = 0):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # ONNX Runtime raises classes of its own, which have no common base but this.
+        except Exception as error:
+            problem = f"{type(error).__name__}: {str(error)[:500]}"
+            raise BundleError(str(path), "ONNX Runtime does not load the model.", got=problem) from error
+
+    def __call__(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], dtypes: Sequence[np.dtype]
+    ) -> list[np.ndarray]:
+        """Compute outputs.
+
+        Args:
+          feeds: arrays by name of the input.
+          outputs: names of what to give.
+          dtypes: of the outputs.
+        """
+        values = {name: _value(array) for name, array in feeds.items()}
+        results = self._session.run_with_ort_values(list(outputs), values)
+        return [_array(value, dtype) for value, dtype in zip(results, dtypes)]
+
+
+def _value(array: np.ndarray) -> Any:
+    # A broadcast view would be read past its end.
+    array = np.require(array, requirements="C")
+    if array.dtype.name in _BYTES:
+        number, carrier = _BYTES[array.dtype.name]
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(carrier), number)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _array(value: Any, dtype: np.dtype) -> np.ndarray:
+    if dtype.name not in _BYTES:
+        return value.numpy()
+    shape = value.shape()
+    length = math.prod(shape) * dtype.itemsize
+    content = ctypes.string_at(value.data_ptr(), length) if length else b""
+    return np.frombuffer(content, getattr(ml_dtypes, dtype.name)).reshape(shape)
