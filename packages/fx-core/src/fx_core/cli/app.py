@@ -5,6 +5,7 @@ import warnings
 
 import click
 
+from fx_core.cli.versions import versions_of_fx
 from fx_core.errors import FxError
 from fx_core.plugins.entries import CommandEntry
 from fx_core.plugins.registry import Registry, registry
@@ -51,11 +52,19 @@ class EntryGroup(click.Group):
 
 
 @click.group(cls=EntryGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fx-core", prog_name="fx-core")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=lambda c, p, v: _version(c, v))
 @click.pass_context
 def fx(ctx: click.Context) -> None:
     """Neural networks for JAX."""
     ctx.ensure_object(dict)
+
+
+def _version(ctx: click.Context, wanted: bool) -> None:
+    """Print the versions of all packages of fx that are installed, and end."""
+    if wanted and not ctx.resilient_parsing:
+        for name, version in versions_of_fx().items():
+            click.echo(f"{name} {version}")
+        ctx.exit()
 
 
 def _entries(ctx: click.Context) -> Registry:

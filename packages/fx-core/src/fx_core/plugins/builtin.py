@@ -59,8 +59,9 @@ def fx_collections() -> Iterable[CollectionEntry]:
 
 @hookimpl
 def fx_commands() -> Iterable[CommandEntry]:
-    """The commands about plugins."""
+    """The commands about plugins and about what is installed."""
     return [
+        CommandEntry(name="env", target="fx_core.cli.env:env", summary="Print what a bug report needs"),
         CommandEntry(name="plugins", target="fx_core.cli.plugins:plugins", summary="List plugins, or examine them"),
         CommandEntry(
             name="new-plugin", target="fx_core.cli.new_plugin:new_plugin", summary="Write the package of a new plugin"

@@ -28,7 +28,13 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         **dict.fromkeys(("jsonl", "csv", "console"), "fx-train"),
         "tensorboard": "fx-train[tensorboard]",
     },
-    "command": {"plugins": "fx-core", "new-plugin": "fx-core", "ckpt": "fx-ckpt", "report": "fx-train"},
+    "command": {
+        "env": "fx-core",
+        "plugins": "fx-core",
+        "new-plugin": "fx-core",
+        "ckpt": "fx-ckpt",
+        "report": "fx-train",
+    },
 }
 
 
