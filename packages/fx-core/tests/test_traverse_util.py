@@ -235,3 +235,12 @@ def test_parameters_are_chosen_by_name_and_value_in_sorted_order():
     frozen = traversal.update(lambda x: -x, freeze({"d": {"kernel": 1}}))
     assert isinstance(frozen, FrozenDict)
     assert frozen == freeze({"d": {"kernel": -1}})
+
+
+def test_merge_goes_on_from_what_is_selected():
+    each = t_identity.each()
+    both = each.merge(t_identity["a"], t_identity["b"])
+    tree = [{"a": 1, "b": 2, "c": 3}, {"a": 4, "b": 5, "c": 6}]
+    assert list(both.iterate(tree)) == [1, 2, 4, 5]
+    assert both.update(lambda x: -x, tree) == [{"a": -1, "b": -2, "c": 3}, {"a": -4, "b": -5, "c": 6}]
+    assert both.set([7, 8, 9, 10], tree) == [{"a": 7, "b": 8, "c": 3}, {"a": 9, "b": 10, "c": 6}]

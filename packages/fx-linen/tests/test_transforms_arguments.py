@@ -1,10 +1,13 @@
 """What transforms of modules do with their arguments: flags and names that stay what they are, axes that do not fit."""
 
+import re
+
 import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 from fx_core.errors.transforms import TransformError
+from fx_linen import partitioning
 
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 X = jnp.ones((2, 4))
@@ -173,3 +176,36 @@ def test_jvp_makes_the_variables_that_it_has_no_tangents_for():
         nn.apply(lambda m, x: nn.jvp(Scaled.__call__, m, (x,), (x,), {"params": {}}), Scaled())(
             {"params": {"scale": 1.0}, "state": {"calls": 0}}, x
         )
+
+
+class Trained(nn.Module):
+    @nn.compact
+    def __call__(self, x, train, mode="plain"):
+        x = nn.Dense(3)(x)
+        return nn.Dropout(0.5, deterministic=not train)(x) if mode == "plain" else x
+
+
+HINTS = [
+    (nn.remat, {"static_argnums": 1}, (True,), {}, r"argument 2 \(True\).*static_argnums=\(2,\), counting self as 0"),
+    (nn.remat, {}, (), {"train": True}, r"train=True.*passing them by position and static_argnums, counting self as 0"),
+    (nn.remat, {"static_argnums": 2}, (True, "all"), {}, r"argument 3 \('all'\)\. Keep.*static_argnums=\(3,\)"),
+    (nn.jit, {}, (True,), {}, r"nn\.jit.*static_argnums=\(2,\), counting self as 0"),
+    (nn.jit, {}, (), {"train": False}, r"train=False.*static_argnames=\('train',\)"),
+    (partitioning.remat, {}, (True,), {}, r"argument 1 \(True\).*static_argnums=\(1,\), not counting self"),
+]
+
+
+@pytest.mark.parametrize(("transform", "options", "args", "kwargs", "text"), HINTS)
+def test_flags_that_became_tracers_are_told_how_to_stay(transform, options, args, kwargs, text):
+    with pytest.raises(TypeError) as info:
+        transform(Trained, **options)().init(KEYS, X, *args, **kwargs)
+    assert re.search(text, "\n".join(info.value.__notes__))
+
+
+def test_hints_come_only_where_they_help():
+    with pytest.raises(TypeError) as info:
+        nn.remat(Trained)().init(KEYS, X, jnp.asarray(True))
+    assert "static_argnums=" not in "".join(getattr(info.value, "__notes__", []))
+    for transform, options in ((nn.remat, {"static_argnums": (2, -1)}), (nn.jit, {"static_argnames": "train"})):
+        args, kwargs = ((True, "plain"), {}) if transform is nn.remat else ((), {"train": True})
+        assert transform(Trained, **options)().init(KEYS, X, *args, **kwargs)["params"]

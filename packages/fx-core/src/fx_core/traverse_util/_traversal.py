@@ -55,10 +55,9 @@ class Traversal(ABC):
         """Select with ``other`` inside of what this one selects."""
         return TraverseCompose(self, other)
 
-    @staticmethod
-    def merge(*traversals: "Traversal") -> "Traversal":
-        """Select what any of the traversals selects, one after the other."""
-        return TraverseMerge(*traversals)
+    def merge(self, *traversals: "Traversal") -> "Traversal":
+        """Select what any of the traversals selects inside of what this one selects, one after the other."""
+        return self.compose(TraverseMerge(*traversals))
 
     def each(self) -> "Traversal":
         """Select the entries of lists and tuples and the values of dicts."""

@@ -1,5 +1,6 @@
 """Transforms of modules that keep axis names right."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -163,11 +164,6 @@ def vmap_with_axes(
     return _with_axis_names(mapped, named) if named else mapped
 
 
-def _make_remat(*, static_argnums: int | Sequence[int], **options: Any) -> Any:
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
-    return make_remat(static_argnums=[number + (number >= 0) for number in numbers], **options)
-
-
 def remat(
     target: Target,
     variables: CollectionFilter = True,
@@ -204,4 +200,4 @@ def remat(
         "static_argnums": static_argnums,
         "policy": policy,
     }
-    return transform_target("Core_remat_static", _make_remat, target, options, methods)
+    return transform_target("Core_remat_static", functools.partial(make_remat, first=0), target, options, methods)

@@ -12,6 +12,7 @@ from fx_linen.module._base import ModuleBase
 from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._fingerprint import Fingerprint
 from fx_linen.transforms._forms import Caller, Target, anew, transform_target
+from fx_linen.transforms._static import hinting, numbers_of
 
 __all__ = ["fold_rngs", "jit"]
 
@@ -46,6 +47,8 @@ def _make_jit(**options: Any) -> Callable[[ModuleFn], Caller]:
             out, progress = described.note.run(fn, scopes, args, kwargs)
             return out, Static(progress)
 
+        numbers, given = numbers_of(options["static_argnums"]), options["static_argnames"]
+        names = {given} if isinstance(given, str) else set(given)
         # One compiled function for all instances and calls; what differs between them is in the description.
         compiled = lift.jit(on_scopes, **options)
 
@@ -54,11 +57,12 @@ def _make_jit(**options: Any) -> Callable[[ModuleFn], Caller]:
             traced = Traced(call, description.bound)
             try:
                 handle = Static((call.target, description.value), traced), call.scopes
-                out, progress = compiled(handle, *call.args, **call.kwargs)
+                with hinting("nn.jit", call, numbers, names):
+                    out, progress = compiled(handle, *call.args, **call.kwargs)
             finally:
                 traced.release()
-            for module, names in zip(description.bound, progress.value, strict=True):
-                absorb_progress(module, names)
+            for module, found in zip(description.bound, progress.value, strict=True):
+                absorb_progress(module, found)
             return out
 
         return caller

@@ -6,18 +6,38 @@ from typing import Any
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
 
-from fx_linen.transforms._call import ModuleFn
+from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._forms import Caller, Target, anew, transform_target
+from fx_linen.transforms._static import hinting, numbers_of
 
 __all__ = ["checkpoint", "remat"]
 
 _remat = anew(lift.remat, by_name=True)
 
 
-def make_remat(*, static_argnums: int | Sequence[int], **options: Any) -> Callable[[ModuleFn], Caller]:
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
-    # A lifted function does not count its scope; the module, at 0, is static anyway.
-    return _remat(static_argnums=tuple(n - 1 if n > 0 else n for n in numbers if n != 0), **options)
+def make_remat(*, static_argnums: int | Sequence[int], first: int = 1, **options: Any) -> Callable[[ModuleFn], Caller]:
+    """The transform of a function of a module.
+
+    Args:
+      static_argnums: positions of Python arguments.
+      first: the position of the first argument after the module.
+      **options: of `fx_transforms.lift.remat`.
+    """
+    numbers = numbers_of(static_argnums)
+    # A lifted function does not count its scope; the module is static anyway.
+    inner = tuple(n - first if n >= 0 else n for n in numbers if n >= first or n < 0)
+    prepare = _remat(static_argnums=inner, **options)
+
+    def hinted(fn: ModuleFn) -> Caller:
+        run = prepare(fn)
+
+        def caller(call: Call) -> Any:
+            with hinting("nn.remat", call, numbers, None, first):
+                return run(call)
+
+        return caller
+
+    return hinted
 
 
 def remat(
