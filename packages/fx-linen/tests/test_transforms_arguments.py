@@ -209,3 +209,21 @@ def test_hints_come_only_where_they_help():
     for transform, options in ((nn.remat, {"static_argnums": (2, -1)}), (nn.jit, {"static_argnames": "train"})):
         args, kwargs = ((True, "plain"), {}) if transform is nn.remat else ((), {"train": True})
         assert transform(Trained, **options)().init(KEYS, X, *args, **kwargs)["params"]
+
+
+class Synchronised(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.BatchNorm(use_running_average=False, axis_name="batch", name="norm")(x)
+
+
+@pytest.mark.parametrize("names", [(None,), ("other",), ("other", None)])
+def test_an_axis_name_that_no_transform_has_is_told_with_its_module(names):
+    x, cls = jnp.ones((*(2 for _ in names), 3, 4)), Synchronised
+    for name in names:
+        axes = {"params": None, "batch_stats": None}
+        cls = nn.vmap(cls, variable_axes=axes, split_rngs={"params": False}, axis_name=name)
+    variables = cls().init(KEYS, x)
+    with pytest.raises(NameError, match="batch") as info:
+        cls().apply(variables, x, mutable=["batch_stats"])
+    assert sum("used by /" in note and "norm (BatchNorm)" in note for note in info.value.__notes__) == 1

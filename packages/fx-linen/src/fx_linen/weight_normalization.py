@@ -11,16 +11,27 @@ from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
+from fx_core.scope import Variable
 
 from fx_linen.module import Module, compact, nowrap
 from fx_linen.transforms import map_variables
 
 __all__ = ["NonMatrixWeightError", "SpectralNorm", "WeightNorm"]
 
+# Where variables exist before `init`, weights are normalised twice in one call; what belongs to them is made once.
+Estimates = dict[str, tuple[Variable[Any], Variable[Any], jax.Array]]
+
 
 def _name(module: Module, path: Sequence[Any]) -> str:
     """Layer and path of a weight, with slashes."""
-    return "/".join([str(module.name), *(str(entry.key) for entry in path[1:])])
+    keys = [getattr(entry, "key", getattr(entry, "name", entry)) for entry in path[1:]]
+    return "/".join([str(module.name), *map(str, keys)])
+
+
+def _stored_name(module: Module, collection: str, weight: str, name: str) -> str:
+    """The name of what belongs to a weight: as it was stored, where the weight's box with partition names is gone."""
+    boxed = f"{weight}/value/{name}"
+    return boxed if module.has_variable(collection, boxed) else f"{weight}/{name}"
 
 
 class SpectralNorm(Module):
@@ -72,10 +83,13 @@ class SpectralNorm(Module):
           NonMatrixWeightError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
         """
 
+        known: Estimates = {}
+
         def normalized(variables: Any) -> Any:
-            return jax.tree_util.tree_map_with_path(
-                lambda path, weight: self._normalized(_name(self.layer_instance, path), weight, update_stats), variables
-            )
+            def one(path: Sequence[Any], weight: jax.Array) -> jax.Array:
+                return self._normalized(_name(self.layer_instance, path), weight, known, update_stats)
+
+            return jax.tree_util.tree_map_with_path(one, variables)
 
         def forward(layer: Any) -> Any:
             return layer(*args, **kwargs)
@@ -84,21 +98,29 @@ class SpectralNorm(Module):
         return mapped(self.layer_instance)
 
     @nowrap
-    def _normalized(self, name: str, weight: jax.Array, update_stats: bool) -> jax.Array:
+    def _normalized(self, name: str, weight: jax.Array, known: Estimates, update_stats: bool) -> jax.Array:
         if weight.ndim < 2:
             return weight
         if weight.ndim > 2 and self.error_on_non_matrix:
             raise NonMatrixWeightError(name, weight.shape)
-
-        def first() -> jax.Array:
-            return jax.random.normal(self.make_rng("params"), (1, weight.shape[-1]), self.param_dtype)
-
-        u = self.variable(self.collection_name, f"{name}/u", first)
-        sigma = self.variable(self.collection_name, f"{name}/sigma", jnp.ones, (), self.param_dtype)
-        new, value = spectral_norm(weight, u.value, self.n_steps, self.epsilon)
+        if name not in known:
+            known[name] = self._estimate(name, weight)
+        u, sigma, before = known[name]
+        new, value = spectral_norm(weight, before, self.n_steps, self.epsilon)
         if update_stats:
             u.value, sigma.value = new, value
         return (weight / jnp.where(value != 0, value, 1)).astype(canonicalize_dtype(weight, dtype=self.dtype))
+
+    @nowrap
+    def _estimate(self, name: str, weight: jax.Array) -> tuple[Variable[Any], Variable[Any], jax.Array]:
+        def first() -> jax.Array:
+            return jax.random.normal(self.make_rng("params"), (1, weight.shape[-1]), self.param_dtype)
+
+        collection = self.collection_name
+        u = self.variable(collection, _stored_name(self, collection, name, "u"), first)
+        sigma_name = _stored_name(self, collection, name, "sigma")
+        sigma = self.variable(collection, sigma_name, jnp.ones, (), self.param_dtype)
+        return u, sigma, u.value
 
 
 class WeightNorm(Module):
@@ -114,7 +136,7 @@ class WeightNorm(Module):
       use_scale: whether lengths are learned; else they are one.
       scale_init: initializer of the lengths.
       feature_axes: axes that are features: each has its own length, over all other axes. None for one length.
-      variable_filter: which weights: those whose path contains one of these texts; None for all.
+      variable_filter: which weights: those whose path contains one of these texts; None, or no text, for all.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> layer = nn.WeightNorm(nn.Dense(2))
@@ -144,10 +166,13 @@ class WeightNorm(Module):
           What the layer returns.
         """
 
+        scales: dict[str, jax.Array] = {}
+
         def normalized(variables: Any) -> Any:
-            return jax.tree_util.tree_map_with_path(
-                lambda path, weight: self._normalized(_name(self.layer_instance, path), weight), variables
-            )
+            def one(path: Sequence[Any], weight: jax.Array) -> jax.Array:
+                return self._normalized(_name(self.layer_instance, path), weight, scales)
+
+            return jax.tree_util.tree_map_with_path(one, variables)
 
         def forward(layer: Any) -> Any:
             return layer(*args, **kwargs)
@@ -156,13 +181,14 @@ class WeightNorm(Module):
         return mapped(self.layer_instance)
 
     @nowrap
-    def _normalized(self, name: str, weight: jax.Array) -> jax.Array:
-        if self.variable_filter is not None and not any(text in name for text in self.variable_filter):
+    def _normalized(self, name: str, weight: jax.Array, scales: dict[str, jax.Array]) -> jax.Array:
+        if self.variable_filter and not any(text in name for text in self.variable_filter):
             return weight
         axes = weight_axes(weight.ndim, self.feature_axes)
-        scale = None
-        if self.use_scale:
+        if self.use_scale and name not in scales:
             shape = tuple(weight.shape[axis] for axis in axes)
-            scale = self.param(f"{name}/scale", self.scale_init, shape, self.param_dtype)
+            stored = _stored_name(self, "params", name, "scale")
+            scales[name] = self.param(stored, self.scale_init, shape, self.param_dtype)
+        scale = scales.get(name)
         dtype = canonicalize_dtype(weight, scale, dtype=self.dtype)
         return weight_norm(weight, scale, axes, self.epsilon).astype(dtype)

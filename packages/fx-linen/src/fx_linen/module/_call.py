@@ -140,6 +140,19 @@ def _locate(error: FxError, module: Any) -> None:
         error.locate(where(module))
 
 
+def _locate_axis(error: NameError, module: Any) -> None:
+    """Say where an axis name is used that no transform around has; JAX's error tells the name only."""
+    told = getattr(error, "__notes__", ())
+    if "unbound axis name" in str(error) and not any(note.startswith(_NO_AXIS) for note in told):
+        error.add_note(
+            f"{_NO_AXIS} {where(module)}. Give the axis_name to the transform that maps here, nn.vmap(..., axis_name=) "
+            "or jax.vmap, or leave it out of the module."
+        )
+
+
+_NO_AXIS = "The axis name is used by"
+
+
 def ensure_setup(self: ModuleBase, state: ModuleState) -> None:
     """Run ``setup`` if the module is bound and it did not run yet."""
     if self.__dict__.get("scope") is None or state.setup_done or state.in_setup:
@@ -177,6 +190,9 @@ def _run(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         return result
     except FxError as error:
         _locate(error, self)
+        raise
+    except NameError as error:
+        _locate_axis(error, self)
         raise
     finally:
         modules.pop()

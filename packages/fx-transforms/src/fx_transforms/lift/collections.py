@@ -4,7 +4,7 @@
 # pyright: reportUnknownLambdaType=false
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -61,7 +61,8 @@ def map_variables(
         if init and carrier.writes(shape)[0]:
             seen = _each(map_in_fn, target) if jax.tree.leaves(target) else target
             first = run(carrier, fn, shape, (seen, *rest), *args, **kwargs)
-            target = created = _each(map_out_fn, first.groups[0])
+            created = _each(map_out_fn, first.groups[0])
+            target = tuple(_with_new(old, new) for old, new in zip(target, created)) if target else created
             shape = carrier.follow(shape, first.shape)
         if not mutable:
             shape = with_mutable(shape, lambda m: intersect_filters(m, DenyList(mapped_collections)))
@@ -76,6 +77,13 @@ def map_variables(
 
 def _each(map_fn: Callable[..., Any], group: Groups) -> Groups:
     return tuple(map_fn(collections) for collections in group)
+
+
+def _with_new(old: Any, new: Any) -> Any:
+    """The old variables and those that came to them; ``new`` has others in the place of the old ones."""
+    if not isinstance(old, Mapping):
+        return old
+    return {**old, **{key: _with_new(old[key], x) if key in old else x for key, x in new.items()}}
 
 
 def with_mutable(shape: Static, change: Callable[[Any], Any]) -> Static:
