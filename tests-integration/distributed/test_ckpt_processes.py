@@ -18,6 +18,8 @@ PROGRAM = textwrap.dedent("""
     jax.config.update("jax_num_cpu_devices", devices)
     if count > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        if task == "unwatched":
+            jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(f"127.0.0.1:{port}", count, index)
     import jax.numpy as jnp
     import numpy as np
@@ -86,6 +88,22 @@ PROGRAM = textwrap.dedent("""
         again = Data(0)
         check(fx_ckpt.restore(path, wanted(), iterators={"d": again}), 1)
         assert again.at == 10 + index
+    if task == "unwatched":
+        # Without JAX's service nobody can know of a preemption; saves go on. Keys lie on several processes like arrays.
+        split = NamedSharding(mesh, P(("a", "b")))
+        data = jax.random.key_data(jax.random.split(jax.random.key(7), jax.device_count()))
+        data = np.asarray(data)
+        keys = jax.jit(jax.random.wrap_key_data, out_shardings=split)(
+            jax.make_array_from_callback(data.shape, split, lambda part: data[part])
+        )
+        with fx_ckpt.CheckpointManager(directory) as manager:
+            for step in (1, 2):
+                manager.save(jnp.int32(step), {"keys": keys, "tree": placed(step)})
+        again = manager.restore(target={"keys": keys, "tree": wanted()})
+        check(again["tree"], 2)
+        assert again["keys"].sharding == split
+        for shard in again["keys"].addressable_shards:
+            np.testing.assert_array_equal(jax.random.key_data(shard.data), data[shard.index])
     if task in ("save", "restore"):
         manager = fx_ckpt.CheckpointManager(directory)
         check(manager.restore(target=wanted()), 3)
@@ -143,3 +161,8 @@ def test_two_then_one(together):
 def test_one_then_two(tmp_path, devices):
     processes(tmp_path, "save", count=1, devices=devices)
     processes(tmp_path, "restore", count=2, devices=2)
+
+
+def test_two_without_the_service_for_preemption_and_with_keys_on_both(tmp_path):
+    processes(tmp_path, "unwatched", count=2, devices=2)
+    assert sorted(os.listdir(tmp_path)) == ["step_00000001", "step_00000002"]

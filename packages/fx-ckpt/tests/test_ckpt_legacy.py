@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -9,6 +10,7 @@ import pytest
 from fx_ckpt import checkpoints as c
 from fx_ckpt.errors import BytesError, InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.orbax_utils import restore_args_from_target, save_args_from_target
+from fx_core import config
 from fx_core.errors import InvalidCheckpointError
 
 TREE = {"w": jnp.ones((2, 3)), "l": [1, (2,)]}
@@ -87,3 +89,40 @@ def test_damage_and_options_without_meaning(tmp_path):
     for option in ("gda_manager", "orbax_transforms", "allow_partial_mpa_restoration"):
         with pytest.raises(InvalidOptionError, match=f"'{option}' is wrong"):
             c.restore_checkpoint(tmp_path, TREE, **{option: True})
+
+
+def test_a_manager_of_flax_writes_in_a_thread_and_keeps_errors(tmp_path):
+    manager = c.AsyncManager()
+    manager.wait_previous_save()
+    c.save_checkpoint(tmp_path, TREE, 1, async_manager=manager)
+    c.save_checkpoint(tmp_path, TREE, 2, async_manager=manager)
+    manager.save_future.result()
+    assert c.available_steps(tmp_path) == [2]
+    manager.save_async(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        manager.wait_previous_save()
+    with pytest.raises(ZeroDivisionError):
+        c.save_checkpoint(tmp_path, TREE, 3, async_manager=manager)
+
+
+@pytest.mark.parametrize("tree", [{"w": np.ones(2), "l": [np.zeros(1)]}, np.ones(3)])
+def test_the_flag_for_orbax(tmp_path, tree):
+    with config.override(use_orbax_checkpointing=True):
+        c.save_checkpoint(tmp_path, tree, 1)
+        with pytest.raises(ValueError, match="a step after 1"):
+            c.save_checkpoint(tmp_path, tree, 1)
+    assert (tmp_path / "checkpoint_1").is_dir()
+    back = c.restore_checkpoint(tmp_path, jax.tree.map(np.zeros_like, tree))
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, tree))
+
+
+def test_names_from_before_linen():
+    old = {"Conv_0": {"k": 1}, "Dense_1": {"BatchNorm_3": {"m": 2}}, "Conv_10": {"k": 3}, "Conv_2": {"k": 4}, "w": 5}
+    new = c.convert_pre_linen(old)
+    assert new == {
+        "w": 5,
+        "Conv_0": {"k": 1},
+        "Conv_1": {"k": 4},
+        "Conv_2": {"k": 3},
+        "Dense_0": {"BatchNorm_0": {"m": 2}},
+    }

@@ -15,14 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from fx_core import _filesystem
+from fx_core import _filesystem, config
 from fx_core.errors.files import PathTakenError
 from fx_core.files import local_path
 
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.msgpack_format import from_bytes, msgpack_restore, to_bytes
-from fx_ckpt.orbax_trees import filled, read_state
+from fx_ckpt.orbax_trees import filled, orbax, read_state
 from fx_ckpt.recognition import Found, is_checkpoint, is_msgpack, is_orbax, recognized
+from fx_ckpt.renaming import convert_pre_linen
+from fx_ckpt.saving import AsyncManager
+
+__all__ = [
+    "AsyncManager",
+    "available_steps",
+    "convert_pre_linen",
+    "latest_checkpoint",
+    "natural_sort",
+    "restore_checkpoint",
+    "safe_normpath",
+    "save_checkpoint",
+    "save_checkpoint_multiprocess",
+]
 
 _log = logging.getLogger("fx.ckpt")
 
@@ -50,6 +64,17 @@ def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
         return [float(part) if index % 2 else part for index, part in enumerate(parts.split(name))]
 
     return sorted(file_list, key=key)
+
+
+def safe_normpath(path: str) -> str:
+    """Normalize a path as `os.path.normpath` does, and leave the scheme of a URL alone.
+
+    Example:
+      >>> safe_normpath("./a//b/c"), safe_normpath("gs://a//b/../c")
+      ('a/b/c', 'gs://a/c')
+    """
+    scheme, mark, rest = path.rpartition("://")
+    return scheme + mark + os.path.normpath(rest)
 
 
 def available_steps(ckpt_dir: StrPath, prefix: str = "checkpoint_", step_type: type = int) -> list[Any]:
@@ -92,7 +117,8 @@ def save_checkpoint(
       overwrite: replace this step, and remove later ones. What neither Flax, fx nor Orbax wrote stays.
       keep_every_n_steps: also keep steps that are this far apart.
       async_manager: an object whose ``save_async(task)`` runs the writing later.
-      orbax_checkpointer: an Orbax checkpointer; then the step is a directory that Orbax writes.
+      orbax_checkpointer: an Orbax checkpointer; then the step is a directory that Orbax writes. So it is with the flag
+        ``use_orbax_checkpointing`` of `fx_core.config`.
 
     Returns:
       The path.
@@ -106,6 +132,8 @@ def save_checkpoint(
     """
     if keep is not None and keep < 0:
         raise InvalidOptionError("keep", "the number of steps to keep, or 0 for all", keep)
+    if orbax_checkpointer is None and config.use_orbax_checkpointing:
+        orbax_checkpointer = orbax().PyTreeCheckpointer()
     directory = local_path(ckpt_dir)
     path = local_path(directory / f"{prefix}{step}")
     found = _foreign(path)

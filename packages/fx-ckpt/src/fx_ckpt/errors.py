@@ -214,7 +214,7 @@ class NoCheckpointError(CheckpointError, LookupError, ValueError):
         )
 
 
-class StepTakenError(CheckpointError, InvalidCheckpointError):
+class StepTakenError(CheckpointError, InvalidCheckpointError, ValueError):
     """A checkpoint of this step, or of a later one, exists.
 
     Args:

@@ -1,5 +1,6 @@
 """Leaves, from a live tree to what backends store, and back, without losing a bit."""
 
+import functools
 import math
 import re
 import sys
@@ -159,7 +160,13 @@ def _decode_key(leaf: Leaf, stored: Any, path: str, like: Any) -> jax.Array:
     if keys.shape != leaf.shape:
         raise BackendDataError(path, leaf.shape, keys.shape)
     sharding = _wanted_sharding(like)
-    return keys if sharding is None else jax.device_put(keys, sharding)
+    if sharding is None:
+        return keys
+    if sharding.is_fully_addressable:
+        return jax.device_put(keys, sharding)
+    # `jax.device_put` takes no keys to devices of other processes, which all have the same numbers here.
+    wrap = functools.partial(jax.random.wrap_key_data, impl=leaf.impl)
+    return jax.jit(wrap, out_shardings=sharding)(np.asarray(stored))
 
 
 def _decode_python(leaf: Leaf, stored: Any, path: str) -> Any:

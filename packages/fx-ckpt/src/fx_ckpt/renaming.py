@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from fx_ckpt.errors import RenamingError
 from fx_ckpt.structure import DEEPEST
 
 _LONGEST = 10_000
+_NUMBERED = re.compile(r"(.+)_(\d+)")
 _PLACEHOLDER = re.compile(r"\{(\w+)(\*?)\}")
 
 
@@ -137,6 +139,28 @@ def find_back(rules: Sequence[Rule], name: str, ndim: int) -> tuple[str, Rule]:
         )
     ((ours, _), rule) = found.popitem()
     return ours, rule
+
+
+def convert_pre_linen(params: Any) -> Any:
+    """Give parameters from before Linen the names of today: modules are counted for each class, not all together.
+
+    Args:
+      params: nested dictionaries.
+
+    Example:
+      >>> convert_pre_linen({"Conv_0": {"bias": 0}, "Dense_1": {"bias": 1}, "Conv_2": {"bias": 2}})
+      {'Conv_0': {'bias': 0}, 'Conv_1': {'bias': 2}, 'Dense_0': {'bias': 1}}
+    """
+    if not isinstance(params, Mapping):
+        return params
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for name in params:
+        found = _NUMBERED.fullmatch(name)
+        groups.setdefault(found[1] if found else "", []).append((int(found[2]) if found else 0, name))
+    new = {name: convert_pre_linen(params[name]) for _, name in groups.pop("", [])}
+    for kind, members in sorted(groups.items()):
+        new.update({f"{kind}_{i}": convert_pre_linen(params[name]) for i, (_, name) in enumerate(sorted(members))})
+    return new
 
 
 def _pattern(text: str, divider: str) -> re.Pattern[str]:

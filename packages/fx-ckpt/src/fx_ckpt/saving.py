@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 _log = logging.getLogger("fx.ckpt")
 
@@ -51,3 +53,44 @@ class Background:
             # Said at once, too: the program may never ask again.
             _log.error("A save in the background failed: %s: %s", type(error).__name__, error)
             self._error = error
+
+
+class AsyncManager:
+    """Runs the writing of `fx_ckpt.checkpoints.save_checkpoint` in a thread.
+
+    Attributes:
+      save_future: the save that runs, or ran last; its ``result`` raises the error that it ended with.
+
+    Args:
+      max_workers: how many threads there are.
+
+    Example:
+      >>> manager = AsyncManager()
+      >>> manager.save_async(lambda: 3)
+      >>> manager.save_future.result()
+      3
+    """
+
+    save_future: Future[Any] | None
+
+    def __init__(self, max_workers: int = 1):
+        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="fx-ckpt-save")
+        self.save_future = None
+
+    def wait_previous_save(self) -> None:
+        """Return when no save is running.
+
+        Raises:
+          Exception: what the last save raised.
+        """
+        if self.save_future is not None:
+            self.save_future.result()
+
+    def save_async(self, task: Callable[[], Any]) -> None:
+        """Run a task, after the one that is running.
+
+        Raises:
+          Exception: what the last save raised; this one is then not begun.
+        """
+        self.wait_previous_save()
+        self.save_future = self._pool.submit(task)

@@ -36,6 +36,7 @@ __all__ = [
     "return_frozen_dict",
     "temp_flip_flag",
     "update",
+    "use_orbax_checkpointing",
 ]
 
 # The flags are descriptors on this module's class (below); these lines tell type checkers and readers what they are.
@@ -48,6 +49,9 @@ preserve_adopted_names: bool
 """A module that is passed to another module keeps the name it had. Default False."""
 profile: bool
 """Layer calls open a `jax.named_scope`, so that profiles and HLO show module paths. Default True."""
+use_orbax_checkpointing: bool
+"""`fx_ckpt.checkpoints.save_checkpoint` writes by Orbax where no checkpointer is given. Default False: one file, which
+Flax reads, too."""
 max_repr_depth: int | None
 """How many levels of submodules ``repr`` of a module shows, 0 none of them; None for no limit. Default None."""
 
@@ -114,6 +118,7 @@ class _ConfigModule(types.ModuleType):
     return_frozen_dict = _Flag(False)
     preserve_adopted_names = _Flag(False)
     profile = _Flag(True)
+    use_orbax_checkpointing = _Flag(False)
     max_repr_depth = _DepthFlag(None)
 
 
