@@ -235,16 +235,16 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
         return CheckpointInfo(
             path=path,
             backend=_text(manifest["backend"]),
-            backend_reason=manifest.get("backend_reason", "asked for"),
-            step=manifest["step"],
+            backend_reason=_text(manifest.get("backend_reason", "asked for")),
+            step=_step(manifest["step"]),
             metrics={name: float(value) for name, value in manifest["metrics"].items()},
             metadata=manifest["metadata"],
-            created=manifest["created"],
-            written_by=manifest["written_by"],
+            created=_text(manifest["created"]),
+            written_by={name: _text(version) for name, version in manifest["written_by"].items()},
             files={name: file["size"] for name, file in manifest["files"].items()},
             structure=_structure(manifest),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise StructureError("the manifest lacks what a checkpoint needs", error) from error
 
 
@@ -252,7 +252,13 @@ def _structure(manifest: Mapping[str, Any]) -> Node:
     return from_json(manifest["structure"])
 
 
+def _step(value: Any) -> int | None:
+    if value is not None and type(value) is not int:
+        raise TypeError(f"a step is {value!r:.80}")
+    return value
+
+
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise TypeError(f"a name is {value!r}")
+        raise TypeError(f"a text is {value!r:.80}")
     return value

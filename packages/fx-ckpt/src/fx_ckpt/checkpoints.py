@@ -274,6 +274,8 @@ _OURS = Found("a checkpoint that fx_ckpt.save wrote", "Use fx_ckpt.restore(path,
 
 def _foreign(path: Path) -> str | None:
     """Say what is at the place of a step that neither Flax, fx nor Orbax wrote there."""
+    if path.is_symlink():
+        return f"a symbolic link to {os.readlink(path)}"
     if path.is_dir():
         written = is_orbax(path) or not any(path.iterdir())
         return None if written else (_OURS if is_checkpoint(path) else recognized(path) or _OURS).what

@@ -179,7 +179,7 @@ def _key_to_json(key: Key) -> Any:
 def _key_from_json(key: Any) -> Key:
     if isinstance(key, list):
         return tuple(_key_from_json(part) for part in key)
-    if key is None or type(key) in (str, int, float, bool):
+    if key is None or type(key) in (int, float, bool) or (type(key) is str and is_text(key)):
         return key
     raise StructureError("a key is of an unknown kind", key)
 

@@ -186,7 +186,8 @@ def _compare(
 
 
 def _inside(path: Path, directory: Path) -> bool:
-    return path.resolve().is_relative_to(directory.resolve())
+    # Unlike `Path.resolve`, this takes links in a circle, which cannot be opened afterwards.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory))
 
 
 def _matches(path: Path, digest: str) -> bool:

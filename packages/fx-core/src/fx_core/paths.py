@@ -46,7 +46,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:
         raise PathError(text, f"The home directory is not known: {error}", fix="Write the path in full.") from None
     local = local.absolute()
-    return _possible(local.resolve() if local.name in ("", "..") else local)
+    return _possible(Path(os.path.realpath(local)) if local.name in ("", "..") else local)
 
 
 def _possible(path: Path) -> Path:

@@ -20,6 +20,7 @@ from fx_core.plugins import registry
 
 from fx_ckpt.testing.crashes import ERRORS, failing_calls, interrupted, killed_processes, power_losses
 from fx_ckpt.testing.damage import every_damage
+from fx_ckpt.testing.foreign import WRITERS, left_alone
 from fx_ckpt.testing.roundtrips import round_trips
 from fx_ckpt.testing.scenarios import SCENARIOS, Scenario, tree_of
 
@@ -41,6 +42,7 @@ def main() -> None:
         registry().checkpoint_backends[name].load()
     _table("Faults injected into saves: how many, and which step was found", ["fault", *backends], _fault_rows(every))
     _table("Damage done to checkpoints", ["damage", "backend", "done", "noticed, with the name"], _damage_rows(every))
+    _table("Things of others in the way of a save", ["thing", "functions", *backends], _foreign_rows(backends))
     rows = ([backend, *round_trips(backend, options.trees).values()] for backend in backends)
     _table("Random trees, restored with and without a target", ["backend", "trees", "leaves, to the bit"], rows)
     _table("Hostile checkpoints opened", ["backend", "opened", "refused", "ran or touched"], _hostile_rows(backends))
@@ -79,6 +81,17 @@ def _damage_rows(every: dict[str, int]) -> Iterator[list[object]]:
             done = every_damage(backend, (tree_of(1), tree_of(2)), Path(work), step)
         for what, count in done.items():
             yield [what, backend, count, count]
+
+
+def _foreign_rows(backends: list[str]) -> Iterator[list[object]]:
+    found: dict[str, list[int]] = {}
+    for backend in backends:
+        with tempfile.TemporaryDirectory() as work:
+            for thing, count in left_alone(backend, Path(work)).items():
+                found.setdefault(thing, []).append(count)
+    for thing, counts in found.items():
+        # What was not left as it was raises AssertionError.
+        yield [thing, len(WRITERS), *(f"{count} left as it was" for count in counts)]
 
 
 def _hostile_rows(backends: list[str]) -> Iterator[list[object]]:

@@ -81,6 +81,13 @@ def _tree(**leaf: Any) -> dict[str, Any]:
     return {"kind": "mapping", "type": "dict", "keys": ["w", "n"], "children": [wanted, step]}
 
 
+def _same_hash(count: int, nested: bool = False) -> dict[str, Any]:
+    """A dictionary whose keys Python has to compare with each other: multiples of the prime that it hashes by."""
+    keys: list[Any] = [number * (2**61 - 1) for number in range(1, count + 1)]
+    keys = [[key, "x"] for key in keys] if nested else keys
+    return {"kind": "mapping", "type": "dict", "keys": keys, "children": [{"kind": "int"}] * count}
+
+
 _ABSENT = object()
 _MANIFESTS: dict[str, dict[str, Any]] = {
     "no structure": {"structure": _ABSENT},
@@ -108,6 +115,16 @@ _MANIFESTS: dict[str, dict[str, Any]] = {
     "a leaf that is not in the files": {"structure": {**_tree(), "keys": ["v", "n"]}},
     "metrics that are no numbers": {"metrics": {"loss": "high"}},
     "metrics that are a list": {"metrics": [1]},
+    "a metric of 400 digits": {"metrics": {"loss": 10**400}},
+    "a step that is a text": {"step": "\x1b[31m1"},
+    "a step that is a truth": {"step": True},
+    "a date that is a list": {"created": []},
+    "versions that are numbers": {"written_by": {"jax": 1}},
+    "versions that are a list": {"written_by": []},
+    "a reason that is a dictionary": {"backend_reason": {}},
+    "20,000 keys of one hash": {"structure": _same_hash(20_000)},
+    "tuples of one hash as keys": {"structure": _same_hash(20_000, nested=True)},
+    "a key of half a character": {"structure": {**_tree(), "keys": ["\ud800", "n"]}},
 }
 
 
@@ -154,6 +171,31 @@ def _link_beside(path: Path, outside: Path) -> None:
     (path / "data" / "more").symlink_to(outside / "secret")
 
 
+def _chain_of_links(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    shutil.move(victim, outside / "moved")
+    (path / "data" / "one").symlink_to(outside / "moved")
+    victim.symlink_to(path / "data" / "one")
+
+
+def _loop_of_links(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    victim.unlink()
+    victim.symlink_to(victim.name)
+
+
+def _link_to_folder(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    victim.unlink()
+    victim.symlink_to(".")
+
+
+def _link_to_manifest(path: Path, outside: Path) -> None:
+    victim = _largest(path)
+    victim.unlink()
+    victim.symlink_to(path / MANIFEST)
+
+
 def _linked_place(path: Path, outside: Path) -> None:
     (path / MANIFEST).unlink()
     (path.with_name(f".{path.name}.fx-old")).symlink_to(outside)
@@ -173,6 +215,10 @@ _TRAPS: dict[str, Callable[[Path, Path], None]] = {
     "a pipe for the manifest": _pipe_for_manifest,
     "a link to an endless device": _link_to_device,
     "a link beside the files": _link_beside,
+    "links over links that lead out": _chain_of_links,
+    "a link to itself": _loop_of_links,
+    "a link to a folder inside": _link_to_folder,
+    "a link to another file inside": _link_to_manifest,
     "a link for what was replaced": _linked_place,
 }
 

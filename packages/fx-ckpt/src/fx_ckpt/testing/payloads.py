@@ -15,6 +15,7 @@ BAIT = "fx_ckpt_bait"
 Payloads = dict[str, dict[str, bytes | None]]
 
 _PICKLE = pickle.dumps({"w": 1})
+_BROKEN_INDEX = {"empty": b"", "pickle": _PICKLE, "zeros": bytes(100), "its start alone": b"\x0c\xdb\x3a\x2a"}
 
 
 def _packed(value: Any) -> bytes:
@@ -58,6 +59,8 @@ def msgpack_payloads() -> Payloads:
         "a text of 4 GB": b"\x82\xdb\xff\xff\xff\xff",
         "4 billion entries": b"\xdf\xff\xff\xff\xff",
         "4 billion items": b"\x81\xa1w\xdd\xff\xff\xff\xff",
+        "4 million empty lists": b"\xdd" + (4_000_000).to_bytes(4, "big") + b"\x90" * 4_000_000,
+        "4 million empty dictionaries": b"\xdd" + (4_000_000).to_bytes(4, "big") + b"\x80" * 4_000_000,
         "lists nested 100,000 deep": b"\x91" * 100_000,
         "dictionaries nested 100,000 deep": b"\x81\xa1a" * 100_000,
         "a key twice": b"\x82\xa1w\x01\xa1w\x02",
@@ -107,7 +110,20 @@ def orbax_payloads() -> Payloads:
         "an array that is not there": layout({"v": ["array", "float32", [2]], "n": {"step": ["int", 1]}}),
     }
     payloads = _each("data/layout.json", contents)
-    return {**payloads, "no layout": {"data/layout.json": None}}
+    metadata = {
+        "empty": b"",
+        "pickle": _PICKLE,
+        "no JSON": b"{",
+        "a list": b"[]",
+        "a number": b"3",
+        "nested 100,000 deep": b'{"a":' * 100_000,
+        "without a tree": b"{}",
+        "a tree that is a number": b'{"tree_metadata": 3}',
+        "a tree of nothing": b'{"tree_metadata": {"(\'w\',)": {}}}',
+    }
+    inner = {f"metadata: {name}": {"data/arrays/_METADATA": content} for name, content in metadata.items()}
+    inner |= {f"index: {name}": {"data/arrays/manifest.ocdbt": c} for name, c in _BROKEN_INDEX.items()}
+    return {**payloads, **inner, "no layout": {"data/layout.json": None}}
 
 
 def _each(file: str, contents: Mapping[str, bytes]) -> Payloads:

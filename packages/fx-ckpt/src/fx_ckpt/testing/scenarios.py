@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Scenario:
       keep: how many steps the manager keeps.
       exchange: whether the file system can exchange two directories.
       options: more arguments of the manager.
+      before: changes the run before the save, given its directory.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scenario:
     keep: int | None = 1
     exchange: bool = True
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    before: Callable[[Path], object] = lambda run: None
 
     def manager(self, root: Path, backend: str) -> CheckpointManager:
         """A manager of the directory of this scenario."""
@@ -54,6 +56,7 @@ class Scenario:
         if self.old is not None:
             with self.manager(root, backend) as manager:
                 manager.save(self.old, tree_of(1))
+        self.before(root / "run")
 
     def save(self, root: Path, backend: str) -> None:
         """Do what is to be disturbed."""
@@ -82,6 +85,8 @@ SCENARIOS = (
     Scenario("overwrite by an exchange", new=1),
     Scenario("overwrite by two renames", new=1, exchange=False),
     Scenario("next step, in the background", options={"async_": True}),
+    Scenario("next step, where an empty directory is", before=lambda run: (run / "step_00000002").mkdir()),
+    Scenario("next step, beside hard links to the old one", before=lambda run: _backed_up(run)),
 )
 """The saves that the tests disturb."""
 
@@ -109,6 +114,10 @@ def check(scenario: Scenario, root: Path, backend: str) -> str:
     left = [name for name in os.listdir(root / "run") if name.startswith(".")]
     assert not left, f"left behind: {left}"
     return found
+
+
+def _backed_up(run: Path) -> None:
+    shutil.copytree(run, run.with_name("backup"), copy_function=os.link)
 
 
 def copy(source: Path, target: Path) -> Path:
