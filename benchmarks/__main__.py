@@ -11,6 +11,7 @@ from rich.table import Table
 MODULES = [
     "bridge",
     "ckpt",
+    "compress",
     "imports",
     "linen_init",
     "linen_lifted",
