@@ -220,7 +220,7 @@ class TangentError(NnxError):
         )
 
 
-class CustomRuleError(FxError, TypeError):
+class CustomRuleError(FxError, TypeError, ValueError):
     """A function with a backward rule of its own was called before it got one, or its rule gives the wrong thing.
 
     ::

@@ -137,13 +137,20 @@ class StaticArguments:
     def __bool__(self) -> bool:
         return bool(self.nums or self.names)
 
-    def take(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    def take(
+        self, args: Sequence[Any], kwargs: dict[str, Any], but: Sequence[int] = ()
+    ) -> tuple[Any, Any, dict[str, Any]]:
         """Give the static arguments, hashable, and the others, with gaps in place of positional ones.
+
+        Args:
+          args: the arguments.
+          kwargs: those by name.
+          but: positions of arguments that are not taken out for once.
 
         Raises:
           StaticArgumentError: one is not hashable, or holds modules.
         """
-        nums = [n for n in sorted(self.nums) if n < len(args)]
+        nums = [n for n in sorted(self.nums) if n < len(args) and n not in but]
         names = [name for name in sorted(self.names) if name in kwargs]
         by_number, by_name = [(n, args[n]) for n in nums], [(name, kwargs[name]) for name in names]
         for key, value in (*by_number, *by_name):
@@ -155,7 +162,7 @@ class StaticArguments:
                 raise StaticArgumentError.of_module(self.transform, key, value)
         # The last part tells 1 from 1.0 and True, and 0.0 from -0.0.
         statics = tuple(by_number), tuple(by_name), tuple([exact(value) for _, value in (*by_number, *by_name)])
-        rest = tuple(None if n in self.nums else arg for n, arg in enumerate(args))
+        rest = tuple(None if n in nums else arg for n, arg in enumerate(args))
         return statics, rest, {name: value for name, value in kwargs.items() if name not in self.names}
 
     @staticmethod

@@ -56,6 +56,7 @@ class ObjectCarrier:
       rewritten: groups of which all variables are written, since the caller's buffers are gone.
       fresh: the group of new variables in results, where ``outs`` is None.
       emptied: what stands for a result whose arrays are in groups.
+      passing: whether variables of arguments that are in the result count as written.
       alias: without updates, whether results may nevertheless be what the arguments are; they come out as copies.
       rigid: whether the structure of arguments must stay as it is.
       carried: position of the argument that loops carry; -1 if the whole tree is.
@@ -79,6 +80,7 @@ class ObjectCarrier:
         fresh: int = 0,
         carried: int | None = None,
         emptied: Any = (),
+        passing: bool = False,
         alias: bool = False,
         rigid: bool = False,
         axes: Sequence[Any] = (),
@@ -92,7 +94,7 @@ class ObjectCarrier:
         self.emptied, self.alias, self.rigid = emptied, alias, rigid
         self.single = ins is one_group and count == 1
         self.steady = steady or self.single
-        self.rewritten = frozenset(rewritten)
+        self.rewritten, self.passing = frozenset(rewritten), passing
         self.axes, self.axis_name, self.check, self.transform = axes, axis_name, check, transform
 
     # --- outside, on the way in -----------------------------------------------------------------------------------

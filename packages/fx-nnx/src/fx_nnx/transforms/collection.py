@@ -120,6 +120,17 @@ class Collection:
             index.get(number) is thing for number, thing in enumerate(walk.objects)
         )
 
+    def passed(self) -> set[int]:
+        """Numbers of the variables of the arguments in the result, if these count as written."""
+        if not self.carrier.passing or not any(self.nodes):
+            return set()
+        walk = ForestWalk()
+        self.walk_result(walk)
+        found = {id(leaf) for leaf in walk.leaves}
+        index = self.inner.index
+        numbers = enumerate(self.layout.forest.numbers)
+        return {i for i, number in numbers if number is not None and id(index[number]) in found}
+
     def known_slots(self, walk: ForestWalk, same: bool) -> dict[int, Slot]:
         """The values of the arguments that no variable holds, as they are now, by their numbers."""
         if same:
@@ -143,6 +154,7 @@ class Collection:
         written: list[int] = []
         returned: list[int] = []
         numbers = layout.forest.numbers
+        passed = self.passed()
         # Those that are gone, or hold something else than values now, come back with the structure.
         slots = {} if walk is None else self.known_slots(walk, same)
         for i, (before, place) in enumerate(zip(inner.values, layout.places)):
@@ -152,7 +164,7 @@ class Collection:
                 now = inner.index[numbers[i]]._value  # type: ignore[index]
             else:
                 now = before if i not in slots else slots[i].read()
-            if i < len(numbers) and (place in carrier.rewritten or not identical(now, before)):
+            if i < len(numbers) and (place in carrier.rewritten or i in passed or not identical(now, before)):
                 written.append(i)
             elif place not in carrier.whole:
                 continue

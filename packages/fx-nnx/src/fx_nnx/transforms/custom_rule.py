@@ -1,22 +1,23 @@
 """custom_vjp."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import fx_transforms
 import jax
-import jax.numpy as jnp
-import numpy as np
-from fx_core.errors.nnx_transforms import CustomRuleError, TangentError
+from fx_core.errors.nnx_transforms import CustomRuleError, PrefixError, TangentError
+from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
-from fx_nnx.states.state import State
+from fx_nnx.objects.fields import is_array
 from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.change import GAP, identical, is_gap
+from fx_nnx.transforms.change import GAP, is_gap
+from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
 from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
-from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value
+from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, read_value
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -31,7 +32,8 @@ class CustomVjp:
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Any, graph: bool | None, graph_updates: bool | None):
         if Target(fun).bound:
             raise CustomRuleError(
-                "custom_vjp got a function that is bound to a module, whose cotangents its rule could not give.",
+                "custom_vjp got a function that is bound to a module, whose cotangents its rule could not give; bound "
+                "methods are not supported.",
                 expected="a function that gets all modules as arguments",
                 got=fun,
                 fix="give it unbound: nnx.custom_vjp(Model.method), called as f(model, x)",
@@ -40,14 +42,11 @@ class CustomVjp:
         self.fun = fun
         self.how = carriage(graph, graph_updates)
         nums = nondiff_argnums if isinstance(nondiff_argnums, Sequence) else (nondiff_argnums,)
-        if any(isinstance(n, DiffState) for n in nums):
-            raise CustomRuleError(
-                "nondiff_argnums of custom_vjp can only be positions.",
-                expected="positions of hashable arguments",
-                got=nondiff_argnums,
-                fix="let the backward rule give None, or nothing, for the variables that take no part",
-            )
-        self.statics = StaticArguments(fun, "custom_vjp", nums)
+        self.parts = [n for n in nums if isinstance(n, DiffState)]
+        if self.parts and not self.how.updates:
+            what = "`nondiff_argnums` cannot contain `DiffState` objects without updates of the graph: nondiff_argnums"
+            raise PrefixError.misplaced(what, self.parts, "positions, since a tree is differentiated whole")
+        self.statics = StaticArguments(fun, "custom_vjp", [n for n in nums if not isinstance(n, DiffState)])
         self.forward: Callable[..., Any] | None = None
         self.backward: Callable[..., Any] | None = None
 
@@ -59,7 +58,10 @@ class CustomVjp:
           bwd: ``(*nondiff, residuals, g) -> cotangents``, one per differentiable argument: for modules a state, module
             or dictionary of cotangents, in which what is missing is zero; None is zero. ``g`` is ``(changes, out)``:
             cotangents of what the arguments were changed to, a state per module and None for arrays, and those of the
-            result. Without updates of the graph it is the cotangent of the result alone.
+            result, with a state in the place of a module and a variable in that of a variable. If no argument holds
+            modules or variables, nothing can change, and ``g`` is the cotangent of the result, as in `jax.custom_vjp`.
+            Without updates of the graph it is always that, with modules in the place of modules, and the changes are
+            given as ``updates_g`` if the rule has an argument of this name.
           symbolic_zeros: not supported.
 
         Raises:
@@ -77,34 +79,66 @@ class CustomVjp:
         if self.forward is None or self.backward is None:
             name = getattr(self.fun, "__name__", "the function")
             raise CustomRuleError(f"{name} has no rule yet.", fix=f"call {name}.defvjp(forward, backward)")
-        statics, rest, _ = self.statics.take(bound(self.fun, args, kwargs), {})
+        args = bound(self.fun, args, kwargs)
+        apart = [n for n in self.statics.nums if n < len(args) and _holds_arrays(args[n])]
+        statics, rest, _ = self.statics.take(args, {}, but=apart)
         handle = Handle((rest, {}), statics)
-        call = _Call(self, handle, self.forward, self.backward)
-        carrier = ObjectCarrier(self.how, transform="custom_vjp")
+        carrier = _NotingCarrier(self.how, passing=self.how.updates, transform="custom_vjp")
+        call = _Call(self, handle, carrier, self.forward, self.backward, apart)
         return fx_transforms.custom_vjp(
             call.primal_rule, call.forward_rule, call.backward_rule, carrier, wrt=(0,), with_state=True
         )(handle)
 
 
+def _holds_arrays(value: Any) -> bool:
+    """Whether an argument goes through the transform, although the rule gives no cotangent for it."""
+    leaves = jax.tree.leaves(value, is_leaf=is_node)
+    return any(is_node(leaf) or is_array(leaf) for leaf in leaves)
+
+
+class _NotingCarrier(ObjectCarrier):
+    """Notes what it collected last, which is what the backward rule belongs to."""
+
+    latest: Outcome
+
+    def collect(self, inner: Inner, out: Any) -> Outcome:
+        """See `fx_transforms.Carrier.collect`."""
+        self.latest = super().collect(inner, out)
+        return self.latest
+
+
 class _Call:
     """One call: what its forward pass found out for the backward pass."""
 
-    def __init__(self, rule: CustomVjp, handle: Handle, forward: Callable[..., Any], backward: Callable[..., Any]):
-        self.rule, self.handle, self.forward, self.backward = rule, handle, forward, backward
-        self.kinds: list[Any] = []
-        self.changed: list[int] = []
-        self.layout: Layout
+    layout: Layout
+    result: ResultCotangents
+    changes: ArgumentCotangents
+
+    def __init__(
+        self,
+        rule: CustomVjp,
+        handle: Handle,
+        carrier: _NotingCarrier,
+        forward: Callable[..., Any],
+        backward: Callable[..., Any],
+        apart: Sequence[int],
+    ):
+        self.rule, self.handle, self.carrier = rule, handle, carrier
+        self.forward, self.backward, self.apart = forward, backward, frozenset(apart)
 
     def _args(self, inner: Inner) -> Sequence[Any]:
         return StaticArguments.put(inner.layout.statics, inner.tree[0], {})[0]
+
+    def _is_active(self, number: int) -> bool:
+        return number not in self.apart and all(number != n for n, _ in self.layout.statics[0])
 
     def primal_rule(self, inner: Inner) -> Any:
         return self.rule.fun(*self._args(inner))
 
     def forward_rule(self, inner: Inner) -> Any:
-        self.kinds = [jax.tree.map(jax.typeof, value) for value in inner.values]
         self.layout = inner.layout
-        returned = self.forward(*self._args(inner))
+        args = self._args(inner)
+        returned = self.forward(*args)
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise CustomRuleError(
                 "The forward rule of custom_vjp returned the wrong thing.",
@@ -112,79 +146,78 @@ class _Call:
                 got=type(returned).__name__,
                 fix="return the result and what the backward rule needs",
             )
-        self.changed = _changed(inner)
-        return returned[0], _pack(returned[1])
+        out, residuals = returned
+        self.result = ResultCotangents(out, inner, updates=self.rule.how.updates)
+        self.changes = ArgumentCotangents(self.handle, inner, updates=self.rule.how.updates)
+        return out, _pack(({n: args[n] for n in sorted(self.apart)}, residuals))
 
     def backward_rule(self, residuals: Any, cotangents: Any) -> Any:
         (written,), out = cotangents
-        statics = [value for _, value in self.layout.statics[0]]
-        g = (self._of_changes(written.values), out) if self.rule.how.updates else out
-        found = self.backward(*statics, _unpack(residuals), g)
+        collected = self.carrier.latest
+        out = self.result.of(out, written.values, collected)
+        changes = self.changes.of(written.values, collected.shape.value.returned, self._is_active)
+        apart, residuals = _unpack(residuals)
+        nondiff = {**dict(self.layout.statics[0]), **apart}
+        options = {}
+        if not self.rule.how.updates:
+            options = {"updates_g": changes} if _has_argument(self.backward, "updates_g") else {}
+        elif any(self.layout.nodes):
+            out = changes, out
+        found = self.backward(*(nondiff[n] for n in sorted(nondiff)), residuals, out, **options)
         return ((self._group(found),),)
-
-    def _of_changes(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        """Cotangents of what the arguments were changed to, in the form of the arguments."""
-        layout = self.layout
-        by_number = dict(zip(self.changed, values))
-        objects = iter(layout.roots)
-        leaves: list[Any] = []
-        for leaf, node in zip(self.handle.leaves, layout.nodes):
-            leaves.append(self._of_change(next(objects), leaf, by_number) if node else None)
-        args = jax.tree.unflatten(layout.treedef, leaves)[0]
-        skipped = {n for n, _ in layout.statics[0]}
-        return tuple(arg for n, arg in enumerate(args) if n not in skipped)
-
-    def _of_change(self, root: Any, leaf: Any, by_number: dict[int, Any]) -> Any:
-        pairs = []
-        for number, (path, target) in enumerate(zip(self.layout.paths, self.handle.targets)):
-            if path[0] is root and is_variable(target):
-                value = by_number[number] if number in by_number else _zeros(self.kinds[number])
-                pairs.append((path[1:], target.replace(value)))
-        return (pairs[0][1] if pairs else None) if is_variable(leaf) else State.from_flat_path(pairs)
 
     def _group(self, found: Any) -> Group:
         """The cotangents of all values, out of what the backward rule gave; None is zero."""
         args = self.handle.tree[0]
-        skipped = {n for n, _ in self.layout.statics[0]}
-        active = tuple(arg for n, arg in enumerate(args) if n not in skipped)
-        if len(active) == 1 and not isinstance(found, tuple):
+        numbers = [n for n in range(len(args)) if self._is_active(n)]
+        if len(numbers) == 1 and not isinstance(found, tuple):
             found = (found,)
-        if not isinstance(found, tuple) or len(found) != len(active):
+        if not isinstance(found, tuple) or len(found) != len(numbers):
             raise CustomRuleError(
                 "The backward rule of custom_vjp returned the wrong thing.",
-                expected=f"a tuple of {len(active)} cotangents, one per differentiable argument",
+                expected=f"a tuple of {len(numbers)} cotangents, one per differentiable argument",
                 got=found,
                 fix="give None for arguments whose cotangent is zero",
             )
+        given = dict(zip(numbers, found))
         try:
-            parts = derivative_leaves(found, active, is_node)
+            parts = derivative_leaves(tuple([given.get(n) for n in range(len(args))]), tuple(args), is_node)
         except (ValueError, TypeError) as error:
             raise TangentError(str(error)) from error
         by_path = [values_by_path(part) for part in parts]
         roots = {id(root): by_path[leaf] for leaf, root in zip(self._object_leaves(), self.layout.roots)}
-        values = [roots[id(path[0])].get(path[1:]) for path in self.layout.paths[: len(self.handle.targets)]]
+        paths = self.layout.paths[: len(self.handle.targets)]
+        values = [roots[id(path[0])].get(path[1:]) for path in paths]
+        for part in self.rule.parts:
+            self._check_part(part, values)
+        known = {(id(path[0]), path[1:]) for path in paths}
+        for leaf, root in zip(self._object_leaves(), self.layout.roots):
+            extra = [path for path in by_path[leaf] if (id(root), path) not in known]
+            if extra:
+                what = "/".join(map(str, extra[0])) or f"a {type(by_path[leaf][extra[0]]).__name__}"
+                raise TangentError(f"{root} got {what} as a cotangent, for which it has no variable")
         arrays = [found.get(()) for found, node in zip(by_path, self.layout.nodes) if not node]
         return Group([*values, *arrays], self.layout.paths)
+
+    def _check_part(self, part: DiffState, values: Sequence[Any]) -> None:
+        """Make sure that there are cotangents only for the variables that take part."""
+        for path, target, value in zip(self.layout.paths, self.handle.targets, values):
+            number = path[0].path[1].idx
+            if value is not None and number == part.argnum and not part.map_prefix(path[1:], target):
+                raise TangentError(
+                    f"there is a cotangent for {'/'.join(map(str, path[1:]))}, which {part!r} leaves out"
+                )
 
     def _object_leaves(self) -> list[int]:
         return [number for number, node in enumerate(self.layout.nodes) if node]
 
 
-def _changed(inner: Inner) -> list[int]:
-    found = []
-    for i, (number, old) in enumerate(zip(inner.layout.forest.numbers, inner.values)):
-        if number is not None and not identical(inner.index[number]._value, old):
-            found.append(i)
-    return found
-
-
-def _zeros(kind: Any) -> Any:
-    def zero(aval: Any) -> Any:
-        if jnp.issubdtype(aval.dtype, jnp.inexact):
-            return jnp.zeros(aval.shape, aval.dtype)
-        return np.zeros(aval.shape, jax.dtypes.float0)
-
-    return jax.tree.map(zero, kind)
+def _has_argument(f: Callable[..., Any], name: str) -> bool:
+    try:
+        parameters = inspect.signature(f).parameters
+    except (TypeError, ValueError):
+        return False
+    return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
 def _pack(tree: Any) -> Any:
@@ -232,11 +265,14 @@ def custom_vjp(
 
     Args:
       fun: the function, which may change its arguments; without it, a decorator is returned.
-      nondiff_argnums: positions of arguments to trace for, hashable ones.
+      nondiff_argnums: positions of arguments that the rule gives no cotangents for: hashable ones, for which the
+        function is traced, or modules and arrays, which the backward rule gets first of all. A `DiffState` says which
+        variables of an argument take part; the others have none.
       graph: False treats modules as trees, in which no object is shared.
       graph_updates: False lets only values of variables come out.
 
     Raises:
+      PrefixError: `DiffState` without updates of the graph.
       CustomRuleError: the function has no rule when it is called, or its rule gives the wrong thing.
     """
     if fun is Missing:
