@@ -234,7 +234,6 @@ BACK.defvjp(lambda m, x: (m.a * x, None), lambda r, g: (None, None, None))
         (lambda m: nnx.jvp(step, (m, 1.0), (None, 1.0), has_aux=True), "has_aux=True"),
         (lambda m: nnx.custom_vjp(step)(m, 1.0), "has no rule yet"),
         (lambda m: nnx.custom_vjp(step).defvjp(1, 2, symbolic_zeros=True), "no symbolic zeros"),
-        (lambda m: nnx.custom_vjp(step, nondiff_argnums=(nnx.DiffState(0, ...),)), "can only be positions"),
         (lambda m: nnx.grad(lambda m: RULE(m, 1.0).sum())(m), "forward rule of custom_vjp returned the wrong thing"),
         (lambda m: nnx.grad(lambda m: BACK(m, 1.0).sum())(m), "a tuple of 2 cotangents"),
         (lambda m: nnx.vmap(step, in_axes=(nnx.StateAxes({...: 0}), 0), graph=False), "axes only"),
