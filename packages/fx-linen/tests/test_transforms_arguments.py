@@ -227,3 +227,40 @@ def test_an_axis_name_that_no_transform_has_is_told_with_its_module(names):
     with pytest.raises(NameError, match="batch") as info:
         cls().apply(variables, x, mutable=["batch_stats"])
     assert sum("used by /" in note and "norm (BatchNorm)" in note for note in info.value.__notes__) == 1
+
+
+class Noisy(nn.Module):
+    @nn.compact
+    def __call__(self, x, *_):
+        y = nn.Dropout(0.5, deterministic=False)(x)
+        return y if not _ else (y, y)
+
+
+@pytest.mark.parametrize("split", [{"params": False, "dropout": True}, {("dropout", "noise"): True, "params": False}])
+@pytest.mark.parametrize("form", ["vmap", "scan"])
+def test_streams_to_split_differ_though_one_key_was_given(form, split):
+    x = jnp.ones((3, 64))
+    if form == "vmap":
+        model, args = nn.vmap(Noisy, variable_axes={"params": None}, split_rngs=split)(), (x,)
+    else:
+        model, args = nn.scan(Noisy, variable_broadcast="params", split_rngs=split, length=3)(), (x[0], x)
+    rows = model.apply({}, *args, rngs=KEYS["params"])
+    rows = rows if form == "vmap" else rows[1]
+    assert not jnp.array_equal(rows[0], rows[1])
+    assert not jnp.array_equal(rows[1], rows[2])
+    given = model.apply({}, *args, rngs=KEYS)
+    alone = model.apply({}, *args, rngs={"dropout": KEYS["dropout"]})
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, given, alone))
+
+
+def test_parameters_are_drawn_as_if_nothing_else_was():
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            noise = jax.random.normal(self.make_rng("dropout"), ())
+            return nn.Dense(3)(x) + noise + self.param("w", nn.initializers.normal(), ())
+
+    mapped = nn.vmap(Both, variable_axes={"params": None}, split_rngs={"params": False, "dropout": True})()
+    variables = mapped.init(KEYS["params"], jnp.ones((2, 3)))
+    plain = Both().init(KEYS["params"], jnp.ones(3))
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, variables, plain))

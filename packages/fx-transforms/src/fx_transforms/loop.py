@@ -73,6 +73,7 @@ def scan(
     @functools.wraps(fn)
     def call(handle: Any, init: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
+        groups = tuple(slot.opened(group) for slot, group in zip(slots, groups))
         axes = prefix_axes(in_axes, args)
         size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
         writes = carrier.writes(shape)
@@ -87,9 +88,8 @@ def scan(
             merged = deal.together(known, carried, cut)
             if on_groups is not None:
                 merged = on_groups(merged)
-            opened = tuple(slot.opened(g) for slot, g in zip(slots, merged))
             inputs = join_args(kept_args, cut_args, axes, treedef)
-            after, new, out = run(carrier, fn, start[-1], opened, c, *inputs)
+            after, new, out = run(carrier, fn, start[-1], merged, c, *inputs)
             ends[:] = [after]
             c, y = pair(transform, out)
             results[:] = [Results.of(y, out_axes, check_constancy, transform)]
@@ -199,7 +199,7 @@ class _Deal:
 
     def outwards(self, groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
         """``(shared, carried, stacked)`` of the groups that a step made."""
-        stacked = [self.slots[i].closed(groups[i]) for i in self.stacked]
+        stacked = [groups[i] for i in self.stacked]
         return [groups[i] for i in self.shared_out], [groups[i] for i in self.carried], stacked
 
     def back(self, shared: Sequence[Any], carried: Sequence[Any], stacked: Sequence[Any]) -> Groups:
@@ -219,4 +219,4 @@ def _to_front(group: Any, slot: Slot, size: int) -> Any:
 
 def _to_place(group: Any, slot: Slot) -> Any:
     axis: Any = slot.out
-    return jax.tree.map(lambda x: restore(x, axis), group)
+    return slot.closed(jax.tree.map(lambda x: restore(x, axis), group))

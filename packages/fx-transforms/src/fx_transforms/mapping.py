@@ -94,22 +94,22 @@ def _mapped(
     @functools.wraps(fn)
     def call(handle: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
+        groups = tuple(slot.opened(group) for slot, group in zip(slots, groups))
         size = common_size(transform, carrier, slots, groups, args, spread(in_axes, args), axis_size, "axis_size")
         groups = tuple(split_keys(g, size) if s.into is Place.KEYS else g for s, g in zip(slots, groups))
 
         def step(groups: Groups, args: tuple[Any, ...]) -> Outcome:
-            opened = tuple(s.opened(g) for s, g in zip(slots, groups))
-            outcome = run(carrier, fn, shape, opened, *args)
+            outcome = run(carrier, fn, shape, groups, *args)
             check_new_axes(transform, new_group_axes(carrier, slots, outcome.groups))
             check_new_axes(transform, _result_axes(outcome.out, out_axes))
-            closed = tuple(s.closed(g) for s, g in zip(slots, outcome.groups))
-            return outcome._replace(groups=closed)
+            return outcome
 
         places = Outcome(cast(Any, None), groups_out, out_axes)
         mapped = mapper(step, in_axes=(groups_in, in_axes), out_axes=places, axis_size=size)
         with _naming(transform, carrier):
             outcome = mapped(groups, args)
-        return carrier.absorb(handle, *outcome)
+        closed = tuple(slot.closed(group) for slot, group in zip(slots, outcome.groups))
+        return carrier.absorb(handle, outcome.shape, closed, outcome.out)
 
     return call
 

@@ -102,6 +102,8 @@ class ScopeCarrier:
       fold: whether paths and counters are folded into the keys. The compiled function is then the same for scopes at
         different places.
       whole: numbers of groups that come out whole, immutable collections included, as a carry has to.
+      own: streams that get keys of their own, made from those of ``params``, where they were not given. In ``apply``
+        only: parameters are drawn as if nothing else was.
     """
 
     def __init__(
@@ -113,9 +115,10 @@ class ScopeCarrier:
         *,
         fold: bool = False,
         whole: Sequence[int] = (),
+        own: Sequence[str] = (),
     ):
         self.ins, self.outs, self.rngs = tuple(ins), tuple(outs), tuple(rngs)
-        self.name, self.fold, self.whole = name, fold, tuple(whole)
+        self.name, self.fold, self.whole, self.own = name, fold, tuple(whole), tuple(own)
         written: Any = False
         for out in self.outs:
             written = union_filters(written, out)
@@ -140,6 +143,8 @@ class ScopeCarrier:
 
     def _streams(self, scope: Scope) -> tuple[Mapping[str, LazyRng], Frozen]:
         rngs = scope.rngs
+        if self.own and "params" in rngs and not scope.get_flag("initializing", False):
+            rngs = {**{name: LazyRng.create(rngs["params"], name) for name in self.own}, **rngs}
         if not self.fold:
             return rngs, freeze_counters(scope)
         folded: dict[str, LazyRng] = {}

@@ -40,8 +40,8 @@ class Slot:
     Attributes:
       into: an axis, negative counts from the end; or a `Place`.
       out: the same for the way out.
-      enter: called inside the transform with the group and its input axis, after that axis is gone from the arrays.
-      leave: called inside the transform with the new group and its output axis, before that axis is put in.
+      enter: called before the transform with the group and its input axis, while the arrays still have that axis.
+      leave: called after the transform with the new group and its output axis, when the arrays have that axis.
     """
 
     into: int | Place
@@ -50,11 +50,11 @@ class Slot:
     leave: AxisHook = keep
 
     def opened(self, group: Any) -> Any:
-        """The group as a step sees it."""
+        """The group as it goes in."""
         return self.enter(group, self.into) if isinstance(self.into, int) else group
 
     def closed(self, group: Any) -> Any:
-        """The group as a step hands it out."""
+        """The group as it comes back."""
         return self.leave(group, self.out) if isinstance(self.out, int) else group
 
 

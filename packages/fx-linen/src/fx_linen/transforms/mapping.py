@@ -39,7 +39,8 @@ def vmap(
       target: a subclass of Module, or a function whose first argument is a module.
       variable_axes: for each filter of collections the axis of its variables, `None` for variables that all examples
         share; `fx_transforms.lift.In` and ``Out`` name an axis for one way only.
-      split_rngs: for each filter of streams whether every example gets a key of its own.
+      split_rngs: for each filter of streams whether every example gets a key of its own. A stream that is named here
+        and was not given gets its keys from those of ``params``, in ``apply``.
       in_axes: axes of the arguments after the module. Arguments by name are the same for all examples.
       out_axes: axes of the results.
       axis_size: number of examples; needed only when nothing is mapped.

@@ -70,7 +70,8 @@ def scan(
       variable_broadcast: collections that all steps share. The body may create them; what it writes must be the same
         in every step.
       variable_carry: collections that a step takes from the one before. They exist before the loop.
-      split_rngs: for each filter of streams whether every step gets a key of its own.
+      split_rngs: for each filter of streams whether every step gets a key of its own. A stream that is named here
+        and was not given gets its keys from those of ``params``, in ``apply``.
       in_axes: axes of the arguments after the carry; `broadcast` shares an argument. Arguments by name are shared.
       out_axes: axes of the results.
       length: number of steps; needed only when nothing is mapped.

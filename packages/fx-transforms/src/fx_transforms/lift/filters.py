@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fx_core import meta
-from fx_core.scope import CollectionFilter
+from fx_core.scope import CollectionFilter, DenyList, in_filter
 
 from fx_transforms.slot import ABSENT, KEYS, Place, Slot
 
-__all__ = ["In", "Out", "VariableAxes", "rng_slots", "variable_slots"]
+__all__ = ["In", "Out", "VariableAxes", "rng_slots", "split_names", "variable_slots"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,14 @@ def variable_slots(
 
 def _place(axis: Any) -> int | Place:
     return Place.SHARED if axis is None else axis
+
+
+def split_names(split_rngs: Mapping[Any, bool]) -> tuple[str, ...]:
+    """Streams that are to be split by name, where that of ``params``, which serves for those not given, is not."""
+    if next((split for names, split in split_rngs.items() if in_filter(names, "params")), False):
+        return ()
+    chosen = [{names} if isinstance(names, str) else names for names, split in split_rngs.items() if split]
+    return tuple(sorted(name for names in chosen if not isinstance(names, bool | DenyList) for name in names))
 
 
 def rng_slots(split_rngs: Mapping[Any, bool]) -> tuple[list[CollectionFilter], list[Slot]]:

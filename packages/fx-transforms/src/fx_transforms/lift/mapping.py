@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fx_transforms.lift.explain import explained
-from fx_transforms.lift.filters import VariableAxes, rng_slots, variable_slots
+from fx_transforms.lift.filters import VariableAxes, rng_slots, split_names, variable_slots
 from fx_transforms.mapping import vmap as vmap_groups
 from fx_transforms.scope_carrier import ScopeCarrier
 
@@ -28,7 +28,8 @@ def vmap(
       fn: the function; a tree of scopes is fine too.
       variable_axes: for each filter of collections the axis of its variables, `None` for variables that all examples
         share; `In` and `Out` name an axis for one way only.
-      split_rngs: for each filter of streams whether every example gets a key of its own.
+      split_rngs: for each filter of streams whether every example gets a key of its own. A stream that is named here
+        and was not given gets its keys from those of ``params``, in ``apply``.
       in_axes: axes of the arguments after the scope.
       out_axes: axes of the results.
       axis_size: number of examples; needed only when nothing is mapped.
@@ -48,7 +49,7 @@ def vmap(
     """
     ins, outs, slots = variable_slots(variable_axes, metadata_params)
     streams, stream_slots = rng_slots(split_rngs)
-    carrier = ScopeCarrier(ins, outs, streams, "vmap")
+    carrier = ScopeCarrier(ins, outs, streams, "vmap", own=split_names(split_rngs))
     mapped = vmap_groups(
         fn,
         carrier,

@@ -11,7 +11,7 @@ from fx_core.scope import CollectionFilter
 from fx_transforms.carrier import Groups
 from fx_transforms.lift.compile import remat
 from fx_transforms.lift.explain import explained, explaining
-from fx_transforms.lift.filters import VariableAxes, rng_slots, variable_slots
+from fx_transforms.lift.filters import VariableAxes, rng_slots, split_names, variable_slots
 from fx_transforms.loop import scan as scan_groups
 from fx_transforms.repetition import while_loop as while_groups
 from fx_transforms.scope_carrier import ScopeCarrier
@@ -72,7 +72,7 @@ def scan(
     ins, outs, slots = variable_slots(variable_axes, metadata_params)
     streams, stream_slots = rng_slots(split_rngs)
     first = (variable_broadcast, variable_carry)
-    carrier = ScopeCarrier([*first, *ins], [*first, *outs], streams, "scan", whole=(0, 1))
+    carrier = ScopeCarrier([*first, *ins], [*first, *outs], streams, "scan", whole=(0, 1), own=split_names(split_rngs))
     looped = scan_groups(
         fn,
         carrier,
@@ -125,7 +125,7 @@ def while_loop(
     """
     streams, stream_slots = rng_slots(split_rngs)
     ins, outs = (carry_variables, broadcast_variables), (carry_variables, False)
-    carrier = ScopeCarrier(ins, outs, streams, "while_loop", whole=(0,))
+    carrier = ScopeCarrier(ins, outs, streams, "while_loop", whole=(0,), own=split_names(split_rngs))
     slots = [CARRY, Slot(Place.SHARED, ABSENT), *stream_slots]
     with explaining(carrier, scope):
         return while_groups(cond_fn, body_fn, carrier, slots)(scope, init)
