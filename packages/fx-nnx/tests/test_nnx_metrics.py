@@ -132,3 +132,37 @@ def test_infinite_values_have_an_infinite_mean():
     for value in (1.0, float("inf"), 2.0):
         metric.update(values=value)
     assert float(metric.compute()) == float("inf")
+
+
+def test_masks_by_the_names_of_metrics():
+    values, keep = jnp.array([1.0, 2.0, 6.0]), jnp.array([True, True, False])
+    several = nnx.MultiMetric(a=nnx.metrics.Average("a"), b=nnx.metrics.Average("b"), c=nnx.metrics.Welford("a"))
+    several.update(a=values, b=values, mask={"a": keep, "c": keep, "b": None})
+    found = several.compute()
+    assert (float(found["a"]), float(found["b"]), float(found["c"].mean)) == (1.5, 3.0, 1.5)
+    several.update(a=values, b=values, mask=keep)
+    np.testing.assert_allclose(several.compute()["b"], (9 + 3) / 5)
+    with pytest.raises(MetricInputError, match=r"masks for metrics that it has not[\s\S]*got: \['d'\]"):
+        several.update(a=values, b=values, mask={"d": keep})
+
+
+def test_masked_spread_is_that_of_what_counts():
+    values = jnp.array([1.0, jnp.nan, 5.0, 3.0])
+    metric = nnx.metrics.Welford()
+    metric.update(values=values, mask=~jnp.isnan(values))
+    metric.update(values=values, mask=jnp.zeros(4, bool))
+    stats = metric.compute()
+    np.testing.assert_allclose([stats.mean, stats.standard_deviation], [3.0, np.std([1.0, 5.0, 3.0])], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [nnx.metrics.Average, nnx.metrics.Welford])
+def test_one_metric_per_row_is_reset_in_its_shape(kind):
+    metrics = nnx.vmap(lambda _: kind())(jnp.arange(3))
+    update = nnx.vmap(lambda metric, x: metric.update(values=x))
+    shapes = jax.tree.map(jnp.shape, nnx.as_pure(nnx.state(metrics)))
+    update(metrics, jnp.ones((3, 2)))
+    metrics.reset()
+    assert jax.tree.map(jnp.shape, nnx.as_pure(nnx.state(metrics))) == shapes
+    update(metrics, jnp.arange(6.0).reshape(3, 2))
+    found = metrics.compute()
+    np.testing.assert_allclose(found if kind is nnx.metrics.Average else found.mean, [0.5, 2.5, 4.5])

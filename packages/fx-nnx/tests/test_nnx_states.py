@@ -79,10 +79,20 @@ def test_pure_dicts():
     assert (state.a.tag, old.get_value()) == ("t", 3.0)
     assert nnx.as_pure([state.a]) == [7.0]
     assert nnx.restore_int_paths({"b": {"0": 1, "x": 2}}) == {"b": {0: 1, "x": 2}}
+    assert nnx.restore_int_paths({"-1": {"²": 1, "1": {}, "01": 2}}) == {-1: {"²": 1, 1: {}, "01": 2}}
     with pytest.raises(StateStructureError, match=r"path that the state has not\.\n  where: /b/zz"):
         nnx.replace_by_pure_dict(state, {"b": {"zz": 1}})
     with pytest.raises(StateStructureError, match=r"at one place|a group of values"):
         nnx.from_flat_state([(("a",), 1), (("a", "b"), 2)]).a.b  # noqa: B018
+
+
+def test_keys_that_are_numbers_may_come_as_text():
+    state = nnx.State({"layers": {i: nnx.Param(float(i)) for i in (0, 2, 10)}, "0": nnx.Param(5.0)})
+    nnx.replace_by_pure_dict(state, {"layers": {"0": 1.0, "10": 11.0}, "0": 6.0})
+    assert nnx.to_pure_dict(state) == {"layers": {0: 1.0, 2: 2.0, 10: 11.0}, "0": 6.0}
+    for wrong in ({"layers": {"00": 1.0}}, {"layers": {"1": 1.0}}, {0: 1.0}):
+        with pytest.raises(StateStructureError, match="path that the state has not"):
+            nnx.replace_by_pure_dict(state, wrong)
 
 
 def test_filters():

@@ -13,6 +13,7 @@
     metrics.reset()
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -222,23 +223,30 @@ class Welford(Metric):
         """Forget what was collected."""
         _clear(self.count, self.count_units, self.mean, self.mean_rest, self.m2, self.m2_rest)
 
-    def update(self, **kwargs: Any) -> None:
-        """Collect values: a number or an array of any shape, under the metric's name for them.
+    def update(self, mask: jax.Array | None = None, **kwargs: Any) -> None:
+        """Collect values.
+
+        Args:
+          mask: True for the values that count; broadcasts to them.
+          **kwargs: the values, a number or an array of any shape, under the metric's name for them.
 
         Raises:
           MetricUpdateError: they are missing.
+          MetricInputError: the mask does not broadcast to them.
         """
         values = jnp.asarray(_named(self, self.argname, kwargs), jnp.float32)
-        if not values.size:
-            return
-        count, mean = _get(self.count, self.count_units), jnp.mean(values)
+        keep = None if mask is None else _mask(self, mask, values.shape)
+        size = values.size if keep is None else jnp.sum(keep)
+        seen = jnp.maximum(jnp.asarray(size, jnp.float32), 1)  # without any, the sums below are zero
+        mean = jnp.sum(values, where=keep) / seen
         zero = jnp.zeros_like(mean)
-        new = jnp.float32(values.size), (mean, zero), (jnp.sum(jnp.square(values - mean)), zero)
+        count = _get(self.count, self.count_units)
+        new = jnp.asarray(size, jnp.float32), (mean, zero), (jnp.sum(jnp.square(values - mean), where=keep), zero)
         old = count_as_float(count), _get(self.mean, self.mean_rest), _get(self.m2, self.m2_rest)
         moved, spread = merge_moments(old, new)
         _set((self.mean, self.mean_rest), moved)
         _set((self.m2, self.m2_rest), spread)
-        _set((self.count, self.count_units), add_counts(count, split_count(values.size)))
+        _set((self.count, self.count_units), add_counts(count, split_count(size)))
 
     def compute(self) -> Statistics:
         """Give mean, standard error and standard deviation; the last two are NaN if there are no values."""
@@ -275,14 +283,35 @@ class MultiMetric(Metric):
         for name in self._metric_names:
             getattr(self, name).reset()
 
-    def update(self, **updates: Any) -> None:
+    def update(self, *, mask: Any = None, **updates: Any) -> None:
         """Collect the values of one step; all metrics get all of them.
+
+        >>> metrics = MultiMetric(first=Average("a"), second=Average("b"))
+        >>> metrics.update(a=jnp.array([1.0, 3.0]), b=jnp.array([1.0, 3.0]), mask={"first": jnp.array([True, False])})
+        >>> {name: float(value) for name, value in metrics.compute().items()}
+        {'first': 1.0, 'second': 2.0}
+
+        Args:
+          mask: as the metrics take it, for all of them; or a dictionary of masks by the names of metrics, which leaves
+            metrics without a name in it unmasked.
+          **updates: the values.
 
         Raises:
           MetricUpdateError: a metric does not find what it collects.
+          MetricInputError: there is a mask for a name that is no metric.
         """
+        masks = mask if isinstance(mask, Mapping) else dict.fromkeys(self._metric_names, mask)
+        if unknown := sorted(masks.keys() - set(self._metric_names)):
+            raise MetricInputError(
+                type(self).__name__,
+                "there are masks for metrics that it has not.",
+                expected=f"names among {list(self._metric_names)}",
+                got=unknown,
+                fix="give masks by the names that the metrics were given by",
+            )
         for name in self._metric_names:
-            getattr(self, name).update(**updates)
+            own = {} if masks.get(name) is None else {"mask": masks[name]}
+            getattr(self, name).update(**updates, **own)
 
     def compute(self) -> dict[str, Any]:
         """Give the summaries by name."""

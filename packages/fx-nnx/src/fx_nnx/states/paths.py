@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_core.errors.nnx import StateStructureError
 
-__all__ = ["Path", "flatten", "key_order", "nest", "sorted_keys"]
+__all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "sorted_keys"]
 
 Path = tuple[Any, ...]
 
@@ -24,6 +24,18 @@ def sorted_keys(keys: Any) -> list[Any]:
         return sorted(keys)
     except TypeError:
         return sorted(keys, key=key_order)
+
+
+def as_int_key(key: Any) -> Any:
+    """Give the integer that a key is the text of; other keys as they are.
+
+    >>> [as_int_key(key) for key in ("10", "-1", "01", "a", 2)]
+    [10, -1, '01', 'a', 2]
+    """
+    try:
+        return int(key) if isinstance(key, str) and str(int(key)) == key else key
+    except ValueError:
+        return key
 
 
 def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -7,7 +7,7 @@ import jax
 
 from fx_nnx.filters import Filter
 from fx_nnx.states.flat import FlatState
-from fx_nnx.states.paths import Path
+from fx_nnx.states.paths import Path, as_int_key
 from fx_nnx.states.state import State, value_of
 from fx_nnx.variables.variable import Variable
 
@@ -48,7 +48,8 @@ def replace_by_pure_dict(state: State, pure_dict: Mapping[Any, Any], replace_fn:
 
     Args:
       state: what to change; its variables are replaced by new ones, so a model they belong to stays as it is.
-      pure_dict: values, at paths that the state has.
+      pure_dict: values, at paths that the state has; ``"0"`` stands for the key ``0`` where the state has that, since
+        checkpoint formats such as Orbax' write all keys as text.
       replace_fn: makes a new leaf of an old one and a value.
 
     Raises:
@@ -65,8 +66,7 @@ def restore_int_paths(pure_dict: Mapping[Any, Any]) -> dict[Any, Any]:
     """
     restored: dict[Any, Any] = {}
     for key, value in pure_dict.items():
-        number = int(key) if isinstance(key, str) and key.isdigit() else key
-        restored[number] = restore_int_paths(value) if isinstance(value, Mapping) else value
+        restored[as_int_key(key)] = restore_int_paths(value) if isinstance(value, Mapping) else value
     return restored
 
 

@@ -9,7 +9,7 @@ from fx_core.errors.nnx import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
-from fx_nnx.states.paths import Path, flatten, nest, sorted_keys
+from fx_nnx.states.paths import Path, as_int_key, flatten, nest, sorted_keys
 
 __all__ = ["State", "value_of"]
 
@@ -179,8 +179,8 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         from_pure = _replaced if replace_fn is None else replace_fn
         nested = self.raw_mapping
         for path, value in flatten(pure_dict):
-            node = _descend(nested, path)
-            node[path[-1]] = from_pure(node[path[-1]], value)
+            node, key = _descend(nested, path)
+            node[key] = from_pure(node[key], value)
 
 
 def nested_state(flat: FlatState) -> State:
@@ -198,17 +198,22 @@ def _select(state: State, filters: tuple[Filter, ...], *, exhaustive: bool) -> t
     return tuple(State._from_flat([paths[i] for i in part], [leaves[i] for i in part]) for part in parts)
 
 
-def _descend(nested: dict[Any, Any], path: Path) -> dict[Any, Any]:
+def _descend(nested: dict[Any, Any], path: Path) -> tuple[dict[Any, Any], Any]:
+    """Give the dictionary that has the leaf at a path, and its key there."""
     node: Any = nested
     for depth, key in enumerate(path):
-        if not isinstance(node, dict) or key not in node:
-            from_here = f"keys {sorted_keys(node)}" if isinstance(node, dict) else type(node).__name__
+        known = isinstance(node, dict)
+        if known and key not in node:
+            key = as_int_key(key)  # how formats with names for keys write it
+        if not known or key not in node:
+            from_here = f"keys {sorted_keys(node)}" if known else type(node).__name__
             raise StateStructureError(
                 "The pure dictionary has a path that the state has not.", path[: depth + 1], got=from_here
             )
-        if depth < len(path) - 1:
-            node = node[key]
-    return node
+        if depth == len(path) - 1:
+            return node, key
+        node = node[key]
+    raise StateStructureError("A state has no value at the empty path.", path)
 
 
 def _plain(mapping: Any) -> dict[Any, Any]:
