@@ -35,7 +35,7 @@ class Scenario:
       keep: how many steps the manager keeps.
       exchange: whether the file system can exchange two directories.
       options: more arguments of the manager.
-      before: changes the run before the save, given its directory.
+      before: what else happened before the save, by its name in `BEFORE`.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Scenario:
     keep: int | None = 1
     exchange: bool = True
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    before: Callable[[Path], object] = lambda run: None
+    before: str = ""
 
     def manager(self, root: Path, backend: str) -> CheckpointManager:
         """A manager of the directory of this scenario."""
@@ -56,7 +56,8 @@ class Scenario:
         if self.old is not None:
             with self.manager(root, backend) as manager:
                 manager.save(self.old, tree_of(1))
-        self.before(root / "run")
+        if self.before:
+            BEFORE[self.before](root / "run")
 
     def save(self, root: Path, backend: str) -> None:
         """Do what is to be disturbed."""
@@ -78,6 +79,12 @@ class Scenario:
             _filesystem.exchange = original
 
 
+BEFORE: dict[str, Callable[[Path], object]] = {
+    "an empty directory": lambda run: (run / "step_00000002").mkdir(),
+    "a backup": lambda run: shutil.copytree(run, run.with_name("backup"), copy_function=os.link),
+}
+"""What somebody may have done with the directory of a run."""
+
 SCENARIOS = (
     Scenario("first save", old=None),
     Scenario("next step, the old one is retired"),
@@ -85,8 +92,8 @@ SCENARIOS = (
     Scenario("overwrite by an exchange", new=1),
     Scenario("overwrite by two renames", new=1, exchange=False),
     Scenario("next step, in the background", options={"async_": True}),
-    Scenario("next step, where an empty directory is", before=lambda run: (run / "step_00000002").mkdir()),
-    Scenario("next step, beside hard links to the old one", before=lambda run: _backed_up(run)),
+    Scenario("next step, where an empty directory is", before="an empty directory"),
+    Scenario("next step, beside hard links to the old one", before="a backup"),
 )
 """The saves that the tests disturb."""
 
@@ -114,10 +121,6 @@ def check(scenario: Scenario, root: Path, backend: str) -> str:
     left = [name for name in os.listdir(root / "run") if name.startswith(".")]
     assert not left, f"left behind: {left}"
     return found
-
-
-def _backed_up(run: Path) -> None:
-    shutil.copytree(run, run.with_name("backup"), copy_function=os.link)
 
 
 def copy(source: Path, target: Path) -> Path:
