@@ -214,8 +214,24 @@ def test_metadata_and_backend_names(tmp_path):
         errors.StructureError("p"),
         errors.NoCheckpointError("d", 3, [1]),
         errors.StepTakenError("d", 3, 4),
-        errors.InvalidOptionError("keep", "x", 0),
+        errors.InvalidOptionError("keep", "x", 0, "y"),
     ],
 )
 def test_errors_pickle(error):
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_advice_names_what_helps(tmp_path):
+    path = fx_ckpt.save(tmp_path / "x", {"a": {"b": 1}, "c": 2})
+    cases = {
+        r"Choose among a/b, c(.|\n)*inspect\(path\)\.leaves\(\)": lambda: fx_ckpt.restore(path, only="d"),
+        r"cast=jnp\.float32": lambda: fx_ckpt.restore(path, cast="floaty"),
+        r"Pass only=": lambda: fx_ckpt.restore(path, only=3),
+        r"None keeps all": lambda: fx_ckpt.CheckpointManager(tmp_path, keep=0),
+        r"Pass metrics=\{'loss': …\} with every save": lambda: fx_ckpt.CheckpointManager(tmp_path, best="loss").save(
+            1, {}
+        ),
+    }
+    for text, call in cases.items():
+        with pytest.raises(errors.InvalidOptionError, match=rf"what to do: (.|\n)*{text}"):
+            call()

@@ -24,11 +24,16 @@ def check_cast(cast: Any, target: Any) -> Any:
         return None
     if cast is True:
         if target is None:
-            raise InvalidOptionError("cast", "a dtype, where no target says which", cast)
+            fix = "Pass cast=jnp.bfloat16 or another dtype, or a target."
+            raise InvalidOptionError("cast", "a dtype, where no target says which", cast, fix)
         return True
-    dtype = jnp.dtype(cast)
-    if not jnp.issubdtype(dtype, jnp.floating) or dtype.name not in NUMBERS:
-        raise InvalidOptionError("cast", "True, or a dtype of floating-point numbers", cast)
+    try:
+        dtype = jnp.dtype(cast)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or dtype.name not in NUMBERS:
+        fix = "Pass cast=jnp.float32 or the like; integers follow the target, with cast=True."
+        raise InvalidOptionError("cast", "True, or a dtype of floating-point numbers", cast, fix)
     return dtype
 
 

@@ -13,7 +13,7 @@ from fx_core.plugins import registry
 from fx_ckpt import digests, iterators
 from fx_ckpt.casting import check_cast
 from fx_ckpt.draft import AUTO, DATA, FORMAT, ITERATORS, VERSION, load_backend, prepare
-from fx_ckpt.errors import InvalidOptionError, StructureError
+from fx_ckpt.errors import StructureError, class_as_target
 from fx_ckpt.fit import compare, fill, placement
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.recognition import refused
@@ -114,7 +114,7 @@ def restore(
     """
 
     if isinstance(target, type):
-        raise InvalidOptionError("target", "a tree of arrays, such as an object of the class", target)
+        raise class_as_target(target)
 
     def act(source: Path, manifest: Mapping[str, Any]) -> tuple[CheckpointInfo, Any]:
         info = _info(source, manifest)

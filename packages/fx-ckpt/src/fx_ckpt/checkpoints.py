@@ -19,7 +19,7 @@ from fx_core import _filesystem, config
 from fx_core.errors.files import PathTakenError
 from fx_core.files import local_path
 
-from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
+from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError, class_as_target
 from fx_ckpt.msgpack_format import from_bytes, msgpack_restore, to_bytes
 from fx_ckpt.orbax_trees import filled, orbax, read_state
 from fx_ckpt.recognition import Found, is_checkpoint, is_msgpack, is_orbax, recognized
@@ -131,7 +131,7 @@ def save_checkpoint(
       UnsupportedLeafError: the tree holds something that msgpack cannot.
     """
     if keep is not None and keep < 0:
-        raise InvalidOptionError("keep", "the number of steps to keep, or 0 for all", keep)
+        raise InvalidOptionError("keep", "how many steps to keep, or 0 for all", keep, "Pass keep=1 or more, or 0.")
     if orbax_checkpointer is None and config.use_orbax_checkpointing:
         orbax_checkpointer = orbax().PyTreeCheckpointer()
     directory = local_path(ckpt_dir)
@@ -181,7 +181,8 @@ def save_checkpoint_multiprocess(
     """
     _refuse("gda_manager", gda_manager)
     if jax.process_count() > 1 and orbax_checkpointer is None:
-        raise InvalidOptionError("orbax_checkpointer", "an Orbax checkpointer, with several processes", None)
+        fix = "Pass orbax.checkpoint.PyTreeCheckpointer(); or use fx_ckpt.save, which chooses by itself."
+        raise InvalidOptionError("orbax_checkpointer", "an Orbax checkpointer, with several processes", None, fix)
     return save_checkpoint(
         ckpt_dir, target, step, prefix, keep, overwrite, keep_every_n_steps, async_manager, orbax_checkpointer
     )
@@ -227,7 +228,7 @@ def restore_checkpoint(
     _refuse("orbax_transforms", orbax_transforms)
     _refuse("allow_partial_mpa_restoration", allow_partial_mpa_restoration or None)
     if isinstance(target, type):
-        raise InvalidOptionError("target", "a tree of arrays, such as an object of the class", target)
+        raise class_as_target(target)
     directory = local_path(ckpt_dir)
     path = _find(directory, step, prefix)
     _refuse_others(directory if path is None else path)
@@ -356,4 +357,5 @@ def _discard(path: Path) -> None:
 
 def _refuse(name: str, value: Any) -> None:
     if value is not None:
-        raise InvalidOptionError(name, "nothing: fx does not take it", value)
+        fix = f"Leave {name!r} out; restore without a target to get everything, and convert it."
+        raise InvalidOptionError(name, "nothing: fx does not take it", value, fix)

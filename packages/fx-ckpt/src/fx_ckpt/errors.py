@@ -245,13 +245,19 @@ class InvalidOptionError(CheckpointError, ValueError):
       fix: what to do.
     """
 
-    def __init__(self, name: str, expected: Any, got: Any, fix: str | None = None):
+    def __init__(self, name: str, expected: Any, got: Any, fix: str):
         super().__init__(
             f"The argument {name!r} is wrong.",
             expected=expected,
             got=repr(got)[:_LONGEST],
-            fix=fix or f"Pass {expected}, or leave {name!r} out.",
+            fix=fix,
         )
+
+
+def class_as_target(target: type) -> InvalidOptionError:
+    """The error for a class where one of its objects is meant."""
+    fix = f"Make a {target.__name__} first, and pass it; or pass no target and get dictionaries."
+    return InvalidOptionError("target", "a tree of arrays, such as an object of the class", target, fix)
 
 
 class IteratorMismatchError(CheckpointError, ValueError):

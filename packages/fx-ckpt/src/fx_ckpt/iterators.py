@@ -24,7 +24,9 @@ def states(named: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name, iterator in named.items():
         if not (callable(getattr(iterator, "get_state", None)) and callable(getattr(iterator, "set_state", None))):
-            raise InvalidOptionError("iterators", f"an object with get_state and set_state as {name!r}", iterator)
+            expected = f"an object with get_state and set_state as {name!r}"
+            fix = "Pass an iterator that can be resumed, such as one of grain, or leave it out."
+            raise InvalidOptionError("iterators", expected, iterator, fix)
     return {name: iterator.get_state() for name, iterator in named.items()}
 
 

@@ -28,6 +28,11 @@ T = TypeVar("T")
 
 _log = logging.getLogger("fx.ckpt")
 _RENAMED = "Somebody renamed or copied a directory: rename it back, or read it with fx_ckpt.restore."
+_FIXES = {
+    "keep": "Pass how many of the newest steps to keep, 1 at least; None keeps all.",
+    "keep_every": "Pass the distance of the steps to keep for good; None keeps none of them.",
+    "save_interval": "Pass the distance of the steps to save; 1 saves each.",
+}
 _LISTINGS = 4
 _NAME = re.compile(r"step_(\d{8}|[1-9]\d{8,})")
 
@@ -85,9 +90,9 @@ class CheckpointManager:
     ):
         for name, number in {"keep": keep, "keep_every": keep_every, "save_interval": save_interval}.items():
             if number is not None and (type(number) is not int or number < 1):
-                raise InvalidOptionError(name, "a positive integer", number)
+                raise InvalidOptionError(name, "a positive integer", number, _FIXES[name])
         if mode not in ("max", "min"):
-            raise InvalidOptionError("mode", '"max" or "min"', mode)
+            raise InvalidOptionError("mode", '"max" or "min"', mode, 'Pass "min" for losses, "max" for accuracies.')
         self.directory = local_path(directory)
         self.backend, self.save_interval, self.async_ = backend, save_interval, async_
         self.keep, self.keep_every, self.best, self.mode = keep, keep_every, best, mode
@@ -133,7 +138,10 @@ class CheckpointManager:
         if step % self.save_interval and not force and not last:
             return False
         if self.best is not None and self.best not in (metrics or {}) and not last:
-            raise InvalidOptionError("metrics", f"the metric {self.best!r}, which decides what is best", metrics)
+            expected = f"the metric {self.best!r}, which decides what is best"
+            raise InvalidOptionError(
+                "metrics", expected, metrics, f"Pass metrics={{{self.best!r}: …}} with every save."
+            )
         newest = self.latest_step()
         if not (last and newest == step):
             self._check_after(newest, step, overwrite)
@@ -203,7 +211,9 @@ class CheckpointManager:
           InvalidOptionError: the manager was made without ``best``.
         """
         if self.best is None:
-            raise InvalidOptionError("best", "the name of a metric", None)
+            raise InvalidOptionError(
+                "best", "the name of a metric", None, "Make the manager with best='loss' or the like."
+            )
         return self._best_of(self.all_steps())
 
     def path(self, step: int) -> Path:

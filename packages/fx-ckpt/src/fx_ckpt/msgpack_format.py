@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 from fx_core.serialization import from_state_dict, to_state_dict
 
-from fx_ckpt.errors import InvalidOptionError, UnsupportedLeafError
+from fx_ckpt.errors import UnsupportedLeafError, class_as_target
 from fx_ckpt.msgpack_decode import ARRAY, CHUNKED, COMPLEX, SCALAR, Decoder, dtype_of, map_extents
 from fx_ckpt.parallel import as_bytes
 
@@ -54,7 +54,7 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
       InvalidOptionError: the target is a class.
     """
     if isinstance(target, type):
-        raise InvalidOptionError("target", "a tree of arrays, such as an object of the class", target)
+        raise class_as_target(target)
     return from_state_dict(target, msgpack_restore(encoded_bytes))
 
 

@@ -158,7 +158,8 @@ def _renamed(tree: Any, rules: Sequence[Rule]) -> dict[str, Any]:
 def _check_metadata(metadata: Any) -> None:
     for name, text in ({} if metadata is None else dict(metadata)).items():
         if type(name) is not str or type(text) is not str or not (is_text(name) and is_text(text)):
-            raise InvalidOptionError("metadata", "text by name", {name: text})
+            fix = "Write numbers as text: metadata={'step': '3'}."
+            raise InvalidOptionError("metadata", "text by name", {name: text}, fix)
 
 
 def _arrays(node: Node, state: Any, path: tuple[str, ...]) -> Any:

@@ -43,7 +43,11 @@ def chooser(select: Select, names: Mapping[Path, str]) -> Callable[[Path, Leaf |
     if isinstance(select, Collection):
         parts = [chooser(part, names) for part in select]
         return lambda path, leaf, classes: any(part(path, leaf, classes) for part in parts)
-    raise InvalidOptionError("only", "a pattern, a class, a function of path and leaf, or several of these", select)
+    expected = "a pattern, a class, a function of path and leaf, or several of these"
+    raise InvalidOptionError("only", expected, select, "Pass only='params/*', only=nnx.Param or the like.")
+
+
+_SHOWN = 5
 
 
 class Chosen:
@@ -71,14 +75,17 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
         return Chosen()
     saved = {path: leaf for path, leaf, _ in _saved(node, (), ())}
     wanted = {} if target is None else dict(_wanted(target, (), ()))
-    choose = chooser(select, spelled([*saved, *(path for path in wanted if path not in saved)]))
+    names = spelled([*saved, *(path for path in wanted if path not in saved)])
+    choose = chooser(select, names)
     found = {path for path, leaf, classes in _saved(node, (), ()) if choose(path, leaf, classes)}
     if target is not None:
         # The classes of a target are live: subclasses count. Elsewhere a class is known by its name.
         found = {path for path in found if path not in wanted}
         found |= {path for path, classes in wanted.items() if choose(path, saved.get(path), classes)}
     if not found:
-        raise InvalidOptionError("only", "a filter that chooses something", select)
+        some = ", ".join(list(names.values())[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        fix = f"Choose among {some}; fx_ckpt.inspect(path).leaves() has all."
+        raise InvalidOptionError("only", "a filter that chooses something", select, fix)
     return Chosen(found)
 
 

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--backend", action="append", help="name of a backend; may be repeated")
     parser.add_argument("--every", type=int, default=1, help="take every n-th call, state and byte only")
     parser.add_argument("--orbax-every", type=int, default=7, help="the same for Orbax, whose saves have more calls")
+    parser.add_argument("--kill-every", type=int, default=1, help="the same, on top, for processes that are killed")
     parser.add_argument("--trees", type=int, default=500, help="how many random trees")
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -40,7 +41,11 @@ def main() -> None:
     every = {name: options.orbax_every if name == "orbax" else options.every for name in backends}
     for name in backends:
         registry().checkpoint_backends[name].load()
-    _table("Faults injected into saves: how many, and which step was found", ["fault", *backends], _fault_rows(every))
+    _table(
+        "Faults injected into saves: how many, and which step was found",
+        ["fault", *backends],
+        _fault_rows(every, options.kill_every),
+    )
     _table("Damage done to checkpoints", ["damage", "backend", "done", "noticed, with the name"], _damage_rows(every))
     _table("Things of others in the way of a save", ["thing", "functions", *backends], _foreign_rows(backends))
     rows = ([backend, *round_trips(backend, options.trees).values()] for backend in backends)
@@ -48,8 +53,8 @@ def main() -> None:
     _table("Hostile checkpoints opened", ["backend", "opened", "refused", "ran or touched"], _hostile_rows(backends))
 
 
-def _fault_rows(every: dict[str, int]) -> Iterator[list[object]]:
-    for title, act in _faults().items():
+def _fault_rows(every: dict[str, int], kill_every: int) -> Iterator[list[object]]:
+    for title, act in _faults(kill_every).items():
         row: list[object] = [title]
         for backend, step in every.items():
             found: Counter[str] = Counter()
@@ -62,10 +67,10 @@ def _fault_rows(every: dict[str, int]) -> Iterator[list[object]]:
         yield row
 
 
-def _faults() -> dict[str, Callable[[Scenario, str, Path, int], Counter[str]]]:
+def _faults(kill_every: int) -> dict[str, Callable[[Scenario, str, Path, int], Counter[str]]]:
     faults: dict[str, Callable[[Scenario, str, Path, int], Counter[str]]] = {
-        "`kill -9` of a process": lambda s, b, w, n: killed_processes(s, b, w, signal.SIGKILL, n),
-        "SIGTERM without a handler": lambda s, b, w, n: killed_processes(s, b, w, signal.SIGTERM, n),
+        "`kill -9` of a process": lambda s, b, w, n: killed_processes(s, b, w, signal.SIGKILL, n * kill_every),
+        "SIGTERM without a handler": lambda s, b, w, n: killed_processes(s, b, w, signal.SIGTERM, n * kill_every),
         "loss of power": power_losses,
         "an interrupt (Ctrl-C)": lambda s, b, w, n: interrupted(s, b, w, KeyboardInterrupt, n),
     }
