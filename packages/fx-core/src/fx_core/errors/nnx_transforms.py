@@ -10,6 +10,7 @@ __all__ = [
     "ArgumentNumberError",
     "ContextTagError",
     "CustomRuleError",
+    "DerivativeDtypeError",
     "DonatedBufferError",
     "NodeStatesError",
     "OutputAliasError",
@@ -149,6 +150,25 @@ class ArgumentNumberError(FxError, TypeError, ValueError):
             expected="arguments in one of them",
             got=repr(given),
             fix=f"take it out of {second}",
+        )
+
+
+class DerivativeDtypeError(FxError, TypeError):
+    """A derivative was asked for that does not exist, since the value is of integers or Booleans.
+
+    ::
+
+        nnx.grad(loss)(model)                                                  # wrong if a Param holds int8
+        nnx.grad(loss, argnums=nnx.DiffState(0, nnx.LoRAParam))(model)         # right: by those of floating point
+    """
+
+    def __init__(self, transform: str, path: str, dtype: Any):
+        super().__init__(
+            f"{transform} is for a value that has no derivative.",
+            path=path,
+            expected="a dtype of floating point",
+            got=str(dtype),
+            fix="choose other variables with argnums=nnx.DiffState(0, filter), or pass allow_int=True",
         )
 
 

@@ -147,7 +147,7 @@ class RngNotLiftedError(TransformError):
         )
 
 
-class CarryChangedError(TransformError):
+class CarryChangedError(TransformError, ValueError):
     """A step of a loop hands on a carry that looks different from the one it got.
 
     Wrong::
@@ -171,7 +171,7 @@ class CarryChangedError(TransformError):
         )
 
 
-class BroadcastVariableError(TransformError):
+class BroadcastVariableError(TransformError, ValueError):
     """A value that is shared by all steps of a loop depends on the step.
 
     Wrong::
@@ -223,7 +223,7 @@ class BranchStateError(TransformError):
         )
 
 
-class AliasedStateError(TransformError):
+class AliasedStateError(TransformError, ValueError):
     """One piece of state reaches a transform by two ways that disagree about its slot.
 
     Args:

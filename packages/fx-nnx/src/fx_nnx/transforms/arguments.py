@@ -11,7 +11,7 @@ from fx_nnx.snapshots import exact
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.targets import Target, carry, holds_nodes
 
-__all__ = ["Missing", "StaticArguments", "as_positions", "bound", "decorating", "named", "transformed"]
+__all__ = ["Missing", "StaticArguments", "as_positions", "bound", "by_position", "decorating", "named", "transformed"]
 
 
 class Missing:
@@ -172,6 +172,15 @@ class StaticArguments:
             return args, kwargs, *rest
         places = dict(statics[0])
         return [places.get(n, arg) for n, arg in enumerate(args)], {**kwargs, **dict(statics[1])}, *rest
+
+
+def by_position(f: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give arguments that came by name by position, as far as the function takes them so."""
+    try:
+        found = inspect.signature(f).bind(**kwargs)
+    except (TypeError, ValueError):
+        return (), kwargs
+    return found.args, found.kwargs
 
 
 def bound(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

@@ -5,14 +5,15 @@ from typing import Any
 
 import fx_transforms
 import jax
-from fx_core.errors.nnx_transforms import PrefixError
+import jax.numpy as jnp
+from fx_core.errors.nnx_transforms import ArgumentNumberError, DerivativeDtypeError, PrefixError
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.states.state import State
-from fx_nnx.transforms.arguments import Missing, decorating, transformed
+from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.forest import is_node, make_roots
-from fx_nnx.transforms.layout import Handle, is_variable, values_of
+from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place, values_of
 from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -40,6 +41,9 @@ class Wanted:
                 raise PrefixError.misplaced(f"argnums of {transform} without updates of the graph", entry, expected)
         self.filters: list[Filter] = [e.filter if isinstance(e, DiffState) else Param for e in self.entries]
         self.positions = [e.argnum if isinstance(e, DiffState) else e for e in self.entries]
+        if any(type(position) is not int for position in self.positions) or not self.positions:
+            raise ArgumentNumberError.out_of_range(transform, "argnums", argnums, ["a position or DiffState each"])
+        self.argnums = argnums
 
     @property
     def count(self) -> int:
@@ -66,6 +70,9 @@ class Wanted:
             owner += [number] * len(jax.tree.leaves(arg, is_leaf=is_node))
         owner += [-1] * (len(leaves) - len(owner))
         predicates = [to_predicate(filter) for filter in self.filters]
+        if not all(-len(args) <= p < len(args) for p in self.positions):
+            kinds = [type(arg).__name__ for arg in args]
+            raise ArgumentNumberError.out_of_range(self.transform, "argnums", self.argnums, kinds)
         positions = [p + len(args) if p < 0 else p for p in self.positions]
         whole = [not isinstance(entry, DiffState) for entry in self.entries]
         rest = len(self.entries)
@@ -82,6 +89,17 @@ class Wanted:
             return rest
 
         return place
+
+    def explain(self, handle: Handle) -> DerivativeDtypeError | None:
+        """Say which value has no derivative, if that is what is wrong with some arguments."""
+        layout = handle.layout
+        values = [*map(read_value, handle.targets), *handle.arrays]
+        for path, place, value in zip(layout.paths, layout.places, values):
+            for leaf in jax.tree.leaves(value) if place < len(self.entries) else ():
+                dtype = jnp.result_type(leaf)
+                if not jnp.issubdtype(dtype, jnp.inexact):
+                    return DerivativeDtypeError(self.transform, show_place(path), dtype)
+        return None
 
     def gradients(self, handle: Handle, groups: Sequence[Any]) -> Any:
         """Give the derivatives, one group each, the form of the arguments."""
@@ -170,8 +188,9 @@ def grad(
 
     Args:
       f: gives a scalar, or ``(scalar, aux)``; without it, a decorator is returned.
-      argnums: position of the argument, or a sequence; `DiffState` says which variables of a module count, which
-        otherwise are those of type `fx_nnx.Param`. Of a `fx_nnx.State` all count.
+      argnums: position of the argument, or a sequence; it is given by position, unless all are given by name.
+        `DiffState` says which variables of a module count, which otherwise are those of type `fx_nnx.Param`. Of a
+        `fx_nnx.State` all count.
       has_aux: whether ``f`` gives more than the scalar. The function then gives ``(gradients, aux)``.
       holomorphic: see `jax.grad`.
       allow_int: see `jax.grad`.
@@ -180,7 +199,9 @@ def grad(
       graph_updates: False lets only values of variables come out, and differentiates as for trees.
 
     Raises:
+      ArgumentNumberError: there is no argument of a position.
       AliasedStateError: a variable is reachable from an argument that counts and from one that does not.
+      DerivativeDtypeError: the derivative is for integers.
       PrefixError: `DiffState` for a tree.
       TransformOutputError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.
     """
@@ -218,9 +239,17 @@ def _differentiated(
         transform=transform,
     )
 
-    def call(*tree: Any) -> Any:
-        handle = Handle(tree)
-        out, (groups, _) = lifted(handle)
+    def call(args: Any, kwargs: Any, *bound: Any) -> Any:
+        if kwargs and not args:
+            args, kwargs = by_position(f, kwargs)
+        handle = Handle((args, kwargs, *bound))
+        try:
+            out, (groups, _) = lifted(handle)
+        except TypeError as error:
+            explained = None if allow_int or "allow_int" not in str(error) else wanted.explain(handle)
+            if explained is None:
+                raise
+            raise explained from error
         return out, wanted.gradients(handle, groups)
 
     return target, call

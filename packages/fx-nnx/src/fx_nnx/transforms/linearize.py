@@ -41,7 +41,7 @@ def vjp(
 
     Args:
       f: the function, which may change its arguments; without it, a decorator is returned.
-      *primals: its arguments.
+      *primals: its arguments; without any, a function of them is returned.
       has_aux: whether ``f`` gives ``(out, aux)``.
       reduce_axes: accepted for compatibility.
       graph: False treats modules as trees, whose cotangents are modules with cotangents for all variables.
@@ -57,6 +57,8 @@ def vjp(
     del reduce_axes
     if f is Missing:
         return functools.partial(vjp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
+    if not primals:
+        return functools.partial(vjp, f, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     how = carriage(graph, graph_updates)
     wanted = Wanted("vjp", tuple(range(len(primals))), how)
     carrier = wanted.carrier()
@@ -96,7 +98,7 @@ def jvp(
 
     Args:
       f: the function, which may change its arguments; without it, a decorator is returned.
-      primals: the arguments.
+      primals: the arguments; without them, a function of arguments and tangents is returned.
       tangents: their tangents: for a module a state or module with values for some or all of its variables, of which
         the others stand still; for an array an array; None for what stands still.
       has_aux: whether ``f`` gives ``(out, aux)``.
@@ -112,6 +114,8 @@ def jvp(
     """
     if f is Missing:
         return functools.partial(jvp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
+    if primals is Missing or tangents is Missing:
+        return functools.partial(jvp, f, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     moves = _Tangents(tuple(primals), tuple(tangents))
     carrier = ObjectCarrier(carriage(graph, graph_updates), ins=moves.places, count=2, fresh=1, transform="jvp")
     target = Target(f)

@@ -1,0 +1,89 @@
+"""Which arguments a derivative is for, and what is said where there is none."""
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_core.errors.nnx_transforms import ArgumentNumberError, DerivativeDtypeError, StaticArgumentError
+
+MODES = [{}, {"graph_updates": False}, {"graph": False}]
+
+
+def loss(m, x):
+    return (m(x) ** 2).sum()
+
+
+def layer():
+    return nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+
+X = jnp.ones((1, 2))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("argnums", [3, (0, 3), -3, "m", (), (0, "x"), 1.0, True])
+@pytest.mark.parametrize("transform", [nnx.grad, nnx.value_and_grad])
+def test_arguments_that_are_not_there(transform, argnums, mode):
+    with pytest.raises(ArgumentNumberError, match="argnums of") as caught:
+        transform(loss, argnums=argnums, **mode)(layer(), X)
+    assert isinstance(caught.value, TypeError | ValueError)
+    assert repr(argnums) in str(caught.value)
+
+
+def test_arguments_are_counted_and_named():
+    with pytest.raises(ArgumentNumberError, match=r"argnums of grad (?s:.)*0: Linear, 1: ArrayImpl(?s:.)*argnums=3"):
+        nnx.grad(loss, argnums=3)(layer(), X)
+    with pytest.raises(ArgumentNumberError, match="argnums=1"):
+        nnx.grad(loss, argnums=1)(layer(), x=X)
+    with pytest.raises(ArgumentNumberError):
+        nnx.grad(loss, argnums=nnx.DiffState(5, nnx.Param))(layer(), X)
+    with pytest.raises(StaticArgumentError, match="static argument 1 of jit"):
+        nnx.jit(lambda m, x: m, static_argnums=1)(layer(), [])
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_modules_by_name(mode):
+    model = layer()
+    want = nnx.grad(loss, **mode)(model, X)
+    for args, kwargs in (((model,), {"x": X}), ((), {"m": model, "x": X}), ((), {"x": X, "m": model})):
+        got = nnx.grad(loss, **mode)(*args, **kwargs)
+        np.testing.assert_array_equal(got["kernel"][...] if not mode else got.kernel, np.asarray(want.kernel[...]))
+        value, _ = nnx.value_and_grad(loss, **mode)(*args, **kwargs)
+        assert float(value) == float(loss(model, X))
+    assert nnx.grad(loss, argnums=1, **mode)(m=model, x=X).shape == X.shape
+    nnx.grad(lambda m, *, x: m(x).sum(), **mode)(m=model, x=X)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_integers_have_no_derivative(mode):
+    model = layer()
+    model.kernel.set_value(jnp.ones((2, 2), jnp.int8))
+    with pytest.raises(DerivativeDtypeError, match=r"(?s)argument 0/kernel.*int8"):
+        nnx.grad(loss, **mode)(model, X)
+    with pytest.raises(DerivativeDtypeError, match=r"(?s)argument 1.*int32"):
+        nnx.grad(loss, argnums=1, **mode)(layer(), jnp.ones((1, 2), int))
+    nnx.grad(loss, allow_int=True, **mode)(model, X)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_linearising_as_decorators(mode):
+    @nnx.vjp(**mode)
+    def f(m, x):
+        return loss(m, x)
+
+    model = layer()
+    out, backward = f(model, X)
+    assert float(out) == float(loss(model, X))
+    of_model, of_x = backward(jnp.array(1.0))
+    want = nnx.grad(loss, argnums=(0, 1), **mode)(model, X)
+    np.testing.assert_allclose(of_model.kernel[...], want[0].kernel[...], rtol=1e-6)
+    np.testing.assert_allclose(of_x, want[1], rtol=1e-6)
+
+    @nnx.jvp(has_aux=True, **mode)
+    def g(x):
+        return x**2, "aux"
+
+    assert g((3.0,), (1.0,)) == (9.0, 6.0, "aux")
+    assert nnx.vjp(has_aux=True)(lambda x: (x, 1))(2.0)[2] == 1
+    assert float(jax.jit(lambda x: nnx.jvp(jnp.sin)((x,), (1.0,))[1])(0.0)) == 1.0
