@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.scope import JaxTransformError
+from fx_core.errors.scope import JaxTransformError, LazyInitError
 from fx_core.scope import init, lazy_init
 
 KEY = jax.random.key(0)
@@ -99,3 +99,32 @@ def test_under_a_transform_everything_belongs_to_it():
     made = jax.vmap(lambda key: lazy_init(fn)(key, jnp.ones(2)))(keys)
     np.testing.assert_array_equal(made["params"]["w"][1], lazy_init(fn)(keys[1], jnp.ones(2))["params"]["w"])
     assert jax.eval_shape(lazy_init(fn), KEY, jnp.ones(2))["params"]["w"].shape == (2,)
+
+
+def test_variables_computed_from_abstract_inputs_are_told_by_name():
+    def scaled(make):
+        def fn(scope, x):
+            known = jnp.ones(4)
+            w = scope.param("w", lambda key: jax.random.normal(key, (4,)) + known)
+            return x * scope.child(lambda inner: inner.param("scale", lambda key: make(x)), "inner")() * w
+
+        return fn
+
+    for make in (jnp.mean, lambda x: 2 * x, lambda x: x, lambda x: jnp.zeros_like(x) + x.sum()):
+        with pytest.raises(LazyInitError, match=r"/inner/scale"):
+            lazy_init(scaled(make))(jax.random.key(0), jax.ShapeDtypeStruct((4,), jnp.float32))
+    with pytest.raises(LazyInitError, match=r"calls"):
+        lazy_init(lambda scope, x: scope.variable("state", "calls", lambda: x.sum()))(
+            jax.random.key(0), jax.ShapeDtypeStruct((4,), jnp.float32)
+        )
+
+
+def test_variables_computed_from_what_is_known_are_those_of_init():
+    def fn(scope, x):
+        known = jnp.arange(4.0)
+        w = scope.param("w", lambda key: jax.random.normal(key, (4,)) * known)
+        return x * w * scope.param("v", lambda key: jax.random.normal(key, (4,)))
+
+    abstract = lazy_init(fn)(jax.random.key(0), jax.ShapeDtypeStruct((4,), jnp.float32))
+    _, variables = init(fn)(jax.random.key(0), jnp.ones(4))
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, abstract, variables))

@@ -52,14 +52,19 @@ class NotThereError(Exception):
 
 
 def made_in(trace: object, make: Callable[[], Any]) -> Any:
-    """Call ``make()`` as a scope of ``trace`` makes its variables.
+    """Call ``make()`` as a scope of ``trace`` makes its variables. It may be called twice.
 
     Raises:
       NotThereError: it cannot.
     """
     if trace == current_trace() or is_outside(trace):
-        with outside(trace):
-            return make()
+        try:
+            with outside(trace):
+                return make()
+        except jax.errors.UnexpectedTracerError:
+            if trace != current_trace() or trace not in _here.recorded:
+                raise
+            return make()  # from recorded values; whether they are known is found out when all is recorded
     inner = traces_within(trace)
     if inner is None:
         raise NotThereError(values=False)

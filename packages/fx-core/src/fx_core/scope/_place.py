@@ -150,8 +150,15 @@ class Place:
           JaxTransformError: that trace is not around, or ``make`` uses values of one inside of it.
         """
         self._check_alive()
+        drawn = dict(self.counters.drawn)
+
+        def make_anew() -> Any:
+            self.counters.drawn.clear()  # else a second call would draw other keys
+            self.counters.drawn.update(drawn)
+            return make()
+
         try:
-            return made_in(self._trace, make)
+            return made_in(self._trace, make_anew)
         except NotThereError as error:
             action = f"create the {what} from values" if error.values else f"create the {what}"
             raise JaxTransformError(self.path_text, action) from error
