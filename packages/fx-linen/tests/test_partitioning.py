@@ -134,3 +134,45 @@ def test_values_are_laid_out():
     with jax.set_mesh(mesh), partitioning.axis_rules((("embed", None), ("mlp", "model"))):
         text = jax.jit(Layer().init).lower(KEY, X).as_text()
     assert "sharding" in text
+
+
+NAMES = {"a": ("foo", "bar"), "b": (("foo", "bar"), ("bar", None))}
+
+
+class TreeOfParameters(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        def first(key, shape):
+            return {"a": jnp.ones(shape), "b": (jnp.ones(shape), jnp.zeros(shape))}
+
+        tree = partitioning.param_with_axes("tree", first, (3, 3), axes=NAMES)
+        return x @ tree["a"] + tree["b"][1]
+
+
+def test_a_tree_of_parameters_has_a_tree_of_names():
+    variables = TreeOfParameters().init(KEY, jnp.ones((3, 3)))
+    assert variables["params_axes"]["tree_axes"] == partitioning.AxisMetadata(NAMES)
+    spec = jax.sharding.PartitionSpec
+    expected = {"a": spec("foo", "bar"), "b": (spec("foo", "bar"), spec("bar", None))}
+    assert partitioning.get_axis_names(variables["params_axes"])["tree"] == expected
+    assert jnp.allclose(jax.jit(TreeOfParameters().apply)(variables, jnp.ones((3, 3))), 3.0)
+    mapped = partitioning.vmap_with_axes(
+        TreeOfParameters,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        partitioning_axis_names={"params": "layers"},
+    )
+    variables = mapped().init(KEY, jnp.ones((2, 3, 3)))
+    names = partitioning.get_axis_names(variables["params_axes"])["tree"]
+    assert names["b"] == (spec("layers", "foo", "bar"), spec("layers", "bar", None))
+    assert mapped().apply(variables, jnp.ones((2, 3, 3))).shape == (2, 3, 3)
+
+
+def test_rules_that_leave_an_axis_to_the_compiler():
+    free = jax.sharding.PartitionSpec.UNCONSTRAINED
+    rules = (("foo", None), ("bar", free), ("baz", free), ("qux", "data"))
+    found = partitioning.logical_to_mesh_axes(("foo", "bar", "baz", "qux", free), rules)
+    assert tuple(found) == (None, free, free, "data", free)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    laid = jax.jit(lambda x: nn.with_logical_constraint(x, ("qux", "bar"), rules=rules, mesh=mesh))(jnp.ones((2, 3)))
+    assert jnp.array_equal(laid, jnp.ones((2, 3)))

@@ -160,7 +160,7 @@ def _assign(names: Sequence[Any], rules: LogicalRules) -> list[Any]:
         if name not in named:
             continue
         at = list(names).index(name)
-        axes = (mesh_axes,) if isinstance(mesh_axes, str) else tuple(mesh_axes or ())
+        axes = (mesh_axes,) if isinstance(mesh_axes, str) else () if mesh_axes is _FREE else tuple(mesh_axes or ())
         if found[at] is _UNMATCHED and not taken.intersection(axes):
             found[at] = mesh_axes
             taken.update(axes)
@@ -190,7 +190,8 @@ def logical_to_mesh_axes(
     return PartitionSpec(*(None if axes is _UNMATCHED else axes for axes in found))
 
 
-def _is_spec(x: Any) -> bool:
+def is_spec(x: Any) -> bool:
+    """Whether this is the names of one array, or None."""
     if x is None or isinstance(x, PartitionSpec):
         return True
     return type(x) is tuple and all(name is None or name is _FREE or isinstance(name, str) for name in x)
@@ -203,7 +204,7 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
       tree: specs of logical names, as `get_partition_spec` gives them.
       rules: the rules; those in force by default.
     """
-    return jax.tree.map(lambda spec: logical_to_mesh_axes(spec, rules), tree, is_leaf=_is_spec)
+    return jax.tree.map(lambda spec: logical_to_mesh_axes(spec, rules), tree, is_leaf=is_spec)
 
 
 def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
@@ -221,7 +222,7 @@ def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None =
     def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
         return None if spec is None else NamedSharding(mesh, spec)
 
-    return jax.tree.map(sharding, logical_to_mesh(tree, rules), is_leaf=_is_spec)
+    return jax.tree.map(sharding, logical_to_mesh(tree, rules), is_leaf=is_spec)
 
 
 def with_logical_constraint(
@@ -253,7 +254,7 @@ def with_logical_constraint(
             return value
         return jax.tree.map(lambda leaf: _constrain(leaf, names, in_force, mesh, fallback), value)
 
-    return jax.tree.map(constrain, logical_axis_resources, x, is_leaf=_is_spec)
+    return jax.tree.map(constrain, logical_axis_resources, x, is_leaf=is_spec)
 
 
 def _constrain(x: Any, names: Sequence[Any], rules: LogicalRules, mesh: Mesh | None, fallback: RulesFallback) -> Any:

@@ -11,7 +11,7 @@ from fx_core.scope import Variable
 from fx_core.traverse_util import flatten_dict, unflatten_dict
 
 from fx_linen.module._context import running_module
-from fx_linen.spmd import RulesFallback, with_logical_constraint
+from fx_linen.spmd import RulesFallback, is_spec, with_logical_constraint
 
 __all__ = [
     "SUFFIX",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 SUFFIX = "_axes"
-Axes = tuple[str | None, ...]
+Axes = Any  # a tuple of names, or a tree of such
 
 
 class NoRunningModuleError(FxError, AssertionError):
@@ -66,7 +66,7 @@ class AxisMetadata:
     """The axis names of one variable; a tree without leaves.
 
     Attributes:
-      names: a logical name or None per dimension.
+      names: a logical name or None per dimension; a tree of such for a tree of arrays.
     """
 
     names: Axes = struct.field(pytree_node=False)
@@ -116,6 +116,20 @@ def _module(module: Any, name: str) -> Any:
     return module
 
 
+def _as_tuples(axes: Any) -> Axes:
+    """Axis names with a hash: tuples for lists and specs, `FrozenDict` for dicts."""
+    if isinstance(axes, Mapping):
+        return FrozenDict({key: _as_tuples(inner) for key, inner in axes.items()})
+    if isinstance(axes, (list, tuple, jax.sharding.PartitionSpec)):
+        return tuple(_as_tuples(inner) for inner in axes)
+    return axes
+
+
+def map_names(fn: Callable[[tuple[Any, ...]], Any], names: Axes) -> Any:
+    """Apply a function to the names of each array."""
+    return jax.tree.map(fn, names, is_leaf=is_spec)
+
+
 def _note_axes(module: Any, collection: str, name: str, axes: Axes) -> None:
     def same(before: Any, now: AxisMetadata) -> AxisMetadata:
         if before is not None and before != now:
@@ -139,7 +153,7 @@ def param_with_axes(
       name: its name.
       init_fn: called as ``init_fn(key, *init_args, **init_kwargs)``.
       *init_args: its arguments.
-      axes: a logical name or None per dimension.
+      axes: a logical name or None per dimension; for a tree of arrays a tree of such.
       module: the module; the running one by default.
       **init_kwargs: more arguments of ``init_fn``.
 
@@ -154,8 +168,9 @@ def param_with_axes(
     value = module.param(name, init_fn, *init_args, **init_kwargs)
     if axes is None:
         return value
-    value = with_logical_constraint(value, tuple(axes))
-    _note_axes(module, "params", name, tuple(axes))
+    axes = _as_tuples(axes)
+    value = with_logical_constraint(value, axes)
+    _note_axes(module, "params", name, axes)
     return value
 
 
@@ -176,7 +191,7 @@ def variable_with_axes(
       name: its name.
       init_fn: called as ``init_fn(*init_args, **init_kwargs)``.
       *init_args: its arguments.
-      axes: a logical name or None per dimension.
+      axes: a logical name or None per dimension; for a tree of arrays a tree of such.
       module: the module; the running one by default.
       fallback: what to do with names without a rule.
       **init_kwargs: more arguments of ``init_fn``.
@@ -191,7 +206,7 @@ def variable_with_axes(
     module = _module(module, name)
     module.variable(collection, name, init_fn, *init_args, **init_kwargs)
     if axes is not None:
-        axes = tuple(axes)
+        axes = _as_tuples(axes)
         _note_axes(module, collection, name, axes)
     return PartitionedVariable(module.scope, collection, name, axes, fallback)
 
@@ -207,7 +222,7 @@ def get_axis_names(axes_metadata: Mapping[str, Any]) -> FrozenDict[str, Any]:
     """
     flat = flatten_dict(axes_metadata)
     specs = {
-        (*path, last.removesuffix(SUFFIX)): jax.sharding.PartitionSpec(*entry.names)
+        (*path, last.removesuffix(SUFFIX)): map_names(lambda names: jax.sharding.PartitionSpec(*names), entry.names)
         for (*path, last), entry in flat.items()
         if isinstance(entry, AxisMetadata)
     }

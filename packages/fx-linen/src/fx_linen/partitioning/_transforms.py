@@ -10,7 +10,7 @@ from fx_core.scope import CollectionFilter, in_filter
 from fx_transforms import lift
 from fx_transforms.lift.filters import VariableAxes
 
-from fx_linen.partitioning._names import SUFFIX, AxisMetadata
+from fx_linen.partitioning._names import SUFFIX, AxisMetadata, map_names
 from fx_linen.transforms import map_variables, scan, vmap
 from fx_linen.transforms._forms import Target, transform_target
 from fx_linen.transforms.recompute import make_remat
@@ -30,8 +30,10 @@ def _with_axis_names(target: Any, axes: Mapping[str, tuple[int, str]]) -> Any:
 
     def mapping(method: str, axis: int, name: str) -> Callable[[Any], Any]:
         def change(entry: AxisMetadata) -> AxisMetadata:
-            box = meta.Partitioned(None, entry.names)
-            return AxisMetadata(getattr(box, method)(axis, {meta.PARTITION_NAME: name}).names)
+            return AxisMetadata(map_names(of_array, entry.names))
+
+        def of_array(names: tuple[Any, ...]) -> tuple[Any, ...]:
+            return getattr(meta.Partitioned(None, names), method)(axis, {meta.PARTITION_NAME: name}).names
 
         return lambda collections: jax.tree.map(change, collections, is_leaf=lambda x: isinstance(x, AxisMetadata))
 

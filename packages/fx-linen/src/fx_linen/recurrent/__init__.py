@@ -1,5 +1,6 @@
 """Recurrent cells and the loops that run them over sequences."""
 
+from fx_linen.names_of_flax import finder
 from fx_linen.recurrent.base import RNNCellBase
 from fx_linen.recurrent.bidirectional import Bidirectional
 from fx_linen.recurrent.conv_lstm import ConvLSTMCell
@@ -18,3 +19,5 @@ __all__ = [
     "RNNCellBase",
     "SimpleCell",
 ]
+
+__getattr__ = finder(__name__)

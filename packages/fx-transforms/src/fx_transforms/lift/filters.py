@@ -1,32 +1,18 @@
 """Filters with axes, as users write them, turned into groups with slots."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from fx_core import meta
 from fx_core.scope import CollectionFilter, DenyList, in_filter
+from fx_core.typing import In, Out
 
 from fx_transforms.slot import ABSENT, KEYS, Place, Slot
 
 __all__ = ["In", "Out", "VariableAxes", "rng_slots", "split_names", "variable_slots"]
 
 
-@dataclasses.dataclass(frozen=True)
-class In:
-    """An axis for the way in only: the collection is mapped, and immutable inside."""
-
-    axis: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Out:
-    """An axis for the way out only: the collection is empty at first, and mapped when it comes out."""
-
-    axis: Any
-
-
-VariableAxes = Mapping[Any, int | In | Out | None]
+VariableAxes = Mapping[Any, int | In[Any] | Out[Any] | None]
 
 
 def variable_slots(
