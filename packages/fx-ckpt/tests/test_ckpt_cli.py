@@ -174,3 +174,16 @@ def test_differences_of_bytes_and_texts(tmp_path):
     second = fx_ckpt.save(tmp_path / "b", {"b": b"abcd", "t": np.array(["x", "zz"]), "n": np.float32(3), "u": "y"})
     found = json.loads(call("diff", first, second, "--json", code=1))
     assert {line["path"]: line["largest"] for line in found} == {"b": None, "t": None, "n": 2.0, "u": None}
+
+
+def test_a_step_with_notes_is_not_removed(run):
+    (run / "step_00000001/notes.md").write_text("our best one")
+    assert "files that are not its own: notes.md" in call("rm", run, 1, "--yes", code=1)
+    assert (run / "step_00000001/notes.md").exists()
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoint_1").write_bytes(fx_ckpt.to_bytes({"w": np.ones(2)}))
+    for command in ("inspect", "convert"):
+        more = ["--to", "msgpack"] if command == "convert" else []
+        assert "as Flax writes them" in call(command, tmp_path / "checkpoint_1", *more, code=1)

@@ -229,3 +229,21 @@ def test_counters_of_batch_norm_are_ignored(tmp_path):
     back = fx_ckpt.load_safetensors(tmp_path / "m.safetensors", target, rules=rules, ignore=ignore)
     assert (back["bn"]["scale"].sum(), back["bn"]["bias"].sum()) == (2, 0)
     assert set(fx_ckpt.load_safetensors(tmp_path / "m.safetensors", ignore=ignore)["bn"]) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize(
+    "place", ["a file of Flax", "steps of Flax", "a run of Orbax", "a bundle", "a folder of safetensors"]
+)
+def test_a_manager_says_what_its_directory_is(tmp_path, place):
+    make, text = PLACES[place]
+    make(tmp_path / "x")
+    with pytest.raises(NoCheckpointError, match=text):
+        CheckpointManager(tmp_path / "x").restore()
+
+
+def test_a_manager_of_one_checkpoint(tmp_path):
+    path = fx_ckpt.save(tmp_path / "x", TREE)
+    with pytest.raises(
+        NoCheckpointError, match=r"one checkpoint, not a directory of steps(.|\n)*fx_ckpt\.restore\(path\)"
+    ):
+        CheckpointManager(path).restore()

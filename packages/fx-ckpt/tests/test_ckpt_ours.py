@@ -324,3 +324,13 @@ def test_home_is_home_for_every_function(tmp_path, monkeypatch, name):
         "save_safetensors": fx_ckpt.load_safetensors,
     }
     assert read[name]("~/x")["w"].sum() == 2
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_in_the_place_of_a_directory(tmp_path, name):
+    (tmp_path / "x").write_text("work")
+    with pytest.raises(PathTakenError, match="a file"):
+        WRITERS[name](tmp_path / "x")
+    with pytest.raises(PathTakenError, match="a file"):
+        WRITERS[name](tmp_path / "x" / "y")
+    assert (tmp_path / "x").read_text() == "work"

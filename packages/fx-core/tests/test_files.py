@@ -324,6 +324,19 @@ def test_home_and_urls_of_this_machine(tmp_path, monkeypatch):
     check(settled(write("~/x")))
     check(settled(write(f"file://{tmp_path}/y")))
     assert sorted(os.listdir(tmp_path)) == ["x", "y"]
+    spaced = tmp_path / "a b%c"
+    for url in (
+        spaced.as_uri(),
+        Path(spaced.as_uri()),
+        spaced.as_uri().replace("://", "://localhost"),
+        f"FILE:{tmp_path}/a b%25c",
+    ):
+        assert local_path(url) == spaced
+    monkeypatch.chdir(tmp_path)
+    assert local_path("./~/x") == tmp_path / "~/x"
+    assert local_path("~") == tmp_path
+    with pytest.raises(PathError, match="on 'server', which is not this machine"):
+        local_path("file://server/share")
     with pytest.raises(PathError, match="home directory is not known"):
         local_path("~nobody-of-that-name/x")
 
@@ -344,6 +357,14 @@ def test_names_that_cannot_be(tmp_path, name, problem):
 
 def test_the_longest_name(tmp_path):
     check(write(tmp_path / ("x" * 238)))
+
+
+def test_a_file_among_the_parents_is_named(tmp_path):
+    (tmp_path / "x").write_text("work")
+    for path in ("x/y", "x/y/z"):
+        with pytest.raises(PathTakenError, match="a file, where a directory is to be") as error:
+            write(tmp_path / path)
+        assert error.value.path == str(tmp_path / "x")
 
 
 def test_links_inside_and_second_names_are_everyday(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from fx_core import _filesystem, config
 from fx_core.errors.files import PathTakenError
-from fx_core.files import local_path
+from fx_core.files import local_path, make_directory
 
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError, class_as_target
 from fx_ckpt.msgpack_format import from_bytes, msgpack_restore, to_bytes
@@ -139,7 +139,7 @@ def save_checkpoint(
     found = _foreign(path)
     if found is not None:
         raise PathTakenError(path, found)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     later = [name for name in _names(directory, prefix) if float(name.removeprefix(prefix)) >= float(step)]
     if later and not overwrite:
         raise StepTakenError(str(directory), step, later[-1].removeprefix(prefix))

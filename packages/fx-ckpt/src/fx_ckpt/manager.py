@@ -21,6 +21,7 @@ from fx_ckpt.draft import AUTO, FORMAT, OWN, Draft, prepare
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.preemption import Preempted, Preemption
+from fx_ckpt.recognition import Found, is_checkpoint, recognized
 from fx_ckpt.saving import Background
 from fx_ckpt.selection import Select
 
@@ -270,13 +271,21 @@ class CheckpointManager:
             steps = self.all_steps()
             chosen = steps[-1] if step is None and steps else step
             if chosen not in steps:
-                raise NoCheckpointError(str(self.directory), step, steps)
+                raise self._absent(step, steps)
             try:
                 self._check_name(chosen)
                 return act(self._path(chosen))
             except (OSError, FxError):
                 if chosen in self._steps():
                     raise
+
+    def _absent(self, step: int | None, steps: list[int]) -> NoCheckpointError:
+        found = None if steps or not self.directory.exists() else recognized(self.directory)
+        if is_checkpoint(self.directory):
+            found = Found("one checkpoint, not a directory of steps", "Use fx_ckpt.restore(path).")
+        if found is None or not found.reader.startswith("Use "):
+            return NoCheckpointError(str(self.directory), step, steps)
+        return NoCheckpointError(str(self.directory), step, steps, found.what, found.reader)
 
     def _check_name(self, step: int) -> None:
         saved = checkpoint.inspect(self._path(step)).step

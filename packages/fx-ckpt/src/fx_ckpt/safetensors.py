@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from fx_core import _filesystem
 from fx_core.errors.files import PathTakenError
-from fx_core.files import local_path
+from fx_core.files import local_path, make_directory
 
 from fx_ckpt.errors import InvalidOptionError, RenamingError, RestoreMismatchError, UnsupportedLeafError
 from fx_ckpt.extents import Extent, read_arrays
@@ -73,9 +73,9 @@ def save_safetensors(
     path = local_path(path)
     alone = path.suffix == ".safetensors"
     directory = path.parent if alone else path
-    if path.is_dir() if alone else path.is_file():
-        raise PathTakenError(path, "a directory, where a file is to be" if alone else "a file")
-    directory.mkdir(parents=True, exist_ok=True)
+    if alone and path.is_dir():
+        raise PathTakenError(path, "a directory, where a file is to be")
+    make_directory(directory)
     hidden = directory / f".{path.name}.{secrets.token_hex(4)}"
     hidden.mkdir()
     try:

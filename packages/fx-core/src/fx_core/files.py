@@ -38,6 +38,7 @@ __all__ = [
     "digest_file",
     "files_below",
     "local_path",
+    "make_directory",
     "read_manifest",
     "remove_directory",
     "settled",
@@ -95,7 +96,7 @@ class AtomicDirectory:
 
     def __enter__(self) -> Self:
         self.check_free()
-        _make_parents(self.path.parent)
+        make_directory(self.path.parent)
         clean_leftovers(self.path.parent, self.path.name)
         self.directory, self._lock = _locked_sibling(self.path)
         self._exchanged = False
@@ -259,9 +260,18 @@ def _old_sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}{_OLD}")
 
 
-def _make_parents(parent: Path) -> None:
-    missing = [p for p in [parent, *parent.parents] if not p.exists()]
-    parent.mkdir(parents=True, exist_ok=True)
+def make_directory(path: Path) -> None:
+    """Make a directory that may be there, with its parents, so that the disk knows of each.
+
+    Raises:
+      PathTakenError: it, or one of its parents, is a file.
+    """
+    missing = [p for p in [path, *path.parents] if not p.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        taken = next(p for p in [path, *path.parents] if p.exists())
+        raise PathTakenError(taken, "a file, where a directory is to be") from None
     for made in missing:
         _filesystem.flush_directory(made.parent)
 

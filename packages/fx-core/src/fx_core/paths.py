@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from fx_core.errors.files import PathError
 
@@ -30,8 +31,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     found = _SCHEME.fullmatch(text)
-    if found is not None and found[1].lower() == "file":
-        text = "/" + found[2].lstrip(":/")
+    if found is not None and found[1].lower() == "file" and found[2].startswith(":/"):
+        text = _of_url(text, found[2][1:])
     elif found is not None:
         # `Path` has made one slash of two.
         url = re.sub(r":/+", "://", text, count=1)
@@ -41,12 +42,23 @@ def local_path(path: str | os.PathLike[str]) -> Path:
             fix="Write to a local or mounted directory, and copy it: a finished one may be copied file by file, "
             f"manifest last. A directory here that has such a name is {'./' + text!r}.",
         )
-    try:
-        local = Path(text).expanduser()
-    except RuntimeError as error:
-        raise PathError(text, f"The home directory is not known: {error}", fix="Write the path in full.") from None
-    local = local.absolute()
+    # Before `Path`, to which "./~" is the same as "~".
+    expanded = os.path.expanduser(text)
+    if text.startswith("~") and expanded == text:
+        raise PathError(
+            text, "The home directory is not known.", fix="Write the path in full, or './~…' for such a name."
+        )
+    local = Path(expanded).absolute()
     return _possible(Path(os.path.realpath(local)) if local.name in ("", "..") else local)
+
+
+def _of_url(url: str, rest: str) -> str:
+    host = rest[2:].partition("/")[0] if rest.startswith("//") else ""
+    if host not in ("", "localhost"):
+        raise PathError(
+            url, f"This is a path on {host!r}, which is not this machine.", fix="Mount it, or copy from there."
+        )
+    return "/" + unquote(rest.removeprefix("//").removeprefix(host).lstrip("/"))
 
 
 def _possible(path: Path) -> Path:

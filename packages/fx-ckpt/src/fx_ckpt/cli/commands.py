@@ -8,10 +8,12 @@ from typing import Any
 import click
 from fx_core.errors import FxError
 from fx_core.files import MANIFEST, remove_directory, settled
+from fx_core.manifests import foreign
 
 from fx_ckpt import checkpoint, converting
 from fx_ckpt.cli import tables
 from fx_ckpt.cli.differences import differences
+from fx_ckpt.draft import FORMAT, OWN
 from fx_ckpt.errors import NoCheckpointError
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.manager import CheckpointManager
@@ -134,7 +136,11 @@ def rm(path: Path, steps: tuple[int, ...], yes: bool) -> None:
         more = f", and {len(damaged)} that cannot be read" if damaged else ""
         click.confirm(tables.plain(f"Remove step {named} of {path} ({tables.bytes_text(size)}{more})?"), abort=True)
     for step in dict.fromkeys(steps):
-        remove_directory(settled(manager.path(step)))
+        place = settled(manager.path(step))
+        found = None if place.is_symlink() else foreign(place, FORMAT, OWN)
+        if found is not None:
+            raise click.ClickException(tables.plain(f"{place} is kept: it is {found}. Move away what is not fx's."))
+        remove_directory(place)
     tables.say(f"{len(infos) + len(damaged)} removed, {len(manager.all_steps())} left.")
 
 
