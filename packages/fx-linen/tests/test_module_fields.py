@@ -312,7 +312,7 @@ def test_methods_are_wrapped_once_and_keep_their_face():
 def test_modules_of_main_survive_cloudpickle():
     # cloudpickle stores such a class by value: its wrappers may refer only to what can be imported.
     for name, method in vars(Sub).items():
-        if hasattr(method, "_fx_wrapped"):
+        if hasattr(method, "method_handler_wrapped"):
             used = {n: method.__globals__.get(n) for n in method.__code__.co_names}
             assert used, name
             for value in used.values():

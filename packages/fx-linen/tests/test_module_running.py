@@ -466,3 +466,53 @@ def test_what_is_no_key_is_told_by_the_name_of_its_stream(bad):
             run({"params": KEY, "dropout": bad}, X)
     with pytest.raises(errors.InvalidRngError, match="the stream 'dropout' was given is no key"):
         model.apply(model.init(KEY, X), X, rngs={"dropout": bad})
+
+
+def test_libraries_find_the_running_module_and_its_path():
+    seen = []
+
+    def spying(*args, **options):
+        seen.append(nn.current_module())
+        return jax.lax.dot_general(*args, **options)
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            seen.append(nn.current_module())
+            x = nn.remat(nn.Dense)(3, dot_general=spying, name="kept")(x)
+            return nn.Dense(3, dot_general=spying)(x)
+
+    assert nn.current_module() is None
+    Net().init_with_output(KEY, X)
+    assert [type(module).__name__ for module, _ in seen] == ["Net", "Dense", "Dense"]
+    assert [path for _, path in seen] == [(), ("kept",), ("Dense_0",)]
+    assert nn.current_module() is None
+
+
+def test_libraries_find_the_methods_of_a_class_and_replace_them():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(x)
+
+        def helper(self, x):
+            return x
+
+        @nn.nowrap
+        def alone(self, x):
+            return x
+
+    for name in ("__call__", "helper"):
+        assert getattr(Net, name).method_handler_wrapped
+        assert not hasattr(getattr(Net, name).__wrapped__, "method_handler_wrapped")
+    assert not hasattr(Net.alone, "method_handler_wrapped")
+    original = Net.__call__.__wrapped__
+
+    def doubled(self, x):
+        return 2 * original(self, x)
+
+    doubled.compact = True
+    model = Net().copy()
+    model.__class__ = type("Net", (Net,), {"__call__": nn.wrap_method_once(doubled)})
+    variables = Net().init(KEY, X)
+    assert jnp.allclose(model.apply(variables, X), 2 * Net().apply(variables, X))

@@ -1,7 +1,13 @@
 """Modules: how networks are described, named, bound to variables and run."""
 
 from fx_linen.module._base import ModuleBase
-from fx_linen.module._context import detached, disable_named_call, enable_named_call, override_named_call
+from fx_linen.module._context import (
+    current_module,
+    detached,
+    disable_named_call,
+    enable_named_call,
+    override_named_call,
+)
 from fx_linen.module._errors import (
     BoundModulePickleError,
     InitializationPlaceError,
@@ -41,6 +47,7 @@ __all__ = [
     "apply",
     "compact",
     "compact_name_scope",
+    "current_module",
     "detached",
     "disable_named_call",
     "enable_named_call",

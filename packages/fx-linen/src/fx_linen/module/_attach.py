@@ -20,8 +20,7 @@ def resolve_parent(module: ModuleBase) -> Any:
     """The parent, the running module if none was given."""
     attributes = module.__dict__
     if attributes.get("_parent", UNSPECIFIED) is UNSPECIFIED:
-        modules = context.modules
-        parent = modules[-1] if modules else None
+        parent = context.modules[-1]
         if parent is None:
             attributes["_parent"] = None
         else:

@@ -10,6 +10,7 @@ from fx_linen.module._base import ModuleBase
 __all__ = [
     "CaptureFilter",
     "context",
+    "current_module",
     "detached",
     "disable_named_call",
     "enable_named_call",
@@ -24,7 +25,7 @@ class Context(threading.local):
     """The stacks of one thread, the innermost entry last."""
 
     def __init__(self) -> None:
-        self.modules: list[ModuleBase | None] = []
+        self.modules: list[ModuleBase | None] = [None]
         self.interceptors: list[Callable[..., Any]] = []
         self.captures: list[CaptureFilter | None] = []
         # None: as the flag fx_core.config.profile says.
@@ -36,7 +37,38 @@ context = Context()
 
 def running_module() -> ModuleBase | None:
     """The module whose method is running in this thread."""
-    return context.modules[-1] if context.modules else None
+    return context.modules[-1]
+
+
+def current_module() -> tuple[Any, tuple[str, ...]] | None:
+    """Returns the module whose method is running in this thread, and its path from the top module.
+
+    For libraries that change what layers compute, depending on where: a quantizer that replaces `jax.lax.dot_general`
+    asks which layer it multiplies for.
+
+    >>> import jax
+    >>> import fx_linen as nn
+    >>> def spying(*args, **options):
+    ...     module, path = nn.current_module()
+    ...     print(type(module).__name__, path)
+    ...     return jax.lax.dot_general(*args, **options)
+    >>> model = nn.Sequential([nn.Dense(1, dot_general=spying)])
+    >>> y, variables = model.init_with_output(jax.random.key(0), jax.numpy.ones((1, 1)))
+    Dense ('layers_0',)
+
+    Returns:
+      Module and path, which is empty for the top module and for a module that is not bound; None outside of modules.
+    """
+    module = context.modules[-1]
+    if module is None:
+        return None
+    return module, () if module.scope is None else module.scope.path
+
+
+def __getattr__(name: str) -> Any:
+    if name == "module_stack":  # where libraries look in Flax; `current_module` is the interface
+        return context.modules
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @contextlib.contextmanager

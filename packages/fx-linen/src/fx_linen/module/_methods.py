@@ -23,7 +23,8 @@ _UNTOUCHED = frozenset({
 })  # fmt: skip
 """Methods that Python calls on half-made, unbound or finished modules."""
 
-_MARK = "_fx_wrapped"
+_MARK = "method_handler_wrapped"
+"""The mark of a wrapped method, the one that libraries look for in methods of Linen; ``__wrapped__`` is the method."""
 
 
 def compact(fun: F) -> F:
@@ -75,6 +76,9 @@ def compact_name_scope(fun: F) -> F:
 
 def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a method so that it runs as a module method; one that is wrapped already is returned as it is.
+
+    A wrapped method has the attribute ``method_handler_wrapped``, and ``__wrapped__`` is what it wraps. Classes wrap
+    their methods when they are created; libraries that replace a method of a class wrap the new one.
 
     Args:
       fun: a function whose first argument is the module.
