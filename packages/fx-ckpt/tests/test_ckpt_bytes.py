@@ -167,3 +167,29 @@ def test_changed_bytes_give_a_tree_or_the_own_error(position, change):
         msgpack_restore(WHOLE[:position] + change + WHOLE[position + len(change) :])
     except BytesError as error:
         assert "cannot be read" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("encode", [to_bytes, msgpack_serialize])
+@pytest.mark.parametrize("leaf", [object(), np.array(["a"], object), {1, 2}, 2**70, jax.random.key(0), "\ud800"])
+def test_errors_name_the_place_of_the_leaf(encode, leaf):
+    with pytest.raises(UnsupportedLeafError, match="where: /layers/dense/extra") as caught:
+        encode({"layers": {"dense": {"kernel": np.ones(1), "extra": leaf}}})
+    assert "to_state_dict" not in str(caught.value)  # it is one already
+
+
+def test_advice_on_containers():
+    with pytest.raises(UnsupportedLeafError, match=r"(?s)where: /a/1.*Call to_state_dict"):
+        msgpack_serialize({"a": [1, (2, 3)]})
+    with pytest.raises(UnsupportedLeafError, match=r"(?s)where: the key of /a/\(1, 2\)"):
+        msgpack_serialize({"a": {(1, 2): 3}})
+    with pytest.raises(UnsupportedLeafError, match="the root of the tree"):
+        msgpack_serialize({1, 2})
+
+
+@pytest.mark.parametrize("kind", [np.longdouble, np.clongdouble])
+def test_long_numbers(kind):
+    value = np.asarray([1, 3], kind) / 7
+    for tree in ({"x": value}, {"x": value[0]}):
+        again = msgpack_restore(msgpack_serialize(tree))["x"]
+        assert again.dtype == value.dtype
+        np.testing.assert_array_equal(again, tree["x"])

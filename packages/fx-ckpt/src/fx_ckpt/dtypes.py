@@ -4,6 +4,8 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+
 _UNITS = r"\[\d{0,6}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]"
 
 TIMES = re.compile(rf"(datetime64|timedelta64)({_UNITS})?")
@@ -11,6 +13,10 @@ TIMES = re.compile(rf"(datetime64|timedelta64)({_UNITS})?")
 
 RAW = re.compile(rf"([<>|][SU]\d{{1,9}}|[<>][mM]8({_UNITS})?|>[iufc]\d{{1,2}})")
 """NumPy's codes of what is stored as bytes: strings, dates, foreign byte order."""
+
+
+LONG = frozenset(np.dtype(kind).name for kind in (np.longdouble, np.clongdouble)) - {"float64", "complex128"}
+"""Names of the numbers that have other bits on other machines: msgpack files hold them as Flax writes them."""
 
 
 def possible_shape(shape: Any) -> bool:

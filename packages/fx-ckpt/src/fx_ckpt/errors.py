@@ -5,6 +5,7 @@ from typing import Any
 
 from fx_core.errors import FxError, InvalidCheckpointError
 
+ROOT = "the root of the tree"
 _SHOWN, _LONGEST = 40, 500
 
 
@@ -29,7 +30,7 @@ class UnsupportedLeafError(CheckpointError, TypeError):
     def __init__(self, path: str, got: str, fix: str = "Leave it out, or make it a static field of a pytree class."):
         super().__init__(
             "This cannot be stored in a checkpoint.",
-            path=path or "the root of the tree",
+            path=path or ROOT,
             expected="arrays, PRNG keys, Python numbers, strings, bytes, None, and pytrees of these",
             got=got,
             fix=fix,
@@ -47,7 +48,7 @@ class UnsupportedKeyError(CheckpointError, TypeError):
     def __init__(self, path: str, key: Any):
         super().__init__(
             "This dictionary key cannot be stored in a checkpoint.",
-            path=path or "the root of the tree",
+            path=path or ROOT,
             expected="strings, integers, floats, booleans, None, and tuples of these",
             got=f"{key!r} of type {type(key).__name__}",
             fix="Use strings of whole characters as keys.",
@@ -158,7 +159,7 @@ class BackendDataError(CheckpointError, ValueError):
             f"The backend {backend!r} did not return what was saved."
             if backend
             else "The stored data is inconsistent.",
-            path=path or "the root of the tree",
+            path=path or ROOT,
             expected=expected,
             got=got,
             fix="Report this to the authors of the backend, or use another copy.",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import TIMES, possible_shape
+from fx_ckpt.dtypes import LONG, TIMES, possible_shape
 from fx_ckpt.errors import BytesError
 from fx_ckpt.extents import Extent
 
@@ -205,7 +205,12 @@ def check_shape(shape: Any) -> None:
 
 
 def dtype_of(name: str) -> np.dtype | None:
-    """The dtype of that name, if msgpack files may hold it."""
+    """The dtype of that name, if msgpack files may hold it.
+
+    The numbers of C's ``long double`` are in them as this machine has them; other machines have others.
+    """
+    if name in LONG:
+        return np.dtype(name)
     return NUMBERS.get(name) or (np.dtype(name) if TIMES.fullmatch(name) else None)
 
 

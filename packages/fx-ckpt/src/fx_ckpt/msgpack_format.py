@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import msgpack
 import numpy as np
-from fx_core.serialization import from_state_dict, to_state_dict
+from fx_core.serialization import from_state_dict, is_serializable, to_state_dict
 
-from fx_ckpt.errors import UnsupportedLeafError, class_as_target
+from fx_ckpt.errors import ROOT, UnsupportedLeafError, class_as_target
 from fx_ckpt.msgpack_decode import ARRAY, CHUNKED, COMPLEX, SCALAR, Decoder, dtype_of, map_extents
 from fx_ckpt.parallel import as_bytes
 
@@ -97,11 +97,15 @@ def encoded(tree: Any, in_order: bool = True) -> Iterator[Any]:
     # Nothing of JAX is waited for until its bytes are asked for.
     packer = msgpack.Packer(default=_unsupported, strict_types=True, autoreset=True)
     try:
-        yield from _encoded(tree if in_order else _sorted(tree), packer)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, UnsupportedLeafError):
-            raise
-        raise UnsupportedLeafError("", str(error)) from error
+        yield from _encoded(tree if in_order else _sorted(tree), packer, "")
+    except UnsupportedLeafError:
+        raise
+    except TypeError as error:  # keys that have no order
+        raise UnsupportedLeafError(
+            "", str(error), "Call to_state_dict on the tree first, or use in_place=True."
+        ) from error
+    except RecursionError as error:
+        raise UnsupportedLeafError("", str(error), "Look for a container that holds itself.") from error
 
 
 def _sorted(tree: Any) -> Any:
@@ -110,42 +114,56 @@ def _sorted(tree: Any) -> Any:
     return [_sorted(item) for item in tree] if type(tree) is list else tree
 
 
-def _encoded(tree: Any, packer: msgpack.Packer) -> Iterator[Any]:
+def _encoded(tree: Any, packer: msgpack.Packer, path: str) -> Iterator[Any]:
     if type(tree) is dict:
         yield packer.pack_map_header(len(tree))
         for key, value in tree.items():
-            yield packer.pack(key)
-            yield from _encoded(value, packer)
+            inner = f"{path}/{key}"
+            yield _packed(key, packer, f"the key of {inner}")
+            yield from _encoded(value, packer, inner)
     elif type(tree) is list:
         yield packer.pack_array_header(len(tree))
-        for value in tree:
-            yield from _encoded(value, packer)
+        for index, value in enumerate(tree):
+            yield from _encoded(value, packer, f"{path}/{index}")
     elif isinstance(tree, (jax.Array, np.ndarray)):
-        array = _numpy(tree)
-        yield from _pieces(array, packer) if array.nbytes > MAX_CHUNK_SIZE else _extension(ARRAY, array, packer)
+        array = _numpy(tree, path)
+        yield from _pieces(array, packer, path) if array.nbytes > MAX_CHUNK_SIZE else _extension(ARRAY, array, packer)
     elif isinstance(tree, np.generic):
-        yield from _extension(SCALAR, _numpy(np.asarray(tree)), packer)
+        yield from _extension(SCALAR, _numpy(np.asarray(tree), path), packer)
     elif isinstance(tree, complex):
         yield packer.pack(msgpack.ExtType(COMPLEX, msgpack.packb((tree.real, tree.imag))))
     else:
-        yield packer.pack(tree)
+        yield _packed(tree, packer, path)
+
+
+def _packed(value: Any, packer: msgpack.Packer, path: str) -> Any:
+    try:
+        return packer.pack(value)
+    except UnsupportedLeafError as error:
+        raise error.locate(path or ROOT) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnsupportedLeafError(path, str(error)) from error
 
 
 def _unsupported(value: Any) -> Any:
     if type(value) is int:
         raise UnsupportedLeafError("", f"{value}, an integer beyond 64 bits", "Store it as a string.")
-    raise UnsupportedLeafError("", f"{value!r} of type {type(value).__name__}", "Call to_state_dict on the tree first.")
+    got = f"{value!r:.200} of type {type(value).__name__}"
+    if is_serializable(value):
+        raise UnsupportedLeafError("", got, "Call to_state_dict on the tree first.")
+    raise UnsupportedLeafError("", got)
 
 
-def _numpy(value: Any) -> np.ndarray:
+def _numpy(value: Any, path: str) -> np.ndarray:
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         fix = "Use fx_ckpt.save, which stores keys, or jax.random.key_data."
-        raise UnsupportedLeafError("", f"a typed PRNG key array {value.dtype}{value.shape}", fix)
+        raise UnsupportedLeafError(path, f"a typed PRNG key array {value.dtype}{value.shape}", fix)
     array = np.asarray(value)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     if dtype_of(array.dtype.name) != array.dtype:
-        raise UnsupportedLeafError("", f"a NumPy array of dtype {array.dtype}", "Use another dtype.")
+        fix = "Make it an array of numbers or booleans; store texts as strings, in a list."
+        raise UnsupportedLeafError(path, f"a NumPy array of dtype {array.dtype}", fix)
     return array
 
 
@@ -164,9 +182,9 @@ def _head(size: int, kind: str) -> bytes:
     return bytes([codes[width]]) + size.to_bytes(2**width, "big")
 
 
-def _pieces(array: np.ndarray, packer: msgpack.Packer) -> Iterator[Any]:
+def _pieces(array: np.ndarray, packer: msgpack.Packer, path: str) -> Iterator[Any]:
     flat = np.ascontiguousarray(array).reshape(-1)
     length = max(1, MAX_CHUNK_SIZE // array.itemsize)
     pieces = {str(index): flat[start : start + length] for index, start in enumerate(range(0, flat.size, length))}
     shape = {str(index): size for index, size in enumerate(array.shape)}
-    yield from _encoded({CHUNKED: True, "shape": shape, "chunks": pieces}, packer)
+    yield from _encoded({CHUNKED: True, "shape": shape, "chunks": pieces}, packer, path)
