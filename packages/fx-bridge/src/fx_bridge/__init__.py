@@ -1,6 +1,7 @@
 """Linen modules inside NNX and NNX modules inside Linen."""
 
 from fx_core.meta import with_partitioning
+from fx_core.traceback_util import hide_package
 
 from fx_bridge._version import __version__
 from fx_bridge.boxes import NNXMeta
@@ -11,6 +12,8 @@ from fx_bridge.module import AttrPriority, Module, Scope, compact, linen_in_brid
 from fx_bridge.report import ConversionReport
 from fx_bridge.to_linen import ToLinen, to_linen
 from fx_bridge.to_nnx import ToNNX, lazy_init
+
+hide_package(__file__)
 
 __all__ = [
     "AttrPriority",

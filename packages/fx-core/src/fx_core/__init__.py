@@ -1,5 +1,6 @@
 """Scopes, variable collections, RNG streams, metadata, shared layer mathematics and the plugin registry of fx."""
 
+from fx_core import traceback_util
 from fx_core._version import __version__
 from fx_core.frozen_dict import FrozenDict, copy, freeze, pop, pretty_repr, unfreeze
 from fx_core.meta import AxisMetadata, map_axis_meta, unbox
@@ -20,6 +21,7 @@ __all__ = [
     "map_axis_meta",
     "pop",
     "pretty_repr",
+    "traceback_util",
     "unbox",
     "unfreeze",
 ]

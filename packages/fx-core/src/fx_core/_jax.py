@@ -14,7 +14,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax._src import distributed, source_info_util
+from jax._src import distributed, source_info_util, traceback_util
 from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
@@ -29,6 +29,7 @@ __all__ = [
     "ShapedArray",
     "abandon_processes",
     "ad",
+    "api_boundary",
     "batching",
     "belongs_to",
     "cache_size",
@@ -42,6 +43,7 @@ __all__ = [
     "eval_context",
     "evaluate_jaxpr",
     "has_taken",
+    "hide_in_tracebacks",
     "in_trace",
     "inner_jaxprs",
     "invariant_outputs",
@@ -54,12 +56,29 @@ __all__ = [
     "prune_jaxpr",
     "reached_preemption",
     "scan_counts",
+    "show_in_tracebacks",
     "sources",
     "threefry_words",
     "traces_within",
     "tracing",
     "weakly_typed",
 ]
+
+
+api_boundary = traceback_util.api_boundary
+"""Decorates what users call: exceptions leave it without the frames of hidden files, unless JAX is set to show them."""
+
+
+def hide_in_tracebacks(directory: str) -> None:
+    """Count the files below as those whose frames JAX takes out of tracebacks."""
+    if directory not in traceback_util._exclude_paths:
+        traceback_util.register_exclusion(directory)
+
+
+def show_in_tracebacks(directory: str) -> None:
+    """Undo `hide_in_tracebacks`."""
+    paths = traceback_util._exclude_paths
+    paths[:] = [path for path in paths if path != directory]
 
 
 def current_trace() -> object:

@@ -2,6 +2,7 @@
 
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
+from fx_core.traceback_util import hide_package
 
 from fx_linen import functional, initializers, meta, module, partitioning, spmd, summary, transforms
 from fx_linen._version import __version__
@@ -152,6 +153,8 @@ from fx_linen.transforms import (
     while_loop,
 )
 from fx_linen.weight_normalization import SpectralNorm, WeightNorm
+
+hide_package(__file__)
 
 __all__ = [
     "PARTITION_NAME",

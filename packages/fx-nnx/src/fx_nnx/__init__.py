@@ -1,6 +1,7 @@
 """Neural network modules for JAX as objects with mutable state."""
 
 from fx_core.ops import initializers
+from fx_core.traceback_util import hide_package
 
 from fx_nnx import _functions, metrics
 from fx_nnx._functions import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # its __all__ is ours
@@ -172,6 +173,8 @@ from fx_nnx.variables import (
     variable_type_from_name,
     with_metadata,
 )
+
+hide_package(__file__)
 
 __all__ = [
     "EMA",

@@ -4,6 +4,8 @@ A `Carrier` takes some kind of state apart into groups of arrays and puts it tog
 group goes, and every transform here is written once for all of them. `fx_transforms.lift` is the engine for scopes.
 """
 
+from fx_core.traceback_util import hide_package
+
 from fx_transforms import axes_scan, lift
 from fx_transforms._version import __version__
 from fx_transforms.abstract import eval_shape, make_jaxpr
@@ -22,6 +24,8 @@ from fx_transforms.repetition import fori_loop, while_loop
 from fx_transforms.scope_carrier import ScopeCarrier
 from fx_transforms.slot import ABSENT, CARRY, KEYS, SHARED, Place, Slot, axis
 from fx_transforms.static import Static
+
+hide_package(__file__)
 
 __all__ = [
     "ABSENT",

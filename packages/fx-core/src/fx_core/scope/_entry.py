@@ -16,6 +16,7 @@ from fx_core.scope._lazy import partial_eval
 from fx_core.scope._place import VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, is_key
 from fx_core.scope._scope import Scope
+from fx_core.traceback_util import api_boundary
 
 
 def bind(
@@ -72,6 +73,7 @@ def apply(
       ``{"params": {"params": ...}}``.
     """
 
+    @api_boundary
     @functools.wraps(fn)
     def applied(
         variables: VariableDict, *args: Any, rngs: PRNGKey | Mapping[str, PRNGKey] | None = None, **kwargs: Any
@@ -114,6 +116,7 @@ def init(
     """
     flags = FrozenDict({**(flags or {}), "initializing": True})
 
+    @api_boundary
     @functools.wraps(fn)
     def initialized(rngs: PRNGKey | Mapping[str, PRNGKey], *args: Any, **kwargs: Any) -> Any:
         streams = _streams(rngs)
@@ -141,6 +144,7 @@ def lazy_init(
       value of such an argument.
     """
 
+    @api_boundary
     def lazily_initialized(rngs: PRNGKey | Mapping[str, PRNGKey], *args: Any, **kwargs: Any) -> Any:
         streams = _streams(rngs)
 

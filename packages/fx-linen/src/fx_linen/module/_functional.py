@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fx_core import scope as core
+from fx_core.traceback_util import api_boundary
 
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._errors import MergeParamError
@@ -41,6 +42,7 @@ def apply(
         mutable = core.union_filters(mutable, "intermediates")
     run = core.apply(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
+    @api_boundary
     def apply_fn(variables: Any, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
         return run(variables, *args, rngs=rngs_of(rngs, module), **kwargs)
 
@@ -68,6 +70,7 @@ def init_with_output(
         mutable = core.union_filters(mutable, "intermediates")
     run = core.init(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
+    @api_boundary
     def init_fn(rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         return run(rngs_of(rngs, module), *args, **kwargs)
 
@@ -91,6 +94,7 @@ def init(
         mutable = core.union_filters(mutable, "intermediates")
     run = core.lazy_init(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
+    @api_boundary
     def init_fn(rngs: Any, *args: Any, **kwargs: Any) -> Any:
         return run(rngs_of(rngs, module), *args, **kwargs)
 

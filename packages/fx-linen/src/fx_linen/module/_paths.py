@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.traceback_util import api_boundary
 
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._intercept import InterceptorContext, intercept_methods
@@ -17,6 +18,7 @@ __all__ = ["Listing", "abstract_call"]
 class Listing(Running):
     """Finding the modules below one."""
 
+    @api_boundary
     def module_paths(
         self,
         rngs: Rngs,
@@ -55,6 +57,7 @@ class Listing(Running):
             abstract_call(init, rngs, *args, **kwargs)
         return found
 
+    @api_boundary
     def tabulate(
         self,
         rngs: Rngs,

@@ -16,6 +16,7 @@ from fx_core.errors import (
     InvalidRngError,
 )
 from fx_core.scope import DenyList, Scope
+from fx_core.traceback_util import api_boundary
 
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._context import CaptureFilter, context
@@ -127,6 +128,7 @@ def _with_intermediates(mutable: Any, capture: Any) -> Any:
 class Running(Copying):
     """Running a module on variables."""
 
+    @api_boundary
     def init_with_output(
         self,
         rngs: Rngs,
@@ -158,6 +160,7 @@ class Running(Copying):
         mutable = _with_intermediates(mutable, capture_intermediates)
         return core.init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
 
+    @api_boundary
     def init(
         self,
         rngs: Rngs,
@@ -192,6 +195,7 @@ class Running(Copying):
         mutable = _with_intermediates(mutable, capture_intermediates)
         return core.lazy_init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
 
+    @api_boundary
     def lazy_init(
         self,
         rngs: Rngs,
@@ -219,6 +223,7 @@ class Running(Copying):
         run = bound_function(method_of(module, method, "lazy_init"), module)
         return core.lazy_init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
 
+    @api_boundary
     def apply(
         self,
         variables: Mapping[str, Any],
