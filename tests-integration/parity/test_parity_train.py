@@ -105,9 +105,15 @@ NAN = math.nan
 
 @pytest.mark.parametrize(
     "values",
-    [[1.0, 0.8, 0.79, 0.5, 0.6, 0.7, 0.8, 0.1], [1.0, NAN, 0.5, NAN, NAN, NAN], [NAN, 1.0, 0.5], [math.inf, 1.0, -1.0]],
+    [
+        [1.0, 0.8, 0.79, 0.5, 0.6, 0.7, 0.8, 0.1],
+        [1.0, NAN, 0.5, NAN, NAN, NAN],
+        [math.inf, 1.0, -1.0],
+        [-math.inf, 1.0, -1.0, 2.0, 2.0],
+    ],
 )
 def test_early_stopping(values):
+    """Apart from a first NaN, which is the best value for ever in Flax."""
     pair = [m.EarlyStopping(0.05, 1) for m in (fx_train.early_stopping, flax.training.early_stopping)]
     for value in values:
         pair = [stopping.update(value) for stopping in pair]
