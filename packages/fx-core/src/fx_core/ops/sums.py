@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 __all__ = ["add_counts", "add_sums", "count_as_float", "merge_moments", "split_count"]
 
@@ -43,7 +44,7 @@ def add_sums(one: Pair, other: Pair) -> Pair:
 
 def split_count(count: Any) -> Pair:
     """A count below 2**31 as a pair for `add_counts`: what is left of units of 2**30, and how many there are."""
-    return add_counts((jnp.asarray(count, jnp.int32), jnp.int32(0)), (jnp.int32(0), jnp.int32(0)))
+    return add_counts((jnp.int32(count), jnp.int32(0)), (jnp.int32(0), jnp.int32(0)))
 
 
 def add_counts(one: Pair, other: Pair) -> Pair:
@@ -88,5 +89,5 @@ def merge_moments(one: tuple[Any, Pair, Pair], other: tuple[Any, Pair, Pair]) ->
     share = more / jnp.maximum(count + more, 1)
     difference = (other_mean[0] - mean[0]) + (other_mean[1] - mean[1])
     moved, apart = difference * share, jnp.square(difference) * count * share
-    zero = jnp.zeros_like(moved)
+    zero = lax.full_like(moved, 0)
     return add_sums(mean, (moved, zero)), add_sums(add_sums(squares, other_squares), (apart, zero))

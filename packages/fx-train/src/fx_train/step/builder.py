@@ -161,7 +161,7 @@ def _weighing(weight: Any, *, needed: bool) -> Weight | None:
         )
 
     def weigh(batch: Any) -> Any:
-        share = weight(batch)
+        share: Any = weight(batch)
         if jnp.shape(share) != ():
             raise InvalidStepOptionError("weight", "a function that gives one number", f"shape {jnp.shape(share)}")
         return share
