@@ -1,3 +1,5 @@
+import weakref
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -318,3 +320,21 @@ def test_the_stream_of_parameters_is_named_once():
     with pytest.raises(InvalidRngError) as info:
         bind({}, mutable=True).make_rng("dropout")
     assert info.value.expected == "a key for 'dropout' or for 'params'"
+
+
+def test_scopes_and_variables_take_weak_references():
+    scope = bind({"params": {"w": 1}}, mutable=["state"])
+    variable = scope.variable("state", "x", lambda: 2)
+    for thing in (scope, variable):
+        assert weakref.ref(thing)() is thing
+
+
+def test_collections_under_the_names_that_quantizers_use():
+    scope = bind({"params": {"a": {"w": 1}}}, mutable=["state"])
+    inner = scope.push("a")
+    assert dict(inner._collection("params")) == {"w": 1}
+    inner.put_variable("state", "x", 2)
+    assert inner._mutable_collection("state").pop("x") == 2
+    assert not inner.has_variable("state", "x")
+    with pytest.raises(ModifyScopeVariableError):
+        inner._mutable_collection("params")

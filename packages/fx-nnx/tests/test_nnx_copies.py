@@ -88,7 +88,7 @@ def assert_same(model, made, *, own):
     assert nnx.graphdef(made) == nnx.graphdef(model)
     ours, theirs = ([v for _, v in nnx.iter_graph(m) if isinstance(v, nnx.Variable)] for m in (model, made))
     for a, b in zip(ours, theirs, strict=True):
-        assert (type(a), a._meta) == (type(b), b._meta)
+        assert (type(a), a._nnx_meta) == (type(b), b._nnx_meta)
         assert (a is not b) == own
         raw, copied = a.get_raw_value(), b.get_raw_value()
         assert (copied is not raw) if a.ref and own else (copied is raw)

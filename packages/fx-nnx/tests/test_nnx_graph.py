@@ -296,3 +296,68 @@ def test_copies_are_independent():
     shallow = copy.copy(model)
     shallow.size = 9
     assert model.size == 3
+
+
+def test_pop_takes_from_dictionaries_too():
+    tree = {"a": jnp.ones(2), "b": nnx.Param(jnp.ones(1)), "m": nnx.Linear(1, 1, rngs=nnx.Rngs(0))}
+    params = nnx.pop(tree, nnx.Param)
+    assert nnx.to_flat_state(params).paths == [("b",), ("m", "bias"), ("m", "kernel")]
+    assert sorted(tree) == ["a", "m"]
+    assert not hasattr(tree["m"], "kernel")
+    assert nnx.to_flat_state(nnx.pop(tree, ...)).paths == [("a",)]
+    model = nnx.Dict(x=nnx.data({"a": nnx.Param(1), "b": nnx.BatchStat(2)}), w=jnp.ones(1))
+    first, second = nnx.pop(model, nnx.BatchStat, ...)
+    assert (nnx.to_flat_state(first).paths, nnx.to_flat_state(second).paths) == ([("x", "b")], [("w",), ("x", "a")])
+    assert model.x == {}
+
+
+def test_pop_refuses_what_it_cannot_do():
+    model = nnx.Dict(x=nnx.data([nnx.Param(1)]), y=nnx.Param(2))
+    with pytest.raises(StateStructureError, match=r"taken out of a list.\n  where: /x/0"):
+        nnx.pop(model, nnx.Param)
+    assert model.y == 2
+    with pytest.raises(StateStructureError, match="pop got no filter"):
+        nnx.pop(model)
+
+
+@pytest.mark.parametrize("leaf", [jnp.ones(2), np.ones(2), jax.random.key(0)], ids=["array", "numpy", "key"])
+def test_an_array_is_its_own_state(leaf):
+    graphdef, state = nnx.split(leaf)
+    assert state is leaf
+    assert nnx.merge(graphdef, state) is leaf
+    assert nnx.clone(leaf) is leaf
+    assert graphdef.paths == [()]
+    assert nnx.graphdef(leaf) == graphdef
+
+
+def test_merge_needs_a_state():
+    graphdef = nnx.graphdef(nnx.Linear(1, 1, rngs=nnx.Rngs(0)))
+    with pytest.raises(TypeError, match=r"merge\(\) missing 1 required positional argument: 'state'"):
+        nnx.merge(graphdef)
+    assert nnx.merge(nnx.graphdef(nnx.Dict(a=1))).a == 1
+
+
+def test_calls_of_items():
+    model = nnx.Dict(layers=nnx.List([nnx.Linear(1, 2, rngs=nnx.Rngs(0))]))
+    out, (graphdef, _) = nnx.call(nnx.split(model))["layers"][0](jnp.ones((3, 1)))
+    assert out.shape == (3, 2)
+    assert graphdef == nnx.graphdef(model)
+
+
+def test_weak_references():
+    things = [nnx.state(Model()), nnx.OfType(nnx.Param), nnx.DiffState(0, nnx.Param), nnx.StateAxes({...: 0}), Model()]
+    for thing in (*things, nnx.Everything(), nnx.Not(nnx.Param), nnx.Param(1)):
+        assert weakref.ref(thing)() is thing
+
+
+def test_filters_say_what_they_are_made_of():
+    param = nnx.OfType(nnx.Param)
+    assert nnx.Not(nnx.Param).predicate == param
+    assert nnx.All(nnx.Param, "a").predicates == nnx.Any(nnx.Param, "a").predicates == (param, nnx.WithTag("a"))
+    contains = nnx.PathContains("a", exact=False)
+    assert (contains.key, contains.exact, nnx.PathIn(("a",)).paths) == ("a", False, frozenset({("a",)}))
+    assert (param.type, nnx.WithTag("a").tag) == (nnx.Param, "a")
+    param.__doc__ = "Weights."
+    param.label = 1
+    assert param == nnx.OfType(nnx.Param)
+    assert (param.__doc__, param.label) == ("Weights.", 1)

@@ -221,3 +221,73 @@ def test_repr_of_cycles_ends():
     pair.me = pair
     assert "me=Pair(...)" in repr(pair)
     assert repr(nnx.state(pair)).startswith("State({")
+
+
+HIDDEN = {
+    "array": lambda: jnp.ones(1),
+    "numpy": lambda: np.ones(1),
+    "key": lambda: jax.random.key(0),
+    "variable": lambda: nnx.Param(jnp.ones(1)),
+    "module": lambda: nnx.Linear(1, 1, rngs=nnx.Rngs(0)),
+    "list": lambda: [np.ones(1)],
+    "tuple": lambda: (jnp.ones(1),),
+    "dict": lambda: {"a": {"b": np.ones(1)}},
+    "list of variables": lambda: [[nnx.Param(jnp.ones(1))]],
+    "pytree": lambda: jax.tree_util.Partial(len, jnp.ones(1)),
+    "split": lambda: nnx.split(nnx.Linear(1, 1, rngs=nnx.Rngs(0))),
+}
+
+
+class Declared(nnx.Pytree):
+    by_field: object = nnx.static()
+    by_annotation: nnx.Static[object]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_no_data_where_it_would_not_be_found(name):
+    value, owner = HIDDEN[name](), Declared()
+    for attribute in ("by_field", "by_annotation"):
+        with pytest.raises(ValueError, match=f"(static, but its|static attribute).*{attribute}|{attribute}"):
+            setattr(owner, attribute, value)
+        assert attribute not in vars(owner)
+    with pytest.raises(ValueError, match=r"Declared\.wrapped"):
+        owner.wrapped = nnx.static(value)
+    owner.first = 1
+    with pytest.raises(ValueError, match=r"Declared\.first"):
+        owner.first = value
+    if not nnx.is_data(value):
+        with pytest.raises(ValueError, match=r"Declared\.fresh"):
+            owner.fresh = value
+    owner.kept = nnx.data(value)
+    assert jax.tree.leaves(owner)
+
+
+@pytest.mark.parametrize("value", [np.ones(1), jnp.ones(1), nnx.Param(1)], ids=["numpy", "array", "variable"])
+@pytest.mark.parametrize("first", [list, dict, lambda: nnx.static([])], ids=["list", "dict", "static"])
+def test_data_put_into_a_container_later_is_found_after_init(first, value):
+    class Late(nnx.Pytree):
+        def __init__(self):
+            self.a = first()
+            self.a.update(x=value) if isinstance(self.a, dict) else self.a.append(value)
+
+    with pytest.raises(ValueError, match=r"The attribute .a. of Late is static, but its "):
+        Late()
+    plain = nnx.Dict(a=first())
+    plain.a.update(x=value) if isinstance(plain.a, dict) else plain.a.append(value)
+    with pytest.raises(ValueError, match="The attribute 'a' of Dict"):
+        nnx.check_pytree(plain)
+
+
+def test_shapes_may_be_static():
+    owner = Declared()
+    owner.by_field = jax.ShapeDtypeStruct((2,), jnp.float32)
+    assert not jax.tree.leaves(owner)
+
+
+def test_without_pytrees_data_counts_although_it_is_declared_static():
+    class Loose(nnx.Object):
+        a: nnx.Static[object]
+
+    loose = Loose()
+    loose.a, loose.b = nnx.Param(jnp.ones(1)), nnx.static([jnp.ones(1)])
+    assert nnx.to_flat_state(nnx.state(loose)).paths == [("a",), ("b", 0)]

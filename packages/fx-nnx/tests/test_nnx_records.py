@@ -29,7 +29,7 @@ class OtherList(nnx.List):
     pass
 
 
-OTHER_META = nnx.Param(ARRAY, other=1)._meta
+OTHER_META = nnx.Param(ARRAY, other=1)._nnx_meta
 
 
 def nodes_of(root):

@@ -87,7 +87,7 @@ def test_metadata():
 
 
 def test_equal_metadata_is_one_object_but_types_count():
-    assert nnx.Param(1, tag="a")._meta is nnx.Param(2, tag="a")._meta
+    assert nnx.Param(1, tag="a")._nnx_meta is nnx.Param(2, tag="a")._nnx_meta
     assert nnx.Param(1, n=1).n is not True
     assert nnx.Param(1, n=True).n is True
     assert nnx.Param(1, n=1.0).get_metadata("n") == 1.0
@@ -121,12 +121,12 @@ def test_copies():
     v = nnx.Param(jnp.ones(2), tag="a")
     w = v.replace(jnp.zeros(2), tag="b")
     assert (type(w), w.tag, v.tag) == (nnx.Param, "b", "a")
-    assert v.copy()._meta is v._meta
+    assert v.copy()._nnx_meta is v._nnx_meta
     u = copy.deepcopy(v)
     u[...] = jnp.zeros(2)
     assert v[0] == 1
     again = pickle.loads(pickle.dumps(v))
-    assert (again.tag, again._meta) == ("a", v._meta)
+    assert (again.tag, again._nnx_meta) == ("a", v._nnx_meta)
     v.copy_from(w)
     assert (v.tag, v[0]) == ("b", 0)
     assert nnx.BatchStat(v).tag == "b"

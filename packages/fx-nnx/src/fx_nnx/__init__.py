@@ -1,9 +1,12 @@
 """Neural network modules for JAX as objects with mutable state."""
 
+import typing
+
 from fx_core.ops import initializers
+from fx_core.ops.params import Initializer
 from fx_core.traceback_util import hide_package
 
-from fx_nnx import _functions, metrics
+from fx_nnx import _functions, aliases, metrics
 from fx_nnx._functions import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # its __all__ is ours
 from fx_nnx._version import __version__
 from fx_nnx.filters import All, Any, Everything, Not, Nothing, OfType, PathContains, PathIn, WithTag
@@ -68,7 +71,20 @@ from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding, 
 from fx_nnx.modules import Dict, List, Module, Sequential, iter_children, iter_modules, view, view_info, with_attributes
 from fx_nnx.modules import iter_children as iter_module_children
 from fx_nnx.modules.capture import capture
-from fx_nnx.objects import Object, Pytree, check_pytree, data, dataclass, has_data, is_data, register_data_type, static
+from fx_nnx.modules.running import current_module
+from fx_nnx.objects import (
+    Data,
+    Object,
+    Pytree,
+    Static,
+    check_pytree,
+    data,
+    dataclass,
+    has_data,
+    is_data,
+    register_data_type,
+    static,
+)
 from fx_nnx.rngs import (
     RngCount,
     RngKey,
@@ -167,6 +183,7 @@ from fx_nnx.variables import (
     Perturbation,
     Variable,
     VariableMetadata,
+    VariableState,
     register_variable_name,
     var_defaults,
     variable_name_from_type,
@@ -189,6 +206,7 @@ __all__ = [
     "Carry",
     "Conv",
     "ConvTranspose",
+    "Data",
     "Dict",
     "DiffState",
     "Dropout",
@@ -200,6 +218,7 @@ __all__ = [
     "GraphDef",
     "GraphState",
     "GroupNorm",
+    "Initializer",
     "InstanceNorm",
     "Intermediate",
     "LSTMCell",
@@ -248,11 +267,13 @@ __all__ = [
     "State",
     "StateAxes",
     "StateSharding",
+    "Static",
     "TrainState",
     "Trainable",
     "UpdateContext",
     "Variable",
     "VariableMetadata",
+    "VariableState",
     "WeightNorm",
     "WithTag",
     "__version__",
@@ -267,6 +288,7 @@ __all__ = [
     "clone",
     "combine_masks",
     "cond",
+    "current_module",
     "current_update_context",
     "custom_vjp",
     "data",
@@ -362,3 +384,7 @@ __all__ = [
     "with_vars",
 ]
 __all__ += _functions.__all__
+
+A = typing.TypeVar("A")
+
+globals().update(aliases.install(__name__))

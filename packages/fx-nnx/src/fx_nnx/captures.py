@@ -15,8 +15,8 @@ __all__ = ["Captures", "frames", "note", "note_all"]
 
 
 class _Valued(Protocol):
-    _trace: object
-    _value: Any
+    _nnx_trace: object
+    _raw_value: Any
 
 
 class _Record(Protocol):
@@ -53,7 +53,7 @@ class Captures:
 
     def hold(self) -> bool:
         """Whether the variables still have the values that were read, and the modules their structure."""
-        return all(variable._value is value for variable, value in self.found.values()) and all(
+        return all(variable._raw_value is value for variable, value in self.found.values()) and all(
             record.alive and record.holds() for record in self.records
         )
 
@@ -99,8 +99,8 @@ frames: list[_Frame] = []
 def note(variable: _Valued) -> None:
     """Note that the value of a variable is read. To be called if there are any `frames`."""
     frame = _local.top
-    while frame is not None and frame.is_outside(variable._trace):
-        frame.captures.found.setdefault(id(variable), (variable, variable._value))
+    while frame is not None and frame.is_outside(variable._nnx_trace):
+        frame.captures.found.setdefault(id(variable), (variable, variable._raw_value))
         frame = frame.outer
 
 

@@ -39,7 +39,6 @@ class StructuralFilter:
     It looks at path, type and metadata only, so that its verdict lasts as long as the structure of a model.
     """
 
-    __slots__ = ("_arguments",)
     _arguments: tuple[Anything, ...]
 
     def __eq__(self, other: object) -> bool:
@@ -60,8 +59,6 @@ class StructuralFilter:
 class Everything(StructuralFilter):
     """Matches every value."""
 
-    __slots__ = ()
-
     def __init__(self):
         self._arguments = ()
 
@@ -73,8 +70,6 @@ class Everything(StructuralFilter):
 class Nothing(StructuralFilter):
     """Matches no value."""
 
-    __slots__ = ()
-
     def __init__(self):
         self._arguments = ()
 
@@ -85,8 +80,6 @@ class Nothing(StructuralFilter):
 
 class OfType(StructuralFilter):
     """Matches variables of a type and of the types derived from it, and other values of that type."""
-
-    __slots__ = ()
 
     def __init__(self, type: type):
         self._arguments = (type,)
@@ -103,8 +96,6 @@ class OfType(StructuralFilter):
 
 class WithTag(StructuralFilter):
     """Matches variables whose metadata ``tag`` is the given one, as that of random streams is their name."""
-
-    __slots__ = ()
 
     def __init__(self, tag: str):
         self._arguments = (tag,)
@@ -127,8 +118,6 @@ class PathContains(StructuralFilter):
     (True, False)
     """
 
-    __slots__ = ()
-
     def __init__(self, key: Anything, exact: bool = True):
         self._arguments = (key, exact)
 
@@ -137,6 +126,9 @@ class PathContains(StructuralFilter):
         key, exact = self._arguments
         return key in path if exact else any(str(key) in str(part) for part in path)
 
+    key = property(lambda self: self._arguments[0], doc="The wanted key.")
+    exact = property(lambda self: self._arguments[1], doc="Whether the whole key has to match.")
+
     def __repr__(self) -> str:
         return f"PathContains({self._arguments[0]!r}, exact={self._arguments[1]})"
 
@@ -144,14 +136,14 @@ class PathContains(StructuralFilter):
 class PathIn(StructuralFilter):
     """Matches values at the given paths, each a tuple of keys."""
 
-    __slots__ = ()
-
     def __init__(self, *paths: tuple[Anything, ...]):
         self._arguments = (frozenset(paths),)
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
         return path in self._arguments[0]
+
+    paths = property(lambda self: self._arguments[0], doc="The wanted paths.")
 
 
 class All(StructuralFilter):
@@ -161,8 +153,6 @@ class All(StructuralFilter):
     True
     """
 
-    __slots__ = ()
-
     def __init__(self, *filters: Filter):
         self._arguments = tuple(to_predicate(filter) for filter in filters)
 
@@ -170,6 +160,8 @@ class All(StructuralFilter):
     def parts(self) -> tuple[Predicate, ...]:
         """The filters inside."""
         return self._arguments
+
+    predicates = parts
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
@@ -179,8 +171,6 @@ class All(StructuralFilter):
 class Any(StructuralFilter):
     """Matches what at least one of the filters matches."""
 
-    __slots__ = ()
-
     def __init__(self, *filters: Filter):
         self._arguments = tuple(to_predicate(filter) for filter in filters)
 
@@ -188,6 +178,8 @@ class Any(StructuralFilter):
     def parts(self) -> tuple[Predicate, ...]:
         """The filters inside."""
         return self._arguments
+
+    predicates = parts
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
@@ -197,8 +189,6 @@ class Any(StructuralFilter):
 class Not(StructuralFilter):
     """Matches what a filter does not match."""
 
-    __slots__ = ()
-
     def __init__(self, collection_filter: Filter, /):
         self._arguments = (to_predicate(collection_filter),)
 
@@ -207,9 +197,13 @@ class Not(StructuralFilter):
         """The filters inside."""
         return self._arguments
 
+    predicates = parts
+
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
         """Whether the value at the path matches."""
         return not self._arguments[0](path, x)
+
+    predicate = property(lambda self: self._arguments[0], doc="The filter inside.")
 
 
 _EVERYTHING, _NOTHING = Everything(), Nothing()

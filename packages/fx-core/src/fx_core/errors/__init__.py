@@ -81,7 +81,7 @@ from fx_core.errors.nnx_transforms import (
     StaticArgumentError,
     TangentError,
 )
-from fx_core.errors.nnx_variables import VariableValueError
+from fx_core.errors.nnx_variables import SowTargetError, VariableValueError
 from fx_core.errors.ops import (
     BatchDimsError,
     ContractionShapeError,
@@ -345,6 +345,7 @@ __all__ = [
     "ShardingRuleError",
     "SharedReferenceError",
     "SlotError",
+    "SowTargetError",
     "StateDictMismatchError",
     "StateStructureError",
     "StaticArgumentError",

@@ -4,7 +4,27 @@ from typing import Any
 
 from fx_core.errors.nnx import NnxError
 
-__all__ = ["VariableValueError"]
+__all__ = ["SowTargetError", "VariableValueError"]
+
+
+class SowTargetError(NnxError, TypeError):
+    """A value was sown, or a perturbation asked for, under the name of another attribute.
+
+    Args:
+      owner: class of the module.
+      name: the attribute.
+      expected: type of the variable that was to be there.
+      got: type of what is there.
+    """
+
+    def __init__(self, owner: str, name: str, expected: str, got: str):
+        super().__init__(
+            f"{owner}.{name}: expected {expected}, got {got}.",
+            path=f"{owner}.{name}",
+            expected=f"a variable of type {expected}, or nothing",
+            got=got,
+            fix="sow under another name",
+        )
 
 
 class VariableValueError(NnxError):

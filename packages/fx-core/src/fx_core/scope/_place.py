@@ -23,6 +23,7 @@ class Place:
     """The part of a `Scope` that knows its path, its trace, its life and its names, but nothing of variables."""
 
     __slots__ = (
+        "__weakref__",
         "_invalid", "_keys", "_streams", "_suffix", "_trace", "_variables",
         "counters", "debug_path", "flags", "mutable", "name", "parent", "path", "reservations",
     )  # fmt: skip

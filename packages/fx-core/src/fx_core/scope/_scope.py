@@ -283,6 +283,15 @@ class Scope(Place):
             raise ModifyScopeVariableError(col, name, self.path_text)
         self._open(col)[name] = value
 
+    def _collection(self, col: str) -> Mapping[str, Any]:
+        # Under this name, quantizers written for Flax look through the parameters of the running module.
+        return self._find(col)
+
+    def _mutable_collection(self, col: str) -> dict[str, Any]:
+        if not in_filter(self.mutable, col):
+            raise ModifyScopeVariableError(col, "", self.path_text)
+        return self._open(col)
+
     def variables(self) -> VariableDict:
         """The collections as seen from here."""
         found = {col: self._find(col) for col in self._variables}

@@ -22,7 +22,7 @@ class Variable(Generic[T]):
       unbox: whether ``value`` is the value inside of its metadata, if it has any.
     """
 
-    __slots__ = ("_unbox", "collection", "name", "scope")
+    __slots__ = ("__weakref__", "_unbox", "collection", "name", "scope")
 
     def __init__(self, scope: "Scope", collection: str, name: str, unbox: bool):
         self.scope, self.collection, self.name, self._unbox = scope, collection, name, unbox

@@ -23,8 +23,8 @@ from fx_nnx.variables.variable import Variable
 __all__ = ["Assembly", "assembly_of", "value_of"]
 
 
-value_of = attrgetter("_value")
-meta_of = attrgetter("_meta")
+value_of = attrgetter("_raw_value")
+meta_of = attrgetter("_nnx_meta")
 
 
 class Assembly:
@@ -41,7 +41,7 @@ class Assembly:
     def __init__(self, graphdef: GraphDef):
         reading = _Reading(graphdef, copying=False)
         self._graphdef = graphdef
-        self._root = reading.node(next(reading.nodes))
+        self._root = reading.root()
         self._cloning: tuple[Make, list[int]] | None = None
         self.types: list[Any] = reading.types
         self.metas: list[Any] = reading.metas
@@ -58,7 +58,7 @@ class Assembly:
             note_all([leaf for leaf in leaves if isinstance(leaf, Variable)])
         if self._cloning is None:
             reading = _Reading(self._graphdef, copying=True)
-            root = reading.node(next(reading.nodes))
+            root = reading.root()
             self._cloning = root, [position for position, made in enumerate(reading.made) if not made]
         root, taken = self._cloning
         for position in taken:
@@ -120,6 +120,14 @@ class _Reading:
         self.met: set[int] = set()
         # Only objects that something refers to have to be found again.
         self.referred = {node.index for node in graphdef.nodes if type(node) is NodeRef}
+
+    def root(self) -> Make:
+        """Read all of the definition; one without nodes is that of a value alone."""
+        first = next(self.nodes, None)
+        if first is not None:
+            return self.node(first)
+        position = self.leaf(None, None)
+        return lambda leaves, trace, made: leaves[position]
 
     def leaf(self, cls: type[Any] | None, meta: Any, *, alone: bool = False) -> int:
         """Note a value; ``alone`` if it is a variable that one node holds."""

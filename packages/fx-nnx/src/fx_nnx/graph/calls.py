@@ -1,5 +1,6 @@
 """Calling methods of a model that is given as structure and state."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,21 +11,24 @@ __all__ = ["apply", "call"]
 
 
 class _Call:
-    """Collects attribute names until it is called."""
+    """Collects attribute names and keys until it is called."""
 
-    __slots__ = ("_names", "_parts")
+    __slots__ = ("_parts", "_steps")
 
-    def __init__(self, parts: tuple[Any, ...], names: tuple[str, ...] = ()):
-        self._parts, self._names = parts, names
+    def __init__(self, parts: tuple[Any, ...], steps: tuple[Callable[[Any], Any], ...] = ()):
+        self._parts, self._steps = parts, steps
 
     def __getattr__(self, name: str) -> "_Call":
-        return _Call(self._parts, (*self._names, name))
+        return _Call(self._parts, (*self._steps, operator.attrgetter(name)))
+
+    def __getitem__(self, key: Any) -> "_Call":
+        return _Call(self._parts, (*self._steps, operator.itemgetter(key)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, Any]]:
         model = merge(*self._parts)
         method: Callable[..., Any] = model
-        for name in self._names:
-            method = getattr(method, name)
+        for step in self._steps:
+            method = step(method)
         out = method(*args, **kwargs)
         return out, split(model)
 
@@ -35,6 +39,7 @@ def call(graphdef_state: tuple[Any, ...], /) -> Any:
     ::
 
         out, (graphdef, state) = nnx.call((graphdef, state)).decode(x)
+    out, (graphdef, state) = nnx.call((graphdef, state)).layers[0](x)
     """
     return _Call(tuple(graphdef_state))
 

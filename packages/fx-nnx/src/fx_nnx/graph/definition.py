@@ -1,5 +1,6 @@
 """Graph definitions: the structure of a model without its values, hashable, so that JAX can cache by it."""
 
+import types
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -105,6 +106,7 @@ class GraphDef(Representable):
     __slots__ = ("_assembly", "_hash", "_paths", "_same_paths", "attributes", "nodes", "num_leaves", "outer")
 
     apply: ClassVar[Any]
+    __class_getitem__ = classmethod(types.GenericAlias)
 
     def __init__(
         self,
@@ -203,6 +205,8 @@ def odd_keys(attributes: Sequence[tuple[Any, Any]]) -> list[Any]:
 def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
     """Give path, kind and value of each static attribute and of each leaf (`LEAF`), and metadata of variables."""
     nodes, attributes = iter(graphdef.nodes), iter(graphdef.attributes)
+    if not graphdef.nodes:  # a value alone
+        return iter([((), LEAF, None)])
 
     def visit(path: Path) -> Iterator[tuple[Path, Any, Any]]:
         node = next(nodes)

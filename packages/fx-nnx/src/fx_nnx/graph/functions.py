@@ -32,7 +32,7 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
     ({'scale': 2.0}, {'mean': 0.0})
 
     Args:
-      node: a module, another object, or a pytree of them.
+      node: a module, another object, a pytree of them, or a variable or array alone, which is its own state.
       *filters: one for each state; see `fx_nnx.filters`. None means one state of everything.
       graph: False to refuse shared references, which otherwise are kept.
 
@@ -101,6 +101,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
 
     Raises:
       StateStructureError: a value is missing, or there is one that the structure has no place for.
+      TypeError: no state was given.
     """
     graphdef = graphdef_or_graphstate
     if isinstance(graphdef, GraphState):
@@ -108,6 +109,8 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     elif isinstance(graphdef, tuple):
         graphdef, *more = graphdef
         states = (*more, *states)
+    if not states and graphdef.num_leaves:
+        raise TypeError("merge() missing 1 required positional argument: 'state'")
     return assembly_of(graphdef).make(_aligned(graphdef, states), copy=copy)
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fx_core.errors.nnx import SharedReferenceError
+from fx_core.errors.nnx import SharedReferenceError, StateStructureError
 
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.modes import set_graph_mode
+from fx_nnx.objects.fields import is_array
 from fx_nnx.states.flat import one_or_all, partition
-from fx_nnx.states.paths import Path
+from fx_nnx.states.paths import Path, key_order
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
@@ -77,34 +78,50 @@ def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
 
 
 def pop(node: Any, /, *filters: Filter) -> Any:
-    """Take variables out of a model and give them, as one state per filter.
+    """Take variables and arrays out of a model and give them, as one state per filter.
 
     Args:
-      node: a module; variables are removed from it and from the modules in it.
-      *filters: which variables.
+      node: a module, or a dictionary; what is chosen is removed from it, and from the modules and dictionaries in it.
+      *filters: what to take.
 
     Returns:
       A `State`, or a tuple of them for several filters.
+
+    Raises:
+      FilterOrderError: a filter comes after one that matches everything.
+      StateStructureError: there is no filter, or something in a list or tuple is chosen, where nothing can be taken
+        out.
     """
+    if not filters:
+        raise StateStructureError("pop got no filter.", (), expected="a filter for each state", fix="pop(model, ...)")
     predicates = filters_to_predicates(filters)
     paths: list[Path] = []
-    leaves: list[Variable[Any]] = []
+    leaves: list[Any] = []
     seen: set[int] = set()
-    owners: list[tuple[Any, Any, int]] = []
+    owners: list[tuple[Any, Any, Path, int]] = []
     for path, value in iter_graph(node, graph=True):
-        if kind_of(value) != "object":
+        if value is None or kind_of(value) in ("leaf", "variable"):
             continue
         for key, child in children_of(value):
-            if isinstance(child, Variable):
-                owners.append((value, key, id(child)))
+            if isinstance(child, Variable) or is_array(child):
+                owners.append((value, key, (*path, key), id(child)))
                 if id(child) not in seen:
                     seen.add(id(child))
                     paths.append((*path, key))
                     leaves.append(child)
+    order = sorted(range(len(paths)), key=lambda i: tuple(map(key_order, paths[i])))
+    paths, leaves = [paths[i] for i in order], [leaves[i] for i in order]
     groups = partition(paths, leaves, predicates, exhaustive=False)
     taken = {id(leaves[i]) for group in groups for i in group}
-    for owner, key, identity in reversed(owners):
-        if identity in taken:
+    chosen = [entry for entry in owners if entry[3] in taken]
+    for owner, _, path, _ in chosen:
+        if kind_of(owner) not in ("object", "dict"):
+            what = f"Nothing can be taken out of a {type(owner).__name__}."
+            raise StateStructureError(what, path, expected="a module or a dictionary", fix="use nnx.List or nnx.Dict")
+    for owner, key, _, _ in reversed(chosen):
+        if isinstance(owner, dict):
+            del owner[key]
+        else:
             owner._nnx_delete(key)
     states = tuple(State.from_flat_path([(paths[i], leaves[i]) for i in group]) for group in groups)
     return one_or_all(states)

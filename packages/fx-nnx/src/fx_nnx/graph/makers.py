@@ -196,9 +196,9 @@ class _Text(NamedTuple):
         for i, make in enumerate(self.makes):
             if make is not None:
                 yield "  new = VariableFields()"
-                yield f"  new._value = v{i}._value"
-                yield f"  new._meta = m{make[1]}"
-                yield "  new._trace = trace"
+                yield f"  new._raw_value = v{i}._raw_value"
+                yield f"  new._nnx_meta = m{make[1]}"
+                yield "  new._nnx_trace = trace"
                 yield "  new._nnx_links = None"
                 yield f"  new.__class__ = t{make[0]}"
                 yield f"  v{i} = new"

@@ -1,5 +1,6 @@
 """Structure and state in one value."""
 
+import types
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -11,8 +12,16 @@ from fx_nnx.states.state import State
 
 __all__ = ["GraphState", "PureState"]
 
-PureState = tuple[GraphDef, State]
-"""The type of what `fx_nnx.split` gives without filters."""
+
+class _PureState(types.GenericAlias):
+    """The alias of a type that may be told the class of the model."""
+
+    def __getitem__(self, model: Any) -> Any:
+        return tuple[GraphDef[model], State]
+
+
+PureState = _PureState(tuple, (GraphDef, State))
+"""The type of what `fx_nnx.split` gives without filters; ``PureState[Model]`` says of what model."""
 
 
 class GraphState(Representable, MutableMapping[Any, Any]):

@@ -8,7 +8,7 @@ libraries) is walked every time.
 """
 
 import weakref
-from typing import Any
+from typing import Any, Self
 
 from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
 
@@ -98,6 +98,12 @@ class Record:
         self.graphdef._paths = walk.paths
         self.leaves = walk.leaves
 
+    def of_leaf(self, leaf: Any) -> Self:
+        """Be the record of an array alone."""
+        self.graphdef, self.leaves, self.only_variables = GraphDef((), (), 1), [Slot([leaf], 0)], False
+        self.graphdef._paths = [()]
+        return self
+
     def read(self) -> list[Any]:
         """Give the leaves: variables themselves, and the values of slots."""
         if self.only_variables:
@@ -107,7 +113,7 @@ class Record:
     def trace(self) -> object:
         """Give the token of the trace that all variables were made in; None if there are several."""
         if self._trace is None:
-            tokens = [leaf._trace for leaf in self.leaves] if self.only_variables else []
+            tokens = [leaf._nnx_trace for leaf in self.leaves] if self.only_variables else []
             alike = bool(tokens) and all(token == tokens[0] for token in tokens)
             self._trace = (tokens[0] if alike else None,)
         return self._trace[0]
@@ -218,7 +224,7 @@ class _Walk:
     def variable(self, value: Any, path: Path) -> None:
         number = self.enter(value, path)
         if number is not None:
-            self.nodes.append(_tuple(VariableDef, (type(value), number, value._meta)))
+            self.nodes.append(_tuple(VariableDef, (type(value), number, value._nnx_meta)))
             self.paths.append(path)
             self.leaves.append(value)
 
@@ -285,16 +291,18 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
     """Find out the structure of a model by looking at all of it.
 
     Args:
-      root: a module or another node; the leaves of its record can be read and written.
+      root: a module or another node, or an array; the leaves of its record can be read and written.
       shared: whether an object may be reachable on several paths.
 
     Raises:
       NotANodeError: it is not made of nodes.
       SharedReferenceError: an object is shared although it must not.
     """
-    if kind_of(root) == "leaf" or root is None:
+    if root is None or (kind_of(root) == "leaf" and not is_array(root)):
         raise NotANodeError(root)
     record = Record(root)
+    if kind_of(root) == "leaf":
+        return record.of_leaf(root)
     walk = _Walk(record, shared=shared)
     with structure_lock:
         walk.visit(root, ())

@@ -75,7 +75,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     return None
 
 
-_aval_of = attrgetter("_value.aval")
+_aval_of = attrgetter("_raw_value.aval")
 
 
 def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bool:
@@ -164,6 +164,7 @@ def _check(node: Any, targets: Mapping[Path, Any], path: Path, target: Any, leaf
 
 def _check_new(node: Any, targets: Mapping[Path, Any], path: Path, leaf: Any) -> None:
     owner, held = _owner(node, path)
+    held = _NOTHING if held is None else held
     known = [show_path(other) for other in targets]
     where = f"{type(node).__name__}{show_path(path)}"
     if held is not _NOTHING and kind_of(held) not in ("variable", "leaf"):

@@ -28,6 +28,8 @@ _default_a_init: Initializer = he_uniform()
 class LoRAParam(Param[Any]):
     """A weight of a low-rank adapter: ``wrt=nnx.LoRAParam`` trains adapters only."""
 
+    __slots__ = ()
+
 
 class LoRA(Module):
     """Adds ``x @ a @ b`` to the result of a layer, where ``a`` and ``b`` are small.

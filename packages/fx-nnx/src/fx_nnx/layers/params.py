@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.array_node import ArrayNode
 from fx_core.errors import FxError
 from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
 from fx_core.errors.ops import LayerSizeError
@@ -84,7 +85,12 @@ def value_of(weight: Any) -> Any:
     That may be an array, a node that stands in for one (see `fx_core.ops`), or None, for a parameter that the layer has
     not.
     """
-    return weight.get_value() if isinstance(weight, Variable) else weight
+    if isinstance(weight, Variable):
+        return weight.get_value()
+    if weight is None or isinstance(weight, jax.Array | ArrayNode):
+        return weight
+    # What others put here may hold its array as a variable does, and give it when it is indexed as one.
+    return weight[...] if hasattr(weight, "__getitem__") else weight
 
 
 def set_options(**options: Any) -> dict[str, Any]:

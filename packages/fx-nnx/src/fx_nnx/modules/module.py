@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from fx_core.errors.nnx import MissingAttributeError
+from fx_core.errors.nnx_variables import SowTargetError
 from fx_core.summary import show_size, size_and_bytes
 
 from fx_nnx.filters import Filter, to_predicate
@@ -63,7 +64,7 @@ class Module(Pytree):
           Whether it was kept.
 
         Raises:
-          TypeError: the attribute is something else.
+          SowTargetError: the attribute is something else.
         """
         if capture_noop:
             return False
@@ -92,7 +93,7 @@ class Module(Pytree):
           The sum.
 
         Raises:
-          TypeError: the attribute is something else.
+          SowTargetError: the attribute is something else.
         """
         if capture_noop:
             return value
@@ -178,7 +179,4 @@ def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[
 
 def _expect(module: Module, name: str, found: Any, variable_type: type[Any]) -> None:
     if not isinstance(found, variable_type):
-        raise TypeError(
-            f"{type(module).__name__}.{name}: expected {variable_type.__name__}, got {type(found).__name__}; "
-            "sow under another name"
-        )
+        raise SowTargetError(type(module).__name__, name, variable_type.__name__, type(found).__name__)

@@ -1,7 +1,9 @@
 """Declaring attributes as data or static, and telling which is which."""
 
 import dataclasses
-from typing import Any, TypeVar
+import inspect
+import sys
+from typing import Annotated, Any, TypeVar
 
 import jax
 import numpy as np
@@ -10,13 +12,32 @@ from fx_core.array_node import ArrayNode
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["data", "declaration", "has_data", "is_array", "is_branch", "is_data", "register_data_type", "static"]
+__all__ = [
+    "Data",
+    "Static",
+    "annotated",
+    "data",
+    "declaration",
+    "has_data",
+    "is_array",
+    "is_branch",
+    "is_data",
+    "register_data_type",
+    "static",
+]
 
+A = TypeVar("A")
 T = TypeVar("T", bound=type)
 _MISSING: Any = object()
 
 _KIND = "fx_nnx_data"
 _VALUE = "fx_nnx_value"
+
+Data = Annotated[A, "fx_nnx_data"]
+"""As an annotation of a class attribute, ``layers: nnx.Data[list]``, it declares what `data` declares."""
+Static = Annotated[A, "fx_nnx_static"]
+"""As an annotation of a class attribute, ``size: nnx.Static[int]``, it declares what `static` declares."""
+_MARKS = {"fx_nnx_data": True, "fx_nnx_static": False}
 
 
 def data(value: Any = _MISSING, **kwargs: Any) -> Any:
@@ -39,6 +60,23 @@ def static(value: Any = _MISSING, **kwargs: Any) -> Any:
 def _field(is_data: bool, value: Any, kwargs: dict[str, Any]) -> Any:
     extra = {_KIND: is_data} if value is _MISSING else {_KIND: is_data, _VALUE: value}
     return dataclasses.field(metadata={**kwargs.pop("metadata", {}), **extra}, **kwargs)
+
+
+def annotated(cls: type[Any]) -> dict[str, bool]:
+    """Give the attributes that the annotations of a class declare, and whether they are data."""
+    found: dict[str, bool] = {}
+    for name, annotation in inspect.get_annotations(cls).items():
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(
+                    annotation, vars(sys.modules[cls.__module__]), dict(vars(cls))
+                )  # the class's own text
+            except Exception:  # a name for type checkers only
+                continue
+        for mark in getattr(annotation, "__metadata__", ()):
+            if isinstance(mark, str) and mark in _MARKS:
+                found[name] = _MARKS[mark]
+    return found
 
 
 def declaration(value: Any) -> tuple[bool, Any] | None:

@@ -11,14 +11,16 @@ from fx_core.errors.nnx import HiddenDataError, StaticAttributeError, TraceLevel
 
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
-from fx_nnx.objects.fields import declaration, has_data, is_array, is_branch, is_data, register_data_type
+from fx_nnx.objects.fields import annotated, declaration, has_data, is_array, is_branch, is_data, register_data_type
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.snapshots import exact, snapshot_of, thawed
 from fx_nnx.states.paths import sorted_keys
+from fx_nnx.trace_state import TraceState
 
 __all__ = [
     "Object",
     "Pytree",
+    "PytreeState",
     "SharedKinds",
     "Storage",
     "attributes_of",
@@ -47,6 +49,7 @@ _set_kinds = Storage._nnx_kinds.__set__
 _set_links = Storage._nnx_links.__set__
 _set_record = Storage._nnx_record.__set__
 _set_trace = Storage._nnx_trace.__set__
+_get_trace = Storage._nnx_trace.__get__
 
 
 class SharedKinds(dict[Any, bool]):
@@ -77,14 +80,47 @@ def kinds_of(obj: Any) -> dict[Any, bool]:
     return kinds
 
 
+def _begin(obj: Any) -> None:
+    """Make an object one without attributes that nobody knows of yet."""
+    _set_kinds(obj, {})
+    _set_links(obj, None)
+    _set_record(obj, None)
+    _set_trace(obj, current_trace())
+
+
+def _begin_once(obj: Any) -> None:
+    try:
+        _get_trace(obj)
+    except AttributeError:
+        _begin(obj)
+
+
 class _Meta(abc.ABCMeta):
     """Looks, after ``__init__``, for data that was put into a plain container behind the object's back."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
         if isinstance(made, Pytree):
+            if cls._nnx_foreign_new:
+                _begin_once(made)
             check_pytree(made)
         return made
+
+    _nnx_foreign_new: bool
+
+
+class PytreeState:
+    """What programs put among the attributes of an object that they make by ``__new__``; objects of fx need none."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: Any, **__: Any): ...
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PytreeState)
+
+    def __hash__(self) -> int:
+        return hash(PytreeState)
 
 
 class AttributeView(MutableMapping[str, Any]):
@@ -99,7 +135,8 @@ class AttributeView(MutableMapping[str, Any]):
         return attributes_of(self._owner)[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._owner._nnx_set(name, value)
+        if not isinstance(value, PytreeState):
+            self._owner._nnx_set(name, value)
 
     def __delitem__(self, name: str) -> None:
         self._owner._nnx_delete(name)
@@ -140,6 +177,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
 
     _nnx_declared: ClassVar[dict[str, bool]] = {}
     _nnx_pytree: ClassVar[bool] = True
+    _nnx_foreign_new: ClassVar[bool] = False
 
     _nnx_kinds: dict[Any, bool]
     _nnx_links: list[Any] | None
@@ -149,18 +187,18 @@ class Pytree(Representable, Storage, metaclass=_Meta):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an object without attributes, ready for ``__init__``."""
         self = super().__new__(cls)
-        _set_kinds(self, {})
-        _set_links(self, None)
-        _set_record(self, None)
-        _set_trace(self, current_trace())
+        if not cls._nnx_foreign_new:
+            _begin(self)
         return self
 
     def __init_subclass__(cls, *, pytree: bool | None = None, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         if pytree is not None:
             cls._nnx_pytree = pytree
+        # Another class that makes the object may set attributes before we know of it.
+        cls._nnx_foreign_new = any("__new__" in vars(base) for base in cls.__mro__ if base not in (Pytree, object))
         declared = {name: found[0] for name, value in vars(cls).items() if (found := declaration(value))}
-        cls._nnx_declared = {**cls._nnx_declared, **declared}
+        cls._nnx_declared = {**cls._nnx_declared, **annotated(cls), **declared}
         register_data_type(cls)
         if cls._nnx_pytree:
             jax.tree_util.register_pytree_with_keys(cls, _flatten_with_keys, _unflattener(cls), _flatten)
@@ -191,8 +229,21 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         return attributes_of(self).items()
 
     def _nnx_check_trace(self) -> None:
-        if self._nnx_trace != current_trace():
-            raise TraceLevelError(type(self).__name__, path_of(self) or type(self).__name__, calling_line())
+        try:
+            valid = self._nnx_trace == current_trace()
+        except AttributeError:  # a foreign base class sets attributes while it makes the object
+            _begin_once(self)
+            return
+        if not valid:
+            self._check_valid_context(lambda: f"Cannot change {type(self).__name__} from a different trace level")
+
+    def _check_valid_context(self, error_msg: Callable[[], str]) -> None:
+        """Refuse a change in another trace; programs that know better override it."""
+        raise TraceLevelError(type(self).__name__, path_of(self) or type(self).__name__, calling_line())
+
+    @property
+    def _trace_state(self) -> TraceState:
+        return TraceState(self)
 
     def _nnx_set(self, name: Any, value: Any) -> None:
         """Set an attribute or item, note its kind, and announce it if the structure changed."""
@@ -205,7 +256,10 @@ class Pytree(Representable, Storage, metaclass=_Meta):
                 raise TypeError("nnx.data() and nnx.static() need a value on assignment")
         attributes, kinds = attributes_of(self), self._nnx_kinds
         old, known = attributes.get(name, _MISSING), kinds.get(name)
-        kind = self._nnx_kind(name, value, known) if explicit is None else explicit
+        if explicit is None:
+            kind = self._nnx_kind(name, value, known)
+        else:
+            kind = explicit or self._nnx_static_kind(name, value)
         if old is value and kind is known:
             return
         if known is not kind:  # first, so that a walk of another thread finds it with the attribute
@@ -224,6 +278,17 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         if not known:
             self._nnx_refuse_hidden(name, value)
         return bool(known)
+
+    def _nnx_static_kind(self, name: Any, value: Any) -> bool:
+        """Look at what is declared as static: no data may be there, or it counts although it is declared so."""
+        if not type(self)._nnx_pytree:
+            return is_branch(value)
+        if isinstance(value, jax.ShapeDtypeStruct):  # has a hash, so that it may be either
+            return False
+        if is_data(value):
+            raise StaticAttributeError(type(self).__name__, name, type(value))
+        self._nnx_refuse_hidden(name, value)
+        return False
 
     def _nnx_refuse_hidden(self, name: Any, value: Any) -> None:
         hidden = has_data(value)

@@ -18,13 +18,19 @@ __all__ = ["RngCount", "RngKey", "RngState", "RngStream", "as_key"]
 class RngState(Variable[Any]):
     """What random streams are made of; as a filter, both keys and counts."""
 
+    __slots__ = ()
+
 
 class RngKey(RngState):
     """The key of a stream."""
 
+    __slots__ = ()
+
 
 class RngCount(RngState):
     """How many keys a stream has given."""
+
+    __slots__ = ()
 
 
 def as_key(seed: Any) -> jax.Array:

@@ -17,7 +17,7 @@ __all__ = ["State", "value_of"]
 class _Fields:
     """What a state keeps."""
 
-    __slots__ = ("_flat", "_nested")
+    __slots__ = ("__weakref__", "_flat", "_nested")
 
 
 class State(Representable, MutableMapping[Any, Any], _Fields):

@@ -118,7 +118,7 @@ class ObjectCarrier:
         handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, leaves
         if frames:
             note_all([target for target in targets if is_variable(target)])
-        values = [target._value for target in targets] if plan.plain else [read_value(target) for target in targets]
+        values = [target._raw_value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays
         return shape, shape.value.deal(values, self.count)
 

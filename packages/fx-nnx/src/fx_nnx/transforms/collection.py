@@ -161,7 +161,7 @@ class Collection:
             if i >= len(numbers):
                 now = inner.now[i - len(numbers)]
             elif numbers[i] is not None:
-                now = inner.index[numbers[i]]._value  # type: ignore[index]
+                now = inner.index[numbers[i]]._raw_value  # type: ignore[index]
             else:
                 now = before if i not in slots else slots[i].read()
             if i < len(numbers) and (place in carrier.rewritten or i in passed or not identical(now, before)):

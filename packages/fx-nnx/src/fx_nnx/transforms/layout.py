@@ -276,7 +276,7 @@ def read_value(target: Any) -> Any:
         return target.read()
     if frames:
         note(target)
-    return target._value
+    return target._raw_value
 
 
 def held(target: Any) -> Any:

@@ -26,7 +26,7 @@ class PerVariable(Representable):
       entries: a mapping of filters, or a `State` whose leaves are what its paths get.
     """
 
-    __slots__ = ("_by_path", "_entries", "_predicates")
+    __slots__ = ("__weakref__", "_by_path", "_entries", "_predicates")
 
     _entries: tuple[tuple[Any, Any], ...]
 
@@ -132,7 +132,7 @@ class DiffState:
       filter: which of its variables.
     """
 
-    __slots__ = ("argnum", "filter")
+    __slots__ = ("__weakref__", "argnum", "filter")
 
     def __init__(self, argnum: int, filter: Filter):
         self.argnum, self.filter = argnum, filter

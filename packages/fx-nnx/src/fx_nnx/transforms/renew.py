@@ -52,9 +52,9 @@ class Renewal(_Builder):
         found = self.known.get(plan.index)
         if found is None:
             found = self.index[plan.index] = new_variable(plan.type, next(self.leaves), plan.metadata, self.trace)
-        elif found._meta is not plan.metadata and found._meta != plan.metadata:
-            found._check_trace()
-            found._set_meta(plan.metadata)
+        elif found._nnx_meta is not plan.metadata and found._nnx_meta != plan.metadata:
+            found._nnx_check_trace()
+            found._nnx_set_meta(plan.metadata)
         return found
 
     def object(self, plan: ObjectPlan) -> Any:

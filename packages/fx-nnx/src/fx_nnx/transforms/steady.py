@@ -132,7 +132,7 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, ta
     kept[key] = Plan(shape, records, None if order == straight else order)
 
 
-_set_trace: Any = VariableFields.__dict__["_trace"].__set__
+_set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__
 _latest: list[object] = [None]
 
 
@@ -152,8 +152,8 @@ def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequenc
         if type(target) is Slot:
             target.write(value)
             continue
-        if target._trace is not here:
-            if target._trace != here:
-                target._check_trace()
+        if target._nnx_trace is not here:
+            if target._nnx_trace != here:
+                target._nnx_check_trace()
             _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
         put_value(target, value)

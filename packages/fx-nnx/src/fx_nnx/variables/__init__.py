@@ -6,6 +6,9 @@ from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Param, Pertur
 from fx_nnx.variables.names import register_variable_name, variable_name_from_type, variable_type_from_name
 from fx_nnx.variables.variable import Variable
 
+VariableState = Variable
+"""The type of what states hold: variables."""
+
 __all__ = [
     "BatchStat",
     "Cache",
@@ -14,6 +17,7 @@ __all__ = [
     "Perturbation",
     "Variable",
     "VariableMetadata",
+    "VariableState",
     "register_variable_name",
     "var_defaults",
     "variable_name_from_type",

@@ -13,18 +13,26 @@ __all__ = ["VariableFields", "VariableType", "copied_all", "filled", "put_value"
 class VariableFields:
     """The attributes of variables."""
 
-    __slots__ = ("__weakref__", "_meta", "_nnx_links", "_trace", "_value")
+    __slots__ = ("__weakref__", "_nnx_links", "_nnx_meta", "_nnx_trace", "_raw_value")
 
 
-put_value = VariableFields.__dict__["_value"].__set__
+_put_fields = [
+    VariableFields.__dict__[name].__set__ for name in ("_raw_value", "_nnx_meta", "_nnx_trace", "_nnx_links")
+]
+put_value = VariableFields.__dict__["_raw_value"].__set__
 """Store a value in a variable without hooks and checks; for many at once, which were checked before."""
 
 
 class VariableType(type):
-    """The class of variable classes: without attributes of their own, so that bare fields can become any of them."""
+    """The class of variable classes: without attributes of their own, so that bare fields can become any of them.
+
+    A class without ``__slots__`` is open: attributes are kept as metadata, see `fx_nnx.variables.attributes`.
+    """
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
         """Make a class that adds no attributes, unless it says which."""
+        closed = "__slots__" in namespace and not any(getattr(base, "_nnx_open", False) for base in bases)
+        namespace["_nnx_open"] = not closed
         namespace.setdefault("__slots__", ())
         return super().__new__(mcs, name, bases, namespace, **kwargs)
 
@@ -32,16 +40,16 @@ class VariableType(type):
 def filled(cls: type[Any], value: Any, meta: Any, trace: object) -> Any:
     """Make a variable of its fields."""
     self: Any = VariableFields()
-    self._value = value
-    self._meta = meta
-    self._trace = trace
+    self._raw_value = value
+    self._nnx_meta = meta
+    self._nnx_trace = trace
     self._nnx_links = None
     try:
         self.__class__ = cls
     except TypeError:  # a class with attributes of its own, by a base class without __slots__
         self = object.__new__(cls)
-        for name, field in (("_value", value), ("_meta", meta), ("_trace", trace), ("_nnx_links", None)):
-            object.__setattr__(self, name, field)
+        for put, field in zip(_put_fields, (value, meta, trace, None)):
+            put(self, field)
     return self
 
 
@@ -51,9 +59,9 @@ def copied_all(types: Sequence[Any], sources: Iterable[Any], metas: Iterable[Any
     for cls, source, meta in zip(types, sources, metas):
         if cls is not None:
             new: Any = VariableFields()
-            new._value = source._value  # one by one, which is faster
-            new._meta = meta
-            new._trace = trace
+            new._raw_value = source._raw_value  # one by one, which is faster
+            new._nnx_meta = meta
+            new._nnx_trace = trace
             new._nnx_links = None
             new.__class__ = cls
             source = new

@@ -5,7 +5,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from fx_core.errors.nnx import InPlaceOperationError
+
+from fx_nnx.variables.writing import own_container
 
 __all__ = ["ValueOperators"]
 
@@ -62,13 +66,43 @@ _IN_PLACE = {
 
 
 class ValueOperators:
-    """Adds the operators of an array to a class with a method ``get_value``."""
+    """Adds the operators of an array, and its items, to a class with methods ``get_value`` and ``set_value``."""
 
     __slots__ = ()
 
-    def get_value(self) -> Any:
+    def get_value(self, *, index: Any = ...) -> Any:
         """Give the value that the operators apply to."""
         raise TypeError(f"{type(self).__name__} has no value")
+
+    def set_value(self, value: Any, *, index: Any = ...) -> None:
+        """Put in a value."""
+        raise TypeError(f"{type(self).__name__} has no value")
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.get_value(index=index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.set_value(value, index=index)
+
+    def __delitem__(self, index: Any) -> None:
+        value = own_container(self.get_value())
+        del value[index]
+        self.set_value(value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the value, if that is a function or a module."""
+        return self.get_value()(*args, **kwargs)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.get_value()
+
+    def __jax_array__(self) -> jax.Array:
+        return jnp.asarray(self.get_value())
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return jax.device_get(self.get_value()).__array__(*args, **kwargs)
+
+    __array_priority__ = 1000
 
 
 def _value(x: Any) -> Any:

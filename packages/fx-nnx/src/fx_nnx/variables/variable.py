@@ -2,29 +2,41 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
-import jax.numpy as jnp
 from fx_core._jax import current_trace
-from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableAttributeError, VariableTypeError
+from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableTypeError
 
 from fx_nnx.captures import frames, note
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields
+from fx_nnx.trace_state import TraceState
+from fx_nnx.variables.attributes import (
+    MetadataView,
+    delete_attribute,
+    early_attributes,
+    extras_of,
+    metadata_from,
+    put_extras,
+    set_attribute,
+    state_of,
+)
 from fx_nnx.variables.defaults import default_options
 from fx_nnx.variables.fields import VariableFields, VariableType, filled
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
-from fx_nnx.variables.writing import is_ref, new_ref, own_container, write_ref, written
+from fx_nnx.variables.writing import is_ref, new_ref, write_ref, written
 
 __all__ = ["Variable", "new_variable"]
 
 A = TypeVar("A")
 _MISSING: Any = object()
+_NO_VALUES = (*VariableFields.__slots__, "_var_metadata", "_trace_state")
+"""Names that are never looked for in the value."""
 _PROTOCOLS = ("__dlpack__", "__dlpack_device__", "__array_namespace__", "__cuda_array_interface__")
 """By which other libraries take arrays; a variable has those that its value has."""
 
@@ -55,9 +67,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
       **metadata: anything; hashable if the variable is to go through transforms.
     """
 
+    __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # `==` compares values
 
-    _meta: Metadata
+    _nnx_open: ClassVar[bool]
+    _nnx_meta: Metadata
 
     def __init__(
         self,
@@ -70,19 +84,20 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     ):
         init = object.__setattr__
         _keep_links(self)
-        init(self, "_trace", current_trace())
+        init(self, "_nnx_trace", current_trace())
         if isinstance(value, VariableMetadata):
             metadata = {**metadata, **value.entries()}
             value = value.raw_value
         elif isinstance(value, Variable):
-            metadata = {**value._meta.visible(), **metadata}
+            metadata = {**value._nnx_meta.visible(), **metadata}
             value = value.get_raw_value()
-        meta = make_metadata(renamed(metadata) | default_options(hijax, ref, eager_sharding))
-        init(self, "_meta", meta)
+        early = early_attributes(self)
+        meta = make_metadata(early | renamed(metadata) | default_options(hijax, ref, eager_sharding))
+        init(self, "_nnx_meta", meta)
         if meta.has_hooks:
             value = self.create_value(value)  # type: ignore[arg-type]
         value = place(value, meta)
-        init(self, "_value", new_ref(type(self), value) if meta["ref"] else value)
+        init(self, "_raw_value", new_ref(type(self), value) if meta["ref"] else value)
         announce(self)
 
     # --- values ---------------------------------------------------------------------------------------------------
@@ -91,10 +106,10 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """Give the value as its hooks present it, or with an index ``value[index]``."""
         if frames:
             note(self)
-        value = self._value
-        if self._meta["ref"]:
+        value = self._raw_value
+        if self._nnx_meta["ref"]:
             value = value[...]
-        for hook in self._meta.on_get:
+        for hook in self._nnx_meta.on_get:
             value = hook(self, value)
         if index is _MISSING or (index is Ellipsis and not hasattr(value, "shape")):
             return value
@@ -121,10 +136,10 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """
         if isinstance(value, Variable):
             value = value.get_value()
-        for hook in self._meta.on_set:
+        for hook in self._nnx_meta.on_set:
             value = hook(self, value)
         if index is not _MISSING:
-            self._check_trace()
+            self._nnx_check_trace()
             value = written(self, index, value)
         self.set_raw_value(value)
 
@@ -132,7 +147,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""
         if frames:
             note(self)
-        return self._value
+        return self._raw_value
 
     def set_raw_value(self, value: Any, *, _unsafe_bypass_check: bool = False) -> None:
         """Store a value without hooks.
@@ -141,11 +156,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
           TraceLevelError: the variable was made outside the transform that runs.
         """
         if not _unsafe_bypass_check:
-            self._check_trace()
-        if self._meta["ref"] and not is_ref(value):
-            write_ref(self, self._value, value)
+            self._nnx_check_trace()
+        if self._nnx_meta["ref"] and not is_ref(value):
+            write_ref(self, self._raw_value, value)
         else:
-            object.__setattr__(self, "_value", value)
+            object.__setattr__(self, "_raw_value", value)
 
     @property
     def raw_value(self) -> Any:
@@ -163,7 +178,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def create_value(self, value: Any) -> Any:
         """Pass a first value through the ``on_create_value`` hooks."""
-        for hook in hooks_of(self._meta.get("on_create_value")):
+        for hook in hooks_of(self._nnx_meta.get("on_create_value")):
             value = hook(self, value)
         return value
 
@@ -183,8 +198,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
           KeyError: there is no such entry and no default.
         """
         if name is None:
-            return self._meta.visible() if exclude_required else dict(self._meta)
-        return self._meta[rename(name)] if default is _MISSING else self._meta.get(rename(name), default)
+            return self._nnx_meta.visible() if exclude_required else dict(self._nnx_meta)
+        return self._nnx_meta[rename(name)] if default is _MISSING else self._nnx_meta.get(rename(name), default)
 
     def set_metadata(self, *args: Any, **kwargs: Any) -> None:
         """Change metadata: ``set_metadata(name=value, …)`` adds, ``set_metadata(name, value)`` too.
@@ -195,13 +210,13 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
           MetadataError: the arguments are neither of these, or ``ref`` is to change, which is where the value lives.
           TraceLevelError: the variable was made outside the transform that runs.
         """
-        self._check_trace()
-        base, changes = changes_of(type(self).__name__, self._meta, args, kwargs)
-        self._set_meta(make_metadata({**base, **renamed(changes)}))
+        self._nnx_check_trace()
+        base, changes = changes_of(type(self).__name__, self._nnx_meta, args, kwargs)
+        self._nnx_set_meta(make_metadata({**base, **renamed(changes)}))
 
     def has_metadata(self, name: str) -> bool:
         """Whether there is such an entry."""
-        return rename(name) in self._meta
+        return rename(name) in self._nnx_meta
 
     def del_metadata(self, name: str) -> None:
         """Take out an entry.
@@ -211,36 +226,37 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
           MetadataError: every variable has the entry.
           TraceLevelError: the variable was made outside the transform that runs.
         """
-        self._check_trace()
+        self._nnx_check_trace()
         name = rename(name)
         if name in REQUIRED:
             raise MetadataError(type(self).__name__, f"cannot be without {name!r}", fix="set it to another value")
-        if name not in self._meta:
+        if name not in self._nnx_meta:
             raise KeyError(name)
-        self._set_meta(self._meta.without(name))
+        self._nnx_set_meta(self._nnx_meta.without(name))
 
     def add_axis(self, axis_index: int, axis_name: str | None) -> None:
         """Tell the ``on_add_axis`` hooks that the value has a new axis, and give it a place in ``out_sharding``."""
-        self._change_axes(axis_index, axis_name, adding=True)
+        self._nnx_change_axes(axis_index, axis_name, adding=True)
 
     def remove_axis(self, axis_index: int, axis_name: str | None) -> None:
         """Tell the ``on_remove_axis`` hooks that an axis is gone, and take its name out of ``out_sharding``."""
-        self._change_axes(axis_index, axis_name, adding=False)
+        self._nnx_change_axes(axis_index, axis_name, adding=False)
 
-    def _change_axes(self, index: int, name: str | None, *, adding: bool) -> None:
-        names = self._meta.get("out_sharding")
+    def _nnx_change_axes(self, index: int, name: str | None, *, adding: bool) -> None:
+        names = self._nnx_meta.get("out_sharding")
         if names is not None:
             names = list(names)
             if adding:
                 names.insert(index if index >= 0 else len(names) + 1 + index, name)
             else:
                 names.pop(index)
-            self._set_meta(self._meta.updated(out_sharding=tuple(names)))
-        for hook in hooks_of(self._meta.get("on_add_axis" if adding else "on_remove_axis")):
+            self._nnx_set_meta(self._nnx_meta.updated(out_sharding=tuple(names)))
+        for hook in hooks_of(self._nnx_meta.get("on_add_axis" if adding else "on_remove_axis")):
             hook(self, index, name)
 
-    def _set_meta(self, meta: Metadata) -> None:
-        object.__setattr__(self, "_meta", meta)
+    def _nnx_set_meta(self, meta: Metadata) -> None:
+        _keep_links(self)
+        object.__setattr__(self, "_nnx_meta", meta)
         announce(self)
 
     # --- copies ---------------------------------------------------------------------------------------------------
@@ -248,13 +264,15 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     def replace(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
         """Give a variable like this one with another value, other metadata, or both."""
         if isinstance(value, Variable):
-            updates = {**value._meta.visible(), **updates}
+            updates = {**value._nnx_meta.visible(), **updates}
             value = value.get_raw_value()
         value = self.get_raw_value() if value is _MISSING else value
-        meta = self._meta.updated(**renamed(updates)) if updates else self._meta
+        meta = self._nnx_meta.updated(**renamed(updates)) if updates else self._nnx_meta
         if meta["ref"] and _copy_ref:
             value = new_ref(type(self), value[...] if is_ref(value) else value)
-        return new_variable(type(self), value, meta)
+        made = new_variable(type(self), value, meta)
+        put_extras(made, extras_of(self))
+        return made
 
     def copy(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
         """Give a second variable with the same value and metadata, or with other ones."""
@@ -280,11 +298,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
           TraceLevelError: the variable was made outside the transform that runs.
         """
         self.set_raw_value(variable_state.get_raw_value())
-        meta = variable_state._meta
-        if meta["ref"] != is_ref(self._value):  # the value was written into the reference that was here
-            meta = meta.updated(ref=is_ref(self._value))
-        if meta is not self._meta and meta != self._meta:
-            self._set_meta(meta)
+        meta = variable_state._nnx_meta
+        if meta["ref"] != is_ref(self._raw_value):  # the value was written into the reference that was here
+            meta = meta.updated(ref=is_ref(self._raw_value))
+        if meta is not self._nnx_meta and meta != self._nnx_meta:
+            self._nnx_set_meta(meta)
 
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
@@ -296,75 +314,67 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     type = property(lambda self: type(self), doc="The type of the variable.")
     var_type = type
-    hijax = property(lambda self: self._meta["hijax"], doc="Accepted for compatibility.")
-    ref = property(lambda self: self._meta["ref"], doc="Whether the value lives in a `jax.Ref`.")
-    sharding_names = property(lambda self: self._meta.get("out_sharding"), doc="The axis names, or None.")
+    hijax = property(lambda self: self._nnx_meta["hijax"], doc="Accepted for compatibility.")
+    ref = property(lambda self: self._nnx_meta["ref"], doc="Whether the value lives in a `jax.Ref`.")
+    sharding_names = property(lambda self: self._nnx_meta.get("out_sharding"), doc="The axis names, or None.")
     shape = property(lambda self: self.get_value().shape, doc="The shape of the value.")
 
-    # --- protocols ------------------------------------------------------------------------------------------------
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.get_value(index=index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.set_value(value, index=index)
-
-    def __delitem__(self, index: Any) -> None:
-        value = own_container(self.get_value())
-        del value[index]
-        self.set_value(value)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the value, if that is a function or a module."""
-        return self.get_value()(*args, **kwargs)
-
-    def __contains__(self, item: Any) -> bool:
-        return item in self.get_value()
-
-    def __jax_array__(self) -> jax.Array:
-        return jnp.asarray(self.get_value())
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return jax.device_get(self.get_value()).__array__(*args, **kwargs)
-
-    __array_priority__ = 1000
+    # --- attributes -----------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if (name.startswith("__") and name not in _PROTOCOLS) or name in VariableFields.__slots__:
+        if (name.startswith("__") and name not in _PROTOCOLS) or name in _NO_VALUES:
             raise AttributeError(name)
-        meta = self._meta
+        meta = self._nnx_meta
         if name in meta:
             return meta[name]
         return getattr(self.get_value(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("value", "raw_value"):
-            raise VariableAttributeError(type(self).__name__, name)
-        self.set_value(value) if name == "value" else self.set_raw_value(value)
+        set_attribute(self, name, value)
 
-    def __getstate__(self) -> tuple[Any, Metadata]:
-        return (self._value[...] if self._meta["ref"] else self._value), self._meta
+    def __delattr__(self, name: str) -> None:
+        delete_attribute(self, name)
 
-    def __setstate__(self, state: tuple[Any, Metadata]) -> None:
-        value, meta = state
+    def __getstate__(self) -> dict[str, Any]:
+        return state_of(self)
+
+    def __setstate__(self, state: Mapping[str, Any] | tuple[Any, Metadata]) -> None:
+        # A pair is what earlier versions pickled.
+        extras = {"_raw_value": state[0], "_var_metadata": state[1]} if isinstance(state, tuple) else dict(state)
+        value, meta = extras.pop("_raw_value"), metadata_from(extras.pop("_var_metadata", {}))
+        extras.pop("_trace_state", None)
         _keep_links(self)
         fields = new_ref(type(self), value) if meta["ref"] else value, meta, current_trace()
-        for name, field in zip(("_value", "_meta", "_trace"), fields):
+        for name, field in zip(("_raw_value", "_nnx_meta", "_nnx_trace"), fields):
             object.__setattr__(self, name, field)
+        put_extras(self, extras)
         announce(self)
+
+    @property
+    def _var_metadata(self) -> MetadataView:
+        _ = self._nnx_meta  # there is none before a variable is initialised
+        return MetadataView(self)
+
+    @_var_metadata.setter
+    def _var_metadata(self, entries: Mapping[str, Any]) -> None:
+        self._nnx_set_meta(metadata_from(entries))
+
+    @property
+    def _trace_state(self) -> TraceState:
+        return TraceState(self)
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         register(cls)
 
     def _show(self) -> str:
-        return show_fields(type(self).__name__, self._fields(), _size_note(self._value))
+        return show_fields(type(self).__name__, self._fields(), _size_note(self._raw_value))
 
     def _fields(self) -> Mapping[str, Any]:
-        return MappingProxyType({"value": self._value, **self._meta.visible()})
+        return MappingProxyType({"value": self._raw_value, **self._nnx_meta.visible()})
 
-    def _check_trace(self) -> None:
-        if self._trace != current_trace():
+    def _nnx_check_trace(self) -> None:
+        if self._nnx_trace != current_trace():
             raise TraceLevelError(type(self).__name__, path_of(self), calling_line())
 
 
@@ -389,9 +399,9 @@ def register(cls: type[Any]) -> None:
     key = jax.tree_util.GetAttrKey("value")
     jax.tree_util.register_pytree_with_keys(
         cls,
-        lambda v: (((key, v._value if not frames else v.get_raw_value()),), v._meta),
+        lambda v: (((key, v._raw_value if not frames else v.get_raw_value()),), v._nnx_meta),
         lambda meta, children: new_variable(cls, next(iter(children)), meta),
-        lambda v: ((v._value if not frames else v.get_raw_value(),), v._meta),
+        lambda v: ((v._raw_value if not frames else v.get_raw_value(),), v._nnx_meta),
     )
 
 
