@@ -30,7 +30,7 @@ def test_bundle_written_by_the_plugins_exporter_is_loaded_without_naming_it(tmp_
         return x * variables["by"]
 
     variables, x = {"by": jnp.array(2.0)}, jnp.ones(3)
-    fx_export.export(tmp_path / "bundle", double, variables, [x], exporter="demo.stablehlo")
+    fx_export.export(tmp_path / "bundle", double, variables, [x], format="demo.stablehlo")
     np.testing.assert_array_equal(fx_export.load(tmp_path / "bundle")(x), 2 * x)
 
 

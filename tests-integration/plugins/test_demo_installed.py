@@ -77,7 +77,7 @@ def test_checkpoints_through_its_backend(tmp_path):
 def test_exports_through_its_exporter(tmp_path):
     variables = {"kernel": jnp.ones((3, 2))}
     fx_export.export(
-        tmp_path / "bundle", lambda v, x: x @ v["kernel"], variables, [jnp.zeros((4, 3))], exporter="demo.stablehlo"
+        tmp_path / "bundle", lambda v, x: x @ v["kernel"], variables, [jnp.zeros((4, 3))], format="demo.stablehlo"
     )
     out = fx_export.load(tmp_path / "bundle")(jnp.ones((4, 3)))
     np.testing.assert_allclose(np.asarray(out), np.full((4, 2), 3.0))

@@ -21,9 +21,12 @@ from fx_export.errors import (
     BundleError,
     ExporterOptionError,
     InputMismatchError,
+    InputTextError,
     PlatformError,
+    UncoveredPrimitivesError,
     UnsupportedProgramError,
     UnsupportedWeightError,
+    VerificationError,
 )
 from fx_export.stablehlo import StableHLOExporter
 from fx_export.weights import named_arrays, read_weights, write_weights
@@ -253,7 +256,7 @@ def test_a_forged_bundle_keeps_no_signature(tmp_path):
 
 def test_unknown_exporters_and_bad_metadata(tmp_path):
     with pytest.raises(UnknownEntryError, match="stablehlo"):
-        fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], exporter="stablehl")
+        fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], format="stablehl")
     with pytest.raises(NotJsonError, match="metadata"):
         fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], metadata={"x": np.ones(2)})
 
@@ -330,6 +333,9 @@ def test_the_exporter_comes_through_the_plugin_door():
         BundleError("p", "q"),
         PlatformError("p", ["cpu"], "tpu"),
         InputMismatchError("p", 1, 2),
+        InputTextError("x"),
+        UncoveredPrimitivesError(["fft in a/b, c.py:1 (d)"]),
+        VerificationError("p", "random inputs", "1e-4", "2"),
     ],
 )
 def test_errors_pickle(error):

@@ -34,6 +34,26 @@ class UnsupportedProgramError(ExportError, ValueError):
         )
 
 
+class VerificationError(ExportError, ValueError):
+    """What was exported computes something else than the model.
+
+    Args:
+      path: the output.
+      case: the inputs it was tried with.
+      expected: the tolerance.
+      got: the error that was found.
+    """
+
+    def __init__(self, path: str, case: str, expected: str, got: str):
+        super().__init__(
+            f"The exported network computes something else than the model, for {case}.",
+            path=path,
+            expected=expected,
+            got=got,
+            fix="Raise the tolerance if that is close enough, or report it: nothing was written.",
+        )
+
+
 class UncoveredPrimitivesError(UnsupportedProgramError):
     """A network uses primitives of JAX that have no translation into a format.
 
@@ -138,4 +158,20 @@ class InputMismatchError(ExportError, TypeError):
             expected=expected,
             got=got,
             fix="Convert or reshape the input; the manifest of the bundle lists all inputs.",
+        )
+
+
+class InputTextError(ExportError, ValueError):
+    """The description of an input is malformed.
+
+    Args:
+      got: the text.
+    """
+
+    def __init__(self, got: str):
+        super().__init__(
+            "This describes no input.",
+            expected="an optional name, a dtype and sizes, such as image:float32[batch, 28, 28, 1]",
+            got=got,
+            fix="Write numbers for fixed sizes and names for free ones.",
         )

@@ -1,12 +1,55 @@
 """The inputs of a network: what a program takes, and whether a call gives it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import InputMismatchError
+from fx_export.errors import InputMismatchError, InputTextError
+
+_TEXT = re.compile(r"\s*(?:([A-Za-z_][\w./-]*)\s*:)?\s*(\w+)\s*\[([^\[\]]*)\]\s*")
+
+
+def described_inputs(texts: Sequence[str], constraints: Sequence[str] = ()) -> list[jax.ShapeDtypeStruct]:
+    """Give the inputs that texts describe; equal names are one size.
+
+    Args:
+      texts: such as ``"float32[batch, 28, 28, 1]"``, with or without a name and a colon before.
+      constraints: what is known about the sizes, such as ``"length <= 128"``.
+
+    Raises:
+      InputTextError: a text is malformed.
+
+    Example:
+      >>> described_inputs(["tokens:int32[batch, length]", "bool[batch, length]"])[1].shape
+      (batch, length)
+    """
+    scope = jax.export.SymbolicScope(tuple(constraints))
+    return [_described(text, scope) for text in texts]
+
+
+def names_in(texts: Sequence[str]) -> list[str] | None:
+    """Give the names in descriptions of inputs, None where one has none.
+
+    >>> names_in(["a:int32[2]", "b:int32[3]"]), names_in(["int32[2]"])
+    (['a', 'b'], None)
+    """
+    names = [found[1] for found in map(_TEXT.fullmatch, texts) if found and found[1]]
+    return names if len(names) == len(texts) else None
+
+
+def _described(text: str, scope: Any) -> jax.ShapeDtypeStruct:
+    found = _TEXT.fullmatch(text)
+    if found is None or found[2] not in NUMBERS:
+        raise InputTextError(text)
+    try:
+        shape = jax.export.symbolic_shape(found[3], scope=scope) if found[3].strip() else ()
+    except (ValueError, TypeError) as error:
+        raise InputTextError(text) from error
+    return jax.ShapeDtypeStruct(shape, NUMBERS[found[2]])
 
 
 def spec_of(value: Any) -> jax.ShapeDtypeStruct:

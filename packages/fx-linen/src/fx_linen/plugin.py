@@ -1,6 +1,6 @@
 """What fx-linen brings, through the same door as everyone's plugins."""
 
-from fx_core.plugins import LayerEntry, hookimpl
+from fx_core.plugins import LayerEntry, ModelEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -45,3 +45,16 @@ _LAYERS = {
 def fx_layers() -> list[LayerEntry]:
     """The layers of fx-linen."""
     return [LayerEntry(name=n, target=f"fx_linen:{n}", face="linen", summary=text) for n, text in _LAYERS.items()]
+
+
+@hookimpl
+def fx_models() -> list[ModelEntry]:
+    """Modules of fx-linen."""
+    return [
+        ModelEntry(
+            name="linen",
+            target="fx_linen.exporting:as_function",
+            summary="A Linen module, with its variables",
+            type="fx_linen.module._module:Module",
+        )
+    ]

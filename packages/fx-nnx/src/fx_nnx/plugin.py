@@ -1,6 +1,6 @@
 """What fx-nnx brings, through the same door as everyone's plugins."""
 
-from fx_core.plugins import LayerEntry, hookimpl
+from fx_core.plugins import LayerEntry, ModelEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -38,3 +38,16 @@ _LAYERS = {
 def fx_layers() -> list[LayerEntry]:
     """The layers of fx-nnx."""
     return [LayerEntry(name=n, target=f"fx_nnx:{n}", face="nnx", summary=text) for n, text in _LAYERS.items()]
+
+
+@hookimpl
+def fx_models() -> list[ModelEntry]:
+    """Modules of fx-nnx."""
+    return [
+        ModelEntry(
+            name="nnx",
+            target="fx_nnx.exporting:as_function",
+            summary="An NNX module, which holds its variables",
+            type="fx_nnx.modules.module:Module",
+        )
+    ]

@@ -14,7 +14,7 @@ from fx_export.errors import BundleError, ExporterOptionError
 from fx_export.inputs import InputCheck, spec_of
 from fx_export.onnx.fusion import fuse_patterns
 from fx_export.onnx.model import MODEL, check_model, write_model
-from fx_export.onnx.program import Port, translated
+from fx_export.onnx.program import Port, drop_unused, translated
 from fx_export.trees import described, rebuilt
 
 _INDEX = "index.json"
@@ -64,6 +64,7 @@ class OnnxExporter:
         program = translated(fn, variables, inputs, opset=opset, input_names=input_names, output_names=output_names)
         if fuse:
             fuse_patterns(program.build)
+            drop_unused(program.build)
         names = [port.name for port in program.outputs]
         index = {
             "opset": opset,

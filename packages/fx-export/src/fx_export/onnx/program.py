@@ -87,7 +87,7 @@ def translated(
     names = output_names or _names("output", traced.out_info)
     given: dict[str, str] = {}
     outputs = [_output(build, given, name, result) for name, result in zip(names, results, strict=True)]
-    _drop_unused(build)
+    drop_unused(build)
     return Program(build, ports, outputs, out_tree)
 
 
@@ -149,7 +149,7 @@ def _rename(graph: Graph, old: str, new: str) -> None:
     graph.outputs = [new if name == old else name for name in graph.outputs]
 
 
-def _drop_unused(build: Builder) -> None:
+def drop_unused(build: Builder) -> None:
     """Leave out nodes and initializers that no output needs."""
     needed = _needed(build.graph, set(build.graph.outputs))
     build.values.initializers = {k: v for k, v in build.values.initializers.items() if k in needed}

@@ -1,7 +1,6 @@
 """Sizes that are known only when the network runs: from symbols to operators."""
 
 import ast
-import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from fx_export.errors import UnsupportedProgramError
 from fx_export.onnx.tensor import Dim, Tensor, is_static, stored_tensor
+from fx_export.sizes import is_fixed, linear, parsed
 
 if TYPE_CHECKING:
     from fx_export.onnx.builder import Builder
@@ -26,14 +26,9 @@ class Sizes:
     def learn(self, name: str, shape: Sequence[Dim]) -> None:
         """Note the symbols that the shape of an input tells."""
         for axis, size in enumerate(shape):
-            text = str(size)
-            if isinstance(size, int | np.integer):
-                continue
-            names = {node.id for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name)}
-            if len(names) == 1 and names.isdisjoint(self._symbols):
-                solved = _solve(text, next(iter(names)))
-                if solved is not None:
-                    self._add(next(iter(names)), name, shape, axis, *solved)
+            solved = None if is_fixed(size) else linear(size)
+            if solved is not None and solved[0] not in self._symbols:
+                self._add(solved[0], name, shape, axis, *solved[1:])
 
     def _add(self, symbol: str, name: str, shape: Sequence[Dim], axis: int, factor: int, offset: int) -> None:
         build = self._build
@@ -49,9 +44,9 @@ class Sizes:
 
     def scalar(self, dim: Dim) -> Tensor:
         """Give a size as a scalar of int64."""
-        if isinstance(dim, int | np.integer):
+        if is_fixed(dim):
             return self._build.constant(int(dim), np.int64)
-        return self._compute(_parsed(str(dim)).body, str(dim))
+        return self._compute(parsed(dim), str(dim))
 
     def vector(self, shape: Sequence[Dim]) -> Tensor:
         """Give sizes as a vector of int64."""
@@ -95,43 +90,3 @@ class Sizes:
             rest = build.elementwise("Mod", [one, other])
             return build.elementwise("Div", [build.elementwise("Sub", [one, rest]), other])
         return build.elementwise(op, [one, other])
-
-
-def _parsed(text: str) -> Any:
-    return ast.parse(text.replace("^", "**"), mode="eval")
-
-
-def _solve(text: str, symbol: str) -> tuple[int, int] | None:
-    """Give factor and offset of a linear expression of one symbol, None for another one."""
-    tree = _parsed(text).body
-    offset = _value(tree, 0)
-    factor = _value(tree, 1) - offset
-    linear = factor > 0 and all(_value(tree, size) == factor * size + offset for size in (2, 3, 7, 101, 1024))
-    return (factor, offset) if linear else None
-
-
-def _value(node: Any, size: int) -> int:
-    """Compute an expression of one symbol for a size."""
-    if isinstance(node, ast.Constant):
-        return int(node.value)
-    if isinstance(node, ast.Name):
-        return size
-    if isinstance(node, ast.UnaryOp):
-        return -_value(node.operand, size)
-    if isinstance(node, ast.Call):
-        name, parts = node.func.id, [_value(part, size) for part in node.args]
-    else:
-        name, parts = type(node.op), [_value(node.left, size), _value(node.right, size)]
-    return _PYTHON[name](*parts)
-
-
-_PYTHON: dict[Any, Any] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Pow: operator.pow,
-    "floordiv": operator.floordiv,
-    "mod": operator.mod,
-    "max": max,
-    "min": min,
-}

@@ -1,0 +1,131 @@
+"""Exporting: from a model to a bundle that was compared with it."""
+
+import datetime
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from fx_core.files import AtomicDirectory, canonical_json
+from fx_core.plugins import Exporter
+
+from fx_export._version import __version__
+from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
+from fx_export.errors import ExporterOptionError, PlatformError
+from fx_export.inputs import described_inputs
+from fx_export.models import as_function
+from fx_export.verification import verified
+
+
+def export(
+    path: StrPath,
+    model: Any,
+    variables: Any = None,
+    inputs: Sequence[Any] = (),
+    *,
+    format: str = "stablehlo",
+    call: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    key: bytes | None = None,
+    constraints: Sequence[str] = (),
+    verify: bool = True,
+    verify_sizes: Mapping[str, Sequence[int]] | None = None,
+    tolerance: float | None = None,
+    **options: Any,
+) -> Path:
+    """Write a model as a bundle that runs without the code that made it, and compare it with the model.
+
+    Args:
+      path: the directory to make; it appears whole or not at all.
+      model: a Linen module, an NNX module, a training state with ``apply_fn`` and ``params``, or a pure function of
+        the variables and the inputs.
+      variables: a pytree of arrays: the weights. None where the model has its own.
+      inputs: an example, a `jax.ShapeDtypeStruct`, or a text such as ``"float32[batch, 3]"`` for each input; sizes
+        from `jax.export.symbolic_shape`, and names in texts, stay free.
+      format: name of the exporter: ``"stablehlo"``, ``"onnx"``, or a plugin's.
+      call: keyword arguments of the model's call, such as ``{"train": False}``; ``method`` chooses another method.
+      metadata: what else to keep, as JSON: labels, preprocessing, where it comes from.
+      overwrite: replace a bundle at ``path``; nothing else is ever replaced.
+      key: signs the bundle (HMAC-SHA256), for whoever loads it with the same key.
+      constraints: what is known about sizes in texts, such as ``"length <= 128"``.
+      verify: run what was written, with random, zero and large inputs of several sizes, and compare.
+      verify_sizes: sizes to try, by symbol; by default 1 and 3. Name the longest sequence here.
+      tolerance: largest difference, relative to one plus the largest number of an output; by default by dtype.
+      **options: for the exporter; see its ``export``.
+
+    Returns:
+      The path.
+
+    Raises:
+      ModelFunctionError: the model is none of those above, or its variables are missing.
+      UnsupportedProgramError: the function has effects or callbacks, or takes or returns custom containers.
+      UnsupportedWeightError: a variable is no array of numbers.
+      VerificationError: what was written computes something else.
+      ExporterOptionError: the exporter does not take an option, or the inputs are no list.
+      InputTextError: a text describes no input.
+      PathTakenError: there is something at the path.
+      PathError: the path is the URL of another place, or no name of a file.
+      NotJsonError: JSON cannot hold the metadata.
+      UnknownEntryError: there is no such exporter.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp
+      >>> from fx_export import load
+      >>> path = export(tempfile.mkdtemp() + "/net", lambda w, x: x @ w, jnp.ones((3, 2)), ["float32[batch, 3]"])
+      >>> load(path)(jnp.ones((4, 3))).shape
+      (4, 2)
+    """
+    kept = dict(metadata or {})
+    canonical_json(kept, "metadata")
+    writer = exporter_named(format)
+    _check_options(format, writer, options)
+    specs = _specs(format, inputs, constraints)
+    fn, weights = as_function(model, variables, call or {})
+    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
+        data = new.directory / DATA
+        data.mkdir()
+        writer.export(data, fn, weights, specs, metadata=kept, **options)
+        if verify:
+            new.manifest["verification"] = _verified(writer, data, fn, weights, specs, tolerance, verify_sizes)
+        new.manifest.update(
+            exporter=format,
+            metadata=kept,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            written_by={"fx-export": __version__, "jax": jax.__version__},
+        )
+    return new.path
+
+
+def _specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) -> list[Any]:
+    if not isinstance(inputs, (list, tuple)):
+        # An array would be taken for as many inputs as it has rows.
+        raise ExporterOptionError(format, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
+    texts = [value for value in inputs if isinstance(value, str)]
+    described = iter(described_inputs(texts, constraints))
+    return [next(described) if isinstance(value, str) else value for value in inputs]
+
+
+def _verified(
+    writer: Exporter,
+    data: Path,
+    fn: Callable[..., Any],
+    variables: Any,
+    inputs: Sequence[Any],
+    tolerance: float | None,
+    sizes: Mapping[str, Sequence[int]] | None,
+) -> dict[str, Any] | None:
+    try:
+        program = writer.load(data)
+    except PlatformError:
+        # A program for other hardware cannot be tried here.
+        return None
+    return verified(program, fn, variables, inputs, tolerance=tolerance, sizes=sizes)
+
+
+def _check_options(name: str, exporter: Exporter, options: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(exporter.export).bind(Path(), None, None, (), metadata={}, **options)
+    except TypeError as error:
+        raise ExporterOptionError(name, str(inspect.signature(exporter.export)), str(error)) from None

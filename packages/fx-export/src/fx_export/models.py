@@ -1,0 +1,52 @@
+"""What can be exported: modules of the faces, training states, functions."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fx_core.errors.models import ModelFunctionError
+from fx_core.plugins import ModelEntry, registry
+
+Function = Callable[..., Any]
+
+
+def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Function, Any]:
+    """Give a model as a pure function of variables and inputs, with its variables.
+
+    Args:
+      model: a module that a plugin knows by `fx_core.plugins.ModelEntry`, a training state with ``apply_fn`` and
+        ``params``, or a function of the variables and the inputs.
+      variables: a pytree of arrays; None where the model has its own.
+      call: keyword arguments of each call.
+
+    Raises:
+      ModelFunctionError: it is none of these, or its variables are missing.
+    """
+    entry = _entry(model)
+    if entry is not None:
+        return entry.load()(model, variables, **call)
+    if hasattr(model, "apply_fn") and hasattr(model, "params"):
+        return _of_state(model, variables, call)
+    if not callable(model):
+        raise ModelFunctionError(
+            "This cannot be exported.",
+            type(model).__qualname__,
+            "Give a function of the variables and the inputs.",
+            "a Linen module with variables, an NNX module, a training state, or a function",
+        )
+    return (functools.partial(model, **call) if call else model), variables
+
+
+def _entry(model: Any) -> ModelEntry | None:
+    names = {f"{cls.__module__}:{cls.__qualname__}" for cls in type(model).__mro__}
+    return next((entry for entry in registry().models.values() if entry.type in names), None)
+
+
+def _of_state(state: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Function, Any]:
+    """A training state holds the variables by collection, and the function that takes them."""
+    if variables is None:
+        collections = ["params", *(name for name in registry().collections if name != "params")]
+        held = {name: getattr(state, name, None) for name in collections}
+        variables = {name: value for name, value in held.items() if value is not None}
+    apply_fn = state.apply_fn
+    return (lambda variables, *inputs: apply_fn(variables, *inputs, **call)), variables

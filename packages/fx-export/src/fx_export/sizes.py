@@ -1,0 +1,82 @@
+"""Expressions of symbolic sizes, such as ``2*batch + 1``."""
+
+import ast
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_PYTHON: dict[Any, Any] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "max": max,
+    "min": min,
+}
+
+
+def is_fixed(size: Any) -> bool:
+    """Whether a size is a number."""
+    return isinstance(size, int | np.integer)
+
+
+def parsed(size: Any) -> ast.expr:
+    """Give the syntax tree of a size as JAX writes it."""
+    return ast.parse(str(size).replace("^", "**"), mode="eval").body
+
+
+def symbols_of(size: Any) -> set[str]:
+    """Names of the symbols in a size.
+
+    >>> sorted(symbols_of("max(a, 2*b) + 1"))
+    ['a', 'b']
+    """
+    if is_fixed(size):
+        return set()
+    functions = {node.func for node in ast.walk(parsed(size)) if isinstance(node, ast.Call)}
+    names = [node for node in ast.walk(parsed(size)) if isinstance(node, ast.Name)]
+    return {node.id for node in names if node not in functions}
+
+
+def evaluated(size: Any, symbols: Mapping[str, int]) -> int:
+    """Compute a size for sizes of its symbols.
+
+    >>> evaluated("floordiv(a, 2) + max(1, b)", {"a": 7, "b": 0})
+    4
+    """
+    return int(size) if is_fixed(size) else _value(parsed(size), symbols)
+
+
+def linear(size: Any) -> tuple[str, int, int] | None:
+    """Give symbol, factor and offset of a size that is linear in one symbol, None for another one.
+
+    >>> linear("2*n + 1"), linear("n*n"), linear("n*m")
+    (('n', 2, 1), None, None)
+    """
+    names = symbols_of(size)
+    if len(names) != 1:
+        return None
+    (symbol,) = names
+    offset = evaluated(size, {symbol: 0})
+    factor = evaluated(size, {symbol: 1}) - offset
+    same = all(evaluated(size, {symbol: n}) == factor * n + offset for n in (2, 3, 7, 101, 1024))
+    return (symbol, factor, offset) if same and factor > 0 else None
+
+
+def _value(node: Any, symbols: Mapping[str, int]) -> int:
+    if isinstance(node, ast.Constant):
+        return int(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.Name):
+        return symbols[node.id]
+    if isinstance(node, ast.UnaryOp):
+        return -_value(node.operand, symbols)
+    if isinstance(node, ast.Call):
+        name: Any = getattr(node.func, "id", "")
+        parts = [_value(part, symbols) for part in node.args]
+    else:
+        name, parts = type(node.op), [_value(node.left, symbols), _value(node.right, symbols)]
+    return _PYTHON[name](*parts)

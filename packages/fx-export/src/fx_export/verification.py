@@ -1,0 +1,147 @@
+"""Verification: what was exported computes what the model computes, on inputs of every kind."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from fx_export.errors import InputMismatchError, VerificationError
+from fx_export.inputs import spec_of
+from fx_export.sizes import evaluated, is_fixed, symbols_of
+
+_TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
+_SIZES = (1, 3)
+_KINDS = ("random", "zeros", "large")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """Inputs to compare with.
+
+    Attributes:
+      label: what is special about them.
+      inputs: the inputs.
+    """
+
+    label: str
+    inputs: Sequence[Any]
+
+
+def verified(
+    program: Callable[..., Any],
+    fn: Callable[..., Any],
+    variables: Any,
+    inputs: Sequence[Any],
+    *,
+    tolerance: float | None = None,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Any]:
+    """Compare a loaded program with the function that it was made of.
+
+    Args:
+      program: what was exported, as a function of the inputs.
+      fn: the function of variables and inputs.
+      variables: its variables.
+      inputs: examples or descriptions; integers are drawn from the range of an example, and are 0 or 1 without one.
+      tolerance: largest difference, relative to one plus the largest number of an output; by default by dtype.
+      sizes: sizes to try for a symbol, by default 1 and 3.
+
+    Returns:
+      What was found, as JSON.
+
+    Raises:
+      VerificationError: an output differs by more.
+    """
+    reference = jax.jit(fn)
+    report: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0}
+    for trial in _trials(inputs, sizes or {}):
+        try:
+            got = program(*trial.inputs)
+        except InputMismatchError:
+            # Sizes that break a constraint of the caller's.
+            continue
+        expected = reference(variables, *trial.inputs)
+        absolute, relative = _compared(expected, got, trial.label, tolerance)
+        report["trials"].append(trial.label)
+        report["max_absolute_error"] = max(report["max_absolute_error"], absolute)
+        report["max_relative_error"] = max(report["max_relative_error"], relative)
+    if not report["trials"]:
+        raise VerificationError(
+            "all outputs", "no inputs at all", "at least one trial", "none of the sizes fits: name some in verify_sizes"
+        )
+    return report
+
+
+def _trials(inputs: Sequence[Any], sizes: Mapping[str, Sequence[int]]) -> Iterator[Trial]:
+    leaves, treedef = jax.tree.flatten(list(inputs))
+    specs = [spec_of(leaf) for leaf in leaves]
+    symbols = sorted({name for spec in specs for size in spec.shape for name in symbols_of(size)})
+    random = np.random.default_rng(0)
+    for chosen in _chosen(symbols, sizes):
+        for kind in _KINDS if chosen is not None else ():
+            arrays = [_array(kind, spec, leaf, chosen, random) for spec, leaf in zip(specs, leaves)]
+            named = "".join(f", {name}={size}" for name, size in chosen.items())
+            yield Trial(f"{kind} inputs{named}", jax.tree.unflatten(treedef, arrays))
+
+
+def _chosen(symbols: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
+    """All smallest, all largest, and each symbol by itself the largest."""
+    low = {name: min(sizes.get(name, _SIZES)) for name in symbols}
+    high = {name: max(sizes.get(name, _SIZES)) for name in symbols}
+    yield low
+    if symbols:
+        yield high
+    if len(symbols) > 1:
+        yield {name: high[name] if n % 2 else low[name] for n, name in enumerate(symbols)}
+
+
+def _array(
+    kind: str, spec: jax.ShapeDtypeStruct, leaf: Any, sizes: Mapping[str, int], random: np.random.Generator
+) -> np.ndarray:
+    shape = tuple(size if is_fixed(size) else evaluated(size, sizes) for size in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if kind == "zeros":
+        return np.zeros(shape, dtype)
+    if dtype.kind in "iub":
+        known = np.asarray(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else np.zeros(0, dtype)
+        low, high = (int(known.min()), int(known.max())) if known.size else (0, 1)
+        return random.integers(low, high, size=shape, endpoint=True).astype(dtype)
+    return (random.standard_normal(shape) * (30 if kind == "large" else 1)).astype(dtype)
+
+
+def _compared(expected: Any, got: Any, label: str, tolerance: float | None) -> tuple[float, float]:
+    wanted, given = jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got)
+    if len(wanted) != len(given):
+        raise VerificationError("all outputs", label, f"{len(wanted)} arrays", f"{len(given)} arrays")
+    worst = (0.0, 0.0)
+    for (path, one), other in zip(wanted, given):
+        name = jax.tree_util.keystr(path, simple=True, separator="/") or "the output"
+        one, other = np.asarray(one), np.asarray(other)
+        if (one.shape, one.dtype) != (other.shape, other.dtype):
+            raise VerificationError(name, label, f"{one.dtype}{one.shape}", f"{other.dtype}{other.shape}")
+        allowed = tolerance if tolerance is not None else _TOLERANCES.get(one.dtype.name, 0.0)
+        absolute, relative = _difference(one, other)
+        if not relative <= allowed:
+            found = f"a difference of {absolute:.3g}, relatively {relative:.3g}"
+            raise VerificationError(name, label, f"a relative difference of at most {allowed:g}", found)
+        worst = max(worst[0], absolute), max(worst[1], relative)
+    return worst
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Largest difference, and the same relative to one plus the largest number; infinite where NaN differ."""
+    if not one.size:
+        return 0.0, 0.0
+    wide = np.complex128 if one.dtype.kind == "c" else np.float64
+    a, b = one.astype(wide), other.astype(wide)
+    if not np.array_equal(np.isnan(a), np.isnan(b)):
+        return np.inf, np.inf
+    same = (a == b) | np.isnan(a)
+    if np.all(same):
+        return 0.0, 0.0
+    with np.errstate(invalid="ignore"):
+        absolute = float(np.max(np.abs(np.where(same, 0, a - b))))
+    finite = np.abs(a[np.isfinite(a)])
+    return absolute, absolute / (1 + float(finite.max(initial=0)))

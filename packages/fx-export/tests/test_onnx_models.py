@@ -1,0 +1,196 @@
+"""ONNX models as files: names, free sizes, fused layers, large weights, and what cannot be translated."""
+
+import json
+
+import fx_export
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+from fx_core.plugins import OnnxPrimitiveEntry, hookimpl, registry
+from fx_export.errors import BundleError, ExporterOptionError, UncoveredPrimitivesError, UnsupportedProgramError
+from fx_export.onnx.walk import module_path
+
+KERNEL = np.linspace(-1, 1, 32, dtype=np.float32).reshape(8, 4)
+
+
+def operators(path):
+    return [node.op_type for node in onnx.load(path / "data/model.onnx").graph.node]
+
+
+def export(tmp_path, fn, variables, inputs, **options):
+    return fx_export.export(tmp_path / "net", fn, variables, inputs, format="onnx", **options)
+
+
+def test_initializers_inputs_and_outputs_have_names(tmp_path):
+    def fn(variables, x):
+        return {"y": (x @ variables["dense"]["kernel"], x)}
+
+    path = export(tmp_path, fn, {"dense": {"kernel": KERNEL}}, ["float32[batch, 8]"], metadata={"of": "us"})
+    model = onnx.load(path / "data/model.onnx")
+    assert [i.name for i in model.graph.initializer] == ["dense/kernel"]
+    assert [i.name for i in model.graph.input] == ["input"]
+    assert [o.name for o in model.graph.output] == ["output/y/0", "output/y/1"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert {p.key: p.value for p in model.metadata_props} == {"of": "us"}
+    assert model.opset_import[0].version == 23
+    names = export(tmp_path / "2", fn, {"dense": {"kernel": KERNEL}}, ["float32[2, 8]"], input_names=["a"],
+                   output_names=["b", "c"], opset=18)  # fmt: skip
+    model = onnx.load(names / "data/model.onnx")
+    assert [v.name for v in [*model.graph.input, *model.graph.output]] == ["a", "b", "c"]
+    assert model.opset_import[0].version == 18
+
+
+def layers(w, x):
+    mean = x.mean(-1, keepdims=True)
+    x = (x - mean) * jax.lax.rsqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-6) * w["scale"][None] + w["bias"][
+        None
+    ]
+    x = x * (jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6) * w["scale"][None])
+    x = (x - w["mean"][None]) * (jax.lax.rsqrt(w["var"][None] + 1e-5) * w["scale"][None]) + w["bias"][None]
+    return jax.nn.softmax(jax.nn.gelu(jax.nn.gelu(x), approximate=False))
+
+
+def test_layers_are_single_operators_unless_that_is_switched_off(tmp_path):
+    w = {name: np.linspace(0.5, 2, 8, dtype=np.float32) for name in ("scale", "bias", "mean", "var")}
+    fused = export(tmp_path, layers, w, ["float32[batch, 8]"])
+    wanted = ["LayerNormalization", "RMSNormalization", "BatchNormalization", "Gelu", "Gelu", "Softmax"]
+    assert operators(fused) == wanted
+    written_out = export(tmp_path / "2", layers, w, ["float32[batch, 8]"], fuse=False)
+    assert not set(wanted) & set(operators(written_out))
+    older = operators(export(tmp_path / "3", layers, w, ["float32[batch, 8]"], opset=18))
+    assert "LayerNormalization" in older
+    assert not {"Gelu", "RMSNormalization"} & set(older)
+
+
+def test_what_only_looks_like_a_layer_stays_as_it_is(tmp_path):
+    def fn(w, x):
+        total = jnp.exp(x - x.max(0, keepdims=True))
+        return total / total.sum(1, keepdims=True), x.sum(-1, keepdims=True) / 7.0
+
+    assert not {"Softmax", "ReduceMean"} & set(operators(export(tmp_path, fn, {}, ["float32[3, 8]"])))
+
+
+def test_transposes_and_broadcasts_cancel(tmp_path):
+    def block(w, x):
+        for _ in range(3):
+            dims = ("NHWC", "HWIO", "NHWC")
+            x = jax.lax.conv_general_dilated(x, w["kernel"], (1, 1), "SAME", dimension_numbers=dims)
+            x = jax.nn.relu(x + w["bias"][None, None, None])
+        return x
+
+    w = {"kernel": np.ones((3, 3, 4, 4), np.float32), "bias": np.ones(4, np.float32)}
+    found = operators(export(tmp_path, block, w, ["float32[batch, 6, 6, 4]"]))
+    # One each for the image, the kernel, and the result; nothing between the convolutions.
+    assert found.count("Transpose") == 3
+    assert found.count("Expand") == 0
+
+
+def test_several_free_sizes(tmp_path):
+    def fn(w, x, y):
+        flat = x.reshape(-1, 4) @ w.T
+        spread = jnp.broadcast_to(y[:, None], (y.shape[0], x.shape[1]))
+        mean = x.mean() + jnp.arange(x.shape[1]).sum()
+        return flat.reshape(x.shape[0], x.shape[1], 8), spread, mean, jnp.concatenate([x, x], 1)[:, :-1]
+
+    path = export(tmp_path, fn, KERNEL, ["float32[b, 2*n+1, 4]", "float32[b]"])
+    assert len(fx_export.load(path).verification["trials"]) == 9
+
+
+def test_bfloat16_goes_in_and_out(tmp_path):
+    x = jnp.ones((2, 8), jnp.bfloat16)
+    path = export(tmp_path, lambda w, x: x @ w, KERNEL.astype(jnp.bfloat16), ["bfloat16[batch, 8]"])
+    assert fx_export.load(path)(x).dtype == jnp.bfloat16
+    model = onnx.load(path / "data/model.onnx")
+    assert model.graph.initializer[0].data_type == onnx.TensorProto.BFLOAT16
+
+
+def test_integers_stay_integers(tmp_path):
+    def fn(w, x):
+        return x @ (w["values"].astype(jnp.float32) * w["scale"])
+
+    w = {"values": np.arange(32, dtype=np.int8).reshape(8, 4), "scale": np.float32(0.1)}
+    path = export(tmp_path, fn, w, ["float32[batch, 8]"])
+    kinds = {i.name: i.data_type for i in onnx.load(path / "data/model.onnx").graph.initializer}
+    assert kinds["values"] == onnx.TensorProto.INT8
+
+
+def test_large_weights_lie_beside_the_model(tmp_path):
+    kernel = np.ones((64, 64), np.float32)
+    path = export(tmp_path, lambda w, x: x @ w["kernel"], {"kernel": kernel}, ["float32[batch, 64]"], external_bytes=0)
+    assert (path / "data/weights.bin").stat().st_size == kernel.nbytes
+    assert (path / "data/model.onnx").stat().st_size < 1000
+    assert fx_export.load(path)(np.ones((2, 64), np.float32))[1, 0] == 64
+
+
+def test_all_primitives_without_translation_are_listed_with_module_and_line(tmp_path):
+    def fn(w, x):
+        with jax.named_scope("Encoder/Block_0"):
+            y = jax.lax.lgamma(x)
+        return jnp.real(jnp.fft.fft(y)), jax.lax.digamma(x)
+
+    with pytest.raises(UncoveredPrimitivesError, match="have no translation") as error:
+        export(tmp_path, fn, {}, ["float32[8]"])
+    lines = error.value.uncovered
+    assert "lgamma in Encoder/Block_0, test_onnx_models.py:" in lines[0]
+    assert [line.split()[0] for line in lines] == ["lgamma", "fft", "real", "digamma"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def lgamma_as_zero(build, eqn, x):
+    return build.elementwise("Mul", [x, build.like(x, 0)])
+
+
+class Plugin:
+    @hookimpl
+    def fx_onnx_primitives(self):
+        target = "test_onnx_models:lgamma_as_zero"
+        return [OnnxPrimitiveEntry(name="test.lgamma", target=target, summary="None", primitive="lgamma")]
+
+
+def test_plugins_bring_translations(tmp_path):
+    registry().register(Plugin(), name="test")
+    try:
+        path = export(tmp_path, lambda w, x: jax.lax.lgamma(x), {}, ["float32[8]"], verify=False)
+    finally:
+        registry().unregister("test")
+    assert operators(path) == ["Mul"]
+
+
+@pytest.mark.parametrize("option", [{"opset": 17}, {"opset": "23"}, {"external_bytes": -1}, {"external_bytes": 2**31}])
+def test_options_are_checked(tmp_path, option):
+    with pytest.raises(ExporterOptionError, match="'onnx' does not take this"):
+        export(tmp_path, lambda w, x: x, {}, ["float32[8]"], **option)
+
+
+def test_sizes_that_no_input_has(tmp_path):
+    a, b = jax.export.symbolic_shape("a*b, b*b")
+    with pytest.raises(UnsupportedProgramError, match="the size 'a'"):
+        export(tmp_path, lambda w, x: jnp.zeros((a + 1,)) + x[0], {}, [jax.ShapeDtypeStruct((a * b,), jnp.float32)])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda index: index.pop("inputs"), "lacks inputs or outputs"),
+        (lambda index: index.pop("out_tree"), "lacks the structure"),
+        (lambda index: index.update(in_tree={"list": [7]}), "the description of inputs or outputs is malformed"),
+        (lambda index: index.update(inputs=[{"name": "x", "shape": "__import__('os')", "dtype": "int8"}]), "malformed"),
+        (lambda index: index.update(inputs=[{"name": "x", "shape": "2", "dtype": "object"}]), "malformed"),
+    ],
+)
+def test_hostile_indices(tmp_path, change, text):
+    from fx_export.onnx.exporter import OnnxExporter
+
+    path = export(tmp_path, lambda w, x: x, {}, ["float32[8]"]) / "data"
+    index = json.loads((path / "index.json").read_text())
+    change(index)
+    (path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(BundleError, match=text):
+        OnnxExporter().load(path)
+
+
+def test_paths_of_modules():
+    assert module_path("jit(f)/GPT/Block_0/jvp(Dense_0)") == "GPT/Block_0/Dense_0"
+    assert module_path("transpose(jvp(GPT))/while/body/Dense_0") == "GPT/Dense_0"
