@@ -37,8 +37,9 @@ def symbols_of(size: Any) -> set[str]:
     """
     if is_fixed(size):
         return set()
-    functions = {node.func for node in ast.walk(parsed(size)) if isinstance(node, ast.Call)}
-    names = [node for node in ast.walk(parsed(size)) if isinstance(node, ast.Name)]
+    nodes = list(ast.walk(parsed(size)))
+    functions = {node.func for node in nodes if isinstance(node, ast.Call)}
+    names = [node for node in nodes if isinstance(node, ast.Name)]
     return {node.id for node in names if node not in functions}
 
 
