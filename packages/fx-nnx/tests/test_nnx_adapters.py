@@ -105,19 +105,19 @@ def test_spectral_norm_divides_by_the_largest_singular_value():
     layer = nnx.SpectralNorm(base, n_steps=50, rngs=nnx.Rngs(1))
     close(layer(X), X @ weights / jnp.linalg.norm(weights, 2), 1e-4)
     close(base.kernel[...], weights)
-    close(layer.batch_stats["kernel/sigma"][...], jnp.linalg.norm(weights, 2), 1e-4)
+    close(layer.batch_stats["kernel", "sigma"][...], jnp.linalg.norm(weights, 2), 1e-4)
 
 
 def test_estimates_are_stored_while_training_only():
     layer = nnx.SpectralNorm(linear(), rngs=nnx.Rngs(1))
-    u = layer.batch_stats["kernel/u"][...]
+    u = layer.batch_stats["kernel", "u"][...]
     layer.eval()
     layer(X)
     layer(X, update_stats=False)
-    close(layer.batch_stats["kernel/u"][...], u)
+    close(layer.batch_stats["kernel", "u"][...], u)
     layer.set_view(use_running_average=False)
     layer(X)
-    assert jnp.any(layer.batch_stats["kernel/u"][...] != u)
+    assert jnp.any(layer.batch_stats["kernel", "u"][...] != u)
     with pytest.raises(NonMatrixWeightError, match=r"'kernel' is no matrix[\s\S]*\(2, 2, 3, 4\)"):
         nnx.SpectralNorm(nnx.Conv(3, 4, (2, 2), rngs=nnx.Rngs(0)), error_on_non_matrix=True, rngs=nnx.Rngs(1))
 
@@ -128,7 +128,7 @@ def test_weight_norm_trains_lengths_and_directions():
     kernel = base.kernel[...]
     unit = kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True)
     close(layer(X), X @ unit)
-    layer.scales["kernel"][...] = jnp.arange(5.0)
+    layer.scales["kernel",][...] = jnp.arange(5.0)
     close(layer(X), X @ (unit * jnp.arange(5.0)[None]))
     close(base.kernel[...], kernel)
     grads = nnx.grad(lambda layer: (layer(X) ** 2).sum())(layer)

@@ -19,8 +19,8 @@ from fx_nnx.filters import Filter, PathContains, to_predicate
 from fx_nnx.graph.functions import merge, split
 from fx_nnx.graph.updating import update
 from fx_nnx.layers.params import located, promote_dtype
-from fx_nnx.modules.containers import Dict
 from fx_nnx.modules.module import Module
+from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.states.paths import Path
 from fx_nnx.states.state import State
@@ -61,8 +61,9 @@ class SpectralNorm(Module):
 
     Miyato et al., *Spectral Normalization for Generative Adversarial Networks*, 2018. Weights of less than two
     dimensions stay as they are. For each of the others there is an estimate of the singular vector, ``u``, and of the
-    singular value, ``sigma``, in ``batch_stats`` under the path of the weight; they improve with each call that updates
-    them. The layer's own weights are never changed.
+    singular value, ``sigma``: the values of ``batch_stats`` under ``(*path, "u")`` and ``(*path, "sigma")``, where
+    ``path`` is that of the weight, a tuple. They improve with each call that updates them. The layer's own weights are
+    never changed.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.layers.linear import Linear
@@ -72,7 +73,7 @@ class SpectralNorm(Module):
     >>> bool(abs(jnp.linalg.norm(layer(jnp.eye(3)), 2) - 1) < 1e-3)
     True
     >>> sorted(layer.batch_stats)
-    ['kernel/sigma', 'kernel/u']
+    [('kernel', 'sigma'), ('kernel', 'u')]
 
     Args:
       layer_instance: the layer, or any other module.
@@ -105,15 +106,15 @@ class SpectralNorm(Module):
         self.layer_instance = layer_instance
         self.n_steps, self.epsilon, self.dtype, self.param_dtype = n_steps, epsilon, dtype, param_dtype
         self.error_on_non_matrix, self.use_running_average = error_on_non_matrix, not update_stats
-        self.batch_stats: Dict[BatchStat[Any]] = Dict()
+        self.batch_stats: dict[Path, BatchStat[Any]] = data({})
         for path, weight in _weights(layer_instance):
             shape = weight.get_value().shape
             if len(shape) > 2 and error_on_non_matrix:
                 raise NonMatrixWeightError(_name(path), shape)
             if len(shape) >= 2:
                 u = _initial_u(rngs.params(), (1, shape[-1]), param_dtype)
-                self.batch_stats[f"{_name(path)}/u"] = BatchStat(u)
-                self.batch_stats[f"{_name(path)}/sigma"] = BatchStat(jnp.ones((), param_dtype))
+                self.batch_stats[*path, "u"] = BatchStat(u)
+                self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
 
     @located
     def __call__(self, x: Any, update_stats: bool | None = None) -> Any:
@@ -132,7 +133,7 @@ class SpectralNorm(Module):
             value = weight.get_value()
             if value.ndim < 2:
                 return None
-            u, sigma = (self.batch_stats[f"{_name(path)}/{name}"] for name in ("u", "sigma"))
+            u, sigma = (self.batch_stats[*path, name] for name in ("u", "sigma"))
             new, size = spectral_norm(value, u.get_value(), self.n_steps, self.epsilon)
             if stored:
                 u.set_value(new)
@@ -151,13 +152,13 @@ class WeightNorm(Module):
     """Gives the weights of a layer, per feature, a learned length.
 
     Salimans and Kingma, *Weight Normalization*, 2016. The lengths are `Param` variables in ``scales`` under the path of
-    the weight, so that they are trained with the directions, which are the layer's own weights.
+    the weight, a tuple, so that they are trained with the directions, which are the layer's own weights.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.layers.linear import Linear
     >>> from fx_nnx.rngs import Rngs
     >>> layer = WeightNorm(Linear(3, 2, use_bias=False, rngs=Rngs(0)), rngs=Rngs(0))
-    >>> jnp.linalg.norm(layer(jnp.eye(3)), axis=0).round(3), layer.scales["kernel"].shape
+    >>> jnp.linalg.norm(layer(jnp.eye(3)), axis=0).round(3), layer.scales["kernel",].shape
     (Array([1., 1.], dtype=float32), (2,))
 
     Args:
@@ -192,13 +193,13 @@ class WeightNorm(Module):
         self.use_scale, self.scale_init, self.epsilon = use_scale, scale_init, epsilon
         self.dtype, self.param_dtype, self.promote_dtype = dtype, param_dtype, promote_dtype
         self.variable_filter = tuple(variable_filter) if isinstance(variable_filter, list) else variable_filter
-        self.scales: Dict[Param[Any]] = Dict()
+        self.scales: dict[Path, Param[Any]] = data({})
         matches = to_predicate(self.variable_filter)
         for path, weight in _weights(layer_instance):
             if use_scale and matches(path, weight):
                 shape = weight.get_value().shape
                 lengths = tuple(shape[axis] for axis in weight_axes(len(shape), self.feature_axes))
-                self.scales[_name(path)] = Param(scale_init(rngs.params(), lengths, param_dtype))
+                self.scales[path] = Param(scale_init(rngs.params(), lengths, param_dtype))
 
     @located
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -217,7 +218,7 @@ class WeightNorm(Module):
         def normalized(path: Path, weight: Param[Any]) -> jax.Array | None:
             if not matches(path, weight):
                 return None
-            scale = self.scales[_name(path)].get_value() if self.use_scale else None
+            scale = self.scales[path].get_value() if self.use_scale else None
             value, scale = self.promote_dtype((weight.get_value(), scale), dtype=self.dtype)
             return weight_norm(value, scale, weight_axes(value.ndim, self.feature_axes), self.epsilon)
 
