@@ -11,6 +11,7 @@ from fx_ckpt.errors import RestoreMismatchError
 from fx_ckpt.leaves import decode, describe
 from fx_ckpt.nodes import Opened, open_node
 from fx_ckpt.selection import Chosen
+from fx_ckpt.shared import Shared
 from fx_ckpt.structure import Branch, Leaf, Node, Path, render, state_names, step_of
 from fx_ckpt.tree import ROOT, check_depth, child_state, root_state
 
@@ -56,16 +57,28 @@ def fill(
 ) -> Any:
     """Give a tree like the target with the stored values; `compare` has found no difference.
 
-    What was not chosen stays as it is in the target.
+    What was not chosen stays as it is in the target. What is one object in it, such as a parameter of a module that is
+    tied to another, is one object in the result.
 
     Raises:
+      RestoreMismatchError: the checkpoint has different values for what is one object.
       BackendDataError: the state dictionary does not have the structure.
       DtypeUnavailableError: JAX would cast an array that the target wants as a JAX array.
     """
-    return _fill(node, root_state(node, state), target, (), chosen or Chosen(), cast, mapped)
+    shared = Shared()
+    filled = _fill(node, root_state(node, state), target, (), (chosen or Chosen(), cast, mapped), shared)
+    shared.check()
+    return filled
 
 
-def _fill(node: Node, state: Any, target: Any, path: Path, chosen: Chosen, cast: Any, mapped: bool) -> Any:
+def _fill(node: Node, state: Any, target: Any, path: Path, options: tuple[Chosen, Any, bool], shared: Shared) -> Any:
+    return shared.once(target, path, lambda: _fill_anew(node, state, target, path, options, shared))
+
+
+def _fill_anew(
+    node: Node, state: Any, target: Any, path: Path, options: tuple[Chosen, Any, bool], shared: Shared
+) -> Any:
+    chosen, cast, mapped = options
     opened = open_node(target)
     if opened is None or isinstance(node, Leaf):
         assert isinstance(node, Leaf)
@@ -80,9 +93,9 @@ def _fill(node: Node, state: Any, target: Any, path: Path, chosen: Chosen, cast:
         inside = (*path, step)
         if inside in chosen:
             name, below = stored[step]
-            children.append(_fill(below, child_state(state, name, path), child, inside, chosen, cast, mapped))
+            children.append(_fill(below, child_state(state, name, path), child, inside, options, shared))
         else:
-            children.append(child)
+            children.append(shared.kept(child, inside))
     return opened.build(children)
 
 

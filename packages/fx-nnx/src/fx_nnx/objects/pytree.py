@@ -178,6 +178,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
     _nnx_declared: ClassVar[dict[str, bool]] = {}
     _nnx_pytree: ClassVar[bool] = True
     _nnx_foreign_new: ClassVar[bool] = False
+    __fx_identity__: ClassVar[str] = "object"
 
     _nnx_kinds: dict[Any, bool]
     _nnx_links: list[Any] | None

@@ -69,6 +69,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # `==` compares values
+    __fx_identity__ = "variable"
 
     _nnx_open: ClassVar[bool]
     _nnx_meta: Metadata
