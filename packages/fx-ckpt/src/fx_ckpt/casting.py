@@ -84,7 +84,7 @@ def converted(stored: Any, saved: Leaf, wanted: Leaf, path: str) -> Any:
 
 def _check_range(stored: Any, cast: Any, saved: Leaf, wanted: Leaf, path: str) -> None:
     # Some small dtypes have no infinity, and say NaN instead.
-    finite = jnp.isfinite if isinstance(stored, jax.Array) else _is_finite
+    finite: Any = jnp.isfinite if isinstance(stored, jax.Array) else _is_finite
     lost = finite(stored) & ~finite(cast)
     if bool(lost.any()):
         raise CastError(path, saved.dtype, wanted.dtype, f"{int(lost.sum())} finite numbers beyond its range")

@@ -15,6 +15,7 @@ from fx_ckpt.patterns import glob
 from fx_ckpt.renaming import Rule
 from fx_core.errors import FxError
 from fx_core.files import MANIFEST, AtomicDirectory
+from fx_core.testing.faults import FaultyFileSystem, fail_at, io_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,3 +175,22 @@ def test_any_path_is_used_or_refused_by_an_error_of_fx(tmp_path_factory, name, h
     }
     with contextlib.suppress(FxError):
         calls[how]()
+
+
+def test_a_save_whose_directories_orbax_could_not_list_raises(tmp_path):
+    tree = {"w": np.ones(3), "v": np.zeros(2)}
+    with FaultyFileSystem(tmp_path) as system:
+        fx_ckpt.save(tmp_path / "whole", tree, backend="orbax")
+    lists = [index for index, call in enumerate(system.calls) if call.kind == "list"]
+    silent = 0
+    for index in lists:
+        path = tmp_path / f"x{index}"
+        fault = fail_at(index, io_error())
+        try:
+            with FaultyFileSystem(tmp_path, fault):
+                fx_ckpt.save(path, tree, backend="orbax")
+        except (OSError, FxError):
+            continue
+        assert fx_ckpt.restore(path)["w"].sum() == 3
+        silent += 1
+    assert silent < len(lists)

@@ -44,13 +44,16 @@ class OrbaxBackend:
         Raises:
           UnsupportedLeafError: Orbax cannot hold an array of several hosts, or a name.
           OSError: the disk is full, or the like.
+          BytesError: Orbax has not written everything, though it said nothing.
         """
         arrays: dict[str, Any] = {}
+        declared: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
 
         def take(names: Names, array: Any) -> None:
             if len(_name(names)) > _LONGEST_NAME:
                 where, fix = "/".join(names)[:80] + "…", "Use shorter keys, or another backend."
                 raise UnsupportedLeafError(where, f"keys of {len(_name(names))} bytes together", fix)
+            declared[_name(names)] = _stored_as(np.dtype(array.dtype), array.shape)
             _put(arrays, names, _storable(array))
 
         layout = lay_out(state, take)
@@ -60,6 +63,9 @@ class OrbaxBackend:
             with _checkpointer() as checkpointer, _errors_of_the_disk(directory):
                 chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK), arrays)
                 checkpointer.save(directory / _ARRAYS, ocp.args.PyTreeSave(arrays, save_args=chunks))
+            if processes.index() == 0:
+                # Orbax passes over directories that it cannot list, and then says that all was saved.
+                check_declared(directory / _ARRAYS, declared)
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Read everything, or what ``like`` has; arrays go to the shardings in it, others come back as NumPy arrays.

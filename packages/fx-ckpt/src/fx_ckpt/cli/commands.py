@@ -9,6 +9,7 @@ import click
 from fx_core.errors import FxError
 from fx_core.files import MANIFEST, remove_directory, settled
 from fx_core.manifests import foreign
+from fx_core.terminal import plain
 
 from fx_ckpt import checkpoint, converting
 from fx_ckpt.cli import tables
@@ -31,7 +32,7 @@ class Guarded(click.Group):
         try:
             return super().invoke(ctx)
         except (FxError, OSError) as error:
-            raise click.ClickException(tables.plain(str(error))) from error
+            raise click.ClickException(plain(str(error))) from error
 
 
 @click.group(cls=Guarded)
@@ -134,12 +135,12 @@ def rm(path: Path, steps: tuple[int, ...], yes: bool) -> None:
     if not yes:
         named = ", ".join(map(str, dict.fromkeys(steps)))
         more = f", and {len(damaged)} that cannot be read" if damaged else ""
-        click.confirm(tables.plain(f"Remove step {named} of {path} ({tables.bytes_text(size)}{more})?"), abort=True)
+        click.confirm(plain(f"Remove step {named} of {path} ({tables.bytes_text(size)}{more})?"), abort=True)
     for step in dict.fromkeys(steps):
         place = settled(manager.path(step))
         found = None if place.is_symlink() else foreign(place, FORMAT, OWN)
         if found is not None:
-            raise click.ClickException(tables.plain(f"{place} is kept: it is {found}. Move away what is not fx's."))
+            raise click.ClickException(plain(f"{place} is kept: it is {found}. Move away what is not fx's."))
         remove_directory(place)
     tables.say(f"{len(infos) + len(damaged)} removed, {len(manager.all_steps())} left.")
 

@@ -87,6 +87,10 @@ def _convert(path: Path, backend: str) -> None:
     convert(save(path.with_name("source"), _TREE, backend=backend), backend, path, overwrite=True)
 
 
+def _save_checkpoint(path: Path, backend: str) -> None:
+    checkpoints.save_checkpoint(path.parent, _TREE, 1, prefix="step_0000000", overwrite=True)
+
+
 def _retire(path: Path, backend: str) -> None:
     manager = CheckpointManager(path.parent, backend, keep=1, async_=False)
     for step in (5, 6):
@@ -102,13 +106,7 @@ WRITERS: dict[str, Callable[[Path, str], object]] = {
     "save": lambda path, backend: save(path, _TREE, backend=backend, overwrite=True),
     "convert": _convert,
     "a manager": lambda path, backend: CheckpointManager(path.parent, backend).save(1, _TREE, overwrite=True),
-    "save_checkpoint": lambda path, backend: checkpoints.save_checkpoint(
-        path.parent,
-        _TREE,
-        "00000001",
-        prefix="step_",
-        overwrite=True,  # pyright: ignore[reportArgumentType]
-    ),
+    "save_checkpoint": _save_checkpoint,
     "retirement": _retire,
     "retirement of save_checkpoint": _retire_flax,
 }

@@ -121,7 +121,7 @@ def orbax_payloads() -> Payloads:
         "a tree that is a number": b'{"tree_metadata": 3}',
         "a tree of nothing": b'{"tree_metadata": {"(\'w\',)": {}}}',
     }
-    inner = {f"metadata: {name}": {"data/arrays/_METADATA": content} for name, content in metadata.items()}
+    inner: Payloads = {f"metadata: {name}": {"data/arrays/_METADATA": content} for name, content in metadata.items()}
     inner |= {f"index: {name}": {"data/arrays/manifest.ocdbt": c} for name, c in _BROKEN_INDEX.items()}
     return {**payloads, **inner, "no layout": {"data/layout.json": None}}
 
