@@ -30,6 +30,7 @@ __all__ = [
     "abandon_processes",
     "ad",
     "api_boundary",
+    "at_top_level",
     "batching",
     "belongs_to",
     "cache_size",
@@ -133,6 +134,11 @@ def traces_within(token: Any) -> list[Any] | None:
 def cache_size(compiled: Any) -> int:
     """How many programs a function that `jax.jit` gave has in its cache."""
     return compiled._cache_size()
+
+
+def at_top_level() -> bool:
+    """Whether operations are computed here, rather than recorded by a transform."""
+    return trace_ctx.is_top_level()
 
 
 def entered_after(token: Any, inner: Any) -> bool:

@@ -171,7 +171,7 @@ class StaticArguments:
         if statics is None:
             return args, kwargs, *rest
         places = dict(statics[0])
-        return [places.get(n, arg) for n, arg in enumerate(args)], {**kwargs, **dict(statics[1])}, *rest
+        return tuple([places.get(n, arg) for n, arg in enumerate(args)]), {**kwargs, **dict(statics[1])}, *rest
 
 
 def by_position(f: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -6,8 +6,9 @@ from typing import Any
 import fx_transforms
 
 from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle, Inner
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.targets import Targets
 
 __all__ = ["cond", "switch"]
@@ -44,9 +45,7 @@ def cond(
     Raises:
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
     """
-    carrier = ObjectCarrier(carriage(graph, graph_updates), whole=[0], transform="cond")
-    targets = Targets((true_fun, false_fun))
-    return fx_transforms.cond(*_on(targets), carrier)(Handle(targets.tree(operands)), pred)
+    return _select("cond", (true_fun, false_fun), pred, operands, carriage(graph, graph_updates))
 
 
 def switch(
@@ -68,9 +67,21 @@ def switch(
     Raises:
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
     """
-    carrier = ObjectCarrier(carriage(graph, graph_updates), whole=[0], transform="switch")
+    return _select("switch", tuple(branches), index, operands, carriage(graph, graph_updates))
+
+
+def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple[Any, ...], how: Carriage) -> Any:
     targets = Targets(branches)
-    return fx_transforms.switch(_on(targets), carrier)(Handle(targets.tree(operands)), index)
+
+    def call(args: Any, kwargs: Any, *bound: Any) -> Any:
+        which, *operands = args
+        carrier, fns = ObjectCarrier(how, whole=[0], transform=transform), _on(targets)
+        lifted = fx_transforms.cond(*fns, carrier) if transform == "cond" else fx_transforms.switch(fns, carrier)
+        return lifted(Handle((tuple(operands), kwargs, *bound)), which)
+
+    if are_arrays(operands, numpy=True):
+        call = compiled_once(transform, branches, how, call)
+    return call(*targets.tree((which, *operands)))
 
 
 def _on(targets: Targets) -> list[Callable[[Inner], Any]]:

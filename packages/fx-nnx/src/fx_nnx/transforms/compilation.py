@@ -34,19 +34,21 @@ class JitFunction:
       jitted_fn: the compiled function of arrays, as `jax.jit` makes it.
     """
 
-    def __init__(self, fun: Callable[..., Any], options: dict[str, Any], graph: bool | None, updates: bool | None):
+    def __init__(self, fun: Any, options: dict[str, Any], graph: bool | None, updates: bool | None, target: Any = None):
         names = [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)]
         functools.update_wrapper(self, fun, names, updated=() if is_node(fun) else functools.WRAPPER_UPDATES)
         self.fun = fun
-        self._target = Target(fun)
+        self._target = Target(fun) if target is None else target
         statics = options.pop("static_argnums"), options.pop("static_argnames")
         self._statics = StaticArguments(fun, "jit", *statics)
         self._given = Given(fun, options, self._statics)
         self._carrier = ObjectCarrier(carriage(graph, updates), transform="jit", **self._given.groups())
         self._simple = not self._statics and not self._target.bound
+        self._donates = any(self._given.donated)
         self._captures = Captures()
         self._lifted = self._compiled()
-        carry(self, self._target, self._call)
+        if target is None:
+            carry(self, self._target, self._call)
 
     def _compiled(self) -> Any:
         return fx_transforms.jit(self._call_inside, self._carrier, **self._given.options())
@@ -75,11 +77,17 @@ class JitFunction:
             return self._run(Handle((args, kwargs)))
         return self._call(*self._target.tree(args, kwargs))
 
+    def _call_if_current(self, args: Any, kwargs: Any, *bound: Any) -> Any:
+        """Call it, bound to what is given; compiled anew if what was read from outside has changed."""
+        if self._captures.found:
+            self._renew()
+        return self._call(args, kwargs, *bound)
+
     def _call(self, args: Any, kwargs: Any, *bound: Any) -> Any:
         return self._run(self._handle(args, kwargs, *bound))
 
     def _run(self, handle: Handle) -> Any:
-        if not any(self._given.donated):
+        if not self._donates:
             return self._lifted(handle)
         try:
             return self._lifted(handle)
@@ -135,6 +143,12 @@ class JitFunction:
 
     def _cache_size(self) -> int:
         return cache_size(self._lifted.compiled)
+
+
+def default_options() -> dict[str, Any]:
+    """Give the options of `jit` that say nothing."""
+    names = ("in_shardings", "out_shardings", "static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
+    return dict.fromkeys(names)
 
 
 def jit(

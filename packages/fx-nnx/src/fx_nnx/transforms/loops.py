@@ -1,7 +1,7 @@
 """scan."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import fx_transforms
@@ -13,6 +13,7 @@ from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
@@ -97,7 +98,22 @@ def scan(
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
-    return transformed(target, call)
+    how = (length, reverse, unroll, _split_transpose, in_axes, out_axes, transform_metadata, *carrier.mode)
+
+    def once(args: Any, kwargs: Any, *rest: Any) -> Any:
+        if _takes_arrays(args, kwargs, in_axes):
+            return compiled_once("scan", (f,), how, call)(args, kwargs, *rest)
+        return call(args, kwargs, *rest)
+
+    return transformed(target, once)
+
+
+def _takes_arrays(args: Sequence[Any], kwargs: dict[str, Any], in_axes: Any) -> bool:
+    """Whether what is given is traced in any case: numbers and NumPy arrays that all steps share are not."""
+    if kwargs:
+        return False
+    entries = in_axes if type(in_axes) in (tuple, list) and len(in_axes) == len(args) else [in_axes] * len(args)
+    return all(entry is Carry or are_arrays([arg], numpy=type(entry) is int) for arg, entry in zip(args, entries))
 
 
 class _Loop(NamedTuple):

@@ -7,6 +7,7 @@ import fx_transforms
 
 from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.eager import compiled_once
 from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.targets import Targets
@@ -39,15 +40,19 @@ def while_loop(
     """
     carrier, targets = _carrier("while_loop", graph, graph_updates), Targets((cond_fun, body_fun))
     cond, body = targets.calls
-    loop = fx_transforms.while_loop(
-        lambda inner, _: cond(*inner.tree),
-        lambda inner, _: Returned(body(*inner.tree), ()),
-        carrier,
-        [fx_transforms.CARRY],
-    )
-    handle = Handle(targets.tree((init_val,)))
-    loop(handle, ())
-    return carrier.carry_of(handle)
+
+    def call(*tree: Any) -> Any:
+        loop = fx_transforms.while_loop(
+            lambda inner, _: cond(*inner.tree),
+            lambda inner, _: Returned(body(*inner.tree), ()),
+            carrier,
+            [fx_transforms.CARRY],
+        )
+        handle = Handle(tree)
+        loop(handle, ())
+        return carrier.carry_of(handle)
+
+    return compiled_once("while_loop", (cond_fun, body_fun), carrier.mode, call)(*targets.tree((init_val,)))
 
 
 def fori_loop(
@@ -95,10 +100,18 @@ def fori_loop(
         args, *rest = inner.tree
         return Returned(body((i, *args), *rest), ())
 
-    loop = fx_transforms.fori_loop(step, carrier, [fx_transforms.CARRY], unroll=unroll)
-    handle = Handle(targets.tree((init_val,)))
-    loop(handle, lower, upper, ())
-    return carrier.carry_of(handle)
+    def call(args: Any, kwargs: Any, *bound: Any) -> Any:
+        init, *bounds = args
+        loop = fx_transforms.fori_loop(step, carrier, [fx_transforms.CARRY], unroll=unroll)
+        handle = Handle(((init,), kwargs, *bound))
+        loop(handle, *(bounds or (lower, upper)), ())
+        return carrier.carry_of(handle)
+
+    # Bounds that are numbers are part of what is compiled, as they are for JAX.
+    fixed = type(lower) is int and type(upper) is int
+    options = (*carrier.mode, unroll, (lower, upper) if fixed else None)
+    args = (init_val,) if fixed else (init_val, lower, upper)
+    return compiled_once("fori_loop", (body_fun,), options, call)(*targets.tree(args))
 
 
 def _carrier(transform: str, graph: bool | None, graph_updates: bool | None) -> ObjectCarrier:

@@ -73,7 +73,7 @@ class Targets:
             self.calls.append(_of_part(target, slice(first, len(self._bound))))
 
     def tree(self, args: Sequence[Any]) -> tuple[Any, ...]:
-        """Give what goes through the transform, see `Target.tree`."""
+        """Give what goes through a transform, see `Target.tree`."""
         return (args, {}, tuple(self._bound)) if self._bound else (args, {})
 
 

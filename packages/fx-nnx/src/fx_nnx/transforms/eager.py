@@ -1,0 +1,102 @@
+"""Loops and conditionals outside of a trace: compiled once, and then found again by their functions.
+
+JAX finds what it compiled for a loop by the identity of the body. Ours is a new function at each call, made of the
+structure of the arguments; so the whole loop is compiled like a function given to `fx_nnx.jit`, and kept with the body.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType, MethodType
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core import config, spmd
+from fx_core._jax import at_top_level
+
+from fx_nnx.modes import set_graph_mode, set_graph_updates, using_eager_sharding
+from fx_nnx.transforms.compilation import JitFunction, default_options
+from fx_nnx.transforms.forest import is_node
+
+__all__ = ["are_arrays", "compiled_once"]
+
+_ATTRIBUTE = "_fx_nnx_compiled"
+_LIMIT = 32
+
+
+class _Table(dict[Any, tuple[Any, JitFunction]]):
+    """What was compiled for a function, which owns it, so that both go together. It is empty when it is copied."""
+
+    owner: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Table, ()
+
+
+class _Whole:
+    """In place of a `Target`: a transform, whose functions are bound to what each call gives."""
+
+    bound = ()
+
+    def __init__(self, call: Callable[..., Any]):
+        self.call = call
+
+
+def compiled_once(
+    transform: str, functions: Sequence[Any], options: tuple[Any, ...], call: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Give a transform of functions, compiled if this is outside of a trace and its functions can be found again.
+
+    Args:
+      transform: its name.
+      functions: the functions.
+      options: what else it depends on.
+      call: the transform, of arguments, those by name, and what the functions are bound to.
+    """
+    if not at_top_level() or jax.config.jax_disable_jit:
+        return call
+    anchors = [_anchor(f) for f in functions]
+    if None in anchors:
+        return call
+    table = _table_of(anchors[0][1])  # type: ignore[index]
+    if table is None:
+        return call
+    modes = set_graph_mode.current_value(), set_graph_updates.current_value(), using_eager_sharding()
+    settings = (*modes, *config.flags().items(), repr(spmd.get_logical_axis_rules()))
+    kinds = tuple([(kind, id(anchor)) for kind, anchor in anchors])  # type: ignore[misc]
+    key = (transform, kinds, options, settings)
+    try:
+        found = table.get(key)
+    except TypeError:  # an option without a hash
+        return call
+    if found is None:
+        if len(table) >= _LIMIT:
+            table.clear()
+        made = JitFunction(tuple(functions), default_options(), True, True, _Whole(call))
+        found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
+    return found[1]._call_if_current
+
+
+def _anchor(f: Any) -> tuple[Any, Any] | None:
+    """Give a function that lasts, and what else a callable is that is found by it; None if nothing lasts."""
+    if type(f) is FunctionType:
+        return None, f
+    if isinstance(f, MethodType) and is_node(f.__self__) and type(f.__func__) is FunctionType:
+        return "method", f.__func__
+    call = inspect.getattr_static(type(f), "__call__", None)
+    return (type(f), call) if is_node(f) and type(call) is FunctionType else None
+
+
+def _table_of(f: FunctionType) -> _Table | None:
+    found = f.__dict__.get(_ATTRIBUTE)
+    if type(found) is not _Table or found.owner is not f:  # copied from what the function wraps
+        found = _Table()
+        found.owner = f
+        setattr(f, _ATTRIBUTE, found)
+    return found
+
+
+def are_arrays(values: Iterable[Any], *, numpy: bool) -> bool:
+    """Whether values are modules, or arrays, which a program takes for arguments as they are."""
+    kinds = (jax.Array, np.ndarray) if numpy else jax.Array
+    return all(isinstance(leaf, kinds) or is_node(leaf) for leaf in jax.tree.leaves(list(values), is_leaf=is_node))
