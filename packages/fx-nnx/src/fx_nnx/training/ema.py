@@ -8,10 +8,10 @@ from fx_core.errors.nnx import show_path
 from fx_core.errors.nnx_layers import EmaStructureError
 
 from fx_nnx.filters import Filter
-from fx_nnx.graph.functions import clone, state
-from fx_nnx.graph.updating import update
+from fx_nnx.graph.functions import merge, split, state
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
+from fx_nnx.states.pure import merge_state
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
@@ -80,15 +80,13 @@ class EMA(Module):
             average.set_raw_value(value)
 
     def apply_to(self, model: A) -> A:
-        """Give a copy of a model with the averages, in its own dtypes, in place of its variables."""
-        made, own = clone(model, graph=self.graph), dict(self._chosen(model))
-        averages = [(path, variable.copy()) for path, variable in self.params.flat_state()]
-        for path, variable in averages:
-            if path in own:
-                pair = variable.get_raw_value(), own[path].get_raw_value()
-                variable.set_raw_value(jax.tree.map(_cast_like, *pair))
-        update(made, State.from_flat_path(averages))
-        return made
+        """Give a view of a model that has the averages in place of its variables, and its other variables as they are.
+
+        It has the very variables of this object and of the model, so that it follows later updates. Averages that are
+        wider than the variable they stand for stay so.
+        """
+        graphdef, own = split(model, graph=self.graph)
+        return merge(graphdef, merge_state(own, self.params))
 
     def _moved(self, average: Any, new: Any) -> Any:
         if not _is_inexact(average):  # keys and counts have no average
@@ -115,7 +113,3 @@ def _is_inexact(x: Any) -> bool:
 
 def _widened(x: Any, dtype: Any) -> Any:
     return jnp.asarray(x, dtype or jnp.promote_types(x.dtype, jnp.float32)) if _is_inexact(x) else x
-
-
-def _cast_like(average: Any, own: Any) -> Any:
-    return jnp.asarray(average, own.dtype) if _is_inexact(average) else average
