@@ -14,6 +14,8 @@ from fx_core.ops import attention
 
 BF16, F16 = jnp.bfloat16, jnp.float16
 normal = jax.nn.initializers.normal(1.0)
+# Both warn of the same old ways to call them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 BOTH = (fx_nn, flax_nn)
 
 

@@ -204,13 +204,16 @@ def test_what_cannot_be_traversed(traversal, tree, error, text):
         traversal.update(lambda x: x, tree)
 
 
-def test_attributes_of_mutable_objects_are_not_updated():
+def test_updates_of_objects_change_a_copy():
     class Thing:
         x = 1
 
-    assert list(t_identity.x.iterate(Thing())) == [1]
-    with pytest.raises(errors.TraversalTypeError, match="a named tuple or a dataclass"):
-        t_identity.x.update(lambda x: x, Thing())
+    thing = Thing()
+    assert list(t_identity.x.iterate(thing)) == [1]
+    changed = t_identity.x.update(lambda x: x + 1, thing)
+    assert (type(changed), changed.x, thing.x) == (Thing, 2, 1)
+    with pytest.raises(ValueError, match="works on nested dicts"):
+        ModelParamTraversal(lambda *_: True).update(lambda x: x, [])
 
 
 def test_traversals_are_abstract_and_copy():

@@ -14,6 +14,7 @@ from fx_core.errors import (
     CacheShapeError,
     InvalidRngError,
     ModifyScopeVariableError,
+    ScopeParamShapeError,
 )
 
 KEY = jax.random.key(0)
@@ -61,12 +62,15 @@ def test_what_stands_for_what():
     variables = layer.init(KEY, q)
     one = layer.apply(variables, q, k, k)
     np.testing.assert_array_equal(layer.apply(variables, q, k), one)
-    np.testing.assert_array_equal(layer.apply(variables, q, inputs_kv=k), one)
+    with pytest.warns(DeprecationWarning, match="inputs_kv arg will be deprecated soon"):
+        np.testing.assert_array_equal(layer.apply(variables, q, inputs_kv=k), one)
     np.testing.assert_array_equal(layer.apply(variables, q), layer.apply(variables, q, q, q))
-    np.testing.assert_array_equal(nn.SelfAttention(2).apply(variables, q), layer.apply(variables, q))
+    with pytest.warns(DeprecationWarning, match="SelfAttention will be deprecated soon"):
+        np.testing.assert_array_equal(nn.SelfAttention(2).apply(variables, q), layer.apply(variables, q))
     assert not np.allclose(layer.apply(variables, q, k, draw(2, 4, 8, seed=2)), one)
 
 
+@pytest.mark.filterwarnings("ignore:SelfAttention will be deprecated")
 @pytest.mark.parametrize("layer", [nn.MultiHeadAttention, nn.SelfAttention])
 def test_weights_are_sown_where_someone_collects_them(layer):
     x, module = draw(2, 3, 8), layer(2)
@@ -256,17 +260,29 @@ def test_other_mistakes():
     with pytest.raises(AttentionHeadsError, match=r"8 features cannot(.|\n)*num_heads=3"):
         nn.MultiHeadAttention(3).init(KEY, draw(2, 3, 8))
     with pytest.raises(AttentionMaskShapeError, match=r"\(2, 2, 3, 3\)(.|\n)*got: \(2, 3\)"):
-        nn.SelfAttention(2).init(KEY, draw(2, 3, 8), jnp.ones((2, 4))[:, :3])
+        nn.MultiHeadAttention(2).init(KEY, draw(2, 3, 8), mask=jnp.ones((2, 4))[:, :3])
 
 
 def test_gradients_through_the_layer_under_jit_and_remat():
-    x, layer = draw(2, 3, 8), nn.SelfAttention(2)
+    x, layer = draw(2, 3, 8), nn.MultiHeadAttention(2)
     variables = layer.init(KEY, x)
 
     def loss(variables):
-        return (layer.apply(variables, x, causal(x)) ** 2).sum()
+        return (layer.apply(variables, x, mask=causal(x)) ** 2).sum()
 
     for a, b in zip(
         jax.tree.leaves(jax.grad(loss)(variables)), jax.tree.leaves(jax.jit(jax.grad(jax.checkpoint(loss)))(variables))
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_where_values_were():
+    """Old programs pass the mask third; where they get an error, a warning says why."""
+    x = draw(2, 4, 8)
+    layer = nn.MultiHeadAttention(2)
+    variables = layer.init(KEY, x)
+    with (
+        pytest.warns(DeprecationWarning, match="looks like a mask"),
+        pytest.raises(ScopeParamShapeError),
+    ):
+        layer.apply(variables, x, x, causal(x))

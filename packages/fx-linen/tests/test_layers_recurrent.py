@@ -16,6 +16,7 @@ from fx_core.errors import (
     SequenceInputError,
     SequenceLengthsError,
 )
+from fx_linen import recurrent
 
 KEY = jax.random.key(0)
 CELLS = [nn.SimpleCell, nn.LSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.MGUCell]
@@ -249,3 +250,15 @@ def test_carries_of_two_parts():
         model.init(KEY, x, initial_carry=(zeros,))
     with pytest.raises(CarryShapeError, match="convolutional LSTM has two parts"):
         nn.ConvLSTMCell(2, (3,)).init(KEY, jnp.zeros((3, 4, 2)), draw(3, 4, 1))
+
+
+def test_flip_sequences():
+    x, lengths = jnp.arange(1, 9).reshape(2, 4, 1), jnp.array([4, 2])
+    flipped = recurrent.flip_sequences(x, lengths, 1)
+    assert flipped[0, :, 0].tolist() == [4, 3, 2, 1]
+    assert flipped[1, :2, 0].tolist() == [6, 5]
+    other = recurrent.flip_sequences(x.swapaxes(0, 1), lengths, num_batch_dims=1, time_major=True)
+    assert (other.swapaxes(0, 1)[:, :2] == flipped[:, :2]).all()
+    assert recurrent.flip_sequences(x, None, 1)[1, :, 0].tolist() == [8, 7, 6, 5]
+    with pytest.raises(SequenceLengthsError):
+        recurrent.flip_sequences(x, jnp.array([1, 2, 3]), 1)

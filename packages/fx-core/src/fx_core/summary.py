@@ -119,7 +119,7 @@ def show_shapes(value: Any, indent: str = "") -> str:
     if isinstance(value, AxisMetadata):
         names = getattr(value, "names", None)
         shapes = show_shapes(jax.tree.leaves(value)[0]) if len(jax.tree.leaves(value)) == 1 else repr(value)
-        return shapes if names is None else f"{shapes} P({', '.join(map(_axis, names))})"
+        return shapes if names is None else f"{shapes} P{_axis(tuple(names))}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         dtype = value.dtype if isinstance(value.dtype, np.dtype) else str(value.dtype)
         return f"{dtype}[{','.join(map(str, value.shape))}]"
@@ -131,7 +131,9 @@ def show_shapes(value: Any, indent: str = "") -> str:
 
 
 def _axis(name: Any) -> str:
-    return f"({', '.join(map(str, name))})" if isinstance(name, tuple) else str(name)
+    if not isinstance(name, tuple):
+        return str(name)
+    return f"({', '.join(map(_axis, name))}{',' if len(name) == 1 else ''})"
 
 
 def _entry(label: str, item: Any, indent: str) -> str:

@@ -26,7 +26,7 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-class FlattenTypeError(FxError, TypeError):
+class FlattenTypeError(FxError, TypeError, ValueError):
     """Something that is not a dict was to be flattened or unflattened.
 
     Wrong::

@@ -155,7 +155,7 @@ class TraverseFilter(Traversal):
 
 
 class TraverseAttr(Traversal):
-    """Selects an attribute of a named tuple or dataclass.
+    """Selects an attribute of a named tuple, a dataclass or another object; updates change a copy of it.
 
     Args:
       attr: name of the attribute.
@@ -175,7 +175,9 @@ class TraverseAttr(Traversal):
             return inputs._replace(**change)
         if dataclasses.is_dataclass(inputs) and not isinstance(inputs, type):
             return dataclasses.replace(inputs, **change)
-        raise TraversalTypeError(f"attribute {self._attr!r}", "a named tuple or a dataclass", inputs)
+        changed = copy.copy(inputs)
+        setattr(changed, self._attr, change[self._attr])
+        return changed
 
     def _get(self, inputs: Any) -> Any:
         if not hasattr(inputs, self._attr):

@@ -1,6 +1,7 @@
 """Multi-head attention. The arithmetic is in `fx_core.ops.attention` and `fx_core.ops.cache`."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,10 @@ from fx_linen.module import Module, compact, merge_param, nowrap
 from fx_linen.normalization import LayerNorm
 
 __all__ = ["MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"]
+
+
+def _deprecated(text: str) -> None:
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
 class MultiHeadDotProductAttention(Module):
@@ -131,6 +136,11 @@ class MultiHeadDotProductAttention(Module):
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
         """
         keys_from, values_from = self._keys_and_values(inputs_q, inputs_k, inputs_v, inputs_kv)
+        if inputs_v is not None and jnp.ndim(inputs_v) > 1 and inputs_v.shape[-1] == inputs_v.shape[-2]:
+            _deprecated(
+                f"An array of shape {inputs_v.shape} came as inputs_v, which looks like a mask: the function signature "
+                "of MultiHeadDotProductAttention's `__call__` method has changed, and a mask is passed by name."
+            )
         features = features_of(inputs_q, "queries")
         heads = attention.plan_heads(
             self.qkv_features or features, self.num_heads, out_features=self.out_features or features
@@ -185,6 +195,7 @@ class MultiHeadDotProductAttention(Module):
                     expected="inputs_kv alone, or inputs_k and inputs_v",
                     got="both",
                 )
+            _deprecated("The inputs_kv arg will be deprecated soon. Write inputs_k, which serves for values, too.")
             return inputs_kv, inputs_kv
         if inputs_k is None:
             if inputs_v is not None:
@@ -267,11 +278,11 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
 
 
 class SelfAttention(MultiHeadDotProductAttention):
-    """Attention of a sequence to itself: `MultiHeadDotProductAttention` with one input.
+    """Attention of a sequence to itself: the old name of `MultiHeadDotProductAttention` with one input.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
-    >>> x = jnp.ones((3, 5, 8))
-    >>> nn.SelfAttention(num_heads=2).init_with_output(jax.random.key(0), x, nn.make_causal_mask(x[..., 0]))[0].shape
+    >>> x, layer = jnp.ones((3, 5, 8)), nn.MultiHeadDotProductAttention(num_heads=2)  # what to write
+    >>> layer.init_with_output(jax.random.key(0), x, mask=nn.make_causal_mask(x[..., 0]))[0].shape
     (3, 5, 8)
     """
 
@@ -299,6 +310,9 @@ class SelfAttention(MultiHeadDotProductAttention):
         Raises:
           OpArgumentError: one of its subclasses, see `MultiHeadDotProductAttention`.
         """
+        _deprecated(
+            "SelfAttention will be deprecated soon. MultiHeadDotProductAttention(...)(inputs_q, mask=mask) is the same."
+        )
         return super().__call__(
             inputs_q, mask=mask, deterministic=deterministic, dropout_rng=dropout_rng, sow_weights=sow_weights
         )

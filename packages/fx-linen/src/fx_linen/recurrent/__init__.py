@@ -6,7 +6,7 @@ from fx_linen.recurrent.bidirectional import Bidirectional
 from fx_linen.recurrent.conv_lstm import ConvLSTMCell
 from fx_linen.recurrent.gated import GRUCell, MGUCell, SimpleCell
 from fx_linen.recurrent.lstm import LSTMCell, OptimizedLSTMCell
-from fx_linen.recurrent.rnn import RNN
+from fx_linen.recurrent.rnn import RNN, flip_sequences
 
 __all__ = [
     "RNN",
@@ -18,6 +18,7 @@ __all__ = [
     "OptimizedLSTMCell",
     "RNNCellBase",
     "SimpleCell",
+    "flip_sequences",
 ]
 
 __getattr__ = finder(__name__)

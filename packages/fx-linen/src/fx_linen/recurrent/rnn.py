@@ -6,12 +6,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from fx_core.frozen_dict import FrozenDict
-from fx_core.ops.recurrent import check_lengths, feature_axes_of, flip_sequences, select_last, sequence_axes
+from fx_core.ops.recurrent import check_lengths, feature_axes_of, select_last, sequence_axes
+from fx_core.ops.recurrent import flip_sequences as flip_along
 
 from fx_linen.module import Module, nowrap
 from fx_linen.transforms.repeat import scan
 
-__all__ = ["RNN", "RNNLike"]
+__all__ = ["RNN", "RNNLike", "flip_sequences"]
 
 
 class RNNLike(Protocol):
@@ -119,10 +120,10 @@ class RNN(Module):
             key = jax.random.key(0) if init_key is None else init_key
             initial_carry = self.cell.initialize_carry(key, batch + inputs.shape[inputs.ndim - feature_axes :])
         if reverse:
-            inputs = flip_sequences(inputs, lengths, time_axis=axis)
+            inputs = flip_along(inputs, lengths, time_axis=axis)
         carry, outputs = self._scan(initial_carry, inputs, axis, lengths if return_carry else None)
         if reverse and keep_order:
-            outputs = flip_sequences(outputs, lengths, time_axis=axis)
+            outputs = flip_along(outputs, lengths, time_axis=axis)
         return (carry, outputs) if return_carry else outputs
 
     @nowrap
@@ -148,3 +149,26 @@ class RNN(Module):
             return last, outputs
         history, outputs = outputs
         return select_last(history, lengths, initial), outputs
+
+
+def flip_sequences(
+    inputs: jax.Array, seq_lengths: jax.Array | None, num_batch_dims: int, time_major: bool = False
+) -> jax.Array:
+    """Turn sequences around, each within its length; what lies behind the end is of no use.
+
+    Args:
+      inputs: shape ``(*batch, time, *features)``, ``(time, *batch, *features)`` if time-major.
+      seq_lengths: integers of shape ``batch``; None for the whole length.
+      num_batch_dims: how many batch axes there are.
+      time_major: where the time axis is.
+
+    Raises:
+      SequenceLengthsError: the lengths do not fit the batch.
+
+    >>> import jax.numpy as jnp
+    >>> flip_sequences(jnp.array([[1, 2, 3, 0]]), jnp.array([3]), num_batch_dims=1)[:, :3]
+    Array([[3, 2, 1]], dtype=int32)
+    """
+    axis, batch = (0, inputs.shape[1:]) if time_major else (num_batch_dims, inputs.shape)
+    lengths = None if seq_lengths is None else check_lengths(seq_lengths, batch[:num_batch_dims])
+    return flip_along(inputs, lengths, time_axis=axis)
