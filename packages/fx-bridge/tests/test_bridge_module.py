@@ -168,7 +168,7 @@ def test_keys():
     with pytest.raises(MissingRngError, match="no random stream 'default'"):
         model.apply({})
     with pytest.raises(BridgeRngsError, match="no random streams"):
-        model.apply({}, rngs=3)
+        model.apply({}, rngs="3")
 
 
 def test_the_first_attribute_owns_what_is_shared():
@@ -363,3 +363,95 @@ def test_names_of_methods_and_of_two_collections():
     other = compact_module(lambda self: Dense(2, name="x")(X))
     with pytest.raises(NameConflictError, match="a Dense, while a Param has the name"):
         other.apply({"params": {"x": jnp.ones(())}})
+
+
+class Scaled(nnx.Module):
+    def __init__(self, rngs):
+        self.scale = nnx.Param(rngs.params.normal((2,)))
+
+    def __call__(self, x):
+        return x * jnp.broadcast_to(self.scale.get_value(), x.shape)
+
+
+def test_modules_of_nnx_and_linen_in_setup():
+    class Network(bridge.Module):
+        def setup(self):
+            self.first = bridge.nnx_in_bridge_mdl(lambda rngs: Scaled(rngs))
+            self.layers = [bridge.linen_in_bridge_mdl(nn.Dense(2)), bridge.nnx_in_bridge_mdl(Scaled)]
+
+        def __call__(self, x):
+            x = self.first(x)
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    x = jnp.ones((3, 2))
+    y, variables = Network().init_with_output(0, x)
+    assert jax.tree.map(jnp.shape, variables["params"]) == {
+        "first": {"scale": (2,)},
+        "layers": {0: {"kernel": (2, 2), "bias": (2,)}, 1: {"scale": (2,)}},
+    }
+    np.testing.assert_array_equal(Network().apply(variables, x), y)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, variables)
+    assert not np.allclose(Network().apply(doubled, x), y)
+
+
+def test_names_in_setup_and_as_a_field():
+    class Named(bridge.Module):
+        name: str
+
+        @bridge.compact
+        def __call__(self, x):
+            return x * self.param("scale", jax.nn.initializers.ones, ())
+
+    class Plain(bridge.Module):
+        @bridge.compact
+        def __call__(self, x):
+            return x * self.param("scale", jax.nn.initializers.ones, ())
+
+    class Network(bridge.Module):
+        def setup(self):
+            self.layers = [Plain(name=f"layer_{i}") for i in range(2)]
+
+        @bridge.compact
+        def __call__(self, x):
+            named = Named(name="own")
+            assert named.name == "own"
+            assert self.own is named
+            for layer in self.layers:
+                x = layer(x)
+            return named(x)
+
+    variables = Network().init(jax.random.key(0), 3.0)
+    assert sorted(variables["params"]) == ["layer_0", "layer_1", "own"]
+    assert Network().apply({"params": {n: {"scale": 2.0} for n in ("layer_0", "layer_1", "own")}}, 3.0) == 24
+
+
+def test_what_another_module_made_in_its_setup():
+    class Inner(bridge.Module):
+        def setup(self):
+            self.layer = bridge.nnx_in_bridge_mdl(Scaled)
+
+    class Outer(bridge.Module):
+        def setup(self):
+            self.inner = Inner()
+            self.layer = self.inner.layer
+
+        def __call__(self, x):
+            return self.layer(x)
+
+    variables = Outer().init(0, jnp.ones(2))
+    assert jax.tree.map(jnp.shape, variables) == {"params": {"inner": {"layer": {"scale": (2,)}}}}
+    np.testing.assert_array_equal(Outer().apply(variables, jnp.ones(2)), variables["params"]["inner"]["layer"]["scale"])
+    with pytest.raises(AttributeError, match="nothing"):
+        Outer().nothing  # noqa: B018
+
+
+def test_seeds_are_streams():
+    class Draws(bridge.Module):
+        def __call__(self):
+            return self.make_rng("noise")
+
+    expected = Draws().apply({}, rngs=nnx.Rngs(noise=3))
+    assert (Draws().apply({}, rngs={"noise": 3}) == expected).all()
+    assert (Draws().apply({}, rngs=3) == Draws().apply({}, rngs=jax.random.key(3))).all()

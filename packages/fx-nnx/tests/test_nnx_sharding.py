@@ -155,3 +155,14 @@ print("done")
 def test_sharded_models_on_eight_devices():
     done = subprocess.run([sys.executable, "-c", EIGHT_DEVICES], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "done", done.stderr
+
+
+@pytest.mark.parametrize("broadcast_dims", [(), (1,)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_dropout_keeps_an_explicit_sharding(broadcast_dims, compiled):
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        x = jax.sharding.reshard(jnp.ones((2, 4)), jax.sharding.PartitionSpec("x", None))
+        layer = nnx.Dropout(0.5, broadcast_dims=broadcast_dims, rngs=nnx.Rngs(0))
+        out = (nnx.jit if compiled else lambda f: f)(lambda layer, x: layer(x))(layer, x)
+        assert jax.typeof(out).sharding.spec == jax.sharding.PartitionSpec("x", None)

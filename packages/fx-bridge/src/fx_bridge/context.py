@@ -15,16 +15,23 @@ class ModuleStackEntry:
     Attributes:
       module: the module; None where no module is to be seen.
       in_compact: whether the method is compact.
+      in_setup: whether it is ``setup``.
       type_counter: how many submodules it has named by each name of a class.
       names: the names that it has given to submodules and variables, with what has them.
     """
 
     module: Any
     in_compact: bool = False
+    in_setup: bool = False
     type_counter: collections.defaultdict[str, int] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(int)
     )
     names: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def may_attach(self) -> bool:
+        """Whether what is made now may become a part of the module under a name."""
+        return self.in_compact or self.in_setup
 
 
 class _Stack(threading.local):

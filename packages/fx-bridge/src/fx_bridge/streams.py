@@ -55,13 +55,15 @@ def keys_of(rngs: Any) -> dict[str, Any]:
 
 
 def rngs_of(rngs: Any) -> ScopeRngs:
-    """Give streams for a bridge module: a key becomes the default stream.
+    """Give streams for a bridge module: a key or a seed becomes the default stream.
 
     Raises:
-      BridgeRngsError: ``rngs`` is no `Rngs`, key or dictionary of keys.
+      BridgeRngsError: ``rngs`` is no `Rngs`, key, seed or dictionary of those.
     """
     if rngs is None:
         return ScopeRngs()
+    if isinstance(rngs, int | np.integer) and not isinstance(rngs, bool):
+        return ScopeRngs(rngs)
     if isinstance(rngs, Rngs):
         made = ScopeRngs()
         for name, stream in rngs.items():

@@ -58,9 +58,9 @@ def _wrapped(f: Any, *, in_compact: bool) -> Any:
 
 
 @contextmanager
-def entered(module: Any, *, in_compact: bool = False) -> Iterator[ModuleStackEntry]:
+def entered(module: Any, *, in_compact: bool = False, in_setup: bool = False) -> Iterator[ModuleStackEntry]:
     """Within the block, a module is running; None stands for code that is no method of a bridge module."""
-    entry = ModuleStackEntry(module, in_compact)
+    entry = ModuleStackEntry(module, in_compact, in_setup)
     stack.entries.append(entry)
     try:
         yield entry

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
@@ -29,11 +30,14 @@ class _BridgeMeta(type(NnxModule)):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         entry = current_context()
-        parent = entry.module if entry is not None and entry.in_compact else None
+        parent = entry.module if entry is not None and entry.may_attach else None
         name = None
         if parent is not None:
-            name = kwargs.pop("name", None)
-            if "parent" in kwargs and kwargs.pop("parent") is None:
+            # A class that has these arguments itself gets them as well.
+            own = inspect.signature(cls.__init__).parameters
+            name = kwargs.get("name") if "name" in own else kwargs.pop("name", None)
+            alone = "parent" not in own and "parent" in kwargs and kwargs.pop("parent") is None
+            if alone or (name is None and not entry.in_compact):  # in `setup` the attribute is the name
                 parent = None
         with entered(None):  # what the constructor makes belongs to the new module
             module = super().__call__(*args, **kwargs)
@@ -108,7 +112,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         """Make the variables, and give the result of the method with them.
 
         Args:
-          rngs: a key, a dictionary of keys by stream, or `fx_nnx.Rngs`; a key is the stream ``default``.
+          rngs: a key or seed, a dictionary of them by stream, or `fx_nnx.Rngs`; a key is the stream ``default``.
           *args: arguments of the method.
           method: what to run: a name, or a function of the module.
           mutable: accepted for compatibility: all collections are made.
@@ -275,16 +279,26 @@ class Module(NnxModule, metaclass=_BridgeMeta):
             value = data(value)
         super().__setattr__(name, value)
         value = attributes_of(self).get(name)
-        if isinstance(old, Pending) and old is not value:
+        pending = isinstance(old, Pending) and old is not value
+        if pending:
             load(value, old, (name,))
         if self.scope is not None and name != "scope":
             _bind(value, self.scope)
+            if pending and isinstance(value, Module):
+                value._bridge_prepare()  # so that nobody finds variables in the place of what its `setup` makes
+
+    def __getattr__(self, name: str) -> Any:
+        # What `setup` makes is there for the modules that hold this one, before any method of it ran.
+        if not name.startswith("_") and self.scope is not None and not self._bridge_ready:
+            self._bridge_prepare()
+            return getattr(self, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _bridge_prepare(self) -> None:
         if self.scope is None or self._bridge_ready:
             return
         self._bridge_ready = True
-        with entered(self):
+        with entered(self, in_setup=True):
             self.setup()
         for value in list(attributes_of(self).values()):
             _bind(value, self.scope)

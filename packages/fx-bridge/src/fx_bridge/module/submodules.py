@@ -30,17 +30,17 @@ def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) ->
 
     Args:
       factory: makes the module of the streams of the running module.
-      name: its name; by default its class with a number.
+      name: its name; by default its class with a number, or in ``setup`` that of the attribute.
 
     Returns:
       The module.
 
     Raises:
-      BridgePlaceError: no compact method of a bridge module runs.
+      BridgePlaceError: neither ``setup`` nor a compact method of a bridge module runs.
       BridgeTargetError: the factory makes something else.
       NameConflictError: the name is taken.
     """
-    parent = _parent("nnx_in_bridge_mdl")
+    parent, in_compact = _parent("nnx_in_bridge_mdl")
     rngs = parent.scope.rngs
     absent = FALLBACK not in rngs and "default" not in rngs
     if absent:
@@ -52,7 +52,8 @@ def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) ->
         raise BridgeTargetError("nnx_in_bridge_mdl", "a function of streams that makes an NNX module", module)
     if absent:
         mark_absent(module)
-    attach(parent, module, name)
+    if in_compact or name is not None:
+        attach(parent, module, name)
     return module
 
 
@@ -61,27 +62,30 @@ def linen_in_bridge_mdl(linen_module: Any, name: str | None = None) -> ToNNX:
 
     Args:
       linen_module: the module.
-      name: its name; by default its class with a number.
+      name: its name; by default its class with a number, or in ``setup`` that of the attribute.
 
     Returns:
       The module as an NNX module.
 
     Raises:
-      BridgePlaceError: no compact method of a bridge module runs.
+      BridgePlaceError: neither ``setup`` nor a compact method of a bridge module runs.
       NameConflictError: the name is taken.
     """
-    parent = _parent("linen_in_bridge_mdl")
+    parent, in_compact = _parent("linen_in_bridge_mdl")
     module = ToNNX(linen_module, parent.scope.rngs)
     if parent.scope.initializing:
         module.to_nnx__initializing = True
-    attach(parent, module, name, type(linen_module))
+    if in_compact or name is not None:
+        attach(parent, module, name, type(linen_module))
     return module
 
 
-def _parent(what: str) -> Any:
+def _parent(what: str) -> tuple[Any, bool]:
     entry = current_context()
-    if entry is None or not entry.in_compact or entry.module.scope is None:
+    if entry is None or not entry.may_attach or entry.module.scope is None:
         raise BridgePlaceError(
-            what, "a compact method of a bridge module that init or apply runs", "make the module as in NNX elsewhere"
+            what,
+            "setup or a compact method of a bridge module that init or apply runs",
+            "make the module as in NNX elsewhere",
         )
-    return entry.module
+    return entry.module, entry.in_compact

@@ -77,4 +77,7 @@ def dropout(inputs: jax.Array, rate: float, key: jax.Array, broadcast_dims: Sequ
         return jnp.zeros_like(inputs)
     keep_prob = 1.0 - rate
     mask = jnp.broadcast_to(keep_mask(key, keep_prob, inputs.shape, broadcast_dims), inputs.shape)
+    sharding = getattr(jax.typeof(inputs), "sharding", None)
+    if sharding is not None and any(axis is not None for axis in sharding.spec):  # the type of the inputs names axes
+        mask = jax.sharding.reshard(mask, sharding)
     return lax.select(mask, inputs / keep_prob, jnp.zeros_like(inputs))
