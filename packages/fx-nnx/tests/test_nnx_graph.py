@@ -361,3 +361,28 @@ def test_filters_say_what_they_are_made_of():
     param.label = 1
     assert param == nnx.OfType(nnx.Param)
     assert (param.__doc__, param.label) == ("Weights.", 1)
+
+
+def test_merge_warns_of_values_of_other_shapes():
+    layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    graphdef = nnx.graphdef(layer)
+    wrong = {"kernel": jnp.ones(7), "bias": jnp.ones(2)}
+    with pytest.warns(
+        UserWarning, match=r"nnx.merge: /kernel gets a value of shape \(7,\), where the model has \(2, 2\)"
+    ):
+        nnx.merge(graphdef, wrong)
+    with pytest.warns(UserWarning, match="/bias gets None"):
+        nnx.merge(graphdef, {"kernel": jnp.ones((2, 2)), "bias": None})
+    assert nnx.merge(graphdef, nnx.to_pure_dict(nnx.state(layer))).kernel.shape == (2, 2)
+    # A member of an ensemble, and what a map of JAX sees, have other shapes by right.
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x]), nnx.state(layer))
+    graphdef, _ = nnx.split(nnx.merge(graphdef, stacked))
+    assert nnx.merge(graphdef, jax.tree.map(lambda x: x[0], stacked)).kernel.shape == (2, 2)
+    jax.vmap(lambda values: nnx.merge(graphdef, values)(jnp.ones((1, 2))))(nnx.to_pure_dict(stacked))
+
+
+def test_update_of_numbers_in_plain_dictionaries():
+    tree = {"a": {"b": 1, "c": nnx.Param(jnp.array(2))}}
+    nnx.update(tree, {"a": {"b": 4, "c": jnp.array(10)}})
+    assert tree["a"]["b"] == 4
+    assert tree["a"]["c"] == 10

@@ -1,3 +1,4 @@
+import pickle
 import typing
 
 import fx_nnx as nnx
@@ -77,3 +78,15 @@ def test_options_of_the_variables_of_a_model():
     assert nnx.with_vars(node).a is node.a
     with pytest.raises(ModeValueError, match="older name mutable"):
         nnx.with_vars(node, ref=True, mutable=False)
+
+
+def test_packed_states_have_attributes_and_keep_apart():
+    model = nnx.Dict(linear=nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    packed = nnx.unpack(model)
+    assert isinstance(packed.linear, nnx.State)
+    packed.linear.kernel = 0
+    assert nnx.merge(packed).linear.kernel.get_value() == 0
+    assert nnx.graphdef(nnx.merge(pickle.loads(pickle.dumps(packed)))) == nnx.graphdef(model)
+    for other in (nnx.state(model), nnx.unpack(nnx.Dict(linear=nnx.Linear(2, 3, use_bias=False, rngs=nnx.Rngs(0))))):
+        with pytest.raises(StateStructureError, match="of the same unpack only"):
+            nnx.merge(packed, other)

@@ -103,7 +103,7 @@ class GraphDef(Representable):
       outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
     """
 
-    __slots__ = ("_assembly", "_hash", "_paths", "_same_paths", "attributes", "nodes", "num_leaves", "outer")
+    __slots__ = ("_assembly", "_hash", "_paths", "_record", "_same_paths", "attributes", "nodes", "num_leaves", "outer")
 
     apply: ClassVar[Any]
     __class_getitem__ = classmethod(types.GenericAlias)
@@ -123,6 +123,7 @@ class GraphDef(Representable):
         self._paths: list[Path] | None = None
         self._assembly: Any = None
         self._same_paths: Any = None
+        self._record: Any = None  # a weak reference to what is known of the model that it was taken from
 
     def __eq__(self, other: object) -> bool:
         if self is other:

@@ -1,10 +1,12 @@
 """Taking models apart into structure and values, and putting them together again."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from fx_core.errors.nnx import StateStructureError
+from fx_core.errors.nnx import StateStructureError, show_path
+from jax.core import Tracer
 
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.assembly import assembly_of
@@ -102,16 +104,51 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     Raises:
       StateStructureError: a value is missing, or there is one that the structure has no place for.
       TypeError: no state was given.
+
+    Warns:
+      UserWarning: bare values of plain dictionaries have other shapes than those of the model that the structure was
+        taken from, if that is still there.
     """
     graphdef = graphdef_or_graphstate
     if isinstance(graphdef, GraphState):
-        graphdef, states = graphdef._graphdef, (graphdef._state, *states)
+        graphdef, states = _unpacked(graphdef, states)
     elif isinstance(graphdef, tuple):
         graphdef, *more = graphdef
         states = (*more, *states)
     if not states and graphdef.num_leaves:
         raise TypeError("merge() missing 1 required positional argument: 'state'")
-    return assembly_of(graphdef).make(_aligned(graphdef, states), copy=copy)
+    leaves = _aligned(graphdef, states)
+    if not all(isinstance(part, State | FlatState) for part in states):
+        _warn_of_shapes(graphdef, leaves)
+    return assembly_of(graphdef).make(leaves, copy=copy)
+
+
+def _unpacked(first: GraphState, rest: Sequence[Any]) -> tuple[GraphDef, list[Any]]:
+    """Give the definition and the states of several that carry theirs."""
+    for other in rest:
+        if not isinstance(other, GraphState) or other._graphdef != first._graphdef:
+            what = "A GraphState can be merged with those of the same unpack only."
+            raise StateStructureError(what, (), expected="a GraphState with the same definition", got=_kind(other))
+    return first._graphdef, [first._state, *(other._state for other in rest)]
+
+
+def _kind(other: Any) -> str:
+    return "one with another definition" if isinstance(other, GraphState) else type(other).__name__
+
+
+def _warn_of_shapes(graphdef: GraphDef, leaves: Sequence[Any]) -> None:
+    """Warn of values of other shapes than those of the model that a definition was taken from, if it is still there."""
+    record = None if graphdef._record is None else graphdef._record()
+    if record is None or not record.alive:
+        return
+    for path, leaf, old in zip(graphdef.paths, leaves, record.read()):
+        new = getattr(leaf, "shape", None)
+        wanted = getattr(old.get_raw_value() if isinstance(old, Variable) else old, "shape", None)
+        if wanted is not None and new != wanted and not isinstance(leaf, Variable | Tracer):
+            got = repr(leaf) if new is None else f"a value of shape {tuple(new)}"
+            warnings.warn(
+                f"nnx.merge: {show_path(path)} gets {got}, where the model has {tuple(wanted)}.", stacklevel=3
+            )
 
 
 def unflatten(

@@ -34,10 +34,28 @@ class GraphState(Representable, MutableMapping[Any, Any]):
       _state: the values, all or some of them.
     """
 
-    __slots__ = ("_graphdef", "_state")
+    __slots__ = ("__weakref__", "_graphdef", "_state")
+
+    _graphdef: GraphDef
+    _state: State
 
     def __init__(self, _graphdef: GraphDef, _state: State):
-        self._graphdef, self._state = _graphdef, _state
+        object.__setattr__(self, "_graphdef", _graphdef)
+        object.__setattr__(self, "_state", _state)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("_graphdef", "_state"):
+            raise AttributeError(name)
+        return getattr(self._state, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._state, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._state, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GraphState, (self._graphdef, self._state)
 
     def __getitem__(self, key: Any) -> Any:
         return self._state[key]

@@ -96,6 +96,7 @@ class Record:
         """Take over what a walk found."""
         self.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
         self.graphdef._paths = walk.paths
+        self.graphdef._record = walk.link
         self.leaves = walk.leaves
 
     def of_leaf(self, leaf: Any) -> Self:

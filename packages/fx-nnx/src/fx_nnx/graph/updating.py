@@ -170,6 +170,8 @@ def _check_new(node: Any, targets: Mapping[Path, Any], path: Path, leaf: Any) ->
     if held is not _NOTHING and kind_of(held) not in ("variable", "leaf"):
         what = "The state has one value where the model has several."
         raise StateStructureError(what, path, expected=f"values below {where}", got=_shown(leaf), fix=_FIX)
+    if held is not _NOTHING and isinstance(owner, dict | list) and not isinstance(held, Variable):
+        return  # a number in a plain container
     if isinstance(held, Variable):  # reachable on another path too
         _check(node, targets, path, held, leaf)
         return
