@@ -80,6 +80,15 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def export(session: nox.Session) -> None:
+    """Networks of both faces, exported and run by the runtimes of the formats."""
+    fx = workspace.packages()
+    packages = [fx[name] for name in ("fx-core", "fx-transforms", "fx-linen", "fx-nnx", "fx-export")]
+    install_editable(session, packages, *TEST_TOOLS)
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/export"]))
+
+
+@nox.session
 def ray(session: nox.Session) -> None:
     """Ray Train as what starts the processes; Ray takes a gigabyte, so it has an environment of its own."""
     fx = workspace.packages()

@@ -45,7 +45,8 @@ def verified(
       fn: the function of variables and inputs.
       variables: its variables.
       inputs: examples or descriptions; integers are drawn from the range of an example, and are 0 or 1 without one.
-      tolerance: largest difference, relative to one plus the largest number of an output; by default by dtype.
+      tolerance: largest difference, relative to one plus the largest number of an output; by default by the
+        coarsest dtype that the function computes in. Integers are equal in any case.
       sizes: sizes to try for a symbol, by default 1 and 3.
 
     Returns:
@@ -55,6 +56,10 @@ def verified(
       VerificationError: an output differs by more.
     """
     reference = jax.jit(fn)
+    specs = [jax.tree.map(spec_of, value) for value in inputs]
+    dtypes = _dtypes_in(reference.trace(variables, *specs).jaxpr.jaxpr)
+    # What is computed in bfloat16 anywhere is no more exact than that.
+    coarsest = max((_TOLERANCES.get(name, 0.0) for name in dtypes), default=0.0)
     report: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0}
     for trial in _trials(inputs, sizes or {}):
         try:
@@ -63,7 +68,7 @@ def verified(
             # Sizes that break a constraint of the caller's.
             continue
         expected = reference(variables, *trial.inputs)
-        absolute, relative = _compared(expected, got, trial.label, tolerance)
+        absolute, relative = _compared(expected, got, trial.label, coarsest if tolerance is None else tolerance)
         report["trials"].append(trial.label)
         report["max_absolute_error"] = max(report["max_absolute_error"], absolute)
         report["max_relative_error"] = max(report["max_relative_error"], relative)
@@ -72,6 +77,19 @@ def verified(
             "all outputs", "no inputs at all", "at least one trial", "none of the sizes fits: name some in verify_sizes"
         )
     return report
+
+
+def _dtypes_in(jaxpr: Any) -> set[str]:
+    """Names of all dtypes in a program, those of the programs inside of it included."""
+    found = {str(v.aval.dtype) for v in [*jaxpr.invars, *jaxpr.constvars] if hasattr(v.aval, "dtype")}
+    for eqn in jaxpr.eqns:
+        found |= {str(v.aval.dtype) for v in eqn.outvars if hasattr(v.aval, "dtype")}
+        for value in eqn.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    found |= _dtypes_in(inner)
+    return found
 
 
 def _trials(inputs: Sequence[Any], sizes: Mapping[str, Sequence[int]]) -> Iterator[Trial]:
@@ -111,7 +129,7 @@ def _array(
     return (random.standard_normal(shape) * (30 if kind == "large" else 1)).astype(dtype)
 
 
-def _compared(expected: Any, got: Any, label: str, tolerance: float | None) -> tuple[float, float]:
+def _compared(expected: Any, got: Any, label: str, tolerance: float) -> tuple[float, float]:
     wanted, given = jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got)
     if len(wanted) != len(given):
         raise VerificationError("all outputs", label, f"{len(wanted)} arrays", f"{len(given)} arrays")
@@ -121,7 +139,7 @@ def _compared(expected: Any, got: Any, label: str, tolerance: float | None) -> t
         one, other = np.asarray(one), np.asarray(other)
         if (one.shape, one.dtype) != (other.shape, other.dtype):
             raise VerificationError(name, label, f"{one.dtype}{one.shape}", f"{other.dtype}{other.shape}")
-        allowed = tolerance if tolerance is not None else _TOLERANCES.get(one.dtype.name, 0.0)
+        allowed = tolerance if one.dtype.kind not in "iub" else 0.0
         absolute, relative = _difference(one, other)
         if not relative <= allowed:
             found = f"a difference of {absolute:.3g}, relatively {relative:.3g}"

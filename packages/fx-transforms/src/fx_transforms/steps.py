@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,9 @@ def loop_steps(
         seen.append((_avals(carry), _avals(carry_out)))
         return carry_out, y
 
+    if not isinstance(options.get("length", 0), numbers.Integral):
+        # A free size of an export is no argument for JAX, which finds it in what is scanned.
+        options = {**options, "length": None}
     try:
         carry, ys = jax.lax.scan(reused or body, init, xs, **options)
     except TypeError as error:
