@@ -225,3 +225,8 @@ def test_not_inside_of_shard_map():
     arrays = operands()
     assert stands_for_kernels(inside, *arrays) == 0
     assert_close(jax.jit(inside)(*arrays), plain(*arrays))
+
+
+def test_free_sizes_of_an_export_are_left_to_xla():
+    array = jax.ShapeDtypeStruct(jax.export.symbolic_shape("batch, length, 2, 8"), jnp.bfloat16)
+    assert not cudnn.suits(array, array, array, None)

@@ -42,6 +42,11 @@ def test_initializers_inputs_and_outputs_have_names(tmp_path):
     assert model.opset_import[0].version == 18
 
 
+def test_texts_name_inputs(tmp_path):
+    path = export(tmp_path, lambda w, x, y: x + y, {}, ["image:float32[n]", "mask:float32[n]"])
+    assert [v.name for v in onnx.load(path / "data/model.onnx").graph.input] == ["image", "mask"]
+
+
 def layers(w, x):
     mean = x.mean(-1, keepdims=True)
     x = (x - mean) * jax.lax.rsqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-6) * w["scale"][None] + w["bias"][

@@ -13,7 +13,7 @@ from fx_core.plugins import Exporter
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
 from fx_export.errors import ExporterOptionError, PlatformError
-from fx_export.inputs import described_inputs
+from fx_export.inputs import described_inputs, names_in
 from fx_export.models import as_function
 from fx_export.verification import verified
 
@@ -81,6 +81,7 @@ def export(
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
     writer = exporter_named(format)
+    options = {**_names(writer, inputs), **options}
     _check_options(format, writer, options)
     specs = _specs(format, inputs, constraints)
     fn, weights = as_function(model, variables, call or {})
@@ -97,6 +98,14 @@ def export(
             written_by={"fx-export": __version__, "jax": jax.__version__},
         )
     return new.path
+
+
+def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
+    """Names in the texts of inputs, for an exporter that can use them."""
+    texts = [value for value in inputs if isinstance(value, str)]
+    names = names_in(texts) if texts and len(texts) == len(inputs) else None
+    known = "input_names" in inspect.signature(writer.export).parameters
+    return {"input_names": names} if names and known else {}
 
 
 def _specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) -> list[Any]:

@@ -16,6 +16,15 @@ _CENTERED = ("Sub", "x", _MEAN)
 _FAST = ("Max", ("Sub", ("ReduceMean", ("Mul", "x", "x"), "axes"), ("Mul", _MEAN, _MEAN)), 0.0)
 _EXACT = ("ReduceMean", ("Mul", _CENTERED, _CENTERED), "axes")
 _SQUARES = ("ReduceMean", ("Mul", "x", "x"), "axes")
+# Moments of numbers that were moved towards zero before, which loses fewer digits.
+_MOVED = ("Sub", "x", "shift")
+_MOVED_MEAN = ("ReduceMean", _MOVED, "axes")
+_MOVED_VARIANCE = (
+    "Max",
+    ("Sub", ("ReduceMean", ("Mul", _MOVED, _MOVED), "axes"), ("Mul", _MOVED_MEAN, _MOVED_MEAN)),
+    0.0,
+)
+_MOVED_CENTERED = ("Sub", "x", ("Add", _MOVED_MEAN, "shift"))
 
 
 def _scaled(value: Any, variance: Any) -> list[Any]:
@@ -27,6 +36,7 @@ def _scaled(value: Any, variance: Any) -> list[Any]:
 
 
 _LAYER_NORM = [p for variance in (_FAST, _EXACT, ("Max", _EXACT, 0.0)) for p in _scaled(_CENTERED, variance)]
+_LAYER_NORM = [*_LAYER_NORM, *_scaled(_MOVED_CENTERED, _MOVED_VARIANCE)]
 _LAYER_NORM = [*(("Add", p, "bias") for p in _LAYER_NORM), *_LAYER_NORM]
 _RMS_NORM = _scaled("x", _SQUARES)
 _FACTOR = ("Mul", ("Reciprocal", ("Sqrt", ("Add", "variance", "epsilon"))), "scale")
@@ -75,7 +85,7 @@ class _Fuser:
         """The layers that an opset has, largest first."""
         newer = [_Fuser.gelu] if opset >= 20 else []
         newest = [_Fuser.rms_norm] if opset >= 23 else []
-        return [_Fuser.layer_norm, _Fuser.batch_norm, _Fuser.softmax, *newer, *newest]
+        return [_Fuser.layer_norm, _Fuser.batch_norm, _Fuser.softmax, *newer, *newest, _Fuser.bias, _Fuser.relu]
 
     def mean(self, node: Node) -> Node | None:
         """A sum by the number of its terms."""
@@ -112,6 +122,8 @@ class _Fuser:
         shape = self._matcher.shape(found["x"])
         epsilon = self._matcher.number(found["epsilon"])
         last = self._matcher.numbers(found["axes"]) == [len(shape) - 1]
+        if "shift" in found and self._matcher.shape(found["shift"])[-1:] != (1,):
+            return None
         vectors = [found[name] for name in ("scale", "bias") if name in found]
         if epsilon is None or not last or not all(is_vector(self._values, name, shape[-1]) for name in vectors):
             return None
@@ -147,6 +159,26 @@ class _Fuser:
             return name
         source = node.inputs[0] if node is not None and node.op == "Reshape" else name
         return source if is_vector(self._values, source, shape[1]) else ""
+
+    def bias(self, node: Node) -> Node | None:
+        """A vector that is added to what a convolution gives."""
+        for pattern in (("Add", ("Conv", "x", "kernel"), "bias"), ("Add", ("ConvTranspose", "x", "kernel"), "bias")):
+            found = self._matcher.match(pattern, node.outputs[0]) if node.op == "Add" else None
+            if found is not None:
+                vector = self._per_channel(found["bias"], self._matcher.shape(node.outputs[0]))
+                conv = next(self._matcher.maker(n) for n in node.inputs if n != found["bias"])
+                if vector and conv is not None:
+                    return _instead(node, conv.op, [*conv.inputs, vector], **conv.attributes)
+        return None
+
+    def relu(self, node: Node) -> Node | None:
+        """The larger one of a float and zero."""
+        found = self._matcher.match(("Max", "x", 0.0), node.outputs[0]) if node.op == "Max" else None
+        if found is None or not self._values.types[found["x"]][0].name.startswith("float"):
+            return None
+        if self._matcher.shape(found["x"]) != self._matcher.shape(node.outputs[0]):
+            return None
+        return _instead(node, "Relu", [found["x"]])
 
     def softmax(self, node: Node) -> Node | None:
         """Powers of e by their sum."""

@@ -1,6 +1,6 @@
 """Which function translates which primitive."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fx_core.plugins import registry as plugins
@@ -42,9 +42,10 @@ def is_elementwise(name: str) -> bool:
     return name in _ELEMENTWISE
 
 
-def own_primitives() -> Sequence[str]:
-    """Names of the primitives that are translated without plugins, sorted."""
-    return sorted(_OWN)
+def own_primitives() -> dict[str, str]:
+    """What is translated without plugins: a line about each primitive by name, sorted."""
+    lines = {name: (translate.__doc__ or "").partition("\n")[0] for name, translate in _OWN.items()}
+    return dict(sorted(lines.items()))
 
 
 def translation_of(name: str, brought: dict[str, Any]) -> Translate | None:

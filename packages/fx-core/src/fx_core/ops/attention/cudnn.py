@@ -43,10 +43,13 @@ def suits(query: Any, key: Any, value: Any, bias: Any) -> bool:
     """Whether `attend` may compute this attention here, without losing more than rounding.
 
     Half precision on Ampere or later; depths up to 128 (256 on Hopper) that are multiples of 8; even lengths; a bias
-    of the dtype of the queries. Not inside of `jax.shard_map` or over a mesh with explicit axes, as cuDNN's calls carry
-    no such types, nor over a mesh without devices.
+    of the dtype of the queries; no free sizes of an export. Not inside of `jax.shard_map` or over a mesh with explicit
+    axes, as cuDNN's calls carry no such types, nor over a mesh without devices.
     """
     if min(query.ndim, key.ndim, value.ndim) < 3:
+        return False
+    # Sizes that an export leaves free are no numbers to compare.
+    if not all(isinstance(size, int) for array in (query, key, value) for size in array.shape):
         return False
     dtype, depth, lengths = query.dtype, query.shape[-1], (query.shape[-3], key.shape[-3])
     if dtype.name not in ("bfloat16", "float16") or min(lengths) < _SHORTEST or value.shape[-1] != depth or depth % 8:
