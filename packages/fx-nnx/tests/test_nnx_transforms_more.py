@@ -236,7 +236,6 @@ BACK.defvjp(lambda m, x: (m.a * x, None), lambda r, g: (None, None, None))
         (lambda m: nnx.custom_vjp(step).defvjp(1, 2, symbolic_zeros=True), "no symbolic zeros"),
         (lambda m: nnx.grad(lambda m: RULE(m, 1.0).sum())(m), "forward rule of custom_vjp returned the wrong thing"),
         (lambda m: nnx.grad(lambda m: BACK(m, 1.0).sum())(m), "a tuple of 2 cotangents"),
-        (lambda m: nnx.vmap(step, in_axes=(nnx.StateAxes({...: 0}), 0), graph=False), "axes only"),
         (lambda m: nnx.vmap(step, in_axes="x"), "in_axes of vmap has an entry"),
         (lambda m: nnx.grad(step, argnums=nnx.DiffState(0, ...), graph=False), "a tree is differentiated whole"),
         (lambda m: nnx.scan(step, out_axes=(nnx.Carry, None)), "out_axes of scan"),
@@ -255,3 +254,24 @@ BACK.defvjp(lambda m, x: (m.a * x, None), lambda r, g: (None, None, None))
 def test_mistakes(call, text):
     with pytest.raises(FxError, match=text):
         call(Net())
+
+
+@pytest.mark.parametrize("mode", [{}, {"graph_updates": False}, {"graph": False}], ids=str)
+def test_axes_by_variable_in_every_mode(mode):
+    cell = nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0))
+    carry = cell.initialize_carry((4, 2), rngs=nnx.Rngs(1))
+    axes = nnx.StateAxes({nnx.Param: None, ...: nnx.Carry})
+    loop = nnx.scan(lambda m, c, x: m(c, x), in_axes=(axes, nnx.Carry, 0), out_axes=(nnx.Carry, 0), **mode)
+    xs = jax.random.normal(jax.random.key(0), (5, 4, 2))
+    last, ys = loop(cell, carry, xs)
+    want = carry
+    for x, y in zip(xs, ys):
+        want, out = cell(want, x)
+        np.testing.assert_allclose(y, out, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last[0], want[0], rtol=1e-5, atol=1e-6)
+    stacked = nnx.vmap(lambda key: nnx.Linear(2, 2, rngs=nnx.Rngs(key)))(jax.random.split(jax.random.key(0), 3))
+    each = nnx.StateAxes({nnx.PathContains("kernel"): 0, ...: 0})
+    mapped = nnx.vmap(lambda m, x: m(x), in_axes=(each, None), **mode)(stacked, jnp.ones((1, 2)))
+    assert mapped.shape == (3, 1, 2)
+    with nnx.set_graph_updates(bool(mode) is False):
+        assert nnx.RNN(cell)(jnp.ones((4, 5, 2))).shape == (4, 5, 3)

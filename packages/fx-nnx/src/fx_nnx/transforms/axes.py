@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.frozen_dict import FrozenDict
 from fx_transforms import Place, Slot
@@ -11,7 +10,7 @@ from fx_transforms import Place, Slot
 from fx_nnx.transforms.carrier import ABSENT, ObjectCarrier, Places
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.modes import Carriage
-from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of, spread_prefix
+from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of, spread_prefix
 
 __all__ = ["NO_METADATA", "AxisGroups", "partition_name"]
 
@@ -51,12 +50,6 @@ class AxisGroups:
         for entry in entries_of(prefix):
             if not (entry is None or type(entry) is int or (carries and entry is Carry)):
                 raise PrefixError.misplaced(f"{name} of {self.transform}", entry, what)
-        if not self.how.updates and _has_per_variable(prefix):
-            raise PrefixError.misplaced(
-                f"{name} of {self.transform} without updates of the graph",
-                prefix,
-                "axes only; a tree of axes, such as nnx.prefix gives, distinguishes variables",
-            )
 
     def places(self, name: str, prefix: Any, *, of_args: bool) -> Places:
         """Groups of arguments or results, by a prefix."""
@@ -105,7 +98,3 @@ def _slot(key: Any, loop: bool) -> Slot:
     if key is None:
         return Slot(Place.SHARED, Place.ABSENT if loop else Place.SHARED)
     return Slot(key, key)
-
-
-def _has_per_variable(prefix: Any) -> bool:
-    return any(isinstance(x, StateAxes) for x in jax.tree.leaves(prefix, is_leaf=lambda x: isinstance(x, PerVariable)))
