@@ -124,3 +124,10 @@ def test_the_method_of_a_draw(name):
 def test_the_error_of_an_unknown_method():
     with pytest.raises(RandomMethodError, match=r"JAX 0.10 has no method 'fast' for gamma(.|\n)*expected: 'exact'"):
         raise RandomMethodError("gamma", "fast", "0.10")
+
+
+def test_defaults_are_a_mapping():
+    defaults = nnx.var_defaults()
+    assert dict(defaults) == {"hijax": False, "ref": False}
+    assert {**defaults, "ref": True} == {"hijax": False, "ref": True}
+    assert len(defaults) == 2

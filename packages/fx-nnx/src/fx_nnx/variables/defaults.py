@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,8 +17,8 @@ R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
-class VarDefaults:
-    """Options of new variables.
+class VarDefaults(Mapping[str, bool]):
+    """Options of new variables, as attributes and as a mapping.
 
     Attributes:
       hijax: accepted for compatibility.
@@ -27,6 +27,15 @@ class VarDefaults:
 
     hijax: bool = False
     ref: bool = False
+
+    def __getitem__(self, name: str) -> bool:
+        return dataclasses.asdict(self)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dataclasses.asdict(self))
+
+    def __len__(self) -> int:
+        return len(dataclasses.fields(self))
 
 
 _FIRST = VarDefaults()
