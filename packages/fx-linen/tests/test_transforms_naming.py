@@ -183,3 +183,29 @@ def test_classes_with_some_arguments_given():
     (y, _), variables = loop.init_with_output(KEY, X, None)
     assert variables["params"]["Dense_0"]["kernel"].shape == (2, 3, 3)
     assert jnp.array_equal(y, jnp.zeros_like(X))
+
+
+@pytest.mark.parametrize("form", [*FORMS, "vmap", "scan", "vjp"])
+def test_transforms_keep_no_tracers(form):
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x, *rest):
+            y = nn.Dropout(0.5, deterministic=False)(nn.Dense(3)(x))
+            return (y, None) if rest else y
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True, "dropout": True}}
+            if form == "vmap":
+                return nn.vmap(Layer, **options)()(x)
+            if form == "scan":
+                return nn.scan(Layer, length=2, in_axes=nn.broadcast, **options)()(x, 0)[0]
+            if form == "vjp":
+                return nn.vjp(lambda layer, x: layer(x), Layer(), x)[0]
+            return getattr(nn, form)(Layer)()(x)
+
+    keys = {"params": KEY, "dropout": jax.random.key(1)}
+    with jax.checking_leaks():
+        variables = Net().init(keys, X)
+        jax.jit(Net().apply)(variables, X, rngs={"dropout": keys["dropout"]})

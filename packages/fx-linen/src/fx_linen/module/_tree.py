@@ -61,6 +61,8 @@ def map_modules(
         return value
     if isinstance(value, kinds):
         return visit(suffix, value)
+    if type(value) in (tuple, list) and all(type(item) in ATOMS for item in value):
+        return tuple(value) if freeze else value  # most sequences: sizes and strides
     items = _items_of(value)
     if items is None:
         return value

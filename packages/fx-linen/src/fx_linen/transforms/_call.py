@@ -1,5 +1,6 @@
 """One call of a function of modules inside a transform of functions of scopes."""
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 from fx_core.errors import TransformedMethodReturnValueError
 from fx_core.scope import Scope, Variable
 
-from fx_linen.module import absorb_state, module_scopes, rebind, wrap_method_once
+from fx_linen.module import Progress, absorb_progress, module_scopes, progress_of, rebind, wrap_method_once
 from fx_linen.module._base import ModuleBase
 from fx_linen.transforms._errors import NotAModuleError
 
@@ -57,7 +58,7 @@ class Call:
       modules: the first argument, and the modules and variables that were taken out of the others.
     """
 
-    __slots__ = ("_copies", "args", "kwargs", "modules", "scopes", "target")
+    __slots__ = ("_progress", "args", "kwargs", "modules", "scopes", "target")
 
     def __init__(
         self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], target: type[ModuleBase] | None = None
@@ -70,7 +71,7 @@ class Call:
             args, kwargs = jax.tree.map(self._take_out, (args, kwargs))
         self.args, self.kwargs, self.target = args, kwargs, target
         self.scopes = module_scopes(self.modules)
-        self._copies: Copies = {}
+        self._progress: list[tuple[Any, Progress]] = []
 
     def _take_out(self, leaf: Any) -> Any:
         if not isinstance(leaf, _CARRIED):
@@ -99,18 +100,9 @@ class Call:
           TransformedMethodReturnValueError: the result holds modules or variables.
         """
         inner = {id(outside): inside for outside, inside in zip(self.scopes, scopes, strict=True)}
-
-        def scope_of(scope: Scope) -> Scope:
-            found = inner.get(id(scope))
-            if found is None:
-                assert scope.parent is not None
-                found = inner[id(scope)] = scope_of(scope.parent).push(scope.name, reuse=True)
-            return found
-
         # Every trace starts from the modules as they were before the transform: names come out the same each time.
-        if copies is None:
-            copies = self._copies = {}
-        module, *others = rebind(self.modules, scope_of, copies)
+        copies = {} if copies is None else copies
+        module, *others = rebind(self.modules, functools.partial(_scope_inside, inner), copies)
         if self.target is not None:
             # Methods that call each other inside are those of the class before the transform.
             object.__setattr__(module, "__class__", self.target)
@@ -120,12 +112,23 @@ class Call:
         for leaf in jax.tree.leaves(out):
             if isinstance(leaf, _CARRIED):
                 raise TransformedMethodReturnValueError(name_of(fn))
+        # Not the copies themselves: they hold values of the trace, which would live as long as this does.
+        self._progress = [(module, progress_of(copy)) for module, copy in copies.values()]
         return out
 
     def finish(self) -> None:
         """Let the modules outside know what their copies did, the names they gave out."""
-        for module, copy in self._copies.values():
-            absorb_state(module, copy)
+        for module, progress in self._progress:
+            absorb_progress(module, progress)
+
+
+def _scope_inside(inner: dict[int, Scope], scope: Scope) -> Scope:
+    """The scope inside of a transform for one outside, made where it is needed."""
+    found = inner.get(id(scope))
+    if found is None:
+        assert scope.parent is not None
+        found = inner[id(scope)] = _scope_inside(inner, scope.parent).push(scope.name, reuse=True)
+    return found
 
 
 def _put_back(tree: Any, modules: list[Any]) -> Any:
