@@ -6,6 +6,7 @@ import sys
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from fx_core.errors.partitioning import MeshAxisNotFoundError, MeshRequiredError
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -99,6 +100,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 import fx_nnx as nnx
 import jax.numpy as jnp
+import optax
 from fx_core import errors
 from jax.sharding import AxisType, PartitionSpec as P
 
@@ -166,3 +168,34 @@ def test_dropout_keeps_an_explicit_sharding(broadcast_dims, compiled):
         layer = nnx.Dropout(0.5, broadcast_dims=broadcast_dims, rngs=nnx.Rngs(0))
         out = (nnx.jit if compiled else lambda f: f)(lambda layer, x: layer(x))(layer, x)
         assert jax.typeof(out).sharding.spec == jax.sharding.PartitionSpec("x", None)
+
+
+def test_optimizers_made_and_run_per_layer_have_the_names_of_their_parameters():
+    axes = {nnx.PARTITION_NAME: "layers"}
+
+    class Layer(nnx.Module):
+        def __init__(self, rngs):
+            self.w = nnx.Param(rngs.params.normal((4, 4)), out_sharding=("in", "out"), eager_sharding=False)
+
+        def __call__(self, x):
+            return jnp.tanh(x @ self.w)
+
+    @nnx.split_rngs(splits=3)
+    @nnx.vmap(in_axes=0, transform_metadata=axes)
+    def make(rngs):
+        layer = Layer(rngs)
+        return layer, nnx.Optimizer(layer, optax.adam(1e-3), wrt=nnx.Param)
+
+    @nnx.scan(in_axes=(nnx.Carry, 0, 0), out_axes=nnx.Carry, transform_metadata=axes)
+    def step(x, layer, optimizer):
+        assert optimizer.opt_state[0].mu["w"].out_sharding == ("in", "out")
+        optimizer.update(layer, nnx.grad(lambda layer: layer(x).sum())(layer))
+        return layer(x)
+
+    with nnx.use_eager_sharding(False):
+        layers, optimizers = make(nnx.Rngs(0))
+        for _ in range(2):
+            for variable in (layers.w, optimizers.opt_state[0].mu["w"], optimizers.opt_state[0].nu["w"]):
+                assert (variable.shape, variable.out_sharding) == ((3, 4, 4), ("layers", "in", "out"))
+            step(jnp.ones((2, 4)), layers, optimizers)
+    assert optimizers.step[...].tolist() == [2, 2, 2]
