@@ -19,10 +19,14 @@ from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, 
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
-from jax._src.random.threefry2x32 import _threefry2x32_lowering
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify, multihost_utils
 from jax.interpreters import ad, batching, mlir, partial_eval
+
+try:
+    from jax._src.random.threefry2x32 import _threefry2x32_lowering
+except ImportError:  # before JAX 0.10.1
+    from jax._src.prng import _threefry2x32_lowering  # type: ignore[no-redef]
 
 __all__ = [
     "Primitive",
