@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-__all__ = ["Representable", "show_fields", "show_value"]
+__all__ = ["Representable", "show_fields", "show_value", "size_note"]
 
 _SMALL = 6
 # Objects being shown, for cycles. Only a repr that runs in two threads at once may show "(...)" too early.
@@ -90,3 +90,9 @@ def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
     ]
     body = ",\n".join(lines).replace("\n", "\n  ")
     return f"{head}\n  {body}\n)"
+
+
+def size_note(value: Any) -> str:
+    """Say how many numbers there are in a value; nothing if there are no arrays."""
+    leaves = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "size") and hasattr(leaf, "dtype")]
+    return f"{sum(leaf.size for leaf in leaves):,}" if leaves else ""

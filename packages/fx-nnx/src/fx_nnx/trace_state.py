@@ -16,6 +16,8 @@ class _Moment:
 
     __slots__ = ("_nnx_links", "_nnx_trace")
 
+    _nnx_links: Any
+
     def __init__(self):
         self._nnx_links = None
         self._nnx_trace = current_trace()

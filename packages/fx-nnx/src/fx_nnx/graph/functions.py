@@ -123,13 +123,13 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     return assembly_of(graphdef).make(leaves, copy=copy)
 
 
-def _unpacked(first: GraphState, rest: Sequence[Any]) -> tuple[GraphDef, list[Any]]:
+def _unpacked(first: GraphState, rest: Sequence[Any]) -> tuple[GraphDef, tuple[Any, ...]]:
     """Give the definition and the states of several that carry theirs."""
     for other in rest:
         if not isinstance(other, GraphState) or other._graphdef != first._graphdef:
             what = "A GraphState can be merged with those of the same unpack only."
             raise StateStructureError(what, (), expected="a GraphState with the same definition", got=_kind(other))
-    return first._graphdef, [first._state, *(other._state for other in rest)]
+    return first._graphdef, (first._state, *(other._state for other in rest))
 
 
 def _kind(other: Any) -> str:

@@ -12,6 +12,18 @@ from fx_core.errors.nnx import HiddenDataError, StaticAttributeError, TraceLevel
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.objects.fields import annotated, declaration, has_data, is_array, is_branch, is_data, register_data_type
+from fx_nnx.objects.storage import (
+    SharedKinds,
+    Storage,
+    attributes_of,
+    begin,
+    begin_once,
+    set_attributes,
+    set_kinds,
+    set_links,
+    set_record,
+    set_trace,
+)
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.snapshots import exact, snapshot_of, thawed
 from fx_nnx.states.paths import sorted_keys
@@ -35,35 +47,12 @@ _MISSING: Any = object()
 _MUTABLE = (list, dict, set)
 
 
-class Storage:
-    """Where an object keeps its attributes and what the graph functions note about it."""
-
-    __slots__ = ("__dict__", "__weakref__", "_nnx_kinds", "_nnx_links", "_nnx_record", "_nnx_trace")
-
-
-attributes_of: Callable[[Any], dict[Any, Any]] = Storage.__dict__["__dict__"].__get__
-"""Give the dictionary of attributes itself. Who changes it has to announce that, see `fx_nnx.links`."""
-
-_set_attributes = Storage.__dict__["__dict__"].__set__
-_set_kinds = Storage._nnx_kinds.__set__
-_set_links = Storage._nnx_links.__set__
-_set_record = Storage._nnx_record.__set__
-_set_trace = Storage._nnx_trace.__set__
-_get_trace = Storage._nnx_trace.__get__
-
-
-class SharedKinds(dict[Any, bool]):
-    """Kinds of the attributes of objects that were made alike; each takes its own before it changes them."""
-
-    __slots__ = ()
-
-
 def owned_kinds(obj: Any) -> dict[Any, bool]:
     """Give the kinds of the attributes of an object, to be changed."""
     kinds = obj._nnx_kinds
     if type(kinds) is SharedKinds:
         kinds = dict(kinds)
-        _set_kinds(obj, kinds)
+        set_kinds(obj, kinds)
     return kinds
 
 
@@ -80,21 +69,6 @@ def kinds_of(obj: Any) -> dict[Any, bool]:
     return kinds
 
 
-def _begin(obj: Any) -> None:
-    """Make an object one without attributes that nobody knows of yet."""
-    _set_kinds(obj, {})
-    _set_links(obj, None)
-    _set_record(obj, None)
-    _set_trace(obj, current_trace())
-
-
-def _begin_once(obj: Any) -> None:
-    try:
-        _get_trace(obj)
-    except AttributeError:
-        _begin(obj)
-
-
 class _Meta(abc.ABCMeta):
     """Looks, after ``__init__``, for data that was put into a plain container behind the object's back."""
 
@@ -102,7 +76,7 @@ class _Meta(abc.ABCMeta):
         made = super().__call__(*args, **kwargs)
         if isinstance(made, Pytree):
             if cls._nnx_foreign_new:
-                _begin_once(made)
+                begin_once(made)
             check_pytree(made)
         return made
 
@@ -189,7 +163,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         """Make an object without attributes, ready for ``__init__``."""
         self = super().__new__(cls)
         if not cls._nnx_foreign_new:
-            _begin(self)
+            begin(self)
         return self
 
     def __init_subclass__(cls, *, pytree: bool | None = None, **kwargs: Any):
@@ -233,7 +207,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         try:
             valid = self._nnx_trace == current_trace()
         except AttributeError:  # a foreign base class sets attributes while it makes the object
-            _begin_once(self)
+            begin_once(self)
             return
         if not valid:
             self._check_valid_context(lambda: f"Cannot change {type(self).__name__} from a different trace level")
@@ -354,11 +328,11 @@ def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, b
         self.__class__ = cls
     except TypeError:  # a class with __slots__ of its own
         self = object.__new__(cls)
-        _set_attributes(self, attributes)
-        _set_kinds(self, kinds)
-        _set_links(self, None)
-        _set_record(self, None)
-        _set_trace(self, trace)
+        set_attributes(self, attributes)
+        set_kinds(self, kinds)
+        set_links(self, None)
+        set_record(self, None)
+        set_trace(self, trace)
     return self
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "early_attributes",
     "extras_of",
     "metadata_from",
+    "parts_of",
     "put_extras",
     "set_attribute",
     "state_of",
@@ -136,6 +137,13 @@ def state_of(variable: Any) -> dict[str, Any]:
     value = variable._raw_value[...] if variable.ref else variable._raw_value
     state = {"_raw_value": value, "_var_metadata": variable._nnx_meta, "_trace_state": TraceState()}
     return {**extras_of(variable), **state}
+
+
+def parts_of(state: Mapping[str, Any] | tuple[Any, Metadata]) -> tuple[Any, Metadata, dict[str, Any]]:
+    """Give value, metadata and other attributes of what `state_of` gave; or of a pair, as earlier versions pickled."""
+    extras = {"_raw_value": state[0], "_var_metadata": state[1]} if isinstance(state, tuple) else dict(state)
+    extras.pop("_trace_state", None)
+    return extras.pop("_raw_value"), metadata_from(extras.pop("_var_metadata", {})), extras
 
 
 def _metadata_of(variable: Any, *, required: bool = True) -> Metadata:

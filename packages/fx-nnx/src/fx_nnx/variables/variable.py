@@ -11,7 +11,7 @@ from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableTypeError
 from fx_nnx.captures import frames, note
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
-from fx_nnx.representation import Representable, show_fields
+from fx_nnx.representation import Representable, show_fields, size_note
 from fx_nnx.trace_state import TraceState
 from fx_nnx.variables.attributes import (
     MetadataView,
@@ -19,6 +19,7 @@ from fx_nnx.variables.attributes import (
     early_attributes,
     extras_of,
     metadata_from,
+    parts_of,
     put_extras,
     set_attribute,
     state_of,
@@ -26,7 +27,7 @@ from fx_nnx.variables.attributes import (
 from fx_nnx.variables.defaults import default_options
 from fx_nnx.variables.fields import VariableFields, VariableType, filled
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
-from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
+from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata, with_axis
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
 from fx_nnx.variables.writing import is_ref, new_ref, write_ref, written
@@ -244,14 +245,9 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self._nnx_change_axes(axis_index, axis_name, adding=False)
 
     def _nnx_change_axes(self, index: int, name: str | None, *, adding: bool) -> None:
-        names = self._nnx_meta.get("out_sharding")
-        if names is not None:
-            names = list(names)
-            if adding:
-                names.insert(index if index >= 0 else len(names) + 1 + index, name)
-            else:
-                names.pop(index)
-            self._nnx_set_meta(self._nnx_meta.updated(out_sharding=tuple(names)))
+        meta = with_axis(self._nnx_meta, index, name, adding=adding)
+        if meta is not self._nnx_meta:
+            self._nnx_set_meta(meta)
         for hook in hooks_of(self._nnx_meta.get("on_add_axis" if adding else "on_remove_axis")):
             hook(self, index, name)
 
@@ -311,16 +307,12 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         meta = make_metadata({**REQUIRED, **renamed(attributes)})
         return new_variable(cls, new_ref(cls, value) if meta["ref"] and not is_ref(value) else value, meta)
 
-    # --- facts ----------------------------------------------------------------------------------------------------
-
     type = property(lambda self: type(self), doc="The type of the variable.")
     var_type = type
     hijax = property(lambda self: self._nnx_meta["hijax"], doc="Accepted for compatibility.")
     ref = property(lambda self: self._nnx_meta["ref"], doc="Whether the value lives in a `jax.Ref`.")
     sharding_names = property(lambda self: self._nnx_meta.get("out_sharding"), doc="The axis names, or None.")
     shape = property(lambda self: self.get_value().shape, doc="The shape of the value.")
-
-    # --- attributes -----------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
         if (name.startswith("__") and name not in _PROTOCOLS) or name in _NO_VALUES:
@@ -340,10 +332,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return state_of(self)
 
     def __setstate__(self, state: Mapping[str, Any] | tuple[Any, Metadata]) -> None:
-        # A pair is what earlier versions pickled.
-        extras = {"_raw_value": state[0], "_var_metadata": state[1]} if isinstance(state, tuple) else dict(state)
-        value, meta = extras.pop("_raw_value"), metadata_from(extras.pop("_var_metadata", {}))
-        extras.pop("_trace_state", None)
+        value, meta, extras = parts_of(state)
         _keep_links(self)
         fields = new_ref(type(self), value) if meta["ref"] else value, meta, current_trace()
         for name, field in zip(("_raw_value", "_nnx_meta", "_nnx_trace"), fields):
@@ -369,7 +358,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         register(cls)
 
     def _show(self) -> str:
-        return show_fields(type(self).__name__, self._fields(), _size_note(self._raw_value))
+        return show_fields(type(self).__name__, self._fields(), size_note(self._raw_value))
 
     def _fields(self) -> Mapping[str, Any]:
         return MappingProxyType({"value": self._raw_value, **self._nnx_meta.visible()})
@@ -407,8 +396,3 @@ def register(cls: type[Any]) -> None:
 
 
 register(Variable)
-
-
-def _size_note(value: Any) -> str:
-    leaves = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "size") and hasattr(leaf, "dtype")]
-    return f"{sum(leaf.size for leaf in leaves):,}" if leaves else ""
