@@ -37,7 +37,7 @@ class ResultCotangents:
             if is_node(leaf):
                 self.roots.append((name.path, is_variable(leaf)))
                 walk.root(leaf, (name,))
-        self.variables = [
+        self.variables: list[tuple[Any, Any, Any]] = [
             (path[0].path, path[1:], target)
             for path, target in zip(walk.paths, walk.leaves)
             if type(target) is Slot or id(target) not in known
@@ -57,6 +57,7 @@ class ResultCotangents:
         if self.updates:
             made = iter(self._states(values, collected.groups[0].names.paths))
         else:
+            assert change.forest is not None, "a result with objects has a structure"
             made = iter(make_roots(change.forest, values[len(change.returned) :]).roots)
         return jax.tree.map(lambda x: next(made) if is_gap(x) else x, out, is_leaf=is_gap)
 
