@@ -138,7 +138,7 @@ def parity(session: nox.Session) -> None:
 def quickstart(session: nox.Session) -> None:
     """Train, kill, resume and export a network on real images, from wheels in a fresh environment."""
     names = ["fx-core", "fx-transforms", "fx-linen", "fx-train", "fx-ckpt", "fx-export"]
-    extras = ["fx-ckpt[orbax]", "fx-train[progress]"]
+    extras = ["fx-ckpt[orbax]", "fx-train[progress]", "fx-export[onnx]"]
     session.install(*wheels_of(session, names, extras), "-r", "examples/digits/requirements.txt")
     session.run("python", "tests-integration/quickstart/quickstart.py", *session.posargs)
 

@@ -12,6 +12,7 @@ MODULES = [
     "bridge",
     "ckpt",
     "compress",
+    "export",
     "imports",
     "linen_init",
     "linen_lifted",

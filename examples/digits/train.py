@@ -126,6 +126,11 @@ def main() -> None:
     np.testing.assert_allclose(shipped, jax.jit(predict)(variables, test.images), atol=1e-6)
     print(f"the bundle in {bundle} gives the same predictions")
 
+    # For other runtimes: the export is run by ONNX Runtime and compared with the network before it appears.
+    model = arguments.directory / "onnx"
+    fx_export.export(model, predict, variables, inputs, format="onnx", input_names=["image"], overwrite=True)
+    print(f"the ONNX model in {model} computes the same")
+
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The quickstart: train on real images, kill the process, resume, export, serve, and check every step.
+"""The quickstart: train on real images, kill the process, resume, export, serve in two formats, check every step.
 
 Run by `nox -s quickstart` in an environment that has only the needed packages, installed from wheels.
 """
@@ -88,6 +88,23 @@ print((predictions == test.labels).mean())
     return float(subprocess.check_output([sys.executable, "-c", program], env=environment, text=True))
 
 
+def onnx_accuracy(model: Path) -> float:
+    """Test accuracy of the ONNX model in a process that has neither JAX nor fx loaded."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(EXAMPLE)!r})
+import onnxruntime
+from data import load
+_, test = load()
+session = onnxruntime.InferenceSession({str(model / "data/model.onnx")!r}, providers=["CPUExecutionProvider"])
+(predictions,) = session.run(None, {{"image": test.images}})
+loaded = [name for name in sys.modules if name.partition(".")[0] in ("jax", "jaxlib") or name.startswith("fx_")]
+assert not loaded, f"these were loaded: {{loaded}}"
+print((predictions.argmax(-1) == test.labels).mean())
+"""
+    return float(subprocess.check_output([sys.executable, "-c", program], text=True))
+
+
 def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,6 +120,8 @@ def main() -> None:
         subprocess.run([sys.executable, str(EXAMPLE / "serve.py"), str(interrupted / "bundle")], check=True)
         accuracy = served_accuracy(interrupted / "bundle")
         assert accuracy >= 0.98, f"test accuracy {accuracy:.2%} is below 98 %"
+        say("5. Serve the exported ONNX model by ONNX Runtime, without JAX")
+        assert onnx_accuracy(interrupted / "onnx") == accuracy, "the ONNX model has another accuracy"
     say(f"Done in {time.monotonic() - started:.0f} s: test accuracy {accuracy:.2%}")
 
 

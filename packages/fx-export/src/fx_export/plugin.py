@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fx_core.plugins import ExporterEntry, hookimpl
+from fx_core.plugins import CommandEntry, ExporterEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -22,4 +22,12 @@ def fx_exporters() -> Iterable[ExporterEntry]:
             summary="An ONNX model, checked by ONNX Runtime",
             extra="onnx",
         ),
+    ]
+
+
+@hookimpl
+def fx_commands() -> Iterable[CommandEntry]:
+    """The commands about exported networks."""
+    return [
+        CommandEntry(name="export", target="fx_export.commands:export", summary="Look at exported networks, check them")
     ]

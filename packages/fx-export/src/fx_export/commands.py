@@ -1,0 +1,75 @@
+"""The commands below ``fx export``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from fx_core.errors import FxError
+from fx_core.files import read_manifest, settled, verify_files
+from fx_core.plugins import registry
+
+from fx_export.bundle import FORMAT, VERSION, load
+
+_PATH = click.argument("path", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+class Guarded(click.Group):
+    """A group whose commands turn errors of fx into messages, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (FxError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Guarded)
+def export() -> None:
+    """Look at exported networks and check them."""
+
+
+@export.command()
+@_JSON
+def formats(as_json: bool) -> None:
+    """List the formats, with what installs their dependencies."""
+    rows = [
+        {"name": name, "summary": entry.summary, "extra": entry.extra}
+        for name, entry in sorted(registry().exporters.items())
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        extra = f" (pip install 'fx-export[{row['extra']}]')" if row["extra"] else ""
+        click.echo(f"{row['name']:12} {row['summary']}{extra}")
+
+
+@export.command()
+@_PATH
+@_JSON
+def inspect(path: Path, as_json: bool) -> None:
+    """Show what a bundle is: format, versions, inputs, and how far it was from the model."""
+    source = settled(path)
+    manifest = read_manifest(source, format=FORMAT, version=VERSION)
+    shown = {key: manifest.get(key) for key in ("exporter", "created", "written_by", "metadata", "verification")}
+    shown["bytes"] = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for key, value in shown.items():
+        click.echo(f"{key:13} {value}")
+
+
+@export.command()
+@_PATH
+def verify(path: Path) -> None:
+    """Check every byte of a bundle against its manifest, and that its runtime loads it; exit code 1 if not."""
+    source = settled(path)
+    verify_files(source, read_manifest(source, format=FORMAT, version=VERSION))
+    bundle = load(path)
+    found = bundle.verification
+    compared = "was not compared with its model" if found is None else f"{len(found['trials'])} trials at export"
+    click.echo(f"{path}: {bundle.exporter} bundle, all bytes as written, loads; {compared}")
