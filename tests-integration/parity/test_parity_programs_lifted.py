@@ -227,4 +227,5 @@ def test_programs_give_the_same(program):
         if isinstance(b, str):
             assert a == b, path
         else:
-            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6, err_msg=jax.tree_util.keystr(path))
+            # LayerNorm's variance is shifted here, so gradients of hundreds differ in their last digits.
+            np.testing.assert_allclose(a, b, rtol=5e-5, atol=2e-6, err_msg=jax.tree_util.keystr(path))

@@ -23,6 +23,7 @@ def test_defaults_are_those_that_existing_programs_expect():
         "preserve_adopted_names": False,
         "profile": True,
         "max_repr_depth": None,
+        "use_orbax_checkpointing": False,
     }
 
 
