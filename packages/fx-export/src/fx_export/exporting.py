@@ -81,9 +81,9 @@ def export(
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
     writer = exporter_named(format)
-    options = {**_names(writer, inputs), **options}
     _check_options(format, writer, options)
     specs = _specs(format, inputs, constraints)
+    options = {**_names(writer, inputs), **options}
     fn, weights = as_function(model, variables, call or {})
     with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
         data = new.directory / DATA
