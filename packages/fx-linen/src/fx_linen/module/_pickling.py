@@ -52,13 +52,13 @@ def restored(value: Any) -> Any:
 
 
 def _map(fun: Any, value: Any) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in ATOMS:
         return value
     if kind in (list, tuple):
         return kind(map(fun, value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return kind(*map(fun, value))
-    if kind in (dict, FrozenDict):
+    if isinstance(value, (dict, FrozenDict)) and kind in (dict, FrozenDict):
         return kind({key: fun(item) for key, item in value.items()})
     return value
