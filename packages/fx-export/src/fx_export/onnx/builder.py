@@ -290,7 +290,7 @@ class Builder:
             return dataclasses.replace(tensor, shape=tuple(shape), constant=tensor.constant[cuts])
         places = [tensor.axes.index(axis) for axis in held]
         part = tensor.relabeled(shape, tensor.axes)
-        vectors = [self.shape([values[axis] for axis in held]) for values in (starts, limits)]
+        vectors = [self.shape(tuple(values[axis] for axis in held)) for values in (starts, limits)]
         settings = [*vectors, self.constant(places, np.int64), self.constant([steps[a] for a in held], np.int64)]
         return self._stored_op("Slice", tensor, settings, part)
 

@@ -38,6 +38,10 @@ def words_of(build: Builder, key: Tensor) -> Tensor:
 @primitive("random_wrap")
 def wrap(build: Builder, eqn: Any, words: Tensor) -> Tensor:
     """Keys of words."""
+    return _keys_of(build, eqn, words)
+
+
+def _keys_of(build: Builder, eqn: Any, words: Tensor) -> Tensor:
     dtype_of(eqn.outvars[0].aval)
     rank = words.ndim - 1
 
@@ -69,7 +73,7 @@ def random_bits(build: Builder, eqn: Any, key: Tensor) -> Tensor:
 def random_split(build: Builder, eqn: Any, key: Tensor) -> Tensor:
     """More keys of keys."""
     kind, shape = _jax.key_kind(eqn.invars[0].aval.dtype), eqn.params["shape"]
-    return wrap(build, eqn, build.call(_mapped(lambda w: kind.split(w, shape), key.ndim), words_of(build, key))[0])
+    return _keys_of(build, eqn, build.call(_mapped(lambda w: kind.split(w, shape), key.ndim), words_of(build, key))[0])
 
 
 @primitive("random_fold_in")
@@ -84,13 +88,13 @@ def random_fold_in(build: Builder, eqn: Any, key: Tensor, number: Tensor) -> Ten
         )
 
     words = words_of(build, spread(key))
-    return wrap(build, eqn, build.call(_mapped(kind.fold_in, len(shape)), words, spread(number))[0])
+    return _keys_of(build, eqn, build.call(_mapped(kind.fold_in, len(shape)), words, spread(number))[0])
 
 
 @primitive("random_seed")
 def random_seed(build: Builder, eqn: Any, seed: Tensor) -> Tensor:
     """Keys of numbers."""
-    return wrap(build, eqn, build.call(_mapped(eqn.params["impl"].seed, seed.ndim), seed)[0])
+    return _keys_of(build, eqn, build.call(_mapped(eqn.params["impl"].seed, seed.ndim), seed)[0])
 
 
 @primitive("random_clone")

@@ -1,7 +1,7 @@
 """Which function translates which primitive."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from fx_core.plugins import registry as plugins
 
@@ -59,7 +59,7 @@ def translation_of(name: str, brought: dict[str, Any]) -> Translate | None:
         return _OWN[name]
     if not brought:
         brought.update({"": None, **{entry.primitive: entry for entry in plugins().onnx_primitives.values()}})
-    entry = brought.get(name)
+    entry: Any = brought.get(name)
     if entry is not None and not callable(entry):
         entry = brought[name] = entry.load()
-    return entry
+    return cast("Translate | None", entry)

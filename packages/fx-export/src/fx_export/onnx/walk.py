@@ -97,7 +97,7 @@ class Walker:
 
 def constant_of(value: Any, dtype: Any = None) -> Tensor:
     """Give a constant of a traced program."""
-    if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         words = np.asarray(jax.random.key_data(value)).astype(np.uint64)
         return constant_tensor(((words[..., 0] << np.uint64(32)) | words[..., 1]).astype(KEY))
     array = np.asarray(value, None if dtype is None else np.dtype(dtype))
@@ -106,7 +106,7 @@ def constant_of(value: Any, dtype: Any = None) -> Tensor:
 
 def dtype_of(aval: Any) -> np.dtype:
     """Give the dtype in which a value is held."""
-    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key):
         if tuple(_jax.key_kind(aval.dtype).key_shape) != (2,):
             raise RefusedError(f"keys of kind {aval.dtype}; those of threefry2x32 are translated")
         return KEY
@@ -147,7 +147,7 @@ def _folded(build: Builder, eqn: Any, inputs: list[Tensor]) -> list[Tensor] | No
     if not inputs or name in _NOT_FOLDED or any(t.constant is None for t in inputs):
         return None
     # Keys are held in a form of our own, which JAX would not compute with.
-    if any(jax.dtypes.issubdtype(v.aval.dtype, jax.dtypes.extended) for v in [*eqn.invars, *eqn.outvars]):
+    if any(jax.numpy.issubdtype(v.aval.dtype, jax.dtypes.extended) for v in [*eqn.invars, *eqn.outvars]):
         return None
     if is_elementwise(name):
         return _folded_as_it_lies(build, eqn, inputs)

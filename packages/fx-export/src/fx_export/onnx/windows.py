@@ -95,7 +95,7 @@ def _pooled(build: Builder, op: str, x: Tensor, window: _Window, neutral: Tensor
     merged = (*lead, *moved.shape) if len(rest) <= 2 else (*lead, *moved.shape[len(rest) :])
     flat = build.reshape(moved, merged)
     outputs = [shape[axis] for axis in axes]
-    attributes = {
+    attributes: dict[str, Any] = {
         "kernel_shape": [window.sizes[a] for a in axes],
         "strides": [window.steps[a] for a in axes],
         "dilations": [window.gaps[a] for a in axes],
@@ -138,8 +138,8 @@ def _differences(build: Builder, x: Tensor, axis: int, size: int, step: int) -> 
 @primitive("cumsum")
 def cumulative_sum(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Running sums, from either end."""
-    settings = {"reverse": int(eqn.params["reverse"])}
-    return build.op("CumSum", [x, build.constant(eqn.params["axis"], np.int64)], x.shape, **settings)
+    axis, reverse = build.constant(eqn.params["axis"], np.int64), int(eqn.params["reverse"])
+    return build.op("CumSum", [x, axis], x.shape, reverse=reverse)
 
 
 @primitive("cumprod", "cummax", "cummin", "cumlogsumexp")
