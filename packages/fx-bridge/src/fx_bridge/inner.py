@@ -192,7 +192,7 @@ def _shapes(leaf: Any) -> Shapes:
     value = leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
     if hasattr(value, "shape"):
         return (tuple(value.shape),)
-    return tuple(shapes_of(value))
+    return shapes_of(value)
 
 
 def _attach(module: Any, collection: str, path: Path, leaf: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from fx_core.identity import identity_of
 
@@ -78,7 +79,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _same_bits(one: Any, other: Any) -> bool:
     if isinstance(one, jax.Array) and isinstance(other, jax.Array):
-        if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
             one, other = jax.random.key_data(one), jax.random.key_data(other)
         pairs = list(zip(one.addressable_shards, other.addressable_shards, strict=True))
         return one.dtype == other.dtype and all(_bytes(a.data) == _bytes(b.data) for a, b in pairs)

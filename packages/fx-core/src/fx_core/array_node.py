@@ -33,7 +33,6 @@ dictionaries and checkpoints know, too:
 
 import abc
 import math
-from collections.abc import Sequence
 from typing import Any, Self
 
 import jax
@@ -194,7 +193,7 @@ def array_of(x: Any) -> Any:
     return jnp.asarray(x) if hasattr(x, "__jax_array__") else x
 
 
-def shapes_of(value: Any) -> Sequence[tuple[int, ...]]:
+def shapes_of(value: Any) -> tuple[tuple[int, ...], ...]:
     """Returns the shapes of the arrays of a parameter, where an array-like node counts as one array."""
     if isinstance(value, jax.Array):  # spares the walk over a tree
         return (value.shape,)

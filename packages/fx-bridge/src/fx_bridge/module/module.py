@@ -37,7 +37,9 @@ class _BridgeMeta(type(NnxModule)):
             own = inspect.signature(cls.__init__).parameters
             name = kwargs.get("name") if "name" in own else kwargs.pop("name", None)
             alone = "parent" not in own and "parent" in kwargs and kwargs.pop("parent") is None
-            if alone or (name is None and not entry.in_compact):  # in `setup` the attribute is the name
+            if alone or (
+                name is None and entry is not None and not entry.in_compact
+            ):  # in `setup` the attribute is the name
                 parent = None
         with entered(None):  # what the constructor makes belongs to the new module
             module = super().__call__(*args, **kwargs)
@@ -280,7 +282,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         super().__setattr__(name, value)
         value = attributes_of(self).get(name)
         pending = isinstance(old, Pending) and old is not value
-        if pending:
+        if isinstance(old, Pending) and pending:
             load(value, old, (name,))
         if self.scope is not None and name != "scope":
             _bind(value, self.scope)

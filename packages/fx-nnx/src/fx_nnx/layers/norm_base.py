@@ -61,6 +61,7 @@ class NormBase(Module):
 
     num_features: int
     num_groups: int
+    group_size: int
     reduction_axes: Any
     feature_axes: Any = -1
     epsilon: float

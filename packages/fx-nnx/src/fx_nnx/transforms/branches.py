@@ -76,7 +76,9 @@ def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple
     def call(args: Any, kwargs: Any, *bound: Any) -> Any:
         which, *operands = args
         carrier, fns = ObjectCarrier(how, whole=[0], transform=transform), _on(targets)
-        lifted = fx_transforms.cond(*fns, carrier) if transform == "cond" else fx_transforms.switch(fns, carrier)
+        lifted = (
+            fx_transforms.cond(fns[0], fns[1], carrier) if transform == "cond" else fx_transforms.switch(fns, carrier)
+        )
         return lifted(Handle((tuple(operands), kwargs, *bound)), which)
 
     if are_arrays(operands, numpy=True):

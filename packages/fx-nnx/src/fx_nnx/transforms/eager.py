@@ -53,7 +53,7 @@ def compiled_once(
       options: what else it depends on.
       call: the transform, of arguments, those by name, and what the functions are bound to.
     """
-    if not at_top_level() or jax.config.jax_disable_jit:
+    if not at_top_level() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return call
     anchors = [_anchor(f) for f in functions]
     if None in anchors:

@@ -83,7 +83,8 @@ def _with_new(old: Any, new: Any) -> Any:
     """The old variables and those that came to them; ``new`` has others in the place of the old ones."""
     if not isinstance(old, Mapping):
         return old
-    return {**old, **{key: _with_new(old[key], x) if key in old else x for key, x in new.items()}}
+    variables: dict[Any, Any] = dict(old)
+    return variables | {key: _with_new(old[key], x) if key in old else x for key, x in new.items()}
 
 
 def with_mutable(shape: Static, change: Callable[[Any], Any]) -> Static:
