@@ -5,7 +5,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 from fx_core.scope import CollectionFilter, DenyList, in_filter, intersect_filters, union_filters
@@ -83,7 +83,7 @@ def _with_new(old: Any, new: Any) -> Any:
     """The old variables and those that came to them; ``new`` has others in the place of the old ones."""
     if not isinstance(old, Mapping):
         return old
-    variables: dict[Any, Any] = dict(old)
+    variables = dict(cast("Mapping[Any, Any]", old))
     return variables | {key: _with_new(old[key], x) if key in old else x for key, x in new.items()}
 
 
