@@ -155,7 +155,6 @@ def test_metadata_and_dtypes():
         (lambda: heads()(X, None, X), AttentionInputsError, "inputs_v was given without inputs_k"),
         (lambda: heads()(X, decode=True), CacheMissingError, r"no cache to decode with[\s\S]*init_cache"),
         (lambda: heads().set_view(batch_size=2), LayerCallError, "both of batch_size and max_length"),
-        (lambda: heads(dropout_rate=0.5)(X), LayerCallError, "neither the layer nor the call says 'deterministic'"),
         (
             lambda: heads(dropout_rate=0.5, deterministic=False, keep_rngs=False)(X),
             LayerCallError,
@@ -188,3 +187,12 @@ def test_an_error_says_where_the_layer_is():
     net = Net()
     with pytest.raises(LayerInputError, match=r"Net/blocks/0[\s\S]*8 features[\s\S]*\(2, 6, 3\)"):
         net.blocks[0](X[..., :3])
+
+
+def test_weights_are_dropped_until_eval_as_by_dropout():
+    layer = heads(dropout_rate=0.5)
+    assert bool((layer(X) != layer(X)).any())
+    layer.eval()
+    np.testing.assert_array_equal(layer(X), layer(X))
+    layer.train()
+    assert bool((layer(X) != layer(X, deterministic=True)).any())

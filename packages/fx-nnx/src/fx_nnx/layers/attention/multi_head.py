@@ -63,7 +63,8 @@ class MultiHeadAttention(Module):
       param_dtype: of the parameters.
       broadcast_dropout: drop the same weights in the whole batch and all heads.
       dropout_rate: probability to drop an attention weight.
-      deterministic: drop nothing; given here, in the call, or by `fx_nnx.Module.eval`.
+      deterministic: drop nothing; given here, in the call, or by `fx_nnx.Module.eval`. Until one of them says so, weights
+        are dropped, as by `fx_nnx.Dropout`.
       precision: of the multiplications, see `jax.lax.Precision`.
       kernel_init: draws the kernels.
       out_kernel_init: draws that of ``out``; ``kernel_init`` if None.
@@ -365,7 +366,7 @@ class MultiHeadAttention(Module):
     ) -> jax.Array:
         dropout_rng = None
         if self.dropout_rate > 0.0:
-            deterministic = chosen("MultiHeadAttention", "deterministic", deterministic, self.deterministic)
+            deterministic = bool(self.deterministic if deterministic is None else deterministic)
             if not deterministic:
                 dropout_rng = self._stream(rngs)()
         else:
