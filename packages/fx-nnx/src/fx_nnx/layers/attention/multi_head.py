@@ -63,8 +63,8 @@ class MultiHeadAttention(Module):
       param_dtype: of the parameters.
       broadcast_dropout: drop the same weights in the whole batch and all heads.
       dropout_rate: probability to drop an attention weight.
-      deterministic: drop nothing; given here, in the call, or by `fx_nnx.Module.eval`. Until one of them says so, weights
-        are dropped, as by `fx_nnx.Dropout`.
+      deterministic: drop nothing; given here, in the call, or by `fx_nnx.Module.eval`. Until one of them says so,
+        weights are dropped, as by `fx_nnx.Dropout`.
       precision: of the multiplications, see `jax.lax.Precision`.
       kernel_init: draws the kernels.
       out_kernel_init: draws that of ``out``; ``kernel_init`` if None.
