@@ -64,7 +64,10 @@ def arrays(nnx, model):
 
 def tolerance(name):
     # Flax's NNX norms round to bfloat16 before they normalise; ours, like its Linen norms, after.
-    return 4e-2 if name == "layer-norm-bf16" else 1e-6
+    if name == "layer-norm-bf16":
+        return 4e-2
+    # Flax's one-pass variance loses digits where the mean is large against the deviation; ours does not.
+    return 1e-4 if name.startswith(("layer-norm", "group-norm", "instance-norm")) else 1e-6
 
 
 def near(theirs, ours, tolerance):
