@@ -149,17 +149,29 @@ def test_raw_keys_and_numpy_keys_are_keys():
     assert (draw({}, rngs=np.asarray(raw)) == typed).all()
 
 
-@pytest.mark.parametrize("bad", [0, None, np.zeros(3), jax.random.split(KEY, 3), {0: KEY}, {"params": 3}])
-def test_what_is_no_key_raises_in_init(bad):
-    with pytest.raises(InvalidRngError, match="first argument of an init function must be a key") as info:
-        init(lambda scope: None)(bad)
-    assert info.value.got.startswith(type(bad).__name__)
+NO_KEYS = {
+    "a number": (0, "Random streams must be a key, or a dictionary of keys by stream name", "int: 0"),
+    "nothing": (None, "Random streams must be a key", "NoneType: None"),
+    "an array": (np.zeros(3), "Random streams must be a key", "ndarray: "),
+    "several keys": (jax.random.split(KEY, 3), "Random streams must be a key", "PRNGKeyArray"),
+    "a list": ([KEY], "Random streams must be a key", "list: "),
+    "a name that is none": ({0: KEY}, "Random streams have names", "0"),
+    "a stream of a number": ({"params": 3}, "What the stream 'params' was given is no key", "int: 3"),
+    "a stream of a text": ({"params": "seed"}, "What the stream 'params' was given is no key", "str: 'seed'"),
+}
 
 
-@pytest.mark.parametrize("bad", [0, [KEY], {"params": "seed"}])
-def test_what_is_no_key_raises_in_apply(bad):
-    with pytest.raises(InvalidRngError, match="`rngs` of an apply function must be a key"):
-        apply(lambda scope: None)({}, rngs=bad)
+@pytest.mark.parametrize("case", NO_KEYS)
+@pytest.mark.parametrize(
+    "call", [lambda bad: init(lambda scope: None)(bad), lambda bad: apply(lambda s: None)({}, rngs=bad)]
+)
+def test_what_is_no_key_raises(call, case):
+    bad, text, got = NO_KEYS[case]
+    if bad is None:
+        call = init(lambda scope: None)  # None is no stream at all to apply
+    with pytest.raises(InvalidRngError, match=text) as info:
+        call(bad)
+    assert info.value.got.startswith(got)
 
 
 def test_bind_wants_streams_by_name():

@@ -38,7 +38,7 @@ MISTAKES = {
         lambda: nnx.scan(lambda c, m: (c[:1], None), in_axes=(nnx.Carry, None), out_axes=(nnx.Carry, 0), length=3)(
             X, MODEL
         ),
-        4,
+        6,
     ),
     "misspelt attribute": (lambda: MODEL.kernel, 0),
     "no rngs": (lambda: nnx.Linear(3, 4), 1),
@@ -46,7 +46,7 @@ MISTAKES = {
     "assigned in a trace": (lambda: jax.jit(lambda x: setattr(MODEL, "extra", nnx.Param(x)))(X), 0),
     "other state": (lambda: nnx.update(MODEL, {"layer": {"kernel": jnp.ones(3)}}), 2),
     "no state": (lambda: nnx.merge(nnx.split(MODEL)[0]), 2),
-    "wrong input of a cell": (lambda: nnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0)))(X), 7),
+    "wrong input of a cell": (lambda: nnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0)))(X), 9),
 }
 
 

@@ -44,7 +44,7 @@ def bind(
     """
     _check_variables(variables)
     if rngs is not None:
-        _check_keys(rngs)
+        _check_keys(rngs, "a dictionary of keys by stream name", '{"params": key, ...}')
     if not isinstance(mutable, bool | str | DenyList):
         is_filter_empty(mutable)  # raises for what is no filter, also where there are no variables to try it on
     own = {col: unfreeze(_plain(xs)) if in_filter(mutable, col) else xs for col, xs in variables.items()}
@@ -164,15 +164,15 @@ def _plain(xs: Mapping[str, Any]) -> Mapping[str, Any]:
 def _streams(rngs: Any) -> Mapping[str, PRNGKey | LazyRng]:
     if is_key(rngs):
         return {"params": rngs}
-    _check_keys(rngs)
+    _check_keys(rngs, "a key, or a dictionary of keys by stream name", 'jax.random.key(0) or {"params": key, ...}')
     return rngs
 
 
-def _check_keys(rngs: Any) -> None:
+def _check_keys(rngs: Any, wanted: str, example: str) -> None:
     if not hasattr(rngs, "items"):
         raise InvalidRngError(
-            "Random streams must be a key, or a dictionary of keys by stream name.",
-            expected='jax.random.key(0) or {"params": key, ...}',
+            f"Random streams must be {wanted}.",
+            expected=example,
             got=f"{type(rngs).__name__}: {rngs!r}",
         )
     for name, key in rngs.items():
