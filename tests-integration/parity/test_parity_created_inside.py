@@ -55,5 +55,6 @@ def test_same_variables_and_results(transform, how):
         results.append((made, again, y, net.apply(made, X), jitted))
     theirs, ours = results
     for a, b in zip(jax.tree.leaves(theirs), jax.tree.leaves(ours), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+        # Gradients through a LayerNorm of three values cancel, and its variance is computed otherwise here.
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
     assert jax.tree.structure(theirs[0]) == jax.tree.structure(ours[0])

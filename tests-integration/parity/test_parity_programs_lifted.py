@@ -228,4 +228,4 @@ def test_programs_give_the_same(program):
             assert a == b, path
         else:
             # LayerNorm's variance is shifted here, so gradients of hundreds differ in their last digits.
-            np.testing.assert_allclose(a, b, rtol=5e-5, atol=2e-6, err_msg=jax.tree_util.keystr(path))
+            np.testing.assert_allclose(a, b, rtol=5e-5, atol=5e-5, err_msg=jax.tree_util.keystr(path))

@@ -94,7 +94,8 @@ def test_dynamic_scale_averages_over_an_axis(argnums):
 def test_dynamic_scale_with_options(options):
     pair = [module.DynamicScale(**options) for module in (fx_train.dynamic_scale, flax.training.dynamic_scale)]
     for factor in [1e-30, 1e-30, math.inf, math.inf, 1.0, 1.0]:
-        results = [s.value_and_grad(lambda w, x: w * x)(1.0, factor) for s in pair]
+        with np.errstate(over="ignore"):  # Flax's scale becomes inf in float32 before it is bounded
+            results = [s.value_and_grad(lambda w, x: w * x)(1.0, factor) for s in pair]
         pair = [result.dynamic_scale for result in results]
         mine, flax_ = ([r.finite, r.aux, r.grad, r.dynamic_scale.scale, r.dynamic_scale.fin_steps] for r in results)
         jax.tree.map(np.testing.assert_array_equal, mine, flax_)
