@@ -26,8 +26,8 @@ def test_scan_over_layers_equals_the_loop():
     expected = x
     for kernel in kernels:
         expected = jnp.tanh(expected @ kernel)
-    np.testing.assert_allclose(y, expected, rtol=1e-6)
-    np.testing.assert_allclose(apply(stacked)(variables, x), expected, rtol=1e-6)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(apply(stacked)(variables, x), expected, rtol=1e-6, atol=1e-10)
 
 
 def test_vmap_gives_each_row_its_own_parameters():
