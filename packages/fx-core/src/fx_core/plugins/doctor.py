@@ -86,6 +86,8 @@ def _fault(entry: Entry, target: Any) -> str | None:
     if entry.kind == "command":
         command = importlib.import_module("click").Command
         return None if isinstance(target, command) else "is no click command"
+    if entry.kind in ("model", "onnx_primitive"):
+        return None if callable(target) else "is no function"
     if not isinstance(target, type):
         return "is no class"
     missing = [method for method in _METHODS.get(entry.kind, ()) if not callable(getattr(target, method, None))]

@@ -33,6 +33,7 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         "plugins": "fx-core",
         "new-plugin": "fx-core",
         "ckpt": "fx-ckpt",
+        "export": "fx-export",
         "report": "fx-train",
     },
 }
