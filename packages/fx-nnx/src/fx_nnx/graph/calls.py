@@ -39,7 +39,7 @@ def call(graphdef_state: tuple[Any, ...], /) -> Any:
     ::
 
         out, (graphdef, state) = nnx.call((graphdef, state)).decode(x)
-    out, (graphdef, state) = nnx.call((graphdef, state)).layers[0](x)
+        out, (graphdef, state) = nnx.call((graphdef, state)).layers[0](x)
     """
     return _Call(tuple(graphdef_state))
 
