@@ -2,16 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
-from fx_core.array_node import ArrayNode
 from jax import lax
 
 from fx_compress.errors import CalibrationError
+from fx_compress.held import Held
 from fx_compress.parameters import Parameter, map_parameters
 from fx_compress.rules import Rule, choose
 from fx_compress.schemes import Scheme
@@ -65,7 +65,7 @@ class _Recorder:
 
 
 @struct.dataclass
-class _Observed(ArrayNode):
+class _Observed(Held):
     """A weight that notes down what it is multiplied with."""
 
     array: jax.Array
@@ -73,20 +73,6 @@ class _Observed(ArrayNode):
     path: str = struct.field(pytree_node=False)
     with_gram: bool = struct.field(pytree_node=False)
     recorder: _Recorder = struct.field(pytree_node=False)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.array.dtype
-
-    def astype(self, dtype: Any) -> Self:
-        return dataclasses.replace(self, array=self.array.astype(dtype))
-
-    def materialize(self) -> jax.Array:
-        return self.array
 
     def dot_general(
         self,

@@ -1,14 +1,13 @@
 """Training for quantized weights: rounding in the forward pass, none in the backward pass."""
 
-import dataclasses
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from fx_core import struct
-from fx_core.array_node import ArrayNode
 from jax import lax
 
+from fx_compress.held import Held
 from fx_compress.parameters import Parameter, map_parameters
 from fx_compress.rules import choose
 from fx_compress.schemes import Scheme
@@ -17,7 +16,7 @@ __all__ = ["fake_quantize"]
 
 
 @struct.dataclass
-class FakeQuantized(ArrayNode):
+class FakeQuantized(Held):
     """A float weight that multiplies inputs which are rounded as the integer model will round them.
 
     Attributes:
@@ -25,24 +24,6 @@ class FakeQuantized(ArrayNode):
     """
 
     array: jax.Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the weight."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> Any:
-        """Dtype of the weight."""
-        return self.array.dtype
-
-    def astype(self, dtype: Any) -> Self:
-        """Returns it in another dtype."""
-        return dataclasses.replace(self, array=self.array.astype(dtype))
-
-    def materialize(self) -> jax.Array:
-        """Returns the weight."""
-        return self.array
 
     def dot_general(
         self,

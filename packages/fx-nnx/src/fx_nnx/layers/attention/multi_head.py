@@ -63,8 +63,7 @@ class MultiHeadAttention(Module):
       param_dtype: of the parameters.
       broadcast_dropout: drop the same weights in the whole batch and all heads.
       dropout_rate: probability to drop an attention weight.
-      deterministic: drop nothing; given here, in the call, or by `fx_nnx.Module.eval`. Until one of them says so,
-        weights are dropped, as by `fx_nnx.Dropout`.
+      deterministic: drop nothing; if None, weights are dropped until `fx_nnx.Module.eval`, as by `fx_nnx.Dropout`.
       precision: of the multiplications, see `jax.lax.Precision`.
       kernel_init: draws the kernels.
       out_kernel_init: draws that of ``out``; ``kernel_init`` if None.
@@ -364,13 +363,9 @@ class MultiHeadAttention(Module):
         sow_weights: bool,
         options: dict[str, Any],
     ) -> jax.Array:
-        dropout_rng = None
-        if self.dropout_rate > 0.0:
-            deterministic = bool(self.deterministic if deterministic is None else deterministic)
-            if not deterministic:
-                dropout_rng = self._stream(rngs)()
-        else:
-            deterministic = True
+        whole = self.deterministic if deterministic is None else deterministic
+        deterministic = bool(whole) or self.dropout_rate <= 0.0
+        dropout_rng = None if deterministic else self._stream(rngs)()
         options |= {
             "mask": mask,
             "broadcast_dropout": self.broadcast_dropout,
