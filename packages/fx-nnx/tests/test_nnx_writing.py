@@ -194,7 +194,8 @@ def test_the_place_of_an_array_stays():
 
 def test_array_protocols():
     v = nnx.Param(jnp.arange(4.0))
-    np.testing.assert_array_equal(np.from_dlpack(v), v.get_value())
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, NumPy asked the type
+        np.testing.assert_array_equal(np.from_dlpack(v), v.get_value())
     np.testing.assert_array_equal(jnp.from_dlpack(v), v.get_value())
     assert v.__array_namespace__() is jnp
     assert not hasattr(nnx.Variable({"a": 1}), "__dlpack__")

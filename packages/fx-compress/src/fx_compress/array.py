@@ -15,6 +15,9 @@ from fx_compress.formats import format_named, unpack
 
 __all__ = ["QuantizedArray"]
 
+# The CPU compiler of jaxlib 0.10.0 ends in invalid code for products of stacked int8 arrays.
+_FACTOR = jnp.int8 if jax.__version_info__ >= (0, 10, 2) else jnp.int32
+
 
 @struct.dataclass
 class QuantizedArray(ArrayNode):
@@ -143,14 +146,14 @@ def _rounded(node: QuantizedArray, lhs: jax.Array, axes: tuple[int, ...]) -> tup
     else:
         largest = jnp.abs(wide).max(axes, keepdims=True)
         scale = jnp.where(largest > 0, largest / 127, 1.0)
-    return jnp.clip(jnp.round(wide / scale), -127, 127).astype(jnp.int8), scale
+    return jnp.clip(jnp.round(wide / scale), -127, 127).astype(_FACTOR), scale
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _integer_dot(lhs: jax.Array, node: QuantizedArray, dims: Any, dtype: Any) -> jax.Array:
     (contracted, _), _ = dims
     rounded, scale = _rounded(node, lhs, tuple(contracted))
-    sums = lax.dot_general(rounded, node.codes(), dims, preferred_element_type=jnp.int32)
+    sums = lax.dot_general(rounded, node.codes().astype(_FACTOR), dims, preferred_element_type=jnp.int32)
     of_lhs = _beside(scale, node.ndim, dims, right=False)
     of_rhs = _beside(node.scale.astype(jnp.float32), lhs.ndim, dims, right=True)
     return (sums.astype(jnp.float32) * of_lhs * of_rhs).astype(dtype)
@@ -171,7 +174,9 @@ def _integer_conv(lhs: jax.Array, node: QuantizedArray, args: Any, options: Any,
     rounded, scale = _rounded(node, lhs, tuple(axis for axis in range(lhs.ndim) if axis != batch))
     scale = _along(scale, numbers.out_spec[0], lhs.ndim)
     plain = {name: value for name, value in options if name not in ("precision", "preferred_element_type")}
-    sums = lax.conv_general_dilated(rounded, node.codes(), *args, **plain, preferred_element_type=jnp.int32)
+    sums = lax.conv_general_dilated(
+        rounded, node.codes().astype(_FACTOR), *args, **plain, preferred_element_type=jnp.int32
+    )
     by_feature = _along(node.scale.astype(jnp.float32), feature, lhs.ndim)
     return (sums.astype(jnp.float32) * scale * by_feature).astype(dtype)
 
