@@ -11,8 +11,9 @@ from fx_export.onnx.primitives import own_primitives
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "onnx_coverage.md"
 TEXT = """# Primitives in ONNX
 
-What the exporter `onnx` translates. The tests of fx-export compare each with JAX in ONNX Runtime, in all
-dtypes that have kernels there. A network that uses others gets one error that lists all of them, with module and source
+What the exporter `onnx` translates. The tests of fx-export compare them with JAX in ONNX Runtime, in the
+dtypes that have kernels, but for names of other releases of JAX and those that only appear inside others (`UNSEEN`
+in `test_onnx_primitives.py`). A network that uses others gets one error that lists all of them, with module and source
 line; see [Export](export.md) for how a plugin adds translations.
 
 | primitive | what it becomes |
