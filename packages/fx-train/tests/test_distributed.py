@@ -283,46 +283,43 @@ def test_a_death_ends_all_and_is_reported(capfd):
     assert "failed with exit status 3" in capfd.readouterr().err
 
 
-def test_who_was_asked_to_end_is_not_started_anew_and_has_its_time(capfd):
-    program = (
-        "import os, signal, sys, time; first = os.environ['FX_PROCESS_INDEX'] == '0'; "
-        "signal.signal(signal.SIGTERM, lambda *a: (time.sleep(0 if first else 1), print('saved'), sys.exit(143))); "
-        "assert os.getsid(0) == os.getpid(); print('ready', flush=True); time.sleep(60)"
-    )
-    seen = []
+def _ask_after(folder, *marks):
+    """Sends this process SIGTERM each time that the next of these files is there, from a thread of its own."""
 
+    # Files, for `capfd` forgets what a program prints between its reading and its emptying.
     def ask():
-        while "".join(seen).count("ready") < 2:
-            seen.append(capfd.readouterr().out)
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for mark in marks:
+            while not all((folder / name).exists() for name in mark):
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    assert launch([sys.executable, "-c", program], 2, restarts=3, grace=0.0) == 143
+    return thread
+
+
+def test_who_was_asked_to_end_is_not_started_anew_and_has_its_time(capfd, tmp_path):
+    program = (
+        "import os, pathlib, signal, sys, time; place = os.environ['FX_PROCESS_INDEX']; "
+        "signal.signal(signal.SIGTERM, lambda *a: (time.sleep(int(place)), print('saved'), sys.exit(143))); "
+        "assert os.getsid(0) == os.getpid(); pathlib.Path(sys.argv[1], 'ready' + place).touch(); time.sleep(60)"
+    )
+    thread = _ask_after(tmp_path, ["ready0", "ready1"])
+    assert launch([sys.executable, "-c", program, str(tmp_path)], 2, restarts=3, grace=0.0) == 143
     thread.join()
     out, errors = capfd.readouterr()
     assert out.count("saved") == 2
     assert "All were asked to end by SIGTERM, and process 0 of 2 failed with exit status 143." in errors
 
 
-def test_a_second_signal_ends_what_does_not_listen(capfd):
+def test_a_second_signal_ends_what_does_not_listen(tmp_path):
     program = (
-        "import os, signal, time; signal.signal(signal.SIGTERM, lambda *a: print('heard', flush=True)); "
-        "print('ready', flush=True); time.sleep(60); time.sleep(60)"
+        "import pathlib, signal, sys, time; folder = pathlib.Path(sys.argv[1]); "
+        "signal.signal(signal.SIGTERM, lambda *a: (folder / 'heard').touch()); "
+        "(folder / 'ready').touch(); time.sleep(60); time.sleep(60)"
     )
-    seen = []
-
-    def ask():
-        for word in ("ready", "heard"):
-            while word not in "".join(seen):
-                seen.append(capfd.readouterr().out)
-                time.sleep(0.05)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    assert launch([sys.executable, "-c", program], 1) == 128 + signal.SIGKILL
+    thread = _ask_after(tmp_path, ["ready"], ["heard"])
+    assert launch([sys.executable, "-c", program, str(tmp_path)], 1) == 128 + signal.SIGKILL
     thread.join()
 
 
