@@ -16,9 +16,13 @@ PAIRS = {
     "dense_bare": (functional.dense, nn.Dense, {"features": 5, "use_bias": False, "dtype": jnp.bfloat16}),
     "dense_general": (functional.dense_general, nn.DenseGeneral, {"features": (2, 3), "axis": (-2, -1)}),
     "conv": (functional.conv, nn.Conv, {"features": 6, "kernel_size": (3,), "strides": 2, "feature_group_count": 2}),
+    "conv_transpose": (
+        functional.conv_transpose,
+        nn.ConvTranspose,
+        {"features": 6, "kernel_size": (3,), "strides": (2,)},
+    ),
     "layer_norm": (functional.layer_norm, nn.LayerNorm, {"epsilon": 1e-2}),
     "rms_norm": (functional.rms_norm, nn.RMSNorm, {}),
-    "group_norm": (functional.group_norm, nn.GroupNorm, {"num_groups": 2}),
     "batch_norm": (functional.batch_norm, nn.BatchNorm, {"use_running_average": False, "momentum": 0.5}),
     "batch_norm_average": (functional.batch_norm, nn.BatchNorm, {"use_running_average": True}),
     "dropout": (functional.dropout, nn.Dropout, {"rate": 0.5, "deterministic": False}),
@@ -34,13 +38,54 @@ def same(ours, theirs):
     )
 
 
+NAMES = {"use_bias": "bias", "use_scale": "scale"}
+
+
 @pytest.mark.parametrize("case", PAIRS)
 def test_like_the_module(case):
     fn, cls, options = PAIRS[case]
-    y, variables = init(lambda scope, x: fn(scope, x, **options))(KEYS, X)
+    named = {NAMES.get(name, name): value for name, value in options.items()}
+    y, variables = init(lambda scope, x: fn(scope, x, **named))(KEYS, X)
     same((y, variables), cls(**options).init_with_output(KEYS, X))
-    out = apply(lambda scope, x: fn(scope, x, **options), mutable=["batch_stats"])(variables, X, rngs=KEYS)
+    out = apply(lambda scope, x: fn(scope, x, **named), mutable=["batch_stats"])(variables, X, rngs=KEYS)
     same(out, cls(**options).apply(variables, X, rngs=KEYS, mutable=["batch_stats"]))
+
+
+def test_group_norm():
+    """The parameters have all axes, as in flax.core.nn."""
+    y, variables = init(lambda scope, x: functional.group_norm(scope, x, 2))(KEYS, X)
+    assert jax.tree.map(jnp.shape, variables) == {"params": {"scale": (1, 1, 4), "bias": (1, 1, 4)}}
+    same(y, nn.GroupNorm(2).init_with_output(KEYS, X)[0])
+
+
+def test_embedding():
+    tokens = jnp.array([[0, 3], [2, 1]])
+
+    def both(scope, tokens):
+        table = functional.embedding(scope, 4, 5)
+        return table.lookup(tokens), table.attend(jnp.ones(5))
+
+    (rows, logits), variables = init(both)(KEYS, tokens)
+    table = variables["params"]["table"]
+    same((rows, logits), (table[tokens], table.sum(1)))
+
+
+def test_dropout_with_a_key():
+    key = jax.random.key(3)
+    y, _ = init(lambda scope, x: functional.dropout(scope, x, 0.5, False, key))({}, X)
+    same(y, nn.Dropout(0.5).apply({}, X, deterministic=False, rng=key))
+
+
+def test_batch_norm_in_a_collection_of_its_own():
+    def fn(scope, x):
+        return functional.batch_norm(scope, x, bias=False, scale_init=nn.initializers.zeros, kind="averages")
+
+    y, variables = init(fn)(KEYS, X)
+    assert jax.tree.map(jnp.shape, variables) == {
+        "params": {"scale": (4,)},
+        "averages": {"mean": (4,), "var": (4,)},
+    }
+    assert not y.any()
 
 
 def test_embed():

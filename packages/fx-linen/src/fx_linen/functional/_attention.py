@@ -23,9 +23,9 @@ def attention(
     deterministic: bool = True,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
-    use_bias: bool = True,
+    bias: bool = True,
 ) -> jax.Array:
-    """Multi-head attention, see `fx_linen.MultiHeadDotProductAttention`.
+    """Applies multi-head attention, see `fx_linen.MultiHeadDotProductAttention`.
 
     Args:
       scope: gets ``query``, ``key``, ``value`` and ``out``.
@@ -37,14 +37,14 @@ def attention(
       deterministic: whether to drop none.
       dtype: to compute in; None follows inputs and parameters.
       param_dtype: of the parameters.
-      use_bias: whether projections have a bias.
+      bias: whether projections have a bias.
 
     Returns:
       An array like ``inputs_q``.
     """
     features = features_of(inputs_q, "queries")
     heads = (num_heads, features // num_heads)
-    options: dict[str, Any] = {"use_bias": use_bias, "dtype": dtype, "param_dtype": param_dtype}
+    options: dict[str, Any] = {"bias": bias, "dtype": dtype, "param_dtype": param_dtype}
     query = scope.child(dense_general, "query")(inputs_q, heads, **options)
     key = scope.child(dense_general, "key")(inputs_kv, heads, **options)
     value = scope.child(dense_general, "value")(inputs_kv, heads, **options)

@@ -1,6 +1,7 @@
 """Dropout of a scope."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +16,19 @@ def dropout(
     inputs: jax.Array,
     rate: float,
     deterministic: bool = False,
+    rng: Any = None,
+    *,
     broadcast_dims: Sequence[int] = (),
     rng_collection: str = "dropout",
 ) -> jax.Array:
-    """Set a random part of the values to zero, see `fx_linen.Dropout`.
+    """Sets a random part of the values to zero, see `fx_linen.Dropout`.
 
     Args:
       scope: gives the key.
       inputs: any shape.
       rate: probability to drop a value.
       deterministic: whether to leave the inputs alone.
+      rng: key to draw with; None takes one from the scope.
       broadcast_dims: axes along which values are dropped together.
       rng_collection: RNG stream to draw from.
 
@@ -39,4 +43,5 @@ def dropout(
         return inputs
     if rate == 1.0:
         return jnp.zeros_like(inputs)
-    return dropout_ops.dropout(inputs, rate, scope.make_rng(rng_collection), broadcast_dims)
+    key = scope.make_rng(rng_collection) if rng is None else rng
+    return dropout_ops.dropout(inputs, rate, key, broadcast_dims)

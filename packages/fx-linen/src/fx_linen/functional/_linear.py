@@ -1,24 +1,18 @@
-"""Linear maps, embeddings and convolutions of a scope."""
+"""Linear maps of a scope."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.ops import conv as conv_ops
-from fx_core.ops import embed as embed_ops
 from fx_core.ops import linear
 from fx_core.ops.dtypes import promote_dtype
-from fx_core.ops.initializers import (
-    default_bias_init,
-    default_embed_init,
-    default_kernel_init,
-)
+from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer, ParamSpec
 from fx_core.scope import Scope
 
-__all__ = ["conv", "dense", "dense_general", "embed"]
+__all__ = ["dense", "dense_general", "kernel_and_bias"]
 
 Axes = int | Sequence[int]
 
@@ -27,34 +21,35 @@ def dense(
     scope: Scope,
     inputs: jax.Array,
     features: int,
-    use_bias: bool = True,
+    bias: bool = True,
     dtype: Any = None,
-    param_dtype: Any = jnp.float32,
     precision: Any = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
+    *,
+    param_dtype: Any = jnp.float32,
 ) -> jax.Array:
-    """Linear map over the last axis, see `fx_linen.Dense`.
+    """Applies a linear map over the last axis, see `fx_linen.Dense`.
 
     Args:
       scope: gets ``kernel`` (in, features) and ``bias`` (features,).
       inputs: shape ``(..., in)``.
       features: size of the last axis of the result.
-      use_bias: whether to add a bias.
+      bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: draws the kernel.
       bias_init: draws the bias.
+      param_dtype: of the parameters.
 
     Returns:
       An array of shape ``(..., features)``.
     """
-    specs = linear.dense_params(features_of(inputs), features, use_bias)
-    kernel = scope.param("kernel", kernel_init, specs["kernel"].shape, param_dtype)
-    bias = scope.param("bias", bias_init, specs["bias"].shape, param_dtype) if use_bias else None
-    inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
-    return linear.dense(inputs, kernel, bias, precision=precision)
+    specs = linear.dense_params(features_of(inputs), features, bias)
+    inputs, *params = promote_dtype(
+        inputs, *kernel_and_bias(scope, specs, param_dtype, kernel_init, bias_init), dtype=dtype
+    )
+    return linear.dense(inputs, *params, precision=precision)
 
 
 def dense_general(
@@ -63,14 +58,15 @@ def dense_general(
     features: Axes,
     axis: Axes = -1,
     batch_dims: Sequence[int] = (),
-    use_bias: bool = True,
+    bias: bool = True,
     dtype: Any = None,
-    param_dtype: Any = jnp.float32,
-    precision: Any = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
+    precision: Any = None,
+    *,
+    param_dtype: Any = jnp.float32,
 ) -> jax.Array:
-    """Linear map over any axes, see `fx_linen.DenseGeneral`.
+    """Applies a linear map over any axes, see `fx_linen.DenseGeneral`.
 
     Args:
       scope: gets ``kernel`` and ``bias``.
@@ -78,12 +74,12 @@ def dense_general(
       features: sizes of the new axes, which come last.
       axis: axes of the input to contract.
       batch_dims: leading axes that have a kernel and bias each.
-      use_bias: whether to add a bias.
+      bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters.
-      precision: see `jax.lax.Precision`.
       kernel_init: draws the kernel, which it sees as a matrix.
       bias_init: draws the bias.
+      precision: see `jax.lax.Precision`.
+      param_dtype: of the parameters.
 
     Returns:
       An array of shape ``(*batch, *other_axes, *features)``.
@@ -91,91 +87,17 @@ def dense_general(
     shape = jnp.shape(inputs)
     plan = linear.plan_dense_general(len(shape), features, axis, batch_dims)
     batch, contracted = [shape[i] for i in plan.batch_dims], [shape[i] for i in plan.axis]
-    specs = linear.dense_general_params(batch, contracted, plan.features, use_bias, kernel_init, bias_init)
-    kernel, bias = (_param(scope, specs, name, param_dtype) for name in ("kernel", "bias"))
-    inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
-    return linear.dense_general(plan, inputs, kernel, bias, precision=precision)
+    specs = linear.dense_general_params(batch, contracted, plan.features, bias, kernel_init, bias_init)
+    inits = (specs["kernel"].init, specs["bias"].init if bias else bias_init)
+    inputs, *params = promote_dtype(inputs, *kernel_and_bias(scope, specs, param_dtype, *inits), dtype=dtype)
+    return linear.dense_general(plan, inputs, *params, precision=precision)
 
 
-def _param(scope: Scope, specs: Mapping[str, ParamSpec], name: str, dtype: Any) -> Any:
-    return scope.param(name, specs[name].init, specs[name].shape, dtype) if name in specs else None
-
-
-def embed(
-    scope: Scope,
-    inputs: jax.Array,
-    num_embeddings: int,
-    features: int,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
-    embedding_init: Initializer = default_embed_init,
-) -> jax.Array:
-    """Look up a vector for each integer, see `fx_linen.Embed`.
-
-    Args:
-      scope: gets ``embedding`` (num_embeddings, features).
-      inputs: integers of any shape.
-      num_embeddings: number of vectors.
-      features: their size.
-      dtype: of the result; None follows the parameter.
-      param_dtype: of the parameter.
-      embedding_init: draws the vectors.
-
-    Returns:
-      An array of shape ``(*inputs.shape, features)``.
-
-    Raises:
-      LookupIndexDtypeError: the inputs are not integers.
-    """
-    shape = embed_ops.embed_params(num_embeddings, features)["embedding"].shape
-    table = scope.param("embedding", embedding_init, shape, param_dtype)
-    (table,) = promote_dtype(table, dtype=dtype, inexact=False)
-    return embed_ops.lookup(table, jnp.asarray(inputs))
-
-
-def conv(
-    scope: Scope,
-    inputs: jax.Array,
-    features: int,
-    kernel_size: int | Sequence[int],
-    strides: Any = 1,
-    padding: Any = "SAME",
-    input_dilation: Any = 1,
-    kernel_dilation: Any = 1,
-    feature_group_count: int = 1,
-    use_bias: bool = True,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
-    precision: Any = None,
-    kernel_init: Initializer = default_kernel_init,
-    bias_init: Initializer = default_bias_init,
-) -> jax.Array:
-    """Convolution, see `fx_linen.Conv`.
-
-    Args:
-      scope: gets ``kernel`` ``(*kernel_size, in / groups, features)`` and ``bias`` (features,).
-      inputs: shape ``(*batch, *space, in)``.
-      features: number of output features.
-      kernel_size: size of the window.
-      strides: of the window.
-      padding: see `fx_linen.Conv`.
-      input_dilation: see there.
-      kernel_dilation: see there.
-      feature_group_count: see there.
-      use_bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters.
-      precision: see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
-
-    Returns:
-      An array of shape ``(*batch, *windows, features)``.
-    """
-    plan = conv_ops.plan_conv(kernel_size, strides, padding, input_dilation, kernel_dilation, feature_group_count)
-    channels = features_of(inputs)
-    specs = conv_ops.conv_params(plan.kernel_size, channels, features, feature_group_count, use_bias)
-    kernel = scope.param("kernel", kernel_init, specs["kernel"].shape, param_dtype)
-    bias = scope.param("bias", bias_init, specs["bias"].shape, param_dtype) if use_bias else None
-    inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
-    return conv_ops.conv(plan, inputs, kernel, bias, precision=precision)
+def kernel_and_bias(
+    scope: Scope, specs: Mapping[str, ParamSpec], dtype: Any, kernel_init: Initializer, bias_init: Initializer
+) -> list[Any]:
+    """Returns the two parameters, None for a bias that the layer does not have."""
+    inits = {"kernel": kernel_init, "bias": bias_init}
+    return [
+        scope.param(name, init, specs[name].shape, dtype) if name in specs else None for name, init in inits.items()
+    ]
