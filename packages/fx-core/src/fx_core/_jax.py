@@ -15,7 +15,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax._src import distributed, source_info_util, traceback_util
-from jax._src.core import Primitive, get_opaque_trace_state, set_current_trace, trace_ctx
+from jax._src.core import Primitive, eval_trace, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
@@ -63,7 +63,9 @@ __all__ = [
     "scan_counts",
     "show_in_tracebacks",
     "sources",
+    "staged_after",
     "threefry_words",
+    "traced_anew",
     "traces_within",
     "tracing",
     "weakly_typed",
@@ -140,18 +142,46 @@ def cache_size(compiled: Any) -> int:
     return compiled._cache_size()
 
 
-def at_top_level() -> bool:
-    """Whether operations are computed here, rather than recorded by a transform."""
-    return trace_ctx.is_top_level()
+at_top_level: Callable[[], bool] = trace_ctx.is_top_level
+"""Whether operations are computed here, rather than recorded by a transform."""
 
 
 def entered_after(token: Any, inner: Any) -> bool:
-    """Whether the trace of ``token`` is around this place, and that of ``inner`` was entered after it."""
+    """Whether the trace of ``token`` is around this place, and that of ``inner`` was entered after it.
+
+    Some transforms, such as `jax.pmap`, trace as if nothing were around them; that counts as inside of ``inner``.
+    """
     home, mark, trace, met = token._trace_ref(), inner._trace_ref(), trace_ctx.trace, False
     while trace is not None and trace is not home:
         met = met or trace is mark
         trace = getattr(trace, "parent_trace", None)
+    if not met and mark is not eval_trace and home is eval_trace:
+        return not _is_around(mark)
     return trace is not None and met
+
+
+def _is_around(mark: Any) -> bool:
+    trace = trace_ctx.trace
+    while trace is not None and trace is not mark:
+        trace = getattr(trace, "parent_trace", None)
+    return trace is not None
+
+
+def staged_after(token: Any) -> list[str]:
+    """The functions, as texts with their places, whose programs are recorded here since the trace of the token.
+
+    Innermost first. These programs are kept, unlike what `jax.grad` and `jax.vmap` record.
+    """
+    stages = [getattr(trace, "frame", None) for trace in traces_within(token) or ()]
+    return [str(stage.debug_info.func_src_info) for stage in stages if getattr(stage, "debug_info", None) is not None]
+
+
+_traced_in: Any = jax.make_user_context(default_value=None)  # at import, since JAX asks for it before threads
+
+
+def traced_anew(number: int) -> AbstractContextManager[Any]:
+    """The context in which nothing is found that was traced outside of it, or in that of another number."""
+    return _traced_in(number)
 
 
 def in_trace(token: Any) -> AbstractContextManager[Any]:

@@ -2,20 +2,36 @@
 
 Their values become constants of the program. Whoever keeps a program keeps its `Captures`, and asks before each call
 whether these values still are what the variables hold; so a program never computes with old ones.
+
+What plain `jax.jit`, `jax.lax.scan`, `jax.checkpoint` and the like keep is not ours to compile anew. Where they read
+variables from outside, our own functions are traced without finding what is kept there, and whoever changes the
+variables is told in the log.
 """
 
+import itertools
+import logging
+import os
 import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
-from fx_core._jax import current_trace, entered_after
+import fx_transforms
+import jax
+from fx_core._jax import current_trace, entered_after, staged_after, traced_anew
 
-__all__ = ["Captures", "frames", "note", "note_all"]
+from fx_nnx.locate import path_of
+
+__all__ = ["Captures", "constants", "frames", "note", "note_all", "warn_of_constant"]
+
+_log = logging.getLogger("fx.nnx.jit")
+_INNER = tuple(os.path.dirname(str(path)) for path in (fx_transforms.__file__, __file__, jax.__file__))
+"""Where functions are that stand around those of users: ours are not kept by JAX, and that of `jax.pmap` is no name."""
 
 
 class _Valued(Protocol):
-    _nnx_trace: object
+    _nnx_trace: Any
     _raw_value: Any
 
 
@@ -33,11 +49,12 @@ class Captures:
       records: of the structures of modules that the function sees from outside.
     """
 
-    __slots__ = ("found", "records")
+    __slots__ = ("found", "records", "renewed")
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[Any, Any]] = {}
         self.records: list[_Record] = []
+        self.renewed = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -45,8 +62,10 @@ class Captures:
         frame = _Frame(self, _local.top)
         _local.top = frame
         frames.append(frame)
+        anew = traced_anew(next(_numbers)) if self.renewed or constants.ever else nullcontext()
         try:
-            yield
+            with anew:
+                yield
         finally:
             frames.remove(frame)
             _local.top = frame.outer
@@ -59,6 +78,7 @@ class Captures:
 
     def clear(self) -> None:
         """Forget what was read."""
+        self.renewed = self.renewed or bool(self.found)
         self.found.clear()
         self.records.clear()
 
@@ -97,14 +117,49 @@ frames: list[_Frame] = []
 
 
 def note(variable: _Valued) -> None:
-    """Note that the value of a variable is read. To be called if there are any `frames`."""
-    frame = _local.top
+    """Note that the value of a variable is read. To be called if there are any `frames`, or this is in a trace."""
+    top = frame = _local.top
     while frame is not None and frame.is_outside(variable._nnx_trace):
         frame.captures.found.setdefault(id(variable), (variable, variable._raw_value))
         frame = frame.outer
+    if isinstance(variable._raw_value, jax.core.Tracer | jax.Ref):
+        return
+    captured = top is not None and top.is_outside(variable._nnx_trace)
+    stages = staged_after(top.token if top is not None and captured else variable._nnx_trace)
+    by = next((stage for stage in stages if not any(path in stage for path in _INNER)), None)
+    if by is not None:
+        constants.add(variable, None if captured else by)
 
 
 def note_all(variables: list[Any]) -> None:
     """Note that the values of some variables are read."""
     for variable in variables:
         note(variable)
+
+
+class _Constants(dict[int, tuple[Any, str]]):
+    """Variables that functions compiled by plain JAX have read from outside, by identity, and these functions."""
+
+    ever = False
+
+    def add(self, variable: Any, by: str | None) -> None:
+        self.ever = True
+        key = id(variable)
+        if by is not None and key not in self:
+            self[key] = weakref.ref(variable, lambda _: self.pop(key, None)), by
+
+
+constants = _Constants()
+_numbers = itertools.count(1)
+
+
+def warn_of_constant(variable: Any) -> None:
+    """Tell that a variable among the `constants` changes."""
+    found = constants.pop(id(variable), None)
+    if found is not None:
+        _log.warning(
+            "%s changes, and %s has read it without getting it as an argument: what plain JAX has compiled or traced "
+            "of that function computes with the old value for ever. Use nnx.jit and its like, or pass the state.",
+            path_of(variable) or f"a {type(variable).__name__}",
+            found[1],
+        )

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 import jax
-from fx_core._jax import current_trace
+from fx_core._jax import at_top_level, current_trace
 from fx_core.errors.nnx import UnknownReferenceError
 
 from fx_nnx.captures import frames, note_all
@@ -54,7 +54,7 @@ class Assembly:
           leaves: the variables and other values, a list that may be changed.
         """
         trace = current_trace()
-        if frames:
+        if frames or not at_top_level():
             note_all([leaf for leaf in leaves if isinstance(leaf, Variable)])
         if self._cloning is None:
             reading = _Reading(self._graphdef, copying=True)

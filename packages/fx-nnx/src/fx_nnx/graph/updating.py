@@ -13,6 +13,7 @@ from fx_core._jax import current_trace
 from fx_core.errors.nnx import StateStructureError, show_path
 from fx_core.errors.nnx_variables import VariableValueError
 
+from fx_nnx.captures import constants
 from fx_nnx.graph.assembly import assembly_of, value_of
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
@@ -82,7 +83,7 @@ def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bo
     """Put in all values, if that takes no more than putting them in."""
     if not record.graphdef.has_paths(paths) or not assembly_of(record.graphdef).fits(leaves):
         return False
-    if record.trace() != current_trace():
+    if constants or record.trace() != current_trace():
         return False
     if not _same_shapes(record, leaves):
         return False

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from fx_core._jax import at_top_level
 from fx_core.errors.transforms import BranchStateError
 from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Groups, Outcome
@@ -116,7 +117,7 @@ class ObjectCarrier:
             return shape, groups
         shape, targets = plan.shape, plan.targets(records)
         handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, leaves
-        if frames:
+        if frames or not at_top_level():
             note_all([target for target in targets if is_variable(target)])
         values = [target._raw_value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays

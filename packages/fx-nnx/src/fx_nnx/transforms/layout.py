@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from fx_core._jax import at_top_level
 from fx_core.errors.nnx import show_path
 
 from fx_nnx.captures import frames, note
@@ -274,7 +275,7 @@ def read_value(target: Any) -> Any:
     """Give the value of a variable, without hooks, or of a slot."""
     if type(target) is Slot:
         return target.read()
-    if frames:
+    if frames or not at_top_level():
         note(target)
     return target._raw_value
 

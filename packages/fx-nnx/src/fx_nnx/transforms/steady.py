@@ -12,6 +12,7 @@ import jax
 from fx_core._jax import current_trace
 from fx_transforms.static import Static
 
+from fx_nnx.captures import constants, warn_of_constant
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
 from fx_nnx.transforms.forest import is_node
@@ -156,4 +157,6 @@ def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequenc
             if target._nnx_trace != here:
                 target._nnx_check_trace()
             _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
+        if constants:
+            warn_of_constant(target)
         put_value(target, value)

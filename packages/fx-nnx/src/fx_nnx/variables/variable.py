@@ -5,10 +5,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
-from fx_core._jax import current_trace
+from fx_core._jax import at_top_level, current_trace
 from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableTypeError
 
-from fx_nnx.captures import frames, note
+from fx_nnx.captures import constants, frames, note, warn_of_constant
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields, size_note
@@ -106,7 +106,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def get_value(self, *, index: Any = _MISSING) -> Any:
         """Give the value as its hooks present it, or with an index ``value[index]``."""
-        if frames:
+        if frames or not at_top_level():
             note(self)
         value = self._raw_value
         if self._nnx_meta["ref"]:
@@ -147,7 +147,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def get_raw_value(self) -> Any:
         """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""
-        if frames:
+        if frames or not at_top_level():
             note(self)
         return self._raw_value
 
@@ -159,6 +159,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """
         if not _unsafe_bypass_check:
             self._nnx_check_trace()
+        if constants and value is not self._raw_value:
+            warn_of_constant(self)
         if self._nnx_meta["ref"] and not is_ref(value):
             write_ref(self, self._raw_value, value)
         else:
