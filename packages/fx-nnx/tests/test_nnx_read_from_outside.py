@@ -100,9 +100,9 @@ QUIET = {
     "argument": lambda param: jax.jit(lambda p, x: product(p)(x))(param, ONE),
     "merged": lambda param: (lambda d, s: jax.jit(lambda s, x: product(nnx.merge(d, s))(x))(s, ONE))(*nnx.split(param)),
     "made inside": lambda param: jax.jit(lambda x: product(nnx.Param(2.0))(x))(ONE),
-    "our scan": lambda param: nnx.scan(
-        lambda c, _: (param * c, None), in_axes=(nnx.Carry, 0), out_axes=(nnx.Carry, 0)
-    )(ONE, ONE[None]),
+    "our scan": lambda param: nnx.scan(lambda c, _: (param * c, None), in_axes=(nnx.Carry, 0), out_axes=(nnx.Carry, 0))(
+        ONE, ONE[None]
+    ),
     "our remat": lambda param: nnx.remat(product(param))(ONE),
     "our eval_shape": lambda param: nnx.eval_shape(product(param), ONE),
     "reference": lambda param: jax.jit(product(nnx.Param(ONE, ref=True)))(ONE),
