@@ -291,3 +291,24 @@ def test_without_pytrees_data_counts_although_it_is_declared_static():
     loose = Loose()
     loose.a, loose.b = nnx.Param(jnp.ones(1)), nnx.static([jnp.ones(1)])
     assert nnx.to_flat_state(nnx.state(loose)).paths == [("a",), ("b", 0)]
+
+
+def test_what_an_assignment_declares_holds_for_later_ones():
+    class Declared(nnx.Pytree):
+        a: nnx.Data[int]
+        b: nnx.Static[int]
+
+        def __init__(self):
+            self.a, self.b = 1, 2
+
+    declared = Declared()
+    assert jax.tree.leaves(declared) == [1]
+    declared.a = nnx.static(3)
+    declared.a = 4
+    declared.b = nnx.data(5)
+    declared.b = 6
+    assert jax.tree.leaves(declared) == [6]
+    with pytest.raises(ValueError, match="attribute 'a' of Declared is static, but its list holds data"):
+        declared.a = ["text", jnp.ones(1)]
+    with pytest.raises(StaticAttributeError, match="static attribute 'a' of Declared"):
+        declared.a = jnp.ones(1)

@@ -19,7 +19,6 @@ def test_packed_models_go_through_jax_alone():
     assert nnx.merge(doubled).scale[0] == 2
     assert nnx.merge(nnx.GraphState(*nnx.split(model()))).scale[0] == 1
     assert jax.tree_util.tree_flatten_with_path(packed)[0][0][0] == (
-        jax.tree_util.GetAttrKey("_state"),
         jax.tree_util.DictKey("bias"),
         jax.tree_util.GetAttrKey("value"),
     )

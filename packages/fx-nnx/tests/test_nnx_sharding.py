@@ -199,3 +199,16 @@ def test_optimizers_made_and_run_per_layer_have_the_names_of_their_parameters():
                 assert (variable.shape, variable.out_sharding) == ((3, 4, 4), ("layers", "in", "out"))
             step(jnp.ones((2, 4)), layers, optimizers)
     assert optimizers.step[...].tolist() == [2, 2, 2]
+
+
+def test_a_format_also_orders_the_dimensions_in_memory():
+    sharding = NamedSharding(mesh_of_one(), PartitionSpec("model", None))
+    given = jnp.ones((2, 4)).format
+    form = type(given)(type(given.layout)(major_to_minor=(1, 0)), sharding)
+    eager = nnx.Param(jnp.ones((2, 4)), out_sharding=form)
+    jitted = nnx.jit(lambda: nnx.Param(jnp.ones((2, 4)), out_sharding=form))()
+    for param in (eager, jitted):
+        assert param.sharding.is_equivalent_to(sharding, 2)
+    assert eager.get_value().format.layout.major_to_minor == (1, 0)
+    assert nnx.get_partition_spec({"w": eager})["w"].get_value() == PartitionSpec("model", None)
+    assert nnx.get_named_sharding({"w": eager}, sharding.mesh)["w"].get_value() == sharding

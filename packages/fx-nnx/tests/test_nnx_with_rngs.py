@@ -2,7 +2,7 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.nnx import SplitStreamError
+from fx_core.errors.nnx import RngSplitError, SplitStreamError
 
 
 def model_with_rngs():
@@ -103,3 +103,16 @@ def test_only_has_to_match_both_variables():
     assert rngs.default.key.shape == ()
     nnx.split_rngs(rngs, splits=2, only=nnx.RngStream)
     assert rngs.default.key.shape == (2,)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_stream_is_not_named_twice(graph):
+    rngs = nnx.Rngs(params=0, dropout=1)
+    with pytest.raises(RngSplitError, match=r"(?s)stream at /params.*got: split and fork"):
+        nnx.with_rngs(rngs, split={"params": 4}, fork="params", graph=graph)
+    with pytest.raises(RngSplitError, match="got: split and broadcast"):
+        nnx.with_rngs(rngs, split={"params": 4}, broadcast={nnx.RngStream: 2}, graph=graph)
+    rest = nnx.with_rngs(rngs, split={"params": 4}, fork=..., graph=graph)
+    assert rest.params.key.shape == (4,)
+    assert rest.dropout.key.shape == ()
+    assert nnx.with_rngs(rngs, split={"params": 4, ...: 2}, graph=graph).dropout.key.shape == (2,)

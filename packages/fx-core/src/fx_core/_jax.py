@@ -21,6 +21,7 @@ from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
 from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify, multihost_utils
+from jax.experimental.layout import Format, with_layout_constraint
 from jax.interpreters import ad, batching, mlir, partial_eval
 
 try:
@@ -29,6 +30,7 @@ except ImportError:  # before JAX 0.10.1
     from jax._src.prng import _threefry2x32_lowering  # type: ignore[no-redef]
 
 __all__ = [
+    "Format",
     "Primitive",
     "ShapedArray",
     "abandon_processes",
@@ -69,6 +71,7 @@ __all__ = [
     "traces_within",
     "tracing",
     "weakly_typed",
+    "with_memory_layout",
 ]
 
 
@@ -357,6 +360,13 @@ def cudnn_capability() -> tuple[int, ...] | None:
 def devices_are_known() -> bool:
     """Whether the mesh around, if there is one, has devices."""
     return jax.sharding.get_abstract_mesh().empty or not get_concrete_mesh().empty
+
+
+def with_memory_layout(array: jax.Array, layout: Any) -> jax.Array:
+    """Give an array with its dimensions in memory as a `jax.experimental.layout.Layout` says."""
+    if isinstance(array, jax.core.Tracer):
+        return with_layout_constraint(array, layout)
+    return jax.device_put(array, Format(layout, array.sharding))
 
 
 def lowers_by_platform(primitive: Any, plain: Callable[..., Any], cuda: Callable[..., Any]) -> None:

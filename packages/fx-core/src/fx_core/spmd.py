@@ -20,9 +20,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement
+from fx_core._jax import Format, with_memory_layout
 from fx_core.errors.partitioning import InconsistentRulesError, MeshRequiredError
 from fx_core.typing import AxisName, LogicalRules, Sharding
 
@@ -98,11 +100,12 @@ def map_sharding(f: Callable[[Any], Any], sharding: Any) -> Any:
 
     Args:
       f: takes and gives a name, a tuple of names or None.
-      sharding: a tuple, a `PartitionSpec`, a `NamedSharding` or None.
+      sharding: a tuple, a `PartitionSpec`, a `NamedSharding`, a `jax.experimental.layout.Format` of one, or None.
 
     Returns:
-      A `NamedSharding` on the same mesh for a `NamedSharding`, None for None, else a `PartitionSpec`.
+      A `NamedSharding` on the same mesh for one that has a mesh, None for None, else a `PartitionSpec`.
     """
+    sharding = _placed(sharding)
     if sharding is None:
         return None
     if isinstance(sharding, NamedSharding):
@@ -133,8 +136,13 @@ def get_pspec(sharding: Any, sharding_rules: LogicalRules | None = None) -> Any:
 
 
 def get_mesh(sharding: Any) -> Any:
-    """The mesh of a `NamedSharding`, or None."""
+    """The mesh of a `NamedSharding`, or of a format of one, or None."""
+    sharding = _placed(sharding)
     return sharding.mesh if isinstance(sharding, NamedSharding) else None
+
+
+def _placed(sharding: Any) -> Any:
+    return sharding.sharding if isinstance(sharding, Format) else sharding
 
 
 def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | None, mesh: Mesh | None) -> Any:
@@ -143,7 +151,7 @@ def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | No
     Args:
       value: arrays or tracers, as a tree.
       out_sharding: logical names per dimension, as a tuple, a `PartitionSpec` or a `NamedSharding`; None leaves the
-        value as it is.
+        value as it is. A `jax.experimental.layout.Format` also orders the dimensions in memory.
       sharding_rules: rules beside those in force, or None.
       mesh: the mesh; None for that of ``out_sharding``, or else the current one.
 
@@ -158,8 +166,13 @@ def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | No
     if not out_sharding:
         return value
     mesh = mesh or get_mesh(out_sharding)
-    names = out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
+    names = _placed(out_sharding)
+    names = names.spec if isinstance(names, NamedSharding) else names
     spec = apply_rules(names, sharding_rules)
     if mesh is None and placement.active_mesh() is None:
         raise MeshRequiredError(spec)
-    return placement.place(value, spec, mesh, names)
+    placed = placement.place(value, spec, mesh, names)
+    layout = out_sharding.layout if isinstance(out_sharding, Format) else None
+    if layout is None:
+        return placed
+    return jax.tree.map(lambda leaf: with_memory_layout(leaf, layout) if isinstance(leaf, jax.Array) else leaf, placed)

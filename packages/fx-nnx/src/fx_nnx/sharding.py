@@ -186,5 +186,7 @@ def _sharding(leaf: Any, mesh: Any) -> Any:
         return None
     value = _value(leaf)
     if is_array(value):
-        placement.check_spec(value.shape, tuple(spec), mesh, names or ())
+        placement.check_spec(
+            value.shape, tuple(spec), mesh, names if isinstance(names, tuple | PartitionSpec) else spec
+        )
     return NamedSharding(mesh, spec)

@@ -235,13 +235,22 @@ class UnhashableStaticError(FxError, TypeError):
 
 
 class NotANodeError(NnxError):
-    """Something was split or searched that is not made of modules."""
+    """Something was split or searched that is not made of modules; or, at ``tree_path``, is no part of a tree."""
 
-    def __init__(self, got: Any):
+    def __init__(self, got: Any, tree_path: Sequence[Any] | None = None):
+        if tree_path is None:
+            super().__init__(
+                "The value is not a graph node.",
+                expected="a Module, a Pytree, or a pytree of them",
+                got=f"{type(got).__name__}: {got!r}",
+            )
+            return
         super().__init__(
-            "The value is not a graph node.",
-            expected="a Module, a Pytree, or a pytree of them",
-            got=f"{type(got).__name__}: {got!r}",
+            f"{type(got).__name__} has pytree=False, and so is no part of a tree.",
+            path=show_path(tree_path),
+            expected="with graph=False, objects that are pytrees",
+            got=f"an object of type {type(got).__name__}",
+            fix="use graph=True, or a class without pytree=False",
         )
 
 

@@ -65,13 +65,20 @@ class Assembly:
             leaves[position] = _leaf(self.types[position], leaves[position], self.metas[position], True, trace)
         return root(leaves, trace, {})
 
-    def make(self, leaves: Sequence[Any], *, copy: bool = False) -> Any:
-        """Make a model of its values: variables, which may be copied first, or bare values for them."""
+    def make(self, leaves: Sequence[Any], *, copy: bool = False, recreate: bool = True) -> Any:
+        """Make a model of its values.
+
+        Args:
+          leaves: variables, or bare values for them.
+          copy: whether to copy variables.
+          recreate: whether to make variables of bare values, instead of putting them in the places of variables.
+        """
         if copy and self.fits(leaves):
             return self.clone(list(leaves))
         trace = current_trace()
-        if copy or list(map(type, leaves)) != self.types:
-            leaves = [_leaf(*item, copy, trace) for item in zip(self.types, leaves, self.metas)]
+        if copy or (recreate and list(map(type, leaves)) != self.types):
+            types = self.types if recreate else [None] * len(leaves)
+            leaves = [_leaf(*item, copy, trace) for item in zip(types, leaves, self.metas)]
         return self._root(leaves, trace, {})
 
     def fits(self, leaves: Sequence[Any]) -> bool:
@@ -112,7 +119,7 @@ class _Reading:
 
     def __init__(self, graphdef: GraphDef, *, copying: bool):
         self.nodes, self.attributes = iter(graphdef.nodes), iter(graphdef.attributes)
-        self.copying = copying
+        self.copying, self.num_leaves = copying, graphdef.num_leaves
         self.types: list[Any] = []
         self.metas: list[Any] = []
         self.made: list[bool] = []
@@ -126,6 +133,8 @@ class _Reading:
         first = next(self.nodes, None)
         if first is not None:
             return self.node(first)
+        if not self.num_leaves:
+            return lambda leaves, trace, made: None
         position = self.leaf(None, None)
         return lambda leaves, trace, made: leaves[position]
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 from fx_core._jax import current_trace
 from fx_core.errors.nnx import UnknownReferenceError
 
@@ -101,7 +100,7 @@ class _Builder:
     def filled(self, plan: ContainerPlan, children: list[Any]) -> Any:
         """Give a container of what is in it."""
         if plan.metadata is not None:
-            return jax.tree_util.tree_unflatten(plan.metadata, children)
+            return plan.metadata.make({key: child for (key, _), child in zip(plan.children, children)})
         if plan.type is dict:
             return {key: child for (key, _), child in zip(plan.children, children)}
         return plan.type(children)

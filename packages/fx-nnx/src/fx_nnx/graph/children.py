@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -10,7 +10,7 @@ from fx_nnx.graph.kinds import kind_of
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.states.paths import sorted_keys
 
-__all__ = ["children_of", "one_level"]
+__all__ = ["Level", "children_of", "one_level"]
 
 
 def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
@@ -29,10 +29,28 @@ def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def one_level(value: Any) -> tuple[Sequence[Any], Mapping[Any, Any], Any]:
-    """Take a pytree apart into keys, children and tree definition."""
+    """Take a pytree apart into keys, children by key, and how to put it together: keys and children are sorted."""
     pairs, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
-    children = {_plain_key(path[0]): child for path, child in pairs}
-    return list(children), MappingProxyType(children), treedef
+    names = [_plain_key(path[0]) for path, _ in pairs]
+    children = dict(zip(names, (child for _, child in pairs)))
+    keys = sorted_keys(names)
+    return keys, MappingProxyType({key: children[key] for key in keys}), Level(treedef, tuple(names))
+
+
+class Level(NamedTuple):
+    """How to put a pytree together.
+
+    Attributes:
+      treedef: its structure, with its children as leaves.
+      keys: the keys of these, in its own order.
+    """
+
+    treedef: Any
+    keys: tuple[Any, ...]
+
+    def make(self, children: Mapping[Any, Any]) -> Any:
+        """Make it of its children by key."""
+        return jax.tree_util.tree_unflatten(self.treedef, [children[key] for key in self.keys])
 
 
 def _plain_key(key: Any) -> Any:

@@ -99,7 +99,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
       graphdef_or_graphstate: the structure, a `GraphState`, or a tuple of structure and state.
       *states: the states of the split, in any order; plain nested dictionaries of values do too.
       copy: whether to copy variables, instead of letting the model have those of the states.
-      recreate_variables: accepted for compatibility; bare values get new variables in any case.
+      recreate_variables: whether a bare value in the place of a variable gets a new variable, or is put there itself.
 
     Raises:
       StateStructureError: a value is missing, or there is one that the structure has no place for.
@@ -120,7 +120,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     leaves = _aligned(graphdef, states)
     if not all(isinstance(part, State | FlatState) for part in states):
         _warn_of_shapes(graphdef, leaves)
-    return assembly_of(graphdef).make(leaves, copy=copy)
+    return assembly_of(graphdef).make(leaves, copy=copy, recreate=recreate_variables)
 
 
 def _unpacked(first: GraphState, rest: Sequence[Any]) -> tuple[GraphDef, tuple[Any, ...]]:
@@ -156,7 +156,7 @@ def unflatten(
 ) -> Any:
     """Put a model together from what `flatten` gave: a flat state, or a list of leaves in its order."""
     leaves = _aligned(graphdef, (state,)) if isinstance(state, FlatState | Mapping) else state
-    return assembly_of(graphdef).make(leaves, copy=copy_variables)
+    return assembly_of(graphdef).make(leaves, copy=copy_variables, recreate=recreate_variables)
 
 
 def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = None) -> tuple[GraphDef, Any]:
@@ -216,7 +216,10 @@ def _aligned(graphdef: GraphDef, states: Sequence[Any]) -> Sequence[Any]:
     """Give the leaves of some states in the order of a definition."""
     paths = graphdef.paths
     if len(paths) == 1 and not paths[0]:
-        return [part for part in states if not isinstance(part, State)]
+        parts = [
+            part.leaves if isinstance(part, FlatState) else [part] for part in states if not isinstance(part, State)
+        ]
+        return [leaf for part in parts for leaf in part]
     if len(states) == 1 and isinstance(states[0], State):
         have, leaves = states[0]._pairs()
         if graphdef.has_paths(have):

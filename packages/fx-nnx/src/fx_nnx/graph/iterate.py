@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fx_core.errors.nnx import SharedReferenceError, StateStructureError
+from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
 
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.graph.children import children_of
@@ -21,7 +21,8 @@ __all__ = ["find_duplicates", "iter_graph", "pop"]
 def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
     """Give path and value of everything in a model, each object once, what it holds before the object itself.
 
-    The order is that of the names. With ``graph=False`` an object on two paths is a `SharedReferenceError`.
+    The order is that of the names. With ``graph=False`` an object on two paths is a `SharedReferenceError`,
+    and one that is no pytree a `NotANodeError`.
 
     >>> from fx_nnx.modules.module import Module
     >>> class Leaf(Module):
@@ -36,6 +37,8 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         kind = kind_of(value) if value is not None else "leaf"
         if kind in ("object", "variable"):
+            if kind == "object" and not (shared or type(value)._nnx_pytree):
+                raise NotANodeError(value, path)
             if id(value) in seen:
                 if not shared:
                     raise SharedReferenceError(type(value).__name__, seen[id(value)], path)

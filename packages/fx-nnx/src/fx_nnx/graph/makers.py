@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import jax
-
 from fx_nnx.objects.pytree import SharedKinds, Storage, attributes_of, filled_object
 from fx_nnx.variables.fields import VariableFields, copied_all
 
@@ -83,7 +81,7 @@ def container_maker(cls: type[Any], parts: Parts, metadata: Any) -> Make:
         for key, child in children:
             items[key] = child(leaves, trace, made)
         if metadata is not None:
-            return jax.tree_util.tree_unflatten(metadata, list(items.values()))
+            return metadata.make(items)
         return items if cls is dict else cls(items.values())
 
     return make

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 from fx_core._jax import current_trace
-from fx_core.errors.nnx import CycleReplacedError, ModeValueError, SharedReferenceError
+from fx_core.errors.nnx import CycleReplacedError, ModeValueError, NotANodeError, SharedReferenceError
 
 from fx_nnx.filters import All, Filter, to_predicate
 from fx_nnx.graph.assembly import assembly_of
@@ -38,14 +37,14 @@ def map_leaves(
         variable a value, for which a variable of the same type and metadata is made.
       node: a module, another object, or a pytree of them; it stays as it is.
       graph: as in `fx_nnx.split`.
-      recreate_variables: accepted for compatibility: the variables are those that ``f`` gives.
+      recreate_variables: whether values that ``f`` gives for variables get variables, or take their places.
 
     Returns:
       The new model. What was shared is shared, and ``f`` sees it once.
     """
     record = record_for(node, graph)
     leaves = [f(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
-    return assembly_of(record.graphdef).make(leaves)
+    return assembly_of(record.graphdef).make(leaves, recreate=recreate_variables)
 
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
@@ -171,6 +170,8 @@ class _Mapping:
         key = id(value)
         if key in self.where and not self.shared:
             raise SharedReferenceError(type(value).__name__, self.where[key], path)
+        if kind == "object" and not (self.shared or type(value)._nnx_pytree):
+            raise NotANodeError(value, path)
         if key in self.done:
             return self.done[key]
         if key in self.unfinished:
@@ -198,5 +199,5 @@ class _Mapping:
         if kind in ("list", "tuple"):
             items = [self.visit(item, (*path, i)) for i, item in enumerate(value)]
             return items if kind == "list" else tuple(items)
-        _, children, treedef = one_level(value)
-        return jax.tree_util.tree_unflatten(treedef, [self.visit(c, (*path, key)) for key, c in children.items()])
+        _, children, level = one_level(value)
+        return level.make({key: self.visit(child, (*path, key)) for key, child in children.items()})

@@ -1,14 +1,14 @@
 """Structure and state in one value."""
 
 import types
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 
 import jax
 
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.representation import Representable, show_fields
-from fx_nnx.states.state import State
+from fx_nnx.states.state import State, flatten_state, flatten_with_keys, unflatten_state
 
 __all__ = ["GraphState", "PureState"]
 
@@ -76,10 +76,26 @@ class GraphState(Representable, MutableMapping[Any, Any]):
         return show_fields("GraphState", {"_graphdef": self._graphdef, "_state": self._state})
 
 
-_STATE = jax.tree_util.GetAttrKey("_state")
-jax.tree_util.register_pytree_with_keys(
-    GraphState,
-    lambda packed: (((_STATE, packed._state),), packed._graphdef),
-    lambda graphdef, children: GraphState(graphdef, next(iter(children))),
-    lambda packed: ((packed._state,), packed._graphdef),
-)
+def _flatten_with_keys(packed: GraphState) -> Any:
+    # The keys of the state are those of the whole, so that its paths are the same as without the structure.
+    state = packed._state
+    if type(state) is not State:
+        return ((jax.tree_util.GetAttrKey("_state"), state),), (packed._graphdef, None)
+    pairs, keys = flatten_with_keys(state)
+    return pairs, (packed._graphdef, keys)
+
+
+def _flatten(packed: GraphState) -> Any:
+    state = packed._state
+    if type(state) is not State:
+        return (state,), (packed._graphdef, None)
+    children, keys = flatten_state(state)
+    return children, (packed._graphdef, keys)
+
+
+def _unflatten(structure: tuple[GraphDef, Any], children: Iterable[Any]) -> GraphState:
+    graphdef, keys = structure
+    return GraphState(graphdef, next(iter(children)) if keys is None else unflatten_state(keys, children))
+
+
+jax.tree_util.register_pytree_with_keys(GraphState, _flatten_with_keys, _unflatten, _flatten)

@@ -10,6 +10,8 @@ libraries) is walked every time.
 import weakref
 from typing import Any, Self
 
+import jax
+import numpy as np
 from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
 
 from fx_nnx.graph.children import one_level
@@ -100,9 +102,10 @@ class Record:
         self.leaves = walk.leaves
 
     def of_leaf(self, leaf: Any) -> Self:
-        """Be the record of an array alone."""
-        self.graphdef, self.leaves, self.only_variables = GraphDef((), (), 1), [Slot([leaf], 0)], False
-        self.graphdef._paths = [()]
+        """Be the record of an array or a number alone; None has no leaves."""
+        self.leaves = [] if leaf is None else [Slot([leaf], 0)]
+        self.graphdef, self.only_variables = GraphDef((), (), len(self.leaves)), False
+        self.graphdef._paths = [() for _ in self.leaves]
         return self
 
     def read(self) -> list[Any]:
@@ -179,10 +182,11 @@ class _Walk:
     Args:
       record: what is to be dropped when something in the model changes.
       shared: whether an object may be reachable on several paths.
+      as_tree: whether all that JAX takes for a leaf of a plain container is one, numbers and text too.
     """
 
-    def __init__(self, record: Record, *, shared: bool):
-        self.record, self.shared = record, shared
+    def __init__(self, record: Record, *, shared: bool, as_tree: bool = False):
+        self.record, self.shared, self.as_tree = record, shared, as_tree
         self.link = weakref.ref(record)
         self.nodes: list[Any] = []
         self.attributes: list[Any] = []
@@ -199,6 +203,8 @@ class _Walk:
         if kind == "variable":
             self.variable(value, path)
         elif kind == "object":
+            if not (self.shared or type(value)._nnx_pytree):
+                raise NotANodeError(value, path)
             number = self.enter(value, path)
             if number is not None:
                 self.object(value, number, path)
@@ -221,6 +227,12 @@ class _Walk:
         if self.record.lasting:
             link(value, self.link)  # before anything of it is read, so that no change can fall in between
         return number
+
+    def once(self, value: Any, path: Path) -> None:
+        """Refuse what can be changed and was met on another path."""
+        first = self.where.setdefault(id(value), path)
+        if first is not path:
+            raise SharedReferenceError(type(value).__name__, first, path)
 
     def variable(self, value: Any, path: Path) -> None:
         number = self.enter(value, path)
@@ -260,6 +272,8 @@ class _Walk:
         if item is None:
             self.attributes.append((key, EMPTY))
         elif kind_of(item) == "leaf":
+            if not self.shared and isinstance(item, jax.Ref):
+                self.once(item, (*path, key))
             self.attributes.append((key, LEAF))
             self.paths.append((*path, key))
             self.leaves.append(Slot(container, key, owner))
@@ -282,7 +296,7 @@ class _Walk:
             self.record.contents.append((value, _contents(value)))
         for key in keys:
             item = children[key]
-            if kind_of(item) == "leaf" and not is_array(item):
+            if kind_of(item) == "leaf" and not is_array(item) and not self.as_tree:
                 self.static(key, item)
             else:
                 self.child(children, key, item, path)
@@ -292,19 +306,19 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
     """Find out the structure of a model by looking at all of it.
 
     Args:
-      root: a module or another node, or an array; the leaves of its record can be read and written.
+      root: a module or another node, an array, a number or text; the leaves of its record can be read and written.
       shared: whether an object may be reachable on several paths.
 
     Raises:
-      NotANodeError: it is not made of nodes.
       SharedReferenceError: an object is shared although it must not.
+      NotANodeError: it is not made of nodes; or it is to be a tree, and has an object with ``pytree=False``.
     """
-    if root is None or (kind_of(root) == "leaf" and not is_array(root)):
-        raise NotANodeError(root)
     record = Record(root)
-    if kind_of(root) == "leaf":
+    if root is None or kind_of(root) == "leaf":
+        if not is_array(root) and not isinstance(root, int | float | complex | str | bytes | np.generic | None):
+            raise NotANodeError(root)
         return record.of_leaf(root)
-    walk = _Walk(record, shared=shared)
+    walk = _Walk(record, shared=shared, as_tree=not shared)
     with structure_lock:
         walk.visit(root, ())
     record.fill(walk)

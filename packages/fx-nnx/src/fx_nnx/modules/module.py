@@ -5,13 +5,14 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import MissingAttributeError
+from fx_core.errors.nnx import MissingAttributeError, NotANodeError
 from fx_core.errors.nnx_variables import SowTargetError
 from fx_core.summary import show_size, size_and_bytes
 
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.iterate import iter_graph
+from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.states.paths import Path
 from fx_nnx.variables.kinds import Perturbation
@@ -174,6 +175,8 @@ def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple
 
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
     """Give name and module of the modules among the attributes of a module."""
+    if not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
+        raise NotANodeError(node, ())
     return ((key, child) for key, child in children_of(node) if isinstance(child, Module))
 
 

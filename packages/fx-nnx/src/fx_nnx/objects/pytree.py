@@ -231,6 +231,8 @@ class Pytree(Representable, Storage, metaclass=_Meta):
                 raise TypeError("nnx.data() and nnx.static() need a value on assignment")
         attributes, kinds = attributes_of(self), self._nnx_kinds
         old, known = attributes.get(name, _MISSING), kinds.get(name)
+        if found is None and known is not None and known is not explicit:
+            explicit = None  # what was said at an assignment holds for later ones, rather than what the class says
         if explicit is None:
             kind = self._nnx_kind(name, value, known)
         else:

@@ -1,14 +1,15 @@
 """Splitting and forking the random streams inside a model, in place with a way back, or in a copy."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import RngSplitError
+from fx_core.errors.nnx import RngSplitError, show_path
 
-from fx_nnx.filters import Filter, to_predicate
+from fx_nnx import filters
+from fx_nnx.filters import Filter, Predicate, to_predicate
 from fx_nnx.graph.functions import clone
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.modes import set_graph_mode, set_graph_updates
@@ -158,13 +159,19 @@ def with_rngs(
 
     Raises:
       SplitStreamError: a stream is split already.
+      RngSplitError: two of ``split``, ``broadcast`` and ``fork`` name the same stream; ``...`` means those left over.
     """
     chosen, forked = to_predicate(only), to_predicate(fork)
     splits, broadcasts = rules_of(split), rules_of(broadcast)
+    named = [("split", _named(split)), ("broadcast", _named(broadcast)), ("fork", to_predicate(_or_none(fork)))]
 
     def change(path: Path, stream: RngStream) -> Any:
         if not chosen(path, stream):
             return None
+        asked = [name for name, matches in named if matches(path, stream)]
+        if len(asked) > 1:
+            what = f"with_rngs has more than one thing to do with the stream at {show_path(path)}."
+            raise RngSplitError(what, expected="one of split, broadcast and fork", got=" and ".join(asked))
         for rules, make in ((splits, RngStream.split), (broadcasts, RngStream.broadcast)):
             for matches, size in rules:
                 if matches(path, stream):
@@ -172,6 +179,15 @@ def with_rngs(
         return _fresh(stream()) if forked(path, stream) else None
 
     return _change(node, change, graph, in_place=False)
+
+
+def _named(sizes: Any) -> Predicate:
+    """Give what streams a mapping names by something else than "all the rest"."""
+    return to_predicate(filters.Any(*map(_or_none, sizes)) if isinstance(sizes, Mapping) else None)
+
+
+def _or_none(filter: Filter) -> Filter:
+    return None if filter is ... or filter is True else filter
 
 
 def restore_rngs(backups: Iterable[Any], /) -> None:

@@ -263,21 +263,24 @@ def _wrapped(nested: dict[Any, Any]) -> State:
     return made
 
 
-def _flatten_with_keys(state: State) -> tuple[Any, tuple[Any, ...]]:
+def flatten_with_keys(state: State) -> tuple[Any, tuple[Any, ...]]:
+    """Give the children of a state as a pytree, with their keys, and what else `unflatten_state` needs."""
     keys, children = _children(state)
     return [(jax.tree_util.DictKey(key), child) for key, child in zip(keys, children)], keys
 
 
-def _flatten(state: State) -> tuple[list[Any], tuple[Any, ...]]:
+def flatten_state(state: State) -> tuple[list[Any], tuple[Any, ...]]:
+    """Give the children of a state as a pytree, and what else `unflatten_state` needs."""
     keys, children = _children(state)
     return children, keys
 
 
-def _unflatten(keys: tuple[Any, ...], children: Iterable[Any]) -> State:
+def unflatten_state(keys: tuple[Any, ...], children: Iterable[Any]) -> State:
+    """Make a state of its children."""
     nested = {}
     for key, child in zip(keys, children):
         nested[key] = child.raw_mapping if isinstance(child, State) else child
     return _wrapped(nested)
 
 
-jax.tree_util.register_pytree_with_keys(State, _flatten_with_keys, _unflatten, _flatten)
+jax.tree_util.register_pytree_with_keys(State, flatten_with_keys, unflatten_state, flatten_state)

@@ -3,9 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fx_core.errors.nnx import show_path
+from fx_core.errors.transforms import AliasedStateError
+
 from fx_nnx.filters import Filter
 from fx_nnx.graph.assembly import assembly_of
-from fx_nnx.graph.record import record_for
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.record import Record, _Walk, record_for, record_of
+from fx_nnx.modes import set_graph_mode
+from fx_nnx.states.paths import Path
 from fx_nnx.transforms.prefixes import StateAxes
 
 __all__ = ["prefix"]
@@ -24,13 +30,58 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
 
     Args:
       node: the model.
-      filter_map: entries by filter, of which the first that matches counts; or a function of path and variable.
+      filter_map: entries by filter, of which the first that matches counts; or a function of path and variable. A
+        variable that several arguments hold has an entry in each of them; transforms refuse it if these differ.
       graph: as in `fx_nnx.split`.
 
     Raises:
       PrefixError: no filter matches a variable.
+      AliasedStateError: what is on several paths of one object, or an object, would have different entries on them.
     """
-    record = record_for(node, graph)
     entry = filter_map if callable(filter_map) else StateAxes(filter_map).map_prefix
+    if set_graph_mode.resolve(graph) and kind_of(node) not in ("leaf", "variable"):
+        record = Record(None)
+        walk = _EachVariable(record, entry)
+        walk.visit(node, ())
+        record.fill(walk)
+    else:
+        record = record_for(node, graph)
     entries = [entry(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
     return assembly_of(record.graphdef).make(entries)
+
+
+class _EachVariable(_Walk):
+    """Finds out the structure of a model as if every reference to a variable were one to a variable of its own."""
+
+    def __init__(self, record: Record, entry: Callable[[Path, Any], Any]):
+        super().__init__(record, shared=True)
+        self.entry = entry
+        self.top: Path | None = None  # the object outside of all others, which is an argument by itself
+        self.tops: dict[int, Path | None] = {}
+
+    def object(self, value: Any, number: int, path: Path) -> None:
+        before = self.top
+        self.top = path if before is None else before
+        super().object(value, number, path)
+        self.top = before
+
+    def enter(self, value: Any, path: Path) -> int | None:
+        first = self.where.setdefault(id(value), path)
+        top = self.tops.setdefault(id(value), self.top)
+        if first is path:
+            return super().enter(value, path)
+        if kind_of(value) == "variable":
+            if self.top is not None and self.top == top:
+                self.compare(value, first, path)
+            number = self.index[object()] = len(self.index)  # type: ignore[index]  # a key that nothing else has
+            return number
+        record = record_of(value)
+        for below, leaf in zip(record.graphdef.paths, record.read()):
+            self.compare(leaf, (*first, *below), (*path, *below))
+        return super().enter(value, path)
+
+    def compare(self, leaf: Any, first: Path, second: Path) -> None:
+        """Make sure that a leaf has the same entry on both paths."""
+        entries = self.entry(first, leaf), self.entry(second, leaf)
+        if entries[0] != entries[1]:
+            raise AliasedStateError("prefix", (show_path(first), entries[0]), (show_path(second), entries[1]))

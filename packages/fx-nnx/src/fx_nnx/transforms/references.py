@@ -104,11 +104,10 @@ def unflatten(
       index_ref: objects by number that the structure may refer to; new ones are added.
       outer_index_outer_ref: objects by their number elsewhere: they are changed to what the structure says, and used.
       copy_variables: whether to copy variables instead of using them.
-      recreate_variables: accepted for compatibility; bare values get new variables in any case.
+      recreate_variables: whether a bare value in the place of a variable gets a new variable, or is put there itself.
     """
-    del recreate_variables
     if index_ref is None and not outer_index_outer_ref:
-        return unflatten_node(graphdef, state, copy_variables=copy_variables)
+        return unflatten_node(graphdef, state, copy_variables=copy_variables, recreate_variables=recreate_variables)
     by_path = dict(state) if isinstance(state, FlatState | Mapping) else dict(zip(graphdef.paths, state))
     leaves = [by_path[path] for path in graphdef.paths]
     known = {
@@ -117,6 +116,7 @@ def unflatten(
         if outer_index_outer_ref and outer in outer_index_outer_ref
     }
     update = _Update(iter(leaves), known, {} if index_ref is None else index_ref, copy_variables)
+    update.recreate = recreate_variables
     made = update.make(Forest(graphdef.nodes, graphdef.attributes, (), 1).plans[0])
     if index_ref is not None:
         index_ref.update(update.index)
@@ -130,12 +130,16 @@ class _Update(Renewal):
         super().__init__(leaves, known)
         self.index.update(index)
         self.copy = copy
+        self.recreate = True
 
     def variable(self, plan: VariableDef) -> Any:
         found = self.known.get(plan.index)
-        if found is None:
+        if found is None and self.recreate:
             return self.new_variable(plan)
         leaf = next(self.leaves)
+        if found is None:
+            made = self.index[plan.index] = leaf.copy() if self.copy and isinstance(leaf, Variable) else leaf
+            return made
         if isinstance(leaf, Variable):
             if leaf is not found:
                 found.copy_from(leaf)
