@@ -92,7 +92,10 @@ def test_what_is_no_filter_raises(use, bad):
 
 def test_results_are_simple():
     assert union_filters(DenyList("a"), "a") is True
-    assert intersect_filters("a", "b") is False
+    assert intersect_filters("a", "b") == frozenset()
+    assert subtract_filters(True, False) is True
+    assert DenyList(["a"]) == DenyList("a") != DenyList("b")
+    assert DenyList(True) == frozenset()
     assert union_filters("a", ["b"]) == {"a", "b"}
     assert intersect_filters(DenyList("a"), DenyList(["b"])) == DenyList(frozenset("ab"))
     assert hash(DenyList(["a"])) == hash(DenyList("a"))

@@ -1,12 +1,13 @@
 """What transforms of modules do with their arguments: flags and names that stay what they are, axes that do not fit."""
 
+import functools
 import re
 
 import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.transforms import TransformError
+from fx_core.errors.transforms import CarryChangedError, TransformError
 from fx_linen import partitioning
 
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -81,6 +82,74 @@ def test_operands_of_branches_that_are_no_arrays(form):
     variables = Chosen(form).init(KEYS, *args)
     inner = {"params": variables["params"]["block"]}
     assert jnp.allclose(Chosen(form).apply(variables, *args), -Block().apply(inner, *args))
+
+
+class Settings:
+    """Equal by content and without a hash, as many settings are."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __eq__(self, other):
+        return isinstance(other, Settings) and self.scale == other.scale
+
+
+class CarriesMore(nn.Module):
+    """A layer whose carry holds a function, a text, settings, nothing and a flag beside its array."""
+
+    change: bool = False
+
+    @nn.compact
+    def __call__(self, carry, x):
+        h, activation, mode, settings, nothing, flag = carry
+        assert nothing is None
+        assert isinstance(flag, jax.Array)
+        h = activation(nn.Dense(4)(h) + x) if mode == "post" else h
+        h = h * settings.scale
+        return (h, activation, "other" if self.change else mode, Settings(settings.scale), nothing, ~flag), h
+
+
+CARRY = (jnp.ones(4), jnp.tanh, "post", Settings(2.0), None, True)
+
+
+def test_scan_carries_what_is_no_array():
+    model = nn.scan(CarriesMore, variable_broadcast="params", split_rngs={"params": False})()
+    variables = model.init(KEYS, CARRY, jnp.ones((3, 4)))
+    out, ys = model.apply(variables, CARRY, jnp.ones((3, 4)))
+    assert out[1:5] == CARRY[1:5]
+    assert not out[5]
+    dense, h = variables["params"]["Dense_0"], CARRY[0]
+    for y in ys:
+        h = 2 * jnp.tanh(h @ dense["kernel"] + dense["bias"] + 1)
+        assert jnp.allclose(h, y, atol=1e-5)
+
+
+def test_a_carried_text_that_changes_is_refused():
+    model = nn.scan(CarriesMore, variable_broadcast="params", split_rngs={"params": False})(change=True)
+    with pytest.raises(CarryChangedError, match=r"carry\[2\]: 'post' in, 'other' out"):
+        model.init(KEYS, CARRY, jnp.ones((3, 4)))
+
+
+class Loops(nn.Module):
+    change: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        def body(module, carry):
+            i, x, activation, mode = carry
+            assert mode == "post"
+            return i + 1, activation(x) + 1, activation, None if module.change else mode
+
+        return nn.while_loop(lambda module, carry: carry[0] < len(carry[3]), body, self, (0, x, jnp.tanh, "post"))
+
+
+def test_while_loop_carries_what_is_no_array():
+    i, x, activation, mode = Loops().apply({}, jnp.zeros(2))
+    expected = functools.reduce(lambda x, _: jnp.tanh(x) + 1, range(4), jnp.zeros(2))
+    assert (int(i), activation, mode) == (4, jnp.tanh, "post")
+    assert jnp.allclose(x, expected)
+    with pytest.raises(CarryChangedError, match=r"carry\[3\]: 'post' in, absent out"):
+        Loops(change=True).apply({}, jnp.zeros(2))
 
 
 def test_unmapped_arguments_of_vmap_that_are_no_arrays():

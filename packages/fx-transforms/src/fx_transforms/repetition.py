@@ -16,7 +16,7 @@ from fx_transforms.axes import check_slots
 from fx_transforms.carrier import Carrier, Groups, run
 from fx_transforms.loop import name_carry
 from fx_transforms.slot import Place, Slot
-from fx_transforms.static import Static
+from fx_transforms.static import Static, hide_static, show_static
 from fx_transforms.steps import differences
 
 __all__ = ["fori_loop", "while_loop"]
@@ -54,14 +54,16 @@ def while_loop(
 
         def proceed(state: Any) -> Any:
             i, carried, carry = state
-            return run(carrier, cond_fn, loop.shape, loop.together(carried, i), carry).out
+            return run(carrier, cond_fn, loop.shape, loop.together(carried, i), show_static(carry)).out
 
         def advance(state: Any) -> Any:
             i, carried, carry = state
             carried, carry = loop.step(body_fn, i, carried, carry)
             return i + 1, carried, carry
 
-        _, carried, carry = loop.guarded(jax.lax.while_loop, proceed, advance, (jnp.int32(0), loop.carried, init))
+        _, carried, carry = loop.guarded(
+            jax.lax.while_loop, proceed, advance, (jnp.int32(0), loop.carried, hide_static(init))
+        )
         return loop.finish(handle, carried, carry)
 
     return call
@@ -89,7 +91,7 @@ def fori_loop(
             return loop.step(functools.partial(_indexed, body_fn, i), i, *state)
 
         run_loop = functools.partial(jax.lax.fori_loop, lower, upper, unroll=unroll)
-        return loop.finish(handle, *loop.guarded(run_loop, advance, (loop.carried, init)))
+        return loop.finish(handle, *loop.guarded(run_loop, advance, (loop.carried, hide_static(init))))
 
     return call
 
@@ -120,7 +122,9 @@ class _Loop:
 
     def step(self, body_fn: Callable[..., Any], i: Any, carried: Any, carry: Any) -> tuple[Any, Any]:
         """Run the body once, in the trace."""
-        self.after, new, carry_out = run(self.carrier, body_fn, self.shape, self.together(carried, i), carry)
+        groups = self.together(carried, i)
+        self.after, new, carry_out = run(self.carrier, body_fn, self.shape, groups, show_static(carry))
+        carry_out = hide_static(carry_out)
         for n, (slot, group) in enumerate(zip(self.slots, new)):
             if n not in self.indices and slot.out is not Place.ABSENT and jax.tree.leaves(group):
                 paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(group)]
@@ -147,7 +151,8 @@ class _Loop:
     def finish(self, handle: Any, carried: Sequence[Any], carry: Any) -> Any:
         """Write back what was carried."""
         found = dict(zip(self.indices, carried))
-        return self.carrier.absorb(handle, self.after, tuple(found.get(n) for n in range(len(self.slots))), carry)
+        groups = tuple(found.get(n) for n in range(len(self.slots)))
+        return self.carrier.absorb(handle, self.after, groups, show_static(carry))
 
 
 def fold_keys(keys: Any, i: Any) -> Any:

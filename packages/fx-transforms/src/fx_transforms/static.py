@@ -1,4 +1,4 @@
-"""Static: a hashable value that crosses JAX transforms in the tree structure."""
+"""Static: a value that crosses JAX transforms in the tree structure."""
 
 # JAX's own signatures are partly unknown to the checker; errors about our code stay on.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["Static"]
+__all__ = ["Static", "hide_static", "is_traceable", "show_static"]
 
 
 class Static:
@@ -48,3 +48,53 @@ class Static:
 
 
 jax.tree_util.register_pytree_node(Static, lambda node: ((), node), lambda node, _: node)
+
+
+class _Kept(Static):
+    """A leaf of a carry. Equal ones are the same; what has no hash is told apart by its type only."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        try:
+            return super().__hash__()
+        except TypeError:
+            return hash(type(self.value))
+
+
+jax.tree_util.register_pytree_node(_Kept, lambda node: ((), node), lambda node, _: node)
+
+
+def is_traceable(leaf: Any) -> bool:
+    """Returns whether JAX can trace a leaf: arrays and numbers, but no texts, functions, types.
+
+    >>> is_traceable(True), is_traceable("relu")
+    (True, False)
+    """
+    if isinstance(leaf, (bool, int, float, complex)) or (hasattr(leaf, "dtype") and not isinstance(leaf, type)):
+        return True
+    try:
+        jax.typeof(leaf)
+    except TypeError:
+        return False
+    return True
+
+
+def hide_static(tree: Any) -> Any:
+    """Returns a tree whose leaves JAX can trace: others move into the structure.
+
+    >>> jax.tree.leaves(hide_static((1.0, "relu")))
+    [1.0]
+    >>> show_static(hide_static((1.0, "relu")))
+    (1.0, 'relu')
+    """
+    return jax.tree.map(lambda x: x if is_traceable(x) else _Kept(x), tree)
+
+
+def show_static(tree: Any) -> Any:
+    """Undoes `hide_static`."""
+    return jax.tree.map(lambda x: x.value if isinstance(x, _Kept) else x, tree, is_leaf=_is_kept)
+
+
+def _is_kept(x: Any) -> bool:
+    return isinstance(x, _Kept)

@@ -12,6 +12,8 @@ import jax
 from fx_core._jax import evaluate_jaxpr, invariant_outputs
 from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
 
+from fx_transforms.static import Static, hide_static, show_static
+
 __all__ = ["Namer", "Trial", "differences", "loop_steps"]
 
 Namer = Callable[[tuple[Any, ...]], str]
@@ -37,7 +39,7 @@ def loop_steps(
     Args:
       step: the body.
       known: what all steps see.
-      init: the first carry.
+      init: the first carry. What JAX cannot trace, such as a string or a function, every step gets as it is.
       xs: arrays to cut along their first axis.
       again: where ``shared`` has leaves: the body is traced before the loop, the leaves are computed once, and then
         ``again(shared)`` gives the ``known`` of the loop, or `None` if that trace will do for the loop. Without it,
@@ -56,6 +58,7 @@ def loop_steps(
     """
     seen: list[tuple[Any, Any]] = []
     shared, reused = None, None
+    init, step = hide_static(init), _hiding(step)
     if again is not None:
         trial = Trial(step, known, init, jax.tree.map(_row, xs))
         shared = trial.shared(transform, name_shared)
@@ -78,7 +81,15 @@ def loop_steps(
         if not found:
             raise
         raise CarryChangedError(transform, list(dict.fromkeys(found))) from error
-    return shared, carry, ys
+    return shared, show_static(carry), ys
+
+
+def _hiding(step: Step) -> Step:
+    def hidden(known: Any, carry: Any, x: Any) -> tuple[Any, Any, Any]:
+        shared, carry_out, y = step(known, show_static(carry), x)
+        return shared, hide_static(carry_out), y
+
+    return hidden
 
 
 class Trial:
@@ -129,4 +140,5 @@ def differences(before: Any, after: Any, name: Namer, labels: tuple[str, str] = 
 
 
 def _described(tree: Any) -> list[tuple[tuple[Any, ...], str]]:
-    return [(path, f"{x.dtype}{list(x.shape)}") for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, Static))
+    return [(path, repr(x.value) if isinstance(x, Static) else f"{x.dtype}{list(x.shape)}") for path, x in leaves]

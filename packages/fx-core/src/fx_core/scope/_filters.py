@@ -1,8 +1,7 @@
 """Filters: which collections, or which random streams, something applies to.
 
 A filter is ``True`` (all), ``False`` (none), a name, a collection of names, or a `DenyList` (all but some). Whatever
-the operations below return is one of ``True``, ``False``, a frozenset of names, or a `DenyList` of such: equal sets of
-names give equal results, and every result is hashable.
+the operations below return is one of ``True``, ``False``, a frozenset of names, or a `DenyList` of such, and hashable.
 """
 
 import dataclasses
@@ -14,12 +13,14 @@ from fx_core.errors.scope import InvalidFilterError
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, eq=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class DenyList:
-    """A filter for everything but what ``deny`` describes.
+    """A filter for everything but what ``deny`` describes. Filters that let the same through are equal.
 
     >>> in_filter(DenyList("params"), "batch_stats")
     True
+    >>> DenyList("params") == DenyList(["params"]), DenyList(False) == True
+    (True, True)
 
     Args:
       deny: a filter.
@@ -27,8 +28,16 @@ class DenyList:
 
     deny: "Filter"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (bool, str, Collection, DenyList)):
+            return NotImplemented
+        return _names(self) == _names(other)
+
     def __hash__(self) -> int:
-        return hash(_names(self))
+        names, others = _names(self)
+        if others:
+            return hash((names, others)) if names else hash(True)
+        return hash(names)
 
 
 Filter: TypeAlias = bool | str | Collection[str] | DenyList
@@ -51,9 +60,13 @@ def _names(filter_like: Filter) -> tuple[frozenset[str], bool]:
 
 
 def _filter(names: frozenset[str], others: bool) -> Filter:
-    if not names:
-        return others
-    return DenyList(names) if others else names
+    if others:
+        return DenyList(names) if names else True
+    return names
+
+
+def _normal(filter_like: Filter) -> Filter:
+    return filter_like if isinstance(filter_like, bool) else _filter(*_names(filter_like))
 
 
 def union_filters(a: Filter, b: Filter) -> Filter:
@@ -78,6 +91,8 @@ def intersect_filters(a: Filter, b: Filter) -> Filter:
     >>> intersect_filters(["params", "cache"], DenyList("params"))
     frozenset({'cache'})
     """
+    if a is True or b is True:
+        return _normal(b if a is True else a)
     (a_names, a_others), (b_names, b_others) = _names(a), _names(b)
     if a_others and b_others:
         return _filter(a_names | b_names, True)
@@ -94,7 +109,7 @@ def subtract_filters(a: Filter, b: Filter) -> Filter:
     >>> subtract_filters(True, "params")
     DenyList(deny=frozenset({'params'}))
     """
-    return intersect_filters(a, DenyList(b))
+    return intersect_filters(a, not b if isinstance(b, bool) else DenyList(b))
 
 
 def in_filter(filter_like: Filter, col: str) -> bool:
