@@ -7,7 +7,17 @@ from collections.abc import Iterator
 
 from benchmarks.measure import Ratio
 
-PACKAGES = ["fx_core", "fx_transforms", "fx_linen", "fx_nnx", "fx_train", "fx_ckpt", "fx_export", "fx_compress"]
+PACKAGES = [
+    "fx_core",
+    "fx_transforms",
+    "fx_linen",
+    "fx_nnx",
+    "fx_train",
+    "fx_ckpt",
+    "fx_export",
+    "fx_compress",
+    "fx_flax",
+]
 
 
 def _seconds(statement: str) -> float:

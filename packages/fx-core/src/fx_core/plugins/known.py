@@ -13,6 +13,7 @@ FAMILY = frozenset(
         "fx-ckpt",
         "fx-export",
         "fx-compress",
+        "fx-flax",
     }
 )
 """Distributions of fx itself: they load whatever ``FX_PLUGIN_AUTOLOAD`` says and may register names without a dot."""
@@ -35,6 +36,7 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         "ckpt": "fx-ckpt",
         "export": "fx-export",
         "report": "fx-train",
+        "run-flax": "fx-flax",
     },
 }
 

@@ -1,0 +1,52 @@
+"""The errors and the warning of fx-flax."""
+
+from fx_core.errors import FxError
+
+__all__ = ["FlaxImportedError", "FlaxNameError", "FlaxVersionWarning", "MissingPackageError"]
+
+
+class FlaxImportedError(FxError, ImportError):
+    """Flax itself was imported before, or cannot be imported where it is needed.
+
+    Wrong::
+
+        import flax
+        import fx_flax
+
+        fx_flax.install()
+
+    Right::
+
+        import fx_flax
+
+        fx_flax.install()
+        import flax
+    """
+
+
+class FlaxNameError(FxError, AttributeError):
+    """A name of Flax that fx does not have, or a name that Flax does not have either.
+
+    The text tells which of the two it is, and why fx lacks the name.
+    """
+
+    def __init__(self, module: str, name: str, what: str, fix: str | None = None):
+        super().__init__(what, fix=fix)
+        # `hasattr` and the hints of the interpreter read these.
+        self.module, self.name = module, name
+
+
+class MissingPackageError(FxError, ModuleNotFoundError):
+    """A name of Flax needs a package of fx that is not installed."""
+
+    def __init__(self, wanted: str, package: str):
+        distribution = package.replace("_", "-")
+        super().__init__(
+            f"{wanted} is in {distribution}, which is not installed.",
+            fix=f"pip install {distribution}, or 'fx-flax[all]' for all that programs written for Flax may need",
+        )
+        self.name = package
+
+
+class FlaxVersionWarning(UserWarning):
+    """A library asks for a newer Flax than the one whose names fx-flax knows."""

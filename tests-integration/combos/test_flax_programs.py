@@ -1,0 +1,34 @@
+"""A program written for Flax, with everything installed."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import flax
+import flax.linen as nn
+import jax, jax.numpy as jnp, optax
+from flax import nnx
+from flax.nnx import bridge, statelib
+from flax.training import checkpoints, train_state
+
+model = nn.Dense(1)
+params = model.init(jax.random.key(0), jnp.ones((1, 2)))["params"]
+state = train_state.TrainState.create(apply_fn=model.apply, params=params, tx=optax.sgd(0.1))
+grads = jax.grad(lambda p: model.apply({"params": p}, jnp.ones((1, 2))).sum())(params)
+state = state.apply_gradients(grads=grads)
+assert int(state.step) == 1
+assert isinstance(nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0))), statelib.State)
+inside = bridge.ToNNX(nn.Dense(3), rngs=nnx.Rngs(0))
+inside.lazy_init(jnp.ones((1, 2)))
+assert flax.serialization.from_bytes(params, flax.serialization.to_bytes(params)).keys() == params.keys()
+import sys
+print(sorted(name for name in sys.modules if name.startswith("flax.") and "fx" not in repr(sys.modules[name])))
+"""
+
+
+def test_a_program_of_many_parts_runs(tmp_path):
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM)
+    done = subprocess.run([sys.executable, "-m", "fx_flax", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
