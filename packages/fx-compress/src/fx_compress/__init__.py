@@ -12,6 +12,7 @@ from fx_compress.array import QuantizedArray
 from fx_compress.calibration import calibrate
 from fx_compress.errors import CalibrationError, CompressError, MaskError, RuleError, SchemeError
 from fx_compress.fake import fake_quantize
+from fx_compress.inference import Change, InferenceReport, for_inference
 from fx_compress.parameters import Parameter
 from fx_compress.prune import (
     Magnitude,
@@ -28,7 +29,9 @@ from fx_compress.schemes import Scheme, fp8, int4, int8, nf4
 
 __all__ = [
     "CalibrationError",
+    "Change",
     "CompressError",
+    "InferenceReport",
     "Magnitude",
     "MaskError",
     "NofM",
@@ -45,6 +48,7 @@ __all__ = [
     "compare",
     "dequantize",
     "fake_quantize",
+    "for_inference",
     "fp8",
     "int4",
     "int8",

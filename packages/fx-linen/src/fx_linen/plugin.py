@@ -54,6 +54,7 @@ def fx_models() -> list[ModelEntry]:
         ModelEntry(
             name="linen",
             target="fx_linen.exporting:as_function",
+            inference="fx_linen.inference:for_inference",
             summary="A Linen module, with its variables",
             type="fx_linen.module._module:Module",
         )

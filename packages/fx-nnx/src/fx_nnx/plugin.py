@@ -47,6 +47,7 @@ def fx_models() -> list[ModelEntry]:
         ModelEntry(
             name="nnx",
             target="fx_nnx.exporting:as_function",
+            inference="fx_nnx.inference:for_inference",
             summary="An NNX module, which holds its variables",
             type="fx_nnx.modules.module:Module",
         )

@@ -70,7 +70,10 @@ class Entry:
           >>> CommandEntry(name="acme.join", target="os.path:join", summary="Any target will do").load()
           <function join at ...>
         """
-        module, _, attribute = self.target.partition(":")
+        return self._load(self.target)
+
+    def _load(self, target: str) -> Any:
+        module, _, attribute = target.partition(":")
         try:
             found: Any = importlib.import_module(module)
             for part in attribute.split("."):
@@ -80,7 +83,7 @@ class Entry:
             raise EntryLoadError(
                 self.label,
                 self.name,
-                self.target,
+                target,
                 describe(error),
                 self.origin.distribution if self.origin else None,
                 getattr(self, "extra", None),
@@ -213,11 +216,23 @@ class ModelEntry(Entry):
 
     Attributes:
       type: ``"module:Class"``, the base class of such models; it is compared with, never imported.
+      inference: ``"module:attribute"`` of a function ``for_inference(model, variables)`` that gives model and variables
+        in evaluation mode without what only training needs, and pairs of a path and a text that say what it did; None
+        where there is none.
     """
 
     kind: ClassVar[str] = "model"
 
     type: str
+    inference: str | None = None
+
+    def load_inference(self) -> Any:
+        """Import the function ``inference`` and return it; None where there is none.
+
+        Raises:
+          EntryLoadError: it cannot be imported.
+        """
+        return None if self.inference is None else self._load(self.inference)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,243 @@
+"""Models without what only training needs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_core.plugins import registry
+
+from fx_compress.errors import CompressError
+from fx_compress.fold import NotFoldedError, fold, norms_of
+from fx_compress.parameters import map_parameters, parameters
+from fx_compress.program import pure, trace
+
+__all__ = ["Change", "InferenceReport", "for_inference"]
+
+# Of training states and of variables by collection.
+_FIELDS = ("opt_state", "tx", "dynamic_scale", "key", "ema")
+_COLLECTIONS = ("opt_state", "intermediates", "perturbations", "losses")
+_KINDS = ("OptState", "OptArray", "OptVariable", "RngState", "RngKey", "RngCount", "Intermediate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One thing that was done, or could not be.
+
+    Attributes:
+      path: where.
+      what: in words.
+      done: False where it could not be done, and ``what`` says why.
+    """
+
+    path: str
+    what: str
+    done: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceReport:
+    """What `for_inference` did; as text it is a list.
+
+    Attributes:
+      changes: in order.
+      difference: the largest difference of results on the sample inputs, over the largest result; None without them.
+    """
+
+    changes: tuple[Change, ...]
+    difference: float | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{'' if c.done else 'left: '}{c.path or '(model)'}: {c.what}" for c in self.changes]
+        if self.difference is not None:
+            lines.append(f"results on the sample inputs differ by {self.difference:.1e} of the largest")
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """A model as a tree, the function that computes it, and how the caller's kind of object is made of a tree."""
+
+    tree: Any
+    function: Callable[..., Any] | None
+    whole: Callable[[Any], Any]
+    changes: list[Change]
+
+
+def for_inference(
+    model: Any,
+    *inputs: Any,
+    function: Callable[..., Any] | None = None,
+    cast: Any = None,
+    **call: Any,
+) -> tuple[Any, InferenceReport]:
+    """Make a model ready to be served: without what only training needs, and with norms and adapters merged.
+
+    - Optimizer states, random streams, intermediates and the like are removed.
+    - Layers are set to evaluation: no dropout, running averages in norms.
+    - ``LoRA`` and ``LoRALinear`` of fx-nnx become the linear layers that compute the same.
+    - With sample inputs, batch normalization is folded into the linear layer or convolution before it. Which one that
+      is comes from the traced program and never from names; a norm stays, and the report says why, where its input
+      has other users, where something not affine lies between, or where a weight is shared. A folded norm stays in the
+      model with a mean of 0 and a variance and a scale of 1.
+
+    Args:
+      model: an NNX module; a Linen module with its variables, as a tuple; a training state with ``apply_fn`` and
+        ``params``; or a tree of variables, such as an NNX state.
+      *inputs: of one call, to trace the model with; a batch of one or two will do.
+      function: computes a tree of variables: ``function(tree, *inputs)``. For the other kinds it is known.
+      cast: dtype that float parameters get, or a function of the tree, such as ``Policy(...).to_compute`` of fx-train.
+      **call: keyword arguments of each call of a module, such as ``train=False``.
+
+    Returns:
+      An object of the same kind, and what was done. The model itself stays as it is.
+
+    Raises:
+      CompressError: the model cannot be traced in evaluation mode, or computes something else afterwards.
+
+    >>> import fx_compress, jax.numpy as jnp
+    >>> state = {"params": {"kernel": jnp.ones((2, 2))}, "opt_state": {"mu": jnp.ones((2, 2))}}
+    >>> view, report = fx_compress.for_inference(state, cast=jnp.bfloat16)
+    >>> view["params"]["kernel"].dtype.name, list(view)
+    ('bfloat16', ['params'])
+    >>> print(report)
+    opt_state: removed
+    (model): float parameters cast to bfloat16
+    """
+    parts = _parts(model, function, call)
+    tree, changes = parts.tree, list(parts.changes)
+    wanted = _results(parts.function, tree, inputs) if inputs else None
+    if inputs:
+        assert parts.function is not None
+        tree = _folded(parts.function, tree, inputs, changes)
+    else:
+        norms = norms_of(list(parameters(tree)))
+        changes += [Change(norm.path, "not folded: there are no sample inputs to trace", False) for norm in norms]
+    difference = None if wanted is None else _difference(wanted, _results(parts.function, tree, inputs))
+    if cast is not None:
+        tree = cast(tree) if callable(cast) and not isinstance(cast, type) else _cast(tree, cast)
+        name = getattr(cast, "__name__", None) or jnp.dtype(cast).name
+        changes.append(Change("", f"float parameters cast to {name}"))
+    return parts.whole(tree), InferenceReport(tuple(changes), difference)
+
+
+def _parts(model: Any, function: Callable[..., Any] | None, call: Mapping[str, Any]) -> _Parts:
+    pair = isinstance(model, tuple) and len(model) == 2
+    module, variables = model if pair else (model, None)
+    found = _entry(module)
+    if found is not None:
+        made, variables, did = found(module, variables)
+        changes = [Change(path, what, "not merged" not in what) for path, what in did]
+        if variables is None:
+            return _Parts(made, lambda m, *x: m(*x, **call), lambda m: m, changes)
+        return _Parts(variables, lambda v, *x: made.apply(v, *x, **call), lambda v: (made, v), changes)
+    if call:
+        raise CompressError("Only modules take keyword arguments.", got=", ".join(call), fix="bind them in function=")
+    if hasattr(model, "apply_fn") and hasattr(model, "params"):
+        return _state(model, function)
+    tree, changes = _stripped(model)
+    return _Parts(tree, function, lambda tree: tree, changes)
+
+
+def _entry(module: Any) -> Any:
+    names = {f"{cls.__module__}:{cls.__qualname__}" for cls in type(module).__mro__}
+    entries = [entry for entry in registry().models.values() if entry.type in names]
+    return entries[0].load_inference() if entries else None
+
+
+def _state(state: Any, function: Callable[..., Any] | None) -> _Parts:
+    gone = [name for name in _FIELDS if getattr(state, name, None) is not None]
+    stripped, names = state.replace(**dict.fromkeys(gone)), ["params"]
+    names += [name for name in registry().collections if name != "params" and getattr(state, name, None) is not None]
+    names += ["variables"] if getattr(state, "variables", None) is not None else []
+
+    def run(state: Any, *inputs: Any) -> Any:
+        held = {name: getattr(state, name) for name in names if name != "variables"}
+        more = getattr(state, "variables", None) or {}
+        return state.apply_fn({**held, **more}, *inputs)
+
+    return _Parts(stripped, function or run, lambda tree: tree, [Change(name, "removed") for name in gone])
+
+
+def _stripped(tree: Any) -> tuple[Any, list[Change]]:
+    """Variables without those that only training has: by collection, or by the type of variables of fx-nnx."""
+    changes: list[Change] = []
+
+    def visit(node: Any, path: tuple[str, ...]) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        kept = {}
+        for key, value in node.items():
+            here = (*path, str(key))
+            kinds = {cls.__name__ for cls in type(value).__mro__}
+            if (not path and key in _COLLECTIONS) or (hasattr(value, "get_metadata") and kinds & set(_KINDS)):
+                changes.append(Change("/".join(here), "removed"))
+            else:
+                kept[key] = visit(value, here)
+        return node if len(kept) == len(node) and all(kept[k] is node[k] for k in kept) else type(node)(kept)  # type: ignore[call-arg]
+
+    return visit(tree, ()), changes
+
+
+def _folded(function: Callable[..., Any], tree: Any, inputs: tuple[Any, ...], changes: list[Change]) -> Any:
+    found = list(parameters(tree))
+    norms = norms_of(found)
+    if not norms:
+        return tree
+    program = trace(function, tree, inputs)
+    weights: dict[str, Any] = {p.path: p.value for p in found if p.path in program.weights}
+    for norm in norms:
+        try:
+            kernel, made = fold(program, norm, weights)
+            weights |= made
+            changes.append(Change(norm.path, f"folded into {kernel}"))
+        except NotFoldedError as reason:
+            changes.append(Change(norm.path, f"not folded: {reason}", False))
+    return map_parameters(lambda p: weights.get(p.path, p.value), tree)
+
+
+def _results(function: Callable[..., Any] | None, tree: Any, inputs: tuple[Any, ...]) -> Any:
+    if function is None:
+        raise CompressError(
+            "Sample inputs need a function to call with them.",
+            got=f"variables in a {type(tree).__name__}",
+            fix="pass function=lambda variables, *inputs: ..., or the module beside its variables",
+        )
+    try:
+        run, weights = pure(function, tree)
+        return jax.jit(run)(weights, inputs)
+    except Exception as error:
+        raise CompressError(
+            "The model does not run on the sample inputs, in evaluation mode and without random streams.",
+            got=f"{type(error).__name__}: {error}".partition("\n")[0],
+            fix="pass the arguments that make its call deterministic, such as train=False",
+        ) from error
+
+
+def _difference(wanted: Any, got: Any) -> float:
+    pairs = [
+        (np.asarray(a, np.float64), np.asarray(b, np.float64))
+        for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves(got), strict=True)
+        if jnp.issubdtype(jnp.result_type(a), jnp.floating)
+    ]
+    differences = [np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1e-30) for a, b in pairs if a.size]
+    largest = float(max(differences, default=0.0))
+    narrow = any(jnp.result_type(leaf).itemsize < 4 for leaf in jax.tree.leaves(wanted))
+    if not largest < (0.05 if narrow else 1e-3):
+        raise CompressError(
+            "The model computes something else after its norms were folded.",
+            expected="results that differ by rounding",
+            got=f"a difference of {largest:.1e} of the largest result",
+            fix="leave out the sample inputs, which leaves norms as they are",
+        )
+    return largest
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    def cast(parameter: Any) -> Any:
+        value = parameter.value
+        return value.astype(dtype) if jnp.issubdtype(value.dtype, jnp.floating) else value
+
+    return map_parameters(cast, tree)

@@ -1,0 +1,112 @@
+"""NNX modules without what only training needs, for whoever makes inference views."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.array_node import ArrayNode
+
+from fx_nnx.filters import All, Not
+from fx_nnx.graph.children import children_of
+from fx_nnx.graph.functions import clone
+from fx_nnx.graph.iterate import pop
+from fx_nnx.layers.linear import Linear
+from fx_nnx.layers.lora import LoRA, LoRALinear
+from fx_nnx.layers.params import value_of
+from fx_nnx.modules.module import Module, iter_modules
+from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.rngs import Rngs, RngStream
+from fx_nnx.states.pure import to_flat_state
+from fx_nnx.training.optimizer import Optimizer
+from fx_nnx.variables.kinds import Intermediate, Perturbation
+
+__all__ = ["for_inference"]
+
+
+def for_inference(model: Module, variables: None = None) -> tuple[Module, None, list[tuple[str, str]]]:
+    """Give a copy of a module in evaluation mode, without streams, optimizers and intermediates, with adapters merged.
+
+    Args:
+      model: the module; it stays as it is.
+      variables: None; see `fx_core.plugins.ModelEntry`.
+
+    Returns:
+      The copy, None, and what was done: pairs of a path and a text.
+
+    >>> import fx_nnx as nnx
+    >>> made, _, did = for_inference(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+    >>> made.deterministic, made.rngs, did
+    (True, None, [('', 'evaluation mode'), ('rngs', 'removed random streams')])
+    """
+    made = clone(model)
+    did = [("", "evaluation mode")]
+    made.eval()
+    # Perturbations are read by the layers that have them.
+    removed = pop(made, All(Intermediate, Not(Perturbation)))
+    did += [(_text(path), f"removed {type(variable).__name__}") for path, variable in to_flat_state(removed)]
+    for path, module in list(iter_modules(made, graph=True)):
+        for name, value in list(attributes_of(module).items()):
+            for kinds, what in (((Rngs, RngStream), "random streams"), ((Optimizer,), "an optimizer")):
+                if isinstance(value, kinds):
+                    setattr(module, name, None)
+                    did.append((_text((*path, name)), f"removed {what}"))
+    return _with_adapters_merged(made, did), None, did
+
+
+def _with_adapters_merged(model: Module, did: list[tuple[str, str]]) -> Module:
+    merged: dict[int, Module] = {}
+    for path, module in iter_modules(model, graph=True):
+        if type(module) not in (LoRA, LoRALinear) or (path and path[-1] == "lora"):
+            continue
+        reason = _why_not(module)
+        if reason:
+            did.append((_text(path), f"adapter not merged: {reason}"))
+        else:
+            merged[id(module)] = _merged(module)
+            did.append((_text(path), "merged the adapter"))
+    if id(model) in merged:
+        return merged[id(model)]
+    for _, module in list(iter_modules(model, graph=True)):
+        for key, child in list(children_of(module)):
+            if id(child) in merged:
+                _put(module, key, merged[id(child)])
+    return model
+
+
+def _put(parent: Any, key: Any, child: Module) -> None:
+    if isinstance(parent, Pytree) and key in attributes_of(parent) and isinstance(key, str):
+        setattr(parent, key, child)
+    else:
+        parent[key] = child
+
+
+def _why_not(module: Any) -> str:
+    base: Any = module if type(module) is LoRALinear else module.base_module
+    if base is None:
+        return "it has no layer below"
+    if type(base) not in (Linear, LoRALinear):
+        return f"its layer is a {type(base).__name__}, not a Linear"
+    kernel = value_of(base.kernel)
+    if isinstance(kernel, ArrayNode):
+        return f"the kernel is a {type(kernel).__name__}; dequantize it first, or merge before quantizing"
+    return ""
+
+
+def _merged(module: Any) -> Linear:
+    """A linear layer with the parameters of another, and the change of the adapter in its kernel."""
+    base: Any = module if type(module) is LoRALinear else module.base_module
+    adapter: Any = module.lora if type(module) is LoRALinear else module
+    made = Linear(1, 1, use_bias=False, rngs=Rngs(0))
+    for name, value in attributes_of(base).items():
+        if name != "lora":
+            setattr(made, name, value)
+    kernel, a, b = (value_of(each).astype(jnp.float32) for each in (base.kernel, adapter.lora_a, adapter.lora_b))
+    changed = kernel + jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    # A variable of its own: the layer below may have other users, which know nothing of the adapter.
+    made.kernel = base.kernel.copy()
+    made.kernel.set_value(changed.astype(value_of(base.kernel).dtype))
+    return made
+
+
+def _text(path: Any) -> str:
+    return "/".join(map(str, path))
