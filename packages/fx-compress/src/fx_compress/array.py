@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import jax
@@ -68,6 +69,22 @@ class QuantizedArray(ArrayNode):
     def astype(self, dtype: Any) -> Self:
         """Returns the same codes, to be computed with in another dtype."""
         return dataclasses.replace(self, computes=jnp.dtype(dtype).name)
+
+    def leaf_specs(self, spec: Sequence[Any], pieces: Callable[[Any], int]) -> list[tuple[Any, ...]]:
+        """Returns the layout of codes and scales; see `fx_core.array_node.ArrayNode.leaf_specs`.
+
+        Codes are divided as the array is, and scales and zero points where there are enough blocks for all pieces: the
+        rest has copies everywhere.
+        """
+        entries = (*spec, *(None,) * (self.ndim - len(spec)))
+
+        def divided(entry: Any, size: int, whole: int) -> Any:
+            return entry if (size == whole or size > 1) and size % pieces(entry) == 0 else None
+
+        return [
+            tuple(divided(*each) for each in zip(entries, jnp.shape(leaf), self.shape))
+            for leaf in jax.tree.leaves(self)
+        ]
 
     def codes(self) -> jax.Array:
         """Returns the codes, one per element of the array."""

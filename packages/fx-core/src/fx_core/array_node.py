@@ -33,6 +33,7 @@ dictionaries and checkpoints know, too:
 
 import abc
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import jax
@@ -47,7 +48,8 @@ class ArrayNode(abc.ABC):
 
     A subclass defines `shape`, `dtype`, `astype` and `materialize`. It overrides `dot_general`, `conv_general_dilated`
     and `take` where it can do them without making the array. `vmap` and `scan` over stacked layers map the leaves, so
-    every leaf has the leading axes of the array, and `shape` follows from the shapes of the leaves.
+    every leaf has the leading axes of the array, and `shape` follows from the shapes of the leaves. `leaf_specs` says
+    how leaves are laid out on a mesh.
 
     Arithmetic with arrays, indexing and `jax.numpy` make the array first.
     """
@@ -106,6 +108,30 @@ class ArrayNode(abc.ABC):
     def take(self, indices: jax.Array) -> jax.Array:
         """Returns rows (along the first axis), of shape ``(*indices.shape, *shape[1:])``; NaN for an index outside."""
         return jnp.take(self.materialize(), indices, axis=0)
+
+    def leaf_specs(self, spec: Sequence[Any], pieces: Callable[[Any], int]) -> list[tuple[Any, ...]]:
+        """Returns how the leaves are laid out on a mesh where the array is laid out by a partition spec.
+
+        By default an axis of a leaf that has the size of the array's axis in its place is divided as that one is, and
+        other axes are not. Nodes with packed or grouped leaves override it.
+
+        Args:
+          spec: per dimension of the array a mesh axis, a tuple of them or None; missing ones at the end are None.
+          pieces: number of pieces that an entry of the spec makes.
+
+        Returns:
+          A spec per leaf, in the order of `jax.tree.leaves`, with an entry per dimension.
+        """
+        del pieces
+        entries = (*spec, *(None,) * (self.ndim - len(spec)))
+        sizes = self.shape
+        return [
+            tuple(
+                entries[axis] if axis < len(sizes) and size == sizes[axis] else None
+                for axis, size in enumerate(jnp.shape(leaf))
+            )
+            for leaf in jax.tree.leaves(self)
+        ]
 
     @property
     def ndim(self) -> int:

@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement, struct
 from fx_core._made import made_by_arguments
+from fx_core.array_node import is_array_node
 from fx_core.errors.partitioning import PartitionAxisError, PartitioningUnspecifiedError, PartitionNameMismatchError
 from fx_core.typing import LogicalNames
 
@@ -147,13 +148,21 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
         del names[index]
         return self.replace(names=tuple(names))
 
-    def get_partition_spec(self) -> PartitionSpec:
-        """The names as a partition spec."""
-        return PartitionSpec(*self.names)
+    def get_partition_spec(self) -> Any:
+        """The names as a partition spec; a box of one per leaf where an array-like node is in this one."""
+        return self._per_leaf(self.mesh, lambda spec: spec)
 
-    def get_sharding(self, mesh: Mesh) -> NamedSharding:
-        """The sharding of the value on a mesh that has the names as axes."""
-        return NamedSharding(mesh, self.get_partition_spec())
+    def get_sharding(self, mesh: Mesh) -> Any:
+        """The sharding of the value on a mesh that has the names as axes; a box of them for an array-like node."""
+        return self._per_leaf(mesh, functools.partial(NamedSharding, mesh))
+
+    def _per_leaf(self, mesh: Mesh | None, make: Callable[[PartitionSpec], Any]) -> Any:
+        spec = PartitionSpec(*self.names)
+        if not is_array_node(self.value):
+            return make(spec)
+        specs = placement.spec_of(self.value, spec, mesh)
+        # A prefix of a tree of values has to have its boxes.
+        return self.replace(value=jax.tree.map(make, specs, is_leaf=lambda x: isinstance(x, PartitionSpec)))
 
     def to_nnx_metadata(self) -> dict[str, Any]:
         """The box as the metadata of an NNX variable."""

@@ -10,6 +10,7 @@ import jax.core
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from fx_core.array_node import ArrayNode, is_array_node
 from fx_core.errors.partitioning import (
     IndivisibleAxisError,
     MeshAxisNotFoundError,
@@ -17,7 +18,7 @@ from fx_core.errors.partitioning import (
     TooManyAxisNamesError,
 )
 
-__all__ = ["active_mesh", "check_spec", "place"]
+__all__ = ["active_mesh", "check_spec", "place", "spec_of"]
 
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
@@ -62,7 +63,7 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
 
 
 def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable[Any] | None = None) -> Any:
-    """Lay out the arrays of a tree as a partition spec says.
+    """Lay out the arrays of a tree as a partition spec says; array-like nodes say how their leaves follow.
 
     Mesh axes of type Auto are a constraint for the compiler, Explicit ones reshard, and Manual ones (inside of
     `jax.shard_map`) are left alone, since the arrays there are pieces already. Leaves that are not arrays stay.
@@ -88,12 +89,36 @@ def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable
     labels = entries if names is None else tuple(names)
 
     def leaf(x: Any) -> Any:
+        if isinstance(x, ArrayNode):
+            check_spec(x.shape, entries, where, labels)
+            leaves, structure = jax.tree.flatten(x)
+            specs = _leaf_specs(x, entries, where)
+            return structure.unflatten([_place_array(part, each, where) for part, each in zip(leaves, specs)])
         if not isinstance(x, jax.Array | np.ndarray):
             return x
         check_spec(x.shape, entries, where, labels)
         return _place_array(x, entries, where)
 
-    return jax.tree.map(leaf, value)
+    return jax.tree.map(leaf, value, is_leaf=is_array_node)
+
+
+def spec_of(value: Any, spec: PartitionSpec, mesh: AnyMesh | None = None) -> Any:
+    """Returns the partition spec of a value: as it is for an array, one per leaf, in its form, for an array-like node.
+
+    Args:
+      value: an array, an `fx_core.array_node.ArrayNode`, or anything else.
+      spec: of the array that it is or stands for.
+      mesh: whose sizes say what can be divided; None for the current one.
+    """
+    if not isinstance(value, ArrayNode):
+        return spec
+    specs = _leaf_specs(value, tuple(spec), active_mesh() if mesh is None else mesh)
+    return jax.tree.structure(value).unflatten([PartitionSpec(*each) for each in specs])
+
+
+def _leaf_specs(node: ArrayNode, spec: tuple[Any, ...], mesh: AnyMesh | None) -> list[tuple[Any, ...]]:
+    sizes = {} if mesh is None else mesh.shape
+    return node.leaf_specs(spec, lambda entry: math.prod(sizes.get(axis, 1) for axis in _axes(entry)))
 
 
 def _place_array(x: Any, spec: tuple[Any, ...], mesh: AnyMesh) -> Any:

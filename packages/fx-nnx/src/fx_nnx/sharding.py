@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from fx_core import placement
+from fx_core.array_node import ArrayNode
 from fx_core.errors.partitioning import MeshRequiredError
 from fx_core.spmd import apply_rules, get_mesh, logical_axis_rules
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -68,7 +69,7 @@ def get_partition_spec(tree: Any) -> Any:
     Returns:
       The same tree; its variables hold specs. What says nothing about its layout has the empty spec: a copy everywhere.
     """
-    return _map(lambda leaf: _with_value(leaf, _spec(leaf)), tree)
+    return _map(lambda leaf: _with_value(leaf, _specs(leaf)), tree)
 
 
 def get_named_sharding(tree: Any, mesh: Mesh) -> Any:
@@ -105,10 +106,10 @@ def abstract_with_sharding(tree: Any, graph: bool | None = None) -> Any:
 
     def place(leaf: Any) -> Any:
         value = _value(leaf)
-        if not isinstance(value, jax.ShapeDtypeStruct):
+        if not isinstance(value, jax.ShapeDtypeStruct | ArrayNode):
             return leaf
-        sharding = _sharding(leaf, None)
-        return leaf if sharding is None else _with_value(leaf, value.update(sharding=sharding))
+        abstract = all(isinstance(part, jax.ShapeDtypeStruct) for part in jax.tree.leaves(value))
+        return _placed(leaf, None) if abstract else leaf
 
     return _map(place, tree, graph)
 
@@ -138,8 +139,7 @@ def get_abstract_model(init_fn: Callable[[], Any], mesh: Mesh, *, graph: bool | 
     """
     with jax.set_mesh(mesh):
         graphdef, abstract = jax.eval_shape(lambda: split(init_fn(), graph=graph))
-    place = lambda _, leaf: _with_value(leaf, _value(leaf).update(sharding=_sharding(leaf, mesh)))  # noqa: E731
-    return graphdef, abstract.map(place)
+    return graphdef, abstract.map(lambda _, leaf: _placed(leaf, mesh))
 
 
 def _map(f: Callable[[Any], Any], tree: Any, graph: bool | None = None) -> Any:
@@ -173,6 +173,11 @@ def _spec(leaf: Any) -> PartitionSpec:
     return spec.spec if isinstance(spec, NamedSharding) else spec
 
 
+def _specs(leaf: Any, mesh: Any = None) -> Any:
+    """The spec of a leaf, or those of the leaves of an array-like node in it."""
+    return placement.spec_of(_value(leaf), _spec(leaf), mesh)
+
+
 def _sharding(leaf: Any, mesh: Any) -> Any:
     """Give the sharding of a leaf on a mesh, that of its metadata, or the current one; None if there is none."""
     names = _names(leaf)
@@ -189,4 +194,15 @@ def _sharding(leaf: Any, mesh: Any) -> Any:
         placement.check_spec(
             value.shape, tuple(spec), mesh, names if isinstance(names, tuple | PartitionSpec) else spec
         )
-    return NamedSharding(mesh, spec)
+    specs = _specs(leaf, mesh)
+    return jax.tree.map(lambda s: NamedSharding(mesh, s), specs, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def _placed(leaf: Any, mesh: Any) -> Any:
+    """The leaf with abstract arrays that say where they live; the leaf itself without a mesh."""
+    sharding, value = _sharding(leaf, mesh), _value(leaf)
+    if sharding is None:
+        return leaf
+    if isinstance(value, ArrayNode):
+        return _with_value(leaf, jax.tree.map(lambda part, s: part.update(sharding=s), value, sharding))
+    return _with_value(leaf, value.update(sharding=sharding))
