@@ -70,9 +70,6 @@ def test_metadata():
     assert v.sharding_names == ("x", "y")
     assert v.get_metadata("out_sharding") == ("x", "y")
     assert v.get_metadata(exclude_required=True) == {"tag": "a", "out_sharding": ("x", "y")}
-    v.add_axis(1, "layers")
-    assert v.sharding_names == ("x", "layers", "y")
-    v.remove_axis(1, "layers")
     v.set_metadata(tag="b")
     v.set_metadata("more", 1)
     assert (v.tag, v.more, v.has_metadata("more")) == ("b", 1, True)

@@ -1,11 +1,12 @@
 """Metadata across the bridge: boxes on the Linen side, metadata of variables on the NNX side."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fx_core import meta, struct
 from fx_core.frozen_dict import FrozenDict
 from fx_nnx import Variable, variable_type_from_name
+from fx_nnx.variables.axes import add_axis, remove_axis
 from fx_nnx.variables.metadata import REQUIRED
 from jax.sharding import PartitionSpec
 
@@ -38,11 +39,11 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
         """The metadata after a transform has given the value a new axis, by the rules of the variable."""
-        return self._changed("add_axis", index, params)
+        return self._changed(add_axis, index, params)
 
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
         """The metadata after a transform has taken an axis away, by the rules of the variable."""
-        return self._changed("remove_axis", index, params)
+        return self._changed(remove_axis, index, params)
 
     def get_partition_spec(self) -> Any:
         """The ``out_sharding`` of the variable as a partition spec, or None."""
@@ -53,10 +54,10 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
         """The variable."""
         return self.var_type.from_metadata(self.value, self.metadata)
 
-    def _changed(self, method: str, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
+    def _changed(self, change: Callable[..., None], index: int, params: Mapping[Any, Any]) -> "NNXMeta":
         # Only the metadata matters: a value in a reference stays where it is.
         variable = self.var_type.from_metadata(None, {**self.metadata, "ref": False})
-        getattr(variable, method)(index, params.get(meta.PARTITION_NAME))
+        change(variable, index, {meta.PARTITION_NAME: None, **params})
         kept = {"ref": True} if self.metadata.get("ref") else {}
         return self.replace(metadata=_hashable({**_metadata_of(variable), **kept}))
 

@@ -1,12 +1,13 @@
 """Models on a mesh of devices: which part of each variable lives where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from fx_core import placement
 from fx_core.array_node import ArrayNode
-from fx_core.errors.partitioning import MeshRequiredError
+from fx_core.errors.partitioning import MeshRequiredError, PartitioningUnspecifiedError
+from fx_core.meta import PARTITION_NAME
 from fx_core.spmd import apply_rules, get_mesh, logical_axis_rules
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -15,22 +16,62 @@ from fx_nnx.graph.maps import map_leaves
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.state import State
+from fx_nnx.variables import axes
 from fx_nnx.variables.initial import with_metadata
 from fx_nnx.variables.variable import Variable
 
 __all__ = [
     "PARTITION_NAME",
     "abstract_with_sharding",
+    "add_axis",
     "as_abstract",
     "get_abstract_model",
     "get_named_sharding",
     "get_partition_spec",
     "logical_axis_rules",
+    "remove_axis",
     "with_partitioning",
 ]
 
-PARTITION_NAME = "partition_name"
-"""Key of the ``transform_metadata`` of a vmap or scan whose value names the new axis in ``out_sharding``."""
+
+def add_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> Any:
+    """Tell the variables of a tree that their values get an axis, as `fx_nnx.vmap` and `fx_nnx.scan` do on the way out.
+
+    >>> from fx_nnx.variables import Param
+    >>> kernel = Param(1.0, out_sharding=("in", "out"), eager_sharding=False)
+    >>> add_axis(kernel, 0, {PARTITION_NAME: "layers"}).out_sharding
+    ('layers', 'in', 'out')
+
+    Args:
+      tree: a state, a model, or any tree of variables, which are changed.
+      index: the axis; a negative one counts from the end of the new value.
+      transform_metadata: the name under `PARTITION_NAME`; other entries go into the metadata of their names.
+
+    Raises:
+      PartitionAxisError: the index is out of range.
+      PartitioningUnspecifiedError: there is no name for the axis.
+    """
+    return _each(tree, axes.add_axis, index, transform_metadata)
+
+
+def remove_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> Any:
+    """Tell the variables of a tree that their values have lost an axis: the opposite of `add_axis`.
+
+    Raises:
+      PartitionAxisError: the index is out of range.
+      PartitionNameMismatchError: the axis has another name.
+      PartitioningUnspecifiedError: there is no name for the axis.
+    """
+    return _each(tree, axes.remove_axis, index, transform_metadata)
+
+
+def _each(tree: Any, change: Callable[..., None], index: int, transform_metadata: Mapping[str, Any]) -> Any:
+    if PARTITION_NAME not in transform_metadata:
+        raise PartitioningUnspecifiedError(tree)
+    for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Variable)):
+        if isinstance(leaf, Variable):
+            change(leaf, index, transform_metadata)
+    return tree
 
 
 def with_partitioning(

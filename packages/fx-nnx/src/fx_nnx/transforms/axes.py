@@ -5,22 +5,17 @@ from typing import Any
 
 from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.frozen_dict import FrozenDict
+from fx_core.meta import PARTITION_NAME
 from fx_transforms import Place, Slot
 
-from fx_nnx.transforms.carrier import ABSENT, ObjectCarrier, Places
+from fx_nnx.transforms.carrier import ObjectCarrier, Places
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.modes import Carriage
 from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of, spread_prefix
 
-__all__ = ["NO_METADATA", "AxisGroups", "partition_name"]
+__all__ = ["NO_METADATA", "AxisGroups"]
 
 NO_METADATA: Any = FrozenDict({})
-_PARTITION_NAME = "partition_name"
-
-
-def partition_name(metadata: Any) -> Any:
-    """Give the name that variables' metadata gains with an axis, or `ABSENT` if it is to stay as it is."""
-    return metadata.get(_PARTITION_NAME, ABSENT)
 
 
 class AxisGroups:
@@ -81,7 +76,7 @@ class AxisGroups:
             outs=options.pop("outs", None) or self.places("out_axes", self.out_axes, of_args=False),
             count=len(self.keys),
             axes=self.keys,
-            axis_name=partition_name(metadata or {}),
+            axis_metadata=metadata if metadata and PARTITION_NAME in metadata else None,
             check=True,
             transform=self.transform,
             **options,

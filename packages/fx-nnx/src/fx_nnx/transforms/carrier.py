@@ -29,10 +29,10 @@ from fx_nnx.transforms.layout import (
 from fx_nnx.transforms.modes import FULL, Carriage
 from fx_nnx.transforms.renew import renew_roots
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
+from fx_nnx.variables.axes import add_axis, remove_axis
 
-__all__ = ["ABSENT", "ObjectCarrier", "Places", "one_group"]
+__all__ = ["ObjectCarrier", "Places", "one_group"]
 
-ABSENT: Any = object()
 
 Places = Callable[[Any, Sequence[Any]], Callable[[int, tuple[Any, ...], Any], int]]
 """Given a tree and its leaves: ``(leaf number, path inside the leaf, variable or array) -> group``."""
@@ -62,7 +62,7 @@ class ObjectCarrier:
       rigid: whether the structure of arguments must stay as it is.
       carried: position of the argument that loops carry; -1 if the whole tree is.
       axes: for each group what it stands for: an axis or anything that means something to the user.
-      axis_name: name that the metadata of variables loses and gains with an axis, if it shall.
+      axis_metadata: what the metadata of variables loses and gains with an axis, see `fx_nnx.variables.axes`.
       check: whether to make sure that state reachable on two ways has one place.
       steady: whether ``ins`` looks at structure only, so that its verdict lasts as long as the structure of arguments.
       transform: name for messages.
@@ -85,7 +85,7 @@ class ObjectCarrier:
         alias: bool = False,
         rigid: bool = False,
         axes: Sequence[Any] = (),
-        axis_name: Any = ABSENT,
+        axis_metadata: Any = None,
         check: bool = False,
         steady: bool = False,
         transform: str = "transform",
@@ -96,7 +96,7 @@ class ObjectCarrier:
         self.single = ins is one_group and count == 1
         self.steady = steady or self.single
         self.rewritten, self.passing = frozenset(rewritten), passing
-        self.axes, self.axis_name, self.check, self.transform = axes, axis_name, check, transform
+        self.axes, self.axis_metadata, self.check, self.transform = axes, axis_metadata, check, transform
 
     # --- outside, on the way in -----------------------------------------------------------------------------------
 
@@ -189,13 +189,13 @@ class ObjectCarrier:
     @property
     def has_axis_names(self) -> bool:
         """Whether metadata is told about axes."""
-        return self.axis_name is not ABSENT
+        return self.axis_metadata is not None
 
     def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:
         """Tell variables that they lose, or get, the axis of their group."""
         for variable, place in zip(variables, places):
             if variable is not None and isinstance(self.axes[place], int):
-                (variable.add_axis if adding else variable.remove_axis)(self.axes[place], self.axis_name)
+                (add_axis if adding else remove_axis)(variable, self.axes[place], self.axis_metadata)
 
     def collect(self, inner: Inner, out: Any) -> Outcome:
         """See `fx_transforms.Carrier.collect`."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import fx_transforms
 from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.errors.transforms import TransformOutputError
+from fx_core.frozen_dict import FrozenDict
 from fx_transforms import Slot
 
 from fx_nnx.transforms.arguments import bound, decorating, transformed
@@ -98,7 +99,7 @@ def scan(
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
-    how = (length, reverse, unroll, _split_transpose, in_axes, out_axes, transform_metadata, *carrier.mode)
+    how = (length, reverse, unroll, _split_transpose, in_axes, out_axes, FrozenDict(transform_metadata), *carrier.mode)
 
     def once(args: Any, kwargs: Any, *rest: Any) -> Any:
         if _takes_arrays(args, kwargs, in_axes):

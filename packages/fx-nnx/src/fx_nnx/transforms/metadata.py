@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from fx_core.meta import PARTITION_NAME
+
 from fx_nnx.transforms.arguments import bound, decorating, named
 from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import is_variable, root_paths
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
+from fx_nnx.variables.axes import add_axis, remove_axis
 
 __all__ = ["transform_metadata"]
 
@@ -37,7 +40,7 @@ def transform_metadata(
         args = bound(f, args, kwargs)
         inside = _axes("in_axes of transform_metadata", in_axes, args)
         for variable, axis in inside.values():
-            variable.remove_axis(axis, partition)
+            remove_axis(variable, axis, {PARTITION_NAME: partition})
         out = f(*args)
         outside = {
             **_axes("out_axes of transform_metadata", out_axes, out),
@@ -45,7 +48,7 @@ def transform_metadata(
             **inside,
         }
         for variable, axis in outside.values():
-            variable.add_axis(axis, partition)
+            add_axis(variable, axis, {PARTITION_NAME: partition})
         return out
 
     del graph

@@ -7,7 +7,7 @@ from fx_core.errors.nnx import MetadataError
 
 from fx_nnx.snapshots import exact
 
-__all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "hooks_of", "make_metadata", "with_axis"]
+__all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "hooks_of", "make_metadata"]
 
 HOOKS = ("on_get_value", "on_set_value", "on_create_value", "on_add_axis", "on_remove_axis")
 """Names of the metadata that are functions to call, alone or in a tuple or list."""
@@ -127,19 +127,6 @@ def changes_of(
             kind, "cannot change 'ref' in place", fix="nnx.with_vars(model, ref=...), or a new variable"
         )
     return base, entries
-
-
-def with_axis(meta: Metadata, index: int, name: str | None, *, adding: bool) -> Metadata:
-    """Give metadata in which ``out_sharding`` has a name more or less, if there is one."""
-    names = meta.get("out_sharding")
-    if names is None:
-        return meta
-    names = list(names)
-    if adding:
-        names.insert(index if index >= 0 else len(names) + 1 + index, name)
-    else:
-        names.pop(index)
-    return meta.updated(out_sharding=tuple(names))
 
 
 def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:

@@ -27,7 +27,7 @@ from fx_nnx.variables.attributes import (
 from fx_nnx.variables.defaults import default_options
 from fx_nnx.variables.fields import VariableFields, VariableType, filled
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
-from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata, with_axis
+from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
 from fx_nnx.variables.writing import is_ref, new_ref, write_ref, written
@@ -239,19 +239,14 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self._nnx_set_meta(self._nnx_meta.without(name))
 
     def add_axis(self, axis_index: int, axis_name: str | None) -> None:
-        """Tell the ``on_add_axis`` hooks that the value has a new axis, and give it a place in ``out_sharding``."""
-        self._nnx_change_axes(axis_index, axis_name, adding=True)
+        """Call the ``on_add_axis`` hooks: the value has a new axis. The transform puts in names before."""
+        for hook in hooks_of(self._nnx_meta.get("on_add_axis")):
+            hook(self, axis_index, axis_name)
 
     def remove_axis(self, axis_index: int, axis_name: str | None) -> None:
-        """Tell the ``on_remove_axis`` hooks that an axis is gone, and take its name out of ``out_sharding``."""
-        self._nnx_change_axes(axis_index, axis_name, adding=False)
-
-    def _nnx_change_axes(self, index: int, name: str | None, *, adding: bool) -> None:
-        meta = with_axis(self._nnx_meta, index, name, adding=adding)
-        if meta is not self._nnx_meta:
-            self._nnx_set_meta(meta)
-        for hook in hooks_of(self._nnx_meta.get("on_add_axis" if adding else "on_remove_axis")):
-            hook(self, index, name)
+        """Call the ``on_remove_axis`` hooks: an axis is gone. The transform takes its names out before."""
+        for hook in hooks_of(self._nnx_meta.get("on_remove_axis")):
+            hook(self, axis_index, axis_name)
 
     def _nnx_set_meta(self, meta: Metadata) -> None:
         _keep_links(self)
