@@ -1,5 +1,7 @@
 """Names of axes in the metadata of variables, inside of transforms and outside."""
 
+from typing import ClassVar
+
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
@@ -130,7 +132,7 @@ def test_without_a_name_metadata_stays():
 
 
 class Told(nnx.Param):
-    calls = []
+    calls: ClassVar[list] = []
 
     def add_axis(self, axis_index, axis_name):
         self.calls.append(("add", axis_index, axis_name, self.out_sharding))
