@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fx_core.errors import FxError, InvalidCheckpointError
+from fx_core.errors.renaming import RenamingError as RenamingError
 
 ROOT = "the root of the tree"
 _SHOWN, _LONGEST = 40, 500
@@ -295,16 +296,3 @@ class OtherProcessError(CheckpointError, RuntimeError):
             got=problem,
             fix="See the error of that process; the earlier checkpoints are as they were.",
         )
-
-
-class RenamingError(CheckpointError, ValueError):
-    """Names of arrays cannot be translated.
-
-    Args:
-      problem: what is wrong.
-      got: the name or pattern.
-      fix: what to do.
-    """
-
-    def __init__(self, problem: str, got: Any = None, fix: str = "Add a fx_ckpt.Rule for it."):
-        super().__init__(problem, got=got, fix=fix)

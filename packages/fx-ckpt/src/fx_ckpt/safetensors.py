@@ -15,11 +15,11 @@ import numpy as np
 from fx_core import _filesystem
 from fx_core.errors.files import PathTakenError
 from fx_core.files import local_path, make_directory
+from fx_core.patterns import glob
 
 from fx_ckpt.errors import InvalidOptionError, RenamingError, RestoreMismatchError, UnsupportedLeafError
 from fx_ckpt.extents import Extent, read_arrays
 from fx_ckpt.fit import compare, fill
-from fx_ckpt.patterns import glob
 from fx_ckpt.renaming import SAME, Rule, find, find_back
 from fx_ckpt.safetensors_format import has_dtype, read_header
 from fx_ckpt.shards import LARGEST_FILE, put_in_place, read_headers, write_shards

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from fx_core.patterns import glob
 from fx_core.scope import DenyList
 
 from fx_ckpt.errors import InvalidOptionError
 from fx_ckpt.nodes import open_node
-from fx_ckpt.patterns import glob
 from fx_ckpt.structure import Leaf, Node, Path, spelled, step_of
 
 Select: TypeAlias = (

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fx_ckpt import checkpoints
 from fx_ckpt.errors import BytesError, RenamingError, StructureError, UnsupportedKeyError, UnsupportedLeafError
-from fx_ckpt.patterns import glob
 from fx_ckpt.renaming import Rule
 from fx_core.errors import FxError
 from fx_core.files import MANIFEST, AtomicDirectory
+from fx_core.patterns import glob
 from fx_core.testing.faults import FaultyFileSystem, fail_at, io_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
