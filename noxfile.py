@@ -89,6 +89,15 @@ def export(session: nox.Session) -> None:
 
 
 @nox.session
+def torch(session: nox.Session) -> None:
+    """Modules of PyTorch with weights of both faces; PyTorch takes three gigabytes, so CI reads what it wrote once."""
+    fx = workspace.packages()
+    packages = [fx[name] for name in ("fx-core", "fx-transforms", "fx-linen", "fx-nnx", "fx-export")]
+    install_editable(session, packages, *TEST_TOOLS, "torch>=2.6")
+    session.run("pytest", "-q", *(session.posargs or ["tests-integration/torch"]))
+
+
+@nox.session
 def ray(session: nox.Session) -> None:
     """Ray Train as what starts the processes; Ray takes a gigabyte, so it has an environment of its own."""
     fx = workspace.packages()

@@ -1,0 +1,134 @@
+"""Weights to PyTorch and from it, in one call each."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core.renaming import Rule
+from fx_core.stored_dtypes import NUMBERS
+
+from fx_export.torch.errors import TorchMismatchError
+from fx_export.torch.files import read_state, write_state
+from fx_export.torch.plan import Layers, planned
+from fx_export.torch.reading import Reader
+from fx_export.torch.trees import Network, flattened
+from fx_export.torch.writing import written
+
+StrPath = str | os.PathLike[str]
+
+
+def to_torch(
+    source: Any,
+    path: StrPath | None = None,
+    *,
+    layers: Layers | None = None,
+    names: Sequence[Rule] = (),
+    tied: Mapping[str, str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Give the weights of a network as a state dictionary of PyTorch, and write them as safetensors.
+
+    Linear layers, convolutions and their transposes, norms with running statistics, embeddings, attention and
+    recurrent cells get PyTorch's names and layouts; other arrays keep theirs. Caches, random streams and what runs
+    leave behind are no weights.
+
+    Args:
+      source: an NNX module or state, Linen's variables by collection, or parameters.
+      path: where to write safetensors; None does not write.
+      layers: kinds of layers by patterns of paths, where arrays do not tell: ``"linear"``, ``"conv"``,
+        ``"conv_transpose"``, ``"conv_transpose_of"`` (with ``transpose_kernel``), ``"attention"``,
+        ``"attention_separate"`` (a linear layer for each of queries, keys, values), ``"norm"``, ``"embed"``, or a
+        `LayerRule`. The first that fits counts; ``"*": "conv"`` is about kernels with three or more axes.
+      names: rules from paths here to names there, such as ``Rule("blocks_{n}/{at*}", "h.{n}.{at*}")``, before dots are
+        written for slashes.
+      tied: second names of arrays: ``{"lm_head.weight": "embed.weight"}``.
+
+    Returns:
+      Arrays by name, for ``module.load_state_dict({k: torch.tensor(v) for k, v in ...})``.
+
+    Raises:
+      UnknownLayerError: what some layers are cannot be told; all are listed.
+      TorchMismatchError: a layer has no form in PyTorch, or two arrays get one name.
+      UnsupportedWeightError: a weight is no array of numbers.
+      TorchFileError: safetensors have no such dtype.
+      SafetensorsMissingError: safetensors are not installed.
+
+    Example:
+      >>> params = {"head": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+      >>> {name: array.shape for name, array in to_torch({"params": params}).items()}
+      {'head.weight': (3, 2), 'head.bias': (3,)}
+    """
+    network = Network(source)
+    state = written(network, planned(network, layers or {}, names), tied or {})
+    if path is not None:
+        write_state(path, state)
+    return state
+
+
+def from_torch(
+    source: Mapping[str, Any] | StrPath,
+    target: Any,
+    *,
+    part: str | None = None,
+    layers: Layers | None = None,
+    names: Sequence[Rule] = (),
+    tied: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    cast: bool = False,
+) -> Any:
+    """Put weights of PyTorch into a network.
+
+    Args:
+      source: a state dictionary (of NumPy, JAX or PyTorch), or a file: safetensors, or what `torch.save` wrote.
+      target: an NNX module, which gets the weights itself; an NNX state, variables or parameters, of which a new tree
+        is made. Arrays may be `jax.ShapeDtypeStruct`, and say where to put the values.
+      part: which entry of a larger file holds the state dictionary, such as ``"model"``.
+      layers: see `to_torch`.
+      names: see `to_torch`.
+      tied: see `to_torch`; the file may have both names or one.
+      ignore: PyTorch's names to leave out, with ``*`` for anything. Counters of batches of norms are never asked for.
+      cast: whether other dtypes are cast, as long as no finite number becomes infinite; by default they are reported.
+
+    Returns:
+      The module, or a tree like the target.
+
+    Raises:
+      TorchMismatchError: arrays are missing, left over, or of another shape or dtype; one text lists everything, and
+        nothing was changed.
+      UnknownLayerError: what some layers are cannot be told; all are listed.
+      TorchFileError: the file is damaged, hostile, or something else.
+      UnsupportedWeightError: a weight of the target is no array of numbers.
+      FileNotFoundError: there is nothing at the path.
+
+    Example:
+      >>> torch_weights = {"head.weight": np.ones((3, 2), np.float32)}
+      >>> from_torch(torch_weights, {"head": {"kernel": np.zeros((2, 3), np.float32)}})["head"]["kernel"].shape
+      (2, 3)
+    """
+    found = source if isinstance(source, Mapping) else read_state(source)
+    state = _state(found, part)
+    network = Network(target)
+    reader = Reader(network, planned(network, layers or {}, names), state, cast)
+    return network.filled(reader.read(tied or {}, ignore))
+
+
+def _state(found: Any, part: str | None) -> dict[str, Any]:
+    if part is not None:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        where = "The file" if part is None else f"The part {part!r}"
+        raise TorchMismatchError([], [], [f"{where} is no state dictionary: {type(found).__name__}"])
+    return {name: _array(value) for name, value in flattened(found)}
+
+
+def _array(value: Any) -> Any:
+    """A tensor of PyTorch as an array; what is none stays, and is reported as something left over."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().contiguous()
+        try:
+            return value.numpy()
+        except TypeError:
+            # NumPy has no bfloat16 of its own.
+            return np.asarray(jax.dlpack.from_dlpack(value))
+    return np.asarray(value) if getattr(getattr(value, "dtype", None), "name", None) in NUMBERS else value

@@ -1,0 +1,90 @@
+"""State dictionaries in files: safetensors both ways, and what `torch.save` wrote."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fx_core import _filesystem
+from fx_core.files import local_path, make_directory
+from fx_core.stored_dtypes import NUMBERS
+
+from fx_export.torch.archive import read_pt
+from fx_export.torch.errors import SafetensorsMissingError, TorchFileError
+
+_DTYPES = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
+    "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+}  # fmt: skip
+
+
+def read_state(path: str | os.PathLike[str]) -> Any:
+    """Read a file of weights: safetensors, or a zip of `torch.save`; the content decides which.
+
+    Raises:
+      TorchFileError: it is damaged, hostile, or neither.
+      SafetensorsMissingError: it is safetensors, and the library is missing.
+      FileNotFoundError: there is nothing at the path.
+      PathError: the path is the URL of another place.
+    """
+    source = local_path(path)
+    with open(source, "rb") as file:
+        start = file.read(9)
+    # A header of JSON after its length.
+    return _read_safetensors(source) if start[8:] == b"{" else read_pt(source)
+
+
+def write_state(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> Path:
+    """Write safetensors, which appear whole or not at all; a file at the path is replaced.
+
+    Raises:
+      TorchFileError: safetensors have no such dtype.
+      SafetensorsMissingError: the library is missing.
+      PathError: the path is the URL of another place.
+      OSError: the disk is full, and the like; nothing is left behind.
+    """
+    save = _library("safetensors.numpy").save
+    target = local_path(path)
+    wrong = sorted(name for name, array in state.items() if array.dtype.name not in _DTYPES.values())
+    if wrong:
+        got = ", ".join(f"{name} {state[name].dtype}" for name in wrong[:5])
+        raise TorchFileError(str(target), "safetensors have no such dtype.", got, "Cast it.")
+    make_directory(target.parent)
+    hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        # What is not contiguous would be written in another order.
+        arrays = {name: np.require(array, requirements="C") for name, array in state.items()}
+        hidden.write_bytes(save(arrays, {"format": "pt"}))
+        _filesystem.flush_file(hidden)
+        os.replace(hidden, target)
+    finally:
+        hidden.unlink(missing_ok=True)
+    _filesystem.flush_directory(target.parent)
+    return target
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    library = _library("safetensors")
+    try:
+        entries = library.deserialize(path.read_bytes())
+    except library.SafetensorError as error:
+        raise TorchFileError(str(path), "it is no safetensors.", got=error, fix="Use another copy.") from error
+    lacking = sorted({entry["dtype"] for _, entry in entries} - _DTYPES.keys())
+    if lacking:
+        raise TorchFileError(str(path), "it has dtypes that are not read.", got=", ".join(lacking), fix="Cast them.")
+    return {
+        name: np.frombuffer(entry["data"], NUMBERS[_DTYPES[entry["dtype"]]]).reshape(entry["shape"])
+        for name, entry in entries
+    }
+
+
+def _library(name: str) -> Any:
+    # Who reads zips only does not need it.
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise SafetensorsMissingError from error

@@ -1,0 +1,98 @@
+"""Layers of both faces with weights of PyTorch compute what its modules did; the file with both was made by PyTorch."""
+
+from pathlib import Path
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_layers
+from fx_core.renaming import Rule
+from fx_export.torch import from_torch, read_pt, to_torch
+
+RECORDS = read_pt(Path(__file__).with_name("torch_modules.pt"))
+# Linen calls the cells of a recurrent layer after their class.
+LINEN_NAMES = {
+    "LSTM": [Rule("LSTMCell_0/{leaf}", "{leaf}_l0")],
+    "GRU": [Rule("GRUCell_0/{leaf}", "{leaf}_l0")],
+    "RNN": [Rule("SimpleCell_0/{leaf}", "{leaf}_l0")],
+    "BidirectionalLSTM": [
+        Rule("OptimizedLSTMCell_0/{leaf}", "{leaf}_l0"),
+        Rule("OptimizedLSTMCell_1/{leaf}", "{leaf}_l0_reverse"),
+    ],
+}
+
+
+def computed(name, layer, inputs):
+    inputs = [torch_layers.last(x) if torch_layers.features_second(name) else jnp.asarray(x) for x in inputs]
+    result = layer(*inputs)
+    return torch_layers.first(result) if torch_layers.features_second(name) else result
+
+
+def kinds(name):
+    if not name.startswith("Conv"):
+        return {}
+    return {"": torch_layers.KINDS.get(name, "conv_transpose" if "Transpose" in name else "conv")}
+
+
+def weights(name):
+    """The state, where a GRU of NNX has no bias inside of its product: PyTorch's is set to zero."""
+    state = dict(RECORDS[name]["state"])
+    if name == "GRU":
+        state["bias_hh_l0"] = np.concatenate([state["bias_hh_l0"][:8], np.zeros(4, np.float32)])
+    return state
+
+
+def close(one, other):
+    np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_linen(name):
+    record, model = RECORDS[name], torch_layers.LINEN[name]()
+    inputs = record["inputs"]
+    like = jax.eval_shape(lambda: model.init(jax.random.key(0), *map(jnp.asarray, _first_call(name, inputs))))
+    options = {"layers": kinds(name), "names": LINEN_NAMES.get(name, ())}
+    variables = from_torch(record["state"], like, **options)
+    close(computed(name, lambda *x: model.apply(variables, *x), inputs), record["output"])
+    _same_state(to_torch(variables, **options), record["state"])
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_nnx(name):
+    record, state = RECORDS[name], weights(name)
+    model = torch_layers.NNX[name](nnx.Rngs(0))
+    assert from_torch(state, model) is model
+    if name != "GRU":
+        close(computed(name, model, record["inputs"]), record["output"])
+    _same_state(to_torch(model), state)
+    split = nnx.state(model)
+    options = {} if not name.startswith("Conv") else {"layers": {"": to_kind(model)}}
+    again = from_torch(state, split, **options)
+    assert jax.tree.all(jax.tree.map(np.array_equal, nnx.state(model, nnx.Param), nnx.filter_state(again, nnx.Param)))
+
+
+def to_kind(layer):
+    return {"Conv": "conv"}.get(type(layer).__name__) or "conv_transpose" + "_of" * layer.transpose_kernel
+
+
+def _first_call(name, inputs):
+    return [torch_layers.last(x) for x in inputs] if torch_layers.features_second(name) else inputs
+
+
+def _same_state(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        assert (ours[name].shape, ours[name].dtype) == (array.shape, array.dtype)
+        if not name.startswith("bias_"):
+            np.testing.assert_array_equal(ours[name], array)
+    for name in [name for name in theirs if name.startswith("bias_ih")]:
+        # Two biases there are one here.
+        other = name.replace("ih", "hh")
+        close(ours[name] + ours[other], theirs[name] + theirs[other])
+
+
+def test_biases_that_do_not_fit_a_gru_of_nnx_are_reported():
+    with pytest.raises(ValueError, match="bias_hh_l0: a part is not zero that the layer here does not have"):
+        from_torch(RECORDS["GRU"]["state"], torch_layers.NNX["GRU"](nnx.Rngs(0)))
