@@ -135,3 +135,51 @@ def test_repr_of_a_module_counts_its_variables_once():
         "Whole( # Param: 16 (64 B), RngCount: 2 (8 B), RngKey: 2 (16 B), Variable: 0 (0 B)\n"
     )
     assert "part=Linear(\n" in repr(Whole())
+
+
+class Inner(nnx.Module):
+    def __init__(self):
+        self.table = nnx.Param(jnp.ones((2, 3)), role="table", unit=None)
+
+    def encode(self, x, options):
+        return x @ self.table[...]
+
+    def decode(self, x, options=None):
+        return self.table[...] @ x, options
+
+
+class Outer(nnx.Module):
+    def __init__(self):
+        self.inner = Inner()
+
+    def __call__(self, x):
+        return self._hidden(self.both(x))
+
+    def both(self, x):
+        return self.inner.decode(self.inner.encode(x, {})[0], options=(1, [], None))
+
+    def _hidden(self, x):
+        return self.inner.encode(jnp.ones((1, 2)), {}), x
+
+
+def test_methods_have_rows_of_their_own():
+    text = nnx.tabulate(Outer(), jnp.ones((1, 2)), console_kwargs=PLAIN)
+    assert text.splitlines()[0].strip() == "Outer Summary"
+    table = rows(text)
+    assert [row[0] for row in table if row[0]] == ["both", "inner/encode", "inner/decode"]
+    assert [row[1] for row in table if row[1]] == ["Outer", "Outer", "Inner", "Inner"]
+    assert text.count("table:") == 1  # a module lists its variables once
+    assert "role: 'table'" in text
+    assert "unit" not in text
+    assert "- {}" in text
+    assert "- []" in text
+    shallow = rows(nnx.tabulate(Outer(), jnp.ones((1, 2)), depth=0, console_kwargs=PLAIN))
+    assert [row[0] for row in shallow if row[0]] == ["both"]
+
+
+def test_operations_of_a_gradient_include_those_of_the_call():
+    model = nnx.Linear(2, 3, use_bias=False, rngs=nnx.Rngs(0))
+    text = nnx.tabulate(model, jnp.ones((4, 2)), compute_flops=True, compute_vjp_flops=True, console_kwargs=PLAIN)
+    flops, with_gradient = map(int, rows(text)[0][4:6])
+    assert flops >= 2 * 4 * 2 * 3
+    assert with_gradient >= 3 * flops

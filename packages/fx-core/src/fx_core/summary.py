@@ -123,11 +123,11 @@ def show_shapes(value: Any, indent: str = "") -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         dtype = value.dtype if isinstance(value.dtype, np.dtype) else str(value.dtype)
         return f"{dtype}[{','.join(map(str, value.shape))}]"
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         return "\n".join(_entry(f"{key}:", item, indent) for key, item in value.items())
     if isinstance(value, (list, tuple)) and value:
         return "\n".join(_entry("-", item, indent) for item in value)
-    return repr(value) if value != () else ""
+    return "{}" if isinstance(value, Mapping) else repr(value)
 
 
 def _axis(name: Any) -> str:

@@ -27,13 +27,13 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclasses.dataclass
 class CallInfo:
-    """The first call of a module.
+    """The first call of a module, or of another public method of one.
 
     Attributes:
       call_order: how many modules were called before.
       object_id: the identity of the module.
       type: its type.
-      path: where it is in the model.
+      path: where it is in the model; with the name of the method, unless that is ``__call__``.
       inputs_repr: shapes and dtypes of the arguments, as text.
       outputs: shapes and dtypes of the results.
       flops: floating point operations of the call, or None if they were not counted.
@@ -68,7 +68,7 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **input_kwargs: Any,
 ) -> str:
-    """Show a model as a table, with a row per module that is called and a column per kind of variable.
+    """Show a model as a table: a row per module that is called, or method of one, and a column per kind of variable.
 
     Nothing is computed: the model is traced with abstract values, and left as it is. Needs the extra
     ``fx-nnx[summary]``.
@@ -103,14 +103,15 @@ def tabulate(
     if not callable(getattr(obj, method, None)):
         raise NoSuchMethodError(type(obj).__name__, method)
     calls = _trace(obj, method, input_args, input_kwargs, depth, (compute_flops, compute_vjp_flops))
-    shown = {row.path: row for row in calls if row_filter(row)}
-    own, whole = _variables(obj, set(shown))
+    shown = [(row, path) for row, path in calls if row_filter(row)]
+    own, whole = _variables(obj, {path for _, path in shown})
     kinds = sorted({name for groups in whole.values() for name in groups})
     counts = [name for name, on in (("flops", compute_flops), ("vjp_flops", compute_vjp_flops)) if on]
-    rows = [_cells(row, own.get(path, {}), whole.get(path, {}), kinds, counts) for path, row in shown.items()]
+    # Further methods of a module do not list its variables once more.
+    rows = [_cells(row, own.pop(path, {}), whole.get(path, {}), kinds, counts) for row, path in shown]
     sizes = {name: size_and_bytes(whole[()].get(name, {})) for name in kinds}
     total = [sum(size[i] for size in sizes.values()) for i in range(2)]
-    return draw(
+    text = draw(
         "fx-nnx",
         f"{type(obj).__name__} Summary",
         ["path", "type", "inputs", "outputs", *counts, *kinds],
@@ -121,14 +122,15 @@ def tabulate(
         table_kwargs=table_kwargs,
         column_kwargs=column_kwargs,
     )
+    return text.removeprefix("\n")
 
 
 def _trace(
     obj: Any, method: str, args: tuple[Any, ...], kwargs: Any, depth: int | None, count: tuple[bool, bool]
-) -> list[CallInfo]:
-    """The first call of each module, in the order of calls."""
+) -> list[tuple[CallInfo, Path]]:
+    """The first call of each method of each module, in the order of calls, with the path of the module."""
     graphdef, state = split(obj)
-    calls: dict[Path, CallInfo] = {}
+    calls: dict[Path, tuple[CallInfo, Path]] = {}
 
     def run(state: Any, arrays: list[Any]) -> None:
         model = merge(graphdef, state, copy=True)
@@ -136,12 +138,13 @@ def _trace(
 
         def watch(module: Any, name: str, args: Any, kwargs: Any, proceed: Callable[[], Any]) -> Any:
             path = paths.get(id(module))
-            known = path is None or path in calls or name not in ("__call__", method)
-            if known or (depth is not None and len(path or ()) > depth) or (path == () and name != method):
+            if path is None or (depth is not None and len(path) > depth):
                 return proceed()
-            assert path is not None
-            row = CallInfo(len(calls), id(module), type(module), path, show_shapes(_inputs(args, kwargs)), None)
-            calls[path] = row
+            at = path if name == "__call__" or (not path and name == method) else (*path, name)
+            if at in calls:
+                return proceed()
+            row = CallInfo(len(calls), id(module), type(module), at, show_shapes(_inputs(args, kwargs)), None)
+            calls[at] = row, path
             if any(count):
                 row.flops, row.vjp_flops = _flops(module, name, args, kwargs, count)
             out = proceed()
@@ -186,7 +189,7 @@ def _flops(module: Any, name: str, args: Any, kwargs: Any, count: tuple[bool, bo
         args, kwargs = fill(arrays)
         return getattr(merge(graphdef, state, copy=True), name)(*args, **kwargs)
 
-    def with_gradient(state: Any, arrays: list[Any]) -> Any:
+    def with_gradient(state: Any, arrays: list[Any]) -> tuple[Any, Any]:
         leaves, treedef = jax.tree.flatten((state, arrays))
         has_gradient = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
 
@@ -196,7 +199,7 @@ def _flops(module: Any, name: str, args: Any, kwargs: Any, count: tuple[bool, bo
             return inexact(run(*jax.tree.unflatten(treedef, filled)))
 
         outputs, pull = jax.vjp(of, [leaf for leaf, g in zip(leaves, has_gradient) if g])
-        return pull(jax.tree.map(jnp.ones_like, outputs))
+        return outputs, pull(jax.tree.map(jnp.ones_like, outputs))
 
     shapes = abstract((state, arrays))
     return (
@@ -215,10 +218,17 @@ def _variables(obj: Any, rows: set[Path]) -> tuple[dict[Path, Any], dict[Path, A
         for key, child in children_of(node):
             if isinstance(child, Variable):
                 kind = _kind(child)
-                own.setdefault(path, {}).setdefault(kind, {})[str(key)] = abstract(child.get_value())
+                own.setdefault(path, {}).setdefault(kind, {})[str(key)] = _shown(child)
                 for end in range(len(path) + 1):
                     whole.setdefault(path[:end], {}).setdefault(kind, {})[id(child)] = abstract(child.get_value())
     return {path: own.get(path, {}) for path in rows}, whole
+
+
+def _shown(variable: Variable[Any]) -> Any:
+    """What a table shows of a variable: its value, with the metadata that says something about it."""
+    value, metadata = abstract(variable.get_value()), variable.get_metadata(exclude_required=True)
+    notes = {name: item for name, item in metadata.items() if item is not None and not name.startswith("on_")}
+    return {"value": value, **notes} if notes else value
 
 
 def _kind(variable: Variable[Any]) -> str:
