@@ -3,10 +3,13 @@
 from typing import Any
 
 from fx_core._jax import current_trace
+from fx_core.errors import FxError, ImmutableVariableError
+from fx_core.errors.nnx import TraceLevelError
 
 from fx_nnx.links import announce
+from fx_nnx.locate import calling_line, path_of
 
-__all__ = ["TraceState", "current_jax_trace"]
+__all__ = ["ReadingOnly", "TraceState", "cannot_change", "current_jax_trace"]
 
 current_jax_trace = current_trace
 
@@ -68,3 +71,26 @@ class TraceState:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TraceState, ()
+
+
+class ReadingOnly:
+    """The trace of a variable that plain JAX has passed into a function, where writing would be lost: equal to none."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self._trace_ref = current_trace()._trace_ref  # type: ignore[attr-defined]
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+
+def cannot_change(variable: Any) -> FxError:
+    """Make the error of who changes a variable in another trace than its own."""
+    kind = type(variable).__name__
+    if type(variable._nnx_trace) is not ReadingOnly:
+        return TraceLevelError(kind, path_of(variable), calling_line())
+    return ImmutableVariableError(
+        f"Cannot write to a {kind} with hijax=True that came through a transform of plain JAX: nothing comes back.",
+        fix="nnx.jit and its like, or ref=True, whose writes arrive; or return the new value.",
+    )

@@ -98,7 +98,7 @@ class VariableAttributeError(FxError, AttributeError):
         )
 
 
-class MetadataError(NnxError):
+class MetadataError(NnxError, ValueError):
     """Metadata of a variable was to change in a way that it cannot."""
 
     def __init__(self, kind: str, what: str, *, fix: str):

@@ -88,8 +88,8 @@ class FrozenDictTypeError(FxError, TypeError):
 class ImmutableVariableError(FxError):
     """A variable that must not change was written to."""
 
-    def __init__(self, message: str):
-        super().__init__(message, fix="Make its collection mutable, or write to another variable.")
+    def __init__(self, message: str, *, fix: str = "Make its collection mutable, or write to another variable."):
+        super().__init__(message, fix=fix)
 
 
 class InvalidFilterError(FxError):

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from fx_core.errors.nnx import ModeValueError
 
 from fx_nnx.modes import use_eager_sharding
+from fx_nnx.variables.metadata import check_options
 
 __all__ = ["VarDefaults", "VarDefaultsContext", "default_options", "var_defaults"]
 
@@ -21,7 +22,7 @@ class VarDefaults(Mapping[str, bool]):
     """Options of new variables, as attributes and as a mapping.
 
     Attributes:
-      hijax: accepted for compatibility.
+      hijax: whether writing is refused in transforms of plain JAX.
       ref: whether values live in a `jax.Ref`.
     """
 
@@ -77,7 +78,7 @@ def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDe
     VarDefaults(hijax=False, ref=True)
 
     Args:
-      hijax: accepted for compatibility; it changes nothing.
+      hijax: whether writing is refused in transforms of plain JAX, see `Variable`.
       ref: whether values live in a `jax.Ref`, see `Variable`.
 
     Returns:
@@ -106,8 +107,10 @@ def _changed(changes: dict[str, bool]) -> VarDefaultsContext:
 def default_options(hijax: bool | None, ref: bool | None, eager_sharding: bool | None) -> dict[str, Any]:
     """Fill the options of a variable that were not given."""
     defaults = _current.get()
-    return {
+    options = {
         "hijax": defaults.hijax if hijax is None else hijax,
         "ref": defaults.ref if ref is None else ref,
         "eager_sharding": use_eager_sharding.resolve(eager_sharding),
     }
+    check_options(options)
+    return options

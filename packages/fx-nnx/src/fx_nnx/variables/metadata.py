@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fx_core.errors.nnx import MetadataError
+from fx_core.errors.nnx import MetadataError, ModeValueError
 
 from fx_nnx.snapshots import exact
 
-__all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "hooks_of", "make_metadata"]
+__all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "check_options", "hooks_of", "make_metadata"]
 
 HOOKS = ("on_get_value", "on_set_value", "on_create_value", "on_add_axis", "on_remove_axis")
 """Names of the metadata that are functions to call, alone or in a tuple or list."""
@@ -112,7 +112,8 @@ def changes_of(
     """Tell what ``set_metadata(*args, **entries)`` keeps, and what it puts in.
 
     Raises:
-      MetadataError: it was called in another way than it can be, or ``ref`` would change.
+      MetadataError: it was called in another way than it can be, or ``hijax`` or ``ref`` would change.
+      ModeValueError: an option is neither True nor False.
     """
     base: Mapping[str, Any] = meta
     if len(args) == 2 and isinstance(args[0], str) and not entries:
@@ -122,11 +123,23 @@ def changes_of(
     elif args or not entries:
         what = f"{len(args)} positional and {len(entries)} keyword argument(s) for set_metadata"
         raise MetadataError(kind, f"got {what}", fix="call it with (name=value, ...), (name, value) or ({...})")
-    if entries.get("ref", meta["ref"]) is not meta["ref"]:
-        raise MetadataError(
-            kind, "cannot change 'ref' in place", fix="nnx.with_vars(model, ref=...), or a new variable"
-        )
+    check_options(entries)
+    for name in ("hijax", "ref"):
+        if entries.get(name, meta[name]) is not meta[name]:
+            fix = f"nnx.with_vars(model, {name}=...), or a new variable"
+            raise MetadataError(kind, f"cannot change {name!r} in place", fix=fix)
     return base, entries
+
+
+def check_options(entries: Mapping[str, Any]) -> None:
+    """Make sure that the options among some metadata are True or False.
+
+    Raises:
+      ModeValueError: they are not.
+    """
+    for name in REQUIRED:
+        if not isinstance(entries.get(name, False), bool):
+            raise ModeValueError(f"Variable({name}=...)", entries[name])
 
 
 def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:

@@ -1,18 +1,17 @@
 """Variables: boxes for a value that changes, with metadata."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
 from fx_core._jax import at_top_level, current_trace
-from fx_core.errors.nnx import MetadataError, TraceLevelError, VariableTypeError
+from fx_core.errors.nnx import MetadataError, VariableTypeError
 
 from fx_nnx.captures import constants, frames, note, warn_of_constant
 from fx_nnx.links import announce
-from fx_nnx.locate import calling_line, path_of
 from fx_nnx.representation import Representable, show_fields, size_note
-from fx_nnx.trace_state import TraceState
+from fx_nnx.trace_state import ReadingOnly, TraceState, cannot_change
 from fx_nnx.variables.attributes import (
     MetadataView,
     delete_attribute,
@@ -27,7 +26,7 @@ from fx_nnx.variables.attributes import (
 from fx_nnx.variables.defaults import default_options
 from fx_nnx.variables.fields import VariableFields, VariableType, filled
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
-from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, hooks_of, make_metadata
+from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, check_options, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
 from fx_nnx.variables.writing import is_ref, new_ref, write_ref, written
@@ -62,7 +61,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     Args:
       value: the value, or a `VariableMetadata`, whose metadata is then taken too.
-      hijax: accepted for compatibility; it changes nothing.
+      hijax: whether writing is refused where plain `jax.jit` and the like got the variable as an argument, instead of
+        being lost there. Our transforms bring back what is written.
       ref: whether to keep the value in a `jax.Ref`, which transforms can change in place.
       eager_sharding: whether a value with ``out_sharding`` metadata is placed at once, if there is a mesh.
       **metadata: anything; hashable if the variable is to go through transforms.
@@ -261,9 +261,12 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             updates = {**value._nnx_meta.visible(), **updates}
             value = value.get_raw_value()
         value = self.get_raw_value() if value is _MISSING else value
+        check_options(updates)
         meta = self._nnx_meta.updated(**renamed(updates)) if updates else self._nnx_meta
-        if meta["ref"] and _copy_ref:
+        if meta["ref"] and (_copy_ref or not is_ref(value)):
             value = new_ref(type(self), value[...] if is_ref(value) else value)
+        elif self._nnx_meta["ref"] and not meta["ref"] and is_ref(value):
+            value = value[...]
         made = new_variable(type(self), value, meta)
         put_extras(made, extras_of(self))
         return made
@@ -301,12 +304,13 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
         """Make a variable without running hooks."""
+        check_options(attributes)
         meta = make_metadata({**REQUIRED, **renamed(attributes)})
         return new_variable(cls, new_ref(cls, value) if meta["ref"] and not is_ref(value) else value, meta)
 
     type = property(lambda self: type(self), doc="The type of the variable.")
     var_type = type
-    hijax = property(lambda self: self._nnx_meta["hijax"], doc="Accepted for compatibility.")
+    hijax = property(lambda self: self._nnx_meta["hijax"], doc="Whether plain JAX passes it on for reading only.")
     ref = property(lambda self: self._nnx_meta["ref"], doc="Whether the value lives in a `jax.Ref`.")
     sharding_names = property(lambda self: self._nnx_meta.get("out_sharding"), doc="The axis names, or None.")
     shape = property(lambda self: self.get_value().shape, doc="The shape of the value.")
@@ -362,7 +366,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def _nnx_check_trace(self) -> None:
         if self._nnx_trace != current_trace():
-            raise TraceLevelError(type(self).__name__, path_of(self), calling_line())
+            raise cannot_change(self)
 
 
 _links_of = VariableFields.__dict__["_nnx_links"].__get__
@@ -384,12 +388,13 @@ def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = Non
 def register(cls: type[Any]) -> None:
     """Make a type of variable a pytree whose structure is the metadata and whose child is the value."""
     key = jax.tree_util.GetAttrKey("value")
-    jax.tree_util.register_pytree_with_keys(
-        cls,
-        lambda v: (((key, v._raw_value if not frames else v.get_raw_value()),), v._nnx_meta),
-        lambda meta, children: new_variable(cls, next(iter(children)), meta),
-        lambda v: ((v._raw_value if not frames else v.get_raw_value(),), v._nnx_meta),
-    )
+
+    def unflatten(meta: Metadata, children: Iterable[Any]) -> Any:
+        (value,) = children
+        return new_variable(cls, value, meta, ReadingOnly() if meta["hijax"] and not at_top_level() else None)
+
+    with_keys = lambda v: (((key, v.get_raw_value()),), v._nnx_meta)  # noqa: E731
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, lambda v: ((v.get_raw_value(),), v._nnx_meta))
 
 
 register(Variable)
