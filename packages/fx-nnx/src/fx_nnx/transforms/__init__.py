@@ -15,6 +15,7 @@ from fx_nnx.transforms.contexts import (
 )
 from fx_nnx.transforms.custom_rule import custom_vjp
 from fx_nnx.transforms.differentiate import grad, value_and_grad
+from fx_nnx.transforms.inputs import merge_inputs, split_inputs
 from fx_nnx.transforms.linearize import jvp, vjp
 from fx_nnx.transforms.loops import scan
 from fx_nnx.transforms.mapping import pmap, vmap
@@ -51,12 +52,14 @@ __all__ = [
     "jvp",
     "make_jaxpr",
     "merge_context",
+    "merge_inputs",
     "pmap",
     "prefix",
     "remat",
     "scan",
     "shard_map",
     "split_context",
+    "split_inputs",
     "switch",
     "to_tree",
     "transform_metadata",

@@ -61,8 +61,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     Args:
       value: the value, or a `VariableMetadata`, whose metadata is then taken too.
-      hijax: whether writing is refused where plain `jax.jit` and the like got the variable as an argument, instead of
-        being lost there. Our transforms bring back what is written.
+      hijax: whether writing is an error where plain `jax.jit` and the like have the variable, instead of being lost.
       ref: whether to keep the value in a `jax.Ref`, which transforms can change in place.
       eager_sharding: whether a value with ``out_sharding`` metadata is placed at once, if there is a mesh.
       **metadata: anything; hashable if the variable is to go through transforms.
@@ -381,7 +380,7 @@ def _keep_links(variable: Variable[Any]) -> None:
 
 
 def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = None) -> Any:
-    """Make a variable from parts, without hooks and placement. Many at once may share one ``trace`` token."""
+    """Make a variable of parts, without hooks and placement. Many at once may share one ``trace`` token."""
     return filled(cls, value, meta, current_trace() if trace is None else trace)
 
 
@@ -393,8 +392,9 @@ def register(cls: type[Any]) -> None:
         (value,) = children
         return new_variable(cls, value, meta, ReadingOnly() if meta["hijax"] and not at_top_level() else None)
 
+    flat = lambda v: ((v._raw_value if at_top_level() and not frames else v.get_raw_value(),), v._nnx_meta)  # noqa: E731
     with_keys = lambda v: (((key, v.get_raw_value()),), v._nnx_meta)  # noqa: E731
-    jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, lambda v: ((v.get_raw_value(),), v._nnx_meta))
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, flat)
 
 
 register(Variable)
