@@ -44,6 +44,7 @@ from fx_linen.attention import (
     make_attention_mask,
     make_causal_mask,
 )
+from fx_linen.by_name import build, describe, layer
 from fx_linen.combinators import (
     BatchApply,
     Sequential,
@@ -206,6 +207,7 @@ __all__ = [
     "apply",
     "avg_pool",
     "broadcast",
+    "build",
     "celu",
     "checkpoint",
     "combine_masks",
@@ -214,6 +216,7 @@ __all__ = [
     "cond",
     "current_module",
     "custom_vjp",
+    "describe",
     "disable_named_call",
     "dot_product_attention",
     "dot_product_attention_weights",
@@ -237,6 +240,7 @@ __all__ = [
     "intercept_methods",
     "jit",
     "jvp",
+    "layer",
     "leaky_relu",
     "log_sigmoid",
     "log_softmax",

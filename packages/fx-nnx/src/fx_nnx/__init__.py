@@ -9,6 +9,7 @@ from fx_core.traceback_util import hide_package
 from fx_nnx import _functions, aliases, metrics
 from fx_nnx._functions import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # its __all__ is ours
 from fx_nnx._version import __version__
+from fx_nnx.by_name import build, describe, layer
 from fx_nnx.filters import All, Any, Everything, Not, Nothing, OfType, PathContains, PathIn, WithTag
 from fx_nnx.graph import (
     GraphDef,
@@ -282,6 +283,7 @@ __all__ = [
     "abstract_with_sharding",
     "as_abstract",
     "as_pure",
+    "build",
     "cached_partial",
     "call",
     "capture",
@@ -295,6 +297,7 @@ __all__ = [
     "custom_vjp",
     "data",
     "dataclass",
+    "describe",
     "display",
     "dot_product_attention",
     "dot_product_attention_with_rope",
@@ -322,6 +325,7 @@ __all__ = [
     "jit",
     "jit_partial",
     "jvp",
+    "layer",
     "logical_axis_rules",
     "make_attention_mask",
     "make_causal_mask",

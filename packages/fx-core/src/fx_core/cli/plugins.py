@@ -1,4 +1,4 @@
-"""``fx plugins`` and ``fx plugins doctor``."""
+"""``fx plugins``, ``fx plugins doctor`` and ``fx plugins schema``."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from fx_core.cli.app import quiet_registry
 from fx_core.plugins.doctor import Finding, examine
 from fx_core.plugins.entries import Entry
 from fx_core.plugins.hooks import API_VERSION
-from fx_core.plugins.registry import PluginStatus, Registry
+from fx_core.plugins.registry import Face, PluginStatus, Registry
 
 _COLOURS = {"loaded": "green", "off": "dim", "failed": "bold red", "problem": "bold red", "note": "yellow"}
 
@@ -43,6 +43,16 @@ def doctor(as_json: bool) -> None:
         _report(findings, len(registry.plugins), checked)
     if broken:
         raise SystemExit(1)
+
+
+@plugins.command()
+@click.option("--face", type=click.Choice(["linen", "nnx"]), default="linen", show_default=True, help="Whose layers.")
+def schema(face: Face) -> None:
+    """Print a JSON Schema of the descriptions of models, with every installed layer, for editors."""
+    # Layers bring JAX; the other commands of this group do without it.
+    from fx_core import descriptions
+
+    click.echo(json.dumps(descriptions.schema(face), indent=2))
 
 
 def _describe(registry: Registry) -> dict[str, Any]:

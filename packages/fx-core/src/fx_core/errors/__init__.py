@@ -21,6 +21,9 @@ from fx_core.errors.config import (
     InvalidFlagValueError,
     UnknownFlagError,
 )
+from fx_core.errors.descriptions import (
+    DescriptionError,
+)
 from fx_core.errors.lowp import (
     AmaxHistoryError,
 )
@@ -248,6 +251,7 @@ __all__ = [
     "CursorIndexError",
     "CursorKeyError",
     "CustomRuleError",
+    "DescriptionError",
     "DescriptorAttributeError",
     "DropoutRateError",
     "EinsumEquationError",

@@ -261,6 +261,8 @@ class Registry:
         for status in absent:
             if normalize(status.origin.owner) == distribution:
                 return f"{distribution} brings it, but is {status.reason}."
+        if any(normalize(status.origin.owner) == distribution for status in self.plugins) and "[" not in requirement:
+            return f"{distribution} is there and has none of that name; `fx plugins` lists what is there."
         return f"pip install '{requirement}', which brings it."
 
 

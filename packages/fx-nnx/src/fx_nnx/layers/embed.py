@@ -54,6 +54,9 @@ class Embed(Module):
         self.dtype = value_of(self.embedding).dtype if dtype is None else dtype
         self.param_dtype, self.promote_dtype = param_dtype, promote_dtype
 
+    def __describe__(self) -> dict[str, Any]:
+        return {"dtype": None if self.dtype == value_of(self.embedding).dtype else self.dtype}
+
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Look vectors up.

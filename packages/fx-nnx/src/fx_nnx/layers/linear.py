@@ -159,6 +159,9 @@ class LinearGeneral(Module):
         self.dot_general, self.dot_general_cls = dot_general, dot_general_cls
         self.preferred_element_type = preferred_element_type
 
+    def __describe__(self) -> dict[str, Any]:
+        return {"batch_axis": dict(self.batch_axis)}
+
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
         """Apply the layer.

@@ -184,6 +184,16 @@ class LoRALinear(Linear):
             b_metadata=b_metadata,
         )
 
+    def __describe__(self) -> dict[str, Any]:
+        change = self.lora
+        return {
+            "lora_rank": change.lora_rank,
+            "lora_dtype": change.dtype,
+            "lora_param_dtype": change.param_dtype,
+            "lora_param_type": change.lora_param_type,
+            "lora_promote_dtype": change.promote_dtype,
+        }
+
     @located
     def __call__(self, x: jax.Array, out_sharding: Any = None) -> jax.Array:  # type: ignore[override]
         """Apply the layer and the change.

@@ -266,6 +266,9 @@ class GroupNorm(NormBase):
             promote_dtype=promote_dtype,
         )
 
+    def __describe__(self) -> dict[str, Any]:
+        return {"num_groups": self.num_groups, "group_size": None}
+
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
         """Normalise.

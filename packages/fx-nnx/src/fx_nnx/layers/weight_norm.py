@@ -116,6 +116,9 @@ class SpectralNorm(Module):
                 self.batch_stats[*path, "u"] = BatchStat(u)
                 self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
 
+    def __describe__(self) -> dict[str, Any]:
+        return {"update_stats": not self.use_running_average}
+
     @located
     def __call__(self, x: Any, update_stats: bool | None = None) -> Any:
         """Call the layer with normalised weights.

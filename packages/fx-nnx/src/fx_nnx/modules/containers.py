@@ -158,11 +158,11 @@ class Sequential(Module):
     3
 
     Args:
-      *fns: modules and functions.
+      *layers: modules and functions.
     """
 
-    def __init__(self, *fns: Callable[..., Any]):
-        self.layers = List(fns)
+    def __init__(self, *layers: Callable[..., Any]):
+        self.layers = List(layers)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the first with the arguments, and each next one with the result.

@@ -13,6 +13,7 @@ from fx_core.ops.attention.hooks import accepted_options, takes
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 
+from fx_nnx.layers.attention.described import described
 from fx_nnx.layers.attention.functions import dot_product_attention
 from fx_nnx.layers.dropout import chosen, stream_of
 from fx_nnx.layers.linear import LinearGeneral
@@ -180,6 +181,8 @@ class MultiHeadAttention(Module):
         keeps = keep_rngs and dropout_rate > 0
         self.rngs = data(stream_of(rngs, "dropout", "MultiHeadAttention").fork() if keeps else None)
         self.cached_key, self.cached_value, self.cache_index = data(None), data(None), data(None)
+
+    __describe__ = described
 
     @located
     def __call__(

@@ -1,5 +1,7 @@
 """Rotary positions as a module."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from fx_core.errors.attention import RopeShapeError
@@ -44,6 +46,12 @@ class RoPE(Module):
         if embedding_size is not None and max_seq_len is not None:
             sin, cos = rope_tables(jnp.arange(max_seq_len), embedding_size, theta)
             self.cached_sin, self.cached_cos = Variable(sin), Variable(cos)
+
+    def __describe__(self) -> dict[str, Any]:
+        if self.cached_sin is None:
+            return {"embedding_size": None, "max_seq_len": None}
+        length, half = self.cached_sin.shape
+        return {"embedding_size": 2 * half, "max_seq_len": length}
 
     @located
     def __call__(self, x: jax.Array, input_positions: jax.Array | None = None) -> jax.Array:

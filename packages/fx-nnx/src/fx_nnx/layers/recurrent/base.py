@@ -106,6 +106,9 @@ class VectorCell(RNNCellBase):
             setattr(self, name, value)
         self.rngs = data(stream_of(rngs, "carry", type(self).__name__).fork() if keep_rngs else None)
 
+    def __describe__(self) -> dict[str, Any]:
+        return {"keep_rngs": self.rngs is not None}
+
     @property
     def num_feature_axes(self) -> int:
         """One: the inputs are vectors."""

@@ -22,6 +22,8 @@ from fx_nnx.variables.kinds import Param
 
 __all__ = ["RNN", "own_stream"]
 
+_STATE_AXES = StateAxes({Param: None, ...: Carry})
+
 
 class RNN(Module):
     """Runs a cell over sequences, a lifted `jax.lax.scan`.
@@ -70,10 +72,13 @@ class RNN(Module):
         self.cell = cell
         self.time_major, self.return_carry, self.reverse = time_major, return_carry, reverse
         self.keep_order, self.unroll = keep_order, unroll
-        axes = {Param: None, ...: Carry} if state_axes is None else state_axes
+        axes = _STATE_AXES if state_axes is None else state_axes
         self.state_axes = axes if isinstance(axes, StateAxes) else StateAxes(axes)
         self.broadcast_rngs = tuple(broadcast_rngs) if isinstance(broadcast_rngs, list) else broadcast_rngs
         self.rngs = data(own_stream(rngs, "RNN"))
+
+    def __describe__(self) -> dict[str, Any]:
+        return {"state_axes": None if self.state_axes == _STATE_AXES else self.state_axes}
 
     @located
     def __call__(
