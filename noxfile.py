@@ -83,8 +83,8 @@ def integration(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Networks of both faces, exported and run by the runtimes of the formats."""
     fx = workspace.packages()
-    packages = [fx[name] for name in ("fx-core", "fx-transforms", "fx-linen", "fx-nnx", "fx-export")]
-    install_editable(session, packages, *TEST_TOOLS)
+    packages = [fx[name] for name in ("fx-core", "fx-transforms", "fx-linen", "fx-nnx")]
+    install_editable(session, packages, "-e", f"{fx['fx-export'].path}[onnx,tf,litert]", *TEST_TOOLS)
     session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/export"]))
 
 

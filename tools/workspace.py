@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Extras of gigabytes, which a session of its own installs instead of all.
-HEAVY = {"ray"}
+# Extras of gigabytes, which sessions of their own install instead of all.
+HEAVY = {"ray", "tf", "litert"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax._src import distributed, source_info_util, traceback_util
+from jax._src import config, distributed, source_info_util, traceback_util
 from jax._src.core import Primitive, eval_trace, get_opaque_trace_state, set_current_trace, trace_ctx
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax._src.lib import cuda_versions
@@ -63,8 +63,11 @@ __all__ = [
     "prune_jaxpr",
     "reached_preemption",
     "scan_counts",
+    "short_locations",
     "show_in_tracebacks",
     "sources",
+    "stablehlo_in_version",
+    "stablehlo_version",
     "staged_after",
     "threefry_words",
     "traced_anew",
@@ -327,6 +330,35 @@ def key_kind(dtype: Any) -> Any:
 def threefry_words(*words: Any) -> Any:
     """The function that threefry keys draw with, in arithmetic of integers without loops."""
     return _threefry2x32_lowering(*words, use_rolled_loops=False)
+
+
+def stablehlo_version() -> str:
+    """The newest version of StableHLO that this JAX writes."""
+    from jax.extend.mlir.dialects import stablehlo
+
+    return stablehlo.get_current_version()
+
+
+def short_locations() -> AbstractContextManager[Any]:
+    """Lowers with the innermost frame only as the place of an operation: stacks would make up half of a file."""
+    return config.traceback_in_locations_limit(1)
+
+
+def stablehlo_in_version(artifact: bytes, version: str) -> bytes:
+    """A serialized StableHLO program in another version, with calls in place of composites."""
+    # It imports Pallas, which few need.
+    from jax.extend.mlir import ir, passmanager
+    from jax.extend.mlir.dialects import sdy, stablehlo
+
+    stablehlo.register_stablehlo_passes()
+    with ir.Context() as context:
+        stablehlo.register_dialect(context)
+        sdy.register_dialect(context)
+        # The function of this name that takes and gives bytes loses what only composites refer to.
+        module = stablehlo.deserialize_portable_artifact(context, artifact)
+        calls = passmanager.PassManager.parse("builtin.module(func.func(stablehlo-legalize-composite-to-call))")
+        calls.run(module.operation)
+        return bytes(stablehlo.serialize_portable_artifact(module, version))
 
 
 def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:

@@ -90,7 +90,9 @@ def export(
         data.mkdir()
         writer.export(data, fn, weights, specs, metadata=kept, **options)
         if verify:
-            new.manifest["verification"] = _verified(writer, data, fn, weights, specs, tolerance, verify_sizes)
+            new.manifest["verification"] = _verified(
+                writer, data, fn, weights, specs, _settings(writer, tolerance, verify_sizes, options)
+            )
         new.manifest.update(
             exporter=format,
             metadata=kept,
@@ -117,21 +119,31 @@ def _specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) -> li
     return [next(described) if isinstance(value, str) else value for value in inputs]
 
 
+def _settings(
+    writer: Exporter, tolerance: float | None, sizes: Mapping[str, Sequence[int]] | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """How to verify: as the exporter says for its options, where it says anything, and as the caller does."""
+    own: Any = getattr(writer, "verification", None)
+    settings = dict(own(**options)) if own else {}
+    if tolerance is not None:
+        settings["tolerance"] = tolerance
+    return {**settings, "sizes": {**settings.get("sizes", {}), **(sizes or {})}}
+
+
 def _verified(
     writer: Exporter,
     data: Path,
     fn: Callable[..., Any],
     variables: Any,
     inputs: Sequence[Any],
-    tolerance: float | None,
-    sizes: Mapping[str, Sequence[int]] | None,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     try:
         program = writer.load(data)
     except PlatformError:
         # A program for other hardware cannot be tried here.
         return None
-    return verified(program, fn, variables, inputs, tolerance=tolerance, sizes=sizes)
+    return verified(program, fn, variables, inputs, **settings)
 
 
 def _check_options(name: str, exporter: Exporter, options: Mapping[str, Any]) -> None:

@@ -22,6 +22,18 @@ def fx_exporters() -> Iterable[ExporterEntry]:
             summary="An ONNX model, checked by ONNX Runtime",
             extra="onnx",
         ),
+        ExporterEntry(
+            name="savedmodel",
+            target="fx_export.savedmodel.exporter:SavedModelExporter",
+            summary="A SavedModel, checked by TensorFlow",
+            extra="tf",
+        ),
+        ExporterEntry(
+            name="litert",
+            target="fx_export.litert.exporter:LiteRTExporter",
+            summary="A .tflite file in floats or 8 bits, checked by LiteRT",
+            extra="litert",
+        ),
     ]
 
 

@@ -16,7 +16,8 @@ from fx_export.errors import (
     PlatformError,
     UnsupportedProgramError,
 )
-from fx_export.inputs import InputCheck, spec_of, text_of
+from fx_export.inputs import InputCheck, text_of
+from fx_export.lowering import lowered
 from fx_export.weights import named_arrays, read_weights, write_weights
 
 _PROGRAM, _WEIGHTS, _INDEX = "program.bin", "weights.bin", "index.json"
@@ -55,7 +56,7 @@ class StableHLOExporter:
         if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
             raise ExporterOptionError("stablehlo", f"platforms out of {', '.join(_PLATFORMS)}", platforms)
         weights = named_arrays(variables)
-        program = _program(fn, variables, [array for _, array in weights], inputs, platforms)
+        program = lowered(fn, variables, [array for _, array in weights], inputs, platforms)
         (directory / _PROGRAM).write_bytes(_serialized(program))
         index = {
             "weights": write_weights(directory / _WEIGHTS, weights),
@@ -113,28 +114,7 @@ class Program:
             raise InputMismatchError("all inputs", expected, str(error).partition("\n")[0]) from error
 
 
-def _program(
-    fn: Callable[..., Any], variables: Any, weights: list[Any], inputs: Sequence[Any], platforms: Sequence[str]
-) -> jax.export.Exported:
-    treedef = jax.tree.structure(variables)
-
-    # The file knows lists of arrays only, so that loading needs none of the classes in the variables.
-    def of_weights(weights: list[Any], *inputs: Any) -> Any:
-        return fn(jax.tree.unflatten(treedef, weights), *inputs)
-
-    specs = [jax.tree.map(spec_of, value) for value in inputs]
-    # Mistakes in the function itself come out as they are.
-    jax.eval_shape(of_weights, [spec_of(w) for w in weights], *specs)
-    try:
-        return jax.export.export(jax.jit(of_weights), platforms=platforms)([spec_of(w) for w in weights], *specs)
-    except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
-        raise UnsupportedProgramError(f"{type(error).__name__}: {error}") from error
-
-
 def _serialized(program: jax.export.Exported) -> bytes:
-    effects = [str(effect) for effect in program.ordered_effects + program.unordered_effects]
-    if effects:
-        raise UnsupportedProgramError(f"the effects {', '.join(effects)}")
     try:
         return bytes(program.serialize())
     except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:

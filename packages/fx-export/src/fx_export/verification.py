@@ -9,6 +9,7 @@ import numpy as np
 
 from fx_export.errors import InputMismatchError, VerificationError
 from fx_export.inputs import spec_of
+from fx_export.keys import is_key, random_keys, words_of
 from fx_export.sizes import evaluated, is_fixed, symbols_of
 
 _TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
@@ -37,6 +38,7 @@ def verified(
     *,
     tolerance: float | None = None,
     sizes: Mapping[str, Sequence[int]] | None = None,
+    given: Sequence[Sequence[Any]] = (),
 ) -> dict[str, Any]:
     """Compare a loaded program with the function that it was made of.
 
@@ -48,6 +50,7 @@ def verified(
       tolerance: largest difference, relative to one plus the largest number of an output; by default by the
         coarsest dtype that the function computes in. Integers are equal in any case.
       sizes: sizes to try for a symbol, by default 1 and 3.
+      given: inputs of calls to compare with, in place of random ones.
 
     Returns:
       What was found, as JSON.
@@ -61,7 +64,8 @@ def verified(
     # What is computed in bfloat16 anywhere is no more exact than that.
     coarsest = max((_TOLERANCES.get(name, 0.0) for name in dtypes), default=0.0)
     report: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0}
-    for trial in _trials(inputs, sizes or {}):
+    given_trials = (Trial(f"given inputs {number}", call) for number, call in enumerate(given))
+    for trial in given_trials if given else _trials(inputs, sizes or {}):
         try:
             got = program(*trial.inputs)
         except InputMismatchError:
@@ -108,17 +112,17 @@ def _chosen(symbols: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Itera
     """All smallest, all largest, and each symbol by itself the largest."""
     low = {name: min(sizes.get(name, _SIZES)) for name in symbols}
     high = {name: max(sizes.get(name, _SIZES)) for name in symbols}
-    yield low
-    if symbols:
-        yield high
-    if len(symbols) > 1:
-        yield {name: high[name] if n % 2 else low[name] for n, name in enumerate(symbols)}
+    mixed = {name: high[name] if n % 2 else low[name] for n, name in enumerate(symbols)}
+    tried = [low, *([high] if symbols else []), *([mixed] if len(symbols) > 1 else [])]
+    yield from (chosen for n, chosen in enumerate(tried) if chosen not in tried[:n])
 
 
 def _array(
     kind: str, spec: jax.ShapeDtypeStruct, leaf: Any, sizes: Mapping[str, int], random: np.random.Generator
-) -> np.ndarray:
+) -> Any:
     shape = tuple(size if is_fixed(size) else evaluated(size, sizes) for size in spec.shape)
+    if is_key(spec):
+        return random_keys(spec, shape, random)
     dtype = np.dtype(spec.dtype)
     if kind == "zeros":
         return np.zeros(shape, dtype)
@@ -136,7 +140,7 @@ def _compared(expected: Any, got: Any, label: str, tolerance: float) -> tuple[fl
     worst = (0.0, 0.0)
     for (path, one), other in zip(wanted, given):
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "the output"
-        one, other = np.asarray(one), np.asarray(other)
+        one, other = np.asarray(words_of(one)), np.asarray(words_of(other))
         if (one.shape, one.dtype) != (other.shape, other.dtype):
             raise VerificationError(name, label, f"{one.dtype}{one.shape}", f"{other.dtype}{other.shape}")
         allowed = tolerance if one.dtype.kind not in "iub" else 0.0

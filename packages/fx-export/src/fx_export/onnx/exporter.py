@@ -1,21 +1,17 @@
 """The ONNX exporter: a model for any runtime, run here by ONNX Runtime."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from fx_core.files import canonical_json
-from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import BundleError, ExporterOptionError
-from fx_export.inputs import InputCheck, spec_of
+from fx_export.errors import ExporterOptionError
+from fx_export.interface import Interface, interface_of
+from fx_export.keys import on_words, words_of
 from fx_export.onnx.fusion import fuse_patterns
 from fx_export.onnx.model import MODEL, check_model, write_model
-from fx_export.onnx.program import Port, drop_unused, translated
-from fx_export.trees import described, rebuilt
+from fx_export.onnx.program import drop_unused, translated
 
 _INDEX = "index.json"
 _OPSETS = range(18, 27)
@@ -60,22 +56,19 @@ class OnnxExporter:
           ExporterOptionError: an option has another value than those above.
         """
         _check(opset, external_bytes)
-        in_tree = described([jax.tree.map(spec_of, value) for value in inputs])
-        program = translated(fn, variables, inputs, opset=opset, input_names=input_names, output_names=output_names)
+        interface = interface_of(fn, variables, inputs, input_names, output_names)
+        names = [[port.name for port in ports] for ports in (interface.inputs, interface.outputs)]
+        words = jax.tree.map(words_of, interface.specs)
+        given = on_words(fn, interface.specs)
+        program = translated(given, variables, words, opset=opset, input_names=names[0], output_names=names[1])
         if fuse:
             fuse_patterns(program.build)
             drop_unused(program.build)
-        names = [port.name for port in program.outputs]
-        index = {
-            "opset": opset,
-            "in_tree": in_tree,
-            "out_tree": described(jax.tree.unflatten(program.out_tree, list(np.zeros(len(names))))),
-            "inputs": [_described_port(port) for port in program.inputs],
-            "outputs": [_described_port(port) for port in program.outputs],
-        }
         write_model(directory, program, opset=opset, external=external_bytes, metadata=metadata)
         check_model(directory / MODEL)
-        (directory / _INDEX).write_text(canonical_json(index, "index"))
+        # A name that a parameter has gets a number.
+        names = [[port.name for port in ports] for ports in (program.inputs, program.outputs)]
+        interface.renamed(*names).write(directory / _INDEX, opset=opset)
 
     def load(self, directory: Path) -> Callable[..., Any]:
         """Give the function of the inputs, computed by ONNX Runtime.
@@ -86,8 +79,8 @@ class OnnxExporter:
         # Only who runs a model needs the runtime.
         from fx_export.onnx.runtime import Session
 
-        index = _index(directory / _INDEX)
-        return OnnxProgram(Session(directory / MODEL), index, str(directory / _INDEX))
+        interface, _ = Interface.read(directory / _INDEX)
+        return OnnxProgram(Session(directory / MODEL), interface)
 
 
 class OnnxProgram:
@@ -97,14 +90,11 @@ class OnnxProgram:
       inputs: shapes and dtypes of the inputs.
     """
 
-    def __init__(self, session: Any, index: Mapping[str, Any], path: str):
-        self._session, self._path = session, path
-        ports, self._outputs = (_ports(index, which, path) for which in ("inputs", "outputs"))
-        self._names = [port.name for port in ports]
-        specs = [jax.ShapeDtypeStruct(port.shape, port.dtype) for port in ports]
-        self.inputs = rebuilt(index["in_tree"], specs, path)
-        self._check = InputCheck(self.inputs)
-        self._out_tree = index["out_tree"]
+    def __init__(self, session: Any, interface: Interface):
+        self._session, self._interface = session, interface
+        self.inputs = interface.specs
+        self._names = [port.name for port in interface.outputs]
+        self._dtypes = [port.dtype for port in interface.outputs]
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute.
@@ -112,11 +102,7 @@ class OnnxProgram:
         Raises:
           InputMismatchError: the inputs are not those that were exported.
         """
-        self._check(inputs)
-        arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(list(inputs))]
-        names, dtypes = [port.name for port in self._outputs], [port.dtype for port in self._outputs]
-        results = self._session(dict(zip(self._names, arrays)), names, dtypes)
-        return rebuilt(self._out_tree, results, self._path)
+        return self._interface.results(self._session(self._interface.arrays(inputs), self._names, self._dtypes))
 
 
 def _check(opset: int, external: int) -> None:
@@ -124,36 +110,3 @@ def _check(opset: int, external: int) -> None:
         raise ExporterOptionError("onnx", f"opset from {_OPSETS[0]} to {_OPSETS[-1]}", opset)
     if type(external) is not int or not 0 <= external < 1 << 31:
         raise ExporterOptionError("onnx", "external_bytes from 0 to 2**31 - 1", external)
-
-
-def _described_port(port: Port) -> dict[str, Any]:
-    return {"name": port.name, "shape": ", ".join(map(str, port.shape)), "dtype": port.dtype.name}
-
-
-def _ports(index: Mapping[str, Any], which: str, path: str) -> list[Port]:
-    scope = jax.export.SymbolicScope()
-    try:
-        return [
-            Port(
-                str(port["name"]),
-                tuple(jax.export.symbolic_shape(str(port["shape"]), scope=scope)) if port["shape"] else (),
-                NUMBERS[port["dtype"]],
-            )
-            for port in index[which]
-        ]
-    # The parser of sizes raises whatever it stumbles upon.
-    except Exception as error:
-        raise BundleError(path, f"the {which} are malformed.", got=f"{type(error).__name__}: {error}") from error
-
-
-def _index(path: Path) -> dict[str, Any]:
-    try:
-        index = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(str(path), "the index is missing or no JSON.", got=error) from error
-    fields = {"inputs": list, "outputs": list, "in_tree": dict}
-    if not isinstance(index, dict) or any(not isinstance(index.get(k), t) for k, t in fields.items()):
-        raise BundleError(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
-    if "out_tree" not in index:
-        raise BundleError(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
-    return index

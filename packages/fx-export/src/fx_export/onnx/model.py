@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from fx_export.interface import Port
 from fx_export.onnx.graph import Graph, Node, Values
-from fx_export.onnx.program import Port, Program
+from fx_export.onnx.program import Program
 
 MODEL, WEIGHTS = "model.onnx", "weights.bin"
 _ALIGNMENT = 4096

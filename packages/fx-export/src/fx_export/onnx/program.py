@@ -10,6 +10,7 @@ from fx_core import _jax
 
 from fx_export.errors import UncoveredPrimitivesError
 from fx_export.inputs import spec_of
+from fx_export.interface import Port
 from fx_export.onnx import primitives
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.graph import Graph
@@ -18,21 +19,6 @@ from fx_export.onnx.walk import Walker, dtype_of
 from fx_export.weights import named_arrays
 
 assert primitives
-
-
-@dataclasses.dataclass(frozen=True)
-class Port:
-    """An input or output of the network.
-
-    Attributes:
-      name: in the file.
-      shape: sizes, symbolic ones included.
-      dtype: of its elements.
-    """
-
-    name: str
-    shape: tuple[Any, ...]
-    dtype: np.dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +44,18 @@ def translated(
     inputs: Sequence[Any],
     *,
     opset: int,
-    input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
 ) -> Program:
     """Translate ``fn(variables, *inputs)``.
+
+    Args:
+      fn: a pure function of arrays of numbers.
+      variables: its variables.
+      inputs: examples or descriptions.
+      opset: version of ONNX's operators.
+      input_names: a name for each array of the inputs; what is taken gets a number.
+      output_names: the same of the outputs.
 
     Raises:
       UncoveredPrimitivesError: it uses primitives that have no translation; all are listed.
@@ -84,9 +78,8 @@ def translated(
     if walker.uncovered:
         raise UncoveredPrimitivesError([str(one) for one in dict.fromkeys(walker.uncovered)])
     out_tree = jax.tree.structure(traced.out_info)
-    names = output_names or _names("output", traced.out_info)
     given: dict[str, str] = {}
-    outputs = [_output(build, given, name, result) for name, result in zip(names, results, strict=True)]
+    outputs = [_output(build, given, name, result) for name, result in zip(output_names, results, strict=True)]
     drop_unused(build)
     return Program(build, ports, outputs, out_tree)
 
@@ -95,9 +88,8 @@ def _parameter(build: Builder, name: str, array: np.ndarray) -> Tensor:
     return stored_tensor(build.values.parameter(name or "variables", array), array.shape, array.dtype)
 
 
-def _inputs(build: Builder, specs: Sequence[Any], given: Sequence[str] | None) -> tuple[list[Port], list[Tensor]]:
+def _inputs(build: Builder, specs: Sequence[Any], names: Sequence[str]) -> tuple[list[Port], list[Tensor]]:
     ports, values = list[Port](), list[Tensor]()
-    names = given or [name for n, spec in enumerate(specs) for name in _names(_input_name(n, len(specs)), spec)]
     for name, spec in zip(names, jax.tree.leaves(specs), strict=True):
         dtype = dtype_of(spec)
         name = build.values.named(name, dtype, spec.shape)
@@ -107,17 +99,6 @@ def _inputs(build: Builder, specs: Sequence[Any], given: Sequence[str] | None) -
     for port in ports:
         build.sizes.learn(port.name, port.shape)
     return ports, values
-
-
-def _input_name(number: int, count: int) -> str:
-    return "input" if count == 1 else f"input_{number}"
-
-
-def _names(stem: str, tree: Any) -> list[str]:
-    """Name the leaves of an input or of the outputs by their paths."""
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-    texts = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
-    return [f"{stem}/{text}" if text else stem for text in texts]
 
 
 def _output(build: Builder, given: dict[str, str], name: str, result: Tensor) -> Port:

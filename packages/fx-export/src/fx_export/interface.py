@@ -1,0 +1,190 @@
+"""How the arrays of a file go together with the inputs and outputs of a network."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from fx_core.files import canonical_json
+from fx_core.stored_dtypes import NUMBERS
+
+from fx_export.errors import BundleError, ExporterOptionError
+from fx_export.inputs import InputCheck, spec_of
+from fx_export.keys import key_spec, kind_of, words_of
+from fx_export.trees import described, rebuilt
+from fx_export.weights import named_arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """An array that goes into a file's network or comes out of it.
+
+    Attributes:
+      name: in the file.
+      shape: sizes, symbolic ones included; of the words, where it holds PRNG keys.
+      dtype: of its elements.
+      keys: the implementation of PRNG keys whose words it holds; empty for numbers.
+    """
+
+    name: str
+    shape: tuple[Any, ...]
+    dtype: np.dtype
+    keys: str = ""
+
+
+def interface_of(
+    fn: Callable[..., Any],
+    variables: Any,
+    inputs: Sequence[Any],
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> "Interface":
+    """Give the interface of ``fn(variables, *inputs)``.
+
+    Args:
+      fn: a function of arrays.
+      variables: a pytree of arrays of numbers.
+      inputs: examples or `jax.ShapeDtypeStruct`.
+      input_names: a name for each array of the inputs; by default ``input``, or ``input_0`` and so on, with paths.
+      output_names: the same of the outputs; by default ``output`` with paths.
+
+    Raises:
+      ExporterOptionError: there are more names or fewer, or two are the same.
+      UnsupportedProgramError: inputs or outputs are custom containers.
+      UnsupportedWeightError: a variable is no array of numbers.
+    """
+    specs = [jax.tree.map(spec_of, value) for value in inputs]
+    weights = jax.tree.unflatten(jax.tree.structure(variables), [spec_of(w) for _, w in named_arrays(variables)])
+    out = jax.eval_shape(fn, weights, *specs)
+    stems = ["input"] if len(specs) == 1 else [f"input_{number}" for number in range(len(specs))]
+    names = [name for stem, spec in zip(stems, specs) for name in _names(stem, spec)]
+    return Interface(
+        _given_ports("input_names", input_names, names, specs),
+        _given_ports("output_names", output_names, _names("output", out), out),
+        described(specs),
+        described(out),
+    )
+
+
+def _names(stem: str, tree: Any) -> list[str]:
+    """Name the leaves of an input or of the outputs by their paths."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    texts = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
+    return [f"{stem}/{text}" if text else stem for text in texts]
+
+
+def _given_ports(option: str, given: Sequence[str] | None, own: Sequence[str], tree: Any) -> list[Port]:
+    if given is not None and (len(given) != len(own) or len(set(given)) != len(own)):
+        expected = f"{len(own)} different names, for {', '.join(own)}"
+        raise ExporterOptionError(option, expected, ", ".join(map(str, given)))
+    leaves = jax.tree.leaves(tree)
+    words = [words_of(leaf) for leaf in leaves]
+    found = zip(own if given is None else given, words, leaves, strict=True)
+    return [Port(name, tuple(w.shape), np.dtype(w.dtype), kind_of(leaf)) for name, w, leaf in found]
+
+
+class Interface:
+    """Puts the arguments of a call into arrays by name, and results back together.
+
+    Args:
+      inputs: what goes in, flat.
+      outputs: what comes out, flat.
+      in_tree: how the inputs go together, see `fx_export.trees.described`.
+      out_tree: the same of the outputs.
+      path: the file that it comes from, for errors.
+
+    Attributes:
+      inputs: see above.
+      outputs: see above.
+      specs: a pytree of shapes and dtypes for each input.
+    """
+
+    def __init__(self, inputs: Sequence[Port], outputs: Sequence[Port], in_tree: Any, out_tree: Any, path: str = ""):
+        self.inputs, self.outputs, self._path = list(inputs), list(outputs), path
+        self._in_tree, self._out_tree = in_tree, out_tree
+        words = [jax.ShapeDtypeStruct(port.shape, port.dtype) for port in inputs]
+        flat = [key_spec(port.keys, word) if port.keys else word for port, word in zip(inputs, words)]
+        self.specs = rebuilt(in_tree, flat, path)
+        self._check = InputCheck(self.specs)
+
+    def renamed(self, inputs: Sequence[str], outputs: Sequence[str]) -> "Interface":
+        """Give the same interface under other names, one for each port."""
+        both = zip((self.inputs, self.outputs), (inputs, outputs))
+        new = [
+            [dataclasses.replace(p, name=name) for p, name in zip(ports, names, strict=True)] for ports, names in both
+        ]
+        return Interface(*new, self._in_tree, self._out_tree, self._path)
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Write the index of a file's data, with more entries."""
+        index = {"in_tree": self._in_tree, "out_tree": self._out_tree, **more}
+        for which in ("inputs", "outputs"):
+            index[which] = [_described_port(port) for port in getattr(self, which)]
+        path.write_text(canonical_json(index, "index"))
+
+    @classmethod
+    def read(cls, path: Path) -> tuple["Interface", Mapping[str, Any]]:
+        """Read what `write` wrote: the interface, and the whole index.
+
+        Raises:
+          BundleError: it is something else.
+        """
+        index = _index(path)
+        inputs, outputs = (_ports(index, which, str(path)) for which in ("inputs", "outputs"))
+        return cls(inputs, outputs, index["in_tree"], index["out_tree"], str(path)), index
+
+    def arrays(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Give the inputs of a call by name.
+
+        Raises:
+          InputMismatchError: the inputs are not those that were exported.
+        """
+        self._check(inputs)
+        leaves = jax.tree.leaves(list(inputs))
+        return {port.name: np.asarray(words_of(leaf)) for port, leaf in zip(self.inputs, leaves)}
+
+    def results(self, arrays: Sequence[Any]) -> Any:
+        """Put the outputs of a call together, in the order of the ports."""
+        leaves = [
+            jax.random.wrap_key_data(array, impl=port.keys) if port.keys else array
+            for port, array in zip(self.outputs, arrays)
+        ]
+        return rebuilt(self._out_tree, leaves, self._path)
+
+
+def _described_port(port: Port) -> dict[str, Any]:
+    keys = {"keys": port.keys} if port.keys else {}
+    return {"name": port.name, "shape": ", ".join(map(str, port.shape)), "dtype": port.dtype.name, **keys}
+
+
+def _ports(index: Mapping[str, Any], which: str, path: str) -> list[Port]:
+    scope = jax.export.SymbolicScope()
+    try:
+        return [
+            Port(
+                str(port["name"]),
+                tuple(jax.export.symbolic_shape(str(port["shape"]), scope=scope)) if port["shape"] else (),
+                NUMBERS[port["dtype"]],
+                str(port.get("keys", "")),
+            )
+            for port in index[which]
+        ]
+    # The parser of sizes raises whatever it stumbles upon.
+    except Exception as error:
+        raise BundleError(path, f"the {which} are malformed.", got=f"{type(error).__name__}: {error}") from error
+
+
+def _index(path: Path) -> dict[str, Any]:
+    try:
+        index = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(str(path), "the index is missing or no JSON.", got=error) from error
+    fields = {"inputs": list, "outputs": list, "in_tree": dict}
+    if not isinstance(index, dict) or any(not isinstance(index.get(k), t) for k, t in fields.items()):
+        raise BundleError(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
+    if "out_tree" not in index:
+        raise BundleError(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
+    return index

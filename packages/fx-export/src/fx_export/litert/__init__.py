@@ -1,0 +1,1 @@
+"""LiteRT: small files for phones and other small machines, by the converter of TensorFlow."""

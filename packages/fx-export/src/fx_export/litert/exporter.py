@@ -1,0 +1,127 @@
+"""The LiteRT exporter: a ``.tflite`` file by TensorFlow's converter, run here by LiteRT's own interpreter."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fx_export.errors import BundleError, ExporterOptionError, UnsupportedProgramError
+from fx_export.extras import imported
+from fx_export.inputs import spec_of
+from fx_export.interface import Interface
+from fx_export.litert.runtime import LiteRTModel
+from fx_export.litert.widening import widened
+from fx_export.savedmodel.exporter import INDEX, MODEL, SavedModelExporter
+from fx_export.sizes import evaluated, symbols_of
+
+FILE = "model.tflite"
+_SIGNATURE = "serving_default"
+
+
+class LiteRTExporter:
+    """Writes ``model.tflite``, whose sizes are fixed."""
+
+    def export(
+        self,
+        directory: Path,
+        fn: Callable[..., Any],
+        variables: Any,
+        inputs: Sequence[Any],
+        *,
+        metadata: Mapping[str, Any],
+        sizes: Mapping[str, int] | None = None,
+        int8: bool = False,
+        representative: Sequence[Sequence[Any]] = (),
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> None:
+        """Write a SavedModel aside, and convert it. What is bfloat16 or float16 is computed in float32.
+
+        Args:
+          directory: where to write.
+          fn: a pure function of the variables and the inputs.
+          variables: a pytree of arrays.
+          inputs: examples or `jax.ShapeDtypeStruct`.
+          metadata: not used here; the bundle keeps it.
+          sizes: a number for each symbolic size, such as ``{"batch": 1}``: the format has no free sizes.
+          int8: compute in integers of 8 bits, with scales that ``representative`` gives; inputs and outputs stay as
+            they are. What has no operator in 8 bits stays in floats.
+          representative: inputs of some hundred calls, as the network will see them.
+          input_names: a name for each array of the inputs, see `SavedModelExporter.export`.
+          output_names: the same of the outputs.
+
+        Raises:
+          ExporterOptionError: a size stays free, or there is no representative input for ``int8``.
+          UnsupportedProgramError: the converter does not take the program.
+          UnsupportedWeightError: a variable is no array of numbers.
+        """
+        del metadata
+        tf = imported("tensorflow", "litert", "litert")
+        inputs = _fixed(inputs, sizes or {})
+        if int8 != bool(len(representative)):
+            raise ExporterOptionError("litert", "int8=True with representative inputs, or neither", f"int8={int8}")
+        with tempfile.TemporaryDirectory() as scratch:
+            names = {"input_names": input_names, "output_names": output_names}
+            saved = Path(scratch)
+            SavedModelExporter().export(saved, widened(fn), variables, inputs, metadata={}, platforms=["cpu"], **names)
+            interface, _ = Interface.read(saved / INDEX)
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(saved / MODEL), signature_keys=[_SIGNATURE])
+            if int8:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.representative_dataset = lambda: map(interface.arrays, representative)
+            (directory / FILE).write_bytes(_converted(converter))
+        interface.write(directory / INDEX, signature=_SIGNATURE)
+
+    def load(self, directory: Path) -> Callable[..., Any]:
+        """Give the function of the inputs, computed by LiteRT.
+
+        Raises:
+          BundleError: the files are not what `export` wrote, or LiteRT does not load them.
+        """
+        interface, index = Interface.read(directory / INDEX)
+        signature = index.get("signature")
+        if not isinstance(signature, str):
+            raise BundleError(str(directory / INDEX), "the index lacks the signature.", got=str(signature)[:100])
+        return LiteRTModel(directory / FILE, interface, signature)
+
+    def verification(
+        self, *, sizes: Mapping[str, int] | None = None, representative: Sequence[Sequence[Any]] = (), **options: Any
+    ) -> dict[str, Any]:
+        """How a file with these options is compared: at its sizes, and in 8 bits on what it was made for."""
+        del options
+        given = {"given": representative, "tolerance": 0.1} if len(representative) else {}
+        return {"sizes": {name: [size] for name, size in (sizes or {}).items()}, **given}
+
+
+def _fixed(inputs: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+    specs = [jax.tree.map(spec_of, value) for value in inputs]
+    flat = jax.tree_util.tree_leaves_with_path(specs)
+    free = [
+        f"{name} in input {jax.tree_util.keystr(path, simple=True, separator='/')}"
+        for path, spec in flat
+        for size in spec.shape
+        for name in sorted(symbols_of(size) - set(sizes))
+    ]
+    if free:
+        raise ExporterOptionError(
+            "litert", "sizes={…} with a number for each free size", f"no number for {', '.join(free)}"
+        )
+
+    def fix(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct([evaluated(size, sizes) for size in spec.shape], spec.dtype)
+
+    return [jax.tree.map(fix, spec) for spec in specs]
+
+
+def _converted(converter: Any) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            # TensorFlow finds scales by an interpreter that it tells others not to use.
+            warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
+            return converter.convert()
+    # The converter raises classes of its own, RuntimeError and ValueError.
+    except Exception as error:
+        raise UnsupportedProgramError(f"{type(error).__name__}: {str(error)[:500]}") from error

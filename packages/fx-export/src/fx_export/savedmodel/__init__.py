@@ -1,0 +1,1 @@
+"""TensorFlow SavedModels: StableHLO that TensorFlow reads, with the weights as variables."""

@@ -1,0 +1,139 @@
+"""A network as a module of TensorFlow, saved and run."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fx_export.errors import BundleError, InputMismatchError, UnsupportedProgramError
+from fx_export.interface import Interface, Port
+from fx_export.savedmodel.program import static, tensorflow
+
+CPU = "/device:CPU:0"
+
+
+def tensorflow_names(ports: Sequence[Port]) -> list[str]:
+    """Give names that arguments of TensorFlow's functions may have: letters, digits and underscores.
+
+    >>> tensorflow_names([Port("input/h", (), np.dtype("int32")), Port("input_h", (), np.dtype("int32"))])
+    ['input_h', 'input_h_1']
+    """
+    names: list[str] = []
+    for port in ports:
+        stem = re.sub(r"\W", "_", port.name, flags=re.ASCII)
+        stem = stem if stem[:1].isalpha() else f"x{stem}"
+        name, count = stem, 0
+        while name in names:
+            count += 1
+            name = f"{stem}_{count}"
+        names.append(name)
+    return names
+
+
+def save_model(
+    directory: Path,
+    op: Callable[[Sequence[Any]], Sequence[Any]],
+    weights: Sequence[tuple[str, np.ndarray]],
+    places: Sequence[int],
+    interface: Interface,
+    signature: str,
+) -> None:
+    """Write a SavedModel: weights as variables, and the computation as a signature.
+
+    Args:
+      directory: where to write.
+      op: gives the outputs for the weights and the inputs.
+      weights: names and arrays.
+      places: for each weight that the operation takes, which of these it is.
+      interface: names, shapes and dtypes of inputs and outputs.
+      signature: name of the signature.
+
+    Raises:
+      UnsupportedProgramError: TensorFlow does not take the program.
+    """
+    tf = tensorflow()
+
+    def computed(**arrays: Any) -> dict[str, Any]:
+        inputs = [arrays[port.name] for port in interface.inputs]
+        results = op([*(module.weights[place] for place in places), *inputs])
+        return {port.name: result for port, result in zip(interface.outputs, results, strict=True)}
+
+    specs = {port.name: tf.TensorSpec(static(port.shape), port.dtype) for port in interface.inputs}
+    module = tf.Module()
+    try:
+        with tf.device(CPU):
+            module.weights = [tf.Variable(array, name=_variable_name(name)) for name, array in weights]
+            function = tf.function(computed, autograph=False).get_concrete_function(**specs)
+            tf.saved_model.save(module, str(directory), signatures={signature: function})
+    except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
+        raise UnsupportedProgramError(_problem(error)) from error
+
+
+def _variable_name(path: str) -> str:
+    """A path as a name of TensorFlow's, which has fewer letters."""
+    name = re.sub(r"[^\w./-]", "_", path, flags=re.ASCII).strip("/") or "variables"
+    return name if name[0].isalnum() or name[0] == "." else f"x{name}"
+
+
+class SavedModel:
+    """A loaded SavedModel; call it with the inputs.
+
+    Args:
+      directory: where it is.
+      interface: of the network.
+      signature: which to call.
+
+    Attributes:
+      inputs: shapes and dtypes of the inputs.
+    """
+
+    def __init__(self, directory: Path, interface: Interface, signature: str):
+        self._interface, self.inputs = interface, interface.specs
+        self._tf = tensorflow()
+        try:
+            with self._tf.device(CPU):
+                self._model: Any = self._tf.saved_model.load(str(directory))
+            self._function = self._model.signatures[signature]
+        # TensorFlow raises classes of its own, KeyError and whatever its parsers stumble upon.
+        except Exception as error:
+            raise BundleError(str(directory), "TensorFlow does not load the model.", got=_problem(error)) from error
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Compute.
+
+        Raises:
+          InputMismatchError: the inputs are not those that were exported.
+          UnsupportedProgramError: TensorFlow lacks a function that JAX has, such as a decomposition of matrices.
+        """
+        arrays, tf = self._interface.arrays(inputs), self._tf
+        try:
+            with tf.device(CPU):
+                results: Mapping[str, Any] = self._function(**{name: tf.constant(x) for name, x in arrays.items()})
+        except tf.errors.InvalidArgumentError as error:
+            # Shapes are checked; what is left are sizes that break the symbolic constraints.
+            if "polymorphic shapes specification" not in str(error):
+                raise UnsupportedProgramError(_problem(error)) from error
+            raise InputMismatchError("all inputs", self.inputs, _problem(error)) from error
+        except tf.errors.OpError as error:
+            raise UnsupportedProgramError(_problem(error)) from error
+        return self._interface.results([results[port.name].numpy() for port in self._interface.outputs])
+
+
+def _problem(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:500]}"
+
+
+def unique(variables: Any) -> list[int]:
+    """For each leaf of the variables, which of the arrays it is: one array in several places is one.
+
+    >>> shared = np.zeros(2)
+    >>> unique({"a": shared, "b": np.zeros(2), "c": shared})
+    [0, 1, 0]
+    """
+    numbers: dict[Any, int] = {}
+    # Equal numbers of Python are one object, too, which means nothing.
+    keys = [id(leaf) if hasattr(leaf, "shape") else (n,) for n, leaf in enumerate(jax.tree.leaves(variables))]
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
