@@ -58,6 +58,13 @@ def test_eight_bits(layers, tmp_path):
         save(tmp_path / "exact", fn, variables, ["float32[4, 64]"], int8=True, representative=calls, tolerance=1e-5)
 
 
+def test_weights_in_eight_bits(layers, tmp_path):
+    fn, variables, _ = layers
+    path = save(tmp_path, fn, variables, ["x:float32[4, 64]"], int8=True)
+    assert len(fx_export.load(path).verification["trials"]) == 3
+    assert (path / "data/model.tflite").stat().st_size < 0.5 * sum(kernel.nbytes for kernel in variables)
+
+
 def test_a_process_without_jax_and_fx_serves_it(layers, tmp_path):
     fn, variables, calls = layers
     path = save(tmp_path, fn, variables, ["x:float32[4, 64]"], output_names=["y"])
@@ -91,8 +98,8 @@ def test_free_sizes_have_to_be_given(tmp_path):
     other = {"x": jax.ShapeDtypeStruct(jax.export.symbolic_shape("length, 2"), jnp.float32)}
     with pytest.raises(ExporterOptionError, match=r"each free size(.|\n)*batch in input 0, length in input 1/x"):
         save(tmp_path, lambda _, x, y: x, {}, ["float32[batch]", other])
-    with pytest.raises(ExporterOptionError, match="representative inputs, or neither"):
-        save(tmp_path, lambda _, x: x, {}, ["float32[2]"], int8=True)
+    with pytest.raises(ExporterOptionError, match="representative inputs with int8=True only"):
+        save(tmp_path, lambda _, x: x, {}, ["float32[2]"], representative=[[np.ones(2, np.float32)]])
 
 
 def test_what_the_converter_lacks_leaves_nothing_behind(tmp_path):

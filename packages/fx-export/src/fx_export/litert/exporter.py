@@ -47,22 +47,22 @@ class LiteRTExporter:
           inputs: examples or `jax.ShapeDtypeStruct`.
           metadata: not used here; the bundle keeps it.
           sizes: a number for each symbolic size, such as ``{"batch": 1}``: the format has no free sizes.
-          int8: compute in integers of 8 bits, with scales that ``representative`` gives; inputs and outputs stay as
-            they are. What has no operator in 8 bits stays in floats.
+          int8: keep large weights in 8 bits. With ``representative``, compute in integers of 8 bits, too, with scales
+            that those give; inputs and outputs stay as they are. What has no operator in 8 bits stays in floats.
           representative: inputs of some hundred calls, as the network will see them.
           input_names: a name for each array of the inputs, see `SavedModelExporter.export`.
           output_names: the same of the outputs.
 
         Raises:
-          ExporterOptionError: a size stays free, or there is no representative input for ``int8``.
+          ExporterOptionError: a size stays free, or there are representative inputs without ``int8``.
           UnsupportedProgramError: the converter does not take the program.
           UnsupportedWeightError: a variable is no array of numbers.
         """
         del metadata
         tf = imported("tensorflow", "litert", "litert")
         inputs = _fixed(inputs, sizes or {})
-        if int8 != bool(len(representative)):
-            raise ExporterOptionError("litert", "int8=True with representative inputs, or neither", f"int8={int8}")
+        if len(representative) and not int8:
+            raise ExporterOptionError("litert", "representative inputs with int8=True only", f"int8={int8}")
         with tempfile.TemporaryDirectory() as scratch:
             names = {"input_names": input_names, "output_names": output_names}
             saved = Path(scratch)
@@ -71,6 +71,7 @@ class LiteRTExporter:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(saved / MODEL), signature_keys=[_SIGNATURE])
             if int8:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if len(representative):
                 converter.representative_dataset = lambda: map(interface.arrays, representative)
             (directory / FILE).write_bytes(_converted(converter))
         interface.write(directory / INDEX, signature=_SIGNATURE)
@@ -88,12 +89,17 @@ class LiteRTExporter:
         return LiteRTModel(directory / FILE, interface, signature)
 
     def verification(
-        self, *, sizes: Mapping[str, int] | None = None, representative: Sequence[Sequence[Any]] = (), **options: Any
+        self,
+        *,
+        sizes: Mapping[str, int] | None = None,
+        int8: bool = False,
+        representative: Sequence[Sequence[Any]] = (),
+        **options: Any,
     ) -> dict[str, Any]:
         """How a file with these options is compared: at its sizes, and in 8 bits on what it was made for."""
         del options
-        given = {"given": representative, "tolerance": 0.1} if len(representative) else {}
-        return {"sizes": {name: [size] for name, size in (sizes or {}).items()}, **given}
+        fixed = {name: [size] for name, size in (sizes or {}).items()}
+        return {"sizes": fixed, "given": representative, **({"tolerance": 0.1} if int8 else {})}
 
 
 def _fixed(inputs: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
