@@ -4,12 +4,15 @@ import copy
 import dataclasses
 import functools
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import fx_linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from fx_core.errors import SetAttributeFrozenModuleError
 
@@ -181,3 +184,97 @@ def test_keyword_only_fields_stay_so():
         Derived(2, 5)
     assert Derived(2).width == 3
     assert Mixed().weight == 3.0
+
+
+class Step(nn.Module):
+    """A body of a scan."""
+
+    @nn.compact
+    def __call__(self, carry, x):
+        return nn.Dense(4)(carry), x
+
+
+class Holder(nn.Module):
+    """Holds a module, or a class to make one of."""
+
+    inner: Any
+
+    @nn.compact
+    def __call__(self, x):
+        return (self.inner if isinstance(self.inner, nn.Module) else self.inner(4))(x)
+
+
+def keep(tree):
+    return tree
+
+
+AXES = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+TRANSFORMED = {
+    "remat": lambda: nn.remat(nn.Dense, static_argnums=(), policy=jax.checkpoint_policies.dots_saveable)(4),
+    "jit": lambda: nn.jit(nn.Dense)(4),
+    "both": lambda: nn.remat(nn.jit(nn.Dense))(4),
+    "vmap": lambda: nn.vmap(nn.Dense, in_axes=0, **AXES)(4),
+    "scan": lambda: nn.scan(Step, length=2, in_axes=nn.broadcast, **AXES)(),
+    "remat_scan": lambda: nn.remat_scan(nn.Dense, (2,))(4),
+    "map_variables": lambda: nn.map_variables(nn.Dense, "params", trans_out_fn=keep, init=True)(4),
+    "fold_rngs": lambda: nn.fold_rngs(nn.Dense)(4),
+    "part": lambda: nn.remat(functools.partial(nn.Dense, 4))(use_bias=False),
+    "held": lambda: Holder(nn.remat(nn.Dense)(4)),
+    "held_class": lambda: Holder(nn.jit(nn.Dense)),
+    "listed": lambda: nn.Sequential([nn.remat(nn.Dense)(4), nn.relu, nn.jit(nn.Dense)(4)]),
+    "cell": lambda: nn.RNN(nn.remat(nn.GRUCell)(4)),
+}
+
+
+def use(model):
+    args = (X[0], X[0]) if isinstance(model, Step) else (X[None],) if isinstance(model, nn.RNN) else (X,)
+    variables = model.init(KEY, *args)
+    return variables, model.apply(variables, *args)
+
+
+@pytest.mark.parametrize("case", TRANSFORMED)
+def test_modules_of_transformed_classes(case):
+    """Neither the class nor its name is in the module that Python would look in."""
+    model = TRANSFORMED[case]()
+    TRANSFORMED[case]()  # another class, made in the same way
+    expected = use(model)
+    for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model), model.clone()):
+        assert type(copied) is type(model)
+        assert copied == model
+    for same in jax.tree.map(lambda a, b: bool((a == b).all()), expected, use(pickle.loads(pickle.dumps(model)))):
+        assert all(jax.tree.leaves(same))
+
+
+ELSEWHERE = """
+import pickle, sys
+import jax, jax.numpy as jnp
+model, again, expected = pickle.load(open(sys.argv[1], "rb"))
+assert type(model).__name__ == "CheckpointJitDense", type(model)
+assert model == again
+variables = model.init(jax.random.key(0), jnp.ones((2, 4)))
+assert (model.apply(variables, jnp.ones((2, 4))) == expected).all()
+"""
+
+
+def test_modules_of_transformed_classes_in_another_process(tmp_path):
+    model = TRANSFORMED["both"]()
+    file = tmp_path / "model.pkl"
+    file.write_bytes(pickle.dumps((model, model.clone(), np.asarray(use(model)[1]))))
+    subprocess.run([sys.executable, "-c", ELSEWHERE, str(file)], check=True)
+
+
+def test_fields_of_the_base_come_last():
+    class Base(nn.Module):
+        width: int
+
+    class Wider(Base):
+        depth: int = 2
+
+    assert [field.name for field in dataclasses.fields(Wider)] == ["width", "depth", "parent", "name"]
+    assert dataclasses.replace(Wider(3), depth=4) == Wider(3, 4)
+
+
+def test_marks_of_absent_defaults_stay_the_same_object():
+    """Pickles by value of classes of a script would turn fields without a default into fields with an odd one."""
+    assert pickle.loads(pickle.dumps(dataclasses.MISSING)) is dataclasses.MISSING
+    assert copy.deepcopy(dataclasses.MISSING) is dataclasses.MISSING

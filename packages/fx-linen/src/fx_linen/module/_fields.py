@@ -32,6 +32,9 @@ def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
         # Python drops the hash of a class that defines __eq__; ours goes by the fields either way.
         cls.__hash__ = super(cls, cls).__hash__  # type: ignore[method-assign]
     dataclasses.dataclass(cls, eq=False, repr=False, kw_only=kw_only)  # type: ignore[call-overload]
+    fields: dict[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
+    # Programs that list the fields expect those of the base, which Python puts first, at the end.
+    fields |= {"parent": fields.pop("parent"), "name": fields.pop("name")}
     cls._info = class_info(cls)
 
 

@@ -18,7 +18,7 @@ from fx_linen.module._errors import BoundModulePickleError, ModuleAttributeError
 from fx_linen.module._fields import as_dataclass, class_info
 from fx_linen.module._methods import wrap_class
 from fx_linen.module._paths import Listing
-from fx_linen.module._pickling import portable, restored
+from fx_linen.module._pickling import blank, portable, restored
 from fx_linen.module._repr import module_repr
 from fx_linen.module._sow import Sowing
 from fx_linen.module._state import ModuleState
@@ -129,6 +129,10 @@ class Module(Listing, Sowing):
             raise UnhashableModuleError(
                 kind.__name__, f"a field has no hash ({error})", "Use tuples and FrozenDict in the module's fields."
             ) from error
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        recipe = type(self).__dict__.get("_recipe")
+        return super().__reduce_ex__(protocol) if recipe is None else (blank, (recipe,), self.__getstate__())
 
     def __getstate__(self) -> dict[str, Any]:
         if self.__dict__.get("scope") is not None:

@@ -8,19 +8,28 @@ from fx_core.errors import TransformTargetError
 
 from fx_linen.module import Module
 from fx_linen.module._base import ModuleBase
+from fx_linen.module._pickling import Recipe
 from fx_linen.transforms._call import Call, ModuleFn, method_of
 from fx_linen.transforms._errors import TransformMethodsError, UnknownMethodError
 
-__all__ = ["Target", "anew", "transform_target"]
+__all__ = ["Target", "anew", "named", "transform_target"]
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 Caller = Callable[[Call], Any]
+Maker = Callable[..., Callable[[ModuleFn], Caller]]
+_MAKERS: dict[str, Maker] = {}
 _GENERAL = frozenset(dir(Module)) - {"__call__"}
+
+
+def named(prefix: str, make: Maker) -> Maker:
+    """Let pickled modules find what transforms their class by the prefix of its name."""
+    _MAKERS[prefix] = make
+    return make
 
 
 def transform_target(
     prefix: str,
-    make: Callable[..., Callable[[ModuleFn], Caller]],
+    make: Maker,
     target: Any,
     options: Mapping[str, Any],
     methods: Any,
@@ -65,7 +74,13 @@ def _transform_class(prefix: str, make: Any, target: Any, options: Mapping[str, 
             known = [key for key in dir(target) if key not in _GENERAL and callable(getattr(target, key))]
             raise UnknownMethodError(target.__name__, name, known)
         namespace[name] = _lifted(method_of(fn), make(**{**options, **own}), target)
-    return type(target)(f"{prefix}{target.__name__}", (target,), namespace)
+    cls: Any = type(target)(f"{prefix}{target.__name__}", (target,), namespace)
+    cls._recipe = Recipe(cls, _remake, (prefix, target, dict(options), methods))
+    return cls
+
+
+def _remake(prefix: str, *args: Any) -> Any:
+    return _transform_class(prefix, _MAKERS[prefix], *args)
 
 
 def _options_by_method(methods: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -93,7 +108,7 @@ def _lifted(fn: ModuleFn, prepare: Callable[[ModuleFn], Caller], target: type[Mo
     return lifted
 
 
-def anew(lift: Callable[..., Any], *, by_name: bool = False) -> Callable[..., Callable[[ModuleFn], Caller]]:
+def anew(lift: Callable[..., Any], *, by_name: bool = False) -> Maker:
     """Apply a transform of functions of scopes anew in each call.
 
     Args:

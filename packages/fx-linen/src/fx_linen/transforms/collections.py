@@ -8,18 +8,22 @@ from fx_core import meta
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
 
-from fx_linen.transforms._forms import Target, anew, transform_target
+from fx_linen.transforms._forms import Target, anew, named, transform_target
 
 __all__ = ["add_metadata_axis", "map_variables"]
 
-_make = anew(lift.map_variables, by_name=True)
+_make = named("Map_variables", anew(lift.map_variables, by_name=True))
+
+
+def _unchanged(tree: Any) -> Any:
+    return tree
 
 
 def map_variables(
     target: Target,
     mapped_collections: CollectionFilter = True,
-    trans_in_fn: Callable[..., Any] = lambda tree: tree,
-    trans_out_fn: Callable[..., Any] = lambda tree: tree,
+    trans_in_fn: Callable[..., Any] = _unchanged,
+    trans_out_fn: Callable[..., Any] = _unchanged,
     init: bool = False,
     mutable: bool = False,
     rngs: CollectionFilter = True,

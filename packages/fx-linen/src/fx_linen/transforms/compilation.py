@@ -11,7 +11,7 @@ from fx_linen.module import Progress, absorb_progress, progress_of
 from fx_linen.module._base import ModuleBase
 from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._fingerprint import Fingerprint
-from fx_linen.transforms._forms import Caller, Target, anew, transform_target
+from fx_linen.transforms._forms import Caller, Target, anew, named, transform_target
 from fx_linen.transforms._static import hinting, numbers_of
 
 __all__ = ["fold_rngs", "jit"]
@@ -122,7 +122,8 @@ def jit(
     return transform_target("Jit", _make_jit, target, options, methods)
 
 
-_make_fold_rngs = anew(lift.fold_rngs, by_name=True)
+_make_fold_rngs = named("Fold_rngs", anew(lift.fold_rngs, by_name=True))
+named("Jit", _make_jit)
 
 
 def fold_rngs(target: Target, variables: CollectionFilter = True, rngs: CollectionFilter = True) -> Target:

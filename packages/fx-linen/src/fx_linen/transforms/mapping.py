@@ -6,11 +6,11 @@ from typing import Any
 from fx_transforms import lift
 from fx_transforms.lift.filters import VariableAxes
 
-from fx_linen.transforms._forms import Target, anew, transform_target
+from fx_linen.transforms._forms import Target, anew, named, transform_target
 
 __all__ = ["vmap"]
 
-_make_vmap = anew(lift.vmap)
+_make_vmap = named("Vmap", anew(lift.vmap))
 
 
 def vmap(

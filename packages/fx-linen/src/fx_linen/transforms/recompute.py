@@ -7,7 +7,7 @@ from fx_core.scope import CollectionFilter
 from fx_transforms import lift
 
 from fx_linen.transforms._call import Call, ModuleFn
-from fx_linen.transforms._forms import Caller, Target, anew, transform_target
+from fx_linen.transforms._forms import Caller, Target, anew, named, transform_target
 from fx_linen.transforms._static import hinting, numbers_of
 
 __all__ = ["checkpoint", "remat"]
@@ -38,6 +38,9 @@ def make_remat(*, static_argnums: int | Sequence[int], first: int = 1, **options
         return caller
 
     return hinted
+
+
+named("Checkpoint", make_remat)
 
 
 def remat(

@@ -10,14 +10,14 @@ from fx_transforms import lift
 from fx_transforms.lift.filters import VariableAxes
 
 from fx_linen.transforms._direct import directly
-from fx_linen.transforms._forms import Target, anew, transform_target
+from fx_linen.transforms._forms import Target, anew, named, transform_target
 
 __all__ = ["remat_scan", "scan", "while_loop"]
 
 C = TypeVar("C")
 
-_make_scan = anew(lift.scan)
-_make_remat_scan = anew(lift.remat_scan)
+_make_scan = named("Scan", anew(lift.scan))
+_make_remat_scan = named("Remat_scan", anew(lift.remat_scan))
 
 
 def scan(
