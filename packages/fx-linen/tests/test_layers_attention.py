@@ -1,5 +1,8 @@
 """Attention layers: parameters, masks, stored weights, decoding, and what happens with wrong inputs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import fx_linen as nn
 import jax
 import jax.numpy as jnp
@@ -286,3 +289,30 @@ def test_masks_where_values_were():
         pytest.raises(ScopeParamShapeError),
     ):
         layer.apply(variables, x, x, causal(x))
+
+
+class Old(nn.Module):
+    """A module of a user that calls attention in an old way."""
+
+    wrap: Callable[..., Any] = lambda cls: cls
+
+    @nn.compact
+    def __call__(self, x):
+        return self.wrap(nn.SelfAttention)(2)(x)
+
+
+PLACES = {
+    "from a script": lambda x: nn.SelfAttention(2).init(KEY, x),
+    "in a method": lambda x: Old().init(KEY, x),
+    "in jit": lambda x: jax.jit(Old().init)(KEY, x),
+    "in lifted jit": lambda x: Old(nn.jit).init(KEY, x),
+    "in remat": lambda x: Old(nn.remat).init(KEY, x),
+    "in a list": lambda x: nn.Sequential([nn.SelfAttention(2)]).init(KEY, x),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_warnings_point_at_lines_of_users(place):
+    with pytest.warns(DeprecationWarning, match="SelfAttention") as caught:
+        PLACES[place](jnp.ones((1, 3, 4)))
+    assert {warning.filename for warning in caught} == {__file__}

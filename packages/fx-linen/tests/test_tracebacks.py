@@ -75,6 +75,8 @@ CALLS = {
     "no parameters": lambda: Layer().apply({}, X),
     "no key": lambda: nn.Dropout(0.5, deterministic=False).apply({}, X),
     "seed as key": lambda: Layer().init(3, X),
+    "missing argument": lambda: Layer().apply(VARIABLES),
+    "unknown method": lambda: Layer().apply(VARIABLES, X, method="forward"),
     "in a table": lambda: Layer("own error").tabulate(KEY, X),
     "in a function": lambda: nn.init(fail, Layer())(KEY, X),
 }
@@ -96,6 +98,10 @@ def test_mistakes_in_methods(mistake):
 @pytest.mark.parametrize("mistake", CALLS)
 def test_mistakes_in_calls(mistake):
     assert not [name for name in frames_of(CALLS[mistake]) if name.startswith(OURS)]
+
+
+def test_so_many_mistakes_are_tried():
+    assert len(MISTAKES) - 1 + len(CALLS) == 26
 
 
 def test_frames_can_be_shown():

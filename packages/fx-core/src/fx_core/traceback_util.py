@@ -6,6 +6,10 @@ setting ``jax_traceback_filtering`` of JAX (in the environment ``JAX_TRACEBACK_F
 """
 
 import os
+import sys
+import warnings
+
+import jax
 
 from fx_core import _jax
 
@@ -16,6 +20,7 @@ __all__ = [
     "hide_package",
     "show_flax_in_tracebacks",
     "show_fx_in_tracebacks",
+    "warn_user",
 ]
 
 _packages: list[str] = []
@@ -52,5 +57,25 @@ def show_fx_in_tracebacks() -> None:
 
 
 hide_flax_in_tracebacks, show_flax_in_tracebacks = hide_fx_in_tracebacks, show_fx_in_tracebacks
+
+_AROUND = (os.path.dirname(jax.__file__) + os.sep, os.path.dirname(os.__file__) + os.sep + "contextlib", "<string>")
+
+
+def warn_user(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user: the innermost one that is neither in fx nor in JAX.
+
+    Python shows a `DeprecationWarning` only where it points at the user's own script, and a filter by module, or "once
+    for each place", needs the place, however many wrappers of fx lie in between.
+
+    Args:
+      text: the warning.
+      category: its class.
+    """
+    inner = (*_packages, *_AROUND)
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inner):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
 
 hide_package(__file__)

@@ -1,7 +1,6 @@
 """Multi-head attention. The arithmetic is in `fx_core.ops.attention` and `fx_core.ops.cache`."""
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from fx_core.ops.attention.hooks import accepted_options
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
+from fx_core.traceback_util import warn_user
 
 from fx_linen.attention.functions import dot_product_attention
 from fx_linen.linear import DenseGeneral
@@ -23,7 +23,7 @@ __all__ = ["MultiHeadAttention", "MultiHeadDotProductAttention", "SelfAttention"
 
 
 def _deprecated(text: str) -> None:
-    warnings.warn(text, DeprecationWarning, stacklevel=3)
+    warn_user(text, DeprecationWarning)
 
 
 class MultiHeadDotProductAttention(Module):
