@@ -1,6 +1,8 @@
 """The commands below ``fx export``."""
 
 import json
+import sys
+import textwrap
 
 import fx_export
 import numpy as np
@@ -40,3 +42,96 @@ def test_verify_checks_every_byte(bundle, tmp_path):
     assert result.exit_code == 1
     assert "weights.bin" in result.output
     assert run("inspect", tmp_path).exit_code == 1
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A run with its weights, and a module in the current directory that knows how to make the model."""
+    (tmp_path / "runs").mkdir()
+    np.save(tmp_path / "runs/kernel.npy", np.arange(6, dtype=np.float32).reshape(3, 2))
+    text = """
+        import numpy as np
+
+        def predict(kernel, image, scale=1):
+            return {"logits": scale * (image @ kernel)}
+
+        def build(run):
+            return predict, np.load(run / "kernel.npy")
+
+        class State:
+            def apply_fn(self, variables, image):
+                return predict(variables["params"], image)
+
+            def __init__(self, run):
+                self.params = np.load(run / "kernel.npy")
+
+        broken = 3
+    """
+    (tmp_path / "network_of_a_run.py").write_text(textwrap.dedent(text))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path / "runs"
+    sys.modules.pop("network_of_a_run", None)
+
+
+IMAGE = ("--input", "image:float32[batch, 3]")
+
+
+def test_a_run_is_exported_by_the_function_that_makes_its_model(trained):
+    more = (
+        "--call",
+        "scale=2",
+        "--option",
+        "opset=21",
+        "--verify-sizes",
+        "batch=[4]",
+        "--option",
+        'output_names=["y"]',
+    )
+    result = run(trained, "--model", "network_of_a_run:build", "--format", "onnx", *IMAGE, *more)
+    assert result.exit_code == 0, result.output
+    loaded = fx_export.load(trained / "exports/onnx")
+    assert "batch=4" in loaded.verification["trials"][0]
+    np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32))["logits"], [[12, 18]])
+    index = json.loads((trained / "exports/onnx/data/index.json").read_text())
+    assert (index["opset"], index["inputs"][0]["name"], index["outputs"][0]["name"]) == (21, "image", "y")
+
+
+def test_output_and_overwriting(trained, tmp_path):
+    arguments = [trained, "--model", "network_of_a_run:build", *IMAGE, "--output", tmp_path / "made/net"]
+    assert "stablehlo bundle" in run(*arguments, "--no-verify").output
+    again = run("from-run", *arguments)
+    assert again.exit_code == 1
+    assert "already" in again.output
+    assert run(*arguments, "--overwrite").exit_code == 0
+    assert fx_export.load(tmp_path / "made/net").verification is not None
+
+
+def test_the_function_may_give_a_state_that_has_its_variables(trained):
+    result = run(trained, "--model", "network_of_a_run:State", *IMAGE)
+    assert result.exit_code == 0, result.output
+    loaded = fx_export.load(trained / "exports/stablehlo")
+    np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32))["logits"], [[6, 9]])
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("network_of_a_run", "no module and name"),
+        ("network_of_a_run:missing", "no attribute 'missing'"),
+        ("network_of_no_run:build", "No module named 'network_of_no_run'"),
+        ("network_of_a_run:broken", "an object of type int"),
+    ],
+)
+def test_what_makes_no_model(model, text, trained):
+    result = run(trained, "--model", model, *IMAGE)
+    assert result.exit_code == 1
+    assert "names no function that makes a model" in result.output
+    assert text in result.output
+    assert not (trained / "exports/stablehlo").exists()
+
+
+def test_malformed_arguments(trained):
+    assert "is no name=value" in run(trained, "--model", "network_of_a_run:build", *IMAGE, "--call", "scale").output
+    assert "describes no input" in run(trained, "--model", "network_of_a_run:build", "--input", "float3[2]").output
+    assert run(trained / "missing", "--model", "network_of_a_run:build", *IMAGE).exit_code == 2

@@ -10,13 +10,20 @@ from fx_core.files import read_manifest, settled, verify_files
 from fx_core.plugins import registry
 
 from fx_export.bundle import FORMAT, VERSION, load
+from fx_export.run_command import export_run
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
 class Guarded(click.Group):
-    """A group whose commands turn errors of fx into messages, without a traceback."""
+    """A group whose commands turn errors of fx into messages; what is no command is a run to export."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command; paths of runs come first in the line of `export_run`."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            return export_run.name, export_run, args
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -28,7 +35,11 @@ class Guarded(click.Group):
 
 @click.group(cls=Guarded)
 def export() -> None:
-    """Look at exported networks and check them."""
+    """Export networks, look at them and check them.
+
+    fx export RUN --model package.module:function --input "image:float32[batch,28,28,1]" exports what was trained in
+    RUN; fx export from-run --help tells more.
+    """
 
 
 @export.command()
@@ -73,3 +84,6 @@ def verify(path: Path) -> None:
     found = bundle.verification
     compared = "was not compared with its model" if found is None else f"{len(found['trials'])} trials at export"
     click.echo(f"{path}: {bundle.exporter} bundle, all bytes as written, loads; {compared}")
+
+
+export.add_command(export_run)

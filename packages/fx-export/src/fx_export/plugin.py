@@ -41,5 +41,9 @@ def fx_exporters() -> Iterable[ExporterEntry]:
 def fx_commands() -> Iterable[CommandEntry]:
     """The commands about exported networks."""
     return [
-        CommandEntry(name="export", target="fx_export.commands:export", summary="Look at exported networks, check them")
+        CommandEntry(
+            name="export",
+            target="fx_export.commands:export",
+            summary="Export trained runs, look at bundles, check them",
+        )
     ]
