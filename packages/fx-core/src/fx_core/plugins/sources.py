@@ -1,8 +1,12 @@
 """Where plugins are found: the entry points of installed distributions."""
 
 import dataclasses
+import importlib.machinery
 import importlib.metadata
+import importlib.util
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from fx_core.plugins.entries import Origin
 from fx_core.plugins.hooks import PROJECT
@@ -49,8 +53,45 @@ def installed_sources() -> list[PluginSource]:
     for point in importlib.metadata.entry_points(group=PROJECT):
         dist = point.dist
         origin = Origin(point.name, point.value, dist and dist.name, dist and dist.version)
-        sources.append(PluginSource(origin, point.load))
+        sources.append(PluginSource(origin, lambda point=point: load(point)))
     return sorted(sources, key=lambda s: (not s.of_fx, s.origin.owner, s.origin.plugin))
+
+
+def load(point: importlib.metadata.EntryPoint) -> object:
+    """Load what an entry point names; a module without the ``__init__`` of the packages around it, where that works.
+
+    A plugin module imports next to nothing, but the package that it is in may bring all its layers, and JAX. The
+    module is not kept in `sys.modules`: who imports it later gets it with its package.
+    """
+    spec = None if point.attr or point.module in sys.modules else _spec_alone(point.module)
+    if spec is None or spec.loader is None:
+        return point.load()
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # while it runs: dataclasses and the like look there
+    try:
+        spec.loader.exec_module(module)
+        return module
+    except Exception:
+        pass  # It needs its package after all, or it is broken: the usual import tells.
+    finally:
+        sys.modules.pop(spec.name, None)
+    return point.load()
+
+
+def _spec_alone(name: str) -> importlib.machinery.ModuleSpec | None:
+    """Find a source file inside of packages without importing these; None where there is no such file."""
+    top, *inner = name.split(".")
+    if not inner or top in sys.modules:
+        return None
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder, *inner).with_suffix(".py")
+        if file.is_file():
+            return importlib.util.spec_from_file_location(name, file)
+    return None
 
 
 def why_left_out(source: PluginSource, switches: Switches) -> str | None:
