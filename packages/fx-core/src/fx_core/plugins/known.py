@@ -23,7 +23,12 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         ("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"
     ),
     "checkpoint_backend": {"msgpack": "fx-ckpt", "safetensors": "fx-ckpt", "orbax": "fx-ckpt[orbax]"},
-    "exporter": {"stablehlo": "fx-export", "onnx": "fx-export[onnx]"},
+    "exporter": {
+        "stablehlo": "fx-export",
+        "onnx": "fx-export[onnx]",
+        "savedmodel": "fx-export[tf]",
+        "litert": "fx-export[litert]",
+    },
     "model": {"linen": "fx-linen", "nnx": "fx-nnx"},
     "logger": {
         **dict.fromkeys(("jsonl", "csv", "console"), "fx-train"),
