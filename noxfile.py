@@ -119,8 +119,19 @@ def combos(session: nox.Session, combo: str) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Everything at the lowest versions that the packages declare."""
+    together(session, "--resolution", "lowest-direct")
+
+
+@nox.session(python=PYTHONS)
+def newest(session: nox.Session) -> None:
+    """Everything at the newest versions there are for a Python."""
+    together(session)
+
+
+def together(session: nox.Session, *options: str) -> None:
+    """The tests of all packages in one environment."""
     tools = dict.fromkeys(tool for p in EVERYTHING for tool in p.test_requirements)
-    session.install("--resolution", "lowest-direct", *(p.requirement for p in EVERYTHING), *tools)
+    session.install(*options, *(p.requirement for p in EVERYTHING), *tools)
     paths = [str(p.path / "tests") for p in EVERYTHING]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or paths))
 
