@@ -2,7 +2,6 @@
 
 import collections
 import difflib
-import operator
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +75,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     return None
 
 
-_aval_of = attrgetter("_raw_value.aval")
+_aval_of = attrgetter("aval")
 
 
 def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bool:
@@ -85,20 +84,22 @@ def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bo
         return False
     if constants or record.trace() != current_trace():
         return False
-    if not _same_shapes(record, leaves):
+    values = list(map(value_of, leaves))
+    if not _same_shapes(record, values):
         return False
-    collections.deque(map(put_value, record.leaves, map(value_of, leaves)), maxlen=0)
+    collections.deque(map(put_value, record.leaves, values), maxlen=0)
     return True
 
 
-def _same_shapes(record: Record, leaves: Sequence[Any]) -> bool:
+def _same_shapes(record: Record, values: Sequence[Any]) -> bool:
     """Whether values are arrays of the shapes of those that they replace."""
     try:
-        # The results of a compiled function have the same types, as objects, each time that it is called.
-        if record.avals is not None and all(map(operator.is_, map(_aval_of, leaves), record.avals)):
+        avals = list(map(_aval_of, values))
+        # The results of a compiled function have the same types, as objects, each time that it is called, and a list
+        # looks at identity first.
+        if avals == record.avals:
             return True
-        avals = list(map(_aval_of, leaves))
-        same = [aval.shape for aval in avals] == [_aval_of(leaf).shape for leaf in record.leaves]
+        same = [aval.shape for aval in avals] == [_aval_of(leaf._raw_value).shape for leaf in record.leaves]
     except AttributeError:  # something else than an array of JAX
         return False
     record.avals = avals if same else None

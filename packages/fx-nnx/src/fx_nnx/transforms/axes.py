@@ -78,9 +78,16 @@ class AxisGroups:
             axes=self.keys,
             axis_metadata=metadata if metadata and PARTITION_NAME in metadata else None,
             check=True,
+            steady=self._steady(),
             transform=self.transform,
             **options,
         )
+
+    def _steady(self) -> Any:
+        """What decides about the group of an argument beside its structure; None if a filter may look at values."""
+        entries = self.in_axes if type(self.in_axes) is tuple else (self.in_axes,)
+        plain = all(entry is None or entry is Carry or type(entry) is int for entry in entries)
+        return ("axes", self.how, self.in_axes, *self.keys) if plain else None
 
     def slots(self) -> list[Slot]:
         """The slots of the groups."""

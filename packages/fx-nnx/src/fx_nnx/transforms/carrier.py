@@ -64,7 +64,7 @@ class ObjectCarrier:
       axes: for each group what it stands for: an axis or anything that means something to the user.
       axis_metadata: what the metadata of variables loses and gains with an axis, see `fx_nnx.variables.axes`.
       check: whether to make sure that state reachable on two ways has one place.
-      steady: whether ``ins`` looks at structure only, so that its verdict lasts as long as the structure of arguments.
+      steady: what ``ins`` depends on beside the structure of arguments, if that is all: its verdict lasts as long.
       transform: name for messages.
     """
 
@@ -87,14 +87,14 @@ class ObjectCarrier:
         axes: Sequence[Any] = (),
         axis_metadata: Any = None,
         check: bool = False,
-        steady: bool = False,
+        steady: Any = None,
         transform: str = "transform",
     ):
         self.mode, self.ins, self.outs, self.count = mode, ins, outs, count
         self.whole, self.fixed, self.fresh, self.carried = frozenset(whole), frozenset(fixed), fresh, carried
         self.emptied, self.alias, self.rigid = emptied, alias, rigid
         self.single = ins is one_group and count == 1
-        self.steady = steady or self.single
+        self.steady = mode if self.single else steady
         self.rewritten, self.passing = frozenset(rewritten), passing
         self.axes, self.axis_metadata, self.check, self.transform = axes, axis_metadata, check, transform
 
@@ -104,12 +104,12 @@ class ObjectCarrier:
         """See `fx_transforms.Carrier.split`."""
         if isinstance(handle, Inner):
             handle = handle.as_handle()
-        found = find_records(handle.tree) if self.steady else None
+        found = find_records(handle.tree) if self.steady is not None else None
         if found is None:
             return self._split(handle)
         leaves, records, arrays, parts = found
-        # Where all values are in one group, carriers of one mode share what they find out.
-        key = (self.mode if self.single else self, handle.statics, *parts)
+        # Carriers that look at the same things share what they find out.
+        key = (self.steady, handle.statics, *parts)
         plan = find_plan(key, records)
         if plan is None:
             shape, groups = self._split(handle)

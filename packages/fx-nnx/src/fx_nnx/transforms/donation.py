@@ -62,7 +62,7 @@ class Given:
             "rewritten": [i for i, (_, kind) in enumerate(self.keys) if kind == "donated"],
             "axes": [entry for entry, _ in self.keys],
             "check": True,
-            "steady": self.structural(),
+            "steady": self if self.structural() else None,
         }
 
     def structural(self) -> bool:

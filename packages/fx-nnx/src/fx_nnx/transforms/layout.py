@@ -136,10 +136,18 @@ def odd_keys_of(path: Sequence[Any]) -> list[Any]:
 class Names:
     """Places of the values of a group; all are equal, since they are for messages only."""
 
-    __slots__ = ("paths",)
+    __slots__ = ("_keys", "paths")
 
     def __init__(self, paths: Sequence[Any]):
         self.paths = paths
+        self._keys: list[Any] | None = None
+
+    def keys(self, count: int) -> Sequence[Any]:
+        """Give keys of JAX for so many values, which JAX asks for at each call."""
+        if self._keys is None:
+            self._keys = [jax.tree_util.DictKey(show_place(path)) for path in self.paths]
+        known = len(self._keys)
+        return self._keys if known == count else [*self._keys[:count], *map(jax.tree_util.DictKey, range(known, count))]
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Names
@@ -158,9 +166,7 @@ class Group:
 
 
 def _group_with_keys(group: Group) -> Any:
-    names = group.names.paths
-    keys = [jax.tree_util.DictKey(show_place(names[i]) if i < len(names) else i) for i in range(len(group.values))]
-    return list(zip(keys, group.values)), group.names
+    return list(zip(group.names.keys(len(group.values)), group.values)), group.names
 
 
 def named_group(names: Names, values: list[Any]) -> Group:
