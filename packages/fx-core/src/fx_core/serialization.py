@@ -40,6 +40,7 @@ ToState = Callable[[Any], Any]
 FromState = Callable[[Any, Any], Any]
 
 _registry: dict[type, tuple[ToState, FromState]] = {}
+_other_registries: list[Callable[[type], tuple[ToState, FromState] | None]] = []
 
 
 class _Path(threading.local):
@@ -96,7 +97,7 @@ def register_serialization_state(
 def is_serializable(target: Any) -> bool:
     """Whether an object, or the class given, is taken apart in a state dictionary; other things are leaves."""
     ty = target if isinstance(target, type) else type(target)
-    return ty in _registry or _is_namedtuple(ty)
+    return _functions(ty) is not None
 
 
 def to_state_dict(target: Any) -> Any:
@@ -141,7 +142,21 @@ def from_state_dict(target: T, state: Any, name: str = ".") -> T:
 
 def _functions(ty: type) -> tuple[ToState, FromState] | None:
     found = _registry.get(ty)
-    return _NAMEDTUPLE if found is None and _is_namedtuple(ty) else found
+    if found is not None:
+        return found
+    if _is_namedtuple(ty):
+        return _NAMEDTUPLE
+    return next(filter(None, (find(ty) for find in _other_registries)), None)
+
+
+def registered(ty: type) -> tuple[ToState, FromState] | None:
+    """For fx-flax: the functions that were registered for a type in this registry."""
+    return _registry.get(ty)
+
+
+def ask_other_registry(find: Callable[[type], tuple[ToState, FromState] | None]) -> None:
+    """For fx-flax: where to ask, from now on, for the functions of types that are not registered here."""
+    _other_registries.append(find)
 
 
 def _is_namedtuple(ty: type) -> bool:

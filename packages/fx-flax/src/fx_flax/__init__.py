@@ -9,6 +9,7 @@
 """
 
 from fx_flax._version import __version__
+from fx_flax.beside import from_flax, interop
 from fx_flax.errors import FlaxImportedError, FlaxNameError, FlaxVersionWarning, MissingPackageError
 from fx_flax.installing import install, installed, uninstall
 from fx_flax.table import API_VERSION
@@ -20,7 +21,9 @@ __all__ = [
     "FlaxVersionWarning",
     "MissingPackageError",
     "__version__",
+    "from_flax",
     "install",
     "installed",
+    "interop",
     "uninstall",
 ]

@@ -1,0 +1,109 @@
+"""Functions that are private in Flax but used by published libraries, with the signatures that those call."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from fx_core.ops import norm
+from fx_core.ops.dtypes import canonicalize_dtype
+from jax import lax
+
+__all__ = ["canonicalize_axes", "compute_stats", "normalize"]
+
+
+def canonicalize_axes(rank: int, axes: int | Iterable[int]) -> tuple[int, ...]:
+    """Returns axes as numbers from 0, each once.
+
+    >>> canonicalize_axes(3, (-1, 2, 0))
+    (0, 2)
+    """
+    several = axes if isinstance(axes, Iterable) else (axes,)
+    return tuple(sorted({axis % rank for axis in several}))
+
+
+def compute_stats(
+    x: jax.Array,
+    axes: int | Sequence[int],
+    dtype: Any,
+    axis_name: str | None = None,
+    axis_index_groups: Any = None,
+    use_mean: bool = True,
+    use_fast_variance: bool = True,
+    mask: jax.Array | None = None,
+    force_float32_reductions: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns mean and variance over axes; with ``use_mean=False`` zeros and the mean of squares.
+
+    The arguments are those of `fx_core.ops.norm.moments`.
+
+    >>> mean, var = compute_stats(jnp.array([[1.0, 3.0]]), -1, None)
+    >>> mean.tolist(), var.tolist()
+    ([2.0], [1.0])
+    """
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "axis_name": axis_name,
+        "axis_index_groups": axis_index_groups,
+        "mask": mask,
+        "force_float32_reductions": force_float32_reductions,
+    }
+    axes = canonicalize_axes(jnp.ndim(x), axes)
+    if use_mean:
+        return norm.moments(x, axes, use_fast_variance=use_fast_variance, **options)
+    squares = norm.mean_square(x, axes, **options)
+    return jnp.zeros_like(squares), squares
+
+
+def normalize(
+    mdl: Any,
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    reduction_axes: int | Sequence[int],
+    feature_axes: int | Sequence[int],
+    dtype: Any,
+    param_dtype: Any,
+    epsilon: float,
+    use_bias: bool,
+    use_scale: bool,
+    bias_init: Any,
+    scale_init: Any,
+    force_float32_reductions: bool = True,
+) -> jax.Array:
+    """Returns an array normalized with given statistics, scaled and shifted by parameters of a module.
+
+    Args:
+      mdl: the module, which gets the parameters ``scale`` and ``bias``.
+      x: any shape.
+      mean: without ``reduction_axes``, as is ``var``.
+      var: the variance.
+      reduction_axes: the axes that the statistics were taken over.
+      feature_axes: the axes of the parameters.
+      dtype: of the result; that of the arguments together if None.
+      param_dtype: of the parameters.
+      epsilon: added to the variance.
+      use_bias: whether there is a bias.
+      use_scale: whether there is a scale.
+      bias_init: initializer of the bias.
+      scale_init: initializer of the scale.
+      force_float32_reductions: False computes with parameters of ``param_dtype`` whatever type they are stored in.
+    """
+    features = canonicalize_axes(x.ndim, feature_axes)
+    shape = [x.shape[axis] for axis in features]
+    broadcast = [size if axis in features else 1 for axis, size in enumerate(x.shape)]
+
+    def parameter(name: str, init: Any) -> jax.Array:
+        value = jnp.reshape(mdl.param(name, init, shape, param_dtype), broadcast)
+        return value if force_float32_reductions else value.astype(param_dtype)
+
+    reduced = canonicalize_axes(x.ndim, reduction_axes)
+    factor, parameters = lax.rsqrt(jnp.expand_dims(var, reduced) + epsilon), []
+    if use_scale:
+        parameters.append(parameter("scale", scale_init))
+        factor = factor * parameters[-1]
+    y = (x - jnp.expand_dims(mean, reduced)) * factor
+    if use_bias:
+        parameters.append(parameter("bias", bias_init))
+        y = y + parameters[-1]
+    return jnp.asarray(y, canonicalize_dtype(x, *parameters, dtype=dtype))

@@ -1,0 +1,60 @@
+"""Functions that are private in Flax and that fx-flax serves: they compute what Flax's compute."""
+
+import flax.linen as flax_nn
+import fx_linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.linen import normalization
+from fx_flax import private
+
+X = jax.random.normal(jax.random.key(0), (2, 3, 4)) + 2.0
+
+
+def test_axes_are_the_same():
+    for axes in (0, -1, (-1, 0), (2, -1)):
+        assert private.canonicalize_axes(3, axes) == tuple(sorted(normalization._canonicalize_axes(3, axes)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_mean": False},
+        {"use_fast_variance": False},
+        {"mask": jnp.arange(24).reshape(2, 3, 4) % 3 > 0},
+        {"force_float32_reductions": False},
+    ],
+)
+@pytest.mark.parametrize("dtype", [None, jnp.float32])
+def test_statistics_are_the_same(options, dtype):
+    x = X.astype(jnp.bfloat16) if "force_float32_reductions" in options else X
+    for mine, its in zip(
+        private.compute_stats(x, (0, -1), dtype, **options),
+        normalization._compute_stats(x, (0, -1), dtype, **options),
+    ):
+        assert mine.dtype == its.dtype
+        np.testing.assert_allclose(mine, its, rtol=1e-6)
+
+
+@pytest.mark.parametrize("use_scale", [True, False])
+@pytest.mark.parametrize("force", [True, False])
+def test_normalizing_is_the_same(use_scale, force):
+    def layer(nn, function):
+        class Layer(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                mean, var = jnp.mean(x, (0, 1)), jnp.var(x, (0, 1))
+                ones = jax.nn.initializers.ones
+                return function(
+                    self, x, mean, var, (0, 1), -1, None, jnp.bfloat16, 1e-5, True, use_scale, ones, ones, force
+                )
+
+        return Layer()
+
+    mine, variables = layer(fx_linen, private.normalize).init_with_output(jax.random.key(0), X)
+    its, expected = layer(flax_nn, normalization._normalize).init_with_output(jax.random.key(0), X)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, expected)
+    assert mine.dtype == its.dtype
+    np.testing.assert_array_equal(mine, its)
