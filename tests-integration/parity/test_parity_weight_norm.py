@@ -1,7 +1,9 @@
 """SpectralNorm and WeightNorm against Flax: parameters, statistics, results and gradients."""
 
 import flax.linen
+import flax.nnx
 import fx_linen
+import fx_nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,3 +80,26 @@ def test_layer(wrap, call):
         np.testing.assert_allclose(np.float64(a), np.float64(b), rtol=tolerance, atol=tolerance)
 
     jax.tree.map(compare, ours, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:scatter inputs have incompatible types:FutureWarning")  # in Flax
+@pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+@pytest.mark.parametrize(("name", "call"), [("SpectralNorm", {"update_stats": True}), ("WeightNorm", {})])
+def test_narrow_weights(name, call, dtype, param_dtype):
+    x = jax.random.normal(jax.random.key(1), (6, 4)).astype(dtype)
+    kwargs = {"dtype": dtype, "param_dtype": param_dtype}
+
+    def linen(nn):
+        model = getattr(nn, name)(nn.Dense(4, **kwargs))
+        variables = model.init(jax.random.key(0), x, **call)
+        return model.apply(variables, x, **call, mutable=["batch_stats"])[0]
+
+    def nnx(nn):
+        layer = nn.Linear(4, 4, **kwargs, rngs=nn.Rngs(0))
+        return getattr(nn, name)(layer, **kwargs, rngs=nn.Rngs(0))(x, **call)
+
+    for run, ours, theirs in ((linen, fx_linen, flax.linen), (nnx, fx_nnx, flax.nnx)):
+        out, expected = run(ours), run(theirs)
+        assert out.dtype == expected.dtype
+        np.testing.assert_array_equal(out, expected)

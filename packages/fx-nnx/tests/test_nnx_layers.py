@@ -176,3 +176,26 @@ def test_wrong_features_along_another_axis_and_in_queries():
 def test_parameters_need_random_streams(given):
     with pytest.raises(RngsTypeError, match=r"expected: rngs=nnx.Rngs\(seed\)\n  got: (int|NoneType)"):
         nnx.Linear(3, 2, rngs=given)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_a_rectifier_has_the_dtype_of_its_input(dtype):
+    x = jnp.array([-2.0, 4.0], dtype)
+    assert nnx.PReLU()(x).dtype == dtype
+    assert nnx.PReLU(dtype=jnp.float32)(x).dtype == jnp.float32
+    np.testing.assert_allclose(nnx.PReLU(0.5)(jnp.array([-2, 4])), [-1.0, 4.0])
+
+
+def test_weights_are_normalized_in_the_dtype_that_they_have():
+    linear = nnx.Linear(4, 3, use_bias=False, dtype=jnp.float16, rngs=nnx.Rngs(0))
+    layer = nnx.WeightNorm(linear, dtype=jnp.float16, rngs=nnx.Rngs(0))
+    exact = linear.kernel[...] / jnp.linalg.norm(linear.kernel[...], axis=0, keepdims=True)
+    out = layer(jnp.eye(4, dtype=jnp.float16))
+    assert out.dtype == jnp.float16
+    np.testing.assert_allclose(out, exact.astype(jnp.float16), rtol=1e-3)
+
+
+def test_a_bias_with_one_dimension_may_be_given_by_its_size():
+    layer = nnx.Einsum("ab,bc->ac", (3, 4), 4, rngs=nnx.Rngs(0))
+    assert layer.bias.shape == (4,)
+    assert layer(jnp.ones((2, 3))).shape == (2, 4)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core._jax import checkify
-from fx_core.errors import FxError
+from fx_core.errors import BroadcastVariableError, FxError
 from fx_core.testing.carriers import CarrierSuite
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
@@ -275,3 +275,25 @@ def test_axes_by_variable_in_every_mode(mode):
     assert mapped.shape == (3, 1, 2)
     with nnx.set_graph_updates(bool(mode) is False):
         assert nnx.RNN(cell)(jnp.ones((4, 5, 2))).shape == (4, 5, 3)
+
+
+def test_steps_of_a_scan_that_share_a_stream_draw_the_same_keys():
+    rngs = nnx.Rngs(params=jax.random.split(jax.random.key(0), 3), dropout=1)
+    axes = nnx.StateAxes({"params": 0, ...: None})
+
+    def step(_, rngs):
+        return (), (jax.random.key_data(rngs.params()), jax.random.key_data(rngs.dropout()))
+
+    _, (params, dropout) = nnx.scan(step, in_axes=(nnx.Carry, axes), length=3)((), rngs)
+    assert len({tuple(key.tolist()) for key in params}) == 3
+    first = jax.random.key_data(nnx.Rngs(dropout=1).dropout()).tolist()
+    assert dropout.tolist() == [first] * 3
+    assert rngs.params.count[...].tolist() == [1, 1, 1]
+    assert rngs.dropout.count[...] == 0
+
+    def reseed(_, rngs):
+        rngs.dropout.key[...] = rngs.params()
+        return (), None
+
+    with pytest.raises(BroadcastVariableError, match="dropout/key"):
+        nnx.scan(reseed, in_axes=(nnx.Carry, axes), length=3)((), rngs)

@@ -109,7 +109,9 @@ class SpectralNorm(Module):
         new, value = spectral_norm(weight, before, self.n_steps, self.epsilon)
         if update_stats:
             u.value, sigma.value = new, value
-        return (weight / jnp.where(value != 0, value, 1)).astype(canonicalize_dtype(weight, dtype=self.dtype))
+        return (weight / jnp.where(value != 0, value, 1)).astype(
+            canonicalize_dtype(weight, new, value, dtype=self.dtype)
+        )
 
     @nowrap
     def _estimate(self, name: str, weight: jax.Array) -> tuple[Variable[Any], Variable[Any], jax.Array]:

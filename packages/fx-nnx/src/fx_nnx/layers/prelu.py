@@ -26,7 +26,7 @@ class PReLU(Module):
 
     Args:
       negative_slope_init: the first slope.
-      dtype: what to compute in; by default what input and slope promote to.
+      dtype: what to compute in; by default the dtype of the input, or that of the slope where the input is integers.
       param_dtype: what to store the slope in.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       negative_slope_metadata: metadata of the variable ``negative_slope``.
@@ -47,5 +47,7 @@ class PReLU(Module):
     @located
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Apply the layer to an array of any shape."""
-        x, slope = self.promote_dtype((as_array(self, inputs), value_of(self.negative_slope)), dtype=self.dtype)
+        x = as_array(self, inputs)
+        dtype = x.dtype if self.dtype is None and jnp.issubdtype(x.dtype, jnp.inexact) else self.dtype
+        x, slope = self.promote_dtype((x, value_of(self.negative_slope)), dtype=dtype)
         return prelu(x, slope)

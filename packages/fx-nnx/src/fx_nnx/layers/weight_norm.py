@@ -222,7 +222,8 @@ class WeightNorm(Module):
             if not matches(path, weight):
                 return None
             scale = self.scales[path].get_value() if self.use_scale else None
-            value, scale = self.promote_dtype((weight.get_value(), scale), dtype=self.dtype)
-            return weight_norm(value, scale, weight_axes(value.ndim, self.feature_axes), self.epsilon)
+            value = weight.get_value()
+            made = weight_norm(value, scale, weight_axes(value.ndim, self.feature_axes), self.epsilon)
+            return self.promote_dtype((made,), dtype=self.dtype)[0]  # only now: lengths of narrow dtypes are rough
 
         return _with_weights(self.layer_instance, normalized, (x, *args), kwargs)

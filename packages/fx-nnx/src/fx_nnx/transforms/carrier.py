@@ -54,7 +54,7 @@ class ObjectCarrier:
       count: how many groups there are.
       whole: groups of which all values come back, whether they were changed or not.
       fixed: groups that must not be changed.
-      rewritten: groups of which all variables are written, since the caller's buffers are gone.
+      rewritten: groups of which all variables are written: the caller's buffers are gone, or are to be laid out.
       fresh: the group of new variables in results, where ``outs`` is None.
       emptied: what stands for a result whose arrays are in groups.
       passing: whether variables of arguments that are in the result count as written.

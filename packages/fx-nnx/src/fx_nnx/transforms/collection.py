@@ -10,6 +10,7 @@ from fx_transforms.static import Static
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.graph.record import Slot
 from fx_nnx.modes import capturing
+from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.change import Change, Result, identical
 from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
@@ -164,6 +165,8 @@ class Collection:
                 now = inner.index[numbers[i]]._raw_value  # type: ignore[index]
             else:
                 now = before if i not in slots else slots[i].read()
+            if place in carrier.fixed and self.counts_shared_draws(i):
+                continue
             if i < len(numbers) and (place in carrier.rewritten or i in passed or not identical(now, before)):
                 written.append(i)
             elif place not in carrier.whole:
@@ -174,6 +177,11 @@ class Collection:
         if fixed:
             raise BroadcastVariableError(carrier.transform, fixed, "is written by a step")
         return tuple(written), tuple(returned)
+
+    def counts_shared_draws(self, i: int) -> bool:
+        """Whether a value counts the draws of a stream that all steps share: each begins where the caller was."""
+        number = self.layout.forest.numbers[i] if i < len(self.layout.forest.numbers) else None
+        return number is not None and isinstance(self.inner.index[number], RngCount)
 
     # --- what is new ----------------------------------------------------------------------------------------------
 

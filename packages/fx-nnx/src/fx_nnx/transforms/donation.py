@@ -58,8 +58,8 @@ class Given:
             "ins": self.in_places,
             "outs": self.out_places if self.outs is not None else None,
             "count": len(self.keys),
-            # A donated buffer is gone, so all donated variables come back.
-            "rewritten": [i for i, (_, kind) in enumerate(self.keys) if kind == "donated"],
+            # A donated buffer is gone, so all donated variables come back; what is laid out comes back laid out.
+            "rewritten": [i for i, (entry, kind) in enumerate(self.keys) if kind == "donated" or entry is not None],
             "axes": [entry for entry, _ in self.keys],
             "check": True,
             "steady": self if self.structural() else None,
