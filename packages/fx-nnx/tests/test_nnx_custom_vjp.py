@@ -124,7 +124,7 @@ def test_changes_of_trees_are_given_by_name(mode):
 
     def backward(model, g, updates_g):
         (changed,) = updates_g
-        assert changed.y.get_value() is None
+        assert changed.y is None
         cotangent = nnx.clone(model)
         cotangent.x[...], cotangent.y[...] = g * model.y + changed.x, g * model.x
         return (cotangent,)
@@ -201,3 +201,51 @@ def test_functions_of_arrays_have_rules_like_those_of_jax():
     assert nnx.grad(ours, argnums=(0, 1))(*args) == jax.grad(theirs, argnums=(0, 1))(*args)
     with pytest.raises(CustomRuleError, match="no rule"):
         nnx.custom_vjp(fun)(*args)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_states_as_arguments_with_others_apart(graph):
+    model = nnx.Dict(x=nnx.Param(jnp.array(1.0)), y=nnx.Param(jnp.array(2.0)))
+    graphdef, state, rest = nnx.split(model, nnx.PathContains("x"), ..., graph=graph)
+
+    @nnx.custom_vjp(nondiff_argnums=(1,), graph=graph, graph_updates=False)
+    def f(state, rest):
+        model = nnx.merge(graphdef, state, rest)
+        return jnp.sin(model.x[...]) * model.y[...]
+
+    def forward(state, rest):
+        return f(state, rest), state
+
+    def backward(rest, state, g):
+        cotangent = nnx.clone(state)
+        cotangent.x[...] = 10 * g * rest.y[...]
+        return (cotangent,)
+
+    f.defvjp(forward, backward)
+    grads = nnx.grad(f, graph=graph, graph_updates=False)(state, rest)
+    assert grads["x"][...] == 20
+
+
+def test_cotangents_of_what_did_not_change_are_none():
+    seen = []
+
+    @nnx.custom_vjp(graph_updates=False)
+    def f(model):
+        model.n[...] += 1
+        return model.x[...] ** 2
+
+    def forward(model):
+        return f(model), model
+
+    def backward(model, g, updates_g):
+        (changed,) = updates_g
+        seen.append((changed.x, type(changed.n)))
+        made = nnx.clone(model)
+        made.x[...], made.n[...] = 5 * g, 0
+        return (made,)
+
+    f.defvjp(forward, backward)
+    model = nnx.Dict(x=nnx.Param(jnp.array(3.0)), n=nnx.BatchStat(jnp.array(0.0)))
+    grads = nnx.grad(f, graph_updates=False)(model)
+    assert seen == [(None, nnx.BatchStat)]
+    assert grads.x[...] == 5

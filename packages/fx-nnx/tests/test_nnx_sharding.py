@@ -212,3 +212,19 @@ def test_a_format_also_orders_the_dimensions_in_memory():
     assert eager.get_value().format.layout.major_to_minor == (1, 0)
     assert nnx.get_partition_spec({"w": eager})["w"].get_value() == PartitionSpec("model", None)
     assert nnx.get_named_sharding({"w": eager}, sharding.mesh)["w"].get_value() == sharding
+
+
+@pytest.mark.parametrize("how", ["jit", "shard_map"])
+def test_what_a_transform_lays_out_stays_laid_out(how):
+    mesh = mesh_of_one()
+    spec = PartitionSpec("model")
+    model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    assert not isinstance(model.kernel.sharding, NamedSharding)
+    if how == "jit":
+        entry = nnx.StateSharding({nnx.PathContains("kernel"): NamedSharding(mesh, spec), ...: None})
+        nnx.jit(lambda m: None, in_shardings=(entry,))(model)
+        assert not isinstance(model.bias.sharding, NamedSharding)
+    else:
+        entry = nnx.StateSharding({nnx.PathContains("kernel"): spec, ...: PartitionSpec()})
+        nnx.shard_map(lambda m: None, mesh=mesh, in_specs=(entry,), out_specs=PartitionSpec())(model)
+    assert model.kernel.sharding.is_equivalent_to(NamedSharding(mesh, spec), 2)

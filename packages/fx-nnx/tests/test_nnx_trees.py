@@ -170,3 +170,26 @@ def test_paths_of_packed_states_are_those_of_states():
     assert nnx.merge(doubled).b[0] == 2
     assert nnx.merge(doubled).a.c[0] == 1
     assert nnx.merge(jax.tree.map(lambda x: x, nnx.unpack(nnx.Param(3)))).get_value() == 3
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_what_is_new_gets_an_entry_by_the_rules_of_the_prefix(graph):
+    class Model(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.ones(2))
+
+        def step(self, x):
+            self.sow(nnx.Intermediate, "seen", x)
+            return x + self.w
+
+    model = Model()
+
+    def run(x):
+        axes = nnx.prefix(model, {nnx.Intermediate: 0, ...: None}, graph=graph)
+        return nnx.scan(
+            Model.step, in_axes=(axes, nnx.Carry), out_axes=nnx.Carry, length=3, graph=graph, graph_updates=False
+        )(model, x)
+
+    out, sown = nnx.capture(lambda model, x: run(x), nnx.Intermediate)(model, jnp.zeros(2))
+    np.testing.assert_array_equal(out, [3.0, 3.0])
+    np.testing.assert_array_equal(sown["seen"][0][:, 0], [0.0, 1.0, 2.0])

@@ -10,7 +10,7 @@ from fx_nnx.graph.kinds import kind_of
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.states.paths import sorted_keys
 
-__all__ = ["Level", "children_of", "one_level"]
+__all__ = ["Level", "children_of", "one_level", "plain_key"]
 
 
 def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
@@ -31,7 +31,7 @@ def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
 def one_level(value: Any) -> tuple[Sequence[Any], Mapping[Any, Any], Any]:
     """Take a pytree apart into keys, children by key, and how to put it together: keys and children are sorted."""
     pairs, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
-    names = [_plain_key(path[0]) for path, _ in pairs]
+    names = [plain_key(path[0]) for path, _ in pairs]
     children = dict(zip(names, (child for _, child in pairs)))
     keys = sorted_keys(names)
     return keys, MappingProxyType({key: children[key] for key in keys}), Level(treedef, tuple(names))
@@ -53,7 +53,8 @@ class Level(NamedTuple):
         return jax.tree_util.tree_unflatten(self.treedef, [children[key] for key in self.keys])
 
 
-def _plain_key(key: Any) -> Any:
+def plain_key(key: Any) -> Any:
+    """Give the name, key or number in the key of a path of JAX."""
     for name in ("key", "idx", "name"):
         if hasattr(key, name):
             return getattr(key, name)

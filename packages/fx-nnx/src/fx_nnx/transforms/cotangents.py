@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from fx_transforms.carrier import Outcome
 
+from fx_nnx.graph.build import _Builder
+from fx_nnx.graph.definition import VariableDef
 from fx_nnx.graph.record import Slot
 from fx_nnx.states.state import State
 from fx_nnx.transforms.change import Change, is_gap
 from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Handle, Inner, is_variable, result_paths
+from fx_nnx.variables.variable import new_variable
 
 __all__ = ["ArgumentCotangents", "ResultCotangents"]
 
@@ -97,7 +100,8 @@ class ArgumentCotangents:
         """
         layout, by_number = self.layout, dict(zip(returned, values))
         count = len(self.handle.targets)
-        trees = [] if self.updates else make_roots(layout.forest, [by_number.get(n) for n in range(count)]).roots
+        builder = _Changes(iter([by_number.get(n) for n in range(count)]), False, None)
+        trees = [] if self.updates else [builder.make(plan) for plan in layout.forest.plans]
         objects, made = iter(layout.roots), iter(trees)
         leaves: list[Any] = []
         for leaf, node in zip(self.handle.leaves, layout.nodes):
@@ -117,6 +121,16 @@ class ArgumentCotangents:
                 value = by_number[number] if number in by_number else _zeros(self.kinds[number])
                 pairs.append((path[1:], target.replace(value)))
         return (pairs[0][1] if pairs else None) if is_variable(leaf) else State.from_flat_path(pairs)
+
+
+class _Changes(_Builder):
+    """Makes objects with None in the places of variables that have no value."""
+
+    def variable(self, plan: VariableDef) -> Any:
+        leaf = next(self.leaves)
+        made = None if leaf is None else new_variable(plan.type, leaf, plan.metadata, self.trace)
+        self.index[plan.index] = made
+        return made
 
 
 def _zeros(kind: Any) -> Any:

@@ -50,11 +50,14 @@ def shard_map(
     target = Target(f)
     keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs), *[None for _ in target.bound[:1]])))
     ins = tuple(in_specs) if isinstance(in_specs, list) else in_specs
+    how = carriage(graph, graph_updates)
     carrier = ObjectCarrier(
-        carriage(graph, graph_updates),
+        how,
         ins=_places("in_specs of shard_map", ins, keys, of_args=True),
         outs=_places("out_specs of shard_map", out_specs, keys, of_args=False),
         count=len(keys),
+        # What is laid out comes back so, instead of being laid out anew in each call.
+        rewritten=[i for i, key in enumerate(keys) if key is not None] if how.updates else (),
         axes=keys,
         check=True,
         transform="shard_map",

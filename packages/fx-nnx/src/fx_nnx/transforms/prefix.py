@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 from fx_core.errors.nnx import show_path
 from fx_core.errors.transforms import AliasedStateError
 
 from fx_nnx.filters import Filter
 from fx_nnx.graph.assembly import assembly_of
+from fx_nnx.graph.children import plain_key
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, _Walk, record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.paths import Path
-from fx_nnx.transforms.prefixes import StateAxes
+from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.prefixes import StateAxes, remember_rules
 
 __all__ = ["prefix"]
 
@@ -38,7 +41,8 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
       PrefixError: no filter matches a variable.
       AliasedStateError: what is on several paths of one object, or an object, would have different entries on them.
     """
-    entry = filter_map if callable(filter_map) else StateAxes(filter_map).map_prefix
+    axes = None if callable(filter_map) else StateAxes(filter_map)
+    entry: Any = filter_map if axes is None else axes.map_prefix
     if set_graph_mode.resolve(graph) and kind_of(node) not in ("leaf", "variable"):
         record = Record(None)
         walk = _EachVariable(record, entry)
@@ -47,7 +51,12 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
     else:
         record = record_for(node, graph)
     entries = [entry(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
-    return assembly_of(record.graphdef).make(entries)
+    made = assembly_of(record.graphdef).make(entries)
+    for start, root in jax.tree_util.tree_leaves_with_path(made, is_leaf=is_node) if axes is not None else ():
+        if is_node(root):
+            at = tuple(map(plain_key, start))
+            remember_rules(root, lambda path, variable, at=at: entry((*at, *path), variable), axes.items())
+    return made
 
 
 class _EachVariable(_Walk):

@@ -1,6 +1,7 @@
 """Prefixes: which axis, sharding or part in a derivative the variables of an argument have."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +13,16 @@ from fx_nnx.states.state import State
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.values import values_by_path
 
-__all__ = ["Carry", "DiffState", "PerVariable", "StateAxes", "StateSharding", "entries_of", "spread_prefix"]
+__all__ = [
+    "Carry",
+    "DiffState",
+    "PerVariable",
+    "StateAxes",
+    "StateSharding",
+    "entries_of",
+    "remember_rules",
+    "spread_prefix",
+]
 
 
 class Carry:
@@ -111,13 +121,38 @@ class PathPrefix(PerVariable):
     def __init__(self, model: Any):
         self._by_path = values_by_path(model)
         self._entries = tuple((PathIs(path), entry) for path, entry in self._by_path.items())
+        known = _rules.get(id(model))
+        self._others = None
+        if known is not None and known[0]() is model:
+            self._others = known[1]
+            self._entries += known[2]
 
     def map_prefix(self, path: Sequence[Any], variable: Any) -> Any:
-        """Give what the variable at a path gets."""
+        """Give what the variable at a path gets; one that is new, what the rules say that the tree was made by."""
         try:
             return self._by_path[tuple(path)]
         except KeyError:
-            raise PrefixError.unmatched("The prefix", path, type(variable), list(self._by_path)) from None
+            if self._others is None:
+                raise PrefixError.unmatched("The prefix", path, type(variable), list(self._by_path)) from None
+            return self._others(path, variable)
+
+
+Rules = Callable[[Sequence[Any], Any], Any]
+_rules: dict[
+    int, tuple[weakref.ref[Any], Rules, tuple[tuple[Any, Any], ...]]
+] = {}  # by identity: objects may be equal, and have no hash
+
+
+def remember_rules(model: Any, rules: Rules, entries: Iterable[tuple[Any, Any]]) -> None:
+    """Note by which rules the entries in a tree were made, for variables that are in the model later.
+
+    Args:
+      model: the tree.
+      rules: what gives the entry of a path and variable.
+      entries: pairs of filter and entry, for all entries that it gives.
+    """
+    key = id(model)
+    _rules[key] = weakref.ref(model, lambda _: _rules.pop(key, None)), rules, tuple(entries)
 
 
 class DiffState:

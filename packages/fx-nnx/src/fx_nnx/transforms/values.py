@@ -37,13 +37,17 @@ def values_by_path(part: Any) -> dict[Path, Any]:
 
 def derivative_leaves(tree: Any, like: Any, is_node: Any) -> list[Any]:
     """Give for each leaf of ``like`` the part of ``tree`` in its place, None where ``tree`` has None."""
+    if tree is None:
+        return [None] * len(jax.tree.leaves(like, is_leaf=is_node))
     parts: list[Any] = []
+    if type(tree) is type(like) and type(like) in (tuple, list) and len(tree) == len(like):
+        for part, mine in zip(tree, like):
+            parts += derivative_leaves(part, mine, is_node)
+        return parts
 
     def add(leaf: Any, part: Any) -> None:
         del leaf
         parts.append(part)
 
-    if tree is None:
-        return [None] * len(jax.tree.leaves(like, is_leaf=is_node))
     jax.tree.map(add, like, tree, is_leaf=is_node)
     return parts
