@@ -58,6 +58,9 @@ class Module(Listing, Sowing):
     if typing.TYPE_CHECKING:
         parent: Any = dataclasses.field(default=UNSPECIFIED, kw_only=True, repr=False)
         name: str | None = dataclasses.field(default=None, kw_only=True)
+
+        # What is only known to be a module can be called; this signature leaves that of subclasses open.
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     else:
         parent: ModuleBase | Scope | UnspecifiedParent | None = dataclasses.field(
             default=UNSPECIFIED, kw_only=True, repr=False
