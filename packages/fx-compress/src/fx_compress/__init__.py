@@ -10,7 +10,8 @@
 from fx_compress._version import __version__
 from fx_compress.array import QuantizedArray
 from fx_compress.calibration import calibrate
-from fx_compress.errors import CalibrationError, CompressError, MaskError, RuleError, SchemeError
+from fx_compress.channels import Channels, Removal, RemovalReport, remove_channels
+from fx_compress.errors import CalibrationError, CompressError, MaskError, RuleError, SchemeError, StructureError
 from fx_compress.fake import fake_quantize
 from fx_compress.inference import Change, InferenceReport, for_inference
 from fx_compress.parameters import Parameter
@@ -30,6 +31,7 @@ from fx_compress.schemes import Scheme, fp8, int4, int8, nf4
 __all__ = [
     "CalibrationError",
     "Change",
+    "Channels",
     "CompressError",
     "InferenceReport",
     "Magnitude",
@@ -37,11 +39,14 @@ __all__ = [
     "NofM",
     "Parameter",
     "QuantizedArray",
+    "Removal",
+    "RemovalReport",
     "Report",
     "Rule",
     "RuleError",
     "Scheme",
     "SchemeError",
+    "StructureError",
     "__version__",
     "apply_masks",
     "calibrate",
@@ -56,5 +61,6 @@ __all__ = [
     "nf4",
     "prune_during_training",
     "quantize",
+    "remove_channels",
     "sparsity_schedule",
 ]

@@ -44,3 +44,10 @@ class CalibrationError(CompressError, ValueError):
 
 class MaskError(CompressError, ValueError):
     """Masks or a sparsity that do not fit the parameters."""
+
+
+class StructureError(CompressError, ValueError):
+    """Features cannot be removed: something that cannot lose them takes them, too.
+
+    Wrong: the output features of the last layer, or those that a ``LayerNorm`` takes the mean of.
+    """

@@ -14,7 +14,7 @@ from fx_compress.fold import NotFoldedError, fold, norms_of
 from fx_compress.parameters import map_parameters, parameters
 from fx_compress.program import pure, trace
 
-__all__ = ["Change", "InferenceReport", "for_inference"]
+__all__ = ["Change", "InferenceReport", "Parts", "difference_of", "for_inference", "parts_of"]
 
 # Of training states and of variables by collection.
 _FIELDS = ("opt_state", "tx", "dynamic_scale", "key", "ema")
@@ -57,13 +57,24 @@ class InferenceReport:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Parts:
-    """A model as a tree, the function that computes it, and how the caller's kind of object is made of a tree."""
+class Parts:
+    """A model as its parts.
+
+    Attributes:
+      tree: its arrays.
+      function: computes it; None where nobody said.
+      whole: makes the caller's kind of object of a tree.
+      changes: what was done to it so far.
+      resize: lets a tree that is a module take its sizes from its parameters.
+      rebind: gives ``function`` and ``whole`` for another module; None where there is none beside the tree.
+    """
 
     tree: Any
     function: Callable[..., Any] | None
     whole: Callable[[Any], Any]
     changes: list[Change]
+    resize: Callable[[Any], None] | None = None
+    rebind: Callable[[Any], Any] | None = None
 
 
 def for_inference(
@@ -106,7 +117,7 @@ def for_inference(
     opt_state: removed
     (model): float parameters cast to bfloat16
     """
-    parts = _parts(model, function, call)
+    parts = parts_of(model, function, call)
     tree, changes = parts.tree, list(parts.changes)
     wanted = _results(parts.function, tree, inputs) if inputs else None
     if inputs:
@@ -115,7 +126,7 @@ def for_inference(
     else:
         norms = norms_of(list(parameters(tree)))
         changes += [Change(norm.path, "not folded: there are no sample inputs to trace", False) for norm in norms]
-    difference = None if wanted is None else _difference(wanted, _results(parts.function, tree, inputs))
+    difference = None if wanted is None else difference_of(wanted, _results(parts.function, tree, inputs))
     if cast is not None:
         tree = cast(tree) if callable(cast) and not isinstance(cast, type) else _cast(tree, cast)
         name = getattr(cast, "__name__", None) or jnp.dtype(cast).name
@@ -123,31 +134,48 @@ def for_inference(
     return parts.whole(tree), InferenceReport(tuple(changes), difference)
 
 
-def _parts(model: Any, function: Callable[..., Any] | None, call: Mapping[str, Any]) -> _Parts:
+def parts_of(model: Any, function: Callable[..., Any] | None, call: Mapping[str, Any], *, keep: bool = False) -> Parts:
+    """Take a model of any kind apart.
+
+    Args:
+      model: as for `for_inference`.
+      function: as for `for_inference`.
+      call: keyword arguments of each call.
+      keep: whether the tree is to have what training needs; the function evaluates it all the same.
+    """
     pair = isinstance(model, tuple) and len(model) == 2
     module, variables = model if pair else (model, None)
-    found = _entry(module)
-    if found is not None:
-        made, variables, did = found(module, variables)
+    entry = _entry(module)
+    found = None if entry is None else entry.load_inference()
+    if entry is not None and found is not None:
+        given = variables
+        made, variables, did = found(module, given)
         changes = [Change(path, what, "not merged" not in what) for path, what in did]
+        if variables is None and keep:
+            return Parts(model, lambda m, *x: found(m, None)[0](*x, **call), lambda m: m, [], entry.load_resize())
         if variables is None:
-            return _Parts(made, lambda m, *x: m(*x, **call), lambda m: m, changes)
-        return _Parts(variables, lambda v, *x: made.apply(v, *x, **call), lambda v: (made, v), changes)
+            return Parts(made, lambda m, *x: m(*x, **call), lambda m: m, changes, entry.load_resize())
+
+        def bind(module: Any) -> Any:
+            return (lambda v, *x: module.apply(v, *x, **call)), (lambda v: (module, v))
+
+        run, whole = bind(made)
+        return Parts(given, run, bind(module)[1], [], rebind=bind) if keep else Parts(variables, run, whole, changes)
     if call:
         raise CompressError("Only modules take keyword arguments.", got=", ".join(call), fix="bind them in function=")
     if hasattr(model, "apply_fn") and hasattr(model, "params"):
         return _state(model, function)
     tree, changes = _stripped(model)
-    return _Parts(tree, function, lambda tree: tree, changes)
+    return Parts(tree, function, lambda tree: tree, changes)
 
 
 def _entry(module: Any) -> Any:
     names = {f"{cls.__module__}:{cls.__qualname__}" for cls in type(module).__mro__}
     entries = [entry for entry in registry().models.values() if entry.type in names]
-    return entries[0].load_inference() if entries else None
+    return entries[0] if entries else None
 
 
-def _state(state: Any, function: Callable[..., Any] | None) -> _Parts:
+def _state(state: Any, function: Callable[..., Any] | None) -> Parts:
     gone = [name for name in _FIELDS if getattr(state, name, None) is not None]
     stripped, names = state.replace(**dict.fromkeys(gone)), ["params"]
     names += [name for name in registry().collections if name != "params" and getattr(state, name, None) is not None]
@@ -158,7 +186,7 @@ def _state(state: Any, function: Callable[..., Any] | None) -> _Parts:
         more = getattr(state, "variables", None) or {}
         return state.apply_fn({**held, **more}, *inputs)
 
-    return _Parts(stripped, function or run, lambda tree: tree, [Change(name, "removed") for name in gone])
+    return Parts(stripped, function or run, lambda tree: tree, [Change(name, "removed") for name in gone])
 
 
 def _stripped(tree: Any) -> tuple[Any, list[Change]]:
@@ -216,7 +244,12 @@ def _results(function: Callable[..., Any] | None, tree: Any, inputs: tuple[Any, 
         ) from error
 
 
-def _difference(wanted: Any, got: Any) -> float:
+def difference_of(wanted: Any, got: Any) -> float:
+    """Returns the largest difference of two results over the largest number in them.
+
+    Raises:
+      CompressError: it is more than rounding explains.
+    """
     pairs = [
         (np.asarray(a, np.float64), np.asarray(b, np.float64))
         for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves(got), strict=True)
@@ -227,10 +260,10 @@ def _difference(wanted: Any, got: Any) -> float:
     narrow = any(jnp.result_type(leaf).itemsize < 4 for leaf in jax.tree.leaves(wanted))
     if not largest < (0.05 if narrow else 1e-3):
         raise CompressError(
-            "The model computes something else after its norms were folded.",
+            "The model computes something else than before.",
             expected="results that differ by rounding",
             got=f"a difference of {largest:.1e} of the largest result",
-            fix="leave out the sample inputs, which leaves norms as they are",
+            fix="for_inference without sample inputs leaves norms as they are",
         )
     return largest
 

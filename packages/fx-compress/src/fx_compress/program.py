@@ -23,6 +23,7 @@ class Step:
       inputs: numbers of the values that it takes.
       outputs: numbers of the values that it gives.
       primitive: the primitive of JAX.
+      where: the modules that it belongs to, as far as they name themselves.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Step:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     primitive: Any
+    where: str
 
 
 class Program:
@@ -118,7 +120,8 @@ class Program:
     def add_step(self, equation: Any, inputs: Sequence[int]) -> tuple[int, ...]:
         """Add a step of an equation of JAX, and return the numbers of what it gives."""
         outputs = tuple(self._add(variable.aval.shape) for variable in equation.outvars)
-        step = Step(equation.primitive.name, equation.params, tuple(inputs), outputs, equation.primitive)
+        where = str(equation.source_info.name_stack)
+        step = Step(equation.primitive.name, equation.params, tuple(inputs), outputs, equation.primitive, where)
         self.steps.append(step)
         for value in inputs:
             self._users.setdefault(value, []).append(step)

@@ -10,7 +10,11 @@ from fx_nnx.filters import All, Not
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.functions import clone
 from fx_nnx.graph.iterate import pop
-from fx_nnx.layers.linear import Linear
+from fx_nnx.layers.attention import MultiHeadAttention
+from fx_nnx.layers.batch_norm import BatchNorm
+from fx_nnx.layers.conv import Conv, ConvTranspose
+from fx_nnx.layers.embed import Embed
+from fx_nnx.layers.linear import Einsum, Linear, LinearGeneral
 from fx_nnx.layers.lora import LoRA, LoRALinear
 from fx_nnx.layers.params import value_of
 from fx_nnx.modules.module import Module, iter_modules
@@ -20,7 +24,7 @@ from fx_nnx.states.pure import to_flat_state
 from fx_nnx.training.optimizer import Optimizer
 from fx_nnx.variables.kinds import Intermediate, Perturbation
 
-__all__ = ["for_inference"]
+__all__ = ["for_inference", "resize"]
 
 
 def for_inference(model: Module, variables: None = None) -> tuple[Module, None, list[tuple[str, str]]]:
@@ -51,6 +55,46 @@ def for_inference(model: Module, variables: None = None) -> tuple[Module, None, 
                     setattr(module, name, None)
                     did.append((_text((*path, name)), f"removed {what}"))
     return _with_adapters_merged(made, did), None, did
+
+
+def resize(model: Module) -> None:
+    """Let the layers of a model take their numbers of features and heads from their parameters, which became smaller.
+
+    >>> import fx_nnx as nnx, jax.numpy as jnp
+    >>> layer = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    >>> layer.kernel.set_value(jnp.ones((3, 2)))
+    >>> resize(layer)
+    >>> layer.out_features
+    2
+    """
+    for _, module in iter_modules(model, graph=True):
+        for name, size in _sizes(module).items():
+            if getattr(module, name) != size:
+                setattr(module, name, size)
+
+
+def _sizes(module: Any) -> dict[str, Any]:
+    if isinstance(module, Linear):
+        return dict(zip(("in_features", "out_features"), value_of(module.kernel).shape[-2:]))
+    if isinstance(module, LinearGeneral):
+        shape, outs = value_of(module.kernel).shape, len(module.out_features)
+        return {"out_features": shape[-outs:], "in_features": shape[len(module.batch_axis) : -outs]}
+    if isinstance(module, Conv | ConvTranspose):
+        kernel = value_of(module.kernel).shape
+        into, out = (-1, -2) if getattr(module, "transpose_kernel", False) else (-2, -1)
+        groups = getattr(module, "feature_group_count", 1)
+        return {"kernel_shape": kernel, "in_features": kernel[into] * groups, "out_features": kernel[out]}
+    if isinstance(module, Einsum):
+        return {"kernel_shape": value_of(module.kernel).shape}
+    if isinstance(module, BatchNorm):
+        return {"num_features": value_of(module.mean).shape[0]}
+    if isinstance(module, Embed):
+        return dict(zip(("num_embeddings", "features"), value_of(module.embedding).shape))
+    if isinstance(module, MultiHeadAttention):
+        heads, depth = value_of(module.query.kernel).shape[-2:]
+        kv = value_of(module.key.kernel).shape[-2]
+        return {"num_heads": heads, "num_kv_heads": kv, "head_dim": depth, "qkv_features": heads * depth}
+    return {}
 
 
 def _with_adapters_merged(model: Module, did: list[tuple[str, str]]) -> Module:

@@ -48,6 +48,7 @@ def fx_models() -> list[ModelEntry]:
             name="nnx",
             target="fx_nnx.exporting:as_function",
             inference="fx_nnx.inference:for_inference",
+            resize="fx_nnx.inference:resize",
             summary="An NNX module, which holds its variables",
             type="fx_nnx.modules.module:Module",
         )

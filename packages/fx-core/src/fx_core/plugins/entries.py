@@ -219,12 +219,15 @@ class ModelEntry(Entry):
       inference: ``"module:attribute"`` of a function ``for_inference(model, variables)`` that gives model and variables
         in evaluation mode without what only training needs, and pairs of a path and a text that say what it did; None
         where there is none.
+      resize: ``"module:attribute"`` of a function that lets a model, whose parameters became smaller, take its sizes
+        from them; None where a model has none.
     """
 
     kind: ClassVar[str] = "model"
 
     type: str
     inference: str | None = None
+    resize: str | None = None
 
     def load_inference(self) -> Any:
         """Import the function ``inference`` and return it; None where there is none.
@@ -233,6 +236,14 @@ class ModelEntry(Entry):
           EntryLoadError: it cannot be imported.
         """
         return None if self.inference is None else self._load(self.inference)
+
+    def load_resize(self) -> Any:
+        """Import the function ``resize`` and return it; None where there is none.
+
+        Raises:
+          EntryLoadError: it cannot be imported.
+        """
+        return None if self.resize is None else self._load(self.resize)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
