@@ -165,7 +165,7 @@ def functions():
         "nothing is known of this operation": looped,
         "cut or joined": lambda v, x: (x @ v["a"]["kernel"])[:, :4] @ v["b"]["kernel"][:4],
         "has an entry for each": lambda v, x: (x @ v["a"]["kernel"] * wide) @ v["b"]["kernel"],
-        "different orders": tiled,
+        "mixes them with others|different orders": tiled,
         "a reshape mixes them": swapped,
     }
 

@@ -380,3 +380,33 @@ def test_the_average_of_narrow_parameters_is_kept_in_float32():
     np.testing.assert_allclose(state.ema["w"], 0.5 * 0.999**300 + 2 * (1 - 0.999**300), rtol=1e-5)
     narrow = state.replace(ema=jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.ema))
     assert step(narrow, jnp.ones((4, 3), jnp.bfloat16))[0].ema["w"].dtype == jnp.bfloat16
+
+
+def test_the_loss_sees_parameters_through_a_function_of_them():
+    batch, double = make_batch(), lambda params: jax.tree.map(lambda x: 2 * x, params)
+    state = make_state(optax.sgd(0.1))
+    got, _ = make_train_step(loss_fn, parameters=double, donate=False)(state, batch)
+    assert_close(got.params, by_hand(state, batch, lambda params, batch: loss_fn(double(params), batch)).params)
+    parts = make_train_step(loss_fn, parameters=double, donate=False, accumulate=4, weight="examples")
+    assert_close(parts(state, batch)[0].params, got.params)
+    with pytest.raises(InvalidStepOptionError, match=r"(?s)parameters.*a function of the parameters"):
+        make_train_step(loss_fn, parameters="int8")
+
+
+def test_new_values_that_come_as_gradients_are_neither_clipped_nor_unscaled():
+    @jax.custom_vjp
+    def seen(x, largest):
+        return x
+
+    seen.defvjp(lambda x, largest: (x, jnp.abs(x).max()), lambda largest, g: (g, largest))
+
+    def loss(params, batch):
+        return jnp.mean(seen(batch * params["params"]["w"], params["_overwrite_with_gradient"]["largest"]))
+
+    params = {"params": {"w": jnp.ones((1, 3))}, "_overwrite_with_gradient": {"largest": jnp.zeros(())}}
+    scale = DynamicScale(scale=4.0)
+    for options in ({"clip": 0.001}, {"clip": 0.001, "accumulate": 2, "weight": "examples"}):
+        state = StepState.create(params=params, tx=optax.sgd(0.1), dynamic_scale=scale)
+        new, metrics = make_train_step(loss, donate=False, **options)(state, jnp.full((2, 3), -7.0))
+        assert float(new.params["_overwrite_with_gradient"]["largest"]) == 7.0
+        assert float(metrics["grad_norm"]) == pytest.approx(7 / 3 * 3**0.5, rel=1e-5)

@@ -12,8 +12,9 @@ from fx_compress.array import QuantizedArray
 from fx_compress.calibration import calibrate
 from fx_compress.channels import Channels, Removal, RemovalReport, remove_channels
 from fx_compress.errors import CalibrationError, CompressError, MaskError, RuleError, SchemeError, StructureError
-from fx_compress.fake import fake_quantize
+from fx_compress.fake import fake_quantize, quantization_aware
 from fx_compress.inference import Change, InferenceReport, for_inference
+from fx_compress.observers import observers, ranges
 from fx_compress.parameters import Parameter
 from fx_compress.prune import (
     Magnitude,
@@ -59,8 +60,11 @@ __all__ = [
     "int8",
     "make_masks",
     "nf4",
+    "observers",
     "prune_during_training",
+    "quantization_aware",
     "quantize",
+    "ranges",
     "remove_channels",
     "sparsity_schedule",
 ]

@@ -1,18 +1,21 @@
 """Training for quantized weights: rounding in the forward pass, none in the backward pass."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from fx_core import struct
+from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT
 from jax import lax
 
 from fx_compress.held import Held
+from fx_compress.observers import Observed
 from fx_compress.parameters import Parameter, map_parameters
 from fx_compress.rules import choose
 from fx_compress.schemes import Scheme
 
-__all__ = ["fake_quantize"]
+__all__ = ["fake_quantize", "quantization_aware"]
 
 
 @struct.dataclass
@@ -44,7 +47,9 @@ class FakeQuantized(Held):
         return super().conv_general_dilated(lhs, *args, **options)
 
 
-def fake_quantize(model: Any, rules: Any) -> Any:
+def fake_quantize(
+    model: Any, rules: Any, *, observers: Mapping[str, jax.Array] | None = None, momentum: float = 0.9
+) -> Any:
     """Round the weights of a model to what quantizing them would give, with gradients that pass straight through.
 
     Put it between the parameters and the network in a loss: the parameters stay floats, the network sees quantized
@@ -55,7 +60,10 @@ def fake_quantize(model: Any, rules: Any) -> Any:
     Args:
       model: as for `fx_compress.quantize`.
       rules: as for `fx_compress.quantize`. Error-compensating rounding counts as rounding to nearest; static
-        activations are rounded as dynamic ones.
+        activations are rounded as dynamic ones where there are no observers.
+      observers: ranges of static activations by path, as `fx_compress.observers` makes them; their gradients are their
+        new values.
+      momentum: weight of what an observer knows against what it sees.
 
     Raises:
       RuleError: a rule matches nothing.
@@ -75,9 +83,36 @@ def fake_quantize(model: Any, rules: Any) -> Any:
         array = jnp.asarray(parameter.value)
         rounded = rule.what.quantize(lax.stop_gradient(array), rule.contracted(parameter), path=parameter.path)
         passed = _straight_through(array, rounded.materialize())
+        if observers is not None and parameter.path in observers:
+            return Observed(passed, observers[parameter.path], momentum)
         return passed if rule.what.activations is None else FakeQuantized(passed)
 
     return map_parameters(replace, model)
+
+
+def quantization_aware(rules: Any, *, momentum: float = 0.9) -> Callable[[Any], Any]:
+    """Returns `fake_quantize` as a function of parameters, for the argument ``parameters`` of ``make_train_step``.
+
+    Parameters of the form ``{"params": …, "_overwrite_with_gradient": observers(params, rules)}``, which training
+    states of fx-train know, round static activations by ranges that are learned on the way; the loss function gets the
+    part ``params`` alone, rounded.
+
+    Args:
+      rules: as for `fx_compress.quantize`, for the parameters.
+      momentum: weight of what an observer knows against what it sees.
+
+    >>> import fx_compress, jax, jax.numpy as jnp
+    >>> seen = quantization_aware(fx_compress.int4())({"kernel": jnp.array([[0.1, 1.0]])})["kernel"]
+    >>> seen.tolist() == fx_compress.int4().quantize(jnp.array([[0.1, 1.0]])).materialize().tolist()
+    True
+    """
+
+    def rounded(params: Any) -> Any:
+        held = isinstance(params, Mapping) and OVERWRITE_WITH_GRADIENT in params
+        own = params["params"] if held else params
+        return fake_quantize(own, rules, observers=params[OVERWRITE_WITH_GRADIENT] if held else None, momentum=momentum)
+
+    return rounded
 
 
 def _rounded(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:

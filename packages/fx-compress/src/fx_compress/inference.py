@@ -128,9 +128,10 @@ def for_inference(
         changes += [Change(norm.path, "not folded: there are no sample inputs to trace", False) for norm in norms]
     difference = None if wanted is None else difference_of(wanted, _results(parts.function, tree, inputs))
     if cast is not None:
-        tree = cast(tree) if callable(cast) and not isinstance(cast, type) else _cast(tree, cast)
-        name = getattr(cast, "__name__", None) or jnp.dtype(cast).name
-        changes.append(Change("", f"float parameters cast to {name}"))
+        by_hand = callable(cast) and not isinstance(cast, type)
+        tree = cast(tree) if by_hand else _cast(tree, cast)
+        name = getattr(cast, "__name__", "a function") if by_hand else jnp.dtype(cast).name
+        changes.append(Change("", f"float parameters cast {'by' if by_hand else 'to'} {name}"))
     return parts.whole(tree), InferenceReport(tuple(changes), difference)
 
 

@@ -120,8 +120,9 @@ def _with_adapters_merged(model: Module, did: list[tuple[str, str]]) -> Module:
 def _put(parent: Any, key: Any, child: Module) -> None:
     if isinstance(parent, Pytree) and key in attributes_of(parent) and isinstance(key, str):
         setattr(parent, key, child)
-    else:
-        parent[key] = child
+        return
+    container: Any = parent
+    container[key] = child
 
 
 def _why_not(module: Any) -> str:

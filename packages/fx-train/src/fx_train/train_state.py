@@ -162,6 +162,14 @@ def _has_overwrites(params: Any) -> bool:
     return hasattr(params, "keys") and OVERWRITE_WITH_GRADIENT in params
 
 
+def overwritten(params: Any) -> list[bool]:
+    """For each leaf of the parameters whether its gradient is its new value, and so neither clipped nor unscaled."""
+    if not _has_overwrites(params):
+        return [False] * len(jax.tree.leaves(params))
+    each = {name: jax.tree.map(lambda _, yes=name == OVERWRITE_WITH_GRADIENT: yes, params[name]) for name in params}
+    return jax.tree.leaves(jax.tree.structure(params).unflatten(jax.tree.leaves(each)))
+
+
 def optimised(params: Any) -> Any:
     """What an optimiser sees of the parameters."""
     return params["params"] if _has_overwrites(params) else params

@@ -17,7 +17,7 @@ from fx_train.step.loss import Loss, Weight, field
 from fx_train.step.policy import Policy
 from fx_train.step.telling import loss_of_params, telling
 from fx_train.step.trainable import Trainable, split_params, trainable_mask
-from fx_train.train_state import TrainState, optimised
+from fx_train.train_state import TrainState, optimised, overwritten
 
 __all__ = ["make_train_step"]
 
@@ -31,6 +31,7 @@ def make_train_step(
     reproducible: bool = False,
     weight: Weight | Literal["examples"] | None = None,
     policy: Policy | None = None,
+    parameters: Callable[[Any], Any] | None = None,
     clip: float | None = None,
     trainable: Trainable | None = None,
     ema: float | None = None,
@@ -85,6 +86,8 @@ def make_train_step(
         ``lambda batch: batch["mask"].sum()``. A part of weight 0 counts nothing, even if its loss is not a number.
         Where the batch is not worked on in parts it is not needed.
       policy: dtypes of parameters, computation and results; None leaves all as they are.
+      parameters: what the loss function gets in place of the parameters, as a function of them, such as weights rounded
+        by `fx_compress.quantization_aware`; gradients pass through it to the parameters.
       clip: scale the gradients such that their global norm is at most this; the norm before is
         ``metrics["grad_norm"]``. [Pascanu et al., "On the difficulty of training recurrent neural networks", 2013]
       trainable: which parameters to train, see `fx_train.step.trainable_mask`; the others stay to the bit, and no
@@ -107,6 +110,8 @@ def make_train_step(
         raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
     if policy is not None and not isinstance(policy, Policy):
         raise InvalidStepOptionError("policy", 'a Policy, such as Policy(compute="bfloat16")', repr(policy))
+    if parameters is not None and not callable(parameters):
+        raise InvalidStepOptionError("parameters", "a function of the parameters", repr(parameters))
     if type(accumulate) is not int or accumulate < 1:
         raise InvalidStepOptionError("accumulate", "a number of parts, at least 1", accumulate)
     if clip is not None and not (isinstance(clip, int | float) and not isinstance(clip, bool) and clip > 0):
@@ -114,7 +119,7 @@ def make_train_step(
     if ema is not None and not (isinstance(ema, int | float) and 0 <= ema < 1):
         raise InvalidStepOptionError("ema", "a decay from 0 to below 1", ema)
     weigh = _weighing(weight, needed=accumulate > 1 or reproducible)
-    loss = Loss(loss_fn, policy)
+    loss = Loss(loss_fn, policy, parameters)
 
     def train_step(state: TrainState, batch: Any) -> tuple[Any, dict[str, Any]]:
         check_state(state)
@@ -130,7 +135,7 @@ def make_train_step(
         # A search along a line compares losses with their slopes: it has to know the gradients before they are clipped.
         true = optimised(_whole(grads, state.params, mask))
         if clip is not None:
-            grads, metrics["grad_norm"] = _clipped(grads, clip)
+            grads, metrics["grad_norm"] = _clipped(grads, clip, _trained(overwritten(state.params), mask))
         value_fn = loss_of_params(loss, state, batch, parts=parts, mask=mask, weight=weigh)
         told = state.replace(tx=telling(state.tx, metrics["loss"], true, value_fn))
         new = _updated(told, grads, mask, {"variables": variables} if "variables" in loss.wants else {})
@@ -187,12 +192,19 @@ def _learning_rate(opt_state: Any) -> Any:
     return jnp.asarray(rates[0]) if len(rates) == 1 and jnp.shape(rates[0]) == () else None
 
 
-def _clipped(grads: list[jax.Array], limit: float) -> tuple[list[jax.Array], jax.Array]:
-    squares = [jnp.sum(jnp.square(jnp.abs(g.astype(jnp.promote_types(g.dtype, jnp.float32))))) for g in grads]
+def _trained(flags: list[bool], mask: Any) -> list[bool]:
+    """Of one flag per parameter those of the trained ones."""
+    return flags if mask is None else [flag for flag, yes in zip(flags, jax.tree.leaves(mask)) if yes]
+
+
+def _clipped(grads: list[jax.Array], limit: float, kept: list[bool]) -> tuple[list[jax.Array], jax.Array]:
+    """Gradients clipped by their norm, but for those that are new values."""
+    true = [g for g, keep in zip(grads, kept) if not keep]
+    squares = [jnp.sum(jnp.square(jnp.abs(g.astype(jnp.promote_types(g.dtype, jnp.float32))))) for g in true]
     norm = jnp.sqrt(sum(squares))
     # Not norm > limit: a norm that is not a number must not pass for one that is small.
     factor = jnp.where(norm <= limit, 1.0, limit / norm)
-    return [(g * factor).astype(g.dtype) for g in grads], norm
+    return [g if keep else (g * factor).astype(g.dtype) for g, keep in zip(grads, kept)], norm
 
 
 def _whole(grads: list[Any], params: Any, mask: Any, zeros: Callable[[Any], Any] = jnp.zeros_like) -> Any:

@@ -12,7 +12,7 @@ from fx_train.errors import LossOutputError, NotTrainableError
 from fx_train.step.accumulate import in_parts
 from fx_train.step.loss import Loss, Weight
 from fx_train.step.trainable import split_params
-from fx_train.train_state import TrainState
+from fx_train.train_state import TrainState, overwritten
 
 
 def gradients(
@@ -52,7 +52,10 @@ def gradients(
 
     (_, variables), (total, shares), (values, metrics, each) = in_parts(part, (jnp.int32(0), first), batch, parts)
     count = parts if shares is None else shares
-    grads = [_mean(g, count, scale, leaf.dtype) for g, leaf in zip(total, trained)]
+    yes = [True] * len(jax.tree.leaves(state.params)) if mask is None else jax.tree.leaves(mask)
+    # What is a new value, and no gradient, was never scaled.
+    scales = [None if new else scale for new, chosen in zip(overwritten(state.params), yes) if chosen]
+    grads = [_mean(g, count, own, leaf.dtype) for g, own, leaf in zip(total, scales, trained)]
     mean = functools.partial(average, weights=each, total=count)
     return grads, {"loss": mean(values), **_merged(metrics, parts, mean)}, variables
 

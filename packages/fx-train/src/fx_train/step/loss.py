@@ -23,8 +23,13 @@ class Loss:
       wants: which of ``key`` and ``variables`` it has a parameter for.
     """
 
-    def __init__(self, loss_fn: Callable[..., Any], policy: Policy | None):
-        self._loss_fn, self._policy = loss_fn, policy
+    def __init__(
+        self,
+        loss_fn: Callable[..., Any],
+        policy: Policy | None,
+        parameters: Callable[[Any], Any] | None = None,
+    ):
+        self._loss_fn, self._policy, self._parameters = loss_fn, policy, parameters or _same
         self.wants = frozenset(inspect.signature(loss_fn).parameters) & {"key", "variables"}
 
     def inputs(self, state: TrainState) -> tuple[Any, Any]:
@@ -48,7 +53,7 @@ class Loss:
         own = jax.tree.map(_same, variables)
         more = {name: value for name, value in (("key", key), ("variables", own)) if name in self.wants}
         cast, give = (self._policy.to_compute, self._policy.to_output) if self._policy else (_same, _same)
-        out = self._loss_fn(cast(params), cast(batch), **more)
+        out = self._loss_fn(self._parameters(cast(params)), cast(batch), **more)
         parts: Any = out if isinstance(out, tuple) else (out,)
         has_variables = "variables" in self.wants
         if len(parts) not in ((3,) if has_variables else (1, 2)) or not isinstance(([*parts, {}])[1], Mapping):

@@ -1,0 +1,140 @@
+"""Ranges of activations that are learned while a network is trained for integers."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fx_core import struct
+from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT
+from jax import lax
+
+from fx_compress.calibration import Inputs
+from fx_compress.errors import CalibrationError
+from fx_compress.held import Held
+from fx_compress.parameters import parameters
+from fx_compress.rules import choose
+from fx_compress.schemes import Scheme
+
+__all__ = ["Observed", "observers", "ranges"]
+
+
+@struct.dataclass
+class Observed(Held):
+    """A float weight that multiplies inputs which are rounded by the range that its observer knows.
+
+    The gradient of the observer is its new value, as for low-precision layers: see
+    `fx_core.ops.lowp.OVERWRITE_WITH_GRADIENT`.
+
+    Attributes:
+      array: the weight, rounded already.
+      largest: float32, the largest magnitude of inputs so far, as a moving average; 0 before the first.
+      momentum: weight of what it was.
+    """
+
+    array: jax.Array
+    largest: jax.Array
+    momentum: float = struct.field(pytree_node=False)
+
+    def dot_general(
+        self,
+        lhs: jax.Array,
+        dimension_numbers: lax.DotDimensionNumbers,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        **options: Any,
+    ) -> jax.Array:
+        """Contract inputs, rounded by their range."""
+        lhs = _rounded(lhs, self.largest, self.momentum)
+        return super().dot_general(lhs, dimension_numbers, precision, preferred_element_type, **options)
+
+    def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
+        """Convolve an image, rounded by its range."""
+        return super().conv_general_dilated(_rounded(lhs, self.largest, self.momentum), *args, **options)
+
+
+def observers(model: Any, rules: Any) -> dict[str, jax.Array]:
+    """Make an observer for each weight whose rule has static activations, for `fx_compress.quantization_aware`.
+
+    Args:
+      model: as for `fx_compress.quantize`.
+      rules: as for `fx_compress.quantize`.
+
+    Returns:
+      float32 zeros by path: a scalar, or one per stacked layer.
+
+    Raises:
+      RuleError: a rule matches nothing.
+      CalibrationError: no rule has static activations.
+
+    >>> import fx_compress, jax.numpy as jnp
+    >>> list(fx_compress.observers({"kernel": jnp.ones((2, 2))}, fx_compress.int8(activations="static")))
+    ['kernel']
+    """
+    chosen, made = choose(model, rules, Scheme), {}
+    for parameter in parameters(model):
+        rule = chosen.get(parameter.path)
+        if rule is not None and rule.what is not None and rule.what.activations == "static":
+            made[parameter.path] = jnp.zeros(parameter.value.shape[: rule.stacked], jnp.float32)
+    if not made:
+        raise CalibrationError(
+            "Nothing is to be observed.",
+            expected='a rule with activations="static"',
+            got=rules,
+            fix="weights alone, and dynamic activations, are trained for without observers",
+        )
+    return made
+
+
+def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inputs]]:
+    """Returns what observers learned, as statistics for `fx_compress.quantize`.
+
+    Args:
+      observers: by path, after training; or parameters that hold them as ``_overwrite_with_gradient``.
+
+    Raises:
+      CalibrationError: an observer saw nothing.
+    """
+    held = observers.get(OVERWRITE_WITH_GRADIENT, observers)
+    found: dict[str, dict[tuple[int, ...], Inputs]] = {}
+    for path, largest in held.items():
+        values = jax.device_get(largest)
+        if not (values > 0).all():
+            raise CalibrationError(
+                "An observer saw no inputs, or zeros only.",
+                path=path,
+                expected="positive ranges",
+                got=values.tolist(),
+                fix="train a step with them, by make_train_step(..., parameters=quantization_aware(rules))",
+            )
+        found[path] = {
+            place: Inputs(rows=1, largest=float(values[place]), magnitudes=values[place].reshape(1))
+            for place in np.ndindex(*values.shape)
+        }
+    return found
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rounded(x: jax.Array, largest: jax.Array, momentum: float) -> jax.Array:
+    return _forward(x, largest, momentum)[0]
+
+
+def _forward(x: jax.Array, largest: jax.Array, momentum: float) -> tuple[jax.Array, Any]:
+    wide = x.astype(jnp.float32)
+    now = jnp.abs(wide).max()
+    known = jnp.where(largest > 0, largest, now)
+    scale = jnp.where(known > 0, known / 127, 1.0)
+    rounded = (jnp.clip(jnp.round(wide / scale), -127, 127) * scale).astype(x.dtype)
+    new = jnp.where(largest > 0, momentum * largest + (1 - momentum) * now, now)
+    return rounded, (jnp.abs(wide) <= 127.5 * scale, new)
+
+
+def _backward(momentum: float, kept: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    inside, new = kept
+    # What was cut off does not change with its input.
+    return jnp.where(inside, gradient, jnp.zeros((), gradient.dtype)), new
+
+
+_rounded.defvjp(_forward, _backward)
