@@ -135,3 +135,12 @@ def test_malformed_arguments(trained):
     assert "is no name=value" in run(trained, "--model", "network_of_a_run:build", *IMAGE, "--call", "scale").output
     assert "describes no input" in run(trained, "--model", "network_of_a_run:build", "--input", "float3[2]").output
     assert run(trained / "missing", "--model", "network_of_a_run:build", *IMAGE).exit_code == 2
+
+
+def test_renew_writes_anew(tmp_path):
+    path = fx_export.export(tmp_path / "net", lambda w, x: x * w, np.float32(2), ["float32[n]"])
+    before = (path / "manifest.json").stat().st_ino
+    assert "written by jax" in run("renew", path).output
+    assert (path / "manifest.json").stat().st_ino != before
+    assert fx_export.load(path)(np.ones(3, np.float32)).tolist() == [2, 2, 2]
+    assert run("renew", tmp_path).exit_code == 1

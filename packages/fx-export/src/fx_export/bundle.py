@@ -2,14 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fx_core.files import read_manifest, settled, verify_files
 from fx_core.plugins import Exporter, registry
 
-from fx_export.errors import BundleError
+from fx_export.errors import BundleError, EntryPointError
 from fx_export.plugin import fx_exporters
 
 FORMAT, VERSION = "fx-bundle", 1
@@ -28,7 +28,8 @@ class Bundle:
       metadata: what was stored beside it.
       written_by: versions of the packages that made it.
       verification: how it was compared with the model, None where it was not.
-      program: the function that the exporter gave.
+      program: the function that the exporter gave; in a bundle of several networks it refuses every call.
+      entry_points: the networks by name, where there are several.
     """
 
     path: Path
@@ -37,14 +38,29 @@ class Bundle:
     written_by: Mapping[str, str]
     verification: Mapping[str, Any] | None = dataclasses.field(repr=False)
     program: Callable[..., Any] = dataclasses.field(repr=False)
+    entry_points: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict, repr=False)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Compute the outputs.
+
+        Args:
+          *inputs: the inputs.
+          **named: the inputs by the names of their arrays instead, where the format keeps names.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.
         """
-        return self.program(*inputs)
+        return self.program(*inputs, **named)
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        """Give one of several networks.
+
+        Raises:
+          EntryPointError: there is none of this name.
+        """
+        if name not in self.entry_points:
+            raise EntryPointError(str(self.path), name, sorted(self.entry_points))
+        return self.entry_points[name]
 
 
 def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
@@ -70,8 +86,42 @@ def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
     verify_files(source, manifest)
     name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
-    verification = manifest.get("verification")
-    return Bundle(source, name, metadata, written_by, verification, _reader(name).load(source / DATA))
+    verification, reader = manifest.get("verification"), _reader(name)
+    entry_points: dict[str, Callable[..., Any]] = {}
+    if "entry_points" in manifest:
+        entry_points = load_several(reader, source / DATA, _entry_names(path, manifest))
+        program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
+    else:
+        program = reader.load(source / DATA)
+    return Bundle(source, name, metadata, written_by, verification, program, entry_points)
+
+
+def load_several(exporter: Any, data: Path, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    """Give several networks by name: what the exporter wrote as one, or one directory each."""
+    if hasattr(exporter, "load_several"):
+        programs = exporter.load_several(data)
+        if sorted(programs) != sorted(names):
+            raise BundleError(str(data), "it has other entry points than the manifest says.", got=sorted(programs))
+        return programs
+    return {name: exporter.load(data / name) for name in names}
+
+
+def _entry_names(path: StrPath, manifest: Mapping[str, Any]) -> list[str]:
+    names = _field(path, manifest, "entry_points", list)
+    # They are names of directories.
+    if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
+        raise BundleError(str(path), "the names of entry points are no identifiers.", got=str(names)[:80])
+    return names
+
+
+class _Several:
+    """What stands for the program where a name has to be chosen first."""
+
+    def __init__(self, path: str, names: Sequence[str]):
+        self._path, self._names = path, names
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        raise EntryPointError(self._path, None, self._names)
 
 
 _FIELDS: dict[str, type] = {"exporter": str, "metadata": dict, "written_by": dict}

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
 from fx_core.errors import FxError
 from fx_core.files import read_manifest, settled, verify_files
 from fx_core.plugins import registry
 
 from fx_export.bundle import FORMAT, VERSION, load
+from fx_export.renewing import renew as _renew
 from fx_export.run_command import export_run
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
@@ -84,6 +86,13 @@ def verify(path: Path) -> None:
     found = bundle.verification
     compared = "was not compared with its model" if found is None else f"{len(found['trials'])} trials at export"
     click.echo(f"{path}: {bundle.exporter} bundle, all bytes as written, loads; {compared}")
+
+
+@export.command()
+@_PATH
+def renew(path: Path) -> None:
+    """Write a StableHLO bundle anew by the JAX that is installed, which promises to read it for half a year."""
+    click.echo(f"{_renew(path)}: written by jax {jax.__version__}")
 
 
 export.add_command(export_run)

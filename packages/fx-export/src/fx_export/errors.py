@@ -175,3 +175,28 @@ class InputTextError(ExportError, ValueError):
             got=got,
             fix="Write numbers for fixed sizes and names for free ones.",
         )
+
+
+class EntryPointError(ExportError, LookupError):
+    """A bundle of several networks was called without a name, or has none of that name.
+
+    Wrong: ``fx_export.load(path)(tokens)``. Right: ``fx_export.load(path)["prefill"](tokens)``.
+
+    Args:
+      path: the bundle.
+      got: the name; None without one.
+      names: those that there are.
+    """
+
+    def __init__(self, path: str, got: str | None, names: Sequence[str]):
+        super().__init__(
+            "This bundle has several networks." if got is None else f"This bundle has no entry point {got!r}.",
+            path=path,
+            expected=", ".join(names) or "no names: it is one network",
+            got=got,
+            fix=f"Choose one: load(path)[{names[0]!r}](...)." if names else "Call it: load(path)(...).",
+        )
+
+
+class ExpiryWarning(UserWarning):
+    """A bundle is read today, and a later JAX may not read it: write it anew by ``fx export renew``."""

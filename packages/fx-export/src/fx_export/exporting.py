@@ -13,7 +13,7 @@ from fx_core.plugins import Exporter
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
 from fx_export.errors import ExporterOptionError, PlatformError
-from fx_export.inputs import described_inputs, names_in
+from fx_export.inputs import input_specs, names_in
 from fx_export.models import as_function
 from fx_export.verification import verified
 
@@ -82,7 +82,7 @@ def export(
     canonical_json(kept, "metadata")
     writer = exporter_named(format)
     _check_options(format, writer, options)
-    specs = _specs(format, inputs, constraints)
+    specs = input_specs(format, inputs, constraints)
     options = {**_names(writer, inputs), **options}
     fn, weights = as_function(model, variables, call or {})
     with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
@@ -91,7 +91,7 @@ def export(
         writer.export(data, fn, weights, specs, metadata=kept, **options)
         if verify:
             new.manifest["verification"] = _verified(
-                writer, data, fn, weights, specs, _settings(writer, tolerance, verify_sizes, options)
+                writer, data, fn, weights, specs, verification_settings(writer, tolerance, verify_sizes, options)
             )
         new.manifest.update(
             exporter=format,
@@ -110,16 +110,7 @@ def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
     return {"input_names": names} if names and known else {}
 
 
-def _specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) -> list[Any]:
-    if not isinstance(inputs, (list, tuple)):
-        # An array would be taken for as many inputs as it has rows.
-        raise ExporterOptionError(format, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
-    texts = [value for value in inputs if isinstance(value, str)]
-    described = iter(described_inputs(texts, constraints))
-    return [next(described) if isinstance(value, str) else value for value in inputs]
-
-
-def _settings(
+def verification_settings(
     writer: Exporter, tolerance: float | None, sizes: Mapping[str, Sequence[int]] | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """How to verify: as the exporter says for its options, where it says anything, and as the caller does."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import InputMismatchError, InputTextError
+from fx_export.errors import ExporterOptionError, InputMismatchError, InputTextError
 
 _TEXT = re.compile(r"\s*(?:([A-Za-z_][\w./-]*)\s*:)?\s*(\w+)\s*\[([^\[\]]*)\]\s*")
 
@@ -29,6 +29,21 @@ def described_inputs(texts: Sequence[str], constraints: Sequence[str] = ()) -> l
     """
     scope = jax.export.SymbolicScope(tuple(constraints))
     return [_described(text, scope) for text in texts]
+
+
+def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) -> list[Any]:
+    """Give a description for each input that is a text; the others stay as they are.
+
+    Raises:
+      ExporterOptionError: the inputs are no list.
+      InputTextError: a text is malformed.
+    """
+    if not isinstance(inputs, (list, tuple)):
+        # An array would be taken for as many inputs as it has rows.
+        raise ExporterOptionError(format, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
+    texts = [value for value in inputs if isinstance(value, str)]
+    described = iter(described_inputs(texts, constraints))
+    return [next(described) if isinstance(value, str) else value for value in inputs]
 
 
 def names_in(texts: Sequence[str]) -> list[str] | None:

@@ -1,5 +1,8 @@
-"""The StableHLO exporter: a `jax.export` program, the weights, and an index."""
+"""The StableHLO exporter: `jax.export` programs, the weights that they share, and an index."""
 
+import dataclasses
+import datetime
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.export
+import numpy as np
 from fx_core.files import canonical_json
 
 from fx_export.errors import (
@@ -16,8 +20,9 @@ from fx_export.errors import (
     PlatformError,
     UnsupportedProgramError,
 )
+from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
-from fx_export.lowering import lowered
+from fx_export.lowering import downgraded, lowered
 from fx_export.weights import named_arrays, read_weights, write_weights
 
 _PROGRAM, _WEIGHTS, _INDEX = "program.bin", "weights.bin", "index.json"
@@ -36,6 +41,9 @@ class StableHLOExporter:
         *,
         metadata: Mapping[str, Any],
         platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+        stablehlo: str | None = None,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
     ) -> None:
         """Write the program, the weights and the index.
 
@@ -46,26 +54,52 @@ class StableHLOExporter:
           inputs: examples or `jax.ShapeDtypeStruct`; sizes may come from `jax.export.symbolic_shape`.
           metadata: not used here; the bundle keeps it.
           platforms: where the program is to run: ``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``.
+          stablehlo: version of StableHLO to write, such as ``"1.10.0"``, for older readers than this JAX.
+          input_names: a name for each array of the inputs, by which a call may give them.
+          output_names: a name for each array of the outputs.
 
         Raises:
-          UnsupportedProgramError: the function has effects, or takes or returns custom containers.
+          UnsupportedProgramError: the function has effects, or takes or returns custom containers; or the older
+            version of StableHLO does not have what it computes.
           UnsupportedWeightError: a variable is no array of numbers.
-          ExporterOptionError: a platform is unknown.
+          ExporterOptionError: a platform is unknown, or there are more names or fewer than arrays.
         """
         del metadata
-        if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
-            raise ExporterOptionError("stablehlo", f"platforms out of {', '.join(_PLATFORMS)}", platforms)
-        weights = named_arrays(variables)
-        program = lowered(fn, variables, [array for _, array in weights], inputs, platforms)
-        (directory / _PROGRAM).write_bytes(_serialized(program))
-        index = {
-            "weights": write_weights(directory / _WEIGHTS, weights),
-            "inputs": [text_of(aval) for aval in program.in_avals[len(weights) :]],
-            "outputs": [text_of(aval) for aval in program.out_avals],
-            "platforms": list(program.platforms),
-            "jax": jax.__version__,
-        }
-        (directory / _INDEX).write_text(canonical_json(index, "index"))
+        weights = _Weights()
+        options = {"platforms": platforms, "stablehlo": stablehlo}
+        names = {"input_names": input_names, "output_names": output_names}
+        entry = _written(directory / _PROGRAM, fn, variables, inputs, weights, **options, **names)
+        self._write_index(directory, weights, entry, stablehlo)
+
+    def export_several(
+        self,
+        directory: Path,
+        functions: Mapping[str, tuple[Callable[..., Any], Any, Sequence[Any]]],
+        *,
+        metadata: Mapping[str, Any],
+        platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+        stablehlo: str | None = None,
+    ) -> None:
+        """Write several programs, with each weight stored once.
+
+        Args:
+          directory: where to write.
+          functions: function, variables and inputs by name.
+          metadata: see `export`.
+          platforms: see `export`.
+          stablehlo: see `export`.
+
+        Raises:
+          UnsupportedProgramError: see `export`.
+          UnsupportedWeightError: see `export`.
+          ExporterOptionError: see `export`.
+        """
+        del metadata
+        weights, programs = _Weights(), {}
+        for name, (fn, variables, inputs) in functions.items():
+            file = directory / f"{name}.bin"
+            programs[name] = _written(file, fn, variables, inputs, weights, platforms=platforms, stablehlo=stablehlo)
+        self._write_index(directory, weights, {"programs": programs}, stablehlo)
 
     def load(self, directory: Path) -> Callable[..., Any]:
         """Give the function of the inputs.
@@ -74,44 +108,165 @@ class StableHLOExporter:
           BundleError: the files are not what `export` wrote, or come from a newer JAX.
           PlatformError: the program was not exported for this process's platform.
         """
+        index, weights = self._read_index(directory)
+        return _loaded(directory / _PROGRAM, index, index, weights)
+
+    def load_several(self, directory: Path) -> dict[str, Callable[..., Any]]:
+        """Give the functions by name; they share the weights.
+
+        Raises:
+          BundleError: the files are not what `export_several` wrote, or come from a newer JAX.
+          PlatformError: the programs were not exported for this process's platform.
+        """
+        index, weights = self._read_index(directory)
+        programs = index.get("programs")
+        if not isinstance(programs, dict) or not all(name.isidentifier() for name in programs):
+            raise BundleError(str(directory / _INDEX), "the index lacks the programs.")
+        return {name: _loaded(directory / f"{name}.bin", index, programs[name], weights) for name in programs}
+
+    def _write_index(
+        self, directory: Path, weights: "_Weights", entries: Mapping[str, Any], stablehlo: str | None
+    ) -> None:
+        index = {
+            "weights": write_weights(directory / _WEIGHTS, weights.arrays),
+            **entries,
+            **dates(datetime.date.today()),
+            **({"stablehlo": stablehlo} if stablehlo else {}),
+        }
+        (directory / _INDEX).write_text(canonical_json(index, "index"))
+
+    def _read_index(self, directory: Path) -> tuple[dict[str, Any], list[Any]]:
         index = _index(directory / _INDEX)
-        weights = read_weights(directory / _WEIGHTS, index.get("weights"))
-        program = _deserialized(directory / _PROGRAM, index)
-        platform = jax.export.default_export_platform()
-        if platform not in program.platforms:
-            raise PlatformError(str(directory), program.platforms, platform)
-        return Program(program, weights)
+        check_expiry(directory, index, datetime.date.today())
+        arrays = read_weights(directory / _WEIGHTS, index.get("weights"))
+        return index, jax.device_put(arrays)
+
+
+class _Weights:
+    """Arrays with their names; what comes again, as the same object or as the same bytes, is there once."""
+
+    def __init__(self) -> None:
+        self.arrays: list[tuple[str, np.ndarray]] = []
+        self._places: dict[Any, int] = {}
+
+    def places(self, variables: Any) -> list[int]:
+        """Add what is new of some variables, and say where each is."""
+        return [self._place(name, array) for name, array in named_arrays(variables)]
+
+    def _place(self, name: str, array: np.ndarray) -> int:
+        key = (array.dtype.name, array.shape, array.tobytes() if array.nbytes < 64 else _digest(array))
+        if key not in self._places:
+            self._places[key] = len(self.arrays)
+            self.arrays.append((name, array))
+        return self._places[key]
 
 
 class Program:
-    """A loaded program with its weights; call it with the inputs.
+    """A loaded program with its weights; call it with the inputs, by place or by name.
 
     Attributes:
       inputs: shapes and dtypes of the inputs.
       outputs: shapes and dtypes of the outputs, flat.
       platforms: where it runs.
+      input_names: names of the inputs' arrays, where they were given.
+      output_names: the same of the outputs.
+      exported: the program as JAX has it, a function of the list of weights and the inputs.
+      weights: the weights.
+      weight_names: their paths in the variables.
     """
 
-    def __init__(self, program: jax.export.Exported, weights: Sequence[Any]):
+    def __init__(
+        self,
+        program: jax.export.Exported,
+        weights: Sequence[Any],
+        weight_names: Sequence[str],
+        input_names: Sequence[str] = (),
+        output_names: Sequence[str] = (),
+    ):
         (_, *specs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
         self._check = InputCheck(specs)
-        self._weights = jax.device_put(list(weights))
+        self.weights = list(weights)
         self._call = jax.jit(program.call)
+        self.exported, self.weight_names = program, tuple(weight_names)
         self.inputs, self.outputs, self.platforms = specs, program.out_avals, program.platforms
+        self.input_names, self.output_names = tuple(input_names), tuple(output_names)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Compute.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.
+          BundleError: the program was written by a newer JAX.
         """
+        if named:
+            inputs = self._by_name(inputs, named)
         self._check(inputs)
         try:
-            return self._call(self._weights, *inputs)
+            return self._call(self.weights, *inputs)
         except ValueError as error:
             # Shapes are checked; what JAX still finds are sizes that break the symbolic constraints.
             expected = [jax.tree.map(text_of, spec) for spec in self.inputs]
             raise InputMismatchError("all inputs", expected, str(error).partition("\n")[0]) from error
+        except RuntimeError as error:
+            # Older compilers find out when they compile.
+            if "deserialize StableHLO" not in str(error):
+                raise
+            fix = 'Use a newer JAX, or export with stablehlo="1.10.0".'
+            raise BundleError("the program", "it was written by a newer JAX.", got=jax.__version__, fix=fix) from error
+
+    def _by_name(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+        if inputs or sorted(named) != sorted(self.input_names):
+            raise InputMismatchError("all inputs", f"the names {', '.join(self.input_names)}", ", ".join(sorted(named)))
+        treedef = jax.tree.structure(self.inputs)
+        return jax.tree.unflatten(treedef, [named[name] for name in self.input_names])
+
+
+def _written(
+    path: Path,
+    fn: Callable[..., Any],
+    variables: Any,
+    inputs: Sequence[Any],
+    weights: _Weights,
+    *,
+    platforms: Sequence[str],
+    stablehlo: str | None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Write a program, and give its entry of the index."""
+    if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
+        raise ExporterOptionError("stablehlo", f"platforms out of {', '.join(_PLATFORMS)}", platforms)
+    own = [array for _, array in named_arrays(variables)]
+    program = lowered(fn, variables, own, inputs, platforms)
+    taken, given = program.in_avals[len(own) :], program.out_avals
+    names = {}
+    for option, value, arrays in (("input_names", input_names, taken), ("output_names", output_names, given)):
+        if value is not None and (len(value) != len(arrays) or len(set(value)) != len(arrays)):
+            raise ExporterOptionError(
+                "stablehlo", f"{option}: {len(arrays)} different names", ", ".join(map(str, value))
+            )
+        names |= {option: list(value)} if value is not None else {}
+    if stablehlo is not None:
+        program = dataclasses.replace(program, mlir_module_serialized=_in_version(program, stablehlo))
+    path.write_bytes(_serialized(program))
+    return {
+        "uses": weights.places(variables),
+        "inputs": [text_of(aval) for aval in taken],
+        "outputs": [text_of(aval) for aval in given],
+        "platforms": list(program.platforms),
+        **names,
+    }
+
+
+def _in_version(program: jax.export.Exported, version: Any) -> bytes:
+    parts = version.split(".") if isinstance(version, str) else []
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise ExporterOptionError("stablehlo", 'stablehlo: a version such as "1.10.0"', version)
+    return downgraded(program, version)
+
+
+def _digest(array: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest()
 
 
 def _serialized(program: jax.export.Exported) -> bytes:
@@ -119,6 +274,24 @@ def _serialized(program: jax.export.Exported) -> bytes:
         return bytes(program.serialize())
     except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
         raise UnsupportedProgramError(f"{type(error).__name__}: {error}") from error
+
+
+def _loaded(path: Path, index: Mapping[str, Any], entry: Any, weights: Sequence[Any]) -> Program:
+    names = [entry.get(which, []) for which in ("input_names", "output_names")] if isinstance(entry, dict) else None
+    # Version 0.1 wrote each program with all weights, in order.
+    places = entry.get("uses", list(range(len(weights)))) if names is not None else None
+    if names is None or not all(isinstance(each, list) for each in names) or not _are_places(places, len(weights)):
+        raise BundleError(str(path), "its entry of the index is malformed.", got=str(entry)[:100])
+    program = _deserialized(path, index)
+    platform = jax.export.default_export_platform()
+    if platform not in program.platforms:
+        raise PlatformError(str(path.parent), program.platforms, platform)
+    weight_names = [index["weights"][place]["name"] for place in places]
+    return Program(program, [weights[place] for place in places], weight_names, *names)
+
+
+def _are_places(places: Any, count: int) -> bool:
+    return isinstance(places, list) and all(type(place) is int and 0 <= place < count for place in places)
 
 
 def _index(path: Path) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+"""Several networks in one bundle, such as the two of a text generator: one reads the prompt, the other goes on."""
+
+import dataclasses
+import datetime
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from fx_core.files import AtomicDirectory, canonical_json
+
+from fx_export._version import __version__
+from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named, load_several
+from fx_export.errors import ExporterOptionError, PlatformError
+from fx_export.exporting import verification_settings
+from fx_export.inputs import input_specs
+from fx_export.models import as_function
+from fx_export.verification import verified
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryPoint:
+    """One of several networks in a bundle.
+
+    Attributes:
+      model: as in `fx_export.export`.
+      inputs: as in `fx_export.export`.
+      call: keyword arguments of the model's call.
+      constraints: what is known about sizes in texts, such as ``"length <= 128"``.
+      verify_sizes: sizes to try, by symbol.
+    """
+
+    model: Any
+    inputs: Sequence[Any]
+    call: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    constraints: Sequence[str] = ()
+    verify_sizes: Mapping[str, Sequence[int]] | None = None
+
+
+def export_several(
+    path: StrPath,
+    entry_points: Mapping[str, EntryPoint],
+    variables: Any = None,
+    *,
+    format: str = "stablehlo",
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    key: bytes | None = None,
+    verify: bool = True,
+    tolerance: float | None = None,
+    **options: Any,
+) -> Path:
+    """Write several networks as one bundle, and compare each with its model.
+
+    ``fx_export.load(path)["name"]`` is one of them. In StableHLO each weight is stored once, and is in memory once when
+    they are loaded; other formats store them for each.
+
+    Args:
+      path: the directory to make; it appears whole or not at all.
+      entry_points: the networks by name, which is an identifier.
+      variables: the variables of all of them; None where the models have their own.
+      format: as in `fx_export.export`.
+      metadata: as in `fx_export.export`.
+      overwrite: as in `fx_export.export`.
+      key: as in `fx_export.export`.
+      verify: as in `fx_export.export`.
+      tolerance: as in `fx_export.export`.
+      **options: for the exporter.
+
+    Returns:
+      The path.
+
+    Raises:
+      ExporterOptionError: there are no entry points, a name is no identifier, or the exporter does not take an option.
+      ExportError: what `fx_export.export` raises for one of them.
+      PathTakenError: there is something at the path.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp
+      >>> from fx_export import load
+      >>> halves = {
+      ...     "first": EntryPoint(lambda w, x: x @ w, ["float32[batch, 3]"]),
+      ...     "second": EntryPoint(lambda w, y: y @ w.T, ["float32[batch, 2]"]),
+      ... }
+      >>> network = load(export_several(tempfile.mkdtemp() + "/net", halves, jnp.ones((3, 2))))
+      >>> network["second"](network["first"](jnp.ones((4, 3)))).shape
+      (4, 3)
+    """
+    kept = dict(metadata or {})
+    canonical_json(kept, "metadata")
+    if not entry_points or not all(isinstance(name, str) and name.isidentifier() for name in entry_points):
+        raise ExporterOptionError(format, "entry points whose names are identifiers", sorted(map(str, entry_points)))
+    writer: Any = exporter_named(format)
+    functions = {}
+    for name, entry in entry_points.items():
+        fn, weights = as_function(entry.model, variables, entry.call)
+        functions[name] = fn, weights, input_specs(format, entry.inputs, entry.constraints)
+    _check_options(format, writer, options)
+    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
+        data = new.directory / DATA
+        data.mkdir()
+        _write(writer, data, functions, kept, options)
+        if verify:
+            settings = {
+                name: verification_settings(writer, tolerance, entry.verify_sizes, options)
+                for name, entry in entry_points.items()
+            }
+            new.manifest["verification"] = _verified(writer, data, functions, settings)
+        new.manifest.update(
+            exporter=format,
+            entry_points=list(entry_points),
+            metadata=kept,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            written_by={"fx-export": __version__, "jax": jax.__version__},
+        )
+    return new.path
+
+
+def _write(writer: Any, data: Path, functions: Mapping[str, Any], metadata: Any, options: Mapping[str, Any]) -> None:
+    if hasattr(writer, "export_several"):
+        writer.export_several(data, functions, metadata=metadata, **options)
+        return
+    for name, (fn, weights, specs) in functions.items():
+        (data / name).mkdir()
+        writer.export(data / name, fn, weights, specs, metadata=metadata, **options)
+
+
+def _verified(
+    writer: Any, data: Path, functions: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    try:
+        programs = load_several(writer, data, list(functions))
+    except PlatformError:
+        return None
+    found: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0}
+    for name, (fn, weights, specs) in functions.items():
+        report = verified(programs[name], fn, weights, specs, **settings[name])
+        found["trials"] += [f"{name}: {trial}" for trial in report["trials"]]
+        for which in ("max_absolute_error", "max_relative_error"):
+            found[which] = max(found[which], report[which])
+    return found
+
+
+def _check_options(name: str, exporter: Any, options: Mapping[str, Any]) -> None:
+    several = hasattr(exporter, "export_several")
+    signature = inspect.signature(exporter.export_several if several else exporter.export)
+    try:
+        signature.bind(Path(), *([{}] if several else [None, None, ()]), metadata={}, **options)
+    except TypeError as error:
+        raise ExporterOptionError(name, str(signature), str(error)) from None

@@ -1,0 +1,80 @@
+"""The network of examples/gpt in one bundle: reading a prompt, and a step; the text is that of JAX, token by token."""
+
+import sys
+from pathlib import Path
+
+import fx_export
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fx_export import EntryPoint
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples/gpt"))
+import network
+
+LENGTH = 24
+MODEL = network.GPT(layers=2, features=16, heads=2, length=LENGTH, decode=True)
+
+
+@pytest.fixture(scope="module")
+def params():
+    variables = MODEL.init(jax.random.key(0), jnp.zeros((1, LENGTH), jnp.int32))
+    # Of an untrained network all tokens are nearly as likely.
+    return {"params": jax.tree.map(lambda x: 4 * x if x.ndim > 1 else x, variables["params"])}
+
+
+def empty(batch):
+    """The cache before the first token."""
+    known = jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, LENGTH), jnp.int32)))["cache"]
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((batch, *x.shape[1:]) if x.ndim > 1 else x.shape, x.dtype), known
+    )
+
+
+def step(variables, cache, tokens):
+    logits, new = MODEL.apply({**variables, "cache": cache}, tokens, mutable=["cache"])
+    return logits[:, -1], new["cache"]
+
+
+def prefill(variables, tokens):
+    cache = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty(tokens.shape[0]))
+    return step(variables, cache, tokens)
+
+
+def entry_points():
+    (batch,) = jax.export.symbolic_shape("batch")
+    # The step is at one place: its cache comes from the prompt or from the step before.
+    return {
+        "prefill": EntryPoint(
+            prefill,
+            ["tokens:int32[batch, length]"],
+            constraints=[f"length <= {LENGTH}"],
+            verify_sizes={"length": [1, 7]},
+        ),
+        "decode": EntryPoint(step, [empty(batch), jax.ShapeDtypeStruct((batch, 1), jnp.int32)]),
+    }
+
+
+def generated(first, following, prompt, count):
+    logits, cache = first(prompt)
+    tokens = []
+    for _ in range(count):
+        tokens.append(np.asarray(logits).argmax(-1))
+        logits, cache = following(cache, tokens[-1][:, None].astype(np.int32))
+    return np.stack(tokens, 1)
+
+
+@pytest.mark.parametrize(("format", "verify"), [("stablehlo", False), ("onnx", True)])
+def test_the_text_is_that_of_jax(format, verify, params, tmp_path):
+    path = fx_export.export_several(tmp_path / "gpt", entry_points(), params, format=format, verify=verify)
+    loaded = fx_export.load(path)
+    first, following = jax.jit(lambda *x: prefill(params, *x)), jax.jit(lambda *x: step(params, *x))
+    for batch, length in ((1, 1), (2, 9)):
+        prompt = jax.random.randint(jax.random.key(length), (batch, length), 0, network.VOCABULARY)
+        expected = generated(first, following, np.asarray(prompt), 12)
+        got = generated(loaded["prefill"], loaded["decode"], np.asarray(prompt), 12)
+        np.testing.assert_array_equal(got, expected)
+        assert len(np.unique(expected)) > 3
+    if format == "stablehlo":
+        assert (path / "data/weights.bin").stat().st_size < 1.3 * sum(x.nbytes for x in jax.tree.leaves(params))
