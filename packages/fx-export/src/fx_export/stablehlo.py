@@ -66,9 +66,17 @@ class StableHLOExporter:
         """
         del metadata
         weights = _Weights()
-        options = {"platforms": platforms, "stablehlo": stablehlo}
-        names = {"input_names": input_names, "output_names": output_names}
-        entry = _written(directory / _PROGRAM, fn, variables, inputs, weights, **options, **names)
+        entry = _written(
+            directory / _PROGRAM,
+            fn,
+            variables,
+            inputs,
+            weights,
+            platforms=platforms,
+            stablehlo=stablehlo,
+            input_names=input_names,
+            output_names=output_names,
+        )
         self._write_index(directory, weights, entry, stablehlo)
 
     def export_several(
@@ -199,7 +207,7 @@ class Program:
           BundleError: the program was written by a newer JAX.
         """
         if named:
-            inputs = self._by_name(inputs, named)
+            inputs = tuple(self._by_name(inputs, named))
         self._check(inputs)
         try:
             return self._call(self.weights, *inputs)
@@ -266,7 +274,7 @@ def _in_version(program: jax.export.Exported, version: Any) -> bytes:
 
 
 def _digest(array: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()
 
 
 def _serialized(program: jax.export.Exported) -> bytes:
@@ -277,10 +285,11 @@ def _serialized(program: jax.export.Exported) -> bytes:
 
 
 def _loaded(path: Path, index: Mapping[str, Any], entry: Any, weights: Sequence[Any]) -> Program:
-    names = [entry.get(which, []) for which in ("input_names", "output_names")] if isinstance(entry, dict) else None
+    known: dict[str, Any] = entry if isinstance(entry, dict) else {"uses": None}
+    names = [known.get(which, []) for which in ("input_names", "output_names")]
     # Version 0.1 wrote each program with all weights, in order.
-    places = entry.get("uses", list(range(len(weights)))) if names is not None else None
-    if names is None or not all(isinstance(each, list) for each in names) or not _are_places(places, len(weights)):
+    places: Any = known.get("uses", list(range(len(weights))))
+    if not all(isinstance(each, list) for each in names) or not _are_places(places, len(weights)):
         raise BundleError(str(path), "its entry of the index is malformed.", got=str(entry)[:100])
     program = _deserialized(path, index)
     platform = jax.export.default_export_platform()

@@ -112,16 +112,16 @@ class Reader:
         return found
 
     def _put_together(self, pieces: Pieces) -> dict[Path, np.ndarray]:
-        grouped: dict[Path, dict[tuple[int, int] | None, np.ndarray]] = {}
+        whole = {path: array for (path, piece), array in pieces.items() if piece is None}
+        parts: dict[Path, dict[int, np.ndarray]] = {}
+        counts: dict[Path, int] = {}
         for (path, piece), array in pieces.items():
-            grouped.setdefault(path, {})[piece] = array
-        return {
-            path: next(iter(parts.values()))
-            if None in parts
-            else np.concatenate([parts[at] for at in sorted(parts)], axis=-1)
-            for path, parts in grouped.items()
-            if None in parts or len(parts) == next(iter(parts))[1]
-        }
+            if piece is not None:
+                counts[path] = piece[1]
+                parts.setdefault(path, {})[piece[0]] = array
+        # Where one is missing, so that it has been noted, there is no array.
+        complete = {path: found for path, found in parts.items() if len(found) == counts[path]}
+        return whole | {path: np.concatenate([found[i] for i in sorted(found)], -1) for path, found in complete.items()}
 
     def _agree(self, arrays: dict[Path, np.ndarray]) -> None:
         """What is one variable at two paths has one value, from either of PyTorch's names or from both."""

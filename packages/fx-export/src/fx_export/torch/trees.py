@@ -93,7 +93,7 @@ class Network:
 
     def _collected(self, tree: Any) -> Iterator[Leaf]:
         if isinstance(tree, Mapping) and "params" in tree:
-            for name, part in _opened(tree):
+            for name, part in _opened(tree) or ():
                 yield from self._walk(part, (), None, name not in _COLLECTIONS)
         else:
             yield from self._walk(tree, (), None, True)
