@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["Snapshot", "exact", "exact_key", "snapshot_of", "thawed"]
+__all__ = ["Snapshot", "exact", "exact_key", "may_change", "snapshot_of", "thawed"]
 
 
 class Snapshot:
@@ -77,6 +77,12 @@ def snapshot_of(value: Any) -> Any:
         return Snapshot(value)
     except (TypeError, RecursionError):  # holds something without a hash that cannot be looked into, or itself
         return value
+
+
+def may_change(value: Any) -> bool:
+    """Whether something may change in place without anybody being told: it has no hash, or one that means nothing."""
+    kind = type(value)
+    return kind not in _PLAIN and (not _has_hash(value) or _changes_in_place(kind))
 
 
 def thawed(value: Any) -> Any:

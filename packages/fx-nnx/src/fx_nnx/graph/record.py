@@ -237,7 +237,10 @@ class _Walk:
     def variable(self, value: Any, path: Path) -> None:
         number = self.enter(value, path)
         if number is not None:
-            self.nodes.append(_tuple(VariableDef, (type(value), number, value._nnx_meta)))
+            meta = value._nnx_meta
+            for item in meta.changing:
+                self.watch(item, snapshot_of(item))
+            self.nodes.append(_tuple(VariableDef, (type(value), number, meta)))
             self.paths.append(path)
             self.leaves.append(value)
 
@@ -260,13 +263,19 @@ class _Walk:
         known = self.snapshots.get(id(item))
         kept = snapshot_of(item) if known is None else known
         self.attributes.append((key, _tuple(Static, (exact(kept), kept))))
-        if kept is not item:
-            if known is None:  # one configuration is often in many modules
-                self.snapshots[id(item)] = kept
-                self.record.contents.append((item, kept))
-        elif self.record.lasting and not is_hashable(item):
-            # It may be changed in place, which nothing tells us.
+        if kept is item:
+            if self.record.lasting and not is_hashable(item):
+                self.record.lasting = False  # it may be changed in place, which nothing tells us
+        elif known is None:  # one configuration is often in many modules
+            self.watch(item, kept)
+
+    def watch(self, item: Any, kept: Any) -> None:
+        """Let the record look whether a value still is as it was kept."""
+        if kept is item:
             self.record.lasting = False
+        else:
+            self.snapshots[id(item)] = kept
+            self.record.contents.append((item, kept))
 
     def child(self, container: Any, key: Any, item: Any, path: Path, owner: Any = None) -> None:
         if item is None:

@@ -87,6 +87,7 @@ class Forest:
         if self._announces is None:
             plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
             silent = any(type(item) is Static and type(item.value) is Snapshot for _, item in self.attributes)
+            silent = silent or any(type(node) is VariableDef and node.metadata.changing for node in self.nodes)
             self._announces = not plain and not silent and None not in self.numbers
         return self._announces
 

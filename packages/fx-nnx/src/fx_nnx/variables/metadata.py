@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_core.errors.nnx import MetadataError, ModeValueError
 
-from fx_nnx.snapshots import exact
+from fx_nnx.snapshots import exact, exact_key, may_change
 
 __all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "check_options", "hooks_of", "make_metadata"]
 
@@ -20,13 +20,17 @@ class Metadata(Mapping[str, Any]):
     """What a variable knows besides its value.
 
     It takes part in graph definitions and pytree structures, which JAX hashes and compares at every call: so the hash
-    is kept, and one object stands for all variables with equal metadata.
+    is kept, and one object stands for all variables with equal metadata. Where there are lists, dictionaries, arrays
+    and others that may change in place, hash and equality are those of what is in them now.
 
     Args:
       items: the metadata, required ones included.
+
+    Attributes:
+      changing: the entries that may change in place.
     """
 
-    __slots__ = ("_hash", "_items", "has_hooks", "on_get", "on_set")
+    __slots__ = ("_hash", "_items", "changing", "has_hooks", "on_get", "on_set")
 
     def __init__(self, items: Mapping[str, Any]):
         self._items = dict(items)
@@ -34,6 +38,7 @@ class Metadata(Mapping[str, Any]):
         self.on_get = hooks_of(self._items.get("on_get_value"))
         self.on_set = hooks_of(self._items.get("on_set_value"))
         self.has_hooks = any(name in self._items for name in HOOKS)
+        self.changing = tuple(value for value in self._items.values() if may_change(value))
 
     def __getitem__(self, name: str) -> Any:
         return self._items[name]
@@ -53,6 +58,8 @@ class Metadata(Mapping[str, Any]):
         return isinstance(other, Metadata) and _reads_the_same(self, other)
 
     def __hash__(self) -> int:
+        if self.changing:
+            return hash(frozenset((name, exact_key(value)) for name, value in self._items.items()))
         if self._hash is None:
             self._hash = hash(frozenset(self._items.items()))
         return self._hash
@@ -87,10 +94,9 @@ def make_metadata(items: Mapping[str, Any]) -> Metadata:
     True
     """
     made = Metadata(items)
-    try:
-        found = _interned.get(made)
-    except TypeError:  # an unhashable entry: the variable works, and whoever needs the hash says what is wrong
+    if made.changing:  # whoever gave a list must not get that of another variable
         return made
+    found = _interned.get(made)
     if found is not None:
         return found
     if len(_interned) < _INTERN_LIMIT:
@@ -103,7 +109,13 @@ def _reads_the_same(a: Metadata, b: Metadata) -> bool:
     items, others = a._items, b._items
     if items.keys() != others.keys():
         return False
-    return all(v is others[k] or (exact(v) == exact(others[k]) and bool(v == others[k])) for k, v in items.items())
+    return all(v is others[k] or _read_the_same(v, others[k]) for k, v in items.items())
+
+
+def _read_the_same(value: Any, other: Any) -> bool:
+    if may_change(value) or may_change(other):
+        return exact_key(value) == exact_key(other)
+    return exact(value) == exact(other) and bool(value == other)
 
 
 def changes_of(

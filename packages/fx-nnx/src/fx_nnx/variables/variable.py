@@ -64,7 +64,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
       hijax: whether writing is an error where plain `jax.jit` and the like have the variable, instead of being lost.
       ref: whether to keep the value in a `jax.Ref`, which transforms can change in place.
       eager_sharding: whether a value with ``out_sharding`` metadata is placed at once, if there is a mesh.
-      **metadata: anything; hashable if the variable is to go through transforms.
+      **metadata: anything.
     """
 
     __slots__ = ()
