@@ -199,3 +199,17 @@ def test_hostile_indices(tmp_path, change, text):
 def test_paths_of_modules():
     assert module_path("jit(f)/GPT/Block_0/jvp(Dense_0)") == "GPT/Block_0/Dense_0"
     assert module_path("transpose(jvp(GPT))/while/body/Dense_0") == "GPT/Dense_0"
+
+
+def test_weights_of_attention_are_not_transposed(tmp_path):
+    """A product in the other order takes a factor as it lies; only queries, keys, values and the result are moved."""
+
+    def attention(variables, x):
+        scores = jnp.einsum("bqnh,bknh->bnqk", x, x + 1)
+        return jnp.einsum("bnqk,bknh->bqnh", jax.nn.softmax(scores), x * variables)
+
+    model = export(tmp_path, attention, np.float32(2), ["float32[b, t, 2, 3]"], verify_sizes={"b": [2], "t": [5]})
+    nodes = onnx.load(model / "data/model.onnx").graph.node
+    assert [n.op_type for n in nodes].count("Transpose") == 4
+    (weights,) = [n.output[0] for n in nodes if n.op_type == "Softmax"]
+    assert [n.op_type for n in nodes if weights in n.input] == ["MatMul"]

@@ -21,17 +21,48 @@ def dot_general(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
     small = {x.dtype.name, y.dtype.name} <= {"int8", "uint8"} and dtype == np.int32
     if not small:
         x, y = build.cast(x, dtype), build.cast(y, dtype)
-    x_free, y_free = _rest(x, x_batch, x_sum), _rest(y, y_batch, y_sum)
     shape = eqn.outvars[0].aval.shape
     if not x_sum:
-        return _outer(build, x, y, x_batch, y_batch, x_free, y_free, shape)
+        return _outer(build, x, y, x_batch, y_batch, shape)
+    plain, swapped = _moves(x, y, x_batch, y_batch, x_sum, y_sum), _moves(y, x, y_batch, x_batch, y_sum, x_sum)
+    if x_batch and not small and swapped < plain:
+        # The transpose of a product is the product of the transposes in the other order, and costs nothing itself.
+        count, first, second = len(x_batch), len(_rest(y, y_batch, y_sum)), len(_rest(x, x_batch, x_sum))
+        turned = [*range(count), *range(count + first, count + first + second), *range(count, count + first)]
+        return build.transpose(_product(build, y, x, y_batch, x_batch, y_sum, x_sum, dtype, small), turned)
+    return _product(build, x, y, x_batch, y_batch, x_sum, y_sum, dtype, small)
+
+
+def _product(
+    build: Builder,
+    x: Tensor,
+    y: Tensor,
+    x_batch: Sequence[int],
+    y_batch: Sequence[int],
+    x_sum: Sequence[int],
+    y_sum: Sequence[int],
+    dtype: np.dtype,
+    small: bool,
+) -> Tensor:
+    x_free, y_free = _rest(x, x_batch, x_sum), _rest(y, y_batch, y_sum)
     dense = not x_batch and len(x_free) >= 1
     left = _matrix(build, x, x_batch, [[axis] for axis in x_free] if dense else [x_free], x_sum)
     right = _matrix(build, y, y_batch, [y_sum], y_free)
     rows = tuple(x.shape[axis] for axis in x_free) if dense else (_count(x, x_free),)
     product_shape = (*(x.shape[axis] for axis in x_batch), *rows, _count(y, y_free))
     product = build.op("MatMulInteger" if small else "MatMul", [left, right], product_shape, dtype, typed=_TYPED[small])
-    return build.reshape(product, shape)
+    free = [*(x.shape[axis] for axis in x_free), *(y.shape[axis] for axis in y_free)]
+    return build.reshape(product, (*product_shape[: len(x_batch)], *free))
+
+
+def _moves(
+    x: Tensor, y: Tensor, x_batch: Sequence[int], y_batch: Sequence[int], x_sum: Sequence[int], y_sum: Sequence[int]
+) -> int:
+    """How many of two factors have to be brought into another order of axes."""
+    left = [*x_batch, *_rest(x, x_batch, x_sum), *x_sum]
+    right = [*y_batch, *y_sum, *_rest(y, y_batch, y_sum)]
+    pairs = ((x, left), (y, right))
+    return sum([a for a in t.axes if a is not None] != [a for a in order if a in t.held] for t, order in pairs)
 
 
 @primitive("ragged_dot_general")
@@ -80,11 +111,10 @@ def _outer(
     y: Tensor,
     x_batch: Sequence[int],
     y_batch: Sequence[int],
-    x_free: Sequence[int],
-    y_free: Sequence[int],
     shape: tuple[Any, ...],
 ) -> Tensor:
     """Without contracted axes a product is one of elements that are broadcast."""
+    x_free, y_free = _rest(x, x_batch), _rest(y, y_batch)
     count = len(x_batch)
     left = build.transpose(x, [*x_batch, *x_free])
     right = build.transpose(y, [*y_batch, *y_free])
