@@ -41,8 +41,8 @@ def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, c
     ]
     missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
     different += _same_but_for_keys(missing, extra)
-    different += _of_several_arrays(missing, extra, "saved", "restore into a template that is quantized alike")
-    different += _of_several_arrays(extra, missing, "target", "restore into the arrays")
+    different += _quantized(missing, extra, "saved", "restore into a template that is quantized alike")
+    different += _quantized(extra, missing, "target", "restore into the arrays")
     if missing or extra or different:
         gone = sorted(f"{render(path)} ({wanted[path]})" for path in missing)
         more = sorted(f"{render(path)} ({saved[path]})" for path in extra)
@@ -165,19 +165,16 @@ def _same_but_for_keys(missing: set[Path], extra: set[Path]) -> list[str]:
     return lines
 
 
-def _of_several_arrays(whole: set[Path], parts: set[Path], side: str, first: str) -> list[str]:
-    """Find arrays that are several on the other side, as quantized weights are; they leave the sets."""
+def _quantized(whole: set[Path], parts: set[Path], side: str, first: str) -> list[str]:
+    """Find arrays that are quantized weights on the other side; they leave the sets."""
     lines = []
     for path in sorted(whole, key=render):
         inside = {other for other in parts if len(other) > len(path) and other[: len(path)] == path}
-        if inside:
+        if {"values", "scale"} <= {str(other[-1][1]) for other in inside}:
             whole.discard(path)
             parts -= inside
-            names = ", ".join(sorted(render(other[len(path) :]) for other in inside))
             then = "fx_compress.dequantize it" if side == "saved" else "fx_compress.quantize them"
-            lines.append(
-                f"{render(path)}: {side} in several arrays ({names}), as quantized weights are; {first} and {then}"
-            )
+            lines.append(f"{render(path)}: {side} as a quantized weight, of values and scale; {first} and {then}")
     return lines
 
 
