@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors.nnx_transforms import ArgumentNumberError, DerivativeDtypeError, StaticArgumentError
+from fx_core.errors.transforms import TransformError
 
 MODES = [{}, {"graph_updates": False}, {"graph": False}]
 
@@ -87,3 +88,11 @@ def test_linearising_as_decorators(mode):
     assert g((3.0,), (1.0,)) == (9.0, 6.0, "aux")
     assert nnx.vjp(has_aux=True)(lambda x: (x, 1))(2.0)[2] == 1
     assert float(jax.jit(lambda x: nnx.jvp(jnp.sin)((x,), (1.0,))[1])(0.0)) == 1.0
+
+
+def test_named_axes_to_sum_over_are_refused():
+    for make in (nnx.grad, nnx.value_and_grad):
+        with pytest.raises(TransformError, match="got reduce_axes"):
+            make(lambda x: x, reduce_axes=("batch",))
+    with pytest.raises(TransformError, match="vjp got reduce_axes"):
+        nnx.vjp(lambda x: x, 1.0, reduce_axes=("batch",))

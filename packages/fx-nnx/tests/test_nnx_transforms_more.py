@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fx_core._jax import checkify
 from fx_core.errors import BroadcastVariableError, FxError
+from fx_core.errors.nnx_transforms import OutputAliasError
 from fx_core.testing.carriers import CarrierSuite
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
@@ -297,3 +298,26 @@ def test_steps_of_a_scan_that_share_a_stream_draw_the_same_keys():
 
     with pytest.raises(BroadcastVariableError, match="dropout/key"):
         nnx.scan(reseed, in_axes=(nnx.Carry, axes), length=3)((), rngs)
+
+
+@pytest.mark.parametrize("options", [{}, {"graph_updates": False}, {"graph": False}])
+def test_a_model_from_outside_is_no_result(options):
+    outer = nnx.Dict(a=nnx.Variable(jnp.arange(4)))
+    calls = (
+        lambda: nnx.vmap(lambda x: outer, **options)(jnp.zeros(4)),
+        lambda: nnx.vmap(lambda x: outer, out_axes=None, **options)(jnp.zeros(4)),
+        lambda: nnx.jit(lambda x: [outer.a], **options)(jnp.zeros(4)),
+        lambda: nnx.scan(lambda c, x: (c, outer), **options)(0.0, jnp.zeros(4)),
+        lambda: nnx.grad(lambda x: (x, outer), has_aux=True, **options)(1.0),
+    )
+    for call in calls:
+        with pytest.raises(OutputAliasError, match="a model from outside of it"):
+            call()
+    made = nnx.jit(lambda x: nnx.clone(outer), **options)(jnp.zeros(4))
+    np.testing.assert_array_equal(made.a[...], jnp.arange(4))
+
+
+def test_pmap_takes_the_devices_of_a_backend():
+    np.testing.assert_array_equal(nnx.pmap(lambda x: x + 1, backend="cpu")(jnp.ones(1)), [2.0])
+    with pytest.raises(RuntimeError, match="nowhere"):
+        nnx.pmap(lambda x: x, backend="nowhere")(jnp.ones(1))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fx_core._jax import current_trace
 from fx_core.errors.nnx_transforms import OutputAliasError
 from fx_core.errors.transforms import AliasedStateError, BroadcastVariableError, CarryChangedError
 from fx_transforms.carrier import Outcome
@@ -237,6 +238,11 @@ class Collection:
             if node:
                 walk.root(leaf, (name,))
                 origin += [number] * (len(walk.leaves) - before - len(origin))
+        trace = current_trace()
+        for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
+            if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:
+                kind = type(leaf).__name__
+                raise OutputAliasError(self.carrier.transform, kind, "a model from outside of it", show_place(path))
         return origin
 
     def take_arrays(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
 from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.values import refuse_reduce_axes
 from fx_nnx.variables.kinds import Param
 
 __all__ = ["Wanted", "grad", "value_and_grad"]
@@ -152,7 +153,7 @@ def value_and_grad(
     Returns:
       a function of ``(value, gradients)``, or with ``has_aux`` of ``((value, aux), gradients)``.
     """
-    del reduce_axes
+    refuse_reduce_axes("value_and_grad", reduce_axes)
     return transformed(
         *_differentiated("value_and_grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
     )
@@ -194,7 +195,7 @@ def grad(
       has_aux: whether ``f`` gives more than the scalar. The function then gives ``(gradients, aux)``.
       holomorphic: see `jax.grad`.
       allow_int: see `jax.grad`.
-      reduce_axes: accepted for compatibility.
+      reduce_axes: empty: JAX sums over no named axes any more.
       graph: False treats modules as trees; the derivative is then a module with derivatives for all variables.
       graph_updates: False lets only values of variables come out, and differentiates as for trees.
 
@@ -205,7 +206,7 @@ def grad(
       PrefixError: `DiffState` for a tree.
       TransformOutputError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.
     """
-    del reduce_axes
+    refuse_reduce_axes("grad", reduce_axes)
     target, both = _differentiated("grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)
 
     def call(*tree: Any) -> Any:

@@ -15,7 +15,7 @@ from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.layout import Group, Handle
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.targets import Target
-from fx_nnx.transforms.values import derivative_leaves, values_by_path
+from fx_nnx.transforms.values import derivative_leaves, refuse_reduce_axes, values_by_path
 
 __all__ = ["jvp", "vjp"]
 
@@ -43,7 +43,7 @@ def vjp(
       f: the function, which may change its arguments; without it, a decorator is returned.
       *primals: its arguments; without any, a function of them is returned.
       has_aux: whether ``f`` gives ``(out, aux)``.
-      reduce_axes: accepted for compatibility.
+      reduce_axes: empty: JAX sums over no named axes any more.
       graph: False treats modules as trees, whose cotangents are modules with cotangents for all variables.
       graph_updates: False lets only values of variables come out, and cotangents are as for trees.
 
@@ -54,7 +54,7 @@ def vjp(
     Raises:
       TransformOutputError: ``f`` does not give a pair where ``has_aux`` says so.
     """
-    del reduce_axes
+    refuse_reduce_axes("vjp", reduce_axes)
     if f is Missing:
         return functools.partial(vjp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     if not primals:

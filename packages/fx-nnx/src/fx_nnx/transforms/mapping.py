@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import fx_transforms
+import jax
 
 from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
@@ -96,14 +97,16 @@ def pmap(
       out_axes: as in `vmap`.
       static_broadcasted_argnums: positions of arguments to compile for.
       devices: the devices.
-      backend: see `jax.pmap`.
+      backend: whose devices, where ``devices`` is not given.
       axis_size: number of devices, needed if nothing has a mapped axis.
       donate_argnums: accepted for compatibility; nothing is donated.
       transform_metadata: as in `vmap`.
       graph: as in `vmap`.
       graph_updates: as in `vmap`.
     """
-    del backend, donate_argnums
+    del donate_argnums
+    if devices is None and backend is not None:
+        devices = jax.local_devices(backend=backend)
     groups = AxisGroups("pmap", in_axes, out_axes, carriage(graph, graph_updates))
     target, statics = Target(f), StaticArguments(f, "pmap", as_positions(static_broadcasted_argnums))
 

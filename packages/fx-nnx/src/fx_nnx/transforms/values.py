@@ -1,9 +1,10 @@
 """Values by path, of whatever form they come in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from fx_core.errors.transforms import TransformError
 
 from fx_nnx.graph.record import Slot, walk_graph
 from fx_nnx.objects.pytree import Pytree
@@ -11,7 +12,18 @@ from fx_nnx.states.paths import Path, flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["derivative_leaves", "raw", "values_by_path"]
+__all__ = ["derivative_leaves", "raw", "refuse_reduce_axes", "values_by_path"]
+
+
+def refuse_reduce_axes(transform: str, axes: Sequence[Any]) -> None:
+    """Refuse named axes to sum derivatives over, which would be missing from the sums."""
+    if axes:
+        raise TransformError(
+            f"{transform} got reduce_axes, over which JAX sums no more.",
+            expected="no reduce_axes",
+            got=repr(axes),
+            fix="sum the derivatives with jax.lax.psum",
+        )
 
 
 def raw(leaf: Any) -> Any:
