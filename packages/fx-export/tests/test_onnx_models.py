@@ -201,15 +201,37 @@ def test_paths_of_modules():
     assert module_path("transpose(jvp(GPT))/while/body/Dense_0") == "GPT/Dense_0"
 
 
+def attention(variables, x, mask, low=-1e38):
+    scores = jnp.einsum("bqnh,bknh->bnqk", x, x + 1) / 2
+    weights = jax.nn.softmax(jnp.where(mask, scores, low))
+    return jnp.einsum("bnqk,bknh->bqnh", weights, x * variables)
+
+
+ATTENDED = ["float32[b, t, 2, 3]", "bool[b, 1, t, t]"]
+
+
 def test_weights_of_attention_are_not_transposed(tmp_path):
     """A product in the other order takes a factor as it lies; only queries, keys, values and the result are moved."""
+    model = export(tmp_path, attention, np.float32(2), ATTENDED, verify_sizes={"b": [2], "t": [5]}, fuse=False)
+    assert operators(model).count("Transpose") == 4
 
-    def attention(variables, x):
-        scores = jnp.einsum("bqnh,bknh->bnqk", x, x + 1)
-        return jnp.einsum("bnqk,bknh->bqnh", jax.nn.softmax(scores), x * variables)
 
-    model = export(tmp_path, attention, np.float32(2), ["float32[b, t, 2, 3]"], verify_sizes={"b": [2], "t": [5]})
-    nodes = onnx.load(model / "data/model.onnx").graph.node
-    assert [n.op_type for n in nodes].count("Transpose") == 4
-    (weights,) = [n.output[0] for n in nodes if n.op_type == "Softmax"]
-    assert [n.op_type for n in nodes if weights in n.input] == ["MatMul"]
+@pytest.mark.parametrize(("low", "fused"), [(-1e38, True), (-1e9, False), (-np.inf, False)])
+def test_attention_is_one_operator_where_masks_mean_the_same(low, fused, tmp_path):
+    """Rows in which all is masked are equal weights in JAX, which additions of small numbers would not give."""
+    options = {"call": {"low": low}, "verify": low > -np.inf, "verify_sizes": {"b": [2], "t": [5]}}
+    model = export(tmp_path, attention, np.float32(2), ATTENDED, **options)
+    assert operators(model).count("Attention") == fused
+    assert operators(model).count("Softmax") == (not fused)
+
+
+def test_attention_with_a_bias_or_without_anything(tmp_path):
+    def fn(variables, x, bias):
+        plain = jax.nn.softmax(jnp.einsum("bnqh,bknh->bnqk", x, jnp.swapaxes(x, 1, 2)))
+        biased = jax.nn.softmax(jnp.einsum("bnqh,bknh->bnqk", x, jnp.swapaxes(x, 1, 2) * 2) + bias)
+        return jnp.einsum("bnqk,bnkh->bnqh", plain, x), jnp.einsum("bnqk,bnkh->bnqh", biased, x)
+
+    model = export(tmp_path, fn, {}, ["float32[b, 2, 4, 3]", "float32[1, 2, 4, 4]"], verify_sizes={"b": [2]})
+    assert operators(model).count("Attention") == 2
+    older = export(tmp_path / "older", fn, {}, ["float32[b, 2, 4, 3]", "float32[1, 2, 4, 4]"], opset=22, verify=False)
+    assert "Attention" not in operators(older)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fx_export.onnx.attention import fuse_attention
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.graph import Graph, Node, Values
 from fx_export.onnx.patterns import Matcher, is_vector
@@ -71,6 +72,8 @@ def _fuse(graph: Graph, values: Values, opset: int) -> None:
             found = next((new for fusion in fusions if (new := fusion(fuser, node)) is not None), None)
             if found is not None:
                 graph.nodes[place] = found
+    if opset >= 23:
+        fuse_attention(graph, values)
 
 
 class _Fuser:
