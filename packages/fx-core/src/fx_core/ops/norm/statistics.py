@@ -60,11 +60,11 @@ def moments(
     average = _averager(axes, mask, axis_name, axis_index_groups)
     if use_fast_variance:
         shift = _value_near_mean(x, axes, mask) if local and axis_name is None else None
-        centered = x if shift is None else x - shift
+        centered = x if shift is None else lax.sub(x, lax.broadcast_in_dim(shift, x.shape, range(x.ndim)))
         mean, square = average(centered, _square(centered))
         # Cancellation can leave a small negative number, and rsqrt would make NaN of it.
-        var = jnp.maximum(0.0, square - _square(mean))
-        return (mean if shift is None else mean + lax.squeeze(shift, axes)), var
+        var = jnp.maximum(0.0, lax.sub(square, _square(mean)))
+        return (mean if shift is None else lax.add(mean, lax.squeeze(shift, axes))), var
     (mean,) = average(x)
     return mean, average(_square(x - lax.expand_dims(mean, axes)))[0]
 
@@ -135,7 +135,8 @@ def _value_near_mean(x: jax.Array, axes: tuple[int, ...], mask: jax.Array | None
 
     first = at(0, jnp.zeros((), x.dtype))
     middle, last = at(size // 2, first), at(size - 1, first)
-    median = jnp.maximum(jnp.minimum(first, middle), jnp.minimum(jnp.maximum(first, middle), last))
+    # Operations of `lax`, here and above: jitted ones of `jnp` take three times as long to trace.
+    median = lax.clamp(lax.min(first, middle), last, lax.max(first, middle))
     return lax.stop_gradient(median)
 
 
