@@ -13,6 +13,7 @@ MODULES = [
     "ckpt",
     "compress",
     "export",
+    "export_start",
     "imports",
     "linen_init",
     "linen_lifted",
