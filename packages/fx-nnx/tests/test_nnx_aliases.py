@@ -129,3 +129,10 @@ def test_mappings():
     assert nnx.traversals.flatten_to_sequence(state) == [(("a", "b"), 1), (("c",), 2)]
     assert nnx.traversals.flatten_mapping({"a": {}}, keep_empty_nodes=True, sep="/") == {"a": nnx.traversals.empty_node}
     assert nnx.statelib.diff(state, nnx.State({"c": 5})).to_pure_dict() == {"a": {"b": 1}}
+
+
+def test_references_are_found_under_the_name_of_graphs():
+    shared = nnx.Param(1)
+    known = nnx.graphlib.RefMap()
+    nnx.graphlib.flatten(nnx.List([shared]), ref_index=known)
+    assert known[shared] == 1

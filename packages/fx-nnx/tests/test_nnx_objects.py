@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_core.errors import TraceContextError
 from fx_core.errors.nnx import HiddenDataError, MissingAttributeError, StaticAttributeError
 from fx_core.errors.ops import EmptySequentialError
 
@@ -312,3 +313,9 @@ def test_what_an_assignment_declares_holds_for_later_ones():
         declared.a = ["text", jnp.ones(1)]
     with pytest.raises(StaticAttributeError, match="static attribute 'a' of Declared"):
         declared.a = jnp.ones(1)
+
+
+def test_a_change_in_another_trace_is_the_error_of_all_scopes_and_modules():
+    model = nnx.Dict(a=nnx.Param(1))
+    with pytest.raises(TraceContextError, match="Cannot change Dict from a different trace level"):
+        jax.jit(lambda: setattr(model, "a", 2))()

@@ -20,6 +20,7 @@ __all__ = ["TABLE", "install"]
 _STATES = ("fx_nnx.states", "fx_nnx.states.mappings")
 _GRAPH = (
     "fx_nnx.transforms",
+    "fx_nnx.transforms.references",
     "fx_nnx.graph",
     "fx_nnx.graph.definition",
     "fx_nnx.states",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fx_core.errors._base import FxError
+from fx_core.errors.scope import TraceContextError
 
 __all__ = [
     "CycleReplacedError",
@@ -45,7 +46,7 @@ class NnxError(FxError, ValueError):
     """Base class of the errors of `fx_nnx`; also a `ValueError`, as those of the reference library are."""
 
 
-class TraceLevelError(NnxError):
+class TraceLevelError(NnxError, TraceContextError):
     """A variable or module was changed inside a JAX transform that did not get it as an argument.
 
     The change would put a tracer into an object that outlives the trace::

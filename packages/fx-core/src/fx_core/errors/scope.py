@@ -385,7 +385,6 @@ class ScopeVariableNotFoundError(FxError):
 class TraceContextError(FxError):
     """Something mutable was changed in another trace than the one it was made in."""
 
-    def __init__(self, message: str):
-        super().__init__(
-            message, fix="Change it in the trace it was made in, or pass it into the transformed function."
-        )
+    def __init__(self, message: str, **fields: Any):
+        fix = "Change it in the trace it was made in, or pass it into the transformed function."
+        super().__init__(message, **{"fix": fix, **fields})
