@@ -129,8 +129,9 @@ def for_inference(
     difference = None if wanted is None else difference_of(wanted, _results(parts.function, tree, inputs))
     if cast is not None:
         by_hand = callable(cast) and not isinstance(cast, type)
+        dtype: Any = cast
         tree = cast(tree) if by_hand else _cast(tree, cast)
-        name = getattr(cast, "__name__", "a function") if by_hand else jnp.dtype(cast).name
+        name = getattr(cast, "__name__", "a function") if by_hand else jnp.dtype(dtype).name
         changes.append(Change("", f"float parameters cast {'by' if by_hand else 'to'} {name}"))
     return parts.whole(tree), InferenceReport(tuple(changes), difference)
 

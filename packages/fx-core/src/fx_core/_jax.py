@@ -178,8 +178,8 @@ def staged_after(token: Any) -> list[str]:
 
     Innermost first. These programs are kept, unlike what `jax.grad` and `jax.vmap` record.
     """
-    stages = [getattr(trace, "frame", None) for trace in traces_within(token) or ()]
-    return [str(stage.debug_info.func_src_info) for stage in stages if getattr(stage, "debug_info", None) is not None]
+    infos = [getattr(getattr(trace, "frame", None), "debug_info", None) for trace in traces_within(token) or ()]
+    return [str(info.func_src_info) for info in infos if info is not None]
 
 
 _traced_in: Any = jax.make_user_context(default_value=None)  # at import, since JAX asks for it before threads

@@ -112,11 +112,11 @@ class Interface:
 
     def renamed(self, inputs: Sequence[str], outputs: Sequence[str]) -> "Interface":
         """Give the same interface under other names, one for each port."""
-        both = zip((self.inputs, self.outputs), (inputs, outputs))
-        new = [
-            [dataclasses.replace(p, name=name) for p, name in zip(ports, names, strict=True)] for ports, names in both
-        ]
-        return Interface(*new, self._in_tree, self._out_tree, self._path)
+        taken, given = (
+            [dataclasses.replace(port, name=name) for port, name in zip(ports, names, strict=True)]
+            for ports, names in ((self.inputs, inputs), (self.outputs, outputs))
+        )
+        return Interface(taken, given, self._in_tree, self._out_tree, self._path)
 
     def write(self, path: Path, **more: Any) -> None:
         """Write the index of a file's data, with more entries."""

@@ -64,7 +64,7 @@ class LiteRTExporter:
         if len(representative) and not int8:
             raise ExporterOptionError("litert", "representative inputs with int8=True only", f"int8={int8}")
         with tempfile.TemporaryDirectory() as scratch:
-            names = {"input_names": input_names, "output_names": output_names}
+            names: dict[str, Any] = {"input_names": input_names, "output_names": output_names}
             saved = Path(scratch)
             SavedModelExporter().export(saved, widened(fn), variables, inputs, metadata={}, platforms=["cpu"], **names)
             interface, _ = Interface.read(saved / INDEX)

@@ -1,7 +1,7 @@
 """Walking through models."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
 
@@ -37,7 +37,7 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         kind = kind_of(value) if value is not None else "leaf"
         if kind in ("object", "variable"):
-            if kind == "object" and not (shared or type(value)._nnx_pytree):
+            if kind == "object" and not (shared or cast(Any, type(value))._nnx_pytree):
                 raise NotANodeError(value, path)
             if id(value) in seen:
                 if not shared:

@@ -1,7 +1,7 @@
 """Functions over everything in a model."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from fx_core._jax import current_trace
 from fx_core.errors.nnx import CycleReplacedError, ModeValueError, NotANodeError, SharedReferenceError
@@ -170,7 +170,7 @@ class _Mapping:
         key = id(value)
         if key in self.where and not self.shared:
             raise SharedReferenceError(type(value).__name__, self.where[key], path)
-        if kind == "object" and not (self.shared or type(value)._nnx_pytree):
+        if kind == "object" and not (self.shared or cast(Any, type(value))._nnx_pytree):
             raise NotANodeError(value, path)
         if key in self.done:
             return self.done[key]

@@ -235,7 +235,7 @@ class Einsum(Module):
     ):
         self.einsum_str = einsum_str if einsum_str is None else linear.check_einsum(einsum_str)
         self.kernel_shape = tuple(kernel_shape)
-        self.bias_shape = (bias_shape,) if isinstance(bias_shape, int) else bias_shape and tuple(bias_shape)
+        self.bias_shape = None if bias_shape is None else _tuple(bias_shape)
         self.kernel = make_param(rngs, kernel_init, self.kernel_shape, param_dtype, kernel_metadata)
         self.bias = data(None)
         if self.bias_shape is not None:

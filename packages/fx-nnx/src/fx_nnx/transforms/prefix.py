@@ -52,7 +52,9 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
         record = record_for(node, graph)
     entries = [entry(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
     made = assembly_of(record.graphdef).make(entries)
-    for start, root in jax.tree_util.tree_leaves_with_path(made, is_leaf=is_node) if axes is not None else ():
+    if axes is None:
+        return made
+    for start, root in jax.tree_util.tree_leaves_with_path(made, is_leaf=is_node):
         if is_node(root):
             at = tuple(map(plain_key, start))
             remember_rules(root, lambda path, variable, at=at: entry((*at, *path), variable), axes.items())
