@@ -150,3 +150,29 @@ def test_einsum_preferred():
         variables = op.init(KEY, "ab,bc->ac", *inputs)
         results.append(op.apply(variables, "ab,bc->ac", *inputs, preferred_element_type=jnp.float32))
     close(*results)
+
+
+X = draw((3, 8), scale=400.0)
+ONE = jnp.full((1,), 2.0)
+FUNCTIONS = {
+    "get_fp8_max": lambda ops: ops.get_fp8_max(jnp.float8_e5m2, BF16),
+    "quantize": lambda ops: ops.quantize(X, jnp.float8_e4m3fn, ONE, jnp.float32),
+    "quantize_half": lambda ops: ops.quantize(X.astype(BF16), jnp.float8_e5m2, jnp.float32(3), BF16),
+    "dequantize": lambda ops: ops.dequantize((X / 8).astype(jnp.float8_e4m3fn), BF16, ONE),
+    "qdq": lambda ops: ops.qdq(X, jnp.float8_e5m2, ONE, jnp.float32),
+    "compute_scale": lambda ops: [
+        ops.compute_scale(amax, ONE, 448.0, margin)
+        for amax in (jnp.float32(7), jnp.float32(0), jnp.float32(jnp.inf))
+        for margin in (0, 2)
+    ],
+    "compute_amax_history": lambda ops: ops.compute_amax_history(X, jnp.arange(4.0)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_fp8_ops(name):
+    ours, theirs = (jax.tree.map(jnp.float32, FUNCTIONS[name](nn.fp8_ops)) for nn in (fx_nn, flax_nn))
+    close(ours, theirs)
+    assert [x.dtype for x in jax.tree.leaves(FUNCTIONS[name](fx_nn.fp8_ops))] == [
+        x.dtype for x in jax.tree.leaves(FUNCTIONS[name](flax_nn.fp8_ops))
+    ]

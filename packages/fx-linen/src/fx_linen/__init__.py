@@ -4,7 +4,19 @@ from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
 from fx_core.traceback_util import hide_package
 
-from fx_linen import functional, initializers, meta, module, partitioning, spmd, summary, transforms
+from fx_linen import (
+    batch_apply,
+    dtypes,
+    fp8_ops,
+    functional,
+    initializers,
+    meta,
+    module,
+    partitioning,
+    spmd,
+    summary,
+    transforms,
+)
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -206,6 +218,7 @@ __all__ = [
     "add_metadata_axis",
     "apply",
     "avg_pool",
+    "batch_apply",
     "broadcast",
     "build",
     "celu",
@@ -220,9 +233,11 @@ __all__ = [
     "disable_named_call",
     "dot_product_attention",
     "dot_product_attention_weights",
+    "dtypes",
     "elu",
     "enable_named_call",
     "fold_rngs",
+    "fp8_ops",
     "functional",
     "gelu",
     "get_logical_axis_rules",

@@ -35,8 +35,6 @@ ALIASES: Final[dict[str, dict[str, str]]] = {
         "Fp8DotGeneralOp": "fx_linen.fp8:Fp8DotGeneralOp",
         "Fp8Einsum": "fx_linen.fp8:Fp8Einsum",
         "NANOOFp8DotGeneralOp": "fx_linen.fp8:NANOOFp8DotGeneralOp",
-        "dequantize": "fx_core.ops.lowp:dequantize",
-        "quantize": "fx_core.ops.lowp:quantize",
     },
     "linear": {
         **_TYPED,
