@@ -228,3 +228,26 @@ def test_bad_safetensors(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.import_module", refuse)
     with pytest.raises(SafetensorsMissingError, match=r"pip install 'fx-export\[torch\]'"):
         to_torch({"a": counted(1)}, path)
+
+
+def test_linear_layers_with_names_of_attention_or_cells_are_linear_layers():
+    maps = {name: {"kernel": counted(3, 3)} for name in ("query", "key", "value", "out")}
+    assert sorted(to_torch(maps)) == ["key.weight", "out.weight", "query.weight", "value.weight"]
+    assert sorted(to_torch({"i": {"kernel": counted(2, 3)}, "h": {"kernel": counted(5, 3)}})) == [
+        "h.weight",
+        "i.weight",
+    ]
+
+
+def test_names_of_other_structures():
+    layers = {"layers": {"0": {"kernel": counted(2, 3)}, "2": {"kernel": counted(3, 2)}}}
+    names = [Rule("layers/{n}/{leaf}", "{n}.{leaf}")]
+    assert sorted(to_torch(layers, names=names)) == ["0.weight", "2.weight"]
+    cells = {
+        f"rnn_{n}": {"cell": {"dense_i": {"kernel": counted(4, 12)}, "dense_h": {"kernel": counted(4, 12)}}}
+        for n in (0, 1)
+    }
+    names = [Rule("rnn_{n}/cell/{leaf}", "gru.{leaf}_l{n}")]
+    state = to_torch(cells, names=names)
+    assert sorted(state) == ["gru.weight_hh_l0", "gru.weight_hh_l1", "gru.weight_ih_l0", "gru.weight_ih_l1"]
+    same(from_torch(state, cells, names=names), cells)

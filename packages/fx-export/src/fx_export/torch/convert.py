@@ -45,7 +45,8 @@ def to_torch(
       tied: second names of arrays: ``{"lm_head.weight": "embed.weight"}``.
 
     Returns:
-      Arrays by name, for ``module.load_state_dict({k: torch.tensor(v) for k, v in ...})``.
+      Arrays by name, for ``module.load_state_dict({k: torch.tensor(v) for k, v in ...})``; bfloat16, which NumPy's
+      tensors lack, goes by the file: ``module.load_state_dict(safetensors.torch.load_file(path))``.
 
     Raises:
       UnknownLayerError: what some layers are cannot be told; all are listed.

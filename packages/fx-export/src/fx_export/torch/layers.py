@@ -47,12 +47,14 @@ class LayerRule:
       forms: PyTorch's ways to hold such a layer. The first one that can hold the arrays is written; any is read.
       marks: the layer is recognized by having all of these arrays here.
       factor: and by the last axis of the first mark being so many times the first axis of the second.
+      rank: and by the first mark having so many axes.
     """
 
     kind: str
     forms: tuple[tuple[TorchArray, ...], ...]
     marks: tuple[str, ...] = ()
     factor: int | None = None
+    rank: int | None = None
 
     @property
     def ours(self) -> frozenset[str]:
@@ -110,7 +112,8 @@ def _attention() -> tuple[LayerRule, LayerRule]:
     separate = (*layers, *ends)
     marks = tuple(f"{name}/kernel" for name in (*maps, "out"))
     return (
-        LayerRule("attention", (fused, several, separate), marks),
+        # Linear layers of these names are no attention of ours: its kernels have an axis of heads.
+        LayerRule("attention", (fused, several, separate), marks, rank=3),
         LayerRule("attention_separate", (separate, fused, several)),
     )
 
@@ -153,7 +156,7 @@ def _cells() -> list[LayerRule]:
     marks = ("dense_i/kernel", "dense_h/kernel")
     return [
         *rules,
-        LayerRule("simple", (simple,), ("i/kernel", "h/kernel")),
+        LayerRule("simple", (simple,), ("i/kernel", "h/kernel"), 1),
         LayerRule("lstm", (_fused("dense_h", (0, 1, 2, 3)),), marks, 4),
         LayerRule("gru", (_fused("dense_i", (0, 1, None)),), marks, 3),
         LayerRule("simple", (_fused("dense_i", (0,)),), marks, 1),

@@ -143,6 +143,8 @@ class _Planner:
         if not shapes or None in shapes:
             return False
         first, second = shapes[:2]
+        if rule.rank is not None and len(first or ()) != rule.rank:
+            return False
         return rule.factor is None or bool(first and second and first[-1] == rule.factor * second[0])
 
     def _suits(self, rule: LayerRule, path: Path) -> bool:
