@@ -154,6 +154,19 @@ def parity(session: nox.Session) -> None:
     session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/parity"]))
 
 
+@nox.session(name="as-flax")
+def as_flax(session: nox.Session) -> None:
+    """Libraries that import Flax, on fx and on Flax: the quick ones, those named, or `all`."""
+    libraries = tomllib.loads((workspace.ROOT / "tests-integration/as_flax/libraries.toml").read_text())
+    names = list(libraries) if session.posargs == ["all"] else session.posargs
+    names = names or [name for name, library in libraries.items() if library.get("quick")]
+    required = [requirement for name in names for requirement in libraries[name]["requires"]]
+    flax = ["flax==0.12.8; python_version < '3.12'", "flax==0.12.12; python_version >= '3.12'"]
+    packages = workspace.closure(["fx-bridge", "fx-train", "fx-ckpt", "fx-flax"])
+    session.install(*(part for p in packages for part in ("-e", str(p.path))), "optax>=0.2.3", *flax, *required)
+    session.run("python", "tests-integration/as_flax/compare.py", *names)
+
+
 @nox.session
 def quickstart(session: nox.Session) -> None:
     """Train, kill, resume and export a network on real images, from wheels in a fresh environment."""

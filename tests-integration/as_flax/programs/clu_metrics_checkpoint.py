@@ -25,7 +25,6 @@ class Net(nn.Module):
 class Metrics(metrics.Collection):
     accuracy: metrics.Accuracy
     loss: metrics.Average.from_output("loss")
-    deviation: metrics.Std.from_output("loss")
 
 
 model = Net()
