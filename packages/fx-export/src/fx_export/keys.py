@@ -62,4 +62,4 @@ def random_keys(spec: jax.ShapeDtypeStruct, shape: Sequence[int], random: np.ran
     """Draw keys of a description with fixed sizes."""
     words = words_of(jax.ShapeDtypeStruct(shape, spec.dtype))
     drawn = random.integers(0, 1 << 32, size=words.shape, dtype=np.uint32)
-    return jax.random.wrap_key_data(jax.numpy.asarray(drawn), impl=_jax.key_kind(spec.dtype))
+    return jax.random.wrap_key_data(jnp.asarray(drawn), impl=_jax.key_kind(spec.dtype))
