@@ -1,5 +1,7 @@
 """Quantized arrays: the suite of array-like parameters on every format, and what only they do."""
 
+import dataclasses
+
 import fx_compress
 import jax
 import jax.numpy as jnp
@@ -204,3 +206,12 @@ def test_a_network_of_weights_only_products_never_holds_the_float_weight():
 def test_wrong_schemes_say_what_is_wrong(make, text):
     with pytest.raises(fx_compress.SchemeError, match=text):
         make()
+
+
+class TestShrunkInputs(LayerAxes):
+    """As ``rounding="awq"`` makes them."""
+
+    def make(self, array):
+        factor = jnp.linspace(0.5, 2.0, array.shape[-2]).reshape(*(1,) * (array.ndim - 2), -1, 1)
+        factor = jnp.broadcast_to(factor, (*array.shape[:-2], array.shape[-2], 1))
+        return dataclasses.replace(self.scheme.quantize(array * factor), shrink=1 / factor)

@@ -270,3 +270,47 @@ def test_training_through_rounding_fits_the_quantized_model():
     through_rounding = loss(fx_compress.quantize(trained(loss), rules), lambda p: p)
     after_training = loss(fx_compress.quantize(trained(lambda p: loss(p, lambda q: q)), rules), lambda p: p)
     assert float(through_rounding) < 0.9 * float(after_training)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        fx_compress.int4(rounding="awq"),
+        fx_compress.int4(group=8, rounding="awq"),
+        fx_compress.int8(rounding="awq", activations="dynamic"),
+    ],
+    ids=["int4", "groups", "dynamic"],
+)
+def test_weights_of_large_inputs_are_spared(scheme):
+    x = random(200, 32, seed=5) * jnp.where(jnp.arange(32) % 8 == 0, 20.0, 1.0)[None]
+    kernel = {"kernel": random(32, 16)}
+
+    def run(m, x):
+        return dense(x, m["kernel"])
+
+    def small(rounding):
+        rules = dataclasses.replace(scheme, rounding=rounding)
+        found = fx_compress.calibrate(run, kernel, [x], rules)
+        return fx_compress.quantize(kernel, rules, calibration=found)
+
+    want, made = run(kernel, x), small("awq")
+    error = {each: float(jnp.linalg.norm(run(small(each), x) - want)) for each in ("nearest", "awq")}
+    assert error["awq"] < 0.85 * error["nearest"]
+    tolerance = 0.05 if scheme.activations else 1e-4
+    got = jax.jit(run)(made, x)
+    np.testing.assert_allclose(got, x @ made["kernel"].materialize(), atol=tolerance * float(jnp.abs(want).max()))
+
+
+def test_stacked_layers_are_scaled_each_by_its_inputs():
+    kernels, x = {"kernel": random(3, 8, 8)}, random(20, 8) * jnp.linspace(1, 9, 8)[None]
+    rules = [Rule("*", fx_compress.int4(rounding="awq"), stacked=1)]
+
+    def stack(m, x):
+        return jax.lax.scan(lambda h, k: (dense(h, k), None), x, m["kernel"])[0]
+
+    found = fx_compress.calibrate(stack, kernels, [x], rules)
+    small = fx_compress.quantize(kernels, rules, calibration=found)
+    assert small["kernel"].shrink.shape == (3, 8, 1)
+    np.testing.assert_allclose(stack(small, x), stack(fx_compress.dequantize(small), x), rtol=1e-3, atol=1e-2)
+    with pytest.raises(fx_compress.SchemeError, match="Scaling by the inputs"):
+        fx_compress.int8(rounding="awq", activations="static")

@@ -38,6 +38,8 @@ class QuantizedArray(ArrayNode):
       features: size of the last axis of the array.
       activations: None to multiply float inputs; ``"dynamic"`` to round inputs to int8 by their own largest value,
         ``"static"`` by ``input_scale``.
+      shrink: one per input of the array, 1 along other axes: what inputs are multiplied with before the codes, because
+        the weights were enlarged by as much before they were rounded; None for nothing.
 
     >>> import fx_compress, jax.numpy as jnp
     >>> kernel = fx_compress.int8().quantize(jnp.array([[1.0, 2.0], [-0.5, 4.0]]))
@@ -55,6 +57,7 @@ class QuantizedArray(ArrayNode):
     computes: str = struct.field(pytree_node=False)
     features: int = struct.field(pytree_node=False)
     activations: str | None = struct.field(pytree_node=False, default=None)
+    shrink: jax.Array | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -100,7 +103,8 @@ class QuantizedArray(ArrayNode):
         """Returns the float array."""
         # float16 scales of small weights would round to nothing before they are multiplied.
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        return combine(self.numbers().astype(wide), self.scale.astype(wide), jnp.multiply).astype(self.dtype)
+        result = combine(self.numbers().astype(wide), self.scale.astype(wide), jnp.multiply)
+        return (result if self.shrink is None else result * self.shrink.astype(wide)).astype(self.dtype)
 
     def dot_general(
         self,
@@ -116,6 +120,12 @@ class QuantizedArray(ArrayNode):
         sizes = enumerate(zip(self.scale.shape, self.shape))
         if not all(few == 1 or (few == many and axis not in contracted) for axis, (few, many) in sizes):
             return lax.dot_general(lhs, self.materialize(), dimension_numbers, **options)
+        if self.shrink is not None:
+            (of_lhs, of_rhs), batch = dimension_numbers
+            if any(size != 1 and axis not in (*of_rhs, *batch[1]) for axis, size in enumerate(self.shrink.shape)):
+                return lax.dot_general(lhs, self.materialize(), dimension_numbers, **options)
+            laid = dict(zip((*batch[1], *of_rhs), (*batch[0], *of_lhs)))
+            lhs = lhs * _moved(self.shrink, laid, lhs.ndim).astype(lhs.dtype)
         if self.activations is not None and self.zero is None:
             dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
             return _integer_dot(lhs, self, dimension_numbers, dtype)
@@ -127,7 +137,7 @@ class QuantizedArray(ArrayNode):
         numbers = options.get("dimension_numbers")
         last = self.ndim - 1
         plain = isinstance(numbers, lax.ConvDimensionNumbers) and numbers.rhs_spec[0] == last
-        if not plain or any(size != 1 for size in self.scale.shape[:-1]):
+        if not plain or self.shrink is not None or any(size != 1 for size in self.scale.shape[:-1]):
             return lax.conv_general_dilated(lhs, self.materialize(), *args, **options)
         assert isinstance(numbers, lax.ConvDimensionNumbers)
         if self.activations is not None and self.zero is None:
@@ -138,6 +148,8 @@ class QuantizedArray(ArrayNode):
 
     def take(self, indices: jax.Array) -> jax.Array:
         """Returns rows; NaN for an index outside."""
+        if self.shrink is not None:
+            return super().take(indices)
         kind = format_named(self.format)
         codes = jnp.take(self.values, indices, axis=0, mode="clip")
         codes = unpack(codes, self.features, kind.integer) if kind.packed else codes
@@ -216,6 +228,14 @@ def _beside(scale: jax.Array, other_ndim: int, dims: Any, right: bool) -> jax.Ar
     if right:
         return moved.reshape((*sizes[:n_batch], *others, *sizes[n_batch:]))
     return moved.reshape((*sizes, *others))
+
+
+def _moved(small: jax.Array, axes: dict[int, int], ndim: int) -> jax.Array:
+    """An array with its axes in other places, and axes of size 1 in the rest."""
+    order = sorted(axes, key=lambda axis: axes[axis])
+    sizes = {axes[axis]: small.shape[axis] for axis in order}
+    rest = [axis for axis in range(small.ndim) if axis not in axes]
+    return lax.transpose(small, (*order, *rest)).reshape([sizes.get(axis, 1) for axis in range(ndim)])
 
 
 def _along(scale: jax.Array, axis: int, ndim: int) -> jax.Array:

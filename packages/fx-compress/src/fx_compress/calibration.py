@@ -93,7 +93,7 @@ class _Observed(Held):
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         if self.with_gram:
             raise CalibrationError(
-                "Error-compensating rounding is for linear maps, and this is a convolution.",
+                "Rounding that knows its inputs is for linear maps, and this is a convolution.",
                 path=self.path,
                 expected="a kernel that is contracted",
                 got="a kernel that is convolved",
@@ -170,7 +170,7 @@ def _observe(parameter: Parameter, rule: Rule[Scheme], recorder: _Recorder) -> _
     assert rule.what is not None
     stacked = parameter.value.shape[: rule.stacked]
     index = np.stack(np.indices(stacked), axis=-1) if stacked else np.zeros(0)
-    with_gram = rule.what.rounding == "gptq"
+    with_gram = rule.what.rounding in ("gptq", "awq")
     return _Observed(jnp.asarray(parameter.value), jnp.asarray(index, jnp.int32), parameter.path, with_gram, recorder)
 
 

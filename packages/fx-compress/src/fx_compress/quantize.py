@@ -7,6 +7,7 @@ import jax
 from fx_core.array_node import ArrayNode
 
 from fx_compress.array import QuantizedArray
+from fx_compress.awq import awq
 from fx_compress.calibration import Statistics, input_scale
 from fx_compress.errors import CalibrationError
 from fx_compress.gptq import gptq
@@ -25,7 +26,7 @@ def quantize(model: Any, rules: Any, *, calibration: Mapping[str, Statistics] | 
       rules: a `Scheme` for all weights; a dict from path patterns to schemes (None leaves what it matches); or a list
         of `Rule`. The first that matches wins. Only float arrays of two dimensions at least, that are parameters, are
         looked at.
-      calibration: what `calibrate` found, for static activations and for ``rounding="gptq"``.
+      calibration: what `calibrate` found, for static activations and for ``rounding="gptq"`` and ``"awq"``.
 
     Returns:
       A model of the same kind, whose chosen weights are `QuantizedArray`. One array is in both forms at a time.
@@ -78,6 +79,8 @@ def _quantized(
         )
     statistics = calibration[parameter.path]
     scale = input_scale(scheme, statistics, rule.stacked) if scheme.activations == "static" else None
+    if scheme.rounding == "awq":
+        return awq(scheme, parameter, axes, rule.stacked, statistics)
     if scheme.rounding == "gptq":
         return gptq(scheme, parameter, axes, rule.stacked, statistics, scale)
     return _round_to_nearest(scheme, parameter, axes, scale)

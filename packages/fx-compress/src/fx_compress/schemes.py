@@ -11,9 +11,10 @@ from fx_compress.blocks import block_shape, combine, reduce_blocks
 from fx_compress.errors import SchemeError
 from fx_compress.formats import format_named, pack
 
-__all__ = ["Activations", "Scales", "Scheme", "fp8", "int4", "int8", "nf4"]
+__all__ = ["Activations", "Rounding", "Scales", "Scheme", "fp8", "int4", "int8", "nf4"]
 
 Activations = Literal["dynamic", "static"]
+Rounding = Literal["nearest", "gptq", "awq"]
 # How much of the largest value is kept by the search for the scale of the least squared error.
 _SHRINKS = 40
 
@@ -27,7 +28,8 @@ class Scheme:
       group: number of inputs of an output feature that share a scale; None for all of them.
       symmetric: whether 0 is the middle of the codes; otherwise each block has a zero point.
       clip: ``"minmax"`` to represent the largest value, ``"mse"`` for the least squared error.
-      rounding: ``"nearest"``, or ``"gptq"``, which lets later inputs make up for the errors of earlier ones.
+      rounding: ``"nearest"``; ``"gptq"``, which lets later inputs make up for the errors of earlier ones; or ``"awq"``,
+        which enlarges the weights of large inputs before it rounds them.
       activations: None for float inputs; ``"dynamic"`` or ``"static"`` for products of integers.
       calibration: how the range of static activations is chosen: ``"minmax"``, ``"percentile"`` or ``"mse"``.
       percentile: of the magnitudes of inputs, for ``"percentile"``.
@@ -40,7 +42,7 @@ class Scheme:
     group: int | None = None
     symmetric: bool = True
     clip: Literal["minmax", "mse"] = "minmax"
-    rounding: Literal["nearest", "gptq"] = "nearest"
+    rounding: Rounding = "nearest"
     activations: Activations | None = None
     calibration: Literal["minmax", "percentile", "mse"] = "minmax"
     percentile: float = 99.9
@@ -49,7 +51,7 @@ class Scheme:
         kind = format_named(self.format)
         choices = {
             "clip": ("minmax", "mse"),
-            "rounding": ("nearest", "gptq"),
+            "rounding": ("nearest", "gptq", "awq"),
             "activations": (None, "dynamic", "static"),
             "calibration": ("minmax", "percentile", "mse"),
         }
@@ -62,6 +64,12 @@ class Scheme:
             raise SchemeError(f"The format {self.format} has no zero point.", expected="symmetric=True", got=False)
         if self.activations is not None:
             self._check_activations(kind.integer)
+        if self.rounding == "awq" and self.activations == "static":
+            raise SchemeError(
+                "Scaling by the inputs changes the range that static activations have.",
+                expected='activations=None or "dynamic" with rounding="awq"',
+                got=self.activations,
+            )
         if not 0 < self.percentile <= 100:
             raise SchemeError("A percentile is out of range.", expected="above 0, at most 100", got=self.percentile)
 
@@ -197,7 +205,7 @@ def int8(
     group: int | None = None,
     symmetric: bool = True,
     clip: Literal["minmax", "mse"] = "minmax",
-    rounding: Literal["nearest", "gptq"] = "nearest",
+    rounding: Rounding = "nearest",
     activations: Activations | None = None,
     calibration: Literal["minmax", "percentile", "mse"] = "minmax",
     percentile: float = 99.9,
@@ -216,7 +224,7 @@ def int4(
     group: int | None = None,
     symmetric: bool = True,
     clip: Literal["minmax", "mse"] = "minmax",
-    rounding: Literal["nearest", "gptq"] = "nearest",
+    rounding: Rounding = "nearest",
     activations: Activations | None = None,
     calibration: Literal["minmax", "percentile", "mse"] = "minmax",
     percentile: float = 99.9,
