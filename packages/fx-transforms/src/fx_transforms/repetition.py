@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
+from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError, TransformError
 
 from fx_transforms.axes import check_slots
 from fx_transforms.carrier import Carrier, Groups, run
@@ -46,11 +46,13 @@ def while_loop(
       BroadcastVariableError: a step writes to shared state.
       CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
       SlotError: a slot other than those above.
+      TransformError: carried state has a `jax.Ref`.
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
 
     def call(handle: Any, init: Any) -> Any:
         loop = _Loop(carrier, slots, handle, transform)
+        loop.refuse_references()
 
         def proceed(state: Any) -> Any:
             i, carried, carry = state
@@ -108,13 +110,25 @@ class _Loop:
         self.shape, self.groups = carrier.split(handle)
         writes = carrier.writes(self.shape)
         self.indices = [i for i, s in enumerate(slots) if s.into is Place.CARRY and writes[i]]
-        self.carried = [self.groups[i] for i in self.indices]
+        self.carried = [hide_static(self.groups[i]) for i in self.indices]
         self.after: Static = self.shape
         self.seen: list[tuple[Any, Any]] = []
 
+    def refuse_references(self) -> None:
+        """Make sure that there are no references: the condition would not see what the body writes to them."""
+        for n in self.indices:
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self.groups[n]):
+                if isinstance(leaf, jax.Ref):
+                    raise TransformError(
+                        f"{self.transform} cannot hand on {self.carrier.label(n, path)}, which is a reference.",
+                        expected="arrays",
+                        got=repr(jax.typeof(leaf)),
+                        fix="fori_loop or scan, whose steps see references; or make the variable with ref=False",
+                    )
+
     def together(self, carried: Sequence[Any], i: Any) -> Groups:
         """All groups as step i gets them."""
-        found = dict(zip(self.indices, carried))
+        found = dict(zip(self.indices, show_static(carried)))
         return tuple(
             found[n] if n in found else fold_keys(g, i) if s.into is Place.KEYS else g
             for n, (s, g) in enumerate(zip(self.slots, self.groups))
@@ -130,7 +144,7 @@ class _Loop:
                 paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(group)]
                 names = [self.carrier.label(n, path) for path in paths]
                 raise BroadcastVariableError(self.transform, names, "is written by a step")
-        carried_out = [new[n] for n in self.indices]
+        carried_out = [hide_static(new[n]) for n in self.indices]
         shapes = [jax.tree.map(jax.typeof, tree) for tree in ((carried, carry), (carried_out, carry_out))]
         self.seen.append((shapes[0], shapes[1]))
         return carried_out, carry_out
@@ -150,7 +164,7 @@ class _Loop:
 
     def finish(self, handle: Any, carried: Sequence[Any], carry: Any) -> Any:
         """Write back what was carried."""
-        found = dict(zip(self.indices, carried))
+        found = dict(zip(self.indices, show_static(carried)))
         groups = tuple(found.get(n) for n in range(len(self.slots)))
         return self.carrier.absorb(handle, self.after, groups, show_static(carry))
 

@@ -62,7 +62,20 @@ class _Kept(Static):
             return hash(type(self.value))
 
 
-jax.tree_util.register_pytree_node(_Kept, lambda node: ((), node), lambda node, _: node)
+class _KeptReference(_Kept):
+    """A `jax.Ref` in a carry: loops of JAX do not hand references on, but their steps may see them from outside."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _KeptReference) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+for _kind in (_Kept, _KeptReference):
+    jax.tree_util.register_pytree_node(_kind, lambda node: ((), node), lambda node, _: node)
 
 
 def is_traceable(leaf: Any) -> bool:
@@ -81,14 +94,20 @@ def is_traceable(leaf: Any) -> bool:
 
 
 def hide_static(tree: Any) -> Any:
-    """Returns a tree whose leaves JAX can trace: others move into the structure.
+    """Returns a tree whose leaves loops of JAX can carry: others, references among them, move into the structure.
 
     >>> jax.tree.leaves(hide_static((1.0, "relu")))
     [1.0]
     >>> show_static(hide_static((1.0, "relu")))
     (1.0, 'relu')
     """
-    return jax.tree.map(lambda x: x if is_traceable(x) else _Kept(x), tree)
+    return jax.tree.map(_hidden, tree)
+
+
+def _hidden(x: Any) -> Any:
+    if isinstance(x, jax.Ref):
+        return _KeptReference(x)
+    return x if is_traceable(x) else _Kept(x)
 
 
 def show_static(tree: Any) -> Any:

@@ -187,6 +187,11 @@ class ObjectCarrier:
         return Inner(layout, tree, roots, index, values, slots)
 
     @property
+    def hands_on(self) -> bool:
+        """Whether values come back to go into the next step, so that all have to."""
+        return self.carried is not None or (bool(self.whole) and not self.single)
+
+    @property
     def has_axis_names(self) -> bool:
         """Whether metadata is told about axes."""
         return self.axis_metadata is not None

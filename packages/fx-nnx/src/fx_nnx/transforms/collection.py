@@ -4,6 +4,7 @@ from typing import Any
 
 from fx_core._jax import current_trace
 from fx_core.errors.nnx_transforms import OutputAliasError
+from fx_core.errors.nnx_variables import VariableValueError
 from fx_core.errors.transforms import AliasedStateError, BroadcastVariableError, CarryChangedError
 from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
@@ -15,6 +16,7 @@ from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.change import Change, Result, identical
 from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
+from fx_nnx.variables.writing import is_ref
 
 __all__ = ["Collection"]
 
@@ -36,6 +38,8 @@ class Collection:
         self.values: list[list[Any]] = [[] for _ in range(carrier.count)]
         self.paths: list[list[Any]] = [[] for _ in range(carrier.count)]
         self.known = {id(thing): number for number, thing in inner.index.items()}
+        pairs = zip(inner.values, inner.layout.paths)
+        self.refs = {id(value): show_place(path) for value, path in pairs if is_ref(value)}
         self._ins: Any = None
         self._outs: Any = None
 
@@ -168,6 +172,8 @@ class Collection:
                 now = before if i not in slots else slots[i].read()
             if place in carrier.fixed and self.counts_shared_draws(i):
                 continue
+            if is_ref(now) and now is before and not carrier.hands_on:
+                continue  # what was written is there
             if i < len(numbers) and (place in carrier.rewritten or i in passed or not identical(now, before)):
                 written.append(i)
             elif place not in carrier.whole:
@@ -185,6 +191,29 @@ class Collection:
         return number is not None and isinstance(self.inner.index[number], RngCount)
 
     # --- what is new ----------------------------------------------------------------------------------------------
+
+    def fresh_value(self, leaf: Any, path: Any) -> Any:
+        """The value with which a variable or attribute that is new to the caller comes back.
+
+        References that were made inside stay behind, and the caller gets new ones.
+
+        Raises:
+          VariableValueError: the reference of a variable would become two.
+        """
+        value = read_value(leaf)
+        if not is_variable(leaf) or not leaf.ref or not is_ref(value):
+            return value
+        if id(value) in self.refs:
+            raise VariableValueError(
+                type(leaf).__name__,
+                show_place(path),
+                f"its reference cannot come out of {self.carrier.transform}, since another variable has it",
+                expected="a reference made inside, in one variable",
+                got=f"that of {self.refs[id(value)]}",
+                fix="give the variable that has it, or variable.copy()",
+            )
+        self.refs[id(value)] = show_place(path)
+        return value[...]
 
     def take_graph(self, walk: ForestWalk, origin: list[int], same: bool) -> tuple[Any, Any, Any, Any, Any]:
         """Walk on through the result, and let new values come back."""
@@ -207,7 +236,7 @@ class Collection:
             if place in self.carrier.fixed:
                 raise BroadcastVariableError(self.carrier.transform, [show_place(path)], "is created by a step")
             places.append(place)
-            self.put(place, read_value(leaf), path)
+            self.put(place, self.fresh_value(leaf, path), path)
         if same:
             needed = {node.index for node in walk.nodes[head[0] :] if type(node) is NodeRef}
         else:
@@ -227,7 +256,7 @@ class Collection:
                 raise OutputAliasError(self.carrier.transform, type(leaf).__name__, first, show_place(path))
             place = self.out_place(number, path[1:], leaf)
             places.append(place)
-            self.put(place, read_value(leaf), path)
+            self.put(place, self.fresh_value(leaf, path), path)
         return walk.forest(), 0, 0, (), tuple(places)
 
     def walk_result(self, walk: ForestWalk) -> list[int]:

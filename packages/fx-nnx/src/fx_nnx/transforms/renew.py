@@ -13,6 +13,7 @@ from fx_nnx.objects.pytree import attributes_of, owned_kinds
 from fx_nnx.snapshots import exact, snapshot_of
 from fx_nnx.transforms.forest import Forest
 from fx_nnx.variables.variable import new_variable
+from fx_nnx.variables.writing import boxed
 
 __all__ = ["Renewal", "renew_roots"]
 
@@ -51,7 +52,8 @@ class Renewal(_Builder):
         """Give a variable."""
         found = self.known.get(plan.index)
         if found is None:
-            found = self.index[plan.index] = new_variable(plan.type, next(self.leaves), plan.metadata, self.trace)
+            value = boxed(plan.type, next(self.leaves), plan.metadata)
+            found = self.index[plan.index] = new_variable(plan.type, value, plan.metadata, self.trace)
         elif found._nnx_meta is not plan.metadata and found._nnx_meta != plan.metadata:
             found._nnx_check_trace()
             found._nnx_set_meta(plan.metadata)

@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from fx_nnx.locate import path_of
 
-__all__ = ["is_ref", "new_ref", "own_container", "write_ref", "written"]
+__all__ = ["boxed", "is_ref", "new_ref", "own_container", "write_ref", "written"]
 
 
 def is_ref(value: Any) -> bool:
@@ -37,6 +37,11 @@ def new_ref(cls: type[Any], value: Any) -> Any:
             got=_describe(value),
             fix="give an array, or make the variable with ref=False",
         ) from error
+
+
+def boxed(cls: type[Any], value: Any, meta: Any) -> Any:
+    """Give a value as a variable with some metadata keeps it: an array in a reference, if that says so."""
+    return new_ref(cls, value) if meta["ref"] and isinstance(value, jax.Array) and not is_ref(value) else value
 
 
 def write_ref(variable: Any, ref: Any, value: Any) -> None:
