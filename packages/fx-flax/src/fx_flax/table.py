@@ -42,6 +42,7 @@ class FlaxModuleNames:
       private: names that are private in Flax but used by libraries, with their places.
       newer: names that only the newest version has.
       older: names that the newest version no longer has.
+      like: the module that this one is another name of.
     """
 
     module: str
@@ -51,6 +52,7 @@ class FlaxModuleNames:
     private: Mapping[str, str]
     newer: frozenset[str]
     older: frozenset[str]
+    like: str | None = None
 
     @functools.cached_property
     def home(self) -> str | None:
@@ -105,7 +107,7 @@ def module_names(module: str) -> FlaxModuleNames | None:
         same = module_names(section["like"])
         assert same is not None, f"{module} is to be like {section['like']}, which the table lacks"
         below = {name: f"{same.module}.{name}" for name in submodules(same.module)}
-        return dataclasses.replace(same, module=module, modules={**same.modules, **below})
+        return dataclasses.replace(same, module=module, modules={**same.modules, **below}, like=same.module)
     return FlaxModuleNames(
         module=module,
         places=_places({key: value for key, value in section.items() if key not in _KEYS}),
