@@ -94,6 +94,8 @@ def test_results_are_simple():
     assert union_filters(DenyList("a"), "a") is True
     assert intersect_filters("a", "b") == frozenset()
     assert subtract_filters(True, False) is True
+    assert subtract_filters(True, True) is False
+    assert subtract_filters(False, False) == frozenset()
     assert DenyList(["a"]) == DenyList("a") != DenyList("b")
     assert DenyList(True) == frozenset()
     assert union_filters("a", ["b"]) == {"a", "b"}

@@ -109,7 +109,7 @@ def subtract_filters(a: Filter, b: Filter) -> Filter:
     >>> subtract_filters(True, "params")
     DenyList(deny=frozenset({'params'}))
     """
-    return intersect_filters(a, not b if isinstance(b, bool) else DenyList(b))
+    return intersect_filters(a, False if b is True else DenyList(b))
 
 
 def in_filter(filter_like: Filter, col: str) -> bool:
