@@ -16,6 +16,7 @@ from typing import Any
 import fx_core.config
 import fx_core.traceback_util
 
+from fx_flax.errors import MissingPackageError
 from fx_flax.modules import find_place
 
 __all__ = ["Flag", "Flags", "config", "read_environment"]
@@ -103,7 +104,11 @@ class Flags:
             self.update(f"flax_{var_name}", before)
 
     def __repr__(self) -> str:
-        return f"Flags({', '.join(f'{name}={getattr(self, name)!r}' for name in _FLAGS)})"
+        values: dict[str, Any] = {}
+        for name in _FLAGS:
+            with contextlib.suppress(MissingPackageError):  # flags of fx_nnx
+                values[name] = getattr(self, name)
+        return f"Flags({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def _mode(name: str) -> Any:

@@ -56,9 +56,9 @@ class FlaxModuleNames:
 
     @functools.cached_property
     def home(self) -> str | None:
-        """The package of fx that has most of the names; None for a module without names."""
+        """The package of fx that has most of the names, fx_core among equals; None for a module without names."""
         packages = [place.partition(".")[0].partition(":")[0] for place in self.places.values()]
-        return max(dict.fromkeys(packages), key=packages.count, default=None)
+        return max(dict.fromkeys(packages), key=lambda name: (packages.count(name), name == "fx_core"), default=None)
 
 
 @functools.cache
