@@ -11,6 +11,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
+sys.path.insert(0, str(Path(__file__).parent))
 import torch_layers
 import torch_modules
 from fx_export.torch import TorchFileError, from_torch, read_pt, to_torch

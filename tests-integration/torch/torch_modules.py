@@ -1,8 +1,8 @@
-"""Writes torch_modules.pt: modules of PyTorch with their weights, inputs and outputs. Needs PyTorch; run by hand:
+"""Writes export/torch_modules.pt: modules of PyTorch with weights, inputs and outputs. Needs PyTorch; run by hand:
 
-    python tests-integration/export/torch_modules.py
+    python tests-integration/torch/torch_modules.py
 
-The tests read the file without it.
+The tests of `tests-integration/export` read the file without PyTorch.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-FILE = Path(__file__).with_name("torch_modules.pt")
+FILE = Path(__file__).parent.with_name("export") / "torch_modules.pt"
 
 
 def modules():
