@@ -103,16 +103,16 @@ class Annotated(nnx.Module):
 
 def test_annotations_declare_attributes():
     model = Annotated()
-    assert nnx.to_flat_state(nnx.state(model)).paths == [("layers", 0)]
+    assert nnx.to_flat_state(nnx.state(model)).paths == (("layers", 0),)
     model.later = nnx.Param(jnp.ones(1))
-    assert nnx.to_flat_state(nnx.state(model)).paths == [("later",), ("layers", 0)]
+    assert nnx.to_flat_state(nnx.state(model)).paths == (("later",), ("layers", 0))
 
     @nnx.dataclass
     class Table(nnx.Pytree):
         rows: nnx.Data[list]
         size: nnx.Static[int] = 3
 
-    assert nnx.to_flat_state(nnx.state(Table([nnx.Param(jnp.ones(1))]))).paths == [("rows", 0)]
+    assert nnx.to_flat_state(nnx.state(Table([nnx.Param(jnp.ones(1))]))).paths == (("rows", 0),)
 
 
 def test_unique_names():

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors.nnx_transforms import CustomRuleError, PrefixError, TangentError
+from fx_core.errors.transforms import AliasedStateError
 
 MODES = [{}, {"graph_updates": False}, {"graph": False}]
 
@@ -249,3 +250,15 @@ def test_cotangents_of_what_did_not_change_are_none():
     grads = nnx.grad(f, graph_updates=False)(model)
     assert seen == [(None, nnx.BatchStat)]
     assert grads.x[...] == 5
+
+
+@pytest.mark.parametrize("nondiff", [(1,), (nnx.DiffState(1, nnx.Not(nnx.Param)),)], ids=["argument", "variables"])
+@pytest.mark.parametrize("whole", [True, False], ids=["module", "variable"])
+def test_a_variable_has_a_derivative_or_none(nondiff, whole):
+    rule = nnx.custom_vjp(lambda a, b: a.w[...] ** 2 * b.w[...], nondiff_argnums=nondiff)
+    rule.defvjp(lambda a, b: (rule(a, b), None), lambda *_: (None,))
+    first = nnx.Dict(w=nnx.Param(jnp.array(3.0)))
+    second = first if whole else nnx.Dict(w=first.w)
+    with pytest.raises(AliasedStateError, match=r"argument 0/w with 'a der[\s\S]*argument 1/w with 'no derivative'"):
+        rule(first, second)
+    assert rule(first, nnx.clone(second)) == 27.0

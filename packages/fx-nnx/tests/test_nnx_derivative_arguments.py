@@ -96,3 +96,24 @@ def test_named_axes_to_sum_over_are_refused():
             make(lambda x: x, reduce_axes=("batch",))
     with pytest.raises(TransformError, match="vjp got reduce_axes"):
         nnx.vjp(lambda x: x, 1.0, reduce_axes=("batch",))
+
+
+def test_what_is_met_again_in_a_tree_has_one_derivative():
+    w, b = nnx.Param(jnp.array(3.0)), nnx.Param(jnp.array(5.0))
+    layer = nnx.Dict(w=w)
+    tree = {"a": [w, b], "again": w, "layer": layer, "same": layer, "empty": nnx.Dict()}
+
+    def loss(tree):
+        return tree["a"][0] * tree["a"][1] + tree["again"] ** 2 + tree["same"].w
+
+    whole = nnx.grad(loss)(tree)
+    assert (whole["a"][0].get_value(), whole["a"][1].get_value()) == (12.0, 3.0)
+    assert all(isinstance(whole[name], nnx.State) and not whole[name] for name in ("again", "layer", "same", "empty"))
+    nnx.update(tree, nnx.state(whole))
+    assert (w.get_value(), b.get_value()) == (12.0, 3.0)
+
+    values = nnx.grad(loss, graph_updates=False)(tree)
+    assert values["again"] is values["a"][0] is values["layer"].w
+    assert values["layer"] is values["same"]
+    assert (values["again"].get_value(), values["a"][1].get_value()) == (28.0, 12.0)
+    assert isinstance(values["empty"], nnx.Dict)

@@ -210,7 +210,7 @@ def test_clone():
 def test_flatten_and_call():
     model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     graphdef, flat = nnx.flatten(model)
-    assert flat.paths == [("bias",), ("kernel",)]
+    assert flat.paths == (("bias",), ("kernel",))
     assert nnx.unflatten(graphdef, flat).kernel is model.kernel
     _, leaves = nnx.flatten(model, with_paths=False)
     assert nnx.unflatten(graphdef, leaves, copy_variables=True).kernel is not model.kernel
@@ -299,13 +299,13 @@ def test_copies_are_independent():
 def test_pop_takes_from_dictionaries_too():
     tree = {"a": jnp.ones(2), "b": nnx.Param(jnp.ones(1)), "m": nnx.Linear(1, 1, rngs=nnx.Rngs(0))}
     params = nnx.pop(tree, nnx.Param)
-    assert nnx.to_flat_state(params).paths == [("b",), ("m", "bias"), ("m", "kernel")]
+    assert nnx.to_flat_state(params).paths == (("b",), ("m", "bias"), ("m", "kernel"))
     assert sorted(tree) == ["a", "m"]
     assert not hasattr(tree["m"], "kernel")
-    assert nnx.to_flat_state(nnx.pop(tree, ...)).paths == [("a",)]
+    assert nnx.to_flat_state(nnx.pop(tree, ...)).paths == (("a",),)
     model = nnx.Dict(x=nnx.data({"a": nnx.Param(1), "b": nnx.BatchStat(2)}), w=jnp.ones(1))
     first, second = nnx.pop(model, nnx.BatchStat, ...)
-    assert (nnx.to_flat_state(first).paths, nnx.to_flat_state(second).paths) == ([("x", "b")], [("w",), ("x", "a")])
+    assert (nnx.to_flat_state(first).paths, nnx.to_flat_state(second).paths) == ((("x", "b"),), (("w",), ("x", "a")))
     assert model.x == {}
 
 

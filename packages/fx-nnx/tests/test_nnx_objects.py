@@ -291,7 +291,7 @@ def test_without_pytrees_data_counts_although_it_is_declared_static():
 
     loose = Loose()
     loose.a, loose.b = nnx.Param(jnp.ones(1)), nnx.static([jnp.ones(1)])
-    assert nnx.to_flat_state(nnx.state(loose)).paths == [("a",), ("b", 0)]
+    assert nnx.to_flat_state(nnx.state(loose)).paths == (("a",), ("b", 0))
 
 
 def test_what_an_assignment_declares_holds_for_later_ones():

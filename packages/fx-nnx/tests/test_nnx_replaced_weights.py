@@ -124,8 +124,8 @@ def test_nodes_are_values_of_a_state():
     layer = nnx.Linear(3, 2, rngs=R(0))
     layer.kernel = Halved(layer.kernel[...] / 2)
     fresh = nnx.Dict(w=Halved(jnp.ones(2)), v=nnx.Param(Halved(jnp.ones(2))))
-    assert nnx.to_flat_state(nnx.state(layer)).paths == [("bias",), ("kernel",)]
-    assert nnx.to_flat_state(nnx.state(fresh)).paths == [("v",), ("w",)]
+    assert nnx.to_flat_state(nnx.state(layer)).paths == (("bias",), ("kernel",))
+    assert nnx.to_flat_state(nnx.state(fresh)).paths == (("v",), ("w",))
     copy = nnx.merge(*nnx.split(layer))
     assert isinstance(copy.kernel, Halved)
     doubled = nnx.jit(lambda m: setattr(m, "kernel", Halved(m.kernel.half * 2)) or m)(layer)

@@ -25,13 +25,13 @@ def test_mapping_and_attributes():
 
 def test_flat_states():
     flat = make().flat_state()
-    assert flat.paths == [("a",), ("b", 0), ("b", "x")]
+    assert flat.paths == (("a",), ("b", 0), ("b", "x"))
     assert [v.get_value() for v in flat.leaves] == [3, 2, 1]
     assert flat.to_nested_state().to_pure_dict() == make().to_pure_dict()
     params, rest = flat.split(nnx.Param, ...)
-    assert (params.paths, rest.paths) == ([("a",), ("b", "x")], [("b", 0)])
+    assert (params.paths, rest.paths) == ((("a",), ("b", "x")), (("b", 0),))
     assert nnx.FlatState.merge(params, rest).paths == flat.paths
-    assert flat.filter("t").paths == [("a",)]
+    assert flat.filter("t").paths == (("a",),)
     assert len(flat[1:]) == 2
     assert nnx.from_flat_state(nnx.to_flat_state(make()), cls=dict)["b"].keys() == {0, "x"}
 

@@ -56,10 +56,10 @@ def test_fields_are_in_the_order_of_their_names(make, graph):
     model = make(nnx.Param(1.0), nnx.Param(2.0))
     graphdef, flat = nnx.graphlib.flatten(model, graph=graph)
     assert [leaf.get_value() for leaf in flat.leaves] == [1.0, 2.0]
-    assert flat.paths == sorted(flat.paths)
+    assert flat.paths == tuple(sorted(flat.paths))
     made = nnx.merge(graphdef, nnx.state(model, graph=graph))
     assert [v.get_value() for v in jax.tree.leaves(made, is_leaf=lambda x: isinstance(x, nnx.Param))] == [2.0, 1.0]
-    assert [path for path, _ in nnx.iter_graph(model, graph=graph)][:-1] == flat.paths
+    assert [path for path, _ in nnx.iter_graph(model, graph=graph)][:-1] == list(flat.paths)
 
 
 def test_fields_keep_their_places_in_transforms_and_maps():
@@ -84,7 +84,7 @@ def test_numbers_in_containers_are_leaves_of_trees_only():
     model = {"b": [nnx.Param(1), jnp.array(2)], "a": (nnx.Param(3), 4, "text", None)}
     assert [path for path, _ in nnx.graphlib.flatten(model)[1]] == [("a", 0), ("b", 0), ("b", 1)]
     graphdef, flat = nnx.graphlib.flatten(model, graph=False)
-    assert flat.paths == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
+    assert flat.paths == (("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1))
     made = nnx.graphlib.unflatten(graphdef, flat)
     assert made["a"][1:] == (4, "text", None)
     assert nnx.map(lambda path, x: 7, model, graph=False)["a"][1] == 7

@@ -107,3 +107,13 @@ def test_merged_variables_with_hijax_can_be_changed_and_returned():
         return nnx.state(model)
 
     assert step(state)["v"][...] == 2
+
+
+def test_variables_with_hijax_are_known_by_isinstance():
+    kind = nnx.variablelib.HijaxVariable
+    plain = nnx.Param(jnp.ones(2))
+    for made in (nnx.Param(1.0, hijax=True), plain.copy(hijax=True), nnx.with_vars(plain, hijax=True)):
+        assert isinstance(made, kind)
+        assert isinstance(made, nnx.Param)
+    assert not isinstance(plain, kind)
+    assert not isinstance(jnp.ones(2), kind)

@@ -199,3 +199,48 @@ def test_array_protocols():
     np.testing.assert_array_equal(jnp.from_dlpack(v), v.get_value())
     assert v.__array_namespace__() is jnp
     assert not hasattr(nnx.Variable({"a": 1}), "__dlpack__")
+
+
+class Foreign:
+    """A variable of another library: it has a value and metadata, and stands for an array."""
+
+    shape, dtype = (3,), jnp.dtype("float32")
+
+    def get_value(self):
+        return jnp.ones(3)
+
+    def get_metadata(self):
+        return {}
+
+    def __jax_array__(self):
+        return self.get_value()
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda model, value: nnx.Param(value),
+        lambda model, value: nnx.Param.from_metadata(value, {}),
+        lambda model, value: model.w.set_value(value),
+        lambda model, value: model.w.replace(value),
+        lambda model, value: model.w.update_from_state(value),
+        lambda model, value: nnx.update(model, {"w": value}),
+        lambda model, value: nnx.update(model.w, value),
+        lambda model, value: nnx.merge(nnx.graphdef(model), {"w": value}),
+        lambda model, value: nnx.merge(nnx.graphdef(model), nnx.State({"w": value}), copy=True),
+        lambda model, value: nnx.replace_by_pure_dict(nnx.state(model), {"w": value}),
+    ],
+    ids=["Param", "from_metadata", "set_value", "replace", "from_state", "update", "single", "merge", "copy", "pure"],
+)
+def test_a_variable_of_another_library_is_no_value(put):
+    model = nnx.Dict(w=nnx.Param(jnp.zeros(3)))
+    with pytest.raises(VariableValueError, match=r"Param: a variable of another library[\s\S]*Foreign[\s\S]*get_value"):
+        put(model, Foreign())
+    np.testing.assert_array_equal(model.w, jnp.zeros(3))
+
+
+def test_what_a_variable_of_another_library_holds_is_written():
+    model = nnx.Dict(w=nnx.Param(jnp.zeros(3)))
+    model.w[...] = Foreign()
+    assert isinstance(model.w.get_raw_value(), jax.Array)
+    np.testing.assert_array_equal(model.w, jnp.ones(3))

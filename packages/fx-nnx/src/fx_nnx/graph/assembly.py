@@ -19,6 +19,7 @@ from fx_nnx.objects.pytree import Pytree
 from fx_nnx.snapshots import Snapshot
 from fx_nnx.variables.fields import VariableFields, filled
 from fx_nnx.variables.variable import Variable
+from fx_nnx.variables.writing import own_value
 
 __all__ = ["Assembly", "assembly_of", "value_of"]
 
@@ -99,6 +100,7 @@ def _leaf(cls: Any, leaf: Any, meta: Any, copy: bool, trace: object) -> Any:
         return leaf.copy() if copy else leaf
     if cls is None:
         return leaf
+    own_value(cls, leaf)
     boxed = jax.new_ref(leaf) if meta["ref"] and not isinstance(leaf, jax.Ref) else leaf
     return filled(cls, boxed, meta, trace)
 

@@ -23,7 +23,7 @@ from fx_nnx.states.state import State
 from fx_nnx.variables.fields import put_value
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable
-from fx_nnx.variables.writing import written
+from fx_nnx.variables.writing import own_value, written
 
 __all__ = ["update"]
 
@@ -229,7 +229,7 @@ def _write(target: Any, leaf: Any) -> None:
     elif isinstance(leaf, int | float | complex) and isinstance(getattr(target.get_raw_value(), "shape", None), tuple):
         target.set_raw_value(written(target, ..., leaf))
     else:
-        target.set_raw_value(dict(leaf) if isinstance(leaf, State) else leaf)
+        target.set_raw_value(dict(leaf) if isinstance(leaf, State) else own_value(type(target), leaf))
 
 
 def _add(node: Any, path: Path, leaf: Any) -> None:

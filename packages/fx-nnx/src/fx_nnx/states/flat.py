@@ -17,7 +17,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
 
     >>> flat = FlatState([(("b",), 2), (("a", 0), 1)], sort=True)
     >>> flat.paths, flat.leaves
-    ([('a', 0), ('b',)], [1, 2])
+    ((('a', 0), ('b',)), [1, 2])
 
     Args:
       items: the pairs.
@@ -43,9 +43,9 @@ class FlatState(Sequence[tuple[Path, Any]]):
         return self
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> tuple[Path, ...]:
         """The paths."""
-        return list(self._paths)
+        return tuple(self._paths)
 
     @property
     def leaves(self) -> list[Any]:

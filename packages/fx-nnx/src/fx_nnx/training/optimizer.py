@@ -151,5 +151,5 @@ def _at_paths_of(params: Any, values: Any) -> Any:
     """Give values by the paths of the parameters, where one whose value is a pytree has it in one piece."""
     if not isinstance(params, State):
         return values
-    paths = params.flat_state().paths
+    paths = list(params.flat_state().paths)
     return State._from_flat(paths, [functools.reduce(operator.getitem, path, values.raw_mapping) for path in paths])

@@ -57,7 +57,7 @@ class SplitContext:
     def split(self, node: Any, *filters: Filter) -> tuple[Any, ...]:
         """Give the structure of an object and a `State` per filter, as `fx_nnx.split`; a variable is its own state."""
         graphdef, flat = self._flat(node)
-        if flat.paths == [()] and not filters:
+        if flat.paths == ((),) and not filters:
             return graphdef, flat.leaves[0]
         return graphdef, *(part.to_nested_state() for part in self._parts(flat, filters))
 

@@ -8,6 +8,7 @@ from typing import Any
 import fx_transforms
 import jax
 from fx_core.errors.nnx_transforms import CustomRuleError, PrefixError, TangentError
+from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
@@ -17,7 +18,7 @@ from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import GAP, is_gap
 from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
 from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
-from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, read_value
+from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths, show_place
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -81,6 +82,7 @@ class CustomVjp:
             raise CustomRuleError(f"{name} has no rule yet.", fix=f"call {name}.defvjp(forward, backward)")
         args = bound(self.fun, args, kwargs)
         apart = [n for n in self.statics.nums if n < len(args) and _holds_arrays(args[n])]
+        self._check_aliases(args, apart)
         statics, rest, _ = self.statics.take(args, {}, but=apart)
         handle = Handle((rest, {}), statics)
         carrier = _NotingCarrier(self.how, passing=self.how.updates, transform="custom_vjp")
@@ -88,6 +90,20 @@ class CustomVjp:
         return fx_transforms.custom_vjp(
             call.primal_rule, call.forward_rule, call.backward_rule, carrier, wrt=(0,), with_state=True
         )(handle)
+
+    def _check_aliases(self, args: Sequence[Any], apart: Sequence[int]) -> None:
+        """Make sure that no variable both takes part and does not; the rule would lose a part of its derivative."""
+        found: list[tuple[int, str, Any]] = []
+        for name, leaf in zip(*root_paths((args,))[:2]) if apart or self.parts else ():
+            number, walk = name.path[1].idx, ForestWalk()
+            if is_node(leaf):
+                walk.root(leaf, (name,))
+            for path, target in zip(walk.paths, walk.leaves):
+                filters = [part for part in self.parts if part.argnum == number]
+                active = number not in apart and all(part.map_prefix(path[1:], target) for part in filters)
+                if is_variable(target):
+                    found.append((id(target), show_place(path), "a derivative" if active else "no derivative"))
+        check_aliases("custom_vjp", found)
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -272,6 +288,7 @@ def custom_vjp(
       graph_updates: False lets only values of variables come out.
 
     Raises:
+      AliasedStateError: a variable is reachable from an argument that the rule is for and from one that it is not.
       PrefixError: `DiffState` without updates of the graph.
       CustomRuleError: the function has no rule when it is called, or its rule gives the wrong thing.
     """

@@ -127,13 +127,13 @@ class Wanted:
             for path, target, value in zip(handle.layout.paths, handle.targets, found)
             if path[0] is root and value is not Missing
         ]
-        if is_variable(leaf):
-            return leaf.replace(mine[0][2]) if mine else None
-        if self.how.updates:
-            return State.from_flat_path(
-                [(path, target.replace(value) if is_variable(target) else value) for path, target, value in mine]
-            )
-        return tree if mine else None
+        if not self.how.updates:
+            return tree
+        if is_variable(leaf) and mine:
+            return leaf.replace(mine[0][2])
+        return State.from_flat_path(
+            [(path, target.replace(value) if is_variable(target) else value) for path, target, value in mine]
+        )
 
 
 @decorating

@@ -29,7 +29,7 @@ from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, check_options, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
-from fx_nnx.variables.writing import is_ref, new_ref, write_ref, written
+from fx_nnx.variables.writing import is_ref, new_ref, own_value, write_ref, written
 
 __all__ = ["Variable", "new_variable"]
 
@@ -92,12 +92,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         elif isinstance(value, Variable):
             metadata = {**value._nnx_meta.visible(), **metadata}
             value = value.get_raw_value()
-        early = early_attributes(self)
-        meta = make_metadata(early | renamed(metadata) | default_options(hijax, ref, eager_sharding))
+        meta = make_metadata(early_attributes(self) | renamed(metadata) | default_options(hijax, ref, eager_sharding))
         init(self, "_nnx_meta", meta)
         if meta.has_hooks:
             value = self.create_value(value)  # type: ignore[arg-type]
-        value = place(value, meta)
+        value = place(own_value(type(self), value), meta)
         init(self, "_raw_value", new_ref(type(self), value) if meta["ref"] else value)
         announce(self)
 
@@ -142,7 +141,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         if index is not _MISSING:
             self._nnx_check_trace()
             value = written(self, index, value)
-        self.set_raw_value(value)
+        self.set_raw_value(own_value(type(self), value))
 
     def get_raw_value(self) -> Any:
         """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""
@@ -266,7 +265,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             value = new_ref(type(self), value[...] if is_ref(value) else value)
         elif self._nnx_meta["ref"] and not meta["ref"] and is_ref(value):
             value = value[...]
-        made = new_variable(type(self), value, meta)
+        made = new_variable(type(self), own_value(type(self), value), meta)
         put_extras(made, extras_of(self))
         return made
 
@@ -293,7 +292,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
         """
-        self.set_raw_value(variable_state.get_raw_value())
+        self.set_raw_value(own_value(type(self), variable_state).get_raw_value())
         meta = variable_state._nnx_meta
         if meta["ref"] != is_ref(self._raw_value):  # the value was written into the reference that was here
             meta = meta.updated(ref=is_ref(self._raw_value))
@@ -305,7 +304,8 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """Make a variable without running hooks."""
         check_options(attributes)
         meta = make_metadata({**REQUIRED, **renamed(attributes)})
-        return new_variable(cls, new_ref(cls, value) if meta["ref"] and not is_ref(value) else value, meta)
+        value = new_ref(cls, value) if meta["ref"] and not is_ref(value) else own_value(cls, value)
+        return new_variable(cls, value, meta)
 
     type = property(lambda self: type(self), doc="The type of the variable.")
     var_type = type

@@ -1,6 +1,7 @@
 """Writing into references and into parts of values, with errors that say what does not fit."""
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,44 @@ from jax.core import Tracer
 
 from fx_nnx.locate import path_of
 
-__all__ = ["boxed", "is_ref", "new_ref", "own_container", "write_ref", "written"]
+__all__ = ["boxed", "is_ref", "new_ref", "own_container", "own_value", "write_ref", "written"]
 
 
 def is_ref(value: Any) -> bool:
     """Whether it is a `jax.Ref`."""
     return isinstance(value, jax.Ref)
+
+
+def own_value(cls: type[Any], value: Any) -> Any:
+    """Give a value that a variable of some type is to store, which must be no variable of another library.
+
+    Such a variable would compute like an array, while its own type, metadata and identity decide what transforms and
+    filters make of it.
+
+    Raises:
+      VariableValueError: it is one.
+    """
+    if _is_foreign(type(value)):
+        kind = type(value)
+        raise VariableValueError(
+            cls.__name__,
+            None,
+            "a variable of another library cannot be its value",
+            expected="an array, or a variable of fx_nnx",
+            got=f"a {kind.__module__}.{kind.__qualname__}",
+            fix="give what it holds: its get_value(), or for a whole state the to_pure_dict of that library",
+        )
+    return value
+
+
+@functools.lru_cache(maxsize=512)
+def _is_foreign(kind: type[Any]) -> bool:
+    """Whether a type is one of variables, with a value and metadata, that are not ours."""
+    return (
+        hasattr(kind, "get_metadata")
+        and (hasattr(kind, "get_value") or hasattr(kind, "value"))
+        and getattr(kind, "__fx_identity__", None) != "variable"
+    )
 
 
 def new_ref(cls: type[Any], value: Any) -> Any:
