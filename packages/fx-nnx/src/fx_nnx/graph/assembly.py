@@ -19,7 +19,7 @@ from fx_nnx.objects.pytree import Pytree
 from fx_nnx.snapshots import Snapshot
 from fx_nnx.variables.fields import VariableFields, filled
 from fx_nnx.variables.variable import Variable
-from fx_nnx.variables.writing import own_value
+from fx_nnx.variables.writing import is_foreign, own_value
 
 __all__ = ["Assembly", "assembly_of", "value_of"]
 
@@ -77,8 +77,11 @@ class Assembly:
         if copy and self.fits(leaves):
             return self.clone(list(leaves))
         trace = current_trace()
-        if copy or (recreate and list(map(type, leaves)) != self.types):
+        kinds = list(map(type, leaves))
+        if copy or (recreate and kinds != self.types):
             types = self.types if recreate else [None] * len(leaves)
+            if any(map(is_foreign, set(kinds))):
+                leaves = [leaf if cls is None else own_value(cls, leaf) for cls, leaf in zip(types, leaves)]
             leaves = [_leaf(*item, copy, trace) for item in zip(types, leaves, self.metas)]
         return self._root(leaves, trace, {})
 
@@ -100,7 +103,6 @@ def _leaf(cls: Any, leaf: Any, meta: Any, copy: bool, trace: object) -> Any:
         return leaf.copy() if copy else leaf
     if cls is None:
         return leaf
-    own_value(cls, leaf)
     boxed = jax.new_ref(leaf) if meta["ref"] and not isinstance(leaf, jax.Ref) else leaf
     return filled(cls, boxed, meta, trace)
 

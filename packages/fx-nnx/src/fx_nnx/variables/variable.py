@@ -141,7 +141,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         if index is not _MISSING:
             self._nnx_check_trace()
             value = written(self, index, value)
-        self.set_raw_value(own_value(type(self), value))
+        self.set_raw_value(own_value(type(self), value) if index is _MISSING else value)
 
     def get_raw_value(self) -> Any:
         """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""

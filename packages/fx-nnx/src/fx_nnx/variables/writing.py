@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from fx_nnx.locate import path_of
 
-__all__ = ["boxed", "is_ref", "new_ref", "own_container", "own_value", "write_ref", "written"]
+__all__ = ["boxed", "is_foreign", "is_ref", "new_ref", "own_container", "own_value", "write_ref", "written"]
 
 
 def is_ref(value: Any) -> bool:
@@ -30,7 +30,7 @@ def own_value(cls: type[Any], value: Any) -> Any:
     Raises:
       VariableValueError: it is one.
     """
-    if _is_foreign(type(value)):
+    if is_foreign(type(value)):
         kind = type(value)
         raise VariableValueError(
             cls.__name__,
@@ -44,7 +44,7 @@ def own_value(cls: type[Any], value: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=512)
-def _is_foreign(kind: type[Any]) -> bool:
+def is_foreign(kind: type[Any]) -> bool:
     """Whether a type is one of variables, with a value and metadata, that are not ours."""
     return (
         hasattr(kind, "get_metadata")
