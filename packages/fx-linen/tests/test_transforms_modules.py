@@ -4,7 +4,7 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core import errors
+from fx_core import errors, serialization
 from fx_core.errors.transforms import AxisSizeError, CollectionNotLiftedError
 from fx_linen import transforms
 
@@ -62,6 +62,35 @@ def test_other_fields_are_traced_anew(first, second):
     for factor in (first, second, first):
         compiled(factor).init(KEY, X)
     assert [str(factor) for factor in traces] == [str(first), str(second)]
+
+
+def test_objects_that_say_what_they_hold_are_not_compared():
+    class Factor:
+        def __init__(self, value):
+            self.value = value
+
+        def __eq__(self, other):
+            raise AssertionError
+
+        __hash__ = None
+
+    serialization.register_serialization_state(Factor, vars, lambda target, state: Factor(**state))
+    traces = []
+
+    class Scaled(nn.Module):
+        factor: Factor
+
+        def __call__(self, x):
+            traces.append(self.factor.value)
+            return x * self.factor.value
+
+    factor = Factor(2.0)
+    model = nn.jit(Scaled)(factor)
+    assert jnp.array_equal(model.apply({}, X), 2 * X)
+    assert jnp.array_equal(model.apply({}, X), 2 * X)
+    factor.value = 3.0  # what is compiled follows
+    assert jnp.array_equal(model.apply({}, X), 3 * X)
+    assert traces == [2.0, 3.0]
 
 
 def test_functions_are_compiled_with_the_names_given_so_far():

@@ -49,7 +49,8 @@ def count_flops(
 
     def with_gradient(variables: Groups, arrays: list[Any], streams: Groups) -> Any:
         outputs, pull = jax.vjp(lambda v, a: inexact(run(v, a, streams)), variables, arrays)
-        return pull(jax.tree.map(jnp.ones_like, outputs))
+        # With the outputs, else the compiler leaves out what only they need.
+        return outputs, pull(jax.tree.map(jnp.ones_like, outputs))
 
     shapes = abstract((variables, [leaf for leaf, d in zip(leaves, dynamic) if d], streams))
     interceptors, context.interceptors = context.interceptors, []

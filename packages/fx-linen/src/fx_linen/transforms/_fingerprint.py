@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import Scope, Variable
+from fx_core.serialization import registered, to_state_dict
 
 from fx_linen.module import progress_of
 from fx_linen.module._base import ModuleBase
@@ -77,6 +78,9 @@ class Fingerprint:
             return kind, self._of_items(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return kind, tuple(self._of(getattr(value, field.name, None)) for field in dataclasses.fields(value))
+        if registered(kind) is not None:
+            # Such an object tells what it holds. It may leave something out, so it has to be the same one as well.
+            return kind, Same(value), self._of(to_state_dict(value))
         try:
             hash(value)
         except TypeError:
