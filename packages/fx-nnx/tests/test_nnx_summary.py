@@ -183,3 +183,25 @@ def test_operations_of_a_gradient_include_those_of_the_call():
     flops, with_gradient = map(int, rows(text)[0][4:6])
     assert flops >= 2 * 4 * 2 * 3
     assert with_gradient >= 3 * flops
+
+
+def test_calls_with_arguments_of_several_shapes_have_rows_of_their_own():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+        def choose(self, x, *, mask=None):
+            return x
+
+        def __call__(self, x):
+            x = self.layer(self.layer(x)) + self.layer(x[:1])
+            return self.choose(self.choose(x, mask={}), mask=None)
+
+    text = nnx.tabulate(Model(), jnp.ones((3, 2)), compute_flops=True, console_kwargs=PLAIN)
+    table = [row for row in rows(text) if row[0]]
+    assert [row[0] for row in table] == ["layer", "layer", "choose", "choose"]
+    assert [row[2] for row in table[:2]] == ["float32[3,2]", "float32[1,2]"]
+    assert [int(row[4]) for row in table[:2]] == [30, 10]
+    assert text.count("kernel: float32[2,2]") == 1
+    assert "mask: {}" in text
+    assert "mask: None" in text

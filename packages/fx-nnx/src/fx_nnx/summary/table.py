@@ -27,7 +27,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclasses.dataclass
 class CallInfo:
-    """The first call of a module, or of another public method of one.
+    """The first call of a module, or of another public method of one, with arguments of these shapes.
 
     Attributes:
       call_order: how many modules were called before.
@@ -69,6 +69,8 @@ def tabulate(
     **input_kwargs: Any,
 ) -> str:
     """Show a model as a table: a row per module that is called, or method of one, and a column per kind of variable.
+
+    A module that is called with arguments of several shapes has a row for each.
 
     Nothing is computed: the model is traced with abstract values, and left as it is. Needs the extra
     ``fx-nnx[summary]``.
@@ -128,9 +130,9 @@ def tabulate(
 def _trace(
     obj: Any, method: str, args: tuple[Any, ...], kwargs: Any, depth: int | None, count: tuple[bool, bool]
 ) -> list[tuple[CallInfo, Path]]:
-    """The first call of each method of each module, in the order of calls, with the path of the module."""
+    """The first call of each method of each module per shape of arguments, in their order, with the module's path."""
     graphdef, state = split(obj)
-    calls: dict[Path, tuple[CallInfo, Path]] = {}
+    calls: dict[tuple[Path, str], tuple[CallInfo, Path]] = {}
 
     def run(state: Any, arrays: list[Any]) -> None:
         model = merge(graphdef, state, copy=True)
@@ -141,10 +143,11 @@ def _trace(
             if path is None or (depth is not None and len(path) > depth):
                 return proceed()
             at = path if name == "__call__" or (not path and name == method) else (*path, name)
-            if at in calls:
+            inputs = show_shapes(_inputs(args, kwargs))
+            if (at, inputs) in calls:
                 return proceed()
-            row = CallInfo(len(calls), id(module), type(module), at, show_shapes(_inputs(args, kwargs)), None)
-            calls[at] = row, path
+            row = CallInfo(len(calls), id(module), type(module), at, inputs, None)
+            calls[at, inputs] = row, path
             if any(count):
                 row.flops, row.vjp_flops = _flops(module, name, args, kwargs, count)
             out = proceed()
