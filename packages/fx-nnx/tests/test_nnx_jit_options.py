@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_core.errors.nnx import SharedReferenceError
 from fx_core.errors.nnx_transforms import ArgumentNumberError, DonatedBufferError
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -187,3 +188,13 @@ def test_donated_values_that_share_a_buffer_are_named():
     donating(agent)
     donating(agent)
     np.testing.assert_allclose(agent.target.kernel - agent.online.kernel, 2.0, atol=1e-5)
+
+
+def test_arguments_given_in_advance_are_looked_at_in_advance():
+    shared = nnx.Param(jnp.ones(()))
+    parts = nnx.Dict(w=shared), {"again": nnx.Dict(w=shared)}
+    f = lambda a, b, x: (a.w + b["again"].w) * x  # noqa: E731
+    with pytest.raises(SharedReferenceError, match="argument 0/w and /argument 1/again/w"):
+        nnx.jit_partial(f, *parts, graph=False)
+    assert nnx.jit_partial(f, *parts, graph_updates=False)(3.0) == 6.0
+    assert nnx.jit_partial(f, *nnx.clone(parts), graph_updates=False)(3.0) == 6.0

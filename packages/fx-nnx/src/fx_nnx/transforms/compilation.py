@@ -15,8 +15,8 @@ from fx_nnx.transforms.ahead import Lowered, Traced
 from fx_nnx.transforms.arguments import Missing, StaticArguments
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.donation import Given
-from fx_nnx.transforms.forest import is_node
-from fx_nnx.transforms.layout import Handle, Inner
+from fx_nnx.transforms.forest import ForestWalk, is_node
+from fx_nnx.transforms.layout import Handle, Inner, root_paths
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.outside import lasting_records, modules_around
 from fx_nnx.transforms.targets import Target, carry
@@ -275,8 +275,17 @@ def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> 
       fun: the function.
       *partial_args: its first arguments, such as modules, which it changes as those of `jit`.
       **options: those of `jit`; positions count all arguments.
+
+    Raises:
+      SharedReferenceError: ``graph=False``, and something is reachable on two paths.
     """
-    return JitPartial(jit(fun, **options), *partial_args)
+    compiled = jit(fun, **options)
+    if not compiled._carrier.mode.shared:  # what is shared is found here, and not at the first call
+        walk = ForestWalk(shared=False)
+        for name, leaf in zip(*root_paths((partial_args,))[:2]):
+            if is_node(leaf):
+                walk.root(leaf, (name,))
+    return JitPartial(compiled, *partial_args)
 
 
 def cached_partial(
