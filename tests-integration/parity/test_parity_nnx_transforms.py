@@ -202,3 +202,28 @@ def test_programs_give_the_same_after_a_change_of_imports(program, option):
         assert len(mine) == len(reference)
         for a, b in zip(mine, reference):
             np.testing.assert_allclose(np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"graph_updates": False}], ids=["updates", "values"])
+def test_derivatives_of_what_is_met_again_in_a_tree(options):
+    def found(nnx):
+        w, layer = nnx.Param(jnp.array(3.0)), nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+        layer.kernel.set_value(jnp.ones((1, 1)))
+        tree = {"a": [w], "again": w, "layer": layer, "same": layer}
+        f = lambda tree: tree["a"][0] * tree["again"] + 2 * tree["same"].kernel.sum()  # noqa: E731
+        grads = nnx.grad(f, graph=True, **options)(tree)
+        leaves = {jax.tree_util.keystr(path): float(x.sum()) for path, x in jax.tree.leaves_with_path(grads)}
+        return leaves, {name: type(value).__name__ for name, value in grads.items()}, grads["same"] is grads["layer"]
+
+    fx, flax = (found(importlib.import_module(name)) for name in LIBRARIES)
+    assert fx == flax
+
+
+@pytest.mark.parametrize("updates", [True, False])
+def test_custom_rules_refuse_a_variable_with_and_without_a_derivative(updates):
+    for nnx in map(importlib.import_module, LIBRARIES):
+        rule = nnx.custom_vjp(lambda a, b: a[...] * b[...], nondiff_argnums=(1,), graph=True, graph_updates=updates)
+        rule.defvjp(lambda a, b: (a[...] * b[...], ()), lambda *_: (None,))
+        w = nnx.Param(jnp.array(3.0))
+        with pytest.raises(ValueError, match=r"(?i)alias|duplicate|twice"):
+            rule(w, w)
