@@ -150,7 +150,7 @@ def _functions(ty: type) -> tuple[ToState, FromState] | None:
 
 
 def registered(ty: type) -> tuple[ToState, FromState] | None:
-    """For fx-flax: the functions that were registered for a type in this registry."""
+    """For fx-flax and fx-linen: the functions that were registered for a type in this registry, if any were."""
     return _registry.get(ty)
 
 
