@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import pytest
 from fx_nnx import layers
 
+pytestmark = pytest.mark.slow  # hundreds of layers, and no part of it depends on versions
+
 X = jnp.sin(jnp.arange(2 * 3 * 4.0)).reshape(2, 3, 4)
 IMAGES = jnp.sin(jnp.arange(2 * 5 * 4.0)).reshape(2, 1, 5, 4)
 
