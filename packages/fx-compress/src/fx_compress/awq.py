@@ -9,8 +9,7 @@ import numpy as np
 from jax import lax
 
 from fx_compress.array import QuantizedArray
-from fx_compress.calibration import Inputs
-from fx_compress.errors import CalibrationError
+from fx_compress.calibration import gram_of
 from fx_compress.parameters import Parameter
 from fx_compress.schemes import Scheme, checked_axes
 
@@ -40,7 +39,7 @@ def awq(scheme: Scheme, parameter: Parameter, axes: tuple[int, ...], stacked: in
     axes = checked_axes(scheme, array, axes, parameter.path)
     lead = array.shape[:stacked]
     rows = math.prod(array.shape[axis] for axis in axes)
-    grams = np.stack([_gram(parameter, statistics.get(place), rows) for place in np.ndindex(*lead)])
+    grams = np.stack([gram_of(parameter, statistics.get(place), rows) for place in np.ndindex(*lead)])
     sizes = np.sqrt(np.maximum(np.diagonal(grams, axis1=1, axis2=2), 1e-12))
     sizes = sizes / np.exp(np.log(sizes).mean(-1, keepdims=True))
     free = [axis for axis in range(stacked, array.ndim) if axis not in axes]
@@ -57,15 +56,3 @@ def awq(scheme: Scheme, parameter: Parameter, axes: tuple[int, ...], stacked: in
 
     errors = np.stack([rounded(np.full(len(grams), power))[1] for power in _POWERS])
     return rounded(_POWERS[errors.argmin(0)])[0]
-
-
-def _gram(parameter: Parameter, inputs: Inputs | None, rows: int) -> np.ndarray:
-    if inputs is None or inputs.gram is None or inputs.gram.shape != (rows, rows):
-        raise CalibrationError(
-            "The statistics are not those of the inputs of this parameter.",
-            path=parameter.path,
-            expected=f"outer products of inputs with {rows} entries",
-            got=None if inputs is None or inputs.gram is None else f"inputs with {len(inputs.gram)} entries",
-            fix="calibrate with the rules that quantize is given, and name contracted axes by Rule(axes=...)",
-        )
-    return inputs.gram / max(inputs.rows, 1)

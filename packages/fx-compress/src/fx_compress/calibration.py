@@ -196,3 +196,20 @@ def _scale(scheme: Scheme, inputs: Inputs) -> float:
 def _rounding_error(magnitudes: np.ndarray, limit: float) -> float:
     scale = limit / 127 or 1.0
     return float(((np.clip(np.round(magnitudes / scale), 0, 127) * scale - magnitudes) ** 2).mean())
+
+
+def gram_of(parameter: Parameter, inputs: Inputs | None, rows: int) -> np.ndarray:
+    """The mean outer product of the inputs of a parameter whose matrix has that many rows, float64 ``(rows, rows)``.
+
+    Raises:
+      CalibrationError: there are no such statistics.
+    """
+    if inputs is None or inputs.gram is None or inputs.gram.shape != (rows, rows):
+        raise CalibrationError(
+            "The statistics are not those of the inputs of this parameter.",
+            path=parameter.path,
+            expected=f"outer products of inputs with {rows} entries",
+            got=None if inputs is None or inputs.gram is None else f"inputs with {len(inputs.gram)} entries",
+            fix="calibrate with the rules that quantize is given, and name contracted axes by Rule(axes=...)",
+        )
+    return inputs.gram / max(inputs.rows, 1)

@@ -11,7 +11,7 @@ from jax import lax
 
 from fx_compress.array import QuantizedArray
 from fx_compress.blocks import combine
-from fx_compress.errors import CalibrationError
+from fx_compress.calibration import gram_of
 from fx_compress.formats import format_named
 from fx_compress.parameters import Parameter
 from fx_compress.schemes import Scheme, checked_axes
@@ -68,16 +68,7 @@ def gptq(
 
 def _factor(parameter: Parameter, statistics: Any, place: tuple[int, ...], rows: int) -> jax.Array:
     """The upper Cholesky factor of the inverse of the inputs' outer products."""
-    inputs = statistics.get(place)
-    if inputs is None or inputs.gram is None or inputs.gram.shape != (rows, rows):
-        raise CalibrationError(
-            "The statistics are not those of the inputs of this parameter.",
-            path=parameter.path,
-            expected=f"outer products of inputs with {rows} entries",
-            got=None if inputs is None or inputs.gram is None else f"inputs with {len(inputs.gram)} entries",
-            fix="calibrate with the rules that quantize is given, and name contracted axes by Rule(axes=...)",
-        )
-    gram = inputs.gram / max(inputs.rows, 1)
+    gram = gram_of(parameter, statistics.get(place), rows)
     damped = gram + np.eye(rows) * (_DAMPING * float(np.trace(gram)) / rows or 1.0)
     inverse = np.linalg.inv(damped)
     return jnp.asarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, jnp.float32)

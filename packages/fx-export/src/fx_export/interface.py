@@ -188,3 +188,15 @@ def _index(path: Path) -> dict[str, Any]:
     if "out_tree" not in index:
         raise BundleError(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
     return index
+
+
+def signature_of(index: Mapping[str, Any], path: Path) -> str:
+    """Give the name of the signature that an index tells.
+
+    Raises:
+      BundleError: it tells none.
+    """
+    signature = index.get("signature")
+    if not isinstance(signature, str):
+        raise BundleError(str(path), "the index lacks the signature.", got=str(signature)[:100])
+    return signature

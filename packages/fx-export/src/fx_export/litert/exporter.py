@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from fx_export.errors import BundleError, ExporterOptionError, UnsupportedProgramError
+from fx_export.errors import ExporterOptionError, UnsupportedProgramError
 from fx_export.extras import imported
 from fx_export.inputs import spec_of
-from fx_export.interface import Interface
+from fx_export.interface import Interface, signature_of
 from fx_export.litert.runtime import LiteRTModel
 from fx_export.litert.widening import widened
 from fx_export.savedmodel.exporter import INDEX, MODEL, SavedModelExporter
@@ -83,9 +83,7 @@ class LiteRTExporter:
           BundleError: the files are not what `export` wrote, or LiteRT does not load them.
         """
         interface, index = Interface.read(directory / INDEX)
-        signature = index.get("signature")
-        if not isinstance(signature, str):
-            raise BundleError(str(directory / INDEX), "the index lacks the signature.", got=str(signature)[:100])
+        signature = signature_of(index, directory / INDEX)
         return LiteRTModel(directory / FILE, interface, signature)
 
     def verification(

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_export.errors import BundleError, ExporterOptionError, UnsupportedProgramError
-from fx_export.interface import Interface, interface_of
+from fx_export.errors import ExporterOptionError, UnsupportedProgramError
+from fx_export.interface import Interface, interface_of, signature_of
 from fx_export.keys import on_words, words_of
 from fx_export.lowering import lowered
 from fx_export.savedmodel.model import SavedModel, save_model, tensorflow_names, unique
@@ -87,9 +87,7 @@ class SavedModelExporter:
           BundleError: the files are not what `export` wrote, or TensorFlow does not load them.
         """
         interface, index = Interface.read(directory / INDEX)
-        signature = index.get("signature")
-        if not isinstance(signature, str):
-            raise BundleError(str(directory / INDEX), "the index lacks the signature.", got=str(signature)[:100])
+        signature = signature_of(index, directory / INDEX)
         return SavedModel(directory / MODEL, interface, signature)
 
 
