@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core import meta
-from fx_core.errors.nnx import UnknownVariableNameError, VariableConversionError
+from fx_core.errors.nnx import VariableConversionError
+from fx_core.errors.nnx_variables import UnknownVariableNameError
 
 
 class LinenNet(nn.Module):

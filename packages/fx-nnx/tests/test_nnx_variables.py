@@ -11,11 +11,10 @@ from fx_core.errors.nnx import (
     InPlaceOperationError,
     MetadataError,
     TraceLevelError,
-    UnknownVariableNameError,
     VariableAttributeError,
-    VariableNameTakenError,
     VariableTypeError,
 )
+from fx_core.errors.nnx_variables import UnknownVariableNameError, VariableNameTakenError
 
 
 def test_reading_and_writing():

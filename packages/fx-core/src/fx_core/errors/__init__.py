@@ -56,10 +56,8 @@ from fx_core.errors.nnx import (
     StaticAttributeError,
     TraceLevelError,
     UnhashableStaticError,
-    UnknownVariableNameError,
     VariableAttributeError,
     VariableConversionError,
-    VariableNameTakenError,
 )
 from fx_core.errors.nnx_layers import (
     CacheMissingError,
@@ -84,7 +82,12 @@ from fx_core.errors.nnx_transforms import (
     StaticArgumentError,
     TangentError,
 )
-from fx_core.errors.nnx_variables import SowTargetError, VariableValueError
+from fx_core.errors.nnx_variables import (
+    SowTargetError,
+    UnknownVariableNameError,
+    VariableNameTakenError,
+    VariableValueError,
+)
 from fx_core.errors.ops import (
     BatchDimsError,
     ContractionShapeError,

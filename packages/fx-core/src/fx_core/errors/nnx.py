@@ -28,11 +28,9 @@ __all__ = [
     "TraceLevelError",
     "UnhashableStaticError",
     "UnknownReferenceError",
-    "UnknownVariableNameError",
     "UnknownViewOptionError",
     "VariableAttributeError",
     "VariableConversionError",
-    "VariableNameTakenError",
     "VariableTypeError",
 ]
 
@@ -115,30 +113,6 @@ class VariableTypeError(NnxError):
             expected=kind,
             got=got,
             fix="update_from_state(other), which ignores the type, or set_value(other.get_value())",
-        )
-
-
-class UnknownVariableNameError(NnxError):
-    """A collection name has no variable type, or a variable type no collection name."""
-
-    def __init__(self, what: str, known: Iterable[str]):
-        super().__init__(
-            f"{what} is not registered.",
-            expected=f"one of {', '.join(sorted(known))}",
-            got=what,
-            fix="register_variable_name(name, type), allow_register=True, or a plugin with a collection entry",
-        )
-
-
-class VariableNameTakenError(NnxError):
-    """A collection name was registered twice."""
-
-    def __init__(self, name: str, owner: type):
-        super().__init__(
-            f"The variable name {name!r} is taken.",
-            collection=name,
-            got=f"a second type; {owner.__module__}.{owner.__qualname__} has the name",
-            fix="choose another name, or register it with overwrite=True",
         )
 
 

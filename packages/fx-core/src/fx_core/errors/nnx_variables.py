@@ -1,10 +1,11 @@
-"""Errors of the values of variables of object modules."""
+"""Errors of variables of object modules: their names and their values."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fx_core.errors.nnx import NnxError
 
-__all__ = ["SowTargetError", "VariableValueError"]
+__all__ = ["SowTargetError", "UnknownVariableNameError", "VariableNameTakenError", "VariableValueError"]
 
 
 class SowTargetError(NnxError, TypeError):
@@ -50,3 +51,27 @@ class VariableValueError(NnxError):
 
     def __init__(self, kind: str, path: str | None, what: str, *, expected: Any, got: Any, fix: str):
         super().__init__(f"{kind}: {what}.", path=path or kind, expected=expected, got=got, fix=fix)
+
+
+class UnknownVariableNameError(NnxError):
+    """A collection name has no variable type, or a variable type no collection name."""
+
+    def __init__(self, what: str, known: Iterable[str]):
+        super().__init__(
+            f"{what} is not registered.",
+            expected=f"one of {', '.join(sorted(known))}",
+            got=what,
+            fix="register_variable_name(name, type), allow_register=True, or a plugin with a collection entry",
+        )
+
+
+class VariableNameTakenError(NnxError):
+    """A collection name was registered twice."""
+
+    def __init__(self, name: str, owner: type):
+        super().__init__(
+            f"The variable name {name!r} is taken.",
+            collection=name,
+            got=f"a second type; {owner.__module__}.{owner.__qualname__} has the name",
+            fix="choose another name, or register it with overwrite=True",
+        )

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fx_core.errors.nnx import UnknownVariableNameError, VariableNameTakenError
+from fx_core.errors.nnx_variables import UnknownVariableNameError, VariableNameTakenError
 from fx_core.plugins.registry import registry
 
 from fx_nnx.variables.variable import Variable

@@ -178,8 +178,8 @@ class MultiHeadAttention(Module):
             bias_metadata=out_bias_metadata,
             rngs=rngs,
         )
-        keeps = keep_rngs and dropout_rate > 0
-        self.rngs = data(stream_of(rngs, "dropout", "MultiHeadAttention").fork() if keeps else None)
+        stream = stream_of(rngs, "dropout", "MultiHeadAttention").fork() if keep_rngs and dropout_rate > 0 else None
+        self.rngs = data(stream)
         self.cached_key, self.cached_value, self.cache_index = data(None), data(None), data(None)
 
     __describe__ = described
@@ -366,13 +366,11 @@ class MultiHeadAttention(Module):
         sow_weights: bool,
         options: dict[str, Any],
     ) -> jax.Array:
-        whole = self.deterministic if deterministic is None else deterministic
-        deterministic = bool(whole) or self.dropout_rate <= 0.0
-        dropout_rng = None if deterministic else self._stream(rngs)()
+        deterministic = bool(self.deterministic if deterministic is None else deterministic) or self.dropout_rate <= 0
         options |= {
             "mask": mask,
             "broadcast_dropout": self.broadcast_dropout,
-            "dropout_rng": dropout_rng,
+            "dropout_rng": None if deterministic else self._stream(rngs)(),
             "dropout_rate": self.dropout_rate,
             "deterministic": deterministic,
             "dtype": self.dtype,
@@ -380,8 +378,7 @@ class MultiHeadAttention(Module):
         }
         if options.get("input_positions") is None:
             options.pop("input_positions", None)
-        causal = options["is_causal"]
-        options = accepted_options(self.attention_fn, options)
+        causal, options = options["is_causal"], accepted_options(self.attention_fn, options)
         # A function that cannot do these has to say so, not to ignore the wish.
         if causal:
             options["is_causal"] = True
