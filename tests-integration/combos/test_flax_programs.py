@@ -22,6 +22,14 @@ inside = bridge.ToNNX(nn.Dense(3), rngs=nnx.Rngs(0))
 inside.lazy_init(jnp.ones((1, 2)))
 assert flax.serialization.from_bytes(params, flax.serialization.to_bytes(params)).keys() == params.keys()
 import sys
+
+shared = nnx.Param(jnp.ones(2), hijax=True)
+table = nnx.graphlib.RefMap()
+graphdef, state = nnx.graphlib.flatten({"a": shared, "b": shared}, ref_index=table)
+assert shared in table
+made = nnx.graphlib.unflatten(graphdef, state)
+assert made["a"] is made["b"]
+assert isinstance(shared, nnx.variablelib.HijaxVariable)
 print(sorted(name for name in sys.modules if name.startswith("flax.") and "fx" not in repr(sys.modules[name])))
 """
 

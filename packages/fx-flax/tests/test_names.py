@@ -134,15 +134,3 @@ def test_a_name_of_an_absent_package_is_refused_when_it_is_used(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=r"flax.core.scan is in fx-transforms, which is not installed"):
         core.scan  # noqa: B018
     assert core.freeze({}) == {}
-
-
-def test_structures_are_flattened_with_tables_of_references():
-    from flax import nnx
-
-    shared = nnx.Param(jnp.ones(2), hijax=True)
-    table = nnx.graphlib.RefMap()
-    graphdef, state = nnx.graphlib.flatten({"a": shared, "b": shared}, ref_index=table)
-    assert shared in table
-    made = nnx.graphlib.unflatten(graphdef, state)
-    assert made["a"] is made["b"]
-    assert isinstance(shared, nnx.variablelib.HijaxVariable)
