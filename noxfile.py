@@ -224,6 +224,7 @@ def contracts(session: nox.Session) -> None:
     """Imports that only go down, and public names as committed in each package's `api.txt`."""
     install_editable(session, EVERYTHING, "import-linter>=2.1", "griffe>=1.5")
     session.run("lint-imports", "--no-cache")
+    session.run("python", "tools/imports.py")
     session.run("python", "tools/flax_names.py", "--check")
     session.run("python", "tools/api.py", "--check", *(f"--against={tag}" for tag in session.posargs))
 

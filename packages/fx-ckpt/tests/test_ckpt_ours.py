@@ -260,7 +260,7 @@ def test_what_flax_did_not_write_stays(tmp_path, caplog):
 @pytest.mark.parametrize("atomic", [True, False])
 def test_a_step_in_another_layout_is_replaced(tmp_path, order, atomic, monkeypatch):
     if not atomic:
-        monkeypatch.setattr("fx_core._filesystem.exchange", lambda a, b: False)
+        monkeypatch.setattr("fx_core.filesystem.exchange", lambda a, b: False)
     writers = {"flax": None, "orbax": ocp.PyTreeCheckpointer()}
     for writer, tree in zip(order, (OLD, NEW)):
         checkpoints.save_checkpoint(tmp_path, tree, 1, overwrite=True, orbax_checkpointer=writers[writer])

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from fx_core import _filesystem
+from fx_core import filesystem
 from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathError, PathTakenError
 from fx_core.files import (
     MANIFEST,
@@ -64,7 +64,7 @@ def test_a_taken_path_is_refused_and_kept(tmp_path):
 @pytest.mark.parametrize("atomic", [True, False])
 def test_overwrite_replaces_and_cleans(tmp_path, monkeypatch, atomic):
     if not atomic:
-        monkeypatch.setattr(_filesystem, "exchange", lambda a, b: False)
+        monkeypatch.setattr(filesystem, "exchange", lambda a, b: False)
     write(tmp_path / "x", b"old")
     check(write(tmp_path / "x", b"new", overwrite=True))
     assert (tmp_path / "x/sub/a.bin").read_bytes() == b"new"
@@ -187,7 +187,7 @@ def test_the_next_writer_of_the_same_path_cleans(tmp_path):
 
 
 def test_where_locks_are_missing_leftovers_stay_and_writing_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(_filesystem, "fcntl", None)
+    monkeypatch.setattr(filesystem, "fcntl", None)
     (tmp_path / ".x.fx-new-0000").mkdir()
     check(write(tmp_path / "x"))
     assert sorted(os.listdir(tmp_path)) == [".x.fx-new-0000", "x"]

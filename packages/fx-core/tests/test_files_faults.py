@@ -6,7 +6,7 @@ import os
 import threading
 
 import pytest
-from fx_core import _filesystem
+from fx_core import filesystem
 from fx_core._canonical_json import sealed
 from fx_core.errors.files import DamagedFilesError, ManifestError, PathTakenError
 from fx_core.files import MANIFEST, AtomicDirectory, clean_leftovers, files_below, read_manifest, settled, verify_files
@@ -65,7 +65,7 @@ def check(parent, expected):
 @pytest.mark.parametrize("old", [None, OLD], ids=["new", "replaced"])
 def test_whatever_a_crash_leaves_is_the_old_or_the_new(tmp_path, monkeypatch, old, atomic):
     if not atomic:
-        monkeypatch.setattr(_filesystem, "exchange", lambda a, b: False)
+        monkeypatch.setattr(filesystem, "exchange", lambda a, b: False)
     root = tmp_path / "disk"
     root.mkdir()
     if old:
@@ -105,7 +105,7 @@ def test_a_crash_after_a_failed_flush_loses_neither(tmp_path):
 def test_cleaning_after_a_kill_loses_nothing_when_the_power_fails(tmp_path, monkeypatch, atomic):
     """A killed writer's replacement is not on the disk yet when the next one removes what was replaced."""
     if not atomic:
-        monkeypatch.setattr(_filesystem, "exchange", lambda a, b: False)
+        monkeypatch.setattr(filesystem, "exchange", lambda a, b: False)
 
     class Killed(BaseException):
         pass

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core import _threefry
+from fx_core import threefry
 from fx_core.ops import initializers
 from fx_core.ops.initializers import chunked
 from fx_core.ops.initializers.chunked import CHUNK
@@ -89,7 +89,7 @@ def test_bounds(lower, upper, stddev, dtype):
 def test_elements_beyond_32_bits_have_both_words_of_their_index():
     # Folding a number into a key is the same cipher, of a seed's two words (0, number): the high word alone differs.
     def bits(high, low):
-        return jax.random.bits(_threefry.key_from_counter(np.array([1, 2, high, low], np.uint32)), (4,))
+        return jax.random.bits(threefry.key_from_counter(np.array([1, 2, high, low], np.uint32)), (4,))
 
     key = jax.random.wrap_key_data(np.array([1, 2], np.uint32))
     folded = [jax.random.key_data(jax.random.fold_in(key, np.uint32(2**32 - 4 + i))) for i in range(4)]
@@ -99,7 +99,7 @@ def test_elements_beyond_32_bits_have_both_words_of_their_index():
 
 def test_a_key_that_starts_at_a_counter_cannot_be_split():
     with pytest.raises(TypeError, match="only draws bits"):
-        jax.random.split(_threefry.key_from_counter(np.zeros(4, np.uint32)))
+        jax.random.split(threefry.key_from_counter(np.zeros(4, np.uint32)))
 
 
 def test_one_compilation_serves_all_shapes():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core._jax import checkify
+from fx_core.compat.jax import checkify
 from fx_core.errors import BroadcastVariableError, FxError
 from fx_core.errors.nnx_transforms import OutputAliasError
 from fx_core.testing.carriers import CarrierSuite

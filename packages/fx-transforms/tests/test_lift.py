@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core import meta
-from fx_core._jax import checkify as jax_checks
+from fx_core.compat.jax import checkify as jax_checks
 from fx_core.scope import apply, bind, init
 from fx_transforms import ScopeCarrier, axes_scan, axis, checkify, lift, pmap, shard_map
 from jax import random

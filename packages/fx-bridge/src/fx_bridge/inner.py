@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fx_core._jax import current_trace
 from fx_core.array_node import shapes_of
+from fx_core.compat.jax import current_trace
 from fx_core.errors.scope import ScopeParamShapeError
 from fx_core.meta import AxisMetadata
 from fx_core.scope import is_filter_empty

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core import meta
-from fx_core._jax import prune_jaxpr
+from fx_core.compat.jax import prune_jaxpr
 from fx_core.frozen_dict import FrozenDict
 from fx_linen import Module as LinenModule
 from fx_linen.module import detached

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from fx_core import _filesystem, config
+from fx_core import config, filesystem
 from fx_core.errors.files import PathTakenError
 from fx_core.files import local_path, make_directory
 
@@ -289,28 +289,28 @@ def _write(path: Path, content: bytes) -> None:
     lock = None
     try:
         hidden.touch(exist_ok=False)
-        lock = _filesystem.lock(hidden)
+        lock = filesystem.lock(hidden)
         hidden.write_bytes(content)
-        _filesystem.flush_file(hidden)
-        if path.is_dir() and not path.is_symlink() and not _filesystem.exchange(hidden, path):
+        filesystem.flush_file(hidden)
+        if path.is_dir() and not path.is_symlink() and not filesystem.exchange(hidden, path):
             # What Orbax wrote as this step; no rename puts a file in the place of a directory.
             shutil.rmtree(path)
         if hidden.is_file():
             os.replace(hidden, path)
-        _filesystem.flush_directory(path.parent)
+        filesystem.flush_directory(path.parent)
     finally:
         _discard(hidden)
         if lock is not None:
-            _filesystem.unlock(lock)
+            filesystem.unlock(lock)
 
 
 def _clean(path: Path) -> None:
     """Remove what writers of this path left that were killed; those that live hold a lock."""
     for hidden in path.parent.glob(f".{glob.escape(path.name)}.????????"):
-        lock = _filesystem.lock(hidden)
-        if lock is not None and lock != _filesystem.NO_LOCK:
+        lock = filesystem.lock(hidden)
+        if lock is not None and lock != filesystem.NO_LOCK:
             _discard(hidden)
-            _filesystem.unlock(lock)
+            filesystem.unlock(lock)
 
 
 def _write_orbax(path: Path, target: Any, checkpointer: Any, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fx_core._jax import weakly_typed
+from fx_core.compat.jax import weakly_typed
 from fx_core.stored_dtypes import NUMBERS
 from jax.core import Tracer
 

@@ -6,7 +6,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from fx_core._jax import reached_preemption
+from fx_core.compat.jax import reached_preemption
 
 from fx_ckpt import processes
 

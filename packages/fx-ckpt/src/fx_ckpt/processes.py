@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-from fx_core._jax import coordination_client
+from fx_core.compat.jax import coordination_client
 
 from fx_ckpt.errors import OtherProcessError
 

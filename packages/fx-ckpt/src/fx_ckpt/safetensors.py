@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from fx_core import _filesystem
+from fx_core import filesystem
 from fx_core.errors.files import PathTakenError
 from fx_core.files import local_path, make_directory
 from fx_core.patterns import glob
@@ -80,9 +80,9 @@ def save_safetensors(
     hidden.mkdir()
     try:
         write_shards(hidden, arrays, metadata, largest=2**63 if alone else largest_file)
-        _filesystem.flush_tree(hidden)
+        filesystem.flush_tree(hidden)
         put_in_place(hidden, directory, path.name if alone else None)
-        _filesystem.flush_directory(directory)
+        filesystem.flush_directory(directory)
     finally:
         for file in hidden.iterdir():
             file.unlink()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fx_core import _filesystem
+from fx_core import filesystem
 
 from fx_ckpt.errors import BytesError
 from fx_ckpt.extents import Extent
@@ -104,14 +104,14 @@ def put_in_place(hidden: Path, directory: Path, alone: str | None = None) -> Non
         # Shards of the same names are replaced one after the other: until all are, nothing may call them a whole.
         for whole in (_INDEX, f"{STEM}.safetensors"):
             (directory / whole).unlink(missing_ok=True)
-        _filesystem.flush_directory(directory)
+        filesystem.flush_directory(directory)
     for name in sorted(new, key=lambda name: name == _INDEX):
         os.replace(new[name], directory / name)
-    _filesystem.flush_directory(directory)
+    filesystem.flush_directory(directory)
     # The index goes first: it decides what is read.
     for name in sorted(old, key=lambda name: name != _INDEX):
         (directory / name).unlink(missing_ok=True)
-        _filesystem.flush_directory(directory)
+        filesystem.flush_directory(directory)
 
 
 def _old_shards(directory: Path) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_compress.parameters import map_parameters, parameters
 
@@ -145,7 +145,7 @@ def trace(function: Callable[..., Any], model: Any, inputs: Sequence[Any]) -> Pr
     """
     run, floats = pure(function, model)
     # What nobody needs would count as a use.
-    closed = _jax.live_jaxpr(jax.make_jaxpr(run)(floats, tuple(inputs)))
+    closed = compat.live_jaxpr(jax.make_jaxpr(run)(floats, tuple(inputs)))
     program, given = Program(), jax.tree.leaves((floats, tuple(inputs)))
     names: Iterator[str] = iter(sorted(floats))
     numbers = []

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fx_core import _filesystem
+from fx_core import filesystem
 from fx_core._canonical_json import canonical_json, sealed
 from fx_core.errors.files import ManifestError, PathTakenError
 from fx_core.manifests import MANIFEST, digest_file, files_below, foreign, read_manifest, signature, verify_files
@@ -111,7 +111,7 @@ class AtomicDirectory:
             # may go before the disk knows of the exchange; if that failed, it is left to the next writer.
             if not self._exchanged:
                 shutil.rmtree(self.directory, ignore_errors=True)
-            _filesystem.unlock(self._lock)
+            filesystem.unlock(self._lock)
 
     def check_free(self) -> None:
         """Refuse a path that is taken; entering and leaving do so, too.
@@ -136,13 +136,13 @@ class AtomicDirectory:
         if self._key is not None:
             self.manifest["signature"] = signature(self.manifest, self._key)
         (self.directory / MANIFEST).write_bytes(sealed(self.manifest))
-        _filesystem.flush_tree(self.directory)
+        filesystem.flush_tree(self.directory)
         self.check_free()
         if self.overwrite and _exists(self.path):
             self._replace()
         else:
             self._appear()
-        _filesystem.flush_directory(self.path.parent)
+        filesystem.flush_directory(self.path.parent)
         self._exchanged = False
 
     def _appear(self) -> None:
@@ -156,14 +156,14 @@ class AtomicDirectory:
 
     def _replace(self) -> None:
         self._exchanged = True
-        if _filesystem.exchange(self.directory, self.path):
+        if filesystem.exchange(self.directory, self.path):
             return
         self._exchanged = False
         # Without an atomic exchange there is a moment with nothing at `path`; `settled` then finds the old directory.
         old = _old_sibling(self.path)
         os.rename(self.path, old)
         self._appear()
-        _filesystem.flush_directory(self.path.parent)
+        filesystem.flush_directory(self.path.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -194,7 +194,7 @@ def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
             if not _exists(current):
                 os.rename(old, current)
             else:
-                _filesystem.flush_directory(parent)
+                filesystem.flush_directory(parent)
                 shutil.rmtree(old, ignore_errors=True)
                 removed.append(old)
     return removed
@@ -208,16 +208,16 @@ def _abandoned(parent: Path, name: str | None) -> list[Path]:
 
 
 def _remove_abandoned(path: Path) -> bool:
-    lock = _filesystem.lock(path)
+    lock = filesystem.lock(path)
     # Where nothing can be locked, nobody knows who still writes: leaving files is the safe side.
-    if lock in (None, _filesystem.NO_LOCK):
+    if lock in (None, filesystem.NO_LOCK):
         return False
     try:
         # It may be what a killed writer has replaced, and the disk may not know yet that it was replaced.
-        _filesystem.flush_directory(path.parent)
+        filesystem.flush_directory(path.parent)
         shutil.rmtree(path, ignore_errors=True)
     finally:
-        _filesystem.unlock(lock)
+        filesystem.unlock(lock)
     return True
 
 
@@ -231,7 +231,7 @@ def remove_directory(path: Path) -> None:
     """
     if path.is_symlink():
         path.unlink()
-        _filesystem.flush_directory(path.parent)
+        filesystem.flush_directory(path.parent)
         return
     for root, _, _ in os.walk(path):
         # Found out before the rename: afterwards it would lie there under a hidden name for ever.
@@ -239,7 +239,7 @@ def remove_directory(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
     hidden = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
     os.rename(path, hidden)
-    _filesystem.flush_directory(path.parent)
+    filesystem.flush_directory(path.parent)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
@@ -273,14 +273,14 @@ def make_directory(path: Path) -> None:
         taken = next(p for p in [path, *path.parents] if p.exists())
         raise PathTakenError(taken, "a file, where a directory is to be") from None
     for made in missing:
-        _filesystem.flush_directory(made.parent)
+        filesystem.flush_directory(made.parent)
 
 
 def _locked_sibling(path: Path) -> tuple[Path, int]:
     for _ in range(100):
         directory = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
         directory.mkdir()
-        lock = _filesystem.lock(directory)
+        lock = filesystem.lock(directory)
         if lock is not None:
             return directory, lock
     raise ManifestError(path, "Cannot lock a new directory here.", fix="Use a file system that supports locks.")

@@ -22,9 +22,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement, struct
-from fx_core._made import made_by_arguments
 from fx_core.array_node import is_array_node
 from fx_core.errors.partitioning import PartitionAxisError, PartitioningUnspecifiedError, PartitionNameMismatchError
+from fx_core.made import made_by_arguments
 from fx_core.typing import LogicalNames
 
 __all__ = [

@@ -24,7 +24,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement
-from fx_core._jax import Format, with_memory_layout
+from fx_core.compat.jax import Format, with_memory_layout
 from fx_core.errors.partitioning import InconsistentRulesError, MeshRequiredError
 from fx_core.typing import AxisName, LogicalRules, Sharding
 

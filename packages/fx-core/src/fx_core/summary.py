@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_core._jax import evaluate_jaxpr, inner_jaxprs
 from fx_core.array_node import is_array_node
+from fx_core.compat.jax import evaluate_jaxpr, inner_jaxprs
 from fx_core.errors.summary import SummaryExtraMissingError
 from fx_core.meta import AxisMetadata
 

@@ -11,7 +11,7 @@ import warnings
 
 import jax
 
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 __all__ = [
     "api_boundary",
@@ -25,7 +25,7 @@ __all__ = [
 
 _packages: list[str] = []
 
-api_boundary = _jax.api_boundary
+api_boundary = compat.api_boundary
 
 
 def hide_package(file: str) -> None:
@@ -37,13 +37,13 @@ def hide_package(file: str) -> None:
     directory = os.path.dirname(file) + os.sep
     if directory not in _packages:
         _packages.append(directory)
-        _jax.hide_in_tracebacks(directory)
+        compat.hide_in_tracebacks(directory)
 
 
 def hide_fx_in_tracebacks() -> None:
     """Hide the frames of fx again, after `show_fx_in_tracebacks`."""
     for directory in _packages:
-        _jax.hide_in_tracebacks(directory)
+        compat.hide_in_tracebacks(directory)
 
 
 def show_fx_in_tracebacks() -> None:
@@ -53,7 +53,7 @@ def show_fx_in_tracebacks() -> None:
     >>> hide_fx_in_tracebacks()
     """
     for directory in _packages:
-        _jax.show_in_tracebacks(directory)
+        compat.show_in_tracebacks(directory)
 
 
 hide_flax_in_tracebacks, show_flax_in_tracebacks = hide_fx_in_tracebacks, show_fx_in_tracebacks

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 
 def is_key(value: Any) -> bool:
@@ -16,7 +16,7 @@ def is_key(value: Any) -> bool:
 
 def kind_of(value: Any) -> str:
     """Name of the implementation of keys, such as ``"threefry2x32"``; empty for what is no key."""
-    return _jax.key_kind(value.dtype).name if is_key(value) else ""
+    return compat.key_kind(value.dtype).name if is_key(value) else ""
 
 
 def words_of(value: Any) -> Any:
@@ -45,7 +45,7 @@ def on_words(fn: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any
       fn: the function.
       inputs: what it takes.
     """
-    kinds = [[_jax.key_kind(x.dtype) if is_key(x) else None for x in jax.tree.leaves(tree)] for tree in inputs]
+    kinds = [[compat.key_kind(x.dtype) if is_key(x) else None for x in jax.tree.leaves(tree)] for tree in inputs]
 
     def wrapped(variables: Any, *given: Any) -> Any:
         made = []
@@ -62,4 +62,4 @@ def random_keys(spec: jax.ShapeDtypeStruct, shape: Sequence[int], random: np.ran
     """Draw keys of a description with fixed sizes."""
     words = words_of(jax.ShapeDtypeStruct(shape, spec.dtype))
     drawn = random.integers(0, 1 << 32, size=words.shape, dtype=np.uint32)
-    return jax.random.wrap_key_data(jnp.asarray(drawn), impl=_jax.key_kind(spec.dtype))
+    return jax.random.wrap_key_data(jnp.asarray(drawn), impl=compat.key_kind(spec.dtype))

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.export
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_export.errors import UnsupportedProgramError
 from fx_export.inputs import spec_of
@@ -37,7 +37,7 @@ def lowered(
     # Mistakes in the function itself come out as they are.
     jax.eval_shape(of_weights, [spec_of(w) for w in weights], *specs)
     try:
-        with _jax.short_locations():
+        with compat.short_locations():
             program = jax.export.export(jax.jit(of_weights), platforms=platforms)([spec_of(w) for w in weights], *specs)
     except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
         raise UnsupportedProgramError(f"{type(error).__name__}: {error}") from error
@@ -60,7 +60,7 @@ def downgraded(program: jax.export.Exported, version: str) -> bytes:
       UnsupportedProgramError: the program uses operations that are newer.
     """
     try:
-        return _jax.stablehlo_in_version(program.mlir_module_serialized, version)
+        return compat.stablehlo_in_version(program.mlir_module_serialized, version)
     except (ValueError, RuntimeError) as error:
         calls = ", ".join(
             sorted(set(re.findall(r"custom_call @([\w.]+)", program.mlir_module())) - {"shape_assertion"})

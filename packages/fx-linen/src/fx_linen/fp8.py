@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from fx_core._jax import einsum_with
+from fx_core.compat.jax import einsum_with
 from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT, Fp8Format, Fp8State, fp8_dot_general, fp8_state
 
 from fx_linen.module import Module, compact, nowrap

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import jax
 from fx_core import meta, placement, struct
-from fx_core._made import made_by_arguments
 from fx_core.errors import FxError
+from fx_core.made import made_by_arguments
 from fx_core.spmd import get_logical_axis_rules, logical_axis_rules, set_logical_axis_rules
 from fx_core.typing import LogicalNames, LogicalPartitionSpec, LogicalPartitionSpecPytree, LogicalRules
 from jax.sharding import Mesh, NamedSharding, PartitionSpec

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import fx_transforms
 import jax
 import jax.core
-from fx_core._jax import current_trace, entered_after, staged_after, traced_anew
+from fx_core.compat.jax import current_trace, entered_after, staged_after, traced_anew
 
 from fx_nnx.locate import path_of
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors import FxError, ImmutableVariableError
 from fx_core.errors.nnx import TraceLevelError
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
-from fx_core._jax import ShapedArray
+from fx_core.compat.jax import ShapedArray
 from fx_core.errors.transforms import AxisSizeError, TransformError, TransformOutputError
 
 from fx_transforms.axes import arg_arrays, check_new_axes, front, restore, spread

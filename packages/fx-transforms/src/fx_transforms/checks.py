@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from fx_core._jax import checkify as jax_checkify
+from fx_core.compat.jax import checkify as jax_checkify
 
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
 

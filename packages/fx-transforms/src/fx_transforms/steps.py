@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from fx_core._jax import evaluate_jaxpr, invariant_outputs
+from fx_core.compat.jax import evaluate_jaxpr, invariant_outputs
 from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
 
 from fx_transforms.static import Static, hide_static, show_static

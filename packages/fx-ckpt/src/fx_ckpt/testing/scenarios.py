@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fx_core import _filesystem
+from fx_core import filesystem
 from fx_core.testing.states import describe_difference
 
 from fx_ckpt.checkpoint import verify
@@ -70,13 +70,13 @@ class Scenario:
     @contextlib.contextmanager
     def platform(self) -> Iterator[None]:
         """The platform that the scenario wants."""
-        original = _filesystem.exchange
+        original = filesystem.exchange
         if not self.exchange:
-            _filesystem.exchange = lambda a, b: False
+            filesystem.exchange = lambda a, b: False
         try:
             yield
         finally:
-            _filesystem.exchange = original
+            filesystem.exchange = original
 
 
 BEFORE: dict[str, Callable[[Path], object]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-from fx_core._jax import prune_jaxpr, tracing
+from fx_core.compat.jax import prune_jaxpr, tracing
 from fx_core.errors.scope import LazyInitError
 from fx_core.scope._outside import recording
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from fx_core._jax import belongs_to, current_trace, eval_context, has_taken, in_trace, traces_within, tracing
+from fx_core.compat.jax import belongs_to, current_trace, eval_context, has_taken, in_trace, traces_within, tracing
 
 
 class _Here(threading.local):

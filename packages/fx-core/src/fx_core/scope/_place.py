@@ -6,7 +6,7 @@ from typing import Any, Self, TypeAlias
 
 import jax
 
-from fx_core._jax import belongs_to, current_trace, traces_within
+from fx_core.compat.jax import belongs_to, current_trace, traces_within
 from fx_core.errors.scope import InvalidScopeError, InvalidScopeNameError, JaxTransformError, NameInUseError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import CollectionFilter

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_core import _threefry, config
+from fx_core import config, threefry
 from fx_core.errors.scope import InvalidRngError
 
 PRNGKey: TypeAlias = jax.Array
@@ -77,8 +77,8 @@ def fold_in_static(rng: PRNGKey, data: tuple[int | str, ...]) -> PRNGKey:
     separator = b"\0" if config.fix_rng_separator else b""
     digest = hashlib.sha1(b"".join([separator + _item_bytes(item) for item in data]), usedforsecurity=False).digest()
     number = int.from_bytes(digest[:4], "big")
-    if _threefry.readable(rng) and _threefry.settled():
-        return _threefry.fold_in(rng, number)
+    if threefry.readable(rng) and threefry.settled():
+        return threefry.fold_in(rng, number)
     return jax.random.fold_in(rng, np.uint32(number))
 
 

@@ -29,7 +29,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Self
 
-from fx_core import _filesystem
+from fx_core import filesystem
 
 __all__ = [
     "CHANGES",
@@ -142,7 +142,7 @@ class FaultyFileSystem:
                 self._replace(os, name, self._handle(getattr(os, name), kind))
         self._replace(os, "open", self._os_open(os.open))
         self._replace(os, "close", self._os_close(os.close))
-        self._replace(_filesystem, "exchange", self._two_paths(_filesystem.exchange, "exchange"))
+        self._replace(filesystem, "exchange", self._two_paths(filesystem.exchange, "exchange"))
         opener = self._open(builtins.open)
         self._replace(builtins, "open", opener)
         self._replace(io, "open", opener)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.elementwise import where
@@ -153,7 +153,7 @@ def _where_batched(build: Builder, flags: Tensor, yes: Tensor, no: Tensor) -> Te
 def scan(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Repetition over the elements of axes, forward or backward."""
     p = eqn.params
-    first, last = _jax.scan_counts(p)
+    first, last = compat.scan_counts(p)
     last += first
     consts = inputs[:first]
     carry = [_stored(build, t) for t in inputs[first:last]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_export.errors import UncoveredPrimitivesError
 from fx_export.inputs import spec_of
@@ -69,7 +69,7 @@ def translated(
         return fn(jax.tree.unflatten(treedef, weights), *inputs)
 
     traced = jax.jit(of_weights).trace([spec_of(w) for _, w in weights], *specs)
-    closed = _jax.live_jaxpr(traced.jaxpr)
+    closed = compat.live_jaxpr(traced.jaxpr)
     walker = Walker()
     build = Builder(opset, walker)
     ports, values = _inputs(build, specs, input_names)

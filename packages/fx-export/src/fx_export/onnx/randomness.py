@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import primitive
@@ -63,7 +63,7 @@ def _mapped(function: Callable[..., Any], rank: int) -> Callable[..., Any]:
 @primitive("random_bits")
 def random_bits(build: Builder, eqn: Any, key: Tensor) -> Tensor:
     """Bits of keys."""
-    kind, p = _jax.key_kind(eqn.invars[0].aval.dtype), eqn.params
+    kind, p = compat.key_kind(eqn.invars[0].aval.dtype), eqn.params
     dtype_of(eqn.invars[0].aval)
     draw = _mapped(lambda words: kind.random_bits(words, p["bit_width"], p["shape"]), key.ndim)
     return build.call(draw, words_of(build, key))[0]
@@ -72,14 +72,14 @@ def random_bits(build: Builder, eqn: Any, key: Tensor) -> Tensor:
 @primitive("random_split")
 def random_split(build: Builder, eqn: Any, key: Tensor) -> Tensor:
     """More keys of keys."""
-    kind, shape = _jax.key_kind(eqn.invars[0].aval.dtype), eqn.params["shape"]
+    kind, shape = compat.key_kind(eqn.invars[0].aval.dtype), eqn.params["shape"]
     return _keys_of(build, eqn, build.call(_mapped(lambda w: kind.split(w, shape), key.ndim), words_of(build, key))[0])
 
 
 @primitive("random_fold_in")
 def random_fold_in(build: Builder, eqn: Any, key: Tensor, number: Tensor) -> Tensor:
     """Keys with numbers folded in."""
-    kind = _jax.key_kind(eqn.invars[0].aval.dtype)
+    kind = compat.key_kind(eqn.invars[0].aval.dtype)
     shape = eqn.outvars[0].aval.shape
 
     def spread(value: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def threefry(build: Builder, eqn: Any, *words: Tensor) -> list[Tensor]:
     spread = [
         w if w.shape == shape else build.broadcast(w, shape, range(len(shape) - w.ndim, len(shape))) for w in words
     ]
-    return build.call(lambda *w: tuple(_jax.threefry_words(*w)), *spread)
+    return build.call(lambda *w: tuple(compat.threefry_words(*w)), *spread)
 
 
 @primitive("iota_2x32_shape")

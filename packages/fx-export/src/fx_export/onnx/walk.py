@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_export.onnx import layout
 from fx_export.onnx.builder import Builder
@@ -107,7 +107,7 @@ def constant_of(value: Any, dtype: Any = None) -> Tensor:
 def dtype_of(aval: Any) -> np.dtype:
     """Give the dtype in which a value is held."""
     if jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key):
-        if tuple(_jax.key_kind(aval.dtype).key_shape) != (2,):
+        if tuple(compat.key_kind(aval.dtype).key_shape) != (2,):
             raise RefusedError(f"keys of kind {aval.dtype}; those of threefry2x32 are translated")
         return KEY
     return np.dtype(aval.dtype)
@@ -134,7 +134,7 @@ def module_path(scope: str) -> str:
 
 def source_of(eqn: Any) -> str:
     """Tell where in the user's program an equation comes from; in fx's own code where there is no other."""
-    frames = _jax.sources(eqn)
+    frames = compat.sources(eqn)
     theirs = [frame for frame in frames if not any(own in frame[0] for own in _OUR_OWN)]
     for file, line, function in theirs or frames:
         return f"{Path(file).name}:{line} ({function})"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.export
-from fx_core import _jax
+from fx_core.compat import jax as compat
 
 from fx_export.errors import UnsupportedProgramError
 from fx_export.extras import imported
@@ -56,7 +56,7 @@ class ProgramOp:
 def _readable() -> str:
     """The version of StableHLO that the installed TensorFlow reads, or JAX writes if that is older."""
     theirs = tensorflow("tensorflow.compiler.mlir.stablehlo.stablehlo").get_current_version()
-    return min(_jax.stablehlo_version(), theirs, key=lambda version: tuple(map(int, version.split("."))))
+    return min(compat.stablehlo_version(), theirs, key=lambda version: tuple(map(int, version.split("."))))
 
 
 def static(shape: Sequence[Any]) -> list[int | None]:

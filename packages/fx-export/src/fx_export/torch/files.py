@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fx_core import _filesystem
+from fx_core import filesystem
 from fx_core.files import local_path, make_directory
 from fx_core.stored_dtypes import NUMBERS
 
@@ -57,11 +57,11 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -
         # What is not contiguous would be written in another order.
         arrays = {name: np.require(array, requirements="C") for name, array in state.items()}
         hidden.write_bytes(save(arrays, {"format": "pt"}))
-        _filesystem.flush_file(hidden)
+        filesystem.flush_file(hidden)
         os.replace(hidden, target)
     finally:
         hidden.unlink(missing_ok=True)
-    _filesystem.flush_directory(target.parent)
+    filesystem.flush_directory(target.parent)
     return target
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from fx_core import config
-from fx_core._made import Made
+from fx_core.made import Made
 
 from fx_linen.module._base import ModuleBase
 

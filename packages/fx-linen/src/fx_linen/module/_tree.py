@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fx_core._made import Made
 from fx_core.frozen_dict import FrozenDict
+from fx_core.made import Made
 
 from fx_linen.module._base import ModuleBase
 

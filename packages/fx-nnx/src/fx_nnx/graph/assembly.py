@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 import jax
-from fx_core._jax import at_top_level, current_trace
+from fx_core.compat.jax import at_top_level, current_trace
 from fx_core.errors.nnx import UnknownReferenceError
 
 from fx_nnx.captures import frames, note_all

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors.nnx import UnknownReferenceError
 
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, NodeDef, NodeRef, Static, VariableDef
@@ -11,7 +11,7 @@ from fx_nnx.objects.pytree import Pytree, attributes_of, new_object, owned_kinds
 from fx_nnx.snapshots import Snapshot, thawed
 from fx_nnx.variables.variable import Variable, new_variable
 
-__all__ = ["ContainerPlan", "ObjectPlan"]
+__all__ = ["Builder", "ContainerPlan", "ObjectPlan", "build_plan"]
 
 
 class ObjectPlan(NamedTuple):
@@ -32,7 +32,7 @@ class ContainerPlan(NamedTuple):
     children: tuple[tuple[Any, Any], ...]
 
 
-class _Builder:
+class Builder:
     """Makes models.
 
     Attributes:
@@ -47,6 +47,7 @@ class _Builder:
         self.trace = current_trace()
 
     def make(self, plan: Any) -> Any:
+        """Build what a plan stands for."""
         kind = type(plan)
         if kind is VariableDef:
             return self.variable(plan)
@@ -59,6 +60,7 @@ class _Builder:
         return self.container(plan)
 
     def variable(self, plan: VariableDef) -> Any:
+        """Build a variable from the next leaf."""
         leaf = next(self.leaves)
         if not isinstance(leaf, Variable):
             leaf = new_variable(plan.type, leaf, plan.metadata, self.trace)
@@ -68,6 +70,7 @@ class _Builder:
         return leaf
 
     def object(self, plan: ObjectPlan) -> Any:
+        """Build an object and what its attributes hold."""
         made = new_object(plan.type, self.trace)
         self.index[plan.index] = made
         attributes = attributes_of(made)
@@ -80,11 +83,13 @@ class _Builder:
         return made
 
     def item(self, child: Any) -> Any:
+        """Build a child: a leaf, a static value, or what a plan stands for."""
         if child is LEAF:
             return next(self.leaves)
         return thawed(child.value) if type(child) is Static else self.make(child)
 
     def container(self, plan: ContainerPlan) -> Any:
+        """Build a list, a tuple, a dict or a registered node."""
         children: list[Any] = []
         mine: list[tuple[int, Any]] = []
         for key, child in plan.children:
@@ -106,7 +111,7 @@ class _Builder:
         return plan.type(children)
 
 
-def _plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
+def build_plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
     """Read a definition once, so that each building is fast."""
     node = next(nodes)
     if type(node) is not NodeDef:
@@ -119,7 +124,7 @@ def _plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
         key, attribute = next(attributes)
         kinds[key] = attribute is NODE or attribute is LEAF or attribute is EMPTY
         if attribute is NODE:
-            children.append((key, _plan(nodes, attributes)))
+            children.append((key, build_plan(nodes, attributes)))
         elif attribute is LEAF:
             children.append((key, LEAF))
         elif is_object and not (type(attribute) is Static and type(attribute.value) is Snapshot):

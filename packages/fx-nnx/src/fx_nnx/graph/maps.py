@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors.nnx import CycleReplacedError, ModeValueError, NotANodeError, SharedReferenceError
 
 from fx_nnx.filters import All, Filter, to_predicate

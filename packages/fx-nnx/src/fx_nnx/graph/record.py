@@ -26,7 +26,7 @@ from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 
-__all__ = ["Record", "Slot", "is_hashable", "record_for", "record_of", "walk_graph"]
+__all__ = ["Record", "Slot", "Walk", "is_hashable", "record_for", "record_of", "walk_graph"]
 
 
 _tuple = tuple.__new__
@@ -94,7 +94,7 @@ class Record:
         self.avals: list[Any] | None = None
         self.contents: list[tuple[Any, Any]] = []
 
-    def fill(self, walk: "_Walk") -> None:
+    def fill(self, walk: "Walk") -> None:
         """Take over what a walk found."""
         self.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
         self.graphdef._paths = walk.paths
@@ -176,7 +176,7 @@ def _content(item: Any) -> Any:
     return _Seen(item)
 
 
-class _Walk:
+class Walk:
     """One walk through a model.
 
     Args:
@@ -235,6 +235,7 @@ class _Walk:
             raise SharedReferenceError(type(value).__name__, first, path)
 
     def variable(self, value: Any, path: Path) -> None:
+        """Record a variable, its metadata and its leaf."""
         number = self.enter(value, path)
         if number is not None:
             meta = value._nnx_meta
@@ -245,6 +246,7 @@ class _Walk:
             self.leaves.append(value)
 
     def object(self, value: Any, number: int, path: Path) -> None:
+        """Record an object and its attributes."""
         attributes, kinds = attributes_of(value), kinds_of(value)
         keys = sorted_keys(attributes)
         self.nodes.append(NodeDef(type(value), number, len(keys), None))
@@ -260,6 +262,7 @@ class _Walk:
                 self.child(attributes, key, item, path, value)
 
     def static(self, key: Any, item: Any) -> None:
+        """Record a static value with its contents, as far as they can change."""
         known = self.snapshots.get(id(item))
         kept = snapshot_of(item) if known is None else known
         self.attributes.append((key, _tuple(Static, (exact(kept), kept))))
@@ -278,6 +281,7 @@ class _Walk:
             self.record.contents.append((item, kept))
 
     def child(self, container: Any, key: Any, item: Any, path: Path, owner: Any = None) -> None:
+        """Record one attribute or item, whatever kind it has."""
         if item is None:
             self.attributes.append((key, EMPTY))
         elif kind_of(item) == "leaf":
@@ -292,6 +296,7 @@ class _Walk:
             self.visit(item, (*path, key))
 
     def container(self, value: Any, kind: str, path: Path) -> None:
+        """Record a list, a tuple, a dict or a registered node, and its items."""
         if kind == "dict":
             keys, children, metadata = sorted_keys(value), value, None
         elif kind in ("list", "tuple"):
@@ -327,7 +332,7 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
         if not is_array(root) and not isinstance(root, int | float | complex | str | bytes | np.generic | None):
             raise NotANodeError(root)
         return record.of_leaf(root)
-    walk = _Walk(record, shared=shared, as_tree=not shared)
+    walk = Walk(record, shared=shared, as_tree=not shared)
     with structure_lock:
         walk.visit(root, ())
     record.fill(walk)

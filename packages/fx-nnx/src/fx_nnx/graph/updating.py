@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors.nnx import StateStructureError, show_path
 from fx_core.errors.nnx_variables import VariableValueError
 

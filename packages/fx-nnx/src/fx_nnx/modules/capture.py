@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors.nnx_layers import CaptureTargetError
 
 from fx_nnx.graph.iterate import iter_graph

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import jax
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors.nnx import HiddenDataError, StaticAttributeError, TraceLevelError
 
 from fx_nnx.links import announce

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 
 __all__ = [
     "SharedKinds",

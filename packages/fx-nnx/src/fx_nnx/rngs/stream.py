@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fx_core import _threefry
+from fx_core import threefry
 from fx_core.errors.nnx import SplitStreamError
 
 from fx_nnx.objects.pytree import Pytree
@@ -92,7 +92,7 @@ class RngStream(RandomMethods, Pytree):
         count = self.count.get_value()
         if _on_host(key, count):
             # JAX would compile a program for either, which takes longer than small networks take to draw.
-            drawn, after = _threefry.fold_in(key, int(count)), jnp.asarray(np.asarray(count) + np.uint32(1))
+            drawn, after = threefry.fold_in(key, int(count)), jnp.asarray(np.asarray(count) + np.uint32(1))
         else:
             drawn, after = jax.random.fold_in(key, count), count + 1
         self.count.set_value(after)
@@ -115,9 +115,9 @@ class RngStream(RandomMethods, Pytree):
 def _on_host(key: Any, count: Any) -> bool:
     """Whether a key can be derived without JAX: both are here, on a CPU, and nothing is being traced."""
     return (
-        _threefry.settled()
-        and _threefry.readable(key)
-        and _threefry.on_default_cpu(count)
+        threefry.settled()
+        and threefry.readable(key)
+        and threefry.on_default_cpu(count)
         and count.dtype == np.uint32
         and count.shape == ()
     )

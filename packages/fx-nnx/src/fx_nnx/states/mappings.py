@@ -5,6 +5,7 @@ from typing import Any
 
 from fx_core.traverse_util import empty_node, flatten_dict, unflatten_dict
 
+from fx_nnx.states.paths import nested_dicts
 from fx_nnx.states.state import State
 
 __all__ = ["diff", "empty_node", "flatten_mapping", "flatten_to_sequence", "unflatten_mapping"]
@@ -38,7 +39,7 @@ def flatten_mapping(
       is_leaf: a function of path and value that says where not to go further.
       sep: what joins the keys to text; None for tuples.
     """
-    return flatten_dict(_plain(xs), keep_empty_nodes=keep_empty_nodes, is_leaf=is_leaf, sep=sep)
+    return flatten_dict(nested_dicts(xs), keep_empty_nodes=keep_empty_nodes, is_leaf=is_leaf, sep=sep)
 
 
 def flatten_to_sequence(
@@ -60,7 +61,3 @@ def unflatten_mapping(xs: Mapping[Any, Any], /, *, sep: str | None = None) -> di
     """
     made: dict[Any, Any] = unflatten_dict(xs, sep=sep)
     return made
-
-
-def _plain(xs: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in xs.items()}

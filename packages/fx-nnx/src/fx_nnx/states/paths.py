@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_core.errors.nnx import StateStructureError
 
-__all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "sorted_keys"]
+__all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "nested_dicts", "sorted_keys"]
 
 Path = tuple[Any, ...]
 
@@ -36,6 +36,11 @@ def as_int_key(key: Any) -> Any:
         return int(key) if isinstance(key, str) and str(int(key)) == key else key
     except ValueError:
         return key
+
+
+def nested_dicts(mapping: Any) -> dict[Any, Any]:
+    """The same mapping as a new dict, and so for the mappings inside; other values as they are."""
+    return {key: nested_dicts(v) if isinstance(v, Mapping) else v for key, v in dict(mapping).items()}
 
 
 def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 import jax
 from fx_core.errors.nnx_transforms import SealedStateError
 
-from fx_nnx.states.paths import sorted_keys
-from fx_nnx.states.state import State, _plain
+from fx_nnx.states.paths import nested_dicts, sorted_keys
+from fx_nnx.states.state import State
 
 __all__ = ["SealedState", "seal", "unseal"]
 
@@ -29,7 +29,7 @@ class SealedState(State):
     @property
     def raw_mapping(self) -> dict[Any, Any]:
         """A copy of the nested dictionaries; changing it changes nothing here."""
-        return _plain(self._nested)
+        return nested_dicts(self._nested)
 
     def __getitem__(self, key: Any) -> Any:
         value = _nested(self)[key]

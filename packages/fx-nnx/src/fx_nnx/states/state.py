@@ -9,7 +9,7 @@ from fx_core.errors.nnx import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
-from fx_nnx.states.paths import Path, as_int_key, flatten, nest, sorted_keys
+from fx_nnx.states.paths import Path, as_int_key, flatten, nest, nested_dicts, sorted_keys
 
 __all__ = ["State", "value_of"]
 
@@ -44,7 +44,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
     _nested: dict[Any, Any] | None
 
     def __init__(self, mapping: Mapping[Any, Any] | Any = (), *, _copy: bool = True):
-        nested = _plain(mapping) if _copy or not isinstance(mapping, dict) else mapping
+        nested = nested_dicts(mapping) if _copy or not isinstance(mapping, dict) else mapping
         object.__setattr__(self, "_flat", None)
         object.__setattr__(self, "_nested", nested)
 
@@ -83,7 +83,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         return State(value, _copy=False) if isinstance(value, dict) else value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.raw_mapping[key] = _plain(value) if isinstance(value, Mapping) else value
+        self.raw_mapping[key] = nested_dicts(value) if isinstance(value, Mapping) else value
 
     def __delitem__(self, key: Any) -> None:
         del self.raw_mapping[key]
@@ -214,10 +214,6 @@ def _descend(nested: dict[Any, Any], path: Path) -> tuple[dict[Any, Any], Any]:
             return node, key
         node = node[key]
     raise StateStructureError("A state has no value at the empty path.", path)
-
-
-def _plain(mapping: Any) -> dict[Any, Any]:
-    return {k: _plain(v) if isinstance(v, Mapping) else v for k, v in dict(mapping).items()}
 
 
 def value_of(leaf: Any) -> Any:

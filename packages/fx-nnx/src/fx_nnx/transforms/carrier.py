@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core._jax import at_top_level
+from fx_core.compat.jax import at_top_level
 from fx_core.errors.transforms import BranchStateError
 from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Groups, Outcome

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fx_transforms
-from fx_core._jax import checkify as jax_checkify
+from fx_core.compat.jax import checkify as jax_checkify
 
 from fx_nnx.transforms.arguments import transformed
 from fx_nnx.transforms.carrier import ObjectCarrier

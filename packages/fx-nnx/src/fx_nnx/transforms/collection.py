@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_core.errors.nnx_transforms import OutputAliasError
 from fx_core.errors.nnx_variables import VariableValueError
 from fx_core.errors.transforms import AliasedStateError, BroadcastVariableError, CarryChangedError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import fx_transforms
-from fx_core._jax import cache_size
+from fx_core.compat.jax import cache_size
 
 from fx_nnx.captures import Captures
 from fx_nnx.modes import capturing

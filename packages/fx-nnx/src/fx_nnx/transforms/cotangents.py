@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_transforms.carrier import Outcome
 
-from fx_nnx.graph.build import _Builder
+from fx_nnx.graph.build import Builder
 from fx_nnx.graph.definition import VariableDef
 from fx_nnx.graph.record import Slot
 from fx_nnx.states.state import State
@@ -123,7 +123,7 @@ class ArgumentCotangents:
         return (pairs[0][1] if pairs else None) if is_variable(leaf) else State.from_flat_path(pairs)
 
 
-class _Changes(_Builder):
+class _Changes(Builder):
     """Makes objects with None in the places of variables that have no value."""
 
     def variable(self, plan: VariableDef) -> Any:

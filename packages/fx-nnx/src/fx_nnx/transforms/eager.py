@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core import config, spmd
-from fx_core._jax import at_top_level
+from fx_core.compat.jax import at_top_level
 
 from fx_nnx.modes import set_graph_mode, set_graph_updates, using_eager_sharding
 from fx_nnx.transforms.compilation import JitFunction, default_options

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from fx_core.errors.nnx import UnhashableStaticError
 
-from fx_nnx.graph.build import _Builder, _plan
+from fx_nnx.graph.build import Builder, build_plan
 from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef, odd_keys
-from fx_nnx.graph.record import Record, _Walk
+from fx_nnx.graph.record import Record, Walk
 from fx_nnx.links import structure_lock
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.snapshots import Snapshot
@@ -78,7 +78,7 @@ class Forest:
         """For each root how to make it."""
         if self._plans is None:
             nodes, attributes = iter(self.nodes), iter(self.attributes)
-            self._plans = [_plan(nodes, attributes) for _ in range(self.roots)]
+            self._plans = [build_plan(nodes, attributes) for _ in range(self.roots)]
         return self._plans
 
     @property
@@ -118,7 +118,7 @@ class Forest:
             yield from visit(())
 
 
-class ForestWalk(_Walk):
+class ForestWalk(Walk):
     """Finds out the structure of roots, one after the other.
 
     Attributes:
@@ -158,5 +158,5 @@ class Made(NamedTuple):
 
 def make_roots(forest: Forest, values: Sequence[Any]) -> Made:
     """Make the roots of a forest from values."""
-    builder = _Builder(iter(values), False, None)
+    builder = Builder(iter(values), False, None)
     return Made([builder.make(plan) for plan in forest.plans], builder.index, builder.slots)

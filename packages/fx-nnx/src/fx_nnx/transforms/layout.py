@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core._jax import at_top_level
+from fx_core.compat.jax import at_top_level
 from fx_core.errors.nnx import show_path
 
 from fx_nnx.captures import frames, note

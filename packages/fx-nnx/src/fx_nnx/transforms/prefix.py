@@ -11,7 +11,7 @@ from fx_nnx.filters import Filter
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import plain_key
 from fx_nnx.graph.kinds import kind_of
-from fx_nnx.graph.record import Record, _Walk, record_for, record_of
+from fx_nnx.graph.record import Record, Walk, record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.paths import Path
 from fx_nnx.transforms.forest import is_node
@@ -61,7 +61,7 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
     return made
 
 
-class _EachVariable(_Walk):
+class _EachVariable(Walk):
     """Finds out the structure of a model as if every reference to a variable were one to a variable of its own."""
 
     def __init__(self, record: Record, entry: Callable[[Path, Any], Any]):

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 
-from fx_nnx.graph.build import ObjectPlan, _Builder
+from fx_nnx.graph.build import Builder, ObjectPlan
 from fx_nnx.graph.definition import VariableDef
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import is_array
@@ -36,7 +36,7 @@ def renew_roots(forest: Forest, values: Iterable[Any], known: Mapping[int, Any],
     return [renewal.make(plan) for plan in forest.plans[skip:]]
 
 
-class Renewal(_Builder):
+class Renewal(Builder):
     """Makes objects out of ones that exist, where there are any, and of the values of what is new."""
 
     def __init__(self, values: Any, known: Mapping[int, Any]):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from fx_core._jax import current_trace
+from fx_core.compat.jax import current_trace
 from fx_transforms.static import Static
 
 from fx_nnx.captures import constants, warn_of_constant

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
-from fx_core._jax import at_top_level, current_trace
+from fx_core.compat.jax import at_top_level, current_trace
 from fx_core.errors.nnx import MetadataError, VariableTypeError
 
 from fx_nnx.captures import constants, frames, note, warn_of_constant

@@ -8,7 +8,7 @@ import sys
 import time
 from types import TracebackType
 
-from fx_core._jax import abandon_processes, coordination_client, place_among_processes
+from fx_core.compat.jax import abandon_processes, coordination_client, place_among_processes
 
 __all__ = ["end_at_once_by_errors", "lost_peer", "meet", "what_to_do"]
 

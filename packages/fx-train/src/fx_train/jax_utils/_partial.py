@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core._jax import prune_jaxpr
+from fx_core.compat.jax import prune_jaxpr
 
 
 def partial_eval_by_shape(fn: Callable[..., Any], input_spec: Sequence[Any], *args: Any, **kwargs: Any) -> Any:

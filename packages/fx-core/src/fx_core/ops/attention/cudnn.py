@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
 
-from fx_core._jax import (
+from fx_core.compat.jax import (
     Primitive,
     ShapedArray,
     ad,

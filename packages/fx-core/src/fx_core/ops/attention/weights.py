@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fx_core._jax import einsum_with
+from fx_core.compat.jax import einsum_with
 from fx_core.errors.attention import AttentionDropoutKeyError, AttentionHookError
 from fx_core.ops.attention.masks import causal
 from fx_core.ops.attention.plan import AttentionPlan, plan_attention

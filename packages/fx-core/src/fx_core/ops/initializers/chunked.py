@@ -20,8 +20,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from fx_core._jax import normal_scales_first
-from fx_core._threefry import key_from_counter, readable, settled, words_of
+from fx_core.compat.jax import normal_scales_first
+from fx_core.threefry import key_from_counter, readable, settled, words_of
 
 __all__ = ["CHUNK", "Distribution", "chunkable", "draw", "plain_shape", "settled", "wanted_dtype"]
 

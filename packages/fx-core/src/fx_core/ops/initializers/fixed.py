@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_core._jax import tracing
-from fx_core._made import made_by_arguments
+from fx_core.compat.jax import tracing
+from fx_core.made import made_by_arguments
 from fx_core.ops.initializers.chunked import settled
 from fx_core.ops.params import Initializer
 

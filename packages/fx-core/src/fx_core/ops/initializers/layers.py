@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_core._threefry import on_default_cpu, settled
 from fx_core.ops.initializers.fixed import ones, zeros
 from fx_core.ops.initializers.random import lecun_normal, orthogonal, variance_scaling
 from fx_core.ops.params import Initializer
+from fx_core.threefry import on_default_cpu, settled
 
 __all__ = [
     "default_bias_init",

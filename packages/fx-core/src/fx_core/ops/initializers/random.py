@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from fx_core._made import made_by_arguments
+from fx_core.made import made_by_arguments
 from fx_core.ops.initializers.chunked import Distribution, chunkable, draw, plain_shape, settled, wanted_dtype
 from fx_core.ops.params import Initializer
 

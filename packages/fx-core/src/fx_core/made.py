@@ -25,6 +25,7 @@ class Made:
 
     @property
     def __name__(self) -> str:
+        """The name of the function."""
         return self.function.__name__
 
     @property
@@ -32,6 +33,7 @@ class Made:
         return self.function  # where `inspect` finds the signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function that was made."""
         return self.function(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:

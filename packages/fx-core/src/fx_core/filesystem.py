@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+__all__ = ["NO_LOCK", "exchange", "flush_directory", "flush_file", "flush_tree", "lock", "unlock"]
+
 try:
     import fcntl
 except ImportError:  # Windows

@@ -11,7 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from fx_core._jax import key_that_draws, tracing
+from fx_core.compat.jax import key_that_draws, tracing
 
 __all__ = ["fold_in", "key_from_counter", "on_default_cpu", "readable", "settled", "words_of"]
 

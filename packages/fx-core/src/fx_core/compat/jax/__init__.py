@@ -1,0 +1,105 @@
+"""Everything of JAX that is private, experimental or moves between versions, in one place.
+
+The packages of fx import such things from here, so that a new JAX release is looked at in one folder. What is listed
+stays as it is within a minor version of fx-core. Nothing here imports `jax.extend` with this module: that imports
+Pallas, which would double the import time of fx.
+"""
+
+from jax._src.core import Primitive
+from jax.core import ShapedArray, eval_context
+from jax.experimental import checkify
+from jax.experimental.layout import Format
+from jax.interpreters import ad, batching
+
+from fx_core.compat.jax.arrays import (
+    cudnn_capability,
+    devices_are_known,
+    einsum_with,
+    key_kind,
+    key_that_draws,
+    normal_scales_first,
+    threefry_words,
+    weakly_typed,
+    with_memory_layout,
+)
+from fx_core.compat.jax.processes import (
+    abandon_processes,
+    coordination_client,
+    place_among_processes,
+    reached_preemption,
+)
+from fx_core.compat.jax.programs import (
+    cache_size,
+    evaluate_jaxpr,
+    inner_jaxprs,
+    invariant_outputs,
+    live_jaxpr,
+    lowers_by_platform,
+    prune_jaxpr,
+    scan_counts,
+    short_locations,
+    sources,
+    stablehlo_in_version,
+    stablehlo_version,
+)
+from fx_core.compat.jax.tracebacks import api_boundary, hide_in_tracebacks, show_in_tracebacks
+from fx_core.compat.jax.traces import (
+    at_top_level,
+    belongs_to,
+    current_trace,
+    entered_after,
+    has_taken,
+    in_trace,
+    staged_after,
+    traced_anew,
+    traces_within,
+    tracing,
+)
+
+__all__ = [
+    "Format",
+    "Primitive",
+    "ShapedArray",
+    "abandon_processes",
+    "ad",
+    "api_boundary",
+    "at_top_level",
+    "batching",
+    "belongs_to",
+    "cache_size",
+    "checkify",
+    "coordination_client",
+    "cudnn_capability",
+    "current_trace",
+    "devices_are_known",
+    "einsum_with",
+    "entered_after",
+    "eval_context",
+    "evaluate_jaxpr",
+    "has_taken",
+    "hide_in_tracebacks",
+    "in_trace",
+    "inner_jaxprs",
+    "invariant_outputs",
+    "key_kind",
+    "key_that_draws",
+    "live_jaxpr",
+    "lowers_by_platform",
+    "normal_scales_first",
+    "place_among_processes",
+    "prune_jaxpr",
+    "reached_preemption",
+    "scan_counts",
+    "short_locations",
+    "show_in_tracebacks",
+    "sources",
+    "stablehlo_in_version",
+    "stablehlo_version",
+    "staged_after",
+    "threefry_words",
+    "traced_anew",
+    "traces_within",
+    "tracing",
+    "weakly_typed",
+    "with_memory_layout",
+]
