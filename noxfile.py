@@ -75,7 +75,7 @@ def integration(session: nox.Session) -> None:
     session.run("python", "tools/launchers.py")
     tools = ["pip>=24", "pyyaml>=6", "tensorboard>=2.17", "pillow>=10"]
     install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, *tools)
-    parts = ["plugins", "distributed", "training", "compress"]
+    parts = ["plugins", "distributed", "training", "compress", "tools"]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or [f"tests-integration/{part}" for part in parts]))
 
 
@@ -171,7 +171,7 @@ def as_flax(session: nox.Session) -> None:
 def quickstart(session: nox.Session) -> None:
     """Train, kill, resume and export a network on real images, from wheels in a fresh environment."""
     names = ["fx-core", "fx-transforms", "fx-linen", "fx-train", "fx-ckpt", "fx-export"]
-    extras = ["fx-ckpt[orbax]", "fx-train[progress]", "fx-export[onnx]"]
+    extras = ["fx-core[cli]", "fx-ckpt[orbax]", "fx-train[progress]", "fx-export[onnx]"]
     session.install(*wheels_of(session, names, extras), "-r", "examples/digits/requirements.txt")
     session.run("python", "tests-integration/quickstart/quickstart.py", *session.posargs)
 

@@ -8,6 +8,7 @@ Stop it when you like and start it again: it goes on from the last checkpoint an
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ NETWORK = CNN()
 
 
 class State(TrainState):
-    """What changes from step to step: besides parameters and optimiser, the statistics of BatchNorm and a key."""
+    """What changes from step to step: besides parameters and optimizer, the statistics of BatchNorm and a key."""
 
     batch_stats: Any
     key: jax.Array
@@ -88,8 +89,9 @@ def main() -> None:
 
     train, test = load()
 
+    per_epoch = len(train.labels) // BATCH
+
     def batches_from(step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        per_epoch = len(train.labels) // BATCH
         while True:
             # The order of an epoch depends on its number only, so a resumed run sees the same batches.
             order = np.random.default_rng([arguments.seed, step // per_epoch]).permutation(len(train.labels))
@@ -101,15 +103,16 @@ def main() -> None:
     schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, arguments.steps // 10, arguments.steps)
     rate = jax.jit(schedule)
     callbacks = [
-        ProgressBar("digits"),
-        Evaluate(lambda state: measure(state, *test), every=50),
+        # A bar in a terminal; a line for each epoch in the log of a batch system or of another program.
+        ProgressBar("digits") if sys.stdout.isatty() else Log("console", every=per_epoch),
+        Evaluate(lambda state: measure(state, *test), every=per_epoch),
         Log("jsonl", every=5),
         Describe(vars(arguments)),
         Checkpoints(manager, every=arguments.checkpoint_every),
     ]
     with Run(arguments.directory, total_steps=arguments.steps, callbacks=callbacks) as run:
         state = run.resume(create_state(arguments.seed, schedule))
-        print(f"resuming at step {run.step}" if run.step else "starting at step 0")
+        print(f"resuming at step {run.step}" if run.step else "starting at step 0", flush=True)
         for step, (images, labels) in run.steps(batches_from):
             state, metrics = train_step(state, images, labels)
             run.record(state, {**metrics, "learning_rate": rate(step)})

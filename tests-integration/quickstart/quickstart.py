@@ -1,9 +1,12 @@
 """The quickstart: train on real images, kill the process, resume, export, serve in two formats, check every step.
 
-Run by `nox -s quickstart` in an environment that has only the needed packages, installed from wheels.
+Run by `nox -s quickstart` in an environment that has only the needed packages, installed from wheels. What it trained
+stays in `quickstart-run`, to look at.
 """
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "digits"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "digits"
+RUN = ROOT / "quickstart-run"
+# Says that the directory was made here, so that the next quickstart may replace it.
+MARK = ".made-by-quickstart"
 STEPS, EVERY = 400, 100
 KILL_AFTER = 200
 TIME_LIMIT = 300
@@ -35,7 +42,7 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def kill_in_the_middle(directory: Path) -> int:
-    """Start training and kill it without warning once a checkpoint is there; give that checkpoint's step."""
+    """Start training and kill it without warning once a checkpoint is there; return the step of that checkpoint."""
     from fx_ckpt import CheckpointManager
 
     process, manager = training(directory), CheckpointManager(directory / "checkpoints")
@@ -105,24 +112,50 @@ print((predictions.argmax(-1) == test.labels).mean())
     return float(subprocess.check_output([sys.executable, "-c", program], text=True))
 
 
+def empty_run() -> Path:
+    """The directory of the run, without what an earlier quickstart left there."""
+    if RUN.exists() and not (RUN / MARK).exists():
+        raise SystemExit(f"{RUN} exists and is not of an earlier quickstart: move it away, then start again.")
+    shutil.rmtree(RUN, ignore_errors=True)
+    RUN.mkdir()
+    (RUN / MARK).touch()
+    return RUN
+
+
+def next_commands(run: Path) -> list[tuple[list[str], str]]:
+    """What to try next, each with what it shows."""
+    here, fx = Path.cwd(), Path(sys.executable).parent / "fx"
+    program, shown = (str(path.relative_to(here)) if path.is_relative_to(here) else str(path) for path in (fx, run))
+    return [
+        ([program, "ckpt", "ls", shown], "its checkpoints, with their metrics"),
+        ([program, "report", shown], f"writes {shown}/report.html: curves, evaluations, the confusion matrix"),
+        ([program, "export", "inspect", f"{shown}/bundle"], "what is shipped"),
+    ]
+
+
 def main() -> None:
     started = time.monotonic()
+    run = empty_run()
+    say("1. Train a CNN on handwritten digits, and kill the process in the middle")
+    kill_in_the_middle(run)
+    say("2. Start it again: it resumes from its last checkpoint")
+    finish(training(run))
+    say("3. Train in one go, to compare")
     with tempfile.TemporaryDirectory() as scratch:
-        interrupted, whole = Path(scratch, "interrupted"), Path(scratch, "whole")
-        say("1. Train a CNN on handwritten digits, and kill the process in the middle")
-        kill_in_the_middle(interrupted)
-        say("2. Start it again: it resumes from its last checkpoint")
-        finish(training(interrupted))
-        say("3. Train in one go, to compare")
+        whole = Path(scratch, "whole")
         finish(training(whole))
-        assert_same_bits(leaves(interrupted), leaves(whole))
-        say("4. Serve the exported bundle without the training code")
-        subprocess.run([sys.executable, str(EXAMPLE / "serve.py"), str(interrupted / "bundle")], check=True)
-        accuracy = served_accuracy(interrupted / "bundle")
-        assert accuracy >= 0.98, f"test accuracy {accuracy:.2%} is below 98 %"
-        say("5. Serve the exported ONNX model by ONNX Runtime, without JAX")
-        assert onnx_accuracy(interrupted / "onnx") == accuracy, "the ONNX model has another accuracy"
-    say(f"Done in {time.monotonic() - started:.0f} s: test accuracy {accuracy:.2%}")
+        assert_same_bits(leaves(run), leaves(whole))
+    say("4. Serve the exported bundle without the training code")
+    subprocess.run([sys.executable, str(EXAMPLE / "serve.py"), str(run / "bundle")], check=True)
+    accuracy = served_accuracy(run / "bundle")
+    assert accuracy >= 0.98, f"test accuracy {accuracy:.2%} is below 98 %"
+    say("5. Serve the exported ONNX model by ONNX Runtime, without JAX")
+    assert onnx_accuracy(run / "onnx") == accuracy, "the ONNX model has another accuracy"
+    for command, _ in next_commands(run):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    say(f"Done in {time.monotonic() - started:.0f} s: test accuracy {accuracy:.2%}. The run is kept in {run}. Next:")
+    for command, shows in next_commands(run):
+        print(f"  {shlex.join(command):<60} # {shows}")
 
 
 if __name__ == "__main__":

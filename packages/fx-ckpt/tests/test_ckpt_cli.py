@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import fx_ckpt
 import jax
@@ -22,8 +23,8 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def call(*arguments, code=0, **options):
-    result = CliRunner().invoke(ckpt, [str(a) for a in arguments], env={"COLUMNS": "200"}, **options)
+def call(*arguments, code=0, columns=200, **options):
+    result = CliRunner().invoke(ckpt, [str(a) for a in arguments], env={"COLUMNS": str(columns)}, **options)
     assert result.exit_code == code, result.output
     return result.output
 
@@ -36,9 +37,44 @@ def test_ls(run):
     text = call("ls", run)
     assert "msgpack" in text
     assert "0.5" in text
-    assert text.splitlines()[-2].split("│")[1].strip() == "2"
+    cells = [line.split() for line in text.splitlines()]
+    assert [row[0] for row in cells if row[0].isdecimal()] == ["1", "2", "2"]
+    assert cells[-1] == ["2", "steps", "192", "B"]
     first, second = json.loads(call("ls", run, "--json"))
     assert (first["step"], second["step"], second["metrics"]) == (1, 2, {"loss": 0.5})
+
+
+def test_commands_find_the_checkpoints_of_a_run(run):
+    parent = run.parent / "parent"
+    parent.mkdir()
+    run.rename(parent / "checkpoints")
+    assert [found["step"] for found in json.loads(call("ls", parent, "--json"))] == [1, 2]
+    assert "step 1," in call("inspect", parent, "--step", 1)
+    assert "2 of 2" in call("verify", parent)
+    assert json.loads(call("diff", f"{parent}@1", f"{parent}@2", "--json", code=1))
+    assert json.loads(call("convert", parent, "--to", "safetensors", "--json"))["backend"] == "safetensors"
+    assert json.loads(call("rm", parent, 1, "--yes", "--json"))["left"] == [2]
+
+
+@pytest.mark.parametrize("command", ["ls", "inspect", "verify"])
+def test_nothing_is_an_error(command, tmp_path):
+    assert "There is no such directory" in call(command, tmp_path / "nowhere", code=1)
+    assert "There is no checkpoint here" in call(command, tmp_path, code=1)
+    (tmp_path / "checkpoints").mkdir()
+    assert "There is no checkpoint here" in call(command, tmp_path, code=1)
+
+
+def test_tables_fit_into_80_columns_and_keep_paths_whole(tmp_path):
+    tree = {"opt_state": [{"mu": {"ConvolutionalBlock_1": {"Conv_0": {"kernel": np.ones((3, 3, 1, 8))}}}}]}
+    metrics = {f"metric_of_a_long_name_{i}": i / 3 for i in range(4)}
+    manager = fx_ckpt.CheckpointManager(tmp_path / "a", async_=False)
+    manager.save(1, tree, metrics=metrics)
+    text = call("inspect", tmp_path / "a", columns=40)
+    assert "opt_state[0]/mu/ConvolutionalBlock_1/Conv_0/kernel\n    dtype float64  shape [3, 3, 1, 8]\n" in text
+    listed = call("ls", tmp_path / "a", columns=80)
+    table = listed[listed.index("\n") + 1 :]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert "…" not in text + listed
 
 
 def test_inspect(run):
@@ -46,8 +82,9 @@ def test_inspect(run):
     assert "step 2" in text
     assert "loss = 0.5" in text
     assert "note = [red]" in text
-    row = next(line for line in text.splitlines() if " w " in line)
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["w", "float32", "[2, 3]", "", "24 B"]
+    row = next(line for line in text.splitlines() if line.startswith("w "))
+    assert re.split("  +", row) == ["w", "float32", "[2, 3]", "24 B"]
+    assert text.splitlines()[-1].startswith("4 leaves  ")
     leaves = {leaf["path"]: leaf for leaf in json.loads(call("inspect", run, "--step", 1, "--json"))["leaves"]}
     assert leaves["key"]["kind"] == "key"
     assert leaves["[b]"]["dtype"] == "<U1"
@@ -59,10 +96,13 @@ def test_verify(run):
     (run / "step_00000001/data/state.msgpack").write_bytes(b"x")
     text = call("verify", run, code=1)
     assert "whole" in text
+    assert "total: 1 of 2 without damage" in text
+    rows = json.loads(call("verify", run, "--json", code=1))
+    assert [row["problem"] is None for row in rows] == [False, True]
     assert "state.msgpack: 1 bytes" in text
     assert "whole" in call("verify", run / "step_00000002")
     assert "whole" in call("verify", run, "--step", 2)
-    assert "There is no checkpoint in" in call("verify", run.parent, code=1)
+    assert "There is no checkpoint here" in call("verify", run.parent, code=1)
 
 
 def test_diff(run):

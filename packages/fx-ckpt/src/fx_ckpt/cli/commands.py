@@ -21,6 +21,8 @@ from fx_ckpt.manager import CheckpointManager
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _STEP = click.option("--step", type=int, help="Which step, in the directory of a manager; the newest by default.")
+# Where programs with `fx_train.Run` and a manager keep the checkpoints of a run.
+CHECKPOINTS = "checkpoints"
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 
 
@@ -44,14 +46,19 @@ def ckpt() -> None:
 @_PATH
 @_JSON
 def ls(path: Path, as_json: bool) -> None:
-    """List the steps in the directory of a manager, with sizes and metrics; exit code 1 if one cannot be read."""
-    manager = CheckpointManager(path)
+    """List the checkpoints of a run or a manager, with sizes and metrics.
+
+    PATH is a directory of checkpoints, or that of a run, which has them in PATH/checkpoints. The exit code is 1 if
+    there are none, or if one cannot be read.
+    """
+    _steps(path)
+    manager = _manager(path)
     infos, damaged = _infos(manager, manager.all_steps())
     if as_json:
         unread = [{"step": step, "problem": problem} for step, problem in damaged.items()]
         click.echo(json.dumps([*map(tables.summary, infos.values()), *unread], indent=2))
     else:
-        tables.show_steps(path, list(infos.values()), damaged)
+        tables.show_steps(manager.directory, list(infos.values()), damaged)
     if damaged:
         raise SystemExit(1)
 
@@ -72,20 +79,20 @@ def inspect(path: Path, step: int | None, as_json: bool) -> None:
 @ckpt.command()
 @_PATH
 @_STEP
-def verify(path: Path, step: int | None) -> None:
+@_JSON
+def verify(path: Path, step: int | None, as_json: bool) -> None:
     """Check every byte of a checkpoint, or of every step; exit code 1 if anything is damaged."""
     paths = [_one(path, step)] if step is not None or _is_checkpoint(path) else _steps(path)
-    if not paths:
-        raise click.ClickException(f"There is no checkpoint in {path}.")
-    damaged = 0
+    rows = []
     for one in paths:
-        try:
-            info = checkpoint.verify(one)
-            tables.say(("whole", "green"), f"    {one}  {tables.bytes_text(info.size)}")
-        except (FxError, OSError) as error:
-            damaged += 1
-            tables.say(("damaged", "bold red"), f"  {one}\n{error}")
-    if damaged:
+        rows.append(_checked(one))
+        if not as_json:
+            tables.show_checked(rows[-1])
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif len(rows) > 1:
+        tables.show_total(rows)
+    if any(row["problem"] for row in rows):
         raise SystemExit(1)
 
 
@@ -113,19 +120,24 @@ def diff(first: Path, second: Path, structure: bool, as_json: bool) -> None:
 @click.option("--to", required=True, help="Name of the backend.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write; in place by default.")
 @_STEP
-def convert(path: Path, to: str, out: Path | None, step: int | None) -> None:
+@_JSON
+def convert(path: Path, to: str, out: Path | None, step: int | None, as_json: bool) -> None:
     """Write a checkpoint in the format of another backend."""
     new = checkpoint.inspect(converting.convert(_one(path, step), to, out))
-    tables.say(f"{new.path}: {new.backend}, {tables.bytes_text(new.size)}")
+    if as_json:
+        click.echo(json.dumps(tables.summary(new), indent=2))
+    else:
+        tables.say(f"{new.path}: {new.backend}, {tables.bytes_text(new.size)}")
 
 
 @ckpt.command()
 @_PATH
 @click.argument("steps", nargs=-1, type=int, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rm(path: Path, steps: tuple[int, ...], yes: bool) -> None:
-    """Remove steps from the directory of a manager, whole or damaged; of a step that is a link, the link."""
-    manager = CheckpointManager(path)
+@_JSON
+def rm(path: Path, steps: tuple[int, ...], yes: bool, as_json: bool) -> None:
+    """Remove steps of a run or a manager, whole or damaged; of a step that is a link, the link."""
+    manager = _manager(path)
     there = manager.all_steps()
     for step in steps:
         if step not in there:
@@ -135,14 +147,45 @@ def rm(path: Path, steps: tuple[int, ...], yes: bool) -> None:
     if not yes:
         named = ", ".join(map(str, dict.fromkeys(steps)))
         more = f", and {len(damaged)} that cannot be read" if damaged else ""
-        click.confirm(plain(f"Remove step {named} of {path} ({tables.bytes_text(size)}{more})?"), abort=True)
+        question = f"Remove step {named} of {manager.directory} ({tables.bytes_text(size)}{more})?"
+        click.confirm(plain(question), abort=True, err=as_json)
     for step in dict.fromkeys(steps):
         place = settled(manager.path(step))
         found = None if place.is_symlink() else foreign(place, FORMAT, OWN)
         if found is not None:
             raise click.ClickException(plain(f"{place} is kept: it is {found}. Move away what is not fx's."))
         remove_directory(place)
-    tables.say(f"{len(infos) + len(damaged)} removed, {len(manager.all_steps())} left.")
+    left = manager.all_steps()
+    if as_json:
+        click.echo(json.dumps({"removed": [*infos, *damaged], "left": left, "bytes": size}, indent=2))
+    else:
+        tables.say(f"{len(infos) + len(damaged)} removed, {len(left)} left.")
+
+
+def _manager(path: Path) -> CheckpointManager:
+    """The manager of a directory of checkpoints, or of the run in a directory."""
+    manager = CheckpointManager(path)
+    below = settled(path) / CHECKPOINTS
+    return CheckpointManager(path / CHECKPOINTS) if below.is_dir() and not manager.all_steps() else manager
+
+
+def _steps(path: Path) -> list[Path]:
+    """The checkpoints in a directory, at least one."""
+    if not path.exists():
+        raise click.ClickException(plain(f"There is no such directory: {path}"))
+    manager = _manager(path)
+    steps = manager.all_steps()
+    if not steps:
+        manager.inspect()  # raises, and says what is there instead
+    return [manager.path(step) for step in steps]
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What a look at every byte of a checkpoint finds."""
+    try:
+        return {"path": str(path), "size": checkpoint.verify(path).size, "problem": None}
+    except (FxError, OSError) as error:
+        return {"path": str(path), "size": None, "problem": str(error)}
 
 
 def _infos(manager: CheckpointManager, steps: Iterable[int]) -> tuple[dict[int, CheckpointInfo], dict[int, str]]:
@@ -161,16 +204,12 @@ def _is_checkpoint(path: Path) -> bool:
     return (settled(path) / MANIFEST).exists()
 
 
-def _steps(path: Path) -> list[Path]:
-    manager = CheckpointManager(path)
-    return [manager.path(step) for step in manager.all_steps()]
-
-
 def _one(path: Path, step: int | None) -> Path:
     """The checkpoint at a path, or a step in it."""
     if step is None and _is_checkpoint(path):
         return path
-    return CheckpointManager(path).inspect(step).path
+    _steps(path)
+    return _manager(path).inspect(step).path
 
 
 def _at(path: Path) -> Path:

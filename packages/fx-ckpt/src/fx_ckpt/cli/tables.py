@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fx_core.terminal import plain
+import click
+from fx_core.terminal import plain, table_text
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fx_ckpt.cli.differences import Difference
@@ -23,12 +23,8 @@ def say(*parts: str | tuple[str, str]) -> None:
     Console().print(line, highlight=False, soft_wrap=True)
 
 
-def _cell(value: Any) -> Text:
-    return Text(plain(str(value)).replace("\n", "\\n"))
-
-
 def bytes_text(size: int) -> str:
-    """A number of bytes for people.
+    """Returns a number of bytes as text for people.
 
     >>> bytes_text(512), bytes_text(5_000_000)
     ('512 B', '4.8 MiB')
@@ -39,7 +35,7 @@ def bytes_text(size: int) -> str:
 
 
 def summary(info: CheckpointInfo) -> dict[str, Any]:
-    """What a checkpoint says of itself, as JSON."""
+    """Returns the header of a checkpoint, as JSON."""
     return {
         "path": str(info.path),
         "step": info.step,
@@ -54,7 +50,7 @@ def summary(info: CheckpointInfo) -> dict[str, Any]:
 
 
 def leaves(info: CheckpointInfo) -> list[dict[str, Any]]:
-    """The leaves of a checkpoint, as JSON."""
+    """Returns the leaves of a checkpoint, as JSON."""
     return [
         {"path": path, "kind": leaf.kind, "dtype": leaf.dtype, "shape": list(leaf.shape), "sharding": leaf.sharding}
         for path, leaf in info.leaves().items()
@@ -64,15 +60,18 @@ def leaves(info: CheckpointInfo) -> list[dict[str, Any]]:
 def show_steps(path: Path, infos: Sequence[CheckpointInfo], damaged: Mapping[int, str]) -> None:
     """Show the steps of a manager, and what is wrong with those that cannot be read."""
     names = list(dict.fromkeys(name for info in infos for name in info.metrics))
-    table = Table("step", "size", "backend", "leaves", "created (UTC)", title=_cell(path), title_justify="left")
-    for name in names:
-        table.add_column(_cell(name), justify="right")
+    rows = []
     for info in infos:
         metrics = [f"{info.metrics[name]:.6g}" if name in info.metrics else "" for name in names]
-        created = info.created.replace("T", " ").removesuffix("+00:00")
-        row = [str(info.step), bytes_text(info.size), info.backend, str(len(info.leaves())), created, *metrics]
-        table.add_row(*map(_cell, row))
-    Console().print(table)
+        created = info.created[:19].replace("T", " ")
+        rows.append(
+            [str(info.step), bytes_text(info.size), info.backend, str(len(info.leaves())), created, *metrics],
+        )
+    say((str(path), "bold"))
+    columns = ["step", "size", "backend", "leaves", "created (UTC)", *names]
+    total = [_count(len(rows), "step"), bytes_text(sum(info.size for info in infos)), *[""] * (len(columns) - 2)]
+    if rows:
+        _print(columns, rows, total, right=["size", "leaves", *names])
     for step, problem in damaged.items():
         say((f"step {step} cannot be read", "bold red"), "\n", problem)
 
@@ -87,10 +86,11 @@ def show_checkpoint(info: CheckpointInfo) -> None:
     for label, values in {"metrics": info.metrics, "metadata": info.metadata}.items():
         if values:
             say(f"{label}: " + ", ".join(f"{name} = {value}" for name, value in _items(values)))
-    table = Table("path", "dtype", "shape", "sharding", "size")
-    for path, leaf in info.leaves().items():
-        table.add_row(*map(_cell, _row(path, leaf)))
-    Console().print(table)
+    found = info.leaves()
+    rows = [_row(path, leaf) for path, leaf in found.items()]
+    size = sum(leaf.size or 0 for leaf in found.values() if leaf.kind in ("array", "key"))
+    total = (_count(len(rows), "leaf", "leaves"), "", "", "", bytes_text(size))
+    _print(["path", "dtype", "shape", "sharding", "size"], rows, total, right=["size"])
 
 
 def show_differences(lines: Iterable[Difference]) -> None:
@@ -99,11 +99,36 @@ def show_differences(lines: Iterable[Difference]) -> None:
     if not lines:
         say("no differences")
         return
-    table = Table("path", "first", "second", "largest difference")
-    for line in lines:
-        largest = "" if line.largest is None else f"{line.largest:.3g}"
-        table.add_row(*map(_cell, (line.path, line.first, line.second, largest)))
-    Console().print(table)
+    rows = [
+        (line.path, line.first, line.second, "" if line.largest is None else f"{line.largest:.3g}") for line in lines
+    ]
+    found = [line.largest for line in lines if line.largest is not None]
+    total = (_count(len(lines), "difference"), "", "", f"{max(found):.3g}" if found else "")
+    _print(["path", "first", "second", "largest difference"], rows, total, right=["largest difference"])
+
+
+def show_checked(row: Mapping[str, Any]) -> None:
+    """Show that a checkpoint is whole, or what is wrong with it."""
+    if row["problem"] is None:
+        say(("whole", "green"), f"    {row['path']}  {bytes_text(row['size'])}")
+    else:
+        say(("damaged", "bold red"), f"  {row['path']}\n{row['problem']}")
+
+
+def show_total(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show how many of several checkpoints are whole."""
+    whole = [row["size"] for row in rows if row["problem"] is None]
+    say(f"total: {len(whole)} of {len(rows)} without damage, {bytes_text(sum(whole))}")
+
+
+def _print(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], right: Sequence[str] = ()
+) -> None:
+    click.echo(table_text(columns, rows, total=total, right=right))
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def _items(values: Any) -> Iterable[tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from fx_core.plugins.switches import Switches
 
 
 def quiet_registry() -> Registry:
-    """Give a registry that neither warns nor raises about broken plugins, for commands that report on them."""
+    """Returns a registry that neither warns nor raises about broken plugins, for commands that report on them."""
     return Registry(switches=dataclasses.replace(Switches.from_environment(), strict=False))
 
 
@@ -52,7 +52,14 @@ class EntryGroup(click.Group):
 
 
 @click.group(cls=EntryGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=lambda c, p, v: _version(c, v))
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda c, p, v: _version(c, v),
+    help="Show the versions of all packages of fx that are installed.",
+)
 @click.pass_context
 def fx(ctx: click.Context) -> None:
     """Neural networks for JAX."""

@@ -2,18 +2,19 @@
 
 import dataclasses
 import json
+import textwrap
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fx_core.cli.app import quiet_registry
 from fx_core.plugins.doctor import Finding, examine
 from fx_core.plugins.entries import Entry
 from fx_core.plugins.hooks import API_VERSION
 from fx_core.plugins.registry import Face, PluginStatus, Registry
+from fx_core.terminal import plain
 
 _COLOURS = {"loaded": "green", "off": "dim", "failed": "bold red", "problem": "bold red", "note": "yellow"}
 
@@ -78,18 +79,16 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 
 def _show(registry: Registry) -> None:
-    console = Console()
-    table = Table("plugin", "distribution", "version", "state", "entries", title="Plugins of fx", title_justify="left")
+    console = Console(soft_wrap=True)
     for status in registry.plugins:
         origin, colour = status.origin, _COLOURS[status.state]
-        table.add_row(
-            escape(origin.plugin),
-            escape(origin.distribution or "-"),
-            escape(origin.version or "-"),
-            f"[{colour}]{status.state}[/]",
-            escape(_summary(status)),
-        )
-    console.print(table)
+        owner = f"{origin.distribution or '-'} {origin.version or ''}".strip()
+        name = "" if origin.plugin == origin.distribution else f"{origin.plugin} of "
+        console.print(f"{escape(name + owner)}  [{colour}]{status.state}[/]", highlight=False)
+        for line in _summary(status):
+            console.print(textwrap.fill(plain(line), **_layout(console.width)), markup=False, highlight=False)
+    entries = sum(len(status.entries) for status in registry.plugins)
+    console.print(f"{len(registry.plugins)} plugins, {entries} entries", highlight=False)
     for problem in registry.problems:
         console.print(f"[bold red]problem[/] {escape(str(problem))}")
     for kind in registry.tables():
@@ -97,13 +96,19 @@ def _show(registry: Registry) -> None:
             console.print(f"[bold red]clash[/] {escape(str(clash))}")
 
 
-def _summary(status: PluginStatus) -> str:
+def _layout(width: int) -> dict[str, Any]:
+    """How lines below a plugin are wrapped: names stay whole."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return {"width": max(width, 40), "initial_indent": "    ", "subsequent_indent": "        ", **whole}
+
+
+def _summary(status: PluginStatus) -> list[str]:
     if status.reason is not None:
-        return status.reason
+        return [status.reason]
     kinds: dict[str, list[str]] = {}
     for entry in status.entries:
         kinds.setdefault(entry.label, []).append(entry.name)
-    return "\n".join(f"{label}: {', '.join(names)}" for label, names in kinds.items())
+    return [f"{label}: {', '.join(names)}" for label, names in kinds.items()]
 
 
 def _report(findings: list[Finding], plugins: int, checked: int) -> None:
