@@ -1,9 +1,5 @@
 """Axes of what is mapped: sizes, prefixes, cutting and stacking, keys per step."""
 
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 

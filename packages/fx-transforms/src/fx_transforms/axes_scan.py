@@ -1,9 +1,5 @@
 """A scan with axes: any axis of arguments and results, shared inputs and shared results."""
 
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Final

@@ -1,9 +1,5 @@
 """vmap and pmap over groups of state."""
 
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import functools
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence

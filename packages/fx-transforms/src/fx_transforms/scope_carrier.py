@@ -1,12 +1,5 @@
 """The carrier of scopes: groups are collections and RNG streams, by filter."""
 
-# A carrier sees what its state keeps to itself:
-# pyright: reportPrivateUsage=false
-
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

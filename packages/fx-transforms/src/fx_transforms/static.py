@@ -1,9 +1,5 @@
 """Static: a value that crosses JAX transforms in the tree structure."""
 
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from typing import Any
 
 import jax

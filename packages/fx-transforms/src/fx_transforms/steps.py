@@ -1,9 +1,5 @@
 """A loop over steps with shared results: the core of every scan."""
 
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import numbers
 from collections.abc import Callable
 from typing import Any

@@ -1,9 +1,5 @@
 """Nonlinear functions: those of `jax.nn`, with one behaviour in all supported versions of JAX, and a few more."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from typing import Any
 
 import jax

@@ -14,10 +14,6 @@ Array([[1., 1., 1., 9.],
        [1., 9., 1., 0.]], dtype=float32)
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Sequence
 from typing import Any
 

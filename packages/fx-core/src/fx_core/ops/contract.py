@@ -3,10 +3,6 @@
 Layers of fx-nnx have JAX's own functions as the defaults of what users may replace: these count as not replaced.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,9 +1,5 @@
 """Dropout: zeroing random values and scaling the rest."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,10 +5,6 @@ float32's kind (integers become float32); with a ``dtype`` everything is cast to
 ``param_dtype``, whatever the computation uses.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from typing import Any
 
 import jax

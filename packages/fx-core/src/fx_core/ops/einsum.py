@@ -1,9 +1,5 @@
 """Linear maps by an einsum equation of input and kernel."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import dataclasses
 import functools
 from collections.abc import Sequence

@@ -1,9 +1,5 @@
 """Embeddings: rows of a matrix looked up by integers, and the product with that matrix."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from typing import Any
 
 import jax

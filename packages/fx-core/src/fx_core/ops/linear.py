@@ -1,9 +1,5 @@
 """Linear maps: over the last axis, over any axes, and by an einsum equation."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import dataclasses
 import functools
 from collections.abc import Sequence

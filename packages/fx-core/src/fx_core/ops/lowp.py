@@ -6,10 +6,6 @@ and histories are state: a step replaces them by their *gradients*, which are de
 the backward pass knows the magnitudes of the output's gradient.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import dataclasses
 import functools
 from collections.abc import Sequence

@@ -4,10 +4,6 @@ All functions take ``(*batch, *space, features)`` with any number of batch dimen
 features independently.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -5,10 +5,6 @@ Transformer with Rotary Position Embedding*, 2021. The two halves of the depth a
 feature ``i`` goes with feature ``i + depth / 2``.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from typing import Any
 
 import jax

@@ -1,8 +1,5 @@
 """Functions of scopes that see their variables in another form: map_variables, swap_collection."""
 
-# The parameters with lambdas as defaults are annotated:
-# pyright: reportUnknownLambdaType=false
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, cast

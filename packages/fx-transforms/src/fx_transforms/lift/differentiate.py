@@ -1,9 +1,5 @@
 """Derivatives of functions of scopes: value_and_grad, vjp, jvp, custom_vjp."""
 
-# JAX's own signatures are partly unknown to the checker; errors about our code stay on.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,9 +1,5 @@
 """Dot-product attention, by the fused kernel or step by step."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Callable
 from typing import Any
 

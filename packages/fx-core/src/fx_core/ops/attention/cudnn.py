@@ -6,10 +6,6 @@ the transpose of that. Compiled for CUDA, the first and the third are cuDNN's ke
 elsewhere, are the same mathematics in JAX operations. Higher derivatives are derivatives of those operations.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import dataclasses
 import functools
 import math

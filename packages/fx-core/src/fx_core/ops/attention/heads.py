@@ -1,9 +1,5 @@
 """How features are divided into heads, and the parameters of multi-head attention."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import dataclasses
 import functools
 from typing import Any

@@ -1,9 +1,5 @@
 """Attention weights as an array: softmax of the scaled inner products of queries and keys."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import functools
 from collections.abc import Callable
 from typing import Any

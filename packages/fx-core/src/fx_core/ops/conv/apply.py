@@ -1,9 +1,5 @@
 """Convolutions with one kernel for all positions, and with a kernel per position."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import math
 from typing import Any
 

@@ -9,9 +9,6 @@ it outside of their compiled sampler. The numbers are those of `jax.nn.initializ
 whose compilers may round transcendental functions depending on what is around them, get JAX's own initializers.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 import functools
 import math
 from collections.abc import Sequence

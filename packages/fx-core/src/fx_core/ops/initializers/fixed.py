@@ -3,9 +3,6 @@
 Made by NumPy, so that nothing is compiled for a shape; in a trace by one operation.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,5 @@
 """The initializers that layers use by default, and one that draws a tensor as if it were a matrix."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import functools
 import math
 from collections.abc import Sequence

@@ -5,9 +5,6 @@ anything for a shape. Inside of transforms, with keys of other kinds, with shard
 bfloat16 and float16 they are those functions.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -1,9 +1,5 @@
 """Means and variances, over local axes and over devices."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,9 +1,5 @@
 """Recurrent cells whose carry is their output: the plain one, the gated unit, the minimal gated unit."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from collections.abc import Callable
 from typing import Any
 

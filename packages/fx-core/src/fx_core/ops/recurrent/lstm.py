@@ -4,10 +4,6 @@ Hochreiter & Schmidhuber, Long Short-Term Memory, 1997; with a forget gate: Gers
 Forget, 2000.
 """
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 import operator
 from collections.abc import Callable
 from typing import Any

@@ -1,9 +1,5 @@
 """Sequences of different lengths in one array."""
 
-# JAX's own signatures are partly unknown to the checker:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
-
 from typing import Any, TypeVar
 
 import jax
