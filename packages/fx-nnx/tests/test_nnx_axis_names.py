@@ -11,7 +11,7 @@ from fx_core.errors.partitioning import (
     PartitioningUnspecifiedError,
     PartitionNameMismatchError,
 )
-from fx_nnx import spmd
+from fx_nnx import sharding
 from jax.sharding import NamedSharding, PartitionSpec
 
 LAYERS = {nnx.PARTITION_NAME: "layers"}
@@ -106,9 +106,9 @@ def test_short_names_are_filled(axis, names):
 def test_specs_and_shardings_take_names():
     mesh = jax.make_mesh((1,), ("din",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = kernel(names=PartitionSpec("din", None))
-    assert spmd.add_axis(spec, 0, {nnx.PARTITION_NAME: None}).out_sharding == (None, "din", None)
+    assert sharding.add_axis(spec, 0, {nnx.PARTITION_NAME: None}).out_sharding == (None, "din", None)
     placed = kernel(names=NamedSharding(mesh, PartitionSpec("din")))
-    assert spmd.add_axis(placed, 0, {nnx.PARTITION_NAME: None}).out_sharding == NamedSharding(
+    assert sharding.add_axis(placed, 0, {nnx.PARTITION_NAME: None}).out_sharding == NamedSharding(
         mesh, PartitionSpec(None, "din")
     )
 
@@ -128,7 +128,7 @@ def test_without_a_name_metadata_stays():
     nnx.vmap(lambda m: seen.append(m.k.out_sharding))(model)
     assert seen == [("din", "dout")]
     with pytest.raises(PartitioningUnspecifiedError):
-        spmd.add_axis(model.k, 0, {})
+        sharding.add_axis(model.k, 0, {})
 
 
 class Told(nnx.Param):

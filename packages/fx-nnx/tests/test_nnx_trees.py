@@ -39,7 +39,7 @@ class Holder(nnx.Module):
 def test_a_leaf_alone_is_its_own_state(leaf, graph):
     graphdef, state = nnx.split(leaf, graph=graph)
     assert nnx.merge(graphdef, state) is leaf
-    assert nnx.merge(*nnx.graphlib.flatten(leaf, graph=graph)) is leaf
+    assert nnx.merge(*nnx.flatten(leaf, graph=graph)) is leaf
     assert nnx.clone(leaf, graph=graph) is leaf
 
 
@@ -54,7 +54,7 @@ def test_what_has_no_state_at_all_is_refused():
 )
 def test_fields_are_in_the_order_of_their_names(make, graph):
     model = make(nnx.Param(1.0), nnx.Param(2.0))
-    graphdef, flat = nnx.graphlib.flatten(model, graph=graph)
+    graphdef, flat = nnx.flatten(model, graph=graph)
     assert [leaf.get_value() for leaf in flat.leaves] == [1.0, 2.0]
     assert flat.paths == tuple(sorted(flat.paths))
     made = nnx.merge(graphdef, nnx.state(model, graph=graph))
@@ -82,10 +82,10 @@ def test_fields_keep_their_places_in_transforms_and_maps():
 
 def test_numbers_in_containers_are_leaves_of_trees_only():
     model = {"b": [nnx.Param(1), jnp.array(2)], "a": (nnx.Param(3), 4, "text", None)}
-    assert [path for path, _ in nnx.graphlib.flatten(model)[1]] == [("a", 0), ("b", 0), ("b", 1)]
-    graphdef, flat = nnx.graphlib.flatten(model, graph=False)
+    assert [path for path, _ in nnx.flatten(model)[1]] == [("a", 0), ("b", 0), ("b", 1)]
+    graphdef, flat = nnx.flatten(model, graph=False)
     assert flat.paths == (("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1))
-    made = nnx.graphlib.unflatten(graphdef, flat)
+    made = nnx.unflatten(graphdef, flat)
     assert made["a"][1:] == (4, "text", None)
     assert nnx.map(lambda path, x: 7, model, graph=False)["a"][1] == 7
 
@@ -125,8 +125,8 @@ def test_bare_values_take_the_places_of_variables_where_asked(graph):
     assert isinstance(nnx.merge(graphdef, values).default.key, nnx.RngKey)
     kept = nnx.merge(graphdef, state, recreate_variables=False).default
     assert kept.key is model.default.key
-    flat = nnx.graphlib.flatten(model)[1]
-    bare = nnx.graphlib.unflatten(graphdef, [1, 2], index_ref={}, recreate_variables=False)
+    flat = nnx.flatten(model)[1]
+    bare = nnx.unflatten(graphdef, [1, 2], index_ref={}, recreate_variables=False)
     assert bare.default.count == 1
     assert len(flat) == 2
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 from fx_core.errors import ImmutableVariableError
 from fx_core.errors.nnx import MetadataError, ModeValueError, TraceLevelError
+from fx_nnx.variables import HijaxVariable
 
 OPTIONS = ("hijax", "ref", "eager_sharding")
 
@@ -110,7 +111,7 @@ def test_merged_variables_with_hijax_can_be_changed_and_returned():
 
 
 def test_variables_with_hijax_are_known_by_isinstance():
-    kind = nnx.variablelib.HijaxVariable
+    kind = HijaxVariable
     plain = nnx.Param(jnp.ones(2))
     for made in (nnx.Param(1.0, hijax=True), plain.copy(hijax=True), nnx.with_vars(plain, hijax=True)):
         assert isinstance(made, kind)

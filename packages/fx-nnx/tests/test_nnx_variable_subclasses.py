@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors.nnx import TraceLevelError, VariableAttributeError
+from fx_nnx.objects.pytree import PytreeState
+from fx_nnx.trace_state import current_jax_trace
 
 ONE = np.ones(2, np.float32)
 
@@ -212,7 +214,7 @@ def test_what_others_look_at():
 
 
 def test_an_object_made_in_a_trace_can_be_given_to_the_trace_around():
-    outside = nnx.tracers.current_jax_trace()
+    outside = current_jax_trace()
     made = []
 
     def make():
@@ -236,7 +238,7 @@ class Operation:
     def __new__(cls, *args, **kwargs):
         self = object.__new__(cls)
         self.config = (1, 2)
-        vars(self)["_pytree__state"] = nnx.pytreelib.PytreeState()
+        vars(self)["_pytree__state"] = PytreeState()
         return self
 
 

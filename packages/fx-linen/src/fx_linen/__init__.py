@@ -5,7 +5,6 @@ from fx_core.scope import DenyList, Variable
 from fx_core.traceback_util import hide_package
 
 from fx_linen import (
-    batch_apply,
     dtypes,
     fp8_ops,
     functional,
@@ -66,7 +65,7 @@ from fx_linen.conv import (
     ConvLocal,
     ConvTranspose,
 )
-from fx_linen.fp8 import (
+from fx_linen.fp8_ops import (
     Fp8DirectDotGeneralOp,
     Fp8DotGeneral,
     Fp8DotGeneralOp,
@@ -218,7 +217,6 @@ __all__ = [
     "add_metadata_axis",
     "apply",
     "avg_pool",
-    "batch_apply",
     "broadcast",
     "build",
     "celu",

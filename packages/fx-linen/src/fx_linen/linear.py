@@ -12,11 +12,8 @@ from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 
 from fx_linen.module import Module, compact, merge_param
-from fx_linen.names_of_flax import finder
 
 __all__ = ["Dense", "DenseGeneral", "Einsum", "Embed"]
-
-__getattr__ = finder(__name__)
 
 
 class Dense(Module):

@@ -25,11 +25,8 @@ from fx_core.ops.initializers import default_bias_init, default_scale_init, ones
 from fx_core.ops.params import Initializer, ParamSpec
 
 from fx_linen.module import Module, compact, merge_param
-from fx_linen.names_of_flax import finder
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
-
-__getattr__ = finder(__name__)
 
 Axes = int | Sequence[int]
 

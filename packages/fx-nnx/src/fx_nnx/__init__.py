@@ -6,7 +6,7 @@ from fx_core.ops import initializers
 from fx_core.ops.params import Initializer
 from fx_core.traceback_util import hide_package
 
-from fx_nnx import _functions, aliases, metrics
+from fx_nnx import _functions, metrics
 from fx_nnx._functions import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # its __all__ is ours
 from fx_nnx._version import __version__
 from fx_nnx.by_name import build, describe, layer
@@ -394,5 +394,3 @@ __all__ = [
 __all__ += _functions.__all__
 
 A = typing.TypeVar("A")
-
-globals().update(aliases.install(__name__))

@@ -4,7 +4,6 @@ from fx_core.ops.attention import combine_masks, make_attention_mask, make_causa
 
 from fx_linen.attention.functions import dot_product_attention, dot_product_attention_weights
 from fx_linen.attention.multi_head import MultiHeadAttention, MultiHeadDotProductAttention, SelfAttention
-from fx_linen.names_of_flax import finder
 
 __all__ = [
     "MultiHeadAttention",
@@ -16,5 +15,3 @@ __all__ = [
     "make_attention_mask",
     "make_causal_mask",
 ]
-
-__getattr__ = finder(__name__)

@@ -25,7 +25,6 @@ from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_m
 from fx_linen.module._module import Module
 from fx_linen.module._rebind import Progress, absorb_progress, absorb_state, module_scopes, progress_of, rebind
 from fx_linen.module._share import share_scope
-from fx_linen.names_of_flax import finder
 
 __all__ = [
     "BoundModulePickleError",
@@ -63,5 +62,3 @@ __all__ = [
     "share_scope",
     "wrap_method_once",
 ]
-
-__getattr__ = finder(__name__)

@@ -20,7 +20,6 @@ from fx_core.spmd import get_logical_axis_rules as get_axis_rules
 from fx_core.spmd import logical_axis_rules as axis_rules
 from fx_core.spmd import set_logical_axis_rules as set_axis_rules
 
-from fx_linen.names_of_flax import finder
 from fx_linen.partitioning._names import (
     AxisMetadata,
     AxisNamesChangedError,
@@ -54,5 +53,3 @@ __all__ = [
     "vmap_with_axes",
     "with_sharding_constraint",
 ]
-
-__getattr__ = finder(__name__)

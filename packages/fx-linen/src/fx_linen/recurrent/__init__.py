@@ -1,6 +1,5 @@
 """Recurrent cells and the loops that run them over sequences."""
 
-from fx_linen.names_of_flax import finder
 from fx_linen.recurrent.base import RNNCellBase
 from fx_linen.recurrent.bidirectional import Bidirectional
 from fx_linen.recurrent.conv_lstm import ConvLSTMCell
@@ -20,5 +19,3 @@ __all__ = [
     "SimpleCell",
     "flip_sequences",
 ]
-
-__getattr__ = finder(__name__)

@@ -6,7 +6,6 @@ arguments say. For functions of scopes see `fx_transforms.lift`.
 
 from fx_transforms.axes_scan import broadcast
 
-from fx_linen.names_of_flax import finder
 from fx_linen.transforms._errors import ManyScopesError, NotAModuleError, TransformMethodsError, UnknownMethodError
 from fx_linen.transforms.branch import cond, switch
 from fx_linen.transforms.collections import add_metadata_axis, map_variables
@@ -42,5 +41,3 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
-
-__getattr__ = finder(__name__)
