@@ -93,7 +93,7 @@ def test_another_api_version_is_refused_with_both_versions(site):
     result = site.python("-c", USE + "assert 'acme.zip' not in found.checkpoint_backends")
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("FxPluginWarning") == 1
-    assert "it declares plugin API '2.0', this fx-core has '1.0'" in result.stderr
+    assert "it declares plugin API '2.0', this fx-core has '1.1'" in result.stderr
 
 
 def test_tracing_logs_every_hook_call(site):

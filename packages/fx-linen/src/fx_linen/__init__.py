@@ -127,6 +127,7 @@ from fx_linen.recurrent import (
     RNNCellBase,
     SimpleCell,
 )
+from fx_linen.shared_layers import from_layer
 from fx_linen.spmd import (
     LogicallyPartitioned,
     RulesFallback,
@@ -236,6 +237,7 @@ __all__ = [
     "enable_named_call",
     "fold_rngs",
     "fp8_ops",
+    "from_layer",
     "functional",
     "gelu",
     "get_logical_axis_rules",

@@ -108,6 +108,7 @@ from fx_nnx.sharding import (
     logical_axis_rules,
     with_partitioning,
 )
+from fx_nnx.shared_layers import from_layer
 from fx_nnx.states import (
     FlatState,
     State,
@@ -309,6 +310,7 @@ __all__ = [
     "fork_rngs",
     "freeze",
     "from_flat_state",
+    "from_layer",
     "from_tree",
     "get_abstract_model",
     "get_named_sharding",

@@ -1,5 +1,6 @@
 """From a model to its description."""
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from fx_core.descriptions.functions import written
 from fx_core.descriptions.parameters import Parameter, signature_of
 from fx_core.errors.descriptions import DescriptionError
+from fx_core.errors.plugins import EntryLoadError
 from fx_core.plugins import registry
 from fx_core.plugins.registry import Face
 
@@ -95,7 +97,8 @@ def _loaded(face: Face) -> list[tuple[str, type]]:
         for part in attribute.split("."):
             at = getattr(at, part, None)
         if isinstance(at, type):
-            found.append((name, at))
+            with contextlib.suppress(EntryLoadError):  # of no layer that this model could hold
+                found.append((name, entry.load()))
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fx_core.plugins.entries import CollectionEntry, CommandEntry
 from fx_core.plugins.hooks import hookimpl
 
-fx_api_version = "1.0"
+fx_api_version = "1.1"
 
 
 @hookimpl

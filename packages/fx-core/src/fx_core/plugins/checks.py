@@ -109,8 +109,8 @@ def _fault(entry: object, wanted: type[Entry], origin: Origin) -> tuple[str, str
         return f"returned the entry {name!r} without a summary", "one line of text"
     if not is_family(origin) and "." not in name and not isinstance(entry, CommandEntry):
         return f"returned the entry {name!r} under a name that is reserved for fx", f"a name like 'vendor.{name}'"
-    if isinstance(entry, LayerEntry) and entry.face not in ("linen", "nnx"):
-        return f"returned the layer {name!r} for an unknown face", "face='linen' or face='nnx'"
+    if isinstance(entry, LayerEntry) and entry.face not in ("linen", "nnx", "both"):
+        return f"returned the layer {name!r} for an unknown face", "face='linen', face='nnx' or face='both'"
     if isinstance(entry, CollectionEntry):
         return _slot_fault(entry)
     return None

@@ -2,10 +2,11 @@
 
 import dataclasses
 import importlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from fx_core.errors.plugins import EntryLoadError
-from fx_core.plugins.entries import Entry
+from fx_core.plugins.entries import Entry, LayerEntry
 from fx_core.plugins.registry import Registry
 
 _METHODS = {
@@ -58,11 +59,20 @@ def examine(registry: Registry) -> list[Finding]:
             owners = ", ".join(owner for owner, _ in clash.owners)
             findings.append(Finding("problem", owners, f"{table.label} {name!r}", str(clash)))
     for status in registry.plugins:
-        for entry in status.entries:
+        for entry in _faces(status.entries):
             finding = _examine_entry(entry, status.origin.owner)
             if finding is not None:
                 findings.append(finding)
     return findings
+
+
+def _faces(entries: tuple[Entry, ...]) -> Iterator[Entry]:
+    """Yields entries as the faces have them."""
+    for entry in entries:
+        if isinstance(entry, LayerEntry):
+            yield from filter(None, (entry.of_face("linen"), entry.of_face("nnx")))
+        else:
+            yield entry
 
 
 def _examine_entry(entry: Entry, owner: str) -> Finding | None:

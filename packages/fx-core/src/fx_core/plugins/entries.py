@@ -6,7 +6,8 @@ the entry by name. So a plugin's hooks are cheap, and a plugin with a broken dep
 
 import dataclasses
 import importlib
-from typing import Any, ClassVar, Literal
+import sys
+from typing import Any, ClassVar, Literal, Self
 
 from fx_core.errors.plugins import EntryLoadError
 from fx_core.plugins.known import FAMILY
@@ -116,17 +117,61 @@ class LayerEntry(Entry):
     """A layer class.
 
     Attributes:
-      face: ``"linen"`` or ``"nnx"``. One name may be registered once per face.
+      face: ``"linen"`` or ``"nnx"``, or ``"both"`` where the target is a `fx_core.layers.Layer`, which is written once
+        for the two. One name may be registered once per face.
     """
 
     kind: ClassVar[str] = "layer"
 
-    face: Literal["linen", "nnx"]
+    face: Literal["linen", "nnx", "both"]
 
     @property
     def label(self) -> str:
         """The kind of entry in words."""
-        return f"{self.face} layer"
+        return "layer of both faces" if self.face == "both" else f"{self.face} layer"
+
+    def of_face(self, face: Literal["linen", "nnx"]) -> Self | None:
+        """Returns the entry as a face has it; None where it is one of the other face.
+
+        >>> both = LayerEntry(name="acme.Scale", target="acme.layers:Scale", face="both", summary="Scales")
+        >>> both.of_face("nnx").label
+        'nnx layer'
+        """
+        if self.face == "both":
+            return _SharedLayerEntry(**{**vars(self), "face": face})  # type: ignore[return-value]
+        return self if self.face == face else None
+
+    def load(self) -> Any:
+        """Import the target and return it, as a class of the face.
+
+        Raises:
+          EntryLoadError: it, or the package of the face, cannot be imported.
+        """
+        target = super().load()
+        return (
+            self._load(f"fx_{self.face}:from_layer")(target) if self.face != "both" and _is_shared(target) else target
+        )
+
+
+class _SharedLayerEntry(LayerEntry):
+    """An entry for both faces, as one of them has it."""
+
+    def load(self) -> Any:
+        if not _is_shared(found := self._load(self.target)):
+            raise EntryLoadError(
+                self.label,
+                self.name,
+                self.target,
+                f"{getattr(found, '__name__', found)!r} is no fx_core.layers.Layer, as face='both' needs",
+                self.origin.distribution if self.origin else None,
+            )
+        return super().load()
+
+
+def _is_shared(target: Any) -> bool:
+    """Whether a target is a layer that is written once; whoever defines one has imported the module asked here."""
+    shared = getattr(sys.modules.get("fx_core.layers"), "Layer", None)
+    return shared is not None and isinstance(target, type) and issubclass(target, shared)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from fx_core.plugins.entries import (
 PROJECT = "fx"
 """Name of the pluggy project and of the entry-point group."""
 
-API_VERSION = (1, 0)
+API_VERSION = (1, 1)
 """Version of this interface. A plugin declares the one it was written for as ``fx_api_version = "1.0"``.
 
 The first number changes when old plugins would break, the second when hooks or fields are added.

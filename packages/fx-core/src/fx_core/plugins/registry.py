@@ -222,7 +222,9 @@ class Registry:
 
         def table(cls: type[E], keep: Face | None = None) -> EntryTable[E]:
             label = f"{keep} layer" if keep else cls.kind
-            mine = [e for e in entries if isinstance(e, cls) and keep in (None, getattr(e, "face", None))]
+            mine = [e for e in entries if isinstance(e, cls)]
+            if keep:
+                mine = [one for e in mine if isinstance(e, LayerEntry) if (one := e.of_face(keep))]
             words = label.replace("_", " ")
             return EntryTable(words, mine, self.switches.preferred, lambda name: self._advice(label, name))
 
