@@ -59,7 +59,7 @@ def scanned_by_hand(params, x):
     return jax.lax.scan(lambda x, layer: (layer_by_hand(layer, x), None), x, params["loop"]["layer"])[0]
 
 
-def rematerialised(nn: ModuleType) -> Any:
+def rematerialized(nn: ModuleType) -> Any:
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
@@ -71,7 +71,7 @@ def rematerialised(nn: ModuleType) -> Any:
     return Net()
 
 
-def rematerialised_as_one(nn: ModuleType) -> Any:
+def rematerialized_as_one(nn: ModuleType) -> Any:
     """The same, with the trace of one layer used for all: what `jit` promises of layers with equal fields."""
 
     class Net(nn.Module):
@@ -85,14 +85,14 @@ def rematerialised_as_one(nn: ModuleType) -> Any:
     return Net()
 
 
-def rematerialised_by_hand(params, x):
+def rematerialized_by_hand(params, x):
     for number in range(LAYERS):
         # A new function each time: JAX traces each layer.
         x = jax.checkpoint(lambda *args: layer_by_hand(*args))(params[f"layer_{number}"], x)
     return x
 
 
-def rematerialised_as_one_by_hand(params, x):
+def rematerialized_as_one_by_hand(params, x):
     # One function for all layers, so that JAX traces one of them; a new one in each trace, as it is the trace that is
     # measured: JAX keeps what it traced of a function as long as there is the function.
     layer = jax.checkpoint(lambda *args: layer_by_hand(*args))
@@ -121,8 +121,8 @@ def mapped_by_hand(params, x):
 
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...], float | None]] = {
     "scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.5),
-    "remat of 12 layers": (rematerialised, rematerialised_by_hand, (2, WIDTH), 1.3),
-    "remat of jit of 12 layers": (rematerialised_as_one, rematerialised_as_one_by_hand, (2, WIDTH), None),
+    "remat of 12 layers": (rematerialized, rematerialized_by_hand, (2, WIDTH), 1.3),
+    "remat of jit of 12 layers": (rematerialized_as_one, rematerialized_as_one_by_hand, (2, WIDTH), None),
     "vmap of 12 layers": (mapped, mapped_by_hand, (4, 2, WIDTH), 1.4),
 }
 

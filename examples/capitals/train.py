@@ -45,7 +45,7 @@ def load() -> dict[str, np.ndarray]:
     return {"x": codes, "y": capitals, "mask": letters}
 
 
-class Labeller(nn.Module):
+class Labeler(nn.Module):
     """Gives for codes (batch, time) the logit (batch, time) that each was a capital."""
 
     features: int = 64
@@ -57,7 +57,7 @@ class Labeller(nn.Module):
         return nn.Dense(1)(nn.relu(nn.Dense(self.features)(x)))[..., 0]
 
 
-NETWORK = Labeller()
+NETWORK = Labeler()
 
 
 def loss_fn(params: Any, batch: dict[str, jax.Array]) -> jax.Array:

@@ -7,7 +7,7 @@ from data import VOCABULARY
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each on the normalised stream and added to it."""
+    """Attention, then a perceptron, each on the normalized stream and added to it."""
 
     heads: int
     decode: bool = False

@@ -3,7 +3,7 @@
     pip install fx-linen fx-train fx-ckpt -r requirements.txt
     python train.py --directory runs/lora
 
-The second run trains a tenth of the numbers; the rest stays as it was, to the bit, and its optimiser has no state.
+The second run trains a tenth of the numbers; the rest stays as it was, to the bit, and its optimizer has no state.
 What is shipped is a small checkpoint of the corrections and the head, which fits onto the first network.
 """
 
@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 
 
 def load(first: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Training and test images of five digits, labelled from 0."""
+    """Training and test images of five digits, labeled from 0."""
     digits = load_digits()
     chosen = np.flatnonzero((digits.target >= first) & (digits.target < first + 5))
     order = np.random.default_rng(0).permutation(chosen)
@@ -35,7 +35,7 @@ def load(first: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 
 def accuracy(network: Classifier, params: Any, data: dict[str, np.ndarray]) -> float:
-    """Share of the images that are recognised."""
+    """Share of the images that are recognized."""
     predictions = network.apply({"params": params}, data["x"]).argmax(-1)
     return float(Accuracy.empty().update(labels=data["y"], predictions=predictions).compute())
 

@@ -17,7 +17,7 @@ def grid(images: np.ndarray, columns: int, scale: int = 6) -> np.ndarray:
 
 
 def write_png(file: Path, pixels: np.ndarray) -> None:
-    """Write grey bytes (height, width) as PNG."""
+    """Write gray bytes (height, width) as PNG."""
     height, width = pixels.shape
     rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()  # a zero before every row: no filter
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

@@ -124,10 +124,10 @@ def test_links_lead_to_sections_and_the_matrix_can_be_read(show, tmp_path):
     assert page.evaluate("location.hash") == "#confusion-0"
     cells = page.evaluate("[...document.querySelectorAll('.hit')].map(cell => cell.textContent)")
     assert cells == ["30", "28", "33"]
-    colours = page.evaluate(
+    colors = page.evaluate(
         "[...document.querySelectorAll('.confusion td')].map(c => getComputedStyle(c).backgroundColor)"
     )
-    assert len(set(colours)) > 4
+    assert len(set(colors)) > 4
     box = page.box(".confusion")
     assert box["width"] > 200
     assert box["height"] > 100

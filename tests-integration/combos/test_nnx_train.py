@@ -87,7 +87,7 @@ def test_made_steps_train_nnx_state_with_frozen_parts_and_averages():
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_the_filter_of_what_is_trained_says_it_to_steps_and_optimisers(alone):
+def test_the_filter_of_what_is_trained_says_it_to_steps_and_optimizers(alone):
     model = nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.Linear(4, 1, rngs=nnx.Rngs(1)))
     nnx.freeze(model, nnx.PathContains(0))
     graphdef, params = nnx.split(model, nnx.Param)

@@ -186,7 +186,7 @@ def attention_checks():
         body = jax.checkpoint(lambda x, _: (way(x, key, value).astype(x.dtype), None))
         return jax.grad(lambda x: jnp.sum(jax.lax.scan(body, x, None, length=3)[0].astype(jnp.float32) ** 2))(query)
 
-    check("rematerialised in a loop, gradient")(functools.partial(against_float32, looped, *arrays(jnp.bfloat16)))
+    check("rematerialized in a loop, gradient")(functools.partial(against_float32, looped, *arrays(jnp.bfloat16)))
 
     @check("odd lengths take the plain way")
     def _():

@@ -407,7 +407,7 @@ def mapped(**options):
         fn = f.lift.map_variables(dense, "params", transpose, transpose, **options)
         out = [f.init(in_a(lambda s: fn(s, X)))(KEY)]
         variables = {"params": {"w": XS}, "state": {"n": jnp.float32(3)}}
-        if "init" not in options:  # where anything is mutable, Flax initialises again and refuses the mapped shape
+        if "init" not in options:  # where anything is mutable, Flax initializes again and refuses the mapped shape
             out += [f.apply(fn, mutable=m)(variables, X) for m in (True, ["state"])]
         reading = f.lift.map_variables(lambda s, x: x @ s.get_variable("params", "w"), "params", transpose, **options)
         return out, f.apply(reading)(variables, X)

@@ -31,7 +31,7 @@ TREES = {
     "arrays": {"a": np.arange(6).reshape(2, 3), "b": jnp.ones((2, 2), jnp.bfloat16), "c": np.zeros((0, 3))},
     "turned": {"a": np.arange(6).reshape(2, 3).T, "b": np.array("2020", "datetime64[Y]")},
     "containers": {"a": [1, (2, {})], "b": Pair(1, [None]), "c": {}, "d": {3: 4}},
-    "optimiser": optax.adam(1e-3).init({"w": jnp.ones((2, 3))}),
+    "optimizer": optax.adam(1e-3).init({"w": jnp.ones((2, 3))}),
     "dtypes": {name: np.array([0, 1]).astype(dtype) for name, dtype in NUMBERS.items()},
 }
 

@@ -209,7 +209,7 @@ NORMS = {
 
 @pytest.mark.parametrize("name", NORMS)
 def test_weight_norms(name):
-    """The first call: Flax then goes on from the normalised weights, fx from the trained ones."""
+    """The first call: Flax then goes on from the normalized weights, fx from the trained ones."""
 
     def run(nnx):
         layer = NORMS[name](nnx, nnx.Rngs(0, params=1))

@@ -63,7 +63,7 @@ def arrays(nnx, model):
 
 
 def tolerance(name):
-    # Flax's NNX norms round to bfloat16 before they normalise; ours, like its Linen norms, after.
+    # Flax's NNX norms round to bfloat16 before they normalize; ours, like its Linen norms, after.
     if name == "layer-norm-bf16":
         return 4e-2
     # Flax's one-pass variance loses digits where the mean is large against the deviation; ours does not.

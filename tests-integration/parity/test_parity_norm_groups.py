@@ -52,7 +52,7 @@ PROGRAM = textwrap.dedent(
             np.testing.assert_allclose(got["mean"][device], values.mean(0), rtol=1e-5)
             np.testing.assert_allclose(got["var"][device], values.var(0), rtol=1e-4)
 
-    # An axis that is spread over devices by its type is normalised, too.
+    # An axis that is spread over devices by its type is normalized, too.
     explicit = (jax.sharding.AxisType.Explicit,)
     with jax.set_mesh(jax.make_mesh((4,), ("d",), axis_types=explicit)):
         wide = np.random.default_rng(2).normal(size=(2, 8)).astype(np.float32)

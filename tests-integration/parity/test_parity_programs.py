@@ -252,7 +252,7 @@ def trained(lib):
     )  # fmt: skip
 
 
-def initialised_in_every_way(lib):
+def initialized_in_every_way(lib):
     model = lib.nn.Dense(2)
     return (
         model.init({"params": KEY}, X),
@@ -304,7 +304,7 @@ def inherited(lib):
 
 PROGRAMS = [
     residual_network, autoencoder, shared_and_tied, lora_by_shared_scope, observed, trained,
-    initialised_in_every_way, inherited,
+    initialized_in_every_way, inherited,
 ]  # fmt: skip
 
 

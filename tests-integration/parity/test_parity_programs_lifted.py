@@ -65,7 +65,7 @@ def language_model(nn):
     return nn.unbox(variables), places, nn.unbox(gradients), model.clone(deterministic=True).apply(variables, tokens)
 
 
-def rematerialised_layers(nn):
+def rematerialized_layers(nn):
     """Equal layers under remat, one after the other, with dropout, running statistics and sown values."""
 
     class Layer(nn.Module):
@@ -169,7 +169,7 @@ def mixture_of_experts(nn):
 
 
 def rules_of_their_own(nn):
-    """custom_vjp, gradients inside of a module, tied weights, and an interceptor that quantises."""
+    """custom_vjp, gradients inside of a module, tied weights, and an interceptor that quantizes."""
 
     class Signed(nn.Module):
         @nn.compact
@@ -195,7 +195,7 @@ def rules_of_their_own(nn):
             energy, gradient = nn.value_and_grad(lambda m, x: jnp.sum(m(x) ** 2), self.encode, x)
             return decode(self.encode, hidden), energy, gradient
 
-    def quantised(next_fun, args, kwargs, context):
+    def quantized(next_fun, args, kwargs, context):
         if isinstance(context.module, nn.Dense) and context.method_name == "__call__":
             return jnp.round(next_fun(*[jnp.round(arg * 16) / 16 for arg in args], **kwargs) * 8) / 8
         return next_fun(*args, **kwargs)
@@ -204,14 +204,14 @@ def rules_of_their_own(nn):
     for model in (Signed(), Tied()):
         variables = model.init(KEYS, X)
         out += [variables, jax.grad(lambda v, m=model: jnp.sum(jax.tree.leaves(m.apply(v, X))[0] ** 2))(variables)]
-        with nn.intercept_methods(quantised):
+        with nn.intercept_methods(quantized):
             out.append(model.apply(variables, X))
     return out
 
 
 PROGRAMS = [
     language_model,
-    rematerialised_layers,
+    rematerialized_layers,
     sequence_to_sequence,
     greedy_decoding,
     mixture_of_experts,

@@ -28,7 +28,7 @@ def dtypes(tree):
 
 @pytest.fixture(autouse=True)
 def _quiet():
-    # Flax logs that its schedules are deprecated in favour of those of optax.
+    # Flax logs that its schedules are deprecated in favor of those of optax.
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)

@@ -2,7 +2,7 @@
 
 import json
 
-BROKEN = "raise RuntimeError('the licence server is down')"
+BROKEN = "raise RuntimeError('the license server is down')"
 NEEDS = "import acme_absent_dependency"
 OTHER = """
 from fx_core.plugins import CheckpointBackendEntry, hookimpl
@@ -26,7 +26,7 @@ def test_a_plugin_broken_at_import_is_one_warning_and_everything_else_goes_on(si
     result = site.python("-c", USE)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("FxPluginWarning") == 1
-    for text in ("'acme-broken'", "RuntimeError: the licence server is down", "FX_DISABLE_PLUGINS=acme-broken"):
+    for text in ("'acme-broken'", "RuntimeError: the license server is down", "FX_DISABLE_PLUGINS=acme-broken"):
         assert text in result.stderr
 
 
@@ -58,7 +58,7 @@ def test_the_command_reports_it_and_works(site):
     assert (broken["state"], broken["version"]) == ("failed", "9.9")
     diagnosed = site.fx("plugins", "doctor")
     assert diagnosed.returncode == 1
-    assert "the licence server is down" in diagnosed.stdout
+    assert "the license server is down" in diagnosed.stdout
     assert "1 problem." in diagnosed.stdout
 
 

@@ -58,7 +58,7 @@ class Marked(nn.Module):
     extra: Any = field(default=None, kw_only=True)
 
 
-class Labelled(nn.Module, Named):
+class Labeled(nn.Module, Named):
     width: int
 
     def label(self) -> str:
@@ -85,8 +85,8 @@ Keyword(width=3)
 child = Child(3, width=2, name="x", parent=None)
 assert_type(child.depth, int)
 Marked(1, b=3, act=nn.gelu)
-text(Labelled(3))
-scored(Labelled(3))
+text(Labeled(3))
+scored(Labeled(3))
 recomputed = nn.remat(Wrap)
 assert_type(recomputed(nn.Dense(3)).inner, nn.Dense)
 variables = wrapped.init(jax.random.key(0), jnp.ones((1, 3)))

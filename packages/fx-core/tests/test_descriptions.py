@@ -101,8 +101,8 @@ def test_arguments_become_what_they_stand_for():
 
 
 def test_what_the_place_gives_goes_to_those_who_take_it():
-    made = descriptions.build({"layer": "acme.Wider", "extra": 1, "size": 2, "colour": "red"}, "nnx", {"rngs": 7})
-    assert (made.extra, made.size, made.options, made.rngs) == (1, 2, {"colour": "red"}, 7)
+    made = descriptions.build({"layer": "acme.Wider", "extra": 1, "size": 2, "color": "red"}, "nnx", {"rngs": 7})
+    assert (made.extra, made.size, made.options, made.rngs) == (1, 2, {"color": "red"}, 7)
     with pytest.raises(DescriptionError, match=r"acme\.Keyed needs rngs=, which is given where the model is built"):
         descriptions.build({"layer": "acme.Keyed", "size": 2}, "nnx")
     with pytest.raises(DescriptionError, match="rngs is given where the model is built"):

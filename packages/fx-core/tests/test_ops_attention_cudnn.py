@@ -143,7 +143,7 @@ def test_second_derivatives():
     assert_close(run(chosen), run(plain), 0.08)
 
 
-def test_rematerialised_and_in_a_loop():
+def test_rematerialized_and_in_a_loop():
     query, key, value = operands(kv_heads=4)
 
     def run(way):

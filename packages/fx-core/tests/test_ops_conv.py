@@ -96,7 +96,7 @@ def test_three_dimensions():
     np.testing.assert_allclose(got, convolve(x, kernel, "SAME", (1,) * 3, (1,) * 3), rtol=1e-4, atol=1e-5)
 
 
-def test_plans_are_normalised_and_shared():
+def test_plans_are_normalized_and_shared():
     plan = conv.plan_conv([3, 3], 2, [1, (0, 2)], None, (1, 1))
     assert plan == conv.plan_conv((3, 3), [2, 2], ((1, 1), (0, 2)))
     assert plan.padding == ((1, 1), (0, 2))

@@ -1,4 +1,4 @@
-"""Normalisations against plain NumPy, on one device and over a mapped axis."""
+"""Normalizations against plain NumPy, on one device and over a mapped axis."""
 
 import jax
 import jax.numpy as jnp

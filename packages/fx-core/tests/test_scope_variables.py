@@ -75,7 +75,7 @@ def test_a_new_parameter_needs_a_key():
     ],
 )
 def test_shapes_are_compared(init_fn, want):
-    with pytest.raises(ScopeParamShapeError, match="another shape than its initialiser makes") as info:
+    with pytest.raises(ScopeParamShapeError, match="another shape than its initializer makes") as info:
         make().param("w", init_fn)
     assert (info.value.path, info.value.expected, info.value.got) == ("/", want, (2,))
 
@@ -87,7 +87,7 @@ def test_shapes_are_compared_at_every_call():
             make().param("w", ones, (3,))
 
 
-def test_initialisers_that_are_not_pure_are_not_accused():
+def test_initializers_that_are_not_pure_are_not_accused():
     size = 3
 
     def init_fn(key):
@@ -307,7 +307,7 @@ def test_an_unboxed_array_serves_for_a_boxed_parameter():
         scope.param("v", boxed)
 
 
-def test_parameters_that_are_passed_as_variables_are_recognised():
+def test_parameters_that_are_passed_as_variables_are_recognized():
     with pytest.raises(ScopeCollectionNotFound, match=r"the collections \['dense', 'out'\]") as info:
         bind({"dense": {"w": 1.0}, "out": {"w": 1.0}}).push("dense").param("w", ones, ())
     assert '{"params": params}' in info.value.fix

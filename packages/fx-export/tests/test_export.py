@@ -187,8 +187,8 @@ def test_weights_that_are_no_numbers(weight):
 
 
 def test_options_are_checked(tmp_path):
-    with pytest.raises(ExporterOptionError, match=r"'stablehlo' does not take this(.|\n)*colour"):
-        fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], colour="red")
+    with pytest.raises(ExporterOptionError, match=r"'stablehlo' does not take this(.|\n)*color"):
+        fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], color="red")
     for platforms in (["toaster"], "cpu", []):
         with pytest.raises(ExporterOptionError, match="platforms out of cpu, cuda, rocm, tpu"):
             fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], platforms=platforms)

@@ -1,4 +1,4 @@
-"""Normalisations, dropout, rectifiers with parameters, and layers made of layers."""
+"""Normalizations, dropout, rectifiers with parameters, and layers made of layers."""
 
 import fx_linen as nn
 import jax
@@ -49,7 +49,7 @@ def test_batch_norm_keeps_statistics_in_float32():
 def test_batch_norm_over_a_mapped_axis_equals_one_batch():
     x = jax.random.normal(KEY, (4, 2, 3))
     layer = nn.BatchNorm(use_running_average=False, axis_name="devices")
-    variables = layer.init(KEY, x[0])  # outside the map: the axis is not needed to initialise
+    variables = layer.init(KEY, x[0])  # outside the map: the axis is not needed to initialize
     run = jax.vmap(lambda v: layer.apply(variables, v, mutable=["batch_stats"]), axis_name="devices")
     y, updates = run(x)
     whole = nn.BatchNorm(use_running_average=False)

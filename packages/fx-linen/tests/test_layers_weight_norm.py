@@ -42,7 +42,7 @@ def test_columns_have_the_length_scale():
     np.testing.assert_allclose(jnp.linalg.norm(y, axis=0), jnp.arange(1.0, 5.0), rtol=1e-5)
 
 
-def test_which_weights_are_normalised():
+def test_which_weights_are_normalized():
     def names(**options):
         return sorted(nn.WeightNorm(nn.Dense(4), **options).init(KEY, X)["params"])
 

@@ -143,7 +143,7 @@ MISUSE = [
         errors.ScopeParamShapeError,
         "/inner",
         ["(3, 2)", "(5, 2)"],
-        "initialise again",
+        "initialize again",
     ),
     ("write", "apply", errors.ModifyScopeVariableError, "/inner", ["'n'", "'state'"], "mutable=['state']"),
     ("param", "init without keys", errors.InvalidRngError, "/inner", ["'params'", "keys for []"], "rngs="),

@@ -280,7 +280,7 @@ def test_hints_come_only_where_they_help():
         assert transform(Trained, **options)().init(KEYS, X, *args, **kwargs)["params"]
 
 
-class Synchronised(nn.Module):
+class Synchronized(nn.Module):
     @nn.compact
     def __call__(self, x):
         return nn.BatchNorm(use_running_average=False, axis_name="batch", name="norm")(x)
@@ -288,7 +288,7 @@ class Synchronised(nn.Module):
 
 @pytest.mark.parametrize("names", [(None,), ("other",), ("other", None)])
 def test_an_axis_name_that_no_transform_has_is_told_with_its_module(names):
-    x, cls = jnp.ones((*(2 for _ in names), 3, 4)), Synchronised
+    x, cls = jnp.ones((*(2 for _ in names), 3, 4)), Synchronized
     for name in names:
         axes = {"params": None, "batch_stats": None}
         cls = nn.vmap(cls, variable_axes=axes, split_rngs={"params": False}, axis_name=name)

@@ -1,4 +1,4 @@
-"""Low-rank adapters, normalised weights, and which variables are trained."""
+"""Low-rank adapters, normalized weights, and which variables are trained."""
 
 import fx_nnx as nnx
 import jax

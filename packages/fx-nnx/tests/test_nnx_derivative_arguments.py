@@ -68,7 +68,7 @@ def test_integers_have_no_derivative(mode):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_linearising_as_decorators(mode):
+def test_linearizing_as_decorators(mode):
     @nnx.vjp(**mode)
     def f(m, x):
         return loss(m, x)

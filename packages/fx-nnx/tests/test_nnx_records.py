@@ -133,7 +133,7 @@ EDITS = {
     "state again": lambda n, r, o: n.__setstate__(
         ({"kept": n.static, "own": nnx.Param(ARRAY)}, {"kept": False, "own": True})
     ),
-    "initialise again": lambda n, r, o: variables_of(n)[0].__init__(ARRAY, again=n.static) if variables_of(n) else None,
+    "initialize again": lambda n, r, o: variables_of(n)[0].__init__(ARRAY, again=n.static) if variables_of(n) else None,
     "restore variable": lambda n, r, o: (
         variables_of(n)[0].__setstate__((ARRAY, OTHER_META)) if variables_of(n) else None
     ),

@@ -179,7 +179,7 @@ def test_attributes_are_set_where_the_variable_was_made():
         change(1.0)
 
 
-def test_initialising_again_forgets_metadata():
+def test_initializing_again_forgets_metadata():
     v = Named(jnp.asarray(ONE), tag="a")
     v.level = 2
     v.__init__(jnp.asarray(ONE))

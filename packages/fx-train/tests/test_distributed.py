@@ -85,7 +85,7 @@ def test_meshes_of_the_devices_there_are():
     assert make_mesh("a : 1", jax.devices()[:1]).axis_names == ("a",)
 
 
-def test_rules_reach_the_optimiser_too():
+def test_rules_reach_the_optimizer_too():
     assert set(specs([]).values()) == {()}
     split = specs([(".*", "data")])
     assert split["params/up"] == (None, "data")

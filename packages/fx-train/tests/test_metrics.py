@@ -55,7 +55,7 @@ def test_what_is_masked_or_no_class_does_not_count():
     assert confusion.counts.tolist() == [[1, 0], [0, 0]]
     assert int(confusion.outside) == 3
     each = PrecisionRecall.empty(2).update(labels=labels, predictions=predictions, mask=mask)
-    assert (each.hits.tolist(), each.predicted.tolist(), each.labelled.tolist()) == ([1, 0], [2, 1], [1, 1])
+    assert (each.hits.tolist(), each.predicted.tolist(), each.labeled.tolist()) == ([1, 0], [2, 1], [1, 1])
     assert float(Accuracy.empty().update(labels=labels, predictions=predictions, mask=mask).compute()) == 0.25
 
 

@@ -283,7 +283,7 @@ def test_the_rate_of_an_injected_schedule_is_a_metric():
 
 
 @pytest.mark.parametrize("make", [lambda tx: optax.MultiSteps(tx, 2), lambda tx: optax.chain(tx, optax.identity())])
-def test_keys_and_optimisers_of_other_kinds_go_through_loss_scaling(make):
+def test_keys_and_optimizers_of_other_kinds_go_through_loss_scaling(make):
     state = make_state(make(optax.adam(0.1)), key=jax.random.key(0), dynamic_scale=DynamicScale(scale=8.0))
     train_step = make_train_step(loss_fn)
     for _ in range(2):
@@ -293,7 +293,7 @@ def test_keys_and_optimisers_of_other_kinds_go_through_loss_scaling(make):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_optimisers_that_want_to_know_the_loss_are_told(accumulate):
+def test_optimizers_that_want_to_know_the_loss_are_told(accumulate):
     plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=0.99)
     tx = optax.chain(optax.sgd(0.1), plateau)
     state, batch = make_state(tx), make_batch()

@@ -60,21 +60,21 @@ def decoded(png):
 
 
 def test_images(tmp_path):
-    grey = np.linspace(0, 1, 6).reshape(2, 3)
-    colour = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 3), np.uint8)
+    gray = np.linspace(0, 1, 6).reshape(2, 3)
+    color = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 3), np.uint8)
     with SummaryWriter(tmp_path) as writer:
-        writer.image("grey", grey, 1)
-        writer.image("colour", colour, 2, max_outputs=2)
+        writer.image("gray", gray, 1)
+        writer.image("color", color, 2, max_outputs=2)
         writer.image("alpha", np.zeros((2, 2, 4)), 3)
     values = read(tmp_path)
-    tensor = values["colour"][0][1].tensor
+    tensor = values["color"][0][1].tensor
     assert list(tensor.string_val[:2]) == [b"3", b"2"]
     assert len(tensor.string_val) == 4
-    np.testing.assert_array_equal(decoded(tensor.string_val[3]), colour[1])
+    np.testing.assert_array_equal(decoded(tensor.string_val[3]), color[1])
     np.testing.assert_array_equal(
-        decoded(values["grey"][0][1].tensor.string_val[2])[..., 0], [[0, 51, 102], [153, 204, 255]]
+        decoded(values["gray"][0][1].tensor.string_val[2])[..., 0], [[0, 51, 102], [153, 204, 255]]
     )
-    gray = decoded(values["grey"][0][1].tensor.string_val[2])
+    gray = decoded(values["gray"][0][1].tensor.string_val[2])
     assert gray.shape == (2, 3, 3)
     assert (gray == gray[..., :1]).all()
     assert values["alpha"][0][1].metadata.plugin_data.plugin_name == "images"

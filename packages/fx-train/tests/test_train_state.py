@@ -24,7 +24,7 @@ def make(cls=TrainState, params=None, **kwargs):
     return cls.create(apply_fn=predict, params=params, tx=optax.adam(0.1), **kwargs)
 
 
-def test_apply_gradients_equals_the_optimiser_by_hand():
+def test_apply_gradients_equals_the_optimizer_by_hand():
     state, grads = make(), {"w": jnp.array([0.5, -1.0])}
     tx, params = optax.adam(0.1), {"w": jnp.array([1.0, 2.0])}
     opt_state = tx.init(params)

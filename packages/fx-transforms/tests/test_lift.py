@@ -282,7 +282,7 @@ def test_vjp_of_a_scope_inside_another():
     same(new["state"], {"n": jnp.float32(1), "in": {"n": jnp.float32(1)}})
 
 
-def test_map_variables_initialises_once_and_reads_mapped():
+def test_map_variables_initializes_once_and_reads_mapped():
     transpose = lambda tree: jax.tree.map(jnp.transpose, tree)  # noqa: E731
     fn = lift.map_variables(dense, "params", transpose, transpose, init=True)
     y, variables = init(fn)(KEY, X)

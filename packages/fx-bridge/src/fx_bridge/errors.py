@@ -160,7 +160,7 @@ class NameConflictError(BridgeError):
 
 
 class BridgeTargetError(FxError, TypeError):
-    """Something was to be wrapped or initialised that is no module.
+    """Something was to be wrapped or initialized that is no module.
 
     Args:
       caller: the function, as in ``"ToNNX"``.

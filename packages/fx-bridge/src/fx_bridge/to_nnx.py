@@ -169,8 +169,8 @@ class ToNNX(Module):
 def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a model once, so that the Linen modules in it get their variables.
 
-    Every `ToNNX` in the model that has no variables is initialised, with the streams that it was given; in a shared one
-    that is called several times, the last call decides. A model that is a `ToNNX` itself is initialised anew.
+    Every `ToNNX` in the model that has no variables is initialized, with the streams that it was given; in a shared one
+    that is called several times, the last call decides. A model that is a `ToNNX` itself is initialized anew.
 
     Args:
       fn: a model, or a method of it.

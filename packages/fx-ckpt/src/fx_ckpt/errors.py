@@ -226,7 +226,7 @@ class StepTakenError(CheckpointError, InvalidCheckpointError, ValueError):
     """
 
     def __init__(self, directory: str, step: Any, newest: Any):
-        # Past the initialiser of InvalidCheckpointError, which knows no newest step.
+        # Past the initializer of InvalidCheckpointError, which knows no newest step.
         FxError.__init__(
             self,
             f"Step {step} cannot be saved: there is a checkpoint of this step or a later one.",

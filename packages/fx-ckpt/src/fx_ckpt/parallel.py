@@ -31,7 +31,7 @@ def in_parallel(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
 
 
 def aligned_empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array that starts at a multiple of 64 bytes, which JAX on a CPU takes over without a copy."""
+    """An uninitialized array that starts at a multiple of 64 bytes, which JAX on a CPU takes over without a copy."""
     size = math.prod(shape) * dtype.itemsize
     space = np.empty(size + _ALIGNMENT, np.uint8)
     start = -space.ctypes.data % _ALIGNMENT

@@ -1,6 +1,6 @@
 """Random and half-right input for each parser: an error of fx, or something that is what it says it is.
 
-Derandomised, so that every run sees the same input; ``FX_FUZZ=100000`` takes as many random ones instead.
+Derandomized, so that every run sees the same input; ``FX_FUZZ=100000`` takes as many random ones instead.
 """
 
 import json

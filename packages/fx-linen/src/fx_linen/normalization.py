@@ -1,4 +1,4 @@
-"""Normalisations. The arithmetic is in `fx_core.ops.norm`.
+"""Normalizations. The arithmetic is in `fx_core.ops.norm`.
 
 They share these attributes:
 
@@ -32,16 +32,16 @@ Axes = int | Sequence[int]
 
 
 class BatchNorm(Module):
-    """Normalise each feature over the batch while training, and with running averages afterwards.
+    """Normalize each feature over the batch while training, and with running averages afterwards.
 
     Ioffe and Szegedy, *Batch Normalization*, 2015. The averages live in the collection ``batch_stats`` as ``mean`` and
     ``var``: make it mutable when training. ``init`` creates them and leaves them at zero and one.
 
     Attributes:
-      use_running_average: whether to normalise with the running averages; given here or in the call.
+      use_running_average: whether to normalize with the running averages; given here or in the call.
       axis: feature axes; all others are reduced.
       momentum: weight of the old average.
-      epsilon: added to the variance; the other attributes are those of all normalisations, see the module.
+      epsilon: added to the variance; the other attributes are those of all normalizations, see the module.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> x, layer = jnp.arange(4.0).reshape(4, 1), nn.BatchNorm(momentum=0.5)
@@ -70,7 +70,7 @@ class BatchNorm(Module):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: any shape that has the feature axes.
@@ -112,14 +112,14 @@ class BatchNorm(Module):
 
 
 class LayerNorm(Module):
-    """Normalise each example over its features.
+    """Normalize each example over its features.
 
     Ba et al., *Layer Normalization*, 2016.
 
     Attributes:
       epsilon: added to the variance.
       reduction_axes: axes that statistics are taken over.
-      feature_axes: axes with scale and bias; the other attributes are those of all normalisations, see the module.
+      feature_axes: axes with scale and bias; the other attributes are those of all normalizations, see the module.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> nn.LayerNorm(epsilon=0.0).init_with_output(jax.random.key(0), jnp.array([[1.0, 3.0]]))[0]
@@ -142,7 +142,7 @@ class LayerNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: any shape that has the axes.
@@ -166,7 +166,7 @@ class RMSNorm(Module):
     Attributes:
       epsilon: added to the mean square.
       reduction_axes: axes that the mean square is taken over.
-      feature_axes: axes with a scale; the other attributes are those of all normalisations, see the module.
+      feature_axes: axes with a scale; the other attributes are those of all normalizations, see the module.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> nn.RMSNorm(epsilon=0.0).init_with_output(jax.random.key(0), jnp.array([[-2.0, 2.0]]))[0]
@@ -187,7 +187,7 @@ class RMSNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: any shape that has the axes.
@@ -204,14 +204,14 @@ class RMSNorm(Module):
 
 
 class InstanceNorm(Module):
-    """Normalise each feature of each example over its positions.
+    """Normalize each feature of each example over its positions.
 
     Ulyanov et al., *Instance Normalization*, 2017.
 
     Attributes:
       epsilon: added to the variance.
       feature_axes: axes with scale and bias; all others but the first are reduced. The other attributes are those of
-        all normalisations, see the module.
+        all normalizations, see the module.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> x = jnp.array([[[1.0], [3.0]]])
@@ -234,7 +234,7 @@ class InstanceNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: any shape that has the axes.
@@ -251,7 +251,7 @@ class InstanceNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalise each group of features of each example over its positions.
+    """Normalize each group of features of each example over its positions.
 
     Wu and He, *Group Normalization*, 2018.
 
@@ -260,7 +260,7 @@ class GroupNorm(Module):
       group_size: features per group.
       epsilon: added to the variance.
       reduction_axes: axes that statistics are taken over, the last among them; all but the first if None. The other
-        attributes are those of all normalisations, see the module.
+        attributes are those of all normalizations, see the module.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
@@ -285,7 +285,7 @@ class GroupNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: shape ``(..., features)``.

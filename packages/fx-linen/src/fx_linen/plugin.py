@@ -5,7 +5,7 @@ from fx_core.plugins import LayerEntry, ModelEntry, hookimpl
 fx_api_version = "1.0"
 
 _LAYERS = {
-    "BatchNorm": "Normalises over the batch, with running statistics",
+    "BatchNorm": "Normalizes over the batch, with running statistics",
     "Bidirectional": "Two recurrent layers, one of them over reversed sequences",
     "Conv": "Convolution over any number of dimensions",
     "ConvLSTMCell": "One step of a convolutional LSTM",
@@ -16,15 +16,15 @@ _LAYERS = {
     "Dropout": "Sets random elements to zero",
     "Einsum": "Linear map by an einsum equation",
     "Embed": "Vectors by integer",
-    "Fp8DirectDotGeneralOp": "Matrix product in fp8 with scales of the recent past, quantised directly",
+    "Fp8DirectDotGeneralOp": "Matrix product in fp8 with scales of the recent past, quantized directly",
     "Fp8DotGeneral": "Matrix product in fp8 with scales of the recent past",
     "Fp8DotGeneralOp": "Matrix product in fp8 with scales of the recent past",
     "Fp8Einsum": "Einsum in fp8 with scales of the recent past",
     "GRUCell": "One step of a gated recurrent unit",
-    "GroupNorm": "Normalises over groups of features",
-    "InstanceNorm": "Normalises each example and feature over space",
+    "GroupNorm": "Normalizes over groups of features",
+    "InstanceNorm": "Normalizes each example and feature over space",
     "LSTMCell": "One step of an LSTM",
-    "LayerNorm": "Normalises over features",
+    "LayerNorm": "Normalizes over features",
     "MGUCell": "One step of a minimal gated unit",
     "MultiHeadAttention": "Attention with several heads",
     "MultiHeadDotProductAttention": "Attention with several heads",

@@ -1,4 +1,4 @@
-"""Logical axis names with prioritised rules.
+"""Logical axis names with prioritized rules.
 
 A model names the dimensions of its parameters and activations; rules map the names to mesh axes. A name may have
 several rules: the first one whose mesh axes are still free in the same array counts.

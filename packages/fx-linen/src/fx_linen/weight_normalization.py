@@ -1,4 +1,4 @@
-"""Layers that normalise the weights of another layer. The arithmetic is in `fx_core.ops.norm`."""
+"""Layers that normalize the weights of another layer. The arithmetic is in `fx_core.ops.norm`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field
@@ -18,7 +18,7 @@ from fx_linen.transforms import map_variables
 
 __all__ = ["NonMatrixWeightError", "SpectralNorm", "WeightNorm"]
 
-# Where variables exist before `init`, weights are normalised twice in one call; what belongs to them is made once.
+# Where variables exist before `init`, weights are normalized twice in one call; what belongs to them is made once.
 Estimates = dict[str, tuple[Variable[Any], Variable[Any], jax.Array]]
 
 
@@ -45,7 +45,7 @@ class SpectralNorm(Module):
       layer_instance: the layer, or any other module.
       n_steps: power iterations per call.
       epsilon: keeps vectors of zeros from becoming NaN.
-      dtype: of the normalised weights; None keeps theirs.
+      dtype: of the normalized weights; None keeps theirs.
       param_dtype: of ``u`` and ``sigma``.
       error_on_non_matrix: whether weights of more than two dimensions are an error; else all dimensions but the last
         are taken as one.
@@ -69,7 +69,7 @@ class SpectralNorm(Module):
 
     @compact
     def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Any:
-        """Call the layer with normalised weights.
+        """Call the layer with normalized weights.
 
         Args:
           *args: arguments of the layer.
@@ -133,7 +133,7 @@ class WeightNorm(Module):
     Attributes:
       layer_instance: the layer, or any other module.
       epsilon: added to the square of the length.
-      dtype: of the normalised weights; None keeps theirs.
+      dtype: of the normalized weights; None keeps theirs.
       param_dtype: of the lengths.
       use_scale: whether lengths are learned; else they are one.
       scale_init: initializer of the lengths.
@@ -158,7 +158,7 @@ class WeightNorm(Module):
 
     @compact
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer with normalised weights.
+        """Call the layer with normalized weights.
 
         Args:
           *args: arguments of the layer.

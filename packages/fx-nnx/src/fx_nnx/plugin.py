@@ -5,7 +5,7 @@ from fx_core.plugins import LayerEntry, ModelEntry, hookimpl
 fx_api_version = "1.0"
 
 _LAYERS = {
-    "BatchNorm": "Normalises over the batch, with running statistics",
+    "BatchNorm": "Normalizes over the batch, with running statistics",
     "Bidirectional": "Reads sequences in both directions",
     "Conv": "Convolution over any number of dimensions",
     "ConvTranspose": "Transposed convolution",
@@ -13,10 +13,10 @@ _LAYERS = {
     "Einsum": "Linear map by an einsum equation",
     "Embed": "Vectors by integer",
     "GRUCell": "Gated recurrent unit",
-    "GroupNorm": "Normalises over groups of features",
-    "InstanceNorm": "Normalises each example and feature over space",
+    "GroupNorm": "Normalizes over groups of features",
+    "InstanceNorm": "Normalizes each example and feature over space",
     "LSTMCell": "Long short-term memory, gate by gate",
-    "LayerNorm": "Normalises over features",
+    "LayerNorm": "Normalizes over features",
     "Linear": "Linear map over the last axis",
     "LinearGeneral": "Linear map over any axes",
     "LoRA": "Adds a low-rank change to a layer",

@@ -14,13 +14,13 @@ from fx_train.errors import (
     GradientShapeError,
     InvalidStepOptionError,
     NotTrainableError,
-    OptimiserArgumentError,
+    OptimizerArgumentError,
 )
 
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
-"""Collection beside ``params`` whose values are *replaced* by their gradients instead of optimised.
+"""Collection beside ``params`` whose values are *replaced* by their gradients instead of optimized.
 
-Low-precision layers pass new quantisation scales to the next step this way.
+Low-precision layers pass new quantization scales to the next step this way.
 """
 
 
@@ -28,7 +28,7 @@ _WANTED = "required keyword-only argument"
 
 
 class TrainState(struct.PyTreeNode):
-    """Step, parameters, optimiser and its state.
+    """Step, parameters, optimizer and its state.
 
     It is a pytree: it goes through `jax.jit`, `jax.device_put`, checkpoints and state dictionaries. Subclass it to add
     fields, such as ``batch_stats`` or a random key; `apply_gradients` takes new values for them.
@@ -45,10 +45,10 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: number of updates made, an int or a scalar integer array.
       apply_fn: the network's function, static.
-      params: a pytree of arrays. A dict with the keys ``params`` and `OVERWRITE_WITH_GRADIENT` is optimised in its
+      params: a pytree of arrays. A dict with the keys ``params`` and `OVERWRITE_WITH_GRADIENT` is optimized in its
         first part only.
       tx: an `optax.GradientTransformation`, static.
-      opt_state: the optimiser's state.
+      opt_state: the optimizer's state.
     """
 
     step: int | jax.Array
@@ -61,18 +61,18 @@ class TrainState(struct.PyTreeNode):
     def create(
         cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any
     ) -> Self:
-        """Make a state at step 0 with a fresh optimiser state; ``kwargs`` are the fields of a subclass.
+        """Make a state at step 0 with a fresh optimizer state; ``kwargs`` are the fields of a subclass.
 
         Raises:
-          InvalidStepOptionError: ``tx`` is no optimiser, such as a function that makes one.
+          InvalidStepOptionError: ``tx`` is no optimizer, such as a function that makes one.
         """
         if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))) or isinstance(tx, type):
             raise _no_optimizer(cls, tx)
-        opt_state = tx.init(optimised(params))
+        opt_state = tx.init(optimized(params))
         return cls(step=0, apply_fn=apply_fn, params=params, tx=tx, opt_state=opt_state, **kwargs)
 
     def apply_gradients(self, *, grads: Any, **kwargs: Any) -> Self:
-        """Update the parameters, the optimiser and the step.
+        """Update the parameters, the optimizer and the step.
 
         Args:
           grads: a pytree like ``params``.
@@ -84,11 +84,11 @@ class TrainState(struct.PyTreeNode):
         Raises:
           GradientMismatchError: ``grads`` has another structure than ``params``.
           GradientShapeError: its arrays have other shapes.
-          OptimiserArgumentError: the optimiser's update wants to be told more than gradients.
+          OptimizerArgumentError: the optimizer's update wants to be told more than gradients.
           NotTrainableError: a parameter of whole numbers would be moved by fractions. One whose gradient is of
             `jax.dtypes.float0`, as JAX gives it, stays.
         """
-        params = optimised(self.params)
+        params = optimized(self.params)
         if jax.tree.structure(grads) != jax.tree.structure(self.params):
             raise _mismatch(self.params, grads)
         if any(np.shape(g) != np.shape(p) for g, p in zip(jax.tree.leaves(grads), jax.tree.leaves(self.params))):
@@ -96,14 +96,14 @@ class TrainState(struct.PyTreeNode):
         whole = not all(_is_inexact(leaf) for leaf in jax.tree.leaves(self.params))
         grads, fixed = _without_float0(grads, self.params) if whole else (grads, None)
         try:
-            updates, opt_state = self.tx.update(optimised(grads), self.opt_state, params)
+            updates, opt_state = self.tx.update(optimized(grads), self.opt_state, params)
         except TypeError as error:
             if _WANTED not in str(error):
                 raise
-            raise OptimiserArgumentError(str(error).partition(_WANTED)[2]) from error
+            raise OptimizerArgumentError(str(error).partition(_WANTED)[2]) from error
         if whole:
-            updates = _whole_updates(params, updates, optimised(fixed))
-        params = with_optimised(grads, optax.apply_updates(params, updates))
+            updates = _whole_updates(params, updates, optimized(fixed))
+        params = with_optimized(grads, optax.apply_updates(params, updates))
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
 
 
@@ -170,13 +170,13 @@ def overwritten(params: Any) -> list[bool]:
     return jax.tree.leaves(jax.tree.structure(params).unflatten(jax.tree.leaves(each)))
 
 
-def optimised(params: Any) -> Any:
-    """What an optimiser sees of the parameters."""
+def optimized(params: Any) -> Any:
+    """What an optimizer sees of the parameters."""
     return params["params"] if _has_overwrites(params) else params
 
 
-def with_optimised(params: Any, new: Any) -> Any:
-    """Parameters with a new value of what the optimiser sees of them."""
+def with_optimized(params: Any, new: Any) -> Any:
+    """Parameters with a new value of what the optimizer sees of them."""
     if not _has_overwrites(params):
         return new
     return type(params)({"params": new, OVERWRITE_WITH_GRADIENT: params[OVERWRITE_WITH_GRADIENT]})

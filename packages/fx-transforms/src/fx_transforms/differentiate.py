@@ -95,7 +95,7 @@ def vjp(
     has_aux: bool = False,
     transform: str = "vjp",
 ) -> Callable[..., Any]:
-    """Linearise ``fn(inner, *primals)`` backwards, with respect to groups of state and all primals.
+    """Linearize ``fn(inner, *primals)`` backwards, with respect to groups of state and all primals.
 
     Args:
       fn: function of the merged state and arrays.
@@ -165,7 +165,7 @@ def jvp(
 
 
 def first_of(transform: str, out: Any, has_aux: bool) -> Any:
-    """What is linearised: the result, or its first part."""
+    """What is linearized: the result, or its first part."""
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
         raise TransformOutputError(transform, "a tuple (out, aux), since has_aux=True", out)
     return out[0] if has_aux else out

@@ -16,7 +16,7 @@ from fx_core.plugins.hooks import API_VERSION
 from fx_core.plugins.registry import Face, PluginStatus, Registry
 from fx_core.terminal import plain
 
-_COLOURS = {"loaded": "green", "off": "dim", "failed": "bold red", "problem": "bold red", "note": "yellow"}
+_COLORS = {"loaded": "green", "off": "dim", "failed": "bold red", "problem": "bold red", "note": "yellow"}
 
 
 @click.group(invoke_without_command=True)
@@ -81,10 +81,10 @@ def _fields(entry: Entry) -> dict[str, Any]:
 def _show(registry: Registry) -> None:
     console = Console(soft_wrap=True)
     for status in registry.plugins:
-        origin, colour = status.origin, _COLOURS[status.state]
+        origin, color = status.origin, _COLORS[status.state]
         owner = f"{origin.distribution or '-'} {origin.version or ''}".strip()
         name = "" if origin.plugin == origin.distribution else f"{origin.plugin} of "
-        console.print(f"{escape(name + owner)}  [{colour}]{status.state}[/]", highlight=False)
+        console.print(f"{escape(name + owner)}  [{color}]{status.state}[/]", highlight=False)
         for line in _summary(status):
             console.print(textwrap.fill(plain(line), **_layout(console.width)), markup=False, highlight=False)
     entries = sum(len(status.entries) for status in registry.plugins)
@@ -115,7 +115,7 @@ def _report(findings: list[Finding], plugins: int, checked: int) -> None:
     console = Console()
     for finding in findings:
         console.print(
-            f"[{_COLOURS[finding.level]}]{finding.level}[/] {escape(finding.subject)} of {escape(finding.owner)}"
+            f"[{_COLORS[finding.level]}]{finding.level}[/] {escape(finding.subject)} of {escape(finding.owner)}"
         )
         console.print(escape(finding.text), style="dim", highlight=False)
     broken = sum(finding.level == "problem" for finding in findings)

@@ -147,7 +147,7 @@ class Cursor(Operators, Generic[A]):
         return f"Cursor({self._obj!r}, changes={changes!r})" if changes else f"Cursor({self._obj!r})"
 
     def _child(self, key: Any, kind: str) -> "Cursor[Any]":
-        key, kind = _nodes.normalise(self._obj, key, kind, self._path())
+        key, kind = _nodes.normalize(self._obj, key, kind, self._path())
         if not _nodes.is_container(self._obj):
             # Entries of arrays and the like can be read; there is nothing to note changes in.
             return Cursor(_nodes.read(self._obj, key, kind, self._path()), ParentKey(self, key, kind))
@@ -157,7 +157,7 @@ class Cursor(Operators, Generic[A]):
         return self._children[key]
 
     def _assign(self, key: Any, kind: str, value: Any) -> None:
-        key, kind = _nodes.normalise(self._obj, key, kind, self._path())
+        key, kind = _nodes.normalize(self._obj, key, kind, self._path())
         _nodes.check_writable(self._obj, key, kind, self._path())
         if key not in self._children:
             self._children[key] = Cursor(None, ParentKey(self, key, kind))

@@ -39,7 +39,7 @@ def entry_names(obj: Any) -> list[tuple[Any, str]]:
     return [(index, "item") for index in range(len(obj))] if isinstance(obj, list | tuple) else []
 
 
-def normalise(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
+def normalize(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
     """One name for each entry, so that ``x[-1]``, ``x[2]`` and ``x.field`` mean the same child.
 
     Raises:
@@ -55,7 +55,7 @@ def normalise(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
 
 
 def read(obj: Any, key: Any, kind: str, path: str) -> Any:
-    """The entry of a container, by a normalised key.
+    """The entry of a container, by a normalized key.
 
     Raises:
       CursorAttributeError: no such attribute.
@@ -91,7 +91,7 @@ def check_writable(obj: Any, key: Any, kind: str, path: str) -> None:
 
 
 def rebuild(obj: Any, changes: dict[Any, Any]) -> Any:
-    """A copy of a container in which some entries, by normalised keys, are changed."""
+    """A copy of a container in which some entries, by normalized keys, are changed."""
     if isinstance(obj, FrozenDict):
         return FrozenDict({**obj, **changes})
     if isinstance(obj, Mapping):

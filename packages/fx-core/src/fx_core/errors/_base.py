@@ -10,14 +10,14 @@ class FxError(Exception):
     attributes, so that programs can react to them, and make up the text:
 
     >>> print(FxError("Kernel has the wrong shape.", path="/Dense_0", collection="params",
-    ...               expected=(3, 4), got=(3, 5), fix="Initialise the module again."))
+    ...               expected=(3, 4), got=(3, 5), fix="Initialize the module again."))
     Kernel has the wrong shape.
       where: /Dense_0 (collection 'params')
       expected: (3, 4)
       got: (3, 5)
-      what to do: Initialise the module again.
+      what to do: Initialize the module again.
 
-    A subclass takes whatever arguments describe its mistake best and hands the parts to this initialiser. Errors
+    A subclass takes whatever arguments describe its mistake best and hands the parts to this initializer. Errors
     pickle, whatever their signature, as long as their arguments do.
 
     Args:

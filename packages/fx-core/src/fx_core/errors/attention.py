@@ -141,7 +141,7 @@ class CacheFullError(OpArgumentError):
             f"The key-value cache has no room for {new} more token(s).",
             expected=f"at most {free} token(s)",
             got=f"{new} token(s), with {0 if used is None else used} of {length} places in use",
-            fix="make a longer cache: its length is that of the inputs it was initialised with",
+            fix="make a longer cache: its length is that of the inputs it was initialized with",
         )
 
 

@@ -271,14 +271,14 @@ class NormGroupsError(OpArgumentError):
 
 
 class NormMaskShapeError(OpArgumentError):
-    """The mask of a normalisation does not broadcast to its input.
+    """The mask of a normalization does not broadcast to its input.
 
     Wrong: ``norm(jnp.ones((2, 3)), mask=jnp.ones(2, bool))``. Right: ``mask=jnp.ones((2, 1), bool)``.
     """
 
     def __init__(self, mask_shape: Sequence[int], shape: Sequence[int]):
         super().__init__(
-            "The mask does not broadcast to the input of the normalisation.",
+            "The mask does not broadcast to the input of the normalization.",
             expected=f"a shape that broadcasts to {tuple(shape)}",
             got=tuple(mask_shape),
             fix="give the mask one entry per value, or axes of size 1 (mask[:, None])",
@@ -354,7 +354,7 @@ class EmptySequentialError(OpArgumentError):
 
 
 class NonMatrixWeightError(FxError, ValueError):
-    """A weight with more than two dimensions was to be normalised by its singular value, and the layer forbids it.
+    """A weight with more than two dimensions was to be normalized by its singular value, and the layer forbids it.
 
     Args:
       name: the weight.

@@ -218,7 +218,7 @@ class LazyInitError(FxError):
             collection=collection,
             expected="variables that depend on keys and concrete arguments alone",
             got=f"a value computed from an abstract argument: {partial_val}",
-            fix="Give that argument as an array, or do not use it to initialise variables.",
+            fix="Give that argument as an array, or do not use it to initialize variables.",
         )
 
 
@@ -331,12 +331,12 @@ class ScopeParamNotFoundError(FxError):
             collection="params",
             expected=f"a parameter {param_name!r}",
             got=got,
-            fix="Initialise again with the function you apply, or look for a renamed layer.",
+            fix="Initialize again with the function you apply, or look for a renamed layer.",
         )
 
 
 class ScopeParamShapeError(FxError):
-    """A parameter has another shape than its initialiser makes.
+    """A parameter has another shape than its initializer makes.
 
     Wrong::
 
@@ -350,12 +350,12 @@ class ScopeParamShapeError(FxError):
 
     def __init__(self, param_name: str, scope_path: str, value_shape: Any, init_shape: Any):
         super().__init__(
-            f"Parameter {param_name!r} has another shape than its initialiser makes.",
+            f"Parameter {param_name!r} has another shape than its initializer makes.",
             path=scope_path,
             collection="params",
             expected=init_shape,
             got=value_shape,
-            fix="Apply to inputs of the size that the parameters were made for, or initialise again.",
+            fix="Apply to inputs of the size that the parameters were made for, or initialize again.",
         )
 
 

@@ -206,7 +206,7 @@ class BranchStateError(TransformError):
 
         lift.cond(flag, lambda s, x: dense(s, x), lambda s, x: x, scope, x)      # only one branch creates parameters
 
-    Right: create the variables before the conditional, or in all branches (see the guide on initialising).
+    Right: create the variables before the conditional, or in all branches (see the guide on initializing).
 
     Args:
       transform: name of the transform.

@@ -1,4 +1,4 @@
-"""Nonlinear functions: those of `jax.nn`, with one behaviour in all supported versions of JAX, and a few more."""
+"""Nonlinear functions: those of `jax.nn`, with one behavior in all supported versions of JAX, and a few more."""
 
 from typing import Any
 

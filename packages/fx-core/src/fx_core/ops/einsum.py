@@ -160,7 +160,7 @@ def einsum(
 
 
 def _labels(equation: str, operand: str, ndim: int) -> list[str | int]:
-    # A dimension under the ellipsis is labelled by its distance to the last one there: that is how they are broadcast.
+    # A dimension under the ellipsis is labeled by its distance to the last one there: that is how they are broadcast.
     if operand.count("...") > 1:
         raise EinsumEquationError(equation, "has two ellipses in one operand")
     named = operand.replace("...", "")

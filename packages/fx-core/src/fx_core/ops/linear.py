@@ -101,7 +101,7 @@ def add_trailing(array: jax.Array, bias: jax.Array | ArrayNode) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class DenseGeneralPlan:
-    """The axes of a dense layer over any axes, normalised. See `plan_dense_general`.
+    """The axes of a dense layer over any axes, normalized. See `plan_dense_general`.
 
     Attributes:
       features: sizes of the output axes, which come last.
@@ -132,7 +132,7 @@ def _plan_dense_general(
 def plan_dense_general(
     ndim: int, features: int | Sequence[int], axis: int | Sequence[int] = -1, batch_dims: Sequence[int] = ()
 ) -> DenseGeneralPlan:
-    """Check and normalise the axes of `dense_general`.
+    """Check and normalize the axes of `dense_general`.
 
     Args:
       ndim: number of dimensions of the input.

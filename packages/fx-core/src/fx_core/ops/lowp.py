@@ -149,7 +149,7 @@ def fp8_dot_general(
     """Multiply two arrays in eight bits, as `jax.lax.dot_general` does in full precision.
 
     The gradient is computed in eight bits, too. With respect to ``state`` it is the state of the next step, whatever
-    the loss: never add such gradients up or hand them to an optimiser.
+    the loss: never add such gradients up or hand them to an optimizer.
 
     Args:
       lhs: the input, which is cast to the dtype of the kernel first.

@@ -26,7 +26,7 @@ def fx_collections() -> Iterable[CollectionEntry]:
         CollectionEntry(
             name="batch_stats",
             target="fx_nnx:BatchStat",
-            summary="Running statistics of normalisation layers",
+            summary="Running statistics of normalization layers",
         ),
         CollectionEntry(
             name="cache",

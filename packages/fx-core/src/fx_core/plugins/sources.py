@@ -42,7 +42,7 @@ def is_family(origin: Origin) -> bool:
 
 
 def is_named(origin: Origin, names: Iterable[str]) -> bool:
-    """Whether a plugin is meant by one of the normalised ``names``."""
+    """Whether a plugin is meant by one of the normalized ``names``."""
     own = {normalize(origin.plugin), normalize(origin.owner)}
     return not own.isdisjoint(names)
 

@@ -1,4 +1,4 @@
-"""Whether a parameter has the shape that its initialiser would make."""
+"""Whether a parameter has the shape that its initializer would make."""
 
 import contextlib
 import weakref
@@ -13,8 +13,8 @@ from fx_core.scope._place import Place
 
 Shapes = tuple[tuple[int, ...], ...]
 
-# Tracing an initialiser takes a hundred times longer than everything else in reading a parameter, and the same
-# initialiser is asked for the same arguments at every call of its layer. Functions made for one call drop out of here
+# Tracing an initializer takes a hundred times longer than everything else in reading a parameter, and the same
+# initializer is asked for the same arguments at every call of its layer. Functions made for one call drop out of here
 # with the function.
 _known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Shapes]] = weakref.WeakKeyDictionary()
 
@@ -30,7 +30,7 @@ def check_shapes(
     have = shapes_of(value)
     if have == _remembered(init_fn, args, kwargs):
         return
-    # Traced again, so that an initialiser that depends on something else than its arguments is not accused wrongly.
+    # Traced again, so that an initializer that depends on something else than its arguments is not accused wrongly.
     want = _remember(init_fn, args, kwargs)
     if have != want:
         raise ScopeParamShapeError(name, place.path_text, _readable(have), _readable(want))

@@ -58,7 +58,7 @@ class LinenLayerSuite(_LayerSuite):
         return {"params": jax.random.key(seed), "dropout": jax.random.key(seed + 1)}
 
     def init(self, seed: int = 0) -> Mapping[str, Any]:
-        """Initialise the layer."""
+        """Initialize the layer."""
         return self.make().init(self.rngs(seed), *self.inputs(), **self.kwargs())
 
     def call(self, variables: Mapping[str, Any], *inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Normalisations of a scope."""
+"""Normalizations of a scope."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -34,7 +34,7 @@ def vjp(
     rngs: CollectionFilter = True,
     multi_scope: bool = False,
 ) -> Any:
-    """Linearise ``fn(module, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
+    """Linearize ``fn(module, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

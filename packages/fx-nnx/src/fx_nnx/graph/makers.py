@@ -153,7 +153,7 @@ _SHARED_KEYS = 30
 
 
 def _is_plain_name(name: Any) -> bool:
-    # Python rewrites other names when it compiles them, by Unicode normalisation and in classes.
+    # Python rewrites other names when it compiles them, by Unicode normalization and in classes.
     plain = type(name) is str and name.isascii() and name.isidentifier() and not name.startswith("__")
     return plain and not keyword.iskeyword(name)
 
@@ -163,7 +163,7 @@ class _Text(NamedTuple):
 
     Attributes:
       makes: for each value None to take it, or the numbers of type and metadata of the variable to make. The name of
-        the type is only there so that other types have other code, as Python specialises code for the types in it.
+        the type is only there so that other types have other code, as Python specializes code for the types in it.
       picked: whether the values are at positions that do not follow each other.
       inline: the names of all attributes, if they are set one by one.
       at: for each value the number of its attribute.

@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -23,7 +23,7 @@ _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
 class BatchNorm(Module):
-    """Normalises with the statistics of the batch while training, with running averages of them in evaluation.
+    """Normalizes with the statistics of the batch while training, with running averages of them in evaluation.
 
     Ioffe and Szegedy, *Batch Normalization*, 2015.
 
@@ -93,7 +93,7 @@ class BatchNorm(Module):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Normalise, and update the running averages if the statistics of the batch are used.
+        """Normalize, and update the running averages if the statistics of the batch are used.
 
         Args:
           x: an array with ``num_features`` along the feature axis.

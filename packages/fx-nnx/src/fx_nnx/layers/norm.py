@@ -1,4 +1,4 @@
-"""Normalisation over features and groups of features: layer, RMS, group and instance norm."""
+"""Normalization over features and groups of features: layer, RMS, group and instance norm."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -25,7 +25,7 @@ def _hashable(axes: Any) -> Any:
 
 
 class LayerNorm(NormBase):
-    """Normalises each example over its features.
+    """Normalizes each example over its features.
 
     Ba et al., *Layer Normalization*, 2016.
 
@@ -96,7 +96,7 @@ class LayerNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: an array of any number of dimensions.
@@ -176,7 +176,7 @@ class RMSNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: an array of any number of dimensions.
@@ -192,7 +192,7 @@ class RMSNorm(NormBase):
 
 
 class GroupNorm(NormBase):
-    """Normalises each example over groups of features.
+    """Normalizes each example over groups of features.
 
     Wu and He, *Group Normalization*, 2018.
 
@@ -271,7 +271,7 @@ class GroupNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: an array of any number of dimensions.
@@ -290,7 +290,7 @@ class GroupNorm(NormBase):
 
 
 class InstanceNorm(NormBase):
-    """Normalises each feature of each example over space.
+    """Normalizes each feature of each example over space.
 
     Ulyanov et al., *Instance Normalization*, 2016.
 
@@ -358,7 +358,7 @@ class InstanceNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalise.
+        """Normalize.
 
         Args:
           x: an array of any number of dimensions.

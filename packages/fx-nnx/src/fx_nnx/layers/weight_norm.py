@@ -1,6 +1,6 @@
-"""Layers that normalise the weights of another layer. The arithmetic is in `fx_core.ops.norm`.
+"""Layers that normalize the weights of another layer. The arithmetic is in `fx_core.ops.norm`.
 
-The other layer keeps its weights as they are trained: it is called through a copy whose weights are the normalised
+The other layer keeps its weights as they are trained: it is called through a copy whose weights are the normalized
 ones, and which shares everything else with it.
 """
 
@@ -79,7 +79,7 @@ class SpectralNorm(Module):
       layer_instance: the layer, or any other module.
       n_steps: power iterations per call.
       epsilon: keeps vectors of zeros from becoming NaN.
-      dtype: of the normalised weights; None keeps theirs.
+      dtype: of the normalized weights; None keeps theirs.
       param_dtype: of ``u`` and ``sigma``.
       error_on_non_matrix: whether weights of more than two dimensions are an error; else all dimensions but the last
         are taken as one.
@@ -121,7 +121,7 @@ class SpectralNorm(Module):
 
     @located
     def __call__(self, x: Any, update_stats: bool | None = None) -> Any:
-        """Call the layer with normalised weights.
+        """Call the layer with normalized weights.
 
         Args:
           x: the argument of the layer.
@@ -170,7 +170,7 @@ class WeightNorm(Module):
       use_scale: whether lengths are learned; else they are one.
       scale_init: initializer of the lengths.
       epsilon: added to the square of the length.
-      dtype: of the normalised weights; None keeps theirs.
+      dtype: of the normalized weights; None keeps theirs.
       param_dtype: of the lengths.
       variable_filter: which weights.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
@@ -206,7 +206,7 @@ class WeightNorm(Module):
 
     @located
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer with normalised weights.
+        """Call the layer with normalized weights.
 
         Args:
           x: the first argument of the layer.

@@ -156,11 +156,11 @@ class Module(Pytree):
         return ", ".join(f"{name}: {show_size(*size_and_bytes(kinds[name]))}" for name in sorted(kinds))
 
     def train(self, **attributes: Any) -> None:
-        """Set all layers to training: dropout drops, normalisation uses the statistics of the batch."""
+        """Set all layers to training: dropout drops, normalization uses the statistics of the batch."""
         self._set_mode(False, attributes)
 
     def eval(self, **attributes: Any) -> None:
-        """Set all layers to evaluation: nothing is random, normalisation uses running statistics."""
+        """Set all layers to evaluation: nothing is random, normalization uses running statistics."""
         self._set_mode(True, attributes)
 
     def _set_mode(self, value: bool, attributes: dict[str, Any]) -> None:

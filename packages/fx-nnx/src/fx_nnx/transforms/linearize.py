@@ -28,7 +28,7 @@ def vjp(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Linearise a function of modules and arrays backwards.
+    """Linearize a function of modules and arrays backwards.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict

@@ -16,7 +16,7 @@ class Param(Variable[A]):
 
 
 class BatchStat(Variable[A]):
-    """A running statistic, such as the mean in batch normalisation."""
+    """A running statistic, such as the mean in batch normalization."""
 
     __slots__ = ()
 

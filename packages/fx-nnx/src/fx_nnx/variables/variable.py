@@ -342,7 +342,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     @property
     def _var_metadata(self) -> MetadataView:
-        _ = self._nnx_meta  # there is none before a variable is initialised
+        _ = self._nnx_meta  # there is none before a variable is initialized
         return MetadataView(self)
 
     @_var_metadata.setter
@@ -372,7 +372,7 @@ _links_of = VariableFields.__dict__["_nnx_links"].__get__
 
 
 def _keep_links(variable: Variable[Any]) -> None:
-    """Note that nothing is linked to a new variable; one that is initialised again has to announce that it changes."""
+    """Note that nothing is linked to a new variable; one that is initialized again has to announce that it changes."""
     try:
         _links_of(variable)
     except AttributeError:

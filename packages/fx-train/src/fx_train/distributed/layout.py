@@ -40,7 +40,7 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] 
     >>> specs([("up/kernel", ("embed", "mlp"))], axes={"mlp": "model", "embed": None})      # tensor parallel
     [(), (None, 'model')]
 
-    The optimiser's state has the paths of the parameters at the end of its own, so that the same rules reach it.
+    The optimizer's state has the paths of the parameters at the end of its own, so that the same rules reach it.
 
     Args:
       tree: arrays or `jax.ShapeDtypeStruct`.
@@ -69,7 +69,7 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] 
         if isinstance(layout, str):
             spec = _split_largest(shape, names.get(layout, layout), mesh)
         elif len(shape) == 0:
-            spec = ()  # counters of an optimiser are found by the paths of its arrays
+            spec = ()  # counters of an optimizer are found by the paths of its arrays
         else:
             spec = tuple(names.get(name, name) if isinstance(name, str) else name for name in layout)
             check_spec(shape, spec, mesh, layout)

@@ -53,6 +53,6 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
         raise MeshDescriptionError(description, len(devices), f"{known} devices")
     kinds = (AxisType.Auto,) * len(names)
     if devices == jax.devices():
-        # JAX knows which devices are neighbours.
+        # JAX knows which devices are neighbors.
         return jax.make_mesh(tuple(sizes), tuple(names), axis_types=kinds)
     return Mesh(np.array(devices).reshape(sizes), tuple(names), axis_types=kinds)

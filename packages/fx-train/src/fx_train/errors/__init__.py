@@ -50,7 +50,7 @@ from fx_train.errors.step import (
     MissingFieldError,
     NotAStateError,
     NotTrainableError,
-    OptimiserArgumentError,
+    OptimizerArgumentError,
     PolicyMismatchError,
     VariablesMismatchError,
 )
@@ -113,7 +113,7 @@ __all__ = [
     "NotEnoughDataError",
     "NotMainThreadError",
     "NotTrainableError",
-    "OptimiserArgumentError",
+    "OptimizerArgumentError",
     "PolicyMismatchError",
     "RecordNotWrittenError",
     "ReportNotWrittenError",

@@ -181,8 +181,8 @@ class NotTrainableError(FxError):
         )
 
 
-class OptimiserArgumentError(FxError):
-    """An optimiser wants to be told more than gradients.
+class OptimizerArgumentError(FxError):
+    """An optimizer wants to be told more than gradients.
 
     ::
 
@@ -192,7 +192,7 @@ class OptimiserArgumentError(FxError):
 
     def __init__(self, names: str):
         super().__init__(
-            "The optimiser wants to know more than gradients.",
+            "The optimizer wants to know more than gradients.",
             expected=f"a call of its update with {names.strip(' s:')}",
             got="gradients, its state and the parameters",
             fix="Use fx_train.step.make_train_step, which tells value, grad, value_fn, obj_fn and grad_fn; or call "

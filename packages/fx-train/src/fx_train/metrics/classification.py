@@ -100,18 +100,18 @@ class PrecisionRecall(Metric):
     Attributes:
       hits: a `Count` (classes,), predictions of the class that were right.
       predicted: a `Count` (classes,), predictions of the class.
-      labelled: a `Count` (classes,), labels of the class.
+      labeled: a `Count` (classes,), labels of the class.
     """
 
     hits: Count
     predicted: Count
-    labelled: Count
+    labeled: Count
 
     @classmethod
     def empty(cls, classes: int) -> Self:
         """Counts of nothing yet, for labels from 0 to ``classes - 1``."""
         zeros = Count.zeros((classes,))
-        return cls(hits=zeros, predicted=zeros, labelled=zeros)
+        return cls(hits=zeros, predicted=zeros, labeled=zeros)
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
         """Take labels and predictions, integers of one shape; where ``mask`` is False they do not count.
@@ -130,7 +130,7 @@ class PrecisionRecall(Metric):
         return self.replace(
             hits=self.hits.add(count(labels, mask & (labels == predictions))),
             predicted=self.predicted.add(count(predictions, mask)),
-            labelled=self.labelled.add(count(labels, mask)),
+            labeled=self.labeled.add(count(labels, mask)),
         )
 
     def precision(self, average: Average | None = None) -> jax.Array:
@@ -139,11 +139,11 @@ class PrecisionRecall(Metric):
 
     def recall(self, average: Average | None = None) -> jax.Array:
         """Share of the labels of a class that were found, (classes,), or its average."""
-        return self._averaged(self.hits.as_float(), self.labelled.as_float(), average)
+        return self._averaged(self.hits.as_float(), self.labeled.as_float(), average)
 
     def f1(self, average: Average | None = None) -> jax.Array:
         """Harmonic mean of precision and recall, (classes,), or its average."""
-        both = self.predicted.as_float() + self.labelled.as_float()
+        both = self.predicted.as_float() + self.labeled.as_float()
         return self._averaged(2 * self.hits.as_float(), both, average)
 
     def compute(self) -> jax.Array:
@@ -159,8 +159,8 @@ class PrecisionRecall(Metric):
         if average == "macro":
             return jnp.nanmean(each)
         if average == "weighted":
-            labelled = self.labelled.as_float()
-            return jnp.nansum(each * labelled) / jnp.sum(labelled)
+            labeled = self.labeled.as_float()
+            return jnp.nansum(each * labeled) / jnp.sum(labeled)
         raise InvalidAverageError(average)
 
 

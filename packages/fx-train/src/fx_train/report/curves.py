@@ -10,7 +10,7 @@ from fx_train.report.records import Series, thinned
 
 WIDTH, HEIGHT = 640, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 34
-COLOURS = 6
+COLORS = 6
 
 Points = Sequence[tuple[int, float]]
 
@@ -137,7 +137,7 @@ def _last(x: _Axis) -> str:
 
 
 def _style(index: int) -> str:
-    return f"c{index % COLOURS}" + (" dash" if index // COLOURS % 2 else "")
+    return f"c{index % COLORS}" + (" dash" if index // COLORS % 2 else "")
 
 
 def _line(style: str, points: Points, x: _Axis, y: _Axis) -> str:

@@ -17,7 +17,7 @@ from fx_train.step.loss import Loss, Weight, field
 from fx_train.step.policy import Policy
 from fx_train.step.telling import loss_of_params, telling
 from fx_train.step.trainable import Trainable, split_params, trainable_mask
-from fx_train.train_state import TrainState, optimised, overwritten
+from fx_train.train_state import TrainState, optimized, overwritten
 
 __all__ = ["make_train_step"]
 
@@ -66,12 +66,12 @@ def make_train_step(
     ``reproducible=True`` makes the bits independent of ``accumulate``: the work is done in groups of up to 16 examples
     whatever it is, and their sums are added in one order. It needs ``weight`` with ``accumulate=1`` too.
 
-    **Optimisers** are told what their update has parameters for: the loss as ``value`` (`optax.polyak_sgd`,
+    **Optimizers** are told what their update has parameters for: the loss as ``value`` (`optax.polyak_sgd`,
     `optax.contrib.reduce_on_plateau`); its gradient before clipping as ``grad`` and the batch's loss as a function of
     the parameters as ``value_fn`` (`optax.lbfgs`) or ``obj_fn``; gradients elsewhere as ``grad_fn``
     (`optax.contrib.sam`).
 
-    **Metrics** are those of the loss function, ``loss``, and what options add. If the optimiser was made by
+    **Metrics** are those of the loss function, ``loss``, and what options add. If the optimizer was made by
     `optax.inject_hyperparams`, its ``learning_rate`` is among them.
 
     **Loss scaling** happens when the state has a ``dynamic_scale``: a step whose gradients are not finite changes
@@ -103,8 +103,8 @@ def make_train_step(
     Raises:
       InvalidStepOptionError: an option makes no sense.
       NotAStateError, DonatedStateError, MissingFieldError, LossOutputError, NotTrainableError, VariablesMismatchError,
-        PolicyMismatchError, OptimiserArgumentError, IndivisibleBatchError, BatchMismatchError: by the function, when
-        state, batch, optimiser and loss function do not fit.
+        PolicyMismatchError, OptimizerArgumentError, IndivisibleBatchError, BatchMismatchError: by the function, when
+        state, batch, optimizer and loss function do not fit.
     """
     if not callable(loss_fn):
         raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
@@ -133,7 +133,7 @@ def make_train_step(
             finite = all_finite(grads)
             metrics |= {"finite": finite.astype(jnp.float32), "loss_scale": jnp.asarray(scale.scale, jnp.float32)}
         # A search along a line compares losses with their slopes: it has to know the gradients before they are clipped.
-        true = optimised(_whole(grads, state.params, mask))
+        true = optimized(_whole(grads, state.params, mask))
         if clip is not None:
             grads, metrics["grad_norm"] = _clipped(grads, clip, _trained(overwritten(state.params), mask))
         value_fn = loss_of_params(loss, state, batch, parts=parts, mask=mask, weight=weigh)
@@ -186,7 +186,7 @@ def _groups(loss: Loss, state: TrainState, batch: Any, accumulate: int) -> int:
 
 
 def _learning_rate(opt_state: Any) -> Any:
-    """The rate of an optimiser made by `optax.inject_hyperparams`, if there is one and only one."""
+    """The rate of an optimizer made by `optax.inject_hyperparams`, if there is one and only one."""
     states = jax.tree.leaves(opt_state, is_leaf=lambda x: hasattr(x, "hyperparams"))
     rates = [s.hyperparams["learning_rate"] for s in states if "learning_rate" in getattr(s, "hyperparams", ())]
     return jnp.asarray(rates[0]) if len(rates) == 1 and jnp.shape(rates[0]) == () else None

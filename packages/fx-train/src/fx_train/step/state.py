@@ -15,7 +15,7 @@ __all__ = ["StepState"]
 
 
 class StepState(TrainState):
-    """A `TrainState` with what a step may need besides parameters and optimiser.
+    """A `TrainState` with what a step may need besides parameters and optimizer.
 
     >>> state = StepState.create(apply_fn=None, params={"w": jnp.ones(2)}, tx=optax.sgd(0.1), ema=True)
     >>> state.ema["w"].tolist(), state.key is None
@@ -48,7 +48,7 @@ class StepState(TrainState):
         Args:
           apply_fn: the network's function, for whoever wants it with the state.
           params: the parameters.
-          tx: the optimiser.
+          tx: the optimizer.
           ema: whether to keep an average of the parameters, which begins with them. Those narrower than float32 are
             averaged in float32, where what a step adds is not lost to rounding; a tree of other dtypes can be put in
             place by ``state.replace(ema=...)``.

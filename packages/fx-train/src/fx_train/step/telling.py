@@ -1,4 +1,4 @@
-"""What optimisers are told besides gradients: the loss, its gradient, and the loss as a function of the parameters."""
+"""What optimizers are told besides gradients: the loss, its gradient, and the loss as a function of the parameters."""
 
 import functools
 import inspect
@@ -12,20 +12,20 @@ import optax
 from fx_train.step.accumulate import in_parts
 from fx_train.step.gradients import average
 from fx_train.step.loss import Loss, Weight
-from fx_train.train_state import TrainState, optimised, with_optimised
+from fx_train.train_state import TrainState, optimized, with_optimized
 
 
 def telling(tx: Any, value: jax.Array, grads: Any, value_fn: Callable[..., jax.Array]) -> Any:
-    """An optimiser whose update is told what it has parameters for.
+    """An optimizer whose update is told what it has parameters for.
 
     Args:
-      tx: the optimiser.
+      tx: the optimizer.
       value: the loss.
-      grads: the gradients of the loss, in the form in which the optimiser sees the parameters.
+      grads: the gradients of the loss, in the form in which the optimizer sees the parameters.
       value_fn: the loss of such parameters, for searches along a line (`optax.lbfgs`).
 
     Returns:
-      The optimiser; only its ``update`` is of use.
+      The optimizer; only its ``update`` is of use.
     """
     # optax.contrib.sophia calls it obj_fn. Line searches refuse what is told beside and value_fn has no parameter for.
     known = {"value": value, "grad": grads, "value_fn": value_fn, "obj_fn": value_fn}
@@ -40,7 +40,7 @@ def telling(tx: Any, value: jax.Array, grads: Any, value_fn: Callable[..., jax.A
 def loss_of_params(
     loss: Loss, state: TrainState, batch: Any, *, parts: int, mask: Any, weight: Weight | None
 ) -> Callable[..., jax.Array]:
-    """The loss of a batch as a function of what the optimiser sees of the parameters, at this step's key.
+    """The loss of a batch as a function of what the optimizer sees of the parameters, at this step's key.
 
     It works in the parts in which the gradients were computed, and keeps nothing of one for another; what the loss
     would change in the variables is dropped. Frozen parameters have no gradient.
@@ -53,7 +53,7 @@ def loss_of_params(
         return value, variables
 
     def value_fn(params: Any, obj_fn: Any = None) -> jax.Array:
-        params = with_optimised(state.params, _filled(params, optimised(state.params)))
+        params = with_optimized(state.params, _filled(params, optimized(state.params)))
         if mask is not None:
             params = jax.tree.map(lambda yes, x: x if yes else jax.lax.stop_gradient(x), mask, params)
 
@@ -73,7 +73,7 @@ def loss_of_params(
 
 
 def _filled(params: Any, own: Any) -> Any:
-    """Parameters of which a masked optimiser sees only some, with the state's own for the others."""
+    """Parameters of which a masked optimizer sees only some, with the state's own for the others."""
 
     def is_masked(x: Any) -> bool:
         return isinstance(x, optax.MaskedNode)

@@ -63,9 +63,9 @@ def trainable_mask(params: Any, trainable: Trainable) -> Any:
 
 
 def trainable_only(tx: optax.GradientTransformation, trainable: Trainable) -> optax.GradientTransformation:
-    """Let an optimiser see only the parameters that are trained, so that it keeps no state for the others.
+    """Let an optimizer see only the parameters that are trained, so that it keeps no state for the others.
 
-    `make_train_step` leaves frozen parameters as they are with any optimiser; this saves the memory of its state.
+    `make_train_step` leaves frozen parameters as they are with any optimizer; this saves the memory of its state.
 
     >>> tx = trainable_only(optax.adam(0.1), {"encoder": False, "head": True})
     >>> state = tx.init({"encoder": jax.numpy.ones((8, 8)), "head": jax.numpy.ones(2)})
@@ -77,7 +77,7 @@ def trainable_only(tx: optax.GradientTransformation, trainable: Trainable) -> op
         return jax.tree.map(lambda yes: not yes, trainable_mask(params, trainable))
 
     return optax.chain(
-        # What the optimiser is told of gradients beside its own is masked alike.
+        # What the optimizer is told of gradients beside its own is masked alike.
         optax.masked(tx, lambda params: trainable_mask(params, trainable), mask_compatible_extra_args=True),
         optax.masked(optax.set_to_zero(), frozen),
     )

@@ -65,7 +65,7 @@ def map_variables(
             shape = with_mutable(shape, lambda m: intersect_filters(m, DenyList(mapped_collections)))
         seen = _each(map_in_fn, target)
         last = run(carrier, fn, shape, (seen, *rest), *args, **kwargs)
-        # As in Flax, what was created is stored as ``fn`` has seen it: layers that normalise keep normalised weights.
+        # As in Flax, what was created is stored as ``fn`` has seen it: layers that normalize keep normalized weights.
         stored = _each(map_out_fn, last.groups[0] if mutable else seen) if mutable or created else ()
         return carrier.absorb(scopes, last.shape, (stored, *last.groups[1:]), last.out)
 

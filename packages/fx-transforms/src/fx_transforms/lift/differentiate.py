@@ -63,7 +63,7 @@ def vjp(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Linearise ``fn(scope, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
+    """Linearize ``fn(scope, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
 
     Args:
       fn: the function.
@@ -147,7 +147,7 @@ def jvp(
 
 
 def _moving(variables: Mapping[str, Any], tangents: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tangents without empty collections that the scope has no variables in, as when it is initialised."""
+    """The tangents without empty collections that the scope has no variables in, as when it is initialized."""
     return {col: xs for col, xs in tangents.items() if jax.tree.leaves(xs) or jax.tree.leaves(variables.get(col))}
 
 

@@ -80,14 +80,14 @@ def attention_params(
       key_features: likewise for keys; ``query_features`` if None.
       value_features: likewise for values; ``key_features`` if None.
       use_bias: whether the projections have biases.
-      normalize_qk: whether queries and keys are normalised, see `qk_norm`.
+      normalize_qk: whether queries and keys are normalized, see `qk_norm`.
       kernel_init: draws the kernels, which it sees as matrices.
       bias_init: draws the biases, which it sees as vectors.
       out_kernel_init: for the last projection; ``kernel_init`` if None.
       out_bias_init: likewise.
 
     Returns:
-      Parameters of ``query``, ``key``, ``value``, ``query_ln`` and ``key_ln`` if normalised, and ``out``.
+      Parameters of ``query``, ``key``, ``value``, ``query_ln`` and ``key_ln`` if normalized, and ``out``.
 
     >>> specs = attention_params(plan_heads(8, 2), 6)
     >>> {name: spec["kernel"].shape for name, spec in specs.items()}
@@ -122,7 +122,7 @@ def attention_params(
 def qk_norm(
     query: jax.Array, key: jax.Array, query_scale: jax.Array | None, key_scale: jax.Array | None, *, dtype: Any = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Normalise each head of queries and keys, so that logits stay small however large the features become.
+    """Normalize each head of queries and keys, so that logits stay small however large the features become.
 
     Dehghani et al., *Scaling Vision Transformers to 22 Billion Parameters*, 2023: a layer norm without bias over the
     depth.

@@ -23,7 +23,7 @@ PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect", "CAUSAL": "constant"}
 
 @dataclasses.dataclass(frozen=True)
 class ConvPlan:
-    """The static arguments of a convolution, normalised. See `plan_conv`.
+    """The static arguments of a convolution, normalized. See `plan_conv`.
 
     Attributes:
       kernel_size: window in each spatial dimension.
@@ -59,7 +59,7 @@ def plan_conv(
     kernel_dilation: int | Sequence[int] | None = 1,
     feature_group_count: int = 1,
 ) -> ConvPlan:
-    """Check and normalise the static arguments of a convolution.
+    """Check and normalize the static arguments of a convolution.
 
     Args:
       kernel_size: window in each spatial dimension; an integer means one spatial dimension.

@@ -20,7 +20,7 @@ __all__ = ["ConvTransposePlan", "conv_transpose", "conv_transpose_params", "plan
 
 @dataclasses.dataclass(frozen=True)
 class ConvTransposePlan:
-    """The static arguments of a transposed convolution, normalised. See `plan_conv_transpose`.
+    """The static arguments of a transposed convolution, normalized. See `plan_conv_transpose`.
 
     Attributes:
       kernel_size: window in each spatial dimension.
@@ -51,7 +51,7 @@ def plan_conv_transpose(
     kernel_dilation: int | Sequence[int] | None = None,
     transpose_kernel: bool = False,
 ) -> ConvTransposePlan:
-    """Check and normalise the static arguments of a transposed convolution.
+    """Check and normalize the static arguments of a transposed convolution.
 
     Args:
       kernel_size: window in each spatial dimension; an integer means one spatial dimension.

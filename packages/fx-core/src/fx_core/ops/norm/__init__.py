@@ -1,4 +1,4 @@
-"""Normalisations: batch, layer, RMS, group and instance norm."""
+"""Normalizations: batch, layer, RMS, group and instance norm."""
 
 from fx_core.ops.norm.apply import batch_norm, group_norm, layer_norm
 from fx_core.ops.norm.plan import (

@@ -30,7 +30,7 @@ def layer_norm(
     mask: jax.Array | None = None,
     force_float32_reductions: bool = True,
 ) -> jax.Array:
-    """Normalise with the statistics of the planned axes: layer norm, instance norm, RMS norm.
+    """Normalize with the statistics of the planned axes: layer norm, instance norm, RMS norm.
 
     Ba et al., *Layer Normalization*, 2016; Ulyanov et al., *Instance Normalization*, 2017; Zhang and Sennrich, *Root
     Mean Square Layer Normalization*, 2019 (``use_mean=False``).
@@ -84,7 +84,7 @@ def batch_norm(
     epsilon: float = 1e-5,
     dtype: Any = None,
 ) -> jax.Array:
-    """Normalise with given statistics: those of the batch (`moments`) or their running average.
+    """Normalize with given statistics: those of the batch (`moments`) or their running average.
 
     Ioffe and Szegedy, *Batch Normalization*, 2015.
 
@@ -133,7 +133,7 @@ def group_norm(
     mask: jax.Array | None = None,
     force_float32_reductions: bool = True,
 ) -> jax.Array:
-    """Normalise each group of features with its own statistics.
+    """Normalize each group of features with its own statistics.
 
     Wu and He, *Group Normalization*, 2018.
 
@@ -195,7 +195,7 @@ def _normalize(
     epsilon: float,
     dtype: Any,
 ) -> jax.Array:
-    """Normalise, with statistics that broadcast to ``x``."""
+    """Normalize, with statistics that broadcast to ``x``."""
     factor = lax.rsqrt(var + epsilon)
     if scale is not None:
         factor = factor * lax.expand_dims(array_of(scale), plan.broadcast_axes)

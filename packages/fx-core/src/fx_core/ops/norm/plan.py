@@ -1,4 +1,4 @@
-"""Which axes a normalisation reduces, and which carry scale and bias."""
+"""Which axes a normalization reduces, and which carry scale and bias."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ Axes = int | Sequence[int]
 
 @dataclasses.dataclass(frozen=True)
 class NormPlan:
-    """The axes of a normalisation, counted from the front and sorted.
+    """The axes of a normalization, counted from the front and sorted.
 
     Attributes:
       ndim: number of dimensions of the input.
@@ -47,7 +47,7 @@ class NormPlan:
 
 
 def norm_params(feature_shape: Sequence[int], use_scale: bool = True, use_bias: bool = True) -> dict[str, ParamSpec]:
-    """Name the parameters of a normalisation.
+    """Name the parameters of a normalization.
 
     >>> list(norm_params((4,)))
     ['scale', 'bias']

@@ -1,4 +1,4 @@
-"""Normalisations of weights: by their length, and by their largest singular value."""
+"""Normalizations of weights: by their length, and by their largest singular value."""
 
 from collections.abc import Sequence
 
