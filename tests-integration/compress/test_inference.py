@@ -63,7 +63,7 @@ def test_nnx_modules_are_stripped_and_norms_folded():
     # The shift goes to the bias of the layer where it has one.
     assert float(jnp.abs(view.norm.bias.get_value()).max()) == 0
     assert float(jnp.abs(view.zzz.bias.get_value()).max()) > 0
-    assert "removed random streams" in str(report)
+    assert "removed RNG streams" in str(report)
     assert "hidden: removed Intermediate" in str(report)
     assert report.difference < 1e-5
 

@@ -165,9 +165,9 @@ def test_keys():
     one, two, three = model.apply({}, rngs={"params": KEY, "dropout": jax.random.key(1)})
     assert [one, three] == [jax.random.fold_in(KEY, i) for i in range(2)]
     assert two == jax.random.fold_in(jax.random.key(1), 0)
-    with pytest.raises(MissingRngError, match="no random stream 'default'"):
+    with pytest.raises(MissingRngError, match="no RNG stream 'default'"):
         model.apply({})
-    with pytest.raises(BridgeRngsError, match="no random streams"):
+    with pytest.raises(BridgeRngsError, match="no RNG streams"):
         model.apply({}, rngs="3")
 
 
@@ -233,7 +233,7 @@ def test_modules_of_nnx_and_linen_inside():
     _out, updated = model.apply(variables, X, mutable=["batch_stats", "intermediates"], rngs=KEY)
     assert updated["batch_stats"]["norm"]["mean"].any()
     assert len(updated["intermediates"]["seen"]) == 2
-    with pytest.raises(AbsentStreamError, match="random stream that was not given"):
+    with pytest.raises(AbsentStreamError, match="RNG stream that was not given"):
         model.apply(variables, X, mutable=True)
     train = False
     assert model.apply(variables, X).shape == (3, 2)

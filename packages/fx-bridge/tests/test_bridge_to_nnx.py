@@ -236,9 +236,9 @@ def test_what_is_no_module():
 
 @pytest.mark.parametrize("rngs", [3, "key", {1: 2}])
 def test_what_is_no_stream(rngs):
-    with pytest.raises(BridgeRngsError, match=r"no random streams(.|\n)*fx_nnx\.Rngs"):
+    with pytest.raises(BridgeRngsError, match=r"no RNG streams(.|\n)*fx_nnx\.Rngs"):
         bridge.ToNNX(nn.Dense(2), rngs=rngs)
-    with pytest.raises(BridgeRngsError, match="no random streams"):
+    with pytest.raises(BridgeRngsError, match="no RNG streams"):
         made(nn.Dense(2))(X, rngs=rngs)
 
 

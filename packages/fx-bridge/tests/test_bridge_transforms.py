@@ -237,7 +237,7 @@ def test_transforms_of_nnx_inside_of_linen():
         expected = expected @ layer["kernel"] + layer["bias"][None]
     np.testing.assert_allclose(out, expected, rtol=1e-5)
     assert model.apply(variables, X, False, rngs={"dropout": KEY}).shape == X.shape
-    with pytest.raises(AbsentStreamError, match="random stream that was not given"):
+    with pytest.raises(AbsentStreamError, match="RNG stream that was not given"):
         model.apply(variables, X, False)
 
 

@@ -150,12 +150,12 @@ def test_raw_keys_and_numpy_keys_are_keys():
 
 
 NO_KEYS = {
-    "a number": (0, "Random streams must be a key, or a dictionary of keys by stream name", "int: 0"),
-    "nothing": (None, "Random streams must be a key", "NoneType: None"),
-    "an array": (np.zeros(3), "Random streams must be a key", "ndarray: "),
-    "several keys": (jax.random.split(KEY, 3), "Random streams must be a key", "PRNGKeyArray"),
-    "a list": ([KEY], "Random streams must be a key", "list: "),
-    "a name that is none": ({0: KEY}, "Random streams have names", "0"),
+    "a number": (0, "RNG streams must be a key, or a dictionary of keys by stream name", "int: 0"),
+    "nothing": (None, "RNG streams must be a key", "NoneType: None"),
+    "an array": (np.zeros(3), "RNG streams must be a key", "ndarray: "),
+    "several keys": (jax.random.split(KEY, 3), "RNG streams must be a key", "PRNGKeyArray"),
+    "a list": ([KEY], "RNG streams must be a key", "list: "),
+    "a name that is none": ({0: KEY}, "RNG streams have names", "0"),
     "a stream of a number": ({"params": 3}, "What the stream 'params' was given is no key", "int: 3"),
     "a stream of a text": ({"params": "seed"}, "What the stream 'params' was given is no key", "str: 'seed'"),
 }

@@ -81,7 +81,7 @@ def test_dropout_sources_of_keys():
     x = jnp.ones(64)
     key = jax.random.key(0)
     layer = nnx.Dropout(0.5)
-    with pytest.raises(LayerCallError, match="no random stream"):
+    with pytest.raises(LayerCallError, match="no RNG stream"):
         layer(x)
     y = layer(x, rngs=key)
     assert set(np.unique(y)) == {0.0, 2.0}

@@ -111,7 +111,7 @@ def test_gradients_and_jit():
 
 def test_carries_are_drawn():
     cell = nnx.LSTMCell(3, 4, carry_init=nnx.initializers.normal(), rngs=nnx.Rngs(0))
-    with pytest.raises(LayerCallError, match="no random stream to draw the first carry"):
+    with pytest.raises(LayerCallError, match="no RNG stream to draw the first carry"):
         nnx.RNN(cell, rngs=False)(X)
     rnn = nnx.RNN(cell, rngs=nnx.Rngs(carry=1), return_carry=True)
     assert jnp.any(rnn(X)[1] != rnn(X)[1])
@@ -119,7 +119,7 @@ def test_carries_are_drawn():
     c, h = nnx.LSTMCell(3, 4, keep_rngs=True, rngs=nnx.Rngs(0)).initialize_carry((3,), carry_init=nnx.initializers.ones)
     assert c.shape == (4,)
     assert c.sum() == h.sum() == 4
-    with pytest.raises(LayerCallError, match=r"rngs is no random stream[\s\S]*got: int"):
+    with pytest.raises(LayerCallError, match=r"rngs is no RNG stream[\s\S]*got: int"):
         nnx.RNN(cell, rngs=3)
 
 

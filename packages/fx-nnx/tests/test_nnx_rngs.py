@@ -32,7 +32,7 @@ def test_rngs():
     assert same(nnx.Rngs(jax.random.PRNGKey(1))(), nnx.Rngs(1)())
     assert same(nnx.Rngs(np.int32(1))(), nnx.Rngs(1)())
     assert nnx.Rngs(a=nnx.RngStream(1, tag="z")).a.tag == "a"
-    with pytest.raises(MissingRngError, match="no random stream 'dropout'"):
+    with pytest.raises(MissingRngError, match="no RNG stream 'dropout'"):
         nnx.Rngs(params=0).dropout()
     with pytest.raises(ValueError, match=r"got 1\.5"):
         nnx.Rngs(1.5)

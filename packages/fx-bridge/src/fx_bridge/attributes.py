@@ -17,7 +17,7 @@ MODULE, RNGS, INITIALIZING = "to_nnx__module", "to_nnx__rngs", "to_nnx__initiali
 
 
 def put_variables(module: Any, variables: Mapping[str, Any]) -> None:
-    """Put variables of the Linen module into their attributes; collections without a variable type get one.
+    """Puts variables of the Linen module into their attributes; collections without a variable type get one.
 
     Raises:
       NameConflictError: a name is taken by something else.
@@ -70,12 +70,12 @@ def _describe(value: Any) -> str:
 
 
 def name_of(module: Any) -> str:
-    """Give the text that a wrapper has in errors."""
+    """Returns the text that a wrapper has in errors."""
     return f"ToNNX({type(module.to_nnx__module).__name__})"
 
 
 def collections_of(module: Any) -> dict[str, dict[str, Any]]:
-    """Give the variables of a wrapped module as Linen has them."""
+    """Returns the variables of a wrapped module as Linen has them."""
     variables: dict[str, dict[str, Any]] = {}
     names: dict[type, str] = {}
 

@@ -30,28 +30,28 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
     metadata: Mapping[str, Any] = struct.field(pytree_node=False)
 
     def unbox(self) -> Any:
-        """The value."""
+        """Returns the value."""
         return self.value
 
     def replace_boxed(self, val: Any) -> "NNXMeta":
-        """The same metadata around another value."""
+        """Returns the same metadata around another value."""
         return self.replace(value=val)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
-        """The metadata after a transform has given the value a new axis, by the rules of the variable."""
+        """Returns the metadata after a transform has given the value a new axis, by the rules of the variable."""
         return self._changed(add_axis, index, params)
 
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> "NNXMeta":
-        """The metadata after a transform has taken an axis away, by the rules of the variable."""
+        """Returns the metadata after a transform has taken an axis away, by the rules of the variable."""
         return self._changed(remove_axis, index, params)
 
     def get_partition_spec(self) -> Any:
-        """The ``out_sharding`` of the variable as a partition spec, or None."""
+        """Returns the ``out_sharding`` of the variable as a partition spec, or None."""
         names = self.metadata.get("out_sharding")
         return None if names is None else PartitionSpec(*names)
 
     def to_nnx_variable(self) -> Variable[Any]:
-        """The variable."""
+        """Returns the variable."""
         return self.var_type.from_metadata(self.value, self.metadata)
 
     def _changed(self, change: Callable[..., None], index: int, params: Mapping[Any, Any]) -> "NNXMeta":
@@ -63,7 +63,7 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
 
 
 def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> Variable[Any]:
-    """Give the NNX variable for a leaf of a Linen collection, boxed or not.
+    """Returns the NNX variable for a leaf of a Linen collection, boxed or not.
 
     Raises:
       UnknownVariableNameError: no variable type stands for the collection.
@@ -80,7 +80,7 @@ def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> 
 
 
 def to_linen_var(variable: Variable[Any]) -> Any:
-    """Give the leaf of a Linen collection for an NNX variable: its value, boxed if it has metadata.
+    """Returns the leaf of a Linen collection for an NNX variable: its value, boxed if it has metadata.
 
     >>> from fx_nnx import Param
     >>> to_linen_var(Param(1.0)), to_linen_var(Param(1.0, tag="a")).metadata

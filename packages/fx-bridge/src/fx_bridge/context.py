@@ -43,7 +43,7 @@ stack = _Stack()
 
 
 def current_context() -> ModuleStackEntry | None:
-    """Give the call of a bridge module that is running, or None.
+    """Returns the call of a bridge module that is running, or None.
 
     >>> current_context() is None
     True
@@ -52,12 +52,12 @@ def current_context() -> ModuleStackEntry | None:
 
 
 def current_module() -> Any:
-    """Give the bridge module that is running, or None."""
+    """Returns the bridge module that is running, or None."""
     entry = current_context()
     return None if entry is None else entry.module
 
 
 def current_scope() -> Any:
-    """Give the scope of the bridge module that is running, or None."""
+    """Returns the scope of the bridge module that is running, or None."""
     module = current_module()
     return None if module is None else module.scope

@@ -20,10 +20,10 @@ Rename = Callable[[str, Path], Path]
 def convert_variables(
     variables: Any, *, like: Any = None, rename: Rename | None = None, strict: bool = True, allow_register: bool = False
 ) -> tuple[Any, ConversionReport]:
-    """Turn the variables of a Linen model into an NNX state, or an NNX state (or model) into Linen variables.
+    """Converts the variables of a Linen model into an NNX state, or an NNX state (or model) into Linen variables.
 
     A collection and a variable type belong together by name, as `fx_nnx.variable_type_from_name` and plugins say; boxes
-    of Linen, such as partition names, become metadata of variables and back. Random streams stay where they are: Linen
+    of Linen, such as partition names, become metadata of variables and back. RNG streams stay where they are: Linen
     keeps none. Arrays that are attributes without a variable are the collection ``arrays``, if the other side has it.
 
     >>> import jax.numpy as jnp
@@ -63,7 +63,7 @@ def to_nnx_state(
     strict: bool = True,
     allow_register: bool = False,
 ) -> tuple[State, ConversionReport]:
-    """Turn the variables of a Linen model into an NNX state; see `convert_variables`."""
+    """Converts the variables of a Linen model into an NNX state; see `convert_variables`."""
     found = {
         (collection, _renamed(rename, collection, path)): leaf
         if collection == ARRAYS
@@ -87,7 +87,7 @@ def to_linen_variables(
     strict: bool = True,
     allow_register: bool = False,
 ) -> tuple[dict[str, Any], ConversionReport]:
-    """Turn an NNX state or module into the variables of a Linen model; see `convert_variables`."""
+    """Converts an NNX state or module into the variables of a Linen model; see `convert_variables`."""
     found: dict[Place, Any] = {}
     for (collection, path), variable in _nnx_leaves(
         source, allow_register, arrays=like is None or ARRAYS in like

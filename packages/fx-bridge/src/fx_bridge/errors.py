@@ -178,7 +178,7 @@ class BridgeTargetError(FxError, TypeError):
 
 
 class BridgeRngsError(FxError, TypeError):
-    """Random streams were given in a form that is not known.
+    """RNG streams were given in a form that is not known.
 
     Args:
       got: what was given.
@@ -186,7 +186,7 @@ class BridgeRngsError(FxError, TypeError):
 
     def __init__(self, got: Any):
         super().__init__(
-            "These are no random streams.",
+            "These are no RNG streams.",
             expected="an fx_nnx.Rngs, a key, or a dictionary of keys by stream name",
             got=f"{type(got).__name__}: {got!r}",
             fix="pass rngs=nnx.Rngs(0, dropout=1) or rngs={'dropout': key}",
@@ -207,7 +207,7 @@ class AbsentStreamError(FxError, ValueError):
 
     def __init__(self, stream: str):
         super().__init__(
-            "An NNX module draws from a random stream that was not given.",
+            "An NNX module draws from an RNG stream that was not given.",
             expected=f"a key for the stream, or for {stream!r}, which serves streams that were not given",
             got="neither",
             fix="pass rngs={'dropout': key}, or what the stream is called, or set the layer to be deterministic",

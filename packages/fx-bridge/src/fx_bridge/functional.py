@@ -28,7 +28,7 @@ class Functional:
     kwargs: Mapping[str, Any]
 
     def init(self, *, rngs: Any = None) -> State:
-        """Make the module, and give its state.
+        """Creates the module, and returns its state.
 
         Args:
           rngs: the streams, if the class takes any.
@@ -38,7 +38,7 @@ class Functional:
         return state
 
     def apply(self, *states: Any) -> Any:
-        """Give a proxy of the module with these states; calls of it give their result and ``(graphdef, state)``.
+        """Returns a proxy of the module with these states; calls of it give their result and ``(graphdef, state)``.
 
         Raises:
           UninitializedError: ``init`` has not run.
@@ -50,7 +50,7 @@ class Functional:
 
 
 def functional(cls: Callable[..., Any]) -> Callable[..., Functional]:
-    """Turn a class of NNX modules into functions: the result takes the arguments of the class.
+    """Converts a class of NNX modules into functions: the result takes the arguments of the class.
 
     >>> import jax.numpy as jnp
     >>> import fx_nnx as nnx

@@ -147,7 +147,7 @@ class InnerCall:
         }
 
     def finish(self) -> None:
-        """Put what the call has changed or made into the mutable collections.
+        """Puts what the call has changed or made into the mutable collections.
 
         In ``init``, that is what Linen modules inside have made: NNX modules have their variables before they are
         called.

@@ -31,7 +31,7 @@ class ConversionReport:
         return not (self.missing or self.unexpected or self.shapes)
 
     def check(self) -> None:
-        """Make sure that everything matched.
+        """Makes sure that everything matched.
 
         Raises:
           VariableConversionError: something did not.

@@ -1,4 +1,4 @@
-"""Random streams across the bridge."""
+"""RNG streams across the bridge."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ class ScopeRngs(Rngs):
 
 
 def keys_of(rngs: Any) -> dict[str, Any]:
-    """Draw a key from each stream, for Linen.
+    """Draws a key from each stream, for Linen.
 
     The stream ``default`` is what Linen calls ``params``, unless there is one of that name.
 
@@ -55,7 +55,7 @@ def keys_of(rngs: Any) -> dict[str, Any]:
 
 
 def rngs_of(rngs: Any) -> ScopeRngs:
-    """Give streams for a bridge module: a key or a seed becomes the default stream.
+    """Returns streams for a bridge module: a key or a seed becomes the default stream.
 
     Raises:
       BridgeRngsError: ``rngs`` is no `Rngs`, key, seed or dictionary of those.
@@ -78,7 +78,7 @@ def rngs_of(rngs: Any) -> ScopeRngs:
 
 
 def forked(rngs: Any) -> Any:
-    """Give streams of its own to a wrapped module, as layers of NNX have.
+    """Forks the streams for a wrapped module, as layers of NNX do.
 
     Raises:
       BridgeRngsError: it is no `Rngs`.
@@ -93,14 +93,14 @@ def forked(rngs: Any) -> Any:
 
 
 def mark_absent(module: Any) -> None:
-    """Let the streams of a module that stand for the absent `FALLBACK` raise when they are drawn from."""
+    """Lets the streams of a module that stand for the absent `FALLBACK` raise when they are drawn from."""
     for _, found in iter_graph(module):
         if isinstance(found, RngKey) and found.get_metadata("tag", None) == FALLBACK:
             found.set_metadata(on_get_value=absent)
 
 
 def is_absent(stream: RngStream) -> bool:
-    """Whether a stream stands for one that was not given."""
+    """Returns whether a stream stands for one that was not given."""
     return stream.key.get_metadata("on_get_value", None) is absent
 
 

@@ -42,9 +42,9 @@ class Structure:
 
     Attributes:
       graphdef: its graph definition.
-      places: for each of its leaves the place in the collections of Linen; None for the state of random streams.
+      places: for each of its leaves the place in the collections of Linen; None for the state of RNG streams.
       shapes: for each of them the shapes of the arrays in it.
-      random: positions of the leaves that are the state of random streams.
+      random: positions of the leaves that are the state of RNG streams.
       streams: the names of the streams that its constructor may draw from.
     """
 
@@ -65,11 +65,11 @@ class Structure:
         self._programs: dict[tuple[int, ...], Program] = {}
 
     def uses(self, leaves: tuple[int, ...]) -> list[str]:
-        """Give the streams that the values of some leaves depend on."""
+        """Returns the streams that the values of some leaves depend on."""
         return [name for name, used in zip(self.streams, self._program(leaves)[1]) if used]
 
     def run(self, leaves: tuple[int, ...], keys: Mapping[str, Any]) -> list[Any]:
-        """Compute the values of some leaves.
+        """Computes the values of some leaves.
 
         Args:
           leaves: their positions, in order.
@@ -97,7 +97,7 @@ def structure_of(
     *,
     anew: bool = False,
 ) -> Structure:
-    """Give the structure of ``make(*args, **kwargs)``.
+    """Returns the structure of ``make(*args, **kwargs)``.
 
     What is found out about a class and arguments that cannot change is remembered.
 
@@ -150,7 +150,9 @@ def _record(make: Any, args: Any, kwargs: Any, streams: Mapping[str, Any] | None
 
 
 def place_of(path: Path, leaf: Any) -> Place | None:
-    """Give the place of a leaf of an NNX module in the collections of Linen; None for the state of random streams."""
+    """Returns the place of a leaf of an NNX module in the collections of Linen; None for the state of random
+    streams.
+    """
     if not isinstance(leaf, Variable):
         return ARRAYS, path
     if isinstance(leaf, RngState):

@@ -48,7 +48,7 @@ class ToLinen(linen.Module):
 
     @linen.compact
     def __call__(self, *args: Any, nnx_method: Callable[..., Any] | str | None = None, **kwargs: Any) -> Any:
-        """Call the NNX module.
+        """Calls the NNX module.
 
         Args:
           *args: arguments of the method.
@@ -88,7 +88,7 @@ def to_linen(
     abstract_init: bool = True,
     **kwargs: Any,
 ) -> ToLinen:
-    """Make a Linen module of an NNX module; in a compact method it is a submodule of the running one.
+    """Creates a Linen module of an NNX module; in a compact method it is a submodule of the running one.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -77,7 +77,7 @@ class ToNNX(Module):
         return self.to_nnx__rngs
 
     def lazy_init(self, *args: Any, **kwargs: Any) -> "ToNNX":
-        """Make the variables, and compute nothing else; the arguments are those of the call.
+        """Creates the variables, and computes nothing else; the arguments are those of the call.
 
         Of arrays among them it is enough to know shape and dtype, as a `jax.ShapeDtypeStruct` does.
 
@@ -96,7 +96,7 @@ class ToNNX(Module):
         mutable: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Call the Linen module on its variables.
+        """Calls the Linen module on its variables.
 
         Args:
           *args: arguments of the method.
@@ -167,7 +167,7 @@ class ToNNX(Module):
 
 
 def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a model once, so that the Linen modules in it get their variables.
+    """Calls a model once, so that the Linen modules in it get their variables.
 
     Every `ToNNX` in the model that has no variables is initialized, with the streams that it was given; in a shared one
     that is called several times, the last call decides. A model that is a `ToNNX` itself is initialized anew.
@@ -231,7 +231,7 @@ class initializing:  # noqa: N801 - a context manager
 
 
 def wrapped_in(model: Any) -> Iterator[ToNNX]:
-    """Give the wrapped Linen modules in a model."""
+    """Returns the wrapped Linen modules in a model."""
     return (module for _, module in list(iter_modules(model)) if isinstance(module, ToNNX))
 
 

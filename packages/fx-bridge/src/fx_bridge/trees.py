@@ -12,7 +12,7 @@ ABSENT: Any = object()
 
 
 def leaves_of(variables: Mapping[str, Any]) -> dict[Place, Any]:
-    """Give the leaves of collections by place; boxes are leaves.
+    """Returns the leaves of collections by place; boxes are leaves.
 
     >>> leaves_of({"params": {"dense": {"kernel": 1}}})
     {('params', ('dense', 'kernel')): 1}
@@ -32,7 +32,7 @@ def leaves_of(variables: Mapping[str, Any]) -> dict[Place, Any]:
 
 
 def nest(leaves: Mapping[Place, Any], leaf: Callable[[Any], Any] = lambda x: x) -> dict[str, Any]:
-    """Give collections as nested dictionaries.
+    """Returns collections as nested dictionaries.
 
     Args:
       leaves: by place.
@@ -48,12 +48,12 @@ def nest(leaves: Mapping[Place, Any], leaf: Callable[[Any], Any] = lambda x: x) 
 
 
 def text(place: Place) -> str:
-    """Write a place, such as ``params/dense/kernel``."""
+    """Writes a place, such as ``params/dense/kernel``."""
     return "/".join([place[0], *map(str, place[1])])
 
 
 def leaf_at(tree: Any, path: Path) -> Any:
-    """Give what is at a path, or ``ABSENT``. Numbers of items may be text, as some file formats have it."""
+    """Returns what is at a path, or ``ABSENT``. Numbers of items may be text, as some file formats have it."""
     for key in path:
         if not isinstance(tree, Mapping):
             return ABSENT
@@ -67,7 +67,7 @@ def leaf_at(tree: Any, path: Path) -> Any:
 
 
 def with_leaf(tree: Any, path: Path, leaf: Any) -> Any:
-    """Give nested dictionaries with another leaf at a path; those given are not changed."""
+    """Returns nested dictionaries with another leaf at a path; those given are not changed."""
     if not path:
         return leaf
     key, made = path[0], dict(tree) if isinstance(tree, Mapping) else {}

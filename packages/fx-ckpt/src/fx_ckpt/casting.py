@@ -15,7 +15,7 @@ _FAMILIES = (jnp.floating, jnp.integer, jnp.complexfloating)
 
 
 def check_cast(cast: Any, target: Any) -> Any:
-    """Give a cast as True, None, or a NumPy dtype.
+    """Returns a cast as True, None, or a NumPy dtype.
 
     Raises:
       InvalidOptionError: it is no dtype of floating-point numbers, or True without a target.
@@ -38,7 +38,7 @@ def check_cast(cast: Any, target: Any) -> Any:
 
 
 def cast_leaf(saved: Leaf, wanted: Leaf | None, cast: Any) -> Leaf:
-    """Give what a leaf becomes: of the wanted dtype, if that is of the same family of numbers.
+    """Returns what a leaf becomes: of the wanted dtype, if that is of the same family of numbers.
 
     Args:
       saved: what was saved.
@@ -61,7 +61,7 @@ def cast_leaf(saved: Leaf, wanted: Leaf | None, cast: Any) -> Leaf:
 
 
 def converted(stored: Any, saved: Leaf, wanted: Leaf, path: str) -> Any:
-    """Convert a stored array.
+    """Converts a stored array.
 
     Raises:
       CastError: an integer would become another one, or a finite number infinite or NaN.

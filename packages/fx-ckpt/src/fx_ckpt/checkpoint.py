@@ -36,7 +36,7 @@ def save(
     iterators: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a tree as a checkpoint, which appears at ``path`` whole or not at all.
+    """Writes a tree as a checkpoint, which appears at ``path`` whole or not at all.
 
     With several processes, all call this with the same path, each with its part of the same arrays.
 
@@ -82,7 +82,7 @@ def restore(
     mapped: bool = False,
     iterators: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Read a checkpoint, after checking every byte of it.
+    """Reads a checkpoint, after checking every byte of it.
 
     Args:
       path: where `save` wrote it.
@@ -129,7 +129,7 @@ def restore(
 
 
 def inspect(path: StrPath) -> CheckpointInfo:
-    """Say what a checkpoint holds, from its manifest alone.
+    """Returns what a checkpoint holds, from its manifest alone.
 
     Raises:
       ManifestError: this is no checkpoint, or its manifest is damaged.
@@ -145,7 +145,7 @@ def inspect(path: StrPath) -> CheckpointInfo:
 
 
 def verify(path: StrPath) -> CheckpointInfo:
-    """Check every byte of a checkpoint.
+    """Checks every byte of a checkpoint.
 
     Raises:
       ManifestError: this is no checkpoint, or its manifest is damaged.
@@ -155,7 +155,7 @@ def verify(path: StrPath) -> CheckpointInfo:
 
 
 def manifest_of(source: Path) -> dict[str, Any]:
-    """Read the manifest of a checkpoint.
+    """Reads the manifest of a checkpoint.
 
     Raises:
       ManifestError: there is none, and the text says what is there; or it is damaged.

@@ -48,7 +48,7 @@ _NUMBER = re.compile(f"[-+]?{_UNSIGNED}")
 
 
 def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
-    """Sort names by the numbers in them.
+    """Sorts names by the numbers in them.
 
     Args:
       file_list: the names.
@@ -67,7 +67,7 @@ def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
 
 
 def safe_normpath(path: str) -> str:
-    """Normalize a path as `os.path.normpath` does, and leave the scheme of a URL alone.
+    """Normalizes a path as `os.path.normpath` does, and leave the scheme of a URL alone.
 
     Example:
       >>> safe_normpath("./a//b/c"), safe_normpath("gs://a//b/../c")
@@ -78,7 +78,7 @@ def safe_normpath(path: str) -> str:
 
 
 def available_steps(ckpt_dir: StrPath, prefix: str = "checkpoint_", step_type: type = int) -> list[Any]:
-    """Give the steps of the checkpoints in a directory, in order.
+    """Returns the steps of the checkpoints in a directory, in order.
 
     Args:
       ckpt_dir: the directory.
@@ -89,7 +89,7 @@ def available_steps(ckpt_dir: StrPath, prefix: str = "checkpoint_", step_type: t
 
 
 def latest_checkpoint(ckpt_dir: StrPath, prefix: str = "checkpoint_") -> str | None:
-    """Give the path of the checkpoint with the highest step, or None."""
+    """Returns the path of the checkpoint with the highest step, or None."""
     directory = local_path(ckpt_dir)
     names = _names(directory, prefix)
     return str(directory / names[-1]) if names else None
@@ -106,7 +106,7 @@ def save_checkpoint(
     async_manager: Any = None,
     orbax_checkpointer: Any = None,
 ) -> str:
-    """Save a tree as a step; the file appears whole or not at all.
+    """Saves a tree as a step; the file appears whole or not at all.
 
     Args:
       ckpt_dir: the directory; made if missing.
@@ -172,7 +172,7 @@ def save_checkpoint_multiprocess(
     gda_manager: Any = None,
     orbax_checkpointer: Any = None,
 ) -> str:
-    """Save a tree of which each process holds a part; see `save_checkpoint`.
+    """Saves a tree of which each process holds a part; see `save_checkpoint`.
 
     With one process this is `save_checkpoint`. With several, pass an ``orbax_checkpointer``, which writes together.
 
@@ -199,7 +199,7 @@ def restore_checkpoint(
     orbax_checkpointer: Any = None,
     orbax_transforms: dict[str, Any] | None = None,
 ) -> Any:
-    """Read a step.
+    """Reads a step.
 
     Args:
       ckpt_dir: the directory, or the path of one checkpoint.

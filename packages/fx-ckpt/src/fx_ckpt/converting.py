@@ -10,7 +10,7 @@ from fx_ckpt.draft import DATA, ITERATORS, Draft, load_backend
 
 
 def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overwrite: bool = False) -> Path:
-    """Write a checkpoint in the format of another backend; everything else stays as it is.
+    """Writes a checkpoint in the format of another backend; everything else stays as it is.
 
     Args:
       path: the checkpoint.

@@ -36,7 +36,7 @@ class BlockDigest:
         return self._room
 
     def update(self, data: Any) -> None:
-        """Take the next bytes; at most `room` of them."""
+        """Takes the next bytes; at most `room` of them."""
         self._current.update(data)
         self._room -= len(data)
         if not self._room:
@@ -44,18 +44,18 @@ class BlockDigest:
             self._current, self._room = xxhash.xxh3_128(), BLOCK
 
     def text(self) -> str:
-        """The digest of everything that came."""
+        """Returns the digest of everything that came."""
         started = self._room < BLOCK
         return joined([*self._finished, self._current.digest()] if started else self._finished)
 
 
 def joined(blocks: list[bytes]) -> str:
-    """The digest of a file from those of its blocks."""
+    """Returns the digest of a file from those of its blocks."""
     return f"{ALGORITHM}:{xxhash.xxh3_128_hexdigest(b''.join(blocks))}"
 
 
 def digest_file(path: Path) -> str:
-    """The digest of a file's content."""
+    """Returns the digest of a file's content."""
     size = path.stat().st_size
     starts = range(0, size, BLOCK)
     share = -(-len(starts) // workers()) or 1
@@ -64,7 +64,7 @@ def digest_file(path: Path) -> str:
 
 
 def matches(path: Path, digest: str) -> bool:
-    """Whether a file has a digest, of an algorithm that was ever written; of an unknown one it has not."""
+    """Returns whether a file has a digest, of an algorithm that was ever written; of an unknown one it has not."""
     if digest.startswith("sha256:"):
         with open(path, "rb", buffering=0) as file:
             return digest == "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

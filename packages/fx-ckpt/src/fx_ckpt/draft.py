@@ -59,7 +59,7 @@ class Draft:
     is_step: bool = False
 
     def snapshot(self) -> None:
-        """Copy the arrays, so that the tree may change, or be donated, while this is written.
+        """Copies the arrays, so that the tree may change, or be donated, while this is written.
 
         Everything comes into the memory of the host: arrays of other devices by a transfer, those of the host by a copy
         on several threads.
@@ -74,7 +74,7 @@ class Draft:
         self.state = _with_arrays(self.state, owned)
 
     def write(self) -> Path:
-        """Write the checkpoint; on return it is on the disk.
+        """Writes the checkpoint; on return it is on the disk.
 
         Raises:
           PathTakenError: there is something at the path.
@@ -87,11 +87,11 @@ class Draft:
         return self.path
 
     def begin(self, directory: Path) -> None:
-        """Make what is in the new directory before it is filled."""
+        """Creates what is in the new directory before it is filled."""
         (directory / DATA).mkdir()
 
     def check_place(self) -> None:
-        """Find out now what would make `write` fail later, in a thread.
+        """Finds out now what would make `write` fail later, in a thread.
 
         Raises:
           PathTakenError: there is something at the path, or it may not be replaced.
@@ -99,7 +99,7 @@ class Draft:
         self.directory().check_free()
 
     def directory(self) -> AtomicDirectory:
-        """The directory that is to be filled."""
+        """Returns the directory that is to be filled."""
         return AtomicDirectory(
             self.path,
             format=FORMAT,
@@ -110,7 +110,7 @@ class Draft:
         )
 
     def fill(self, new: AtomicDirectory | None, directory: Path) -> None:
-        """Write into the new directory; one process has it, the others know where it is."""
+        """Writes into the new directory; one process has it, the others know where it is."""
         taken = self.writer.save(directory / DATA, self.state)
         iterators.write(directory / ITERATORS, self.iterators)
         if self.beside is not None and self.beside.is_dir():
@@ -131,7 +131,7 @@ def prepare(
     metrics: Mapping[str, Any] | None = None,
     data_iterators: Mapping[str, Any] | None = None,
 ) -> Draft:
-    """Check everything that can be checked before anything is written, and take the tree apart; see `fx_ckpt.save`."""
+    """Checks everything that can be checked before anything is written, and take the tree apart; see `fx_ckpt.save`."""
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
     structure, state = take_apart(tree)
@@ -152,7 +152,7 @@ def prepare(
 
 
 def choose(state: Mapping[str, Any]) -> tuple[str, str]:
-    """Give the backend that fits, and why.
+    """Returns the backend that fits, and why.
 
     On one host a single file is several times faster than Orbax, which is needed only where no process has everything.
     """
@@ -166,7 +166,7 @@ def choose(state: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def load_backend(name: str) -> CheckpointBackend:
-    """Make a backend by its name.
+    """Creates a backend by its name.
 
     Raises:
       UnknownEntryError: there is none.

@@ -20,7 +20,7 @@ LONG = frozenset(np.dtype(kind).name for kind in (np.longdouble, np.clongdouble)
 
 
 def possible_shape(shape: Any) -> bool:
-    """Whether something from a file is a shape that NumPy can make, of whatever dtype.
+    """Returns whether something from a file is a shape that NumPy can make, of whatever dtype.
 
     >>> possible_shape([2, 3]), possible_shape([0, 2**60]), possible_shape([True]), possible_shape("2")
     (True, False, False, False)

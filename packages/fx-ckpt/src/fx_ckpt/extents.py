@@ -37,7 +37,7 @@ class Extent:
     pieces: tuple[tuple[int, int], ...]
 
     def view(self, data: memoryview) -> np.ndarray:
-        """The array as a part of ``data``; a copy only if it lies there in several pieces."""
+        """Returns the array as a part of ``data``; a copy only if it lies there in several pieces."""
         parts = [np.frombuffer(data, np.uint8, length, offset) for offset, length in self.pieces if length]
         if not parts:
             return np.zeros(self.shape, self.dtype)
@@ -77,7 +77,7 @@ class DigestingFile:
         return self._digest.text()
 
     def write(self, data: Any) -> None:
-        """Write bytes, or an array of them."""
+        """Writes bytes, or an array of them."""
         rest = memoryview(data)
         while len(rest):
             # Hashed in pieces that stay in the cache until the system copies them.
@@ -137,7 +137,7 @@ class MappedFile:
 
 
 def read_arrays(path: Path, extents: Sequence[Extent]) -> list[np.ndarray]:
-    """Read arrays from a file, by several threads, into memory that JAX takes over without a copy.
+    """Reads arrays from a file, by several threads, into memory that JAX takes over without a copy.
 
     Raises:
       BytesError: the file is shorter than the extents say.
@@ -155,7 +155,9 @@ def read_arrays(path: Path, extents: Sequence[Extent]) -> list[np.ndarray]:
 
 
 def map_arrays(path: Path, extents: Sequence[Extent]) -> list[np.ndarray]:
-    """Give arrays that are read from the file when they are used; read-only, and the mapping lives as long as they."""
+    """Returns arrays that are read from the file when they are used; read-only, and the mapping lives as long
+    as they.
+    """
     with open(path, "rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return [extent.view(data) for extent in extents]

@@ -19,7 +19,7 @@ _CATEGORIES = {"b": "bool", "i": "int", "u": "int", "f": "float", "c": "complex"
 
 
 def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, cast: Any = None) -> None:
-    """Compare the structure of a checkpoint with a target.
+    """Compares the structure of a checkpoint with a target.
 
     Args:
       node: the stored structure.
@@ -57,7 +57,7 @@ def fill(
     cast: Any = None,
     mapped: bool = False,
 ) -> Any:
-    """Give a tree like the target with the stored values; `compare` has found no difference.
+    """Returns a tree like the target with the stored values; `compare` has found no difference.
 
     What was not chosen stays as it is in the target. What is one object in it, such as a parameter of a module that is
     tied to another, is one object in the result.
@@ -179,7 +179,7 @@ def _quantized(whole: set[Path], parts: set[Path], side: str, first: str) -> lis
 
 
 def placement(node: Node, target: Any = None, chosen: Chosen | None = None) -> dict[str, Any]:
-    """Give the state dictionary's structure with a `jax.ShapeDtypeStruct` per array, which says where it is to go.
+    """Returns the state dictionary's structure with a `jax.ShapeDtypeStruct` per array, which says where it is to go.
 
     What was not chosen is missing. Without a target there are None in place of arrays.
     """

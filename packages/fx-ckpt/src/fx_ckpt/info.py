@@ -44,7 +44,7 @@ class CheckpointInfo:
         return sum(self.files.values())
 
     def leaves(self) -> dict[str, Leaf]:
-        """Give what each leaf is, by its path.
+        """Returns what each leaf is, by its path.
 
         A key such as ``"a/b"`` stands in braces where it would read like a path of two keys: ``{'a/b'}``.
         """

@@ -17,7 +17,7 @@ _STRUCTURE = "structure.json"
 
 
 def states(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask iterators for their states.
+    """Asks iterators for their states.
 
     Raises:
       InvalidOptionError: one has no ``get_state`` and ``set_state``.
@@ -31,7 +31,7 @@ def states(named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(directory: Path, named: Mapping[str, Any]) -> None:
-    """Write states below a directory, which is made if there are any."""
+    """Writes states below a directory, which is made if there are any."""
     if not named:
         return
     own = _own(directory)
@@ -42,7 +42,7 @@ def write(directory: Path, named: Mapping[str, Any]) -> None:
 
 
 def restore(directory: Path, named: Mapping[str, Any], where: str) -> None:
-    """Set the states of iterators.
+    """Sets the states of iterators.
 
     Raises:
       IteratorMismatchError: other iterators were saved.
@@ -57,7 +57,7 @@ def restore(directory: Path, named: Mapping[str, Any], where: str) -> None:
 
 
 def read(directory: Path) -> dict[str, Any]:
-    """Read the states that this process wrote, or none.
+    """Reads the states that this process wrote, or none.
 
     Raises:
       StructureError: the description of the states makes no sense.

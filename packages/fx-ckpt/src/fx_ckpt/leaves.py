@@ -24,7 +24,7 @@ _UTF32 = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
 def describe(value: Any, path: str) -> Leaf:
-    """Say what a leaf is; `jax.ShapeDtypeStruct` stands for the array it describes.
+    """Returns what a leaf is; `jax.ShapeDtypeStruct` stands for the array it describes.
 
     Raises:
       UnsupportedLeafError: it cannot be stored exactly.
@@ -43,7 +43,7 @@ def describe(value: Any, path: str) -> Leaf:
 
 
 def encode(value: Any, path: str) -> tuple[Leaf, Any]:
-    """Give a leaf's description and what a backend is to store for it.
+    """Returns a leaf's description and what a backend is to store for it.
 
     Raises:
       UnsupportedLeafError: it cannot be stored exactly.
@@ -65,7 +65,7 @@ def encode(value: Any, path: str) -> tuple[Leaf, Any]:
 
 
 def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = False) -> Any:
-    """Give the live leaf for what a backend returned.
+    """Returns the live leaf for what a backend returned.
 
     Args:
       leaf: its description.

@@ -110,7 +110,7 @@ class CheckpointManager:
         overwrite: bool = False,
         force: bool = False,
     ) -> bool:
-        """Save a step, and then remove what need not be kept.
+        """Saves a step, and then removes what need not be kept.
 
         On return the tree may change; the step is there when it is on the disk, which `wait` waits for.
 
@@ -166,7 +166,7 @@ class CheckpointManager:
         mapped: bool = False,
         iterators: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Read a step, the newest by default; see `fx_ckpt.restore`.
+        """Reads a step, the newest by default; see `fx_ckpt.restore`.
 
         Raises:
           NoCheckpointError: there is none.
@@ -176,7 +176,7 @@ class CheckpointManager:
         return self._of_step(step, lambda path: checkpoint.restore(path, target, **options))
 
     def inspect(self, step: int | None = None) -> CheckpointInfo:
-        """Say what a step holds, the newest by default; see `fx_ckpt.inspect`.
+        """Returns what a step holds, the newest by default; see `fx_ckpt.inspect`.
 
         Raises:
           NoCheckpointError: there is none.
@@ -184,7 +184,7 @@ class CheckpointManager:
         return self._of_step(None if step is None else _number(step), checkpoint.inspect)
 
     def all_steps(self) -> list[int]:
-        """Give the steps that are there, in order."""
+        """Returns the steps that are there, in order."""
         self.wait()
         return self._steps()
 
@@ -202,11 +202,11 @@ class CheckpointManager:
         return steps
 
     def latest_step(self) -> int | None:
-        """Give the newest step, or None."""
+        """Returns the newest step, or None."""
         return max(self.all_steps(), default=None)
 
     def best_step(self) -> int | None:
-        """Give the step with the best metric, the last of equal ones; None if no step has it.
+        """Returns the step with the best metric, the last of equal ones; None if no step has it.
 
         Raises:
           InvalidOptionError: the manager was made without ``best``.
@@ -218,7 +218,7 @@ class CheckpointManager:
         return self._best_of(self.all_steps())
 
     def path(self, step: int) -> Path:
-        """Give the directory of a step."""
+        """Returns the directory of a step."""
         self.wait()
         return self._path(_number(step))
 
@@ -226,7 +226,7 @@ class CheckpointManager:
         return self.directory / f"step_{step:08d}"
 
     def wait(self) -> None:
-        """Return when everything that `save` took is on the disk.
+        """Returns when everything that `save` took is on the disk.
 
         Raises:
           Exception: what the save raised.

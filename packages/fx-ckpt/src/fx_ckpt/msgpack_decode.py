@@ -51,7 +51,7 @@ class Decoder:
         self._containers = 0
 
     def whole(self) -> Any:
-        """The only value in the bytes; arrays are `Extent`.
+        """Returns the only value in the bytes; arrays are `Extent`.
 
         Raises:
           BytesError: it is cut, changed, hostile, or followed by something.
@@ -178,7 +178,7 @@ class Decoder:
 
 
 def joined(mapping: dict[Any, Any]) -> Extent:
-    """An array that was written in pieces.
+    """Returns an array that was written in pieces.
 
     Raises:
       BytesError: the pieces do not make up an array.
@@ -195,7 +195,7 @@ def joined(mapping: dict[Any, Any]) -> Extent:
 
 
 def check_shape(shape: Any) -> None:
-    """Refuse what is no shape.
+    """Refuses what is no shape.
 
     Raises:
       BytesError: too many axes, or sizes that are no natural numbers.
@@ -205,7 +205,7 @@ def check_shape(shape: Any) -> None:
 
 
 def dtype_of(name: str) -> np.dtype | None:
-    """The dtype of that name, if msgpack files may hold it.
+    """Returns the dtype of that name, if msgpack files may hold it.
 
     The numbers of C's ``long double`` are in them as this machine has them; other machines have others.
     """
@@ -215,7 +215,7 @@ def dtype_of(name: str) -> np.dtype | None:
 
 
 def map_extents(value: Any, function: Callable[[Extent], Any]) -> Any:
-    """Replace each extent in dictionaries and lists."""
+    """Replaces each extent in dictionaries and lists."""
     if isinstance(value, dict):
         return {key: map_extents(item, function) for key, item in value.items()}
     if isinstance(value, list):

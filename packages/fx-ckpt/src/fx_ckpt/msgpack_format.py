@@ -26,7 +26,7 @@ MAX_CHUNK_SIZE = 2**30
 
 
 def to_bytes(target: Any) -> bytes:
-    """Encode a tree: its state dictionary as msgpack.
+    """Encodes a tree: its state dictionary as msgpack.
 
     Args:
       target: any pytree of arrays and numbers.
@@ -42,7 +42,7 @@ def to_bytes(target: Any) -> bytes:
 
 
 def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
-    """Decode a tree that `to_bytes` encoded.
+    """Decodes a tree that `to_bytes` encoded.
 
     Args:
       target: a tree of the same structure; its values are replaced.
@@ -59,7 +59,7 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
 
 
 def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
-    """Encode a state dictionary.
+    """Encodes a state dictionary.
 
     Args:
       pytree: dictionaries and lists of arrays, numbers, strings, bytes and None.
@@ -76,7 +76,7 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
 
 
 def msgpack_restore(encoded_pytree: bytes) -> Any:
-    """Decode a state dictionary; arrays come back as NumPy arrays, which may be read-only.
+    """Decodes a state dictionary; arrays come back as NumPy arrays, which may be read-only.
 
     Args:
       encoded_pytree: what `msgpack_serialize` gave.
@@ -89,7 +89,8 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
 
 
 def encoded(tree: Any, in_order: bool = True) -> Iterator[Any]:
-    """The bytes of `msgpack_serialize`, piece by piece; the large pieces are the memory of the arrays themselves.
+    """Returns the bytes of `msgpack_serialize`, piece by piece; the large pieces are the memory of the arrays
+    themselves.
 
     Raises:
       UnsupportedLeafError: it holds something that msgpack cannot.

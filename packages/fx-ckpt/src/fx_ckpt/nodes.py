@@ -33,7 +33,7 @@ class Opened:
 
 
 def open_node(tree: Any, path: str = "") -> Opened | None:
-    """Open a container; None for a leaf, or for what JAX knows no containers of.
+    """Opens a container; None for a leaf, or for what JAX knows no containers of.
 
     Raises:
       UnsupportedKeyError: a dictionary key cannot be stored.

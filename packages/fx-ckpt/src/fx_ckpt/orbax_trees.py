@@ -18,7 +18,7 @@ from fx_ckpt.structure import render, step_of
 
 
 def orbax() -> Any:
-    """The module of Orbax.
+    """Returns the module of Orbax.
 
     Raises:
       EntryLoadError: it is not installed; the text has the command that installs it.
@@ -32,7 +32,7 @@ def orbax() -> Any:
 
 
 def read_state(path: Path, checkpointer: Any = None) -> Any:
-    """Read a directory as a state dictionary, with NumPy arrays: the devices of the writer may not be here.
+    """Reads a directory as a state dictionary, with NumPy arrays: the devices of the writer may not be here.
 
     Raises:
       BytesError: Orbax cannot read it.
@@ -52,7 +52,7 @@ def read_state(path: Path, checkpointer: Any = None) -> Any:
 
 
 def filled(target: Any, state: Any) -> Any:
-    """Give a tree like the target with the values of a state dictionary.
+    """Returns a tree like the target with the values of a state dictionary.
 
     Args:
       target: any pytree: train states, optax states, NNX states and modules.

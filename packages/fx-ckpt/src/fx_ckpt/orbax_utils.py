@@ -9,7 +9,7 @@ from fx_ckpt.orbax_trees import orbax
 
 
 def save_args_from_target(target: Any) -> Any:
-    """Give how Orbax is to save each leaf: in a file of its own, uncast.
+    """Returns how Orbax is to save each leaf: in a file of its own, uncast.
 
     Raises:
       EntryLoadError: Orbax is not installed.
@@ -19,7 +19,7 @@ def save_args_from_target(target: Any) -> Any:
 
 
 def restore_args_from_target(target: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
-    """Give how Orbax is to restore each leaf.
+    """Returns how Orbax is to restore each leaf.
 
     Args:
       target: a tree of arrays; those on several devices come back with their shardings, others as NumPy arrays.

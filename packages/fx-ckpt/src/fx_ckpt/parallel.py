@@ -17,13 +17,13 @@ _ALIGNMENT = 64
 
 
 def workers() -> int:
-    """How many threads to use: more than eight are not faster than memory and disks."""
+    """Returns how many threads to use: more than eight are not faster than memory and disks."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(8, usable))
 
 
 def in_parallel(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
-    """Call a function for each item, on several threads if there are several items; the first error is raised."""
+    """Calls a function for each item, on several threads if there are several items; the first error is raised."""
     if len(items) < 2 or workers() < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(workers(), len(items)), thread_name_prefix="fx-ckpt") as pool:
@@ -31,7 +31,9 @@ def in_parallel(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
 
 
 def aligned_empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """An uninitialized array that starts at a multiple of 64 bytes, which JAX on a CPU takes over without a copy."""
+    """Returns an uninitialized array that starts at a multiple of 64 bytes, which JAX on a CPU takes over without a
+    copy.
+    """
     size = math.prod(shape) * dtype.itemsize
     space = np.empty(size + _ALIGNMENT, np.uint8)
     start = -space.ctypes.data % _ALIGNMENT
@@ -39,7 +41,7 @@ def aligned_empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:
-    """A contiguous array's bytes, without a copy; of others a copy is made first."""
+    """Returns a contiguous array's bytes, without a copy; of others a copy is made first."""
     # `reshape` and `view` lose nothing: NumPy's buffer protocol does not know the dtypes of JAX, its bytes it does.
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 

@@ -9,7 +9,7 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_checkpoint_backends() -> Iterable[CheckpointBackendEntry]:
-    """The backends of this package."""
+    """Returns the backends of this package."""
     return [
         CheckpointBackendEntry(
             name="msgpack",
@@ -32,7 +32,7 @@ def fx_checkpoint_backends() -> Iterable[CheckpointBackendEntry]:
 
 @hookimpl
 def fx_commands() -> Iterable[CommandEntry]:
-    """The commands about checkpoints."""
+    """Returns the commands about checkpoints."""
     return [
         CommandEntry(
             name="ckpt",

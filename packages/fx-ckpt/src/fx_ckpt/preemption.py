@@ -46,7 +46,7 @@ class Preemption:
         self._watching = False
 
     def watch(self) -> None:
-        """Take SIGTERM over; only the main thread can."""
+        """Takes SIGTERM over; only the main thread can."""
         if processes.count() > 1 or self._watching:
             # JAX listens by itself.
             return
@@ -57,7 +57,7 @@ class Preemption:
         self._watching = True
 
     def release(self) -> None:
-        """Give SIGTERM back to who had it, together with one that came and that no save acted on."""
+        """Restores the earlier handler of SIGTERM, and passes on one that came and that no save acted on."""
         if not self._watching:
             return
         signal.signal(signal.SIGTERM, self._previous if self._previous is not None else signal.SIG_DFL)
@@ -68,7 +68,7 @@ class Preemption:
             signal.raise_signal(signal.SIGTERM)
 
     def due(self, step: int) -> bool:
-        """Whether this step is the last one."""
+        """Returns whether this step is the last one."""
         return reached_preemption(step) if processes.count() > 1 else self._came
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

@@ -19,17 +19,17 @@ _numbers = itertools.count()
 
 
 def count() -> int:
-    """How many processes there are; devices are not touched while there is only one."""
+    """Returns how many processes there are; devices are not touched while there is only one."""
     return 1 if coordination_client() is None else jax.process_count()
 
 
 def index() -> int:
-    """Which of them this is."""
+    """Returns which of them this is."""
     return 0 if count() == 1 else jax.process_index()
 
 
 def write_together(draft: "Draft") -> Path:
-    """Write a checkpoint with all processes; on return it is on the disk, for all.
+    """Writes a checkpoint with all processes; on return it is on the disk, for all.
 
     Every process calls this at the same time, with its part of the same tree.
 
@@ -57,7 +57,7 @@ def write_together(draft: "Draft") -> Path:
 
 
 def first_only(task: Callable[[], Any]) -> None:
-    """Let the first process do something, and the others wait for it; alone, just do it.
+    """Lets the first process do something, and the others wait for it; alone, just do it.
 
     Raises:
       OtherProcessError: it failed in the first process, which raised the cause.
@@ -69,7 +69,7 @@ def first_only(task: Callable[[], Any]) -> None:
 
 
 def agree(task: Callable[[], Any]) -> list[str]:
-    """Run a task in every process; if it fails anywhere, raise everywhere.
+    """Runs a task in every process; if it fails anywhere, raise everywhere.
 
     Returns:
       What each process's task gave, as text.

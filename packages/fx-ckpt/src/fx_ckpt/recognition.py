@@ -47,7 +47,7 @@ def refused(path: Path, error: ManifestError) -> ManifestError:
 
 
 def recognized(path: Path) -> Found | None:
-    """Say what is at a path; None for a checkpoint of fx, whole or damaged, and for what cannot be looked at."""
+    """Returns what is at a path; None for a checkpoint of fx, whole or damaged, and for what cannot be looked at."""
     try:
         if path.is_dir():
             return _directory(path, sorted(os.listdir(path)))
@@ -61,12 +61,12 @@ def recognized(path: Path) -> Found | None:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a directory has the manifest of a checkpoint of fx."""
+    """Returns whether a directory has the manifest of a checkpoint of fx."""
     return _format(path) == FORMAT
 
 
 def is_orbax(path: Path) -> bool:
-    """Whether Orbax wrote a tree into a directory."""
+    """Returns whether Orbax wrote a tree into a directory."""
     return any((path / mark).exists() for mark in ("_METADATA", "manifest.ocdbt"))
 
 
@@ -128,7 +128,9 @@ def _file(path: Path) -> Found:
 
 
 def is_msgpack(path: Path) -> bool:
-    """Whether a file may be one that `to_bytes` wrote, by its first byte: what others write is text, zip or pickle."""
+    """Returns whether a file may be one that `to_bytes` wrote, by its first byte: what others write is text, zip or
+    pickle.
+    """
     with open(path, "rb") as file:
         head = file.read(2)
     return bool(head) and (len(head) == 1 or (head[0] > 0x80 and head[0] != 0xC1))

@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
 def convert_pre_linen(params: Any) -> Any:
-    """Give parameters from before Linen the names of today: modules are counted for each class, not all together.
+    """Renames parameters from before Linen: modules are counted for each class, not all together.
 
     Args:
       params: nested dictionaries.

@@ -37,7 +37,7 @@ def save_safetensors(
     metadata: Mapping[str, str] | None = None,
     largest_file: int = LARGEST_FILE,
 ) -> Path:
-    """Write the arrays of a tree for other programs.
+    """Writes the arrays of a tree for other programs.
 
     Args:
       path: a file that ends in ``.safetensors``; or a directory, which gets ``model.safetensors``, or numbered files
@@ -98,7 +98,7 @@ def load_safetensors(
     ignore: Sequence[str] = (),
     follow_links: bool = False,
 ) -> Any:
-    """Read safetensors of any program.
+    """Reads safetensors of any program.
 
     Args:
       path: a file, or a directory in the layout of Hugging Face.

@@ -33,12 +33,12 @@ _DTYPES = {name: NUMBERS[dtype] for dtype, name in _NAMES.items()}
 
 
 def has_dtype(name: str) -> bool:
-    """Whether the format has a dtype; arrays of others have to be stored as bytes."""
+    """Returns whether the format has a dtype; arrays of others have to be stored as bytes."""
     return name in _NAMES
 
 
 def write_file(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> str:
-    """Write a new file.
+    """Writes a new file.
 
     Args:
       path: the file, which must not exist.
@@ -58,7 +58,7 @@ def write_file(path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str
 
 
 def read_header(path: Path) -> tuple[dict[str, Extent], dict[str, str]]:
-    """Give where each array of a file is, and the metadata.
+    """Returns where each array of a file is, and the metadata.
 
     Raises:
       BytesError: the file is cut, changed, hostile, or something else.

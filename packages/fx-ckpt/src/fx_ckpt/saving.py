@@ -32,13 +32,13 @@ class Background:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, task: Callable[[], object]) -> None:
-        """Run a task, after the one that is running; an error of that is raised instead."""
+        """Runs a task, after the one that is running; an error of that is raised instead."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(task,), name="fx-ckpt-save")
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when nothing is running; raise the error of what ran, once."""
+        """Returns when nothing is running; raise the error of what ran, once."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
@@ -78,7 +78,7 @@ class AsyncManager:
         self.save_future = None
 
     def wait_previous_save(self) -> None:
-        """Return when no save is running.
+        """Returns when no save is running.
 
         Raises:
           Exception: what the last save raised.
@@ -87,7 +87,7 @@ class AsyncManager:
             self.save_future.result()
 
     def save_async(self, task: Callable[[], Any]) -> None:
-        """Run a task, after the one that is running.
+        """Runs a task, after the one that is running.
 
         Raises:
           Exception: what the last save raised; this one is then not begun.

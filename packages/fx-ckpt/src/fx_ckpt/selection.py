@@ -17,7 +17,7 @@ Select: TypeAlias = (
 
 
 def chooser(select: Select, names: Mapping[Path, str]) -> Callable[[Path, Leaf | None, tuple[Any, ...]], bool]:
-    """Give the function of path, leaf and enclosing classes that a filter stands for.
+    """Returns the function of path, leaf and enclosing classes that a filter stands for.
 
     Args:
       select: the filter.
@@ -66,7 +66,7 @@ class Chosen:
 
 
 def chosen(select: Select, node: Node, target: Any) -> Chosen:
-    """Give the paths that a filter chooses, in what was saved and in the target.
+    """Returns the paths that a filter chooses, in what was saved and in the target.
 
     Raises:
       InvalidOptionError: it chooses nothing, which nobody wants.

@@ -26,7 +26,7 @@ _LARGEST_INDEX = 100_000_000
 def write_shards(
     directory: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None, largest: int = LARGEST_FILE
 ) -> dict[str, str]:
-    """Write arrays into a directory that has none of these files.
+    """Writes arrays into a directory that has none of these files.
 
     Args:
       directory: where to write.
@@ -51,7 +51,7 @@ def write_shards(
 
 
 def read_headers(directory: Path, follow_links: bool = False) -> tuple[dict[str, tuple[Path, Extent]], dict[str, str]]:
-    """Give file and place of each array in a directory, and the metadata of the first file.
+    """Returns file and place of each array in a directory, and the metadata of the first file.
 
     Args:
       directory: what `write_shards` or Hugging Face's tools wrote.
@@ -86,7 +86,7 @@ def read_headers(directory: Path, follow_links: bool = False) -> tuple[dict[str,
 
 
 def put_in_place(hidden: Path, directory: Path, alone: str | None = None) -> None:
-    """Move what `write_shards` wrote into a directory, in place of what an earlier save left there, in any layout.
+    """Moves what `write_shards` wrote into a directory, in place of what an earlier save left there, in any layout.
 
     Until everything is there a reader finds the old arrays, or an error, never a mixture of old and new ones.
 

@@ -30,7 +30,9 @@ class Shared:
         self._different: list[str] = []
 
     def once(self, target: Any, path: Path, make: Callable[[], Any]) -> Any:
-        """Give what was made for a node of the target; make it if it is the first time, or if it is no shared one."""
+        """Returns what was made for a node of the target, made now if it is the first time, or if it is no
+        shared one.
+        """
         identity = identity_of(target)
         if identity is None or (identity == "variable" and not self._depth):
             return make()
@@ -52,7 +54,7 @@ class Shared:
         return first
 
     def kept(self, target: Any, path: Path) -> Any:
-        """Give a part of the target that is not restored, and note what in it is shared."""
+        """Returns a part of the target that is not restored, and note what in it is shared."""
         self.once(target, path, lambda: target)
         opened = open_node(target)
         if opened is not None:
@@ -63,7 +65,7 @@ class Shared:
         return target
 
     def check(self) -> None:
-        """Refuse a checkpoint that holds different values for what is one object.
+        """Refuses a checkpoint that holds different values for what is one object.
 
         Raises:
           RestoreMismatchError: it does.

@@ -87,7 +87,7 @@ Node = Leaf | Branch
 
 
 def state_names(branch: Branch) -> list[str]:
-    """Give the name in the state dictionary for each key; a string is its own name, unless that is taken."""
+    """Returns the name in the state dictionary for each key; a string is its own name, unless that is taken."""
     if branch.kind == "fields" or branch.kind == "sequence":
         return [str(key) for key in branch.keys]
     strings = {key for key in branch.keys if type(key) is str}
@@ -103,7 +103,7 @@ def state_names(branch: Branch) -> list[str]:
 
 
 def to_json(node: Node) -> dict[str, Any]:
-    """Give the structure as plain JSON data."""
+    """Returns the structure as plain JSON data."""
     if isinstance(node, Leaf):
         return {
             field.name: list(value) if isinstance(value, tuple) else value
@@ -115,7 +115,7 @@ def to_json(node: Node) -> dict[str, Any]:
 
 
 def from_json(data: Any, depth: int = 0) -> Node:
-    """Read a structure, trusting nothing.
+    """Reads a structure, trusting nothing.
 
     Raises:
       StructureError: it is not what `to_json` gives.
@@ -185,7 +185,7 @@ def _key_from_json(key: Any) -> Key:
 
 
 def render(path: Path) -> str:
-    """Give a path as text: ``params/Dense_0/kernel``, ``opt_state[0]/mu``, ``tree{7}`` for keys that are no strings.
+    """Returns a path as text: ``params/Dense_0/kernel``, ``opt_state[0]/mu``, ``tree{7}`` for keys that are no strings.
 
     >>> render((("name", "layers"), ("index", 0), ("key int", 7), ("name", "w")))
     'layers[0]{7}/w'
@@ -194,7 +194,7 @@ def render(path: Path) -> str:
 
 
 def spelled(paths: Iterable[Path]) -> dict[Path, str]:
-    """Give each path as `render` does, but a key with a slash or bracket in braces where two paths would read alike.
+    """Returns each path as `render` does, but a key with a slash or bracket in braces where two paths would read alike.
 
     >>> nested, flat = (("name", "a"), ("name", "b")), (("name", "a/b"),)
     >>> list(spelled([nested, flat]).values()), list(spelled([flat]).values())
@@ -230,7 +230,7 @@ def _rendered(step: tuple[str, Key]) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Whether a string can be encoded: halves of characters, as broken file names bring them, cannot.
+    """Returns whether a string can be encoded: halves of characters, as broken file names bring them, cannot.
 
     >>> is_text("ü"), is_text("\\ud800")
     (True, False)
@@ -243,7 +243,7 @@ def is_text(text: str) -> bool:
 
 
 def step_of(kind: str, key: Key) -> tuple[str, Key]:
-    """Give one step of a path, such that names of fields and string keys are the same.
+    """Returns one step of a path, such that names of fields and string keys are the same.
 
     Other keys carry their types, since 1, 1.0 and True are equal.
 

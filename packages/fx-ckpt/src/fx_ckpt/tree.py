@@ -15,7 +15,7 @@ ROOT = "value"
 
 
 def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
-    """Give the structure of a tree, and a state dictionary with what a backend is to store.
+    """Returns the structure of a tree, and a state dictionary with what a backend is to store.
 
     Raises:
       UnsupportedLeafError: a leaf cannot be stored exactly.
@@ -27,7 +27,7 @@ def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
 
 
 def described(tree: Any) -> Node:
-    """Give the structure of a tree, whose arrays may be `jax.ShapeDtypeStruct`.
+    """Returns the structure of a tree, whose arrays may be `jax.ShapeDtypeStruct`.
 
     Raises:
       UnsupportedLeafError: a leaf cannot be stored.
@@ -49,7 +49,7 @@ def _described(tree: Any, path: Path) -> Node:
 def put_together(
     node: Node, state: Mapping[str, Any], wanted: Chosen | None = None, cast: Any = None, mapped: bool = False
 ) -> Any:
-    """Give the tree of a structure and a state dictionary, with plain containers.
+    """Returns the tree of a structure and a state dictionary, with plain containers.
 
     Dictionaries, lists and tuples come back as such; named tuples, dataclasses and other classes as dictionaries of
     their fields, since nothing is imported that a file names.
@@ -68,7 +68,7 @@ def put_together(
 
 
 def child_state(state: Any, name: str, path: Path) -> Any:
-    """Give an entry of a state dictionary.
+    """Returns an entry of a state dictionary.
 
     Raises:
       BackendDataError: there is none.
@@ -79,12 +79,12 @@ def child_state(state: Any, name: str, path: Path) -> Any:
 
 
 def root_state(node: Node, state: Mapping[str, Any]) -> Any:
-    """Give what the state dictionary holds for the root of the tree."""
+    """Returns what the state dictionary holds for the root of the tree."""
     return state if isinstance(node, Branch) else child_state(state, ROOT, ())
 
 
 def check_depth(path: Path) -> None:
-    """Refuse what is nested too deep.
+    """Refuses what is nested too deep.
 
     Raises:
       StructureError: it is.

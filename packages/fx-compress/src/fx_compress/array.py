@@ -114,7 +114,7 @@ class QuantizedArray(ArrayNode):
         preferred_element_type: Any = None,
         **options: Any,
     ) -> jax.Array:
-        """Contract an array with this; see `fx_core.array_node.ArrayNode.dot_general`."""
+        """Contracts an array with this; see `fx_core.array_node.ArrayNode.dot_general`."""
         (_, contracted), _ = dimension_numbers
         options = {"precision": precision, "preferred_element_type": preferred_element_type, **options}
         sizes = enumerate(zip(self.scale.shape, self.shape))
@@ -133,7 +133,7 @@ class QuantizedArray(ArrayNode):
         return result * _beside(self.scale, lhs.ndim, dimension_numbers, right=True).astype(result.dtype)
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
-        """Convolve an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
+        """Convolves an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
         numbers = options.get("dimension_numbers")
         last = self.ndim - 1
         plain = isinstance(numbers, lax.ConvDimensionNumbers) and numbers.rhs_spec[0] == last

@@ -20,7 +20,7 @@ _POWERS = np.linspace(0.0, 1.0, 21)
 
 
 def awq(scheme: Scheme, parameter: Parameter, axes: tuple[int, ...], stacked: int, statistics: Any) -> QuantizedArray:
-    """Quantize a linear map after its rows were scaled by powers of the mean size of their inputs.
+    """Quantizes a linear map after its rows were scaled by powers of the mean size of their inputs.
 
     Lin et al., *AWQ: Activation-aware Weight Quantization*, 2024. The power is the one whose outputs on the calibration
     inputs differ least. Inputs are divided by the same scale when the weight is multiplied with them.

@@ -26,7 +26,7 @@ def block_shape(shape: tuple[int, ...], axes: tuple[int, ...], group: int | None
 
 
 def combine(array: jax.Array, small: jax.Array, function: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
-    """Apply a function to an array and the block entries that belong to its elements.
+    """Applies a function to an array and the block entries that belong to its elements.
 
     >>> import jax.numpy as jnp
     >>> combine(jnp.ones((4, 1)), jnp.array([[1.0], [2.0]]), jnp.multiply)[:, 0].tolist()
@@ -41,7 +41,7 @@ def combine(array: jax.Array, small: jax.Array, function: Callable[[jax.Array, j
 
 
 def reduce_blocks(array: jax.Array, shape: tuple[int, ...], function: Callable[..., jax.Array]) -> jax.Array:
-    """Reduce every block, by a function with ``axis=``, to an array of one entry per block of the given shape.
+    """Reduces every block, by a function with ``axis=``, to an array of one entry per block of the given shape.
 
     >>> import jax.numpy as jnp
     >>> reduce_blocks(jnp.arange(4.0).reshape(4, 1), (2, 1), jnp.max)[:, 0].tolist()

@@ -39,7 +39,7 @@ class Inputs:
     gram: np.ndarray | None = None
 
     def add(self, inputs: np.ndarray, with_gram: bool) -> None:
-        """Take in vectors, of shape ``(rows, in)``."""
+        """Takes in vectors, of shape ``(rows, in)``."""
         flat = np.abs(inputs, dtype=np.float32).ravel()
         self.rows += len(inputs)
         self.largest = max(self.largest, float(flat.max(initial=0.0)))
@@ -112,7 +112,7 @@ class _Observed(Held):
 def calibrate(
     function: Callable[..., Any], model: Any, batches: Iterable[Any], rules: Any
 ) -> dict[str, dict[tuple[int, ...], Inputs]]:
-    """Run a model on batches and gather statistics of the inputs of the weights that rules name.
+    """Runs a model on batches and gather statistics of the inputs of the weights that rules name.
 
     Args:
       function: computes the model: ``function(model, *batch)``, such as ``module.apply``, or
@@ -199,7 +199,8 @@ def _rounding_error(magnitudes: np.ndarray, limit: float) -> float:
 
 
 def gram_of(parameter: Parameter, inputs: Inputs | None, rows: int) -> np.ndarray:
-    """The mean outer product of the inputs of a parameter whose matrix has that many rows, float64 ``(rows, rows)``.
+    """Returns the mean outer product of the inputs of a parameter whose matrix has that many rows, float64 ``(rows,
+    rows)``.
 
     Raises:
       CalibrationError: there are no such statistics.

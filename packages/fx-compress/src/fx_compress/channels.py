@@ -89,7 +89,7 @@ def remove_channels(
     module: Any = None,
     **call: Any,
 ) -> tuple[Any, RemovalReport]:
-    """Remove whole features, such as channels and attention heads, so that the matrices become smaller.
+    """Removes whole features, such as channels and attention heads, so that the matrices become smaller.
 
     Where the features go is read from the traced program, in evaluation mode: through norms with running averages,
     activations, residual connections, pooling and reshapes, to the layers that take them. The result computes what the

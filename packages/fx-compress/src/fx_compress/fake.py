@@ -36,13 +36,13 @@ class FakeQuantized(Held):
         preferred_element_type: Any = None,
         **options: Any,
     ) -> jax.Array:
-        """Contract inputs, rounded by their own largest value."""
+        """Contracts inputs, rounded by their own largest value."""
         (contracted, _), _ = dimension_numbers
         lhs = _rounded(lhs, tuple(contracted))
         return super().dot_general(lhs, dimension_numbers, precision, preferred_element_type, **options)
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
-        """Convolve an image, rounded by the largest value of each example."""
+        """Convolves an image, rounded by the largest value of each example."""
         lhs = _rounded(lhs, tuple(range(1, lhs.ndim)))
         return super().conv_general_dilated(lhs, *args, **options)
 
@@ -50,7 +50,7 @@ class FakeQuantized(Held):
 def fake_quantize(
     model: Any, rules: Any, *, observers: Mapping[str, jax.Array] | None = None, momentum: float = 0.9
 ) -> Any:
-    """Round the weights of a model to what quantizing them would give, with gradients that pass straight through.
+    """Rounds the weights of a model to what quantizing them would give, with gradients that pass straight through.
 
     Put it between the parameters and the network in a loss: the parameters stay floats, the network sees quantized
     ones, and `quantize` with the same rules gives in the end the model that was trained. Bengio et al., *Estimating or

@@ -65,7 +65,7 @@ def norms_of(found: Sequence[Parameter]) -> list[Norm]:
 
 
 def fold(program: Program, norm: Norm, weights: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Fold a norm into the layer whose result it normalizes, as the traced steps between them show it.
+    """Folds a norm into the layer whose result it normalizes, as the traced steps between them show it.
 
     The steps from the layer to the end of the norm are an affine function of each output feature, ``a · z + b``: the
     kernel takes ``a``, and the bias of the layer, or of the norm where the layer has none, takes ``b``. The norm keeps

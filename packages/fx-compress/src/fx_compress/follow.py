@@ -32,7 +32,7 @@ _REDUCTIONS = frozenset([
 
 
 def follow(program: Program, path: str, axis: int) -> dict[str, dict[int, np.ndarray]]:
-    """Find the axes that lose features together with one axis of a parameter.
+    """Finds the axes that lose features together with one axis of a parameter.
 
     Args:
       program: the network.

@@ -93,7 +93,7 @@ def format_named(name: str) -> Format:
 
 
 def pack(codes: jax.Array) -> jax.Array:
-    """Put two codes of four bits into each byte, along the last axis; a code of zero fills up an odd axis.
+    """Puts two codes of four bits into each byte, along the last axis; a code of zero fills up an odd axis.
 
     >>> import jax.numpy as jnp
     >>> unpack(pack(jnp.array([-7, 3, 1], jnp.int8)), 3, signed=True).tolist()
@@ -106,7 +106,7 @@ def pack(codes: jax.Array) -> jax.Array:
 
 
 def unpack(stored: jax.Array, size: int, signed: bool) -> jax.Array:
-    """Undo `pack`: int8 codes with ``size`` entries in the last axis."""
+    """Undoes `pack`: int8 codes with ``size`` entries in the last axis."""
     pairs = jnp.stack([stored & 15, stored >> 4], axis=-1).reshape(*stored.shape[:-1], -1)[..., :size]
     codes = pairs.astype(jnp.int8)
     return jnp.where(codes > 7, codes - 16, codes).astype(jnp.int8) if signed else codes

@@ -30,7 +30,7 @@ def gptq(
     statistics: Any,
     input_scale: jax.Array | None,
 ) -> QuantizedArray:
-    """Quantize a linear map so that its outputs on the calibration inputs change little.
+    """Quantizes a linear map so that its outputs on the calibration inputs change little.
 
     Frantar et al., *GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers*, 2023. Scales
     are those of rounding to nearest.

@@ -84,9 +84,9 @@ def for_inference(
     cast: Any = None,
     **call: Any,
 ) -> tuple[Any, InferenceReport]:
-    """Make a model ready to be served: without what only training needs, and with norms and adapters merged.
+    """Creates a model ready to be served: without what only training needs, and with norms and adapters merged.
 
-    - Optimizer states, random streams, intermediates and the like are removed.
+    - Optimizer states, RNG streams, intermediates and the like are removed.
     - Layers are set to evaluation: no dropout, running averages in norms.
     - ``LoRA`` and ``LoRALinear`` of fx-nnx become the linear layers that compute the same.
     - With sample inputs, batch normalization is folded into the linear layer or convolution before it. Which one that
@@ -137,7 +137,7 @@ def for_inference(
 
 
 def parts_of(model: Any, function: Callable[..., Any] | None, call: Mapping[str, Any], *, keep: bool = False) -> Parts:
-    """Take a model of any kind apart.
+    """Takes a model of any kind apart.
 
     Args:
       model: as for `for_inference`.
@@ -240,7 +240,7 @@ def _results(function: Callable[..., Any] | None, tree: Any, inputs: tuple[Any, 
         return jax.jit(run)(weights, inputs)
     except Exception as error:
         raise CompressError(
-            "The model does not run on the sample inputs, in evaluation mode and without random streams.",
+            "The model does not run on the sample inputs, in evaluation mode and without RNG streams.",
             got=f"{type(error).__name__}: {error}".partition("\n")[0],
             fix="pass the arguments that make its call deterministic, such as train=False",
         ) from error

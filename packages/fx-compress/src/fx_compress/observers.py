@@ -46,17 +46,17 @@ class Observed(Held):
         preferred_element_type: Any = None,
         **options: Any,
     ) -> jax.Array:
-        """Contract inputs, rounded by their range."""
+        """Contracts inputs, rounded by their range."""
         lhs = _rounded(lhs, self.largest, self.momentum)
         return super().dot_general(lhs, dimension_numbers, precision, preferred_element_type, **options)
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
-        """Convolve an image, rounded by its range."""
+        """Convolves an image, rounded by its range."""
         return super().conv_general_dilated(_rounded(lhs, self.largest, self.momentum), *args, **options)
 
 
 def observers(model: Any, rules: Any) -> dict[str, jax.Array]:
-    """Make an observer for each weight whose rule has static activations, for `fx_compress.quantization_aware`.
+    """Creates an observer for each weight whose rule has static activations, for `fx_compress.quantization_aware`.
 
     Args:
       model: as for `fx_compress.quantize`.

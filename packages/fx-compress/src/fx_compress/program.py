@@ -107,18 +107,18 @@ class Program:
         return len(self.shapes) - 1
 
     def add_known(self, shape: Sequence[int], known: Any, sources: frozenset[str]) -> int:
-        """Add a value that is a parameter (a path) or a number, and return its number."""
+        """Adds a value that is a parameter (a path) or a number, and return its number."""
         value = self._add(shape)
         self._known[value], self._sources[value] = known, sources
         return value
 
     def add_input(self, shape: Sequence[int]) -> int:
-        """Add a value that comes from outside, and return its number."""
+        """Adds a value that comes from outside, and return its number."""
         self.inputs.append(self._add(shape))
         return self.inputs[-1]
 
     def add_step(self, equation: Any, inputs: Sequence[int]) -> tuple[int, ...]:
-        """Add a step of an equation of JAX, and return the numbers of what it gives."""
+        """Adds a step of an equation of JAX, and return the numbers of what it gives."""
         outputs = tuple(self._add(variable.aval.shape) for variable in equation.outvars)
         where = str(equation.source_info.name_stack)
         step = Step(equation.primitive.name, equation.params, tuple(inputs), outputs, equation.primitive, where)
@@ -134,7 +134,7 @@ class Program:
 
 
 def trace(function: Callable[..., Any], model: Any, inputs: Sequence[Any]) -> Program:
-    """Trace ``function(model, *inputs)`` to its steps.
+    """Traces ``function(model, *inputs)`` to its steps.
 
     Float parameters are values of the program; integers, keys and array-like nodes of a model are numbers in it.
 

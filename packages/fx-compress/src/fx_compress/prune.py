@@ -60,7 +60,7 @@ Pattern = Magnitude | NofM
 
 
 def make_masks(model: Any, rules: Any) -> dict[str, jax.Array]:
-    """Choose what to prune by the values of a model.
+    """Chooses what to prune by the values of a model.
 
     Args:
       model: variables of a Linen module, an NNX module or state, or any pytree of arrays.

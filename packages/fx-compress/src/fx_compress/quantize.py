@@ -19,7 +19,7 @@ __all__ = ["dequantize", "quantize"]
 
 
 def quantize(model: Any, rules: Any, *, calibration: Mapping[str, Statistics] | None = None) -> Any:
-    """Quantize the weights of a model.
+    """Quantizes the weights of a model.
 
     Args:
       model: variables of a Linen module, an NNX module or state, a train state, or any pytree of arrays.

@@ -93,7 +93,7 @@ class Report:
 
 
 def compare(before: Any, after: Any) -> Report:
-    """Compare a model with what became of it.
+    """Compares a model with what became of it.
 
     Args:
       before: the model.

@@ -33,7 +33,7 @@ class Rule(Generic[T]):
     stacked: int = 0
 
     def matches(self, parameter: Parameter) -> bool:
-        """Say whether the rule is for a parameter."""
+        """Returns whether the rule is for a parameter."""
         if isinstance(self.where, str):
             return fnmatch.fnmatchcase(parameter.path, self.where)
         if isinstance(self.where, type | tuple):
@@ -58,7 +58,7 @@ Rules = Mapping[Any, T | None] | Sequence[Rule[T]] | T
 
 
 def choose(tree: Any, rules: Any, kind: type[T] | tuple[type[T], ...]) -> dict[str, Rule[T]]:
-    """Find the rule of each parameter of a model: the first that matches.
+    """Finds the rule of each parameter of a model: the first that matches.
 
     Args:
       tree: the model.

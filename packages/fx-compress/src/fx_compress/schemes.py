@@ -90,7 +90,7 @@ class Scheme:
         input_scale: jax.Array | None = None,
         path: str = "",
     ) -> QuantizedArray:
-        """Quantize one array, by rounding to nearest.
+        """Quantizes one array, by rounding to nearest.
 
         Args:
           array: floats, of two dimensions at least.

@@ -43,7 +43,7 @@ def _require_json(value: Any, what: str, depth: int) -> None:
 
 
 def sealed(manifest: Mapping[str, Any]) -> bytes:
-    """The bytes of a manifest, the digest of the rest of it included."""
+    """Returns the bytes of a manifest, the digest of the rest of it included."""
     # A line for each field: people can read it, and the fast encoder, which cannot indent, does the work.
     lines = [f"{json.dumps(key)}: {canonical_json(manifest[key], key)}" for key in sorted(manifest)]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()

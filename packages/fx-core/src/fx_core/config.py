@@ -140,12 +140,12 @@ def __getattr__(name: str) -> Any:
 
 
 def flags() -> dict[str, Any]:
-    """All flags with their present values."""
+    """Returns all flags with their present values."""
     return {name: flag.__get__(_FLAGS) for name, flag in _FLAGS.items()}
 
 
 def update(name: str, value: Any) -> None:
-    """Set a flag for the whole process.
+    """Sets a flag for the whole process.
 
     Args:
       name: the flag, or its name in Flax, which begins with ``flax_``.
@@ -160,7 +160,7 @@ def update(name: str, value: Any) -> None:
 
 @contextmanager
 def override(**values: Any) -> Iterator[None]:
-    """Set flags inside a ``with`` block, for this thread or task only.
+    """Sets flags inside a ``with`` block, for this thread or task only.
 
     Args:
       **values: flags and their values.

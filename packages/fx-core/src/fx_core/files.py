@@ -114,7 +114,7 @@ class AtomicDirectory:
             filesystem.unlock(self._lock)
 
     def check_free(self) -> None:
-        """Refuse a path that is taken; entering and leaving do so, too.
+        """Refuses a path that is taken; entering and leaving do so, too.
 
         Raises:
           PathTakenError: there is something at ``path`` that is not to be, or may not be, replaced.
@@ -168,14 +168,14 @@ class AtomicDirectory:
 
 
 def settled(path: str | os.PathLike[str]) -> Path:
-    """Where to read a directory: ``path``, or where an interrupted replacement left the old one."""
+    """Returns where to read a directory: ``path``, or where an interrupted replacement left the old one."""
     path = local_path(path)
     old = _old_sibling(path)
     return old if not _exists(path) and _is_directory(old) else path
 
 
 def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
-    """Remove what killed writers left in ``parent``; what somebody is writing right now stays.
+    """Removes what killed writers left in ``parent``; what somebody is writing right now stays.
 
     Args:
       parent: a directory.
@@ -222,7 +222,7 @@ def _remove_abandoned(path: Path) -> bool:
 
 
 def remove_directory(path: Path) -> None:
-    """Remove a directory so that nobody sees half of it: it vanishes by one rename, then its files are deleted.
+    """Removes a directory so that nobody sees half of it: it vanishes by one rename, then its files are deleted.
 
     Of a link to a directory only the link is removed.
 
@@ -261,7 +261,7 @@ def _old_sibling(path: Path) -> Path:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that may be there, with its parents, so that the disk knows of each.
+    """Creates a directory that may be there, with its parents, so that the disk knows of each.
 
     Raises:
       PathTakenError: it, or one of its parents, is a file.

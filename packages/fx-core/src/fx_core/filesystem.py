@@ -18,7 +18,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def lock(directory: Path) -> int | None:
-    """Take the writer's lock of a directory, or a file; the kernel releases it when the process ends, however it ends.
+    """Takes the writer's lock of a directory, or a file; the kernel releases it when the process ends, however it ends.
 
     Returns:
       A handle for `unlock`, which is `NO_LOCK` where there are no locks; None when somebody else holds the lock or
@@ -46,13 +46,13 @@ def lock(directory: Path) -> int | None:
 
 
 def unlock(handle: int) -> None:
-    """Give a lock back."""
+    """Returns a lock back."""
     if handle != NO_LOCK:
         os.close(handle)
 
 
 def exchange(a: Path, b: Path) -> bool:
-    """Swap two paths in one step; False where the system cannot."""
+    """Swaps two paths in one step; False where the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -62,7 +62,7 @@ def exchange(a: Path, b: Path) -> bool:
 
 
 def flush_tree(directory: Path) -> None:
-    """Flush every file and directory below, and the directory itself, to the disk."""
+    """Flushes every file and directory below, and the directory itself, to the disk."""
 
     def fail(error: OSError) -> None:
         # What cannot be listed cannot be flushed.
@@ -75,13 +75,13 @@ def flush_tree(directory: Path) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Flush a file's content to the disk."""
+    """Flushes a file's content to the disk."""
     # Windows flushes only what is open for writing.
     _flush(path, os.O_RDONLY if fcntl is not None else os.O_RDWR)
 
 
 def flush_directory(path: Path) -> None:
-    """Flush a directory's entries to the disk, where the platform has such a thing."""
+    """Flushes a directory's entries to the disk, where the platform has such a thing."""
     if fcntl is not None:
         _flush(path, os.O_RDONLY)
 

@@ -99,28 +99,28 @@ class FrozenDict(Mapping[K, V]):
         return FrozenDict, (self.unfreeze(),)
 
     def keys(self) -> FrozenKeysView[K]:
-        """The keys."""
+        """Returns the keys."""
         return FrozenKeysView(self)
 
     def values(self) -> FrozenValuesView[V]:
-        """The values, nested dictionaries frozen."""
+        """Returns the values, nested dictionaries frozen."""
         return FrozenValuesView(self)
 
     def items(self) -> Iterator[tuple[K, V]]:  # type: ignore[override]
-        """Iterate over pairs of key and value, nested dictionaries frozen."""
+        """Iterates over pairs of key and value, nested dictionaries frozen."""
         for key in self._dict:
             yield key, self[key]
 
     def get(self, key: K, default: Any = None) -> Any:
-        """The value of ``key``, or ``default``."""
+        """Returns the value of ``key``, or ``default``."""
         return self[key] if key in self._dict else default
 
     def copy(self, add_or_replace: Mapping[K, V] = _NOTHING) -> "FrozenDict[K, V]":
-        """A new one with the items of ``add_or_replace`` added or in place of the old ones."""
+        """Returns a new one with the items of ``add_or_replace`` added or in place of the old ones."""
         return _frozen({**self._dict, **_thawed(add_or_replace)})
 
     def pop(self, key: K) -> tuple["FrozenDict[K, V]", V]:
-        """A new one without ``key``, and the value it had.
+        """Returns a new one without ``key``, and the value it had.
 
         Raises:
           KeyError: there is no such key.
@@ -129,21 +129,21 @@ class FrozenDict(Mapping[K, V]):
         return _frozen({k: v for k, v in self._dict.items() if k != key}), value
 
     def unfreeze(self) -> dict[K, V]:
-        """A copy as a plain dictionary with plain dictionaries inside."""
+        """Returns a copy as a plain dictionary with plain dictionaries inside."""
         return _thawed(self._dict)
 
     def pretty_repr(self, num_spaces: int = 4) -> str:
-        """A text with one item a line, each level indented by ``num_spaces``."""
+        """Returns a text with one item a line, each level indented by ``num_spaces``."""
         return f"FrozenDict({_pretty(self._dict, num_spaces)})"
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any], ...], tuple[Any, ...]]:
-        """The children with their keys, and the sorted keys."""
+        """Returns the children with their keys, and the sorted keys."""
         keys = tuple(sorted(self._dict))
         return tuple((jax.tree_util.DictKey(key), self._dict[key]) for key in keys), keys
 
     @classmethod
     def tree_unflatten(cls, keys: tuple[Any, ...], values: Any) -> "FrozenDict[Any, Any]":
-        """Build one from what `tree_flatten_with_keys` gave."""
+        """Builds one from what `tree_flatten_with_keys` gave."""
         # JAX hands over fresh containers and, while it works, any object as a leaf: nothing to copy, nothing to check.
         return _frozen(dict(zip(keys, values)))
 
@@ -175,7 +175,7 @@ def _copied(items: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def freeze(xs: Mapping[Any, Any]) -> FrozenDict[Any, Any]:
-    """Make a nested dictionary immutable.
+    """Creates a nested dictionary immutable.
 
     >>> freeze({"a": {"b": 1}})["a"]
     FrozenDict({
@@ -186,7 +186,7 @@ def freeze(xs: Mapping[Any, Any]) -> FrozenDict[Any, Any]:
 
 
 def unfreeze(x: Any) -> Any:
-    """Copy a `FrozenDict`, or a dict with some inside, into plain dictionaries; give anything else back as it is.
+    """Copies a `FrozenDict`, or a dict with some inside, into plain dictionaries; give anything else back as it is.
 
     >>> unfreeze(freeze({"a": {"b": 1}}))
     {'a': {'b': 1}}
@@ -195,7 +195,7 @@ def unfreeze(x: Any) -> Any:
 
 
 def copy(x: Any, add_or_replace: Mapping[Any, Any] = _frozen({})) -> Any:
-    """Copy a dictionary of either kind, with items added or replaced.
+    """Copies a dictionary of either kind, with items added or replaced.
 
     >>> copy({"a": 1}, {"b": 2})
     {'a': 1, 'b': 2}
@@ -211,7 +211,7 @@ def copy(x: Any, add_or_replace: Mapping[Any, Any] = _frozen({})) -> Any:
 
 
 def pop(x: Any, key: Any) -> tuple[Any, Any]:
-    """Give a dictionary of either kind without ``key``, and the value it had.
+    """Returns a dictionary of either kind without ``key``, and the value it had.
 
     >>> pop({"a": 1, "b": 2}, "a")
     ({'b': 2}, 1)
@@ -228,7 +228,7 @@ def pop(x: Any, key: Any) -> tuple[Any, Any]:
 
 
 def pretty_repr(x: Any, num_spaces: int = 4) -> str:
-    """A text of a nested dictionary of either kind, one item a line; of anything else its `repr`.
+    """Returns a text of a nested dictionary of either kind, one item a line; of anything else its `repr`.
 
     >>> print(pretty_repr({"a": {"b": 1}, "c": {}}, 2))
     {

@@ -12,7 +12,7 @@ Identity = Literal["object", "variable"]
 
 
 def identity_of(node: Any) -> Identity | None:
-    """Tell whether the identity of a pytree node counts, by the attribute ``__fx_identity__`` of its class.
+    """Returns whether the identity of a pytree node counts, by the attribute ``__fx_identity__`` of its class.
 
     Returns:
       ``"object"`` for one that owns what is below it, such as a module: what it holds in two places is one thing.

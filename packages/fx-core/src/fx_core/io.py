@@ -62,14 +62,14 @@ io_mode = BackendMode.DEFAULT
 
 
 def set_mode(mode: BackendMode) -> None:
-    """Accept a mode of Flax, which has no effect: the path says who serves it."""
+    """Accepts a mode of Flax, which has no effect: the path says who serves it."""
     global io_mode
     io_mode = BackendMode(mode)
 
 
 @contextmanager
 def override_mode(mode: BackendMode) -> Iterator[None]:
-    """Accept a mode of Flax for a block; see `set_mode`."""
+    """Accepts a mode of Flax for a block; see `set_mode`."""
     before = io_mode
     set_mode(mode)
     try:
@@ -79,7 +79,7 @@ def override_mode(mode: BackendMode) -> Iterator[None]:
 
 
 def open_file(path: AnyPath, mode: str = "r") -> Any:
-    """Open a file, for use in a ``with`` block.
+    """Opens a file, for use in a ``with`` block.
 
     Args:
       path: where it is.
@@ -97,19 +97,19 @@ GFile = open_file
 
 
 def exists(path: AnyPath) -> bool:
-    """Whether there is something at a path."""
+    """Returns whether there is something at a path."""
     fs, place = _served(path)
     return os.path.exists(place) if fs is None else fs.exists(place)
 
 
 def isdir(path: AnyPath) -> bool:
-    """Whether a path is a directory."""
+    """Returns whether a path is a directory."""
     fs, place = _served(path)
     return os.path.isdir(place) if fs is None else fs.isdir(place)
 
 
 def listdir(path: AnyPath) -> list[str]:
-    """Give the names in a directory, in no particular order.
+    """Returns the names in a directory, in no particular order.
 
     Raises:
       OSError: there is no such directory.
@@ -121,7 +121,7 @@ def listdir(path: AnyPath) -> list[str]:
 
 
 def makedirs(path: AnyPath) -> None:
-    """Make a directory and those around it, where they are not there yet."""
+    """Creates a directory and those around it, where they are not there yet."""
     fs, place = _served(path)
     if fs is None:
         os.makedirs(place, exist_ok=True)
@@ -130,13 +130,13 @@ def makedirs(path: AnyPath) -> None:
 
 
 def glob(pattern: AnyPath) -> list[str]:
-    """Give the paths that match a pattern with ``*``, ``?`` and ``[…]``; URLs for a URL."""
+    """Returns the paths that match a pattern with ``*``, ``?`` and ``[…]``; URLs for a URL."""
     fs, place = _served(pattern)
     return local_glob.glob(place) if fs is None else [fs.unstrip_protocol(found) for found in fs.glob(place)]
 
 
 def getsize(path: AnyPath) -> int:
-    """Give the size of a file in bytes.
+    """Returns the size of a file in bytes.
 
     Raises:
       OSError: there is no such file.
@@ -146,7 +146,7 @@ def getsize(path: AnyPath) -> int:
 
 
 def copy(src: AnyPath, dst: AnyPath, overwrite: bool = False) -> None:
-    """Copy a file, from one place to another, too.
+    """Copies a file, from one place to another, too.
 
     Raises:
       AlreadyExistsError: there is something at ``dst``, and ``overwrite`` is False.
@@ -159,7 +159,7 @@ def copy(src: AnyPath, dst: AnyPath, overwrite: bool = False) -> None:
 
 
 def rename(src: AnyPath, dst: AnyPath, overwrite: bool = False) -> None:
-    """Move a file or a directory within its file system.
+    """Moves a file or a directory within its file system.
 
     Raises:
       AlreadyExistsError: there is something at ``dst``, and ``overwrite`` is False.
@@ -178,7 +178,7 @@ def rename(src: AnyPath, dst: AnyPath, overwrite: bool = False) -> None:
 
 
 def remove(path: AnyPath) -> None:
-    """Remove a file.
+    """Removes a file.
 
     Raises:
       OSError: there is no such file.
@@ -191,7 +191,7 @@ def remove(path: AnyPath) -> None:
 
 
 def rmtree(path: AnyPath) -> None:
-    """Remove a directory with all that is in it.
+    """Removes a directory with all that is in it.
 
     Raises:
       OSError: there is no such directory.

@@ -33,7 +33,7 @@ class Made:
         return self.function  # where `inspect` finds the signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function that was made."""
+        """Calls the function that was made."""
         return self.function(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:
@@ -51,7 +51,7 @@ class Made:
 
 
 def made_by_arguments(factory: Factory) -> Factory:
-    """Let a factory give `Made`; where it gets arguments without a hash, the function itself.
+    """Lets a factory give `Made`; where it gets arguments without a hash, the function itself.
 
     Args:
       factory: a function of a module, which pickle finds by name.

@@ -25,7 +25,7 @@ _SHOWN, _PATIENCE = 3, 5
 
 
 def read_manifest(directory: Path, *, format: str, version: int, key: bytes | None = None) -> dict[str, Any]:
-    """Read and check the manifest of a directory that `AtomicDirectory` wrote.
+    """Reads and checks the manifest of a directory that `AtomicDirectory` wrote.
 
     Args:
       directory: the directory.
@@ -57,7 +57,7 @@ def read_manifest(directory: Path, *, format: str, version: int, key: bytes | No
 
 
 def signature(manifest: Mapping[str, Any], key: bytes) -> str:
-    """The HMAC-SHA256 of a manifest, without its own digest and signature."""
+    """Returns the HMAC-SHA256 of a manifest, without its own digest and signature."""
     rest = {name: value for name, value in manifest.items() if name not in ("digest", "signature")}
     return "hmac-sha256:" + hmac.digest(key, sealed(rest), "sha256").hex()
 
@@ -70,7 +70,7 @@ def _is_signed(manifest: Mapping[str, Any], key: bytes) -> bool:
 def verify_files(
     directory: Path, manifest: Mapping[str, Any], *, matches: Callable[[Path, str], bool] | None = None
 ) -> None:
-    """Compare every file with the manifest.
+    """Compares every file with the manifest.
 
     Args:
       directory: the directory.
@@ -96,13 +96,13 @@ def verify_files(
 
 
 def digest_file(path: Path) -> str:
-    """The digest of a file's content, with the name of the algorithm: ``"sha256:…"``."""
+    """Returns the digest of a file's content, with the name of the algorithm: ``"sha256:…"``."""
     with open(path, "rb", buffering=0) as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_below(directory: Path) -> Iterator[str]:
-    """Names of all files below a directory but the manifest, relative, with ``/``; links are not followed.
+    """Returns names of all files below a directory but the manifest, relative, with ``/``; links are not followed.
 
     Raises:
       OSError: a directory cannot be listed.
@@ -195,7 +195,7 @@ def _matches(path: Path, digest: str) -> bool:
 
 
 def foreign(path: Path, format: str, own: Collection[str] = ()) -> str | None:
-    """Say what is at a path that is not a directory of this format, and its files; None if it may be replaced.
+    """Returns what is at a path that is not a directory of this format, and its files; None if it may be replaced.
 
     A directory of this format may be damaged, as long as its manifest still says which files are its own. An empty
     directory, or nothing, has nothing to lose.

@@ -60,15 +60,15 @@ class AxisMetadata(ABC, Generic[A]):
 
     @abstractmethod
     def unbox(self) -> A:
-        """The value, with whatever the metadata wants done to it."""
+        """Returns the value, with whatever the metadata wants done to it."""
 
     @abstractmethod
     def replace_boxed(self, val: Any) -> "AxisMetadata[Any]":
-        """The same box around another value."""
+        """Returns the same box around another value."""
 
     @abstractmethod
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> "AxisMetadata[Any]":
-        """The metadata after a transform has given the value a new axis.
+        """Returns the metadata after a transform has given the value a new axis.
 
         Args:
           index: position of the axis in the new value, counted from the end when negative.
@@ -77,7 +77,7 @@ class AxisMetadata(ABC, Generic[A]):
 
     @abstractmethod
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> "AxisMetadata[Any]":
-        """The metadata after a transform has taken an axis away, the inverse of `add_axis`.
+        """Returns the metadata after a transform has taken an axis away, the inverse of `add_axis`.
 
         Args:
           index: position of the axis in the old value, counted from the end when negative.
@@ -101,7 +101,7 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
     mesh: Mesh | None = struct.field(pytree_node=False, default=None)
 
     def unbox(self, apply_constraint: bool = True) -> Any:
-        """The value, laid out on the mesh if there is one.
+        """Returns the value, laid out on the mesh if there is one.
 
         Args:
           apply_constraint: False gives the bare value.
@@ -112,11 +112,11 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
         return placement.place(self.value, self.names, self.mesh) if apply_constraint else self.value
 
     def replace_boxed(self, val: Any) -> Self:
-        """The same names around another value."""
+        """Returns the same names around another value."""
         return self.replace(value=val)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> Self:
-        """Insert the name that ``params`` has for ``PARTITION_NAME``; dimensions without a name get None.
+        """Inserts the name that ``params`` has for ``PARTITION_NAME``; dimensions without a name get None.
 
         A negative index counts from the end of the *new* value, as ``out_axes`` of `jax.vmap` does.
 
@@ -133,7 +133,7 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
         return self.replace(names=tuple(names))
 
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> Self:
-        """Take out the name that ``params`` has for ``PARTITION_NAME``.
+        """Takes out the name that ``params`` has for ``PARTITION_NAME``.
 
         Raises:
           PartitioningUnspecifiedError: ``params`` has no ``PARTITION_NAME``.
@@ -149,11 +149,13 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
         return self.replace(names=tuple(names))
 
     def get_partition_spec(self) -> Any:
-        """The names as a partition spec; a box of one per leaf where an array-like node is in this one."""
+        """Returns the names as a partition spec; a box of one per leaf where an array-like node is in this one."""
         return self._per_leaf(self.mesh, lambda spec: spec)
 
     def get_sharding(self, mesh: Mesh) -> Any:
-        """The sharding of the value on a mesh that has the names as axes; a box of them for an array-like node."""
+        """Returns the sharding of the value on a mesh that has the names as axes; a box of them for an
+        array-like node.
+        """
         return self._per_leaf(mesh, functools.partial(NamedSharding, mesh))
 
     def _per_leaf(self, mesh: Mesh | None, make: Callable[[PartitionSpec], Any]) -> Any:
@@ -165,12 +167,12 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
         return self.replace(value=jax.tree.map(make, specs, is_leaf=lambda x: isinstance(x, PartitionSpec)))
 
     def to_nnx_metadata(self) -> dict[str, Any]:
-        """The box as the metadata of an NNX variable."""
+        """Returns the box as the metadata of an NNX variable."""
         return {"value": self.value, "mesh": self.mesh, "out_sharding": self.names}
 
     @classmethod
     def from_nnx_metadata(cls, metadata: Mapping[str, Any]) -> Self:
-        """The box that `to_nnx_metadata` described; other entries are left out."""
+        """Returns the box that `to_nnx_metadata` described; other entries are left out."""
         return cls(value=metadata["value"], names=metadata["out_sharding"], mesh=metadata.get("mesh"))
 
     def _axis_name(self, params: Mapping[Any, Any]) -> str | None:
@@ -180,34 +182,34 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
 
 
 def is_axis_metadata(val: Any) -> bool:
-    """Whether a value is a box."""
+    """Returns whether a value is a box."""
     return isinstance(val, AxisMetadata)
 
 
 def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: Any) -> Any:
-    """Apply a function to the boxes of a tree; other leaves stay as they are."""
+    """Applies a function to the boxes of a tree; other leaves stay as they are."""
     return jax.tree.map(lambda x: fn(x) if is_axis_metadata(x) else x, tree, is_leaf=is_axis_metadata)
 
 
 def add_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
-    """Tell all boxes of a tree that their values have a new axis; see `AxisMetadata.add_axis`."""
+    """Informs all boxes of a tree that their values have a new axis; see `AxisMetadata.add_axis`."""
     return map_axis_meta(lambda box: box.add_axis(index, params), tree)
 
 
 def remove_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
-    """Tell all boxes of a tree that their values have lost an axis; see `AxisMetadata.remove_axis`."""
+    """Informs all boxes of a tree that their values have lost an axis; see `AxisMetadata.remove_axis`."""
     return map_axis_meta(lambda box: box.remove_axis(index, params), tree)
 
 
 def unbox(tree: Any) -> Any:
-    """Open all boxes of a tree, boxes in boxes included."""
+    """Opens all boxes of a tree, boxes in boxes included."""
     if isinstance(tree, jax.Array | np.ndarray):
         return tree  # read once per variable access: most values are bare arrays
     return map_axis_meta(lambda box: unbox(box.unbox()), tree)
 
 
 def replace_boxed(tree: Any, updates: Any) -> Any:
-    """Put new values into the boxes of a tree.
+    """Puts new values into the boxes of a tree.
 
     >>> replace_boxed([Partitioned(1, ("a",)), 2], [3, 4])
     [Partitioned(value=3, names=('a',), mesh=None), 4]
@@ -227,7 +229,9 @@ def replace_boxed(tree: Any, updates: Any) -> Any:
 
 
 def get_partition_spec(tree: Any) -> Any:
-    """The partition specs of a tree's arrays: those of the boxes, ``P()`` for bare arrays, None for the rest."""
+    """Returns the partition specs of a tree's arrays: those of the boxes, ``P()`` for bare arrays, None for the
+    rest.
+    """
 
     def spec(x: Any) -> PartitionSpec | None:
         if is_axis_metadata(x):
@@ -238,7 +242,7 @@ def get_partition_spec(tree: Any) -> Any:
 
 
 def get_sharding(tree: Any, mesh: Mesh) -> Any:
-    """The shardings of a tree's arrays on a mesh; bare arrays are replicated, what is no array gets None."""
+    """Returns the shardings of a tree's arrays on a mesh; bare arrays are replicated, what is no array gets None."""
 
     def sharding(x: Any) -> Any:
         if is_axis_metadata(x) and hasattr(x, "get_sharding"):
@@ -252,7 +256,7 @@ def get_sharding(tree: Any, mesh: Mesh) -> Any:
 def with_partitioning(
     fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None
 ) -> Callable[..., Partitioned]:
-    """Let an initializer give its arrays partition names.
+    """Lets an initializer give its arrays partition names.
 
     >>> import jax
     >>> init = with_partitioning(jax.nn.initializers.zeros, ("embed", "mlp"))
@@ -273,10 +277,10 @@ def with_partitioning(
 
 
 def get_global_mesh() -> jax.sharding.AbstractMesh | None:
-    """The mesh that `jax.set_mesh` made current, or None."""
+    """Returns the mesh that `jax.set_mesh` made current, or None."""
     return placement.active_mesh()
 
 
 def global_mesh_defined() -> bool:
-    """Whether `jax.set_mesh` made a mesh current."""
+    """Returns whether `jax.set_mesh` made a mesh current."""
     return placement.active_mesh() is not None

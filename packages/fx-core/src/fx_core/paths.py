@@ -14,7 +14,7 @@ _LONGEST = 255 - _ROOM
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """Give the absolute path of something on this machine: ``~`` is the home directory, ``file://`` is taken off.
+    """Returns the absolute path of something on this machine: ``~`` is the home directory, ``file://`` is taken off.
 
     Args:
       path: a path, or a URL of this machine.

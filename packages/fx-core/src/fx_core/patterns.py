@@ -2,7 +2,7 @@
 
 
 def glob(text: str, pattern: str) -> bool:
-    """Whether a whole text matches a pattern; only the star is special, and no text takes long.
+    """Returns whether a whole text matches a pattern; only the star is special, and no text takes long.
 
     >>> glob("bn1.num_batches_tracked", "*.num_batches_tracked"), glob("a[0]", "a[0]"), glob("ab", "a")
     (True, True, False)

@@ -24,13 +24,13 @@ AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
 
 def active_mesh() -> jax.sharding.AbstractMesh | None:
-    """The mesh that `jax.set_mesh` made current, or None."""
+    """Returns the mesh that `jax.set_mesh` made current, or None."""
     mesh = jax.sharding.get_abstract_mesh()
     return None if mesh.empty else mesh
 
 
 def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: Iterable[Any] | None = None) -> None:
-    """Check that an array can be laid out as a partition spec wants.
+    """Checks that an array can be laid out as a partition spec wants.
 
     Args:
       shape: shape of the array.
@@ -63,7 +63,7 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
 
 
 def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable[Any] | None = None) -> Any:
-    """Lay out the arrays of a tree as a partition spec says; array-like nodes say how their leaves follow.
+    """Lays out the arrays of a tree as a partition spec says; array-like nodes say how their leaves follow.
 
     Mesh axes of type Auto are a constraint for the compiler, Explicit ones reshard, and Manual ones (inside of
     `jax.shard_map`) are left alone, since the arrays there are pieces already. Leaves that are not arrays stay.

@@ -79,7 +79,7 @@ class Rule:
 
 
 def torch_rules(prefix: str = "") -> list[Rule]:
-    """The rules for layers of PyTorch and ours that do the same.
+    """Returns the rules for layers of PyTorch and ours that do the same.
 
     ``kernel`` of dense layers and of convolutions in two and three dimensions, ``scale`` of normalization and
     ``embedding`` are ``weight`` there, ``mean`` and ``var`` are ``running_mean`` and ``running_var``. Kernels with

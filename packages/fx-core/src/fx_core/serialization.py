@@ -61,7 +61,7 @@ def _at(name: str) -> Iterator[None]:
 
 
 def current_path() -> str:
-    """Where in the tree the conversion is that runs now, such as ``"./params/kernel"``; empty outside of one.
+    """Returns where in the tree the conversion is that runs now, such as ``"./params/kernel"``; empty outside of one.
 
     For functions given to `register_serialization_state`, so that their errors say where they are.
     """
@@ -71,7 +71,7 @@ def current_path() -> str:
 def register_serialization_state(
     ty: type, ty_to_state_dict: ToState, ty_from_state_dict: FromState, override: bool = False
 ) -> None:
-    """Tell how a type becomes a state dictionary and back. `fx_core.struct` dataclasses do this by themselves.
+    """Returns how a type becomes a state dictionary and back. `fx_core.struct` dataclasses do this by themselves.
 
     >>> class Counter:
     ...     def __init__(self, n):
@@ -95,13 +95,13 @@ def register_serialization_state(
 
 
 def is_serializable(target: Any) -> bool:
-    """Whether an object, or the class given, is taken apart in a state dictionary; other things are leaves."""
+    """Returns whether an object, or the class given, is taken apart in a state dictionary; other things are leaves."""
     ty = target if isinstance(target, type) else type(target)
     return _functions(ty) is not None
 
 
 def to_state_dict(target: Any) -> Any:
-    """The state dictionary of a tree.
+    """Returns the state dictionary of a tree.
 
     Args:
       target: dicts, lists, tuples, named tuples, dataclasses of `fx_core.struct` and registered types, nested.
@@ -117,7 +117,7 @@ def to_state_dict(target: Any) -> Any:
 
 
 def from_state_dict(target: T, state: Any, name: str = ".") -> T:
-    """Put the leaves of a state dictionary into a copy of a tree.
+    """Puts the leaves of a state dictionary into a copy of a tree.
 
     Leaves come as they are in ``state``: neither shape nor dtype is compared with those of ``target``.
 

@@ -46,12 +46,12 @@ _rules: ContextVar[LogicalRules] = ContextVar("fx_logical_axis_rules", default=(
 
 
 def get_logical_axis_rules() -> LogicalRules:
-    """The rules in force in this thread or task."""
+    """Returns the rules in force in this thread or task."""
     return _rules.get()
 
 
 def set_logical_axis_rules(rules: LogicalRules) -> None:
-    """Put rules in force in this thread or task, in place of those before.
+    """Puts rules in force in this thread or task, in place of those before.
 
     Args:
       rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
@@ -61,7 +61,7 @@ def set_logical_axis_rules(rules: LogicalRules) -> None:
 
 @contextmanager
 def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
-    """Put rules in force inside a ``with`` block, in place of those outside; other threads do not see them.
+    """Puts rules in force inside a ``with`` block, in place of those outside; other threads do not see them.
 
     Args:
       rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
@@ -74,7 +74,7 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
 
 
 def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> Any:
-    """Two sets of rules as one.
+    """Returns two sets of rules as one.
 
     Raises:
       InconsistentRulesError: they map a name differently.
@@ -90,13 +90,13 @@ def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> A
 
 
 def from_sharding_rules(sharding: Iterable[AxisName], sharding_rules: LogicalRules) -> Sharding:
-    """Replace logical names by what rules say; names without a rule stay."""
+    """Replaces logical names by what rules say; names without a rule stay."""
     mapped = dict(sharding_rules)
     return tuple(mapped.get(name, name) if isinstance(name, str) else name for name in sharding)
 
 
 def map_sharding(f: Callable[[Any], Any], sharding: Any) -> Any:
-    """Apply a function to the entries of a sharding.
+    """Applies a function to the entries of a sharding.
 
     Args:
       f: takes and gives a name, a tuple of names or None.
@@ -114,7 +114,7 @@ def map_sharding(f: Callable[[Any], Any], sharding: Any) -> Any:
 
 
 def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
-    """Replace the logical names of a sharding by what rules say, those given and those in force together.
+    """Replaces the logical names of a sharding by what rules say, those given and those in force together.
 
     Args:
       sharding: as for `map_sharding`.
@@ -131,12 +131,12 @@ def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
 
 
 def get_pspec(sharding: Any, sharding_rules: LogicalRules | None = None) -> Any:
-    """The partition spec of a sharding with logical names; see `apply_rules`."""
+    """Returns the partition spec of a sharding with logical names; see `apply_rules`."""
     return apply_rules(sharding, sharding_rules)
 
 
 def get_mesh(sharding: Any) -> Any:
-    """The mesh of a `NamedSharding`, or of a format of one, or None."""
+    """Returns the mesh of a `NamedSharding`, or of a format of one, or None."""
     sharding = _placed(sharding)
     return sharding.mesh if isinstance(sharding, NamedSharding) else None
 
@@ -146,7 +146,7 @@ def _placed(sharding: Any) -> Any:
 
 
 def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | None, mesh: Mesh | None) -> Any:
-    """Lay out the arrays of a tree by logical names.
+    """Lays out the arrays of a tree by logical names.
 
     Args:
       value: arrays or tracers, as a tree.

@@ -36,7 +36,7 @@ _DATA = "_fx_data_fields"
 
 
 def field(pytree_node: bool = True, *, metadata: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
-    """Declare a field, as `dataclasses.field` does.
+    """Declares a field, as `dataclasses.field` does.
 
     Args:
       pytree_node: False makes the field static: part of the tree's structure, not a child.
@@ -52,7 +52,7 @@ def dataclass(clz: C, **kwargs: Any) -> C: ...
 def dataclass(clz: None = None, **kwargs: Any) -> Callable[[C], C]: ...
 @dataclass_transform(field_specifiers=(field,), kw_only_default=False, frozen_default=True)
 def dataclass(clz: Any = None, **kwargs: Any) -> Any:
-    """Make a class a frozen dataclass, a pytree node with keys, and known to state dictionaries.
+    """Creates a class a frozen dataclass, a pytree node with keys, and known to state dictionaries.
 
     The class gets a method ``replace(**updates)``, unless it defines one, that gives a changed copy. Rebuilding an
     object in a transform calls its ``__init__`` and ``__post_init__``, with whatever JAX puts in the fields. A field
@@ -105,7 +105,7 @@ class PyTreeNode:
         dataclass(cls, **kwargs)
 
     def replace(self, **overrides: Any) -> Self:
-        """A copy with some fields changed.
+        """Returns a copy with some fields changed.
 
         Raises:
           StructReplaceError: a name is not a field that can be given.

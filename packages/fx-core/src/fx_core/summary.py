@@ -24,19 +24,19 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def abstract(tree: Any) -> Any:
-    """Replace the arrays of a tree by their shapes and dtypes."""
+    """Replaces the arrays of a tree by their shapes and dtypes."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if hasattr(x, "shape") and hasattr(x, "dtype") else x, tree
     )
 
 
 def inexact(tree: Any) -> list[Any]:
-    """Give the arrays of a tree that have gradients."""
+    """Returns the arrays of a tree that have gradients."""
     return [x for x in jax.tree.leaves(tree) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact)]
 
 
 def size_and_bytes(tree: Any) -> tuple[int, int]:
-    """Count the elements and the bytes of the arrays of a tree; array-like parameters by their bytes as stored.
+    """Counts the elements and the bytes of the arrays of a tree; array-like parameters by their bytes as stored.
 
     >>> import numpy as np
     >>> size_and_bytes({"a": np.ones((2, 3), np.float32), "b": 1})
@@ -51,7 +51,7 @@ def size_and_bytes(tree: Any) -> tuple[int, int]:
 
 
 def count_flops(fun: Callable[..., Any], *args: Any) -> int:
-    """Count the floating point operations that a function of abstract arrays takes.
+    """Counts the floating point operations that a function of abstract arrays takes.
 
     The compiler counts them. It knows what a step of a loop takes and not how many there are: the steps of scans are
     multiplied here, those of a loop whose end its data decide count once. Of branches the longest counts.
@@ -95,7 +95,7 @@ def _missing_flops(closed: Any) -> int:
 
 
 def show_size(size: int, width: float) -> str:
-    """Write a number of elements and of bytes.
+    """Writes a number of elements and of bytes.
 
     >>> show_size(1500, 6000)
     '1,500 (5.9 KB)'
@@ -109,7 +109,7 @@ def show_size(size: int, width: float) -> str:
 
 
 def show_shapes(value: Any, indent: str = "") -> str:
-    """Write a tree of shapes, one entry a line. The names of axes follow the shapes.
+    """Writes a tree of shapes, one entry a line. The names of axes follow the shapes.
 
     >>> import numpy as np
     >>> print(show_shapes({"x": np.ones((2, 3), np.float32), "rate": 0.5}))
@@ -153,7 +153,7 @@ def draw(
     table_kwargs: Mapping[str, Any] = _NOTHING,
     column_kwargs: Mapping[str, Any] = _NOTHING,
 ) -> str:
-    """Draw a table.
+    """Draws a table.
 
     Args:
       package: whose extra brings rich, for the error.

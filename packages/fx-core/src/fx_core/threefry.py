@@ -24,12 +24,12 @@ def _flag(name: str) -> bool:
 
 
 def settled() -> bool:
-    """Whether arrays are made here and now, on the default device, and not by a transform or over a mesh."""
+    """Returns whether arrays are made here and now, on the default device, and not by a transform or over a mesh."""
     return not (tracing() or _flag("jax_disable_jit")) and jax.sharding.get_abstract_mesh().empty
 
 
 def on_default_cpu(array: Any) -> bool:
-    """Whether this is an array on the default device, by nobody's choice, and that is a CPU."""
+    """Returns whether this is an array on the default device, by nobody's choice, and that is a CPU."""
     return (
         isinstance(array, jax.Array)
         and not isinstance(array, jax.core.Tracer)
@@ -40,7 +40,9 @@ def on_default_cpu(array: Any) -> bool:
 
 
 def readable(key: Any) -> bool:
-    """Whether this is one ordinary key (threefry, partitionable), which the host can read, on the default device."""
+    """Returns whether this is one ordinary key (threefry, partitionable), which the host can read, on the default
+    device.
+    """
     return (
         on_default_cpu(key)
         and key.shape == ((2,) if key.dtype == np.uint32 else ())
@@ -51,13 +53,13 @@ def readable(key: Any) -> bool:
 
 
 def words_of(key: jax.Array) -> tuple[int, int]:
-    """The two words of a `readable` key."""
+    """Returns the two words of a `readable` key."""
     first, second = np.asarray(jax.random.key_data(key)).tolist()
     return first, second
 
 
 def fold_in(key: jax.Array, data: int) -> jax.Array:
-    """What `jax.random.fold_in` gives, for a `readable` key where all is `settled`, on the host."""
+    """Returns what `jax.random.fold_in` gives, for a `readable` key where all is `settled`, on the host."""
     words = np.array(_threefry(*words_of(key), 0, data, 0xFFFFFFFF), np.uint32)
     if key.dtype == np.uint32:
         return jax.device_put(words)
@@ -65,7 +67,7 @@ def fold_in(key: jax.Array, data: int) -> jax.Array:
 
 
 def key_from_counter(words: Any) -> jax.Array:
-    """A key that draws what a threefry key (partitionable) draws, but starting at a flat element.
+    """Returns a key that draws what a threefry key (partitionable) draws, but starting at a flat element.
 
     Args:
       words: the two words of the threefry key, then the high and the low word of the element's index. It draws flat

@@ -29,7 +29,7 @@ api_boundary = compat.api_boundary
 
 
 def hide_package(file: str) -> None:
-    """Let the frames of a package be hidden; for the ``__init__`` of packages that build on fx.
+    """Lets the frames of a package be hidden; for the ``__init__`` of packages that build on fx.
 
     Args:
       file: ``__file__`` there.
@@ -41,13 +41,13 @@ def hide_package(file: str) -> None:
 
 
 def hide_fx_in_tracebacks() -> None:
-    """Hide the frames of fx again, after `show_fx_in_tracebacks`."""
+    """Hides the frames of fx again, after `show_fx_in_tracebacks`."""
     for directory in _packages:
         compat.hide_in_tracebacks(directory)
 
 
 def show_fx_in_tracebacks() -> None:
-    """Show the frames of fx, to look for a mistake in it.
+    """Shows the frames of fx, to look for a mistake in it.
 
     >>> show_fx_in_tracebacks()
     >>> hide_fx_in_tracebacks()
@@ -62,7 +62,7 @@ _AROUND = (os.path.dirname(jax.__file__) + os.sep, os.path.dirname(os.__file__) 
 
 
 def warn_user(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the user: the innermost one that is neither in fx nor in JAX.
+    """Warns at the line of the user: the innermost one that is neither in fx nor in JAX.
 
     Python shows a `DeprecationWarning` only where it points at the user's own script, and a filter by module, or "once
     for each place", needs the place, however many wrappers of fx lie in between.

@@ -51,7 +51,7 @@ class Key(Hashable, Protocol):
     """A key of a tree that can be sorted among its siblings."""
 
     def __lt__(self: T, value: T, /) -> bool:
-        """Order among the keys of one dict."""
+        """Orders among the keys of one dict."""
         ...
 
 
@@ -92,7 +92,7 @@ class PromoteDtypeFn(Protocol):
     """Gives arrays one dtype before a layer computes, as `fx_core.ops.dtypes.promote_dtype` does."""
 
     def __call__(self, *args: Any, dtype: Any = None, inexact: bool = True) -> list[Any]:
-        """Convert ``args``: to ``dtype``, or to the one they have in common."""
+        """Converts ``args``: to ``dtype``, or to the one they have in common."""
         ...
 
 

@@ -41,7 +41,7 @@ class Bundle:
     entry_points: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict, repr=False)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """Compute the outputs.
+        """Computes the outputs.
 
         Args:
           *inputs: the inputs.
@@ -53,7 +53,7 @@ class Bundle:
         return self.program(*inputs, **named)
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        """Give one of several networks.
+        """Returns one of several networks.
 
         Raises:
           EntryPointError: there is none of this name.
@@ -64,7 +64,7 @@ class Bundle:
 
 
 def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
-    """Load a bundle, after checking every byte of it.
+    """Loads a bundle, after checking every byte of it.
 
     A bundle is a program: one from a stranger can compute anything, and a malformed one can end the process in JAX's
     compiler. Load what you have from somebody you trust; a key makes sure that it is theirs.
@@ -97,7 +97,7 @@ def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
 
 
 def load_several(exporter: Any, data: Path, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
-    """Give several networks by name: what the exporter wrote as one, or one directory each."""
+    """Returns several networks by name: what the exporter wrote as one, or one directory each."""
     if hasattr(exporter, "load_several"):
         programs = exporter.load_several(data)
         if sorted(programs) != sorted(names):
@@ -143,7 +143,7 @@ def _reader(name: str) -> Exporter:
 
 
 def exporter_named(name: str) -> Exporter:
-    """Give an exporter by name.
+    """Returns an exporter by name.
 
     Raises:
       UnknownEntryError: there is no such exporter.

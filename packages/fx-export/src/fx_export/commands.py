@@ -22,13 +22,13 @@ class Guarded(click.Group):
     """A group whose commands turn errors of fx into messages; what is no command is a run to export."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command; paths of runs come first in the line of `export_run`."""
+        """Finds the command; paths of runs come first in the line of `export_run`."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             return export_run.name, export_run, args
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Runs the command."""
         try:
             return super().invoke(ctx)
         except (FxError, OSError) as error:

@@ -14,7 +14,7 @@ PROMISED, NOTICE = datetime.timedelta(days=180), datetime.timedelta(days=30)
 
 
 def dates(today: datetime.date) -> dict[str, Any]:
-    """Give what is recorded about a program that is written today.
+    """Returns what is recorded about a program that is written today.
 
     >>> dates(datetime.date(2026, 1, 1))["expires"]
     '2026-06-30'
@@ -29,7 +29,7 @@ def dates(today: datetime.date) -> dict[str, Any]:
 
 
 def check_expiry(path: Path, index: Mapping[str, Any], today: datetime.date) -> None:
-    """Warn where the promise has run out, or does so within a month; bundles of version 0.1 have no date.
+    """Warns where the promise has run out, or does so within a month; bundles of version 0.1 have no date.
 
     Args:
       path: the bundle's data.

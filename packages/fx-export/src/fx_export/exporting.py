@@ -35,7 +35,7 @@ def export(
     tolerance: float | None = None,
     **options: Any,
 ) -> Path:
-    """Write a model as a bundle that runs without the code that made it, and compare it with the model.
+    """Writes a model as a bundle that runs without the code that made it, and compare it with the model.
 
     Args:
       path: the directory to make; it appears whole or not at all.
@@ -113,7 +113,7 @@ def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
 def verification_settings(
     writer: Exporter, tolerance: float | None, sizes: Mapping[str, Sequence[int]] | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """How to verify: as the exporter says for its options, where it says anything, and as the caller does."""
+    """Returns how to verify: as the exporter says for its options, where it says anything, and as the caller does."""
     own: Any = getattr(writer, "verification", None)
     settings = dict(own(**options)) if own else {}
     if tolerance is not None:

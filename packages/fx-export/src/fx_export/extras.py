@@ -8,7 +8,7 @@ from fx_core.plugins.entries import describe
 
 
 def imported(module: str, exporter: str, extra: str) -> Any:
-    """Import a module of an extra.
+    """Imports a module of an extra.
 
     Args:
       module: its name.

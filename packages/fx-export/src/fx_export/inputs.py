@@ -14,7 +14,7 @@ _TEXT = re.compile(r"\s*(?:([A-Za-z_][\w./-]*)\s*:)?\s*(\w+)\s*\[([^\[\]]*)\]\s*
 
 
 def described_inputs(texts: Sequence[str], constraints: Sequence[str] = ()) -> list[jax.ShapeDtypeStruct]:
-    """Give the inputs that texts describe; equal names are one size.
+    """Returns the inputs that texts describe; equal names are one size.
 
     Args:
       texts: such as ``"float32[batch, 28, 28, 1]"``, with or without a name and a colon before.
@@ -32,7 +32,7 @@ def described_inputs(texts: Sequence[str], constraints: Sequence[str] = ()) -> l
 
 
 def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) -> list[Any]:
-    """Give a description for each input that is a text; the others stay as they are.
+    """Returns a description for each input that is a text; the others stay as they are.
 
     Raises:
       ExporterOptionError: the inputs are no list.
@@ -47,7 +47,7 @@ def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) 
 
 
 def names_in(texts: Sequence[str]) -> list[str] | None:
-    """Give the names in descriptions of inputs, None where one has none.
+    """Returns the names in descriptions of inputs, None where one has none.
 
     >>> names_in(["a:int32[2]", "b:int32[3]"]), names_in(["int32[2]"])
     (['a', 'b'], None)
@@ -68,7 +68,7 @@ def _described(text: str, scope: Any) -> jax.ShapeDtypeStruct:
 
 
 def spec_of(value: Any) -> jax.ShapeDtypeStruct:
-    """Describe an example input; a description stays as it is."""
+    """Describes an example input; a description stays as it is."""
     if isinstance(value, jax.ShapeDtypeStruct):
         return value
     shaped = jax.typeof(value)
@@ -76,7 +76,7 @@ def spec_of(value: Any) -> jax.ShapeDtypeStruct:
 
 
 def text_of(spec: Any) -> str:
-    """Give a shape and dtype as text: ``float32[batch, 8, 8, 1]``."""
+    """Returns a shape and dtype as text: ``float32[batch, 8, 8, 1]``."""
     return f"{spec.dtype.name}[{', '.join(map(str, spec.shape))}]"
 
 
@@ -92,7 +92,7 @@ class InputCheck:
         self._flat = [jax.tree_util.tree_flatten_with_path(spec) for spec in specs]
 
     def __call__(self, inputs: Sequence[Any]) -> None:
-        """Compare.
+        """Compares.
 
         Raises:
           InputMismatchError: an input has another structure, shape or dtype, or there are more or fewer.

@@ -42,7 +42,7 @@ def interface_of(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> "Interface":
-    """Give the interface of ``fn(variables, *inputs)``.
+    """Returns the interface of ``fn(variables, *inputs)``.
 
     Args:
       fn: a function of arrays.
@@ -111,7 +111,7 @@ class Interface:
         self._check = InputCheck(self.specs)
 
     def renamed(self, inputs: Sequence[str], outputs: Sequence[str]) -> "Interface":
-        """Give the same interface under other names, one for each port."""
+        """Returns the same interface under other names, one for each port."""
         taken, given = (
             [dataclasses.replace(port, name=name) for port, name in zip(ports, names, strict=True)]
             for ports, names in ((self.inputs, inputs), (self.outputs, outputs))
@@ -119,7 +119,7 @@ class Interface:
         return Interface(taken, given, self._in_tree, self._out_tree, self._path)
 
     def write(self, path: Path, **more: Any) -> None:
-        """Write the index of a file's data, with more entries."""
+        """Writes the index of a file's data, with more entries."""
         index = {"in_tree": self._in_tree, "out_tree": self._out_tree, **more}
         for which in ("inputs", "outputs"):
             index[which] = [_described_port(port) for port in getattr(self, which)]
@@ -127,7 +127,7 @@ class Interface:
 
     @classmethod
     def read(cls, path: Path) -> tuple["Interface", Mapping[str, Any]]:
-        """Read what `write` wrote: the interface, and the whole index.
+        """Reads what `write` wrote: the interface, and the whole index.
 
         Raises:
           BundleError: it is something else.
@@ -137,7 +137,7 @@ class Interface:
         return cls(inputs, outputs, index["in_tree"], index["out_tree"], str(path)), index
 
     def arrays(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Give the inputs of a call by name.
+        """Returns the inputs of a call by name.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.
@@ -147,7 +147,7 @@ class Interface:
         return {port.name: np.asarray(words_of(leaf)) for port, leaf in zip(self.inputs, leaves)}
 
     def results(self, arrays: Sequence[Any]) -> Any:
-        """Put the outputs of a call together, in the order of the ports."""
+        """Puts the outputs of a call together, in the order of the ports."""
         leaves = [
             jax.random.wrap_key_data(array, impl=port.keys) if port.keys else array
             for port, array in zip(self.outputs, arrays)
@@ -191,7 +191,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 
 def signature_of(index: Mapping[str, Any], path: Path) -> str:
-    """Give the name of the signature that an index tells.
+    """Returns the name of the signature that an index tells.
 
     Raises:
       BundleError: it tells none.

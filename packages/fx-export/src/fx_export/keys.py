@@ -10,17 +10,17 @@ from fx_core.compat import jax as compat
 
 
 def is_key(value: Any) -> bool:
-    """Whether something with a dtype holds typed PRNG keys."""
+    """Returns whether something with a dtype holds typed PRNG keys."""
     return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def kind_of(value: Any) -> str:
-    """Name of the implementation of keys, such as ``"threefry2x32"``; empty for what is no key."""
+    """Returns the name of the implementation of keys, such as ``"threefry2x32"``; empty for what is no key."""
     return compat.key_kind(value.dtype).name if is_key(value) else ""
 
 
 def words_of(value: Any) -> Any:
-    """Give keys as arrays of words, shapes of keys as those of the words; anything else as it is.
+    """Returns keys as arrays of words, shapes of keys as those of the words; anything else as it is.
 
     >>> words_of(jax.random.key(7))
     Array([0, 7], dtype=uint32)
@@ -34,12 +34,12 @@ def words_of(value: Any) -> Any:
 
 
 def key_spec(kind: str, words: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Describe keys by their words."""
+    """Describes keys by their words."""
     return jax.ShapeDtypeStruct(words.shape[:-1], jax.eval_shape(lambda: jax.random.key(0, impl=kind)).dtype)
 
 
 def on_words(fn: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any]:
-    """Give a function of variables and inputs as one that takes and gives words in place of keys.
+    """Returns a function of variables and inputs as one that takes and gives words in place of keys.
 
     Args:
       fn: the function.
@@ -59,7 +59,7 @@ def on_words(fn: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any
 
 
 def random_keys(spec: jax.ShapeDtypeStruct, shape: Sequence[int], random: np.random.Generator) -> jax.Array:
-    """Draw keys of a description with fixed sizes."""
+    """Draws keys of a description with fixed sizes."""
     words = words_of(jax.ShapeDtypeStruct(shape, spec.dtype))
     drawn = random.integers(0, 1 << 32, size=words.shape, dtype=np.uint32)
     return jax.random.wrap_key_data(jnp.asarray(drawn), impl=compat.key_kind(spec.dtype))

@@ -15,7 +15,7 @@ from fx_export.inputs import spec_of
 def lowered(
     fn: Callable[..., Any], variables: Any, weights: Sequence[Any], inputs: Sequence[Any], platforms: Sequence[str]
 ) -> jax.export.Exported:
-    """Lower ``fn(variables, *inputs)`` to a program of the list of weights and the inputs.
+    """Lowers ``fn(variables, *inputs)`` to a program of the list of weights and the inputs.
 
     Args:
       fn: a pure function.
@@ -48,7 +48,7 @@ def lowered(
 
 
 def downgraded(program: jax.export.Exported, version: str) -> bytes:
-    """Give the bytes of a program in a version of StableHLO, for readers that know no newer one.
+    """Returns the bytes of a program in a version of StableHLO, for readers that know no newer one.
 
     Composites, such as an error function, become calls: readers do not compute the sizes inside of a composite.
 

@@ -11,7 +11,7 @@ Function = Callable[..., Any]
 
 
 def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Function, Any]:
-    """Give a model as a pure function of variables and inputs, with its variables.
+    """Returns a model as a pure function of variables and inputs, with its variables.
 
     Args:
       model: a module that a plugin knows by `fx_core.plugins.ModelEntry`, a training state with ``apply_fn`` and

@@ -9,7 +9,7 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_exporters() -> Iterable[ExporterEntry]:
-    """The exporters of this package."""
+    """Returns the exporters of this package."""
     return [
         ExporterEntry(
             name="stablehlo",
@@ -39,7 +39,7 @@ def fx_exporters() -> Iterable[ExporterEntry]:
 
 @hookimpl
 def fx_commands() -> Iterable[CommandEntry]:
-    """The commands about exported networks."""
+    """Returns the commands about exported networks."""
     return [
         CommandEntry(
             name="export",

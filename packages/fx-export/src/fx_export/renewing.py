@@ -16,7 +16,7 @@ from fx_export.verification import verified
 
 
 def renew(path: StrPath, *, key: bytes | None = None, **options: Any) -> Path:
-    """Write a StableHLO bundle anew in its place, so that JAX promises half a year more of reading it.
+    """Writes a StableHLO bundle anew in its place, so that JAX promises half a year more of reading it.
 
     The programs are those in the bundle; names, metadata and weights stay, and what is written is compared with what
     was there. It works while the JAX of today reads the bundle.

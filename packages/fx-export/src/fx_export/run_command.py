@@ -14,7 +14,7 @@ from fx_export.exporting import export
 
 
 def built(text: str, run: Path) -> tuple[Any, Any]:
-    """Call the function that makes a model out of a run.
+    """Calls the function that makes a model out of a run.
 
     Args:
       text: where it is: ``"package.module:function"``; modules of the current directory are found, too.

@@ -51,7 +51,7 @@ def export_several(
     tolerance: float | None = None,
     **options: Any,
 ) -> Path:
-    """Write several networks as one bundle, and compare each with its model.
+    """Writes several networks as one bundle, and compares each with its model.
 
     ``fx_export.load(path)["name"]`` is one of them. In StableHLO each weight is stored once, and is in memory once when
     they are loaded; other formats store them for each.

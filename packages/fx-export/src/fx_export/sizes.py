@@ -20,17 +20,17 @@ _PYTHON: dict[Any, Any] = {
 
 
 def is_fixed(size: Any) -> bool:
-    """Whether a size is a number."""
+    """Returns whether a size is a number."""
     return isinstance(size, int | np.integer)
 
 
 def parsed(size: Any) -> ast.expr:
-    """Give the syntax tree of a size as JAX writes it."""
+    """Returns the syntax tree of a size as JAX writes it."""
     return ast.parse(str(size).replace("^", "**"), mode="eval").body
 
 
 def symbols_of(size: Any) -> set[str]:
-    """Names of the symbols in a size.
+    """Returns names of the symbols in a size.
 
     >>> sorted(symbols_of("max(a, 2*b) + 1"))
     ['a', 'b']
@@ -44,7 +44,7 @@ def symbols_of(size: Any) -> set[str]:
 
 
 def evaluated(size: Any, symbols: Mapping[str, int]) -> int:
-    """Compute a size for sizes of its symbols.
+    """Computes a size for sizes of its symbols.
 
     >>> evaluated("floordiv(a, 2) + max(1, b)", {"a": 7, "b": 0})
     4
@@ -53,7 +53,7 @@ def evaluated(size: Any, symbols: Mapping[str, int]) -> int:
 
 
 def linear(size: Any) -> tuple[str, int, int] | None:
-    """Give symbol, factor and offset of a size that is linear in one symbol, None for another one.
+    """Returns symbol, factor and offset of a size that is linear in one symbol, None for another one.
 
     >>> linear("2*n + 1"), linear("n*n"), linear("n*m")
     (('n', 2, 1), None, None)

@@ -45,7 +45,7 @@ class StableHLOExporter:
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
     ) -> None:
-        """Write the program, the weights and the index.
+        """Writes the program, the weights and the index.
 
         Args:
           directory: where to write.
@@ -88,7 +88,7 @@ class StableHLOExporter:
         platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
         stablehlo: str | None = None,
     ) -> None:
-        """Write several programs, with each weight stored once.
+        """Writes several programs, with each weight stored once.
 
         Args:
           directory: where to write.
@@ -110,7 +110,7 @@ class StableHLOExporter:
         self._write_index(directory, weights, {"programs": programs}, stablehlo)
 
     def load(self, directory: Path) -> Callable[..., Any]:
-        """Give the function of the inputs.
+        """Returns the function of the inputs.
 
         Raises:
           BundleError: the files are not what `export` wrote, or come from a newer JAX.
@@ -120,7 +120,7 @@ class StableHLOExporter:
         return _loaded(directory / _PROGRAM, index, index, weights)
 
     def load_several(self, directory: Path) -> dict[str, Callable[..., Any]]:
-        """Give the functions by name; they share the weights.
+        """Returns the functions by name; they share the weights.
 
         Raises:
           BundleError: the files are not what `export_several` wrote, or come from a newer JAX.
@@ -200,7 +200,7 @@ class Program:
         self.input_names, self.output_names = tuple(input_names), tuple(output_names)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """Compute.
+        """Computes.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.

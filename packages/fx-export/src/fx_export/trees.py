@@ -9,7 +9,7 @@ _DEPTH = 64
 
 
 def described(tree: Any) -> Any:
-    """Describe a pytree of plain containers; its leaves are numbered in JAX's order.
+    """Describes a pytree of plain containers; its leaves are numbered in JAX's order.
 
     Raises:
       UnsupportedProgramError: it has other containers.
@@ -33,7 +33,7 @@ def _described(tree: Any, numbers: Iterator[int]) -> Any:
 
 
 def rebuilt(description: Any, leaves: Sequence[Any], path: str) -> Any:
-    """Put leaves together as a description says.
+    """Merges leaves as a description says.
 
     Args:
       description: what `described` gave.

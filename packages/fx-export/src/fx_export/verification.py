@@ -40,7 +40,7 @@ def verified(
     sizes: Mapping[str, Sequence[int]] | None = None,
     given: Sequence[Sequence[Any]] = (),
 ) -> dict[str, Any]:
-    """Compare a loaded program with the function that it was made of.
+    """Compares a loaded program with the function that it was made of.
 
     Args:
       program: what was exported, as a function of the inputs.

@@ -17,7 +17,7 @@ Weight = tuple[str, np.ndarray]
 
 
 def named_arrays(variables: Any) -> list[Weight]:
-    """Give the arrays of the variables with their paths, in the order of JAX's leaves.
+    """Returns the arrays of the variables with their paths, in the order of JAX's leaves.
 
     Raises:
       UnsupportedWeightError: a leaf is no array of numbers.
@@ -26,7 +26,7 @@ def named_arrays(variables: Any) -> list[Weight]:
 
 
 def write_weights(path: Path, weights: Sequence[Weight]) -> list[dict[str, Any]]:
-    """Write the file and give its index."""
+    """Writes the file and returns its index."""
     index: list[dict[str, Any]] = []
     with open(path, "wb") as file:
         for name, array in weights:
@@ -38,7 +38,7 @@ def write_weights(path: Path, weights: Sequence[Weight]) -> list[dict[str, Any]]
 
 
 def read_weights(path: Path, index: Any) -> list[np.ndarray]:
-    """Read the arrays of an index, trusting neither it nor the file.
+    """Reads the arrays of an index, trusting neither it nor the file.
 
     Raises:
       BundleError: the index does not fit the file.

@@ -15,7 +15,7 @@ _TYPES_OF_STATE = ("fx_nnx.states.state", "State"), ("fx_nnx.variables.variable"
 
 
 def interop() -> None:
-    """Let Flax and fx read each other's trees, where both are used in one process.
+    """Lets Flax and fx read each other's trees, where both are used in one process.
 
     From then on
 

@@ -25,7 +25,7 @@ class FlaxFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Tell that a module of Flax is to be made here."""
+        """Notes that a module of Flax is to be made here."""
         if fullname.partition(".")[0] != "flax":
             if path is None:
                 warn_if_newer(fullname)
@@ -40,13 +40,13 @@ class FlaxFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return spec
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> FlaxModule:
-        """Make the module."""
+        """Creates the module."""
         names = module_names(spec.name)
         assert names is not None
         return FlaxModule(names)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Fill the module: with nothing but the version, since names are looked up when they are used.
+        """Fills the module: with nothing but the version, since names are looked up when they are used.
 
         Raises:
           MissingPackageError: the package of fx with the names of this module is not installed.
@@ -68,10 +68,10 @@ class FlaxPath(importlib.abc.PathEntryFinder):
         self.module = path.removeprefix(_MARK)
 
     def find_spec(self, fullname: str, target: types.ModuleType | None = None) -> None:
-        """Find nothing: `FlaxFinder` has been asked before."""
+        """Finds nothing: `FlaxFinder` has been asked before."""
 
     def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
-        """Yield the names below, and whether they are packages."""
+        """Yields the names below, and whether they are packages."""
         for name in submodules(self.module):
             yield prefix + name, next(submodules(f"{self.module}.{name}"), None) is not None
 
@@ -80,14 +80,14 @@ class FlaxDistribution(importlib.metadata.Distribution):
     """What `importlib.metadata` says of Flax where Flax is not installed."""
 
     def read_text(self, filename: str) -> str | None:
-        """Give the few files that are asked for by name."""
+        """Returns the few files that are asked for by name."""
         return {
             "METADATA": f"Metadata-Version: 2.1\nName: flax\nVersion: {API_VERSION}\n",
             "top_level.txt": "flax\n",
         }.get(filename)
 
     def locate_file(self, path: object) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Give the path of a file, of which there are none."""
+        """Returns the path of a file, of which there are none."""
         return path
 
 
@@ -95,12 +95,12 @@ class FlaxDistributionFinder(importlib.metadata.DistributionFinder):
     """Finds the distribution ``flax`` where no other finder does; it comes last in `sys.meta_path`."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Find no module."""
+        """Finds no module."""
 
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterable[importlib.metadata.Distribution]:
-        """Give the distribution, if it is asked for by name or all are."""
+        """Returns the distribution, if it is asked for by name or all are."""
         name = context.name if context is not None else None
         if name in (None, "flax") and not _really_installed():
             yield FlaxDistribution()

@@ -65,7 +65,7 @@ class Flags:
             super().__setattr__(name, value)
 
     def update(self, name: "str | Flag", value: Any) -> None:
-        """Set a flag.
+        """Sets a flag.
 
         Args:
           name: its name in Flax, or the flag as ``flax.configurations`` has it.
@@ -90,7 +90,7 @@ class Flags:
 
     @contextlib.contextmanager
     def temp_flip_flag(self, var_name: str, var_value: Any) -> Iterator[None]:
-        """Set a flag within a ``with`` block.
+        """Sets a flag within a ``with`` block.
 
         Args:
           var_name: its name without ``flax_``.
@@ -146,7 +146,7 @@ def __getattr__(name: str) -> Flag:
 
 
 def read_environment() -> None:
-    """Set the flags that the environment names, such as ``FLAX_PROFILE=0``.
+    """Sets the flags that the environment names, such as ``FLAX_PROFILE=0``.
 
     Raises:
       ValueError: the text is no value of the flag.

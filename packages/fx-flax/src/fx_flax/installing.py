@@ -11,12 +11,12 @@ __all__ = ["install", "installed", "uninstall"]
 
 
 def installed() -> bool:
-    """Whether ``import flax`` gives fx in this process."""
+    """Returns whether ``import flax`` gives fx in this process."""
     return any(isinstance(finder, FlaxFinder) for finder in sys.meta_path)
 
 
 def install() -> None:
-    """Make ``import flax``, and all below it, give fx in this process.
+    """Creates ``import flax``, and all below it, give fx in this process.
 
     Call it before anything imports Flax. A second call does nothing. The environment variables of Flax's flags, such as
     ``FLAX_PROFILE``, are read.
@@ -49,7 +49,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`, for tests: later imports of ``flax`` find Flax itself, or nothing.
+    """Undoes `install`, for tests: later imports of ``flax`` find Flax itself, or nothing.
 
     What was imported before keeps what it holds.
     """

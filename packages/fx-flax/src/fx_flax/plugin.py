@@ -7,7 +7,7 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_commands() -> list[CommandEntry]:
-    """The command that runs programs."""
+    """Returns the command that runs programs."""
     return [
         CommandEntry(
             name="run-flax", target="fx_flax.command:run_flax", summary="Run a program that was written for Flax"

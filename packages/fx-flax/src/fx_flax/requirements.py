@@ -18,7 +18,7 @@ _checked: set[str] = set()
 
 
 def warn_if_newer(module: str) -> None:
-    """Warn, once, if the library of a top-level module asks for a newer Flax than the table covers.
+    """Warns, once, if the library of a top-level module asks for a newer Flax than the table covers.
 
     Args:
       module: what is imported, whose distribution has the same name or none at all.

@@ -11,7 +11,7 @@ __all__ = ["run"]
 
 
 def run(program: str, arguments: Sequence[str] = (), *, module: bool = False) -> None:
-    """Run a program as Python would, after `fx_flax.install`.
+    """Runs a program as Python would, after `fx_flax.install`.
 
     Args:
       program: its path, or the name of a module.

@@ -94,7 +94,7 @@ class PReLU(Module):
 
     @compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply the rectifier.
+        """Applies the rectifier.
 
         Args:
           inputs: any shape.

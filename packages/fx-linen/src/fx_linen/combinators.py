@@ -39,7 +39,7 @@ class Sequential(Module):
 
     @compact
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layers in turn.
+        """Calls the layers in turn.
 
         Args:
           *args: for the first layer.
@@ -82,7 +82,7 @@ class BatchApply:
         self.num_dims = num_dims
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function.
+        """Calls the function.
 
         Args:
           *args: trees of arrays; the first array with enough dimensions tells how results are split.

@@ -72,8 +72,8 @@ class Conv(_Conv):
       dtype: to compute in; None follows inputs and parameters.
       param_dtype: of the parameters ``kernel`` ``(*kernel_size, in // groups, features)`` and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       promote_dtype: brings inputs and parameters to one dtype.
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
       conv_general_dilated_cls: a module or function that makes such a replacement; wins.
@@ -86,7 +86,7 @@ class Conv(_Conv):
 
     @compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Convolve.
+        """Convolves.
 
         Args:
           inputs: shape ``(*batch, *space, in)`` with any number of batch dimensions, none included.
@@ -126,7 +126,7 @@ class ConvLocal(_Conv):
 
     @compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Convolve.
+        """Convolves.
 
         Args:
           inputs: shape ``(*batch, *space, in)`` with any number of batch dimensions, none included.
@@ -161,8 +161,8 @@ class ConvTranspose(Module):
       dtype: to compute in; None follows inputs and parameters.
       param_dtype: of the parameters ``kernel`` ``(*kernel_size, in, features)`` and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       transpose_kernel: whether the kernel is that of the convolution which is transposed: flipped, its last two
         dimensions are then (features, in).
       promote_dtype: brings inputs and parameters to one dtype.
@@ -192,7 +192,7 @@ class ConvTranspose(Module):
 
     @compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply the transposed convolution.
+        """Applies the transposed convolution.
 
         Args:
           inputs: shape ``(*batch, *space, in)`` with any number of batch dimensions, none included.

@@ -13,7 +13,7 @@ from fx_linen.module import Module
 def as_function(
     model: Module, variables: Mapping[str, Any] | None, **call: Any
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Give a module as a pure function of its variables and inputs; see `fx_core.plugins.ModelEntry`.
+    """Returns a module as a pure function of its variables and inputs; see `fx_core.plugins.ModelEntry`.
 
     Args:
       model: the module.

@@ -80,7 +80,7 @@ class Fp8DirectDotGeneralOp(_Fp8Op):
         precision: Any = None,
         preferred_element_type: Any = None,
     ) -> jax.Array:
-        """Multiply.
+        """Multiplies.
 
         Args:
           lhs: the input.
@@ -147,7 +147,7 @@ class Fp8Einsum(_Fp8Op):
     def __call__(
         self, eqn: str, lhs: jax.Array, rhs: jax.Array, precision: Any = None, preferred_element_type: Any = None
     ) -> jax.Array:
-        """Compute the sums of products.
+        """Computes the sums of products.
 
         Args:
           eqn: such as ``"abc,cd->abd"``.

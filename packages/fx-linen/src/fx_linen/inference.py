@@ -15,7 +15,7 @@ _OF_TRAINING = ("intermediates", "perturbations", "losses")
 def for_inference(
     model: Module, variables: Mapping[str, Any]
 ) -> tuple[Module, Mapping[str, Any], list[tuple[str, str]]]:
-    """Give a module in evaluation mode, with its variables less the collections that only training has.
+    """Returns a module in evaluation mode, with its variables less the collections that only training has.
 
     Fields called ``deterministic`` and ``use_running_average`` become True where they are False, in the module and in
     those among its fields. What the module decides by an argument of its call, its caller has to say.

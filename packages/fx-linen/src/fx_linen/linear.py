@@ -25,8 +25,8 @@ class Dense(Module):
       dtype: to compute in; None follows inputs and parameters.
       param_dtype: of the parameters ``kernel`` (in, features) and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       promote_dtype: brings inputs and parameters to one dtype.
       dot_general: replaces `jax.lax.dot_general`.
       dot_general_cls: a module or function that makes such a replacement; wins over ``dot_general``.
@@ -50,7 +50,7 @@ class Dense(Module):
 
     @compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply the map.
+        """Applies the map.
 
         Args:
           inputs: shape ``(..., in)``.
@@ -81,8 +81,8 @@ class DenseGeneral(Module):
       use_bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
       param_dtype: of the parameters ``kernel`` ``(*batch, *axis, *features)`` and ``bias`` ``(*batch, *features)``.
-      kernel_init: draws the kernel, which it sees as a matrix.
-      bias_init: draws the bias, which it sees as a vector.
+      kernel_init: initializer for the kernel, which it sees as a matrix.
+      bias_init: initializer for the bias, which it sees as a vector.
       precision: of the multiplication, see `jax.lax.Precision`.
       promote_dtype: brings inputs and parameters to one dtype.
       dot_general: replaces `jax.lax.dot_general`.
@@ -110,7 +110,7 @@ class DenseGeneral(Module):
 
     @compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply the map.
+        """Applies the map.
 
         Args:
           inputs: any shape that has the axes.
@@ -153,8 +153,8 @@ class Einsum(Module):
       dtype: to compute in; None follows inputs and parameters.
       param_dtype: of the parameters ``kernel`` and ``bias``.
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       promote_dtype: brings inputs and parameters to one dtype.
       preferred_element_type: dtype to accumulate in.
 
@@ -177,7 +177,7 @@ class Einsum(Module):
 
     @compact
     def __call__(self, inputs: jax.Array, einsum_str: str | None = None) -> jax.Array:
-        """Apply the map.
+        """Applies the map.
 
         Args:
           inputs: the first operand.
@@ -213,7 +213,7 @@ class Embed(Module):
       features: their size.
       dtype: of the result; None for that of the embedding.
       param_dtype: of the embedding.
-      embedding_init: draws the embedding.
+      embedding_init: initializer for the embedding.
       promote_dtype: brings the arrays to one dtype.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
@@ -230,12 +230,12 @@ class Embed(Module):
     promote_dtype: Callable[..., Any] = promote_dtype
 
     def setup(self) -> None:
-        """Create the embedding, which both methods use."""
+        """Creates the embedding, which both methods use."""
         shape = embed.embed_params(self.num_embeddings, self.features)["embedding"].shape
         self.embedding = self.param("embedding", self.embedding_init, shape, self.param_dtype)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Look vectors up. An index outside the table gives NaN.
+        """Looks vectors up. An index outside the table gives NaN.
 
         Args:
           inputs: integers of any shape.
@@ -250,7 +250,7 @@ class Embed(Module):
         return embed.lookup(embedding, jnp.asarray(inputs))
 
     def attend(self, query: jax.Array) -> jax.Array:
-        """Compare vectors with all rows of the embedding, as an output layer that shares its weights.
+        """Compares vectors with all rows of the embedding, as an output layer that shares its weights.
 
         Args:
           query: shape ``(..., features)``.

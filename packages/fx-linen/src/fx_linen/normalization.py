@@ -70,7 +70,7 @@ class BatchNorm(Module):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: any shape that has the feature axes.
@@ -142,7 +142,7 @@ class LayerNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: any shape that has the axes.
@@ -187,7 +187,7 @@ class RMSNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: any shape that has the axes.
@@ -234,7 +234,7 @@ class InstanceNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: any shape that has the axes.
@@ -285,7 +285,7 @@ class GroupNorm(Module):
 
     @compact
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: shape ``(..., features)``.

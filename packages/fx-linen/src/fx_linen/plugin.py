@@ -43,7 +43,7 @@ _LAYERS = {
 
 @hookimpl
 def fx_layers() -> list[LayerEntry]:
-    """The layers of fx-linen."""
+    """Returns the layers of fx-linen."""
     return [LayerEntry(name=n, target=f"fx_linen:{n}", face="linen", summary=text) for n, text in _LAYERS.items()]
 
 

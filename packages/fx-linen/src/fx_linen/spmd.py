@@ -98,7 +98,7 @@ class LogicallyPartitioned(meta.Partitioned):
     rules: LogicalRules | None = struct.field(default=None, pytree_node=False)
 
     def unbox(self, apply_constraint: bool = True) -> Any:
-        """The value, laid out by the rules where there are rules and a mesh.
+        """Returns the value, laid out by the rules where there are rules and a mesh.
 
         Args:
           apply_constraint: False gives the bare value.
@@ -108,12 +108,12 @@ class LogicallyPartitioned(meta.Partitioned):
         return with_logical_constraint(self.value, self.get_partition_spec(), rules=self.rules, mesh=self.mesh)
 
     def to_nnx_metadata(self) -> dict[str, Any]:
-        """The box as the metadata of an NNX variable."""
+        """Returns the box as the metadata of an NNX variable."""
         return {**super().to_nnx_metadata(), "sharding_rules": self.rules}
 
     @classmethod
     def from_nnx_metadata(cls, metadata: Mapping[str, Any]) -> Self:
-        """The box that `to_nnx_metadata` described; other entries are left out."""
+        """Returns the box that `to_nnx_metadata` described; other entries are left out."""
         return cls(
             value=metadata["value"],
             names=metadata["out_sharding"],
@@ -126,7 +126,7 @@ class LogicallyPartitioned(meta.Partitioned):
 def with_logical_partitioning(
     fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None, rules: LogicalRules | None = None
 ) -> Callable[..., LogicallyPartitioned]:
-    """Let an initializer give its arrays logical names.
+    """Lets an initializer give its arrays logical names.
 
     Args:
       fn: the initializer.
@@ -170,7 +170,7 @@ def _assign(names: Sequence[Any], rules: LogicalRules) -> list[Any]:
 def logical_to_mesh_axes(
     array_dim_names: Sequence[Any] | None, rules: LogicalRules | None = None
 ) -> PartitionSpec | None:
-    """Map the logical names of one array to mesh axes.
+    """Maps the logical names of one array to mesh axes.
 
     Rules count in their order: each takes its mesh axes unless they are taken already in this array.
 
@@ -191,7 +191,7 @@ def logical_to_mesh_axes(
 
 
 def is_spec(x: Any) -> bool:
-    """Whether this is the names of one array, or None."""
+    """Returns whether this is the names of one array, or None."""
     if x is None or isinstance(x, PartitionSpec):
         return True
     return type(x) is tuple and all(name is None or name is _FREE or isinstance(name, str) for name in x)
@@ -208,7 +208,7 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
 
 
 def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
-    """Turn specs of logical names into shardings on a mesh.
+    """Converts specs of logical names into shardings on a mesh.
 
     Args:
       tree: specs of logical names, as `get_partition_spec` gives them.
@@ -232,7 +232,7 @@ def with_logical_constraint(
     mesh: Mesh | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
 ) -> Any:
-    """Lay out arrays by logical names, where there are rules and a mesh; else return them as they are.
+    """Lays out arrays by logical names, where there are rules and a mesh; else return them as they are.
 
     Args:
       x: arrays, as a tree.

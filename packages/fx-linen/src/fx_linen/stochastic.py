@@ -36,7 +36,7 @@ class Dropout(Module):
 
     @compact
     def __call__(self, inputs: jax.Array, deterministic: bool | None = None, rng: jax.Array | None = None) -> jax.Array:
-        """Drop values.
+        """Drops values.
 
         Args:
           inputs: any shape.

@@ -69,7 +69,7 @@ class SpectralNorm(Module):
 
     @compact
     def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Any:
-        """Call the layer with normalized weights.
+        """Calls the layer with normalized weights.
 
         Args:
           *args: arguments of the layer.
@@ -158,7 +158,7 @@ class WeightNorm(Module):
 
     @compact
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer with normalized weights.
+        """Calls the layer with normalized weights.
 
         Args:
           *args: arguments of the layer.

@@ -59,7 +59,7 @@ class Captures:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what is read in the block, which is traced."""
+        """Records what is read in the block, which is traced."""
         frame = _Frame(self, _local.top)
         _local.top = frame
         frames.append(frame)
@@ -72,19 +72,19 @@ class Captures:
             _local.top = frame.outer
 
     def hold(self) -> bool:
-        """Whether the variables still have the values that were read, and the modules their structure."""
+        """Returns whether the variables still have the values that were read, and the modules their structure."""
         return all(variable._raw_value is value for variable, value in self.found.values()) and all(
             record.alive and record.holds() for record in self.records
         )
 
     def clear(self) -> None:
-        """Forget what was read."""
+        """Discards what was read."""
         self.renewed = self.renewed or bool(self.found)
         self.found.clear()
         self.records.clear()
 
     def note_again(self) -> None:
-        """Tell the functions around, which are being traced, of a call that reads without being traced."""
+        """Informs the functions around, which are being traced, of a call that reads without being traced."""
         if frames:
             note_all([variable for variable, _ in self.found.values()])
 
@@ -118,7 +118,7 @@ frames: list[_Frame] = []
 
 
 def note(variable: _Valued) -> None:
-    """Note that the value of a variable is read. To be called if there are any `frames`, or this is in a trace."""
+    """Records that the value of a variable is read. To be called if there are any `frames`, or this is in a trace."""
     top = frame = _local.top
     while frame is not None and frame.is_outside(variable._nnx_trace):
         frame.captures.found.setdefault(id(variable), (variable, variable._raw_value))
@@ -133,7 +133,7 @@ def note(variable: _Valued) -> None:
 
 
 def note_all(variables: list[Any]) -> None:
-    """Note that the values of some variables are read."""
+    """Records that the values of some variables are read."""
     for variable in variables:
         note(variable)
 
@@ -155,7 +155,7 @@ _numbers = itertools.count(1)
 
 
 def warn_of_constant(variable: Any) -> None:
-    """Tell that a variable among the `constants` changes."""
+    """Notes that a variable among the `constants` changes."""
     found = constants.pop(id(variable), None)
     if found is not None:
         _log.warning(

@@ -15,10 +15,10 @@ from fx_nnx.states.pure import replace_by_pure_dict, to_pure_dict
 def as_function(
     model: Module, variables: Any, *, method: str = "__call__", **call: Any
 ) -> tuple[Callable[..., Any], dict[Any, Any]]:
-    """Give a module as a pure function of its variables and inputs; see `fx_core.plugins.ModelEntry`.
+    """Returns a module as a pure function of its variables and inputs; see `fx_core.plugins.ModelEntry`.
 
     Args:
-      model: the module; random streams stay as they are now.
+      model: the module; RNG streams stay as they are now.
       variables: nested dicts of other values for its variables; None for its own.
       method: name of what to call.
       **call: keyword arguments of it.

@@ -63,7 +63,7 @@ class Everything(StructuralFilter):
         self._arguments = ()
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return True
 
 
@@ -74,7 +74,7 @@ class Nothing(StructuralFilter):
         self._arguments = ()
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return False
 
 
@@ -85,7 +85,7 @@ class OfType(StructuralFilter):
         self._arguments = (type,)
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         wanted = self._arguments[0]
         return isinstance(x, wanted) or (
             isinstance(kind := getattr(x, "type", None), type) and issubclass(kind, wanted)
@@ -95,13 +95,13 @@ class OfType(StructuralFilter):
 
 
 class WithTag(StructuralFilter):
-    """Matches variables whose metadata ``tag`` is the given one, as that of random streams is their name."""
+    """Matches variables whose metadata ``tag`` is the given one, as that of RNG streams is their name."""
 
     def __init__(self, tag: str):
         self._arguments = (tag,)
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return hasattr(x, "tag") and x.tag == self._arguments[0]
 
     tag = property(lambda self: self._arguments[0], doc="The wanted tag.")
@@ -122,7 +122,7 @@ class PathContains(StructuralFilter):
         self._arguments = (key, exact)
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         key, exact = self._arguments
         return key in path if exact else any(str(key) in str(part) for part in path)
 
@@ -140,7 +140,7 @@ class PathIn(StructuralFilter):
         self._arguments = (frozenset(paths),)
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return path in self._arguments[0]
 
     paths = property(lambda self: self._arguments[0], doc="The wanted paths.")
@@ -164,7 +164,7 @@ class All(StructuralFilter):
     predicates = parts
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return all(matches(path, x) for matches in self._arguments)
 
 
@@ -182,7 +182,7 @@ class Any(StructuralFilter):
     predicates = parts
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return any(matches(path, x) for matches in self._arguments)
 
 
@@ -200,7 +200,7 @@ class Not(StructuralFilter):
     predicates = parts
 
     def __call__(self, path: tuple[Anything, ...], x: Anything) -> bool:
-        """Whether the value at the path matches."""
+        """Returns whether the value at the path matches."""
         return not self._arguments[0](path, x)
 
     predicate = property(lambda self: self._arguments[0], doc="The filter inside.")
@@ -210,7 +210,7 @@ _EVERYTHING, _NOTHING = Everything(), Nothing()
 
 
 def to_predicate(filter: Filter) -> Predicate:
-    """Turn whatever stands for a filter into a function ``(path, value) -> bool``.
+    """Converts whatever stands for a filter into a function ``(path, value) -> bool``.
 
     Raises:
       FilterTypeError: it does not stand for a filter.
@@ -234,7 +234,7 @@ def to_predicate(filter: Filter) -> Predicate:
 
 
 def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
-    """Turn the filters of a split into predicates.
+    """Converts the filters of a split into predicates.
 
     Raises:
       FilterOrderError: one that matches everything is not among the last.
@@ -247,5 +247,7 @@ def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
 
 
 def is_structural(predicate: Predicate) -> bool:
-    """Whether a predicate only looks at path, type and metadata, so that its verdict lasts as long as the structure."""
+    """Returns whether a predicate only looks at path, type and metadata, so that its verdict lasts as long as the
+    structure.
+    """
     return isinstance(predicate, StructuralFilter) and all(is_structural(part) for part in predicate.parts)

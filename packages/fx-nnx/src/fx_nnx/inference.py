@@ -28,7 +28,8 @@ __all__ = ["for_inference", "resize"]
 
 
 def for_inference(model: Module, variables: None = None) -> tuple[Module, None, list[tuple[str, str]]]:
-    """Give a copy of a module in evaluation mode, without streams, optimizers and intermediates, with adapters merged.
+    """Returns a copy of a module in evaluation mode, without streams, optimizers and intermediates, with adapters
+    merged.
 
     Args:
       model: the module; it stays as it is.
@@ -40,7 +41,7 @@ def for_inference(model: Module, variables: None = None) -> tuple[Module, None, 
     >>> import fx_nnx as nnx
     >>> made, _, did = for_inference(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
     >>> made.deterministic, made.rngs, did
-    (True, None, [('', 'evaluation mode'), ('rngs', 'removed random streams')])
+    (True, None, [('', 'evaluation mode'), ('rngs', 'removed RNG streams')])
     """
     made = clone(model)
     did = [("", "evaluation mode")]
@@ -50,7 +51,7 @@ def for_inference(model: Module, variables: None = None) -> tuple[Module, None, 
     did += [(_text(path), f"removed {type(variable).__name__}") for path, variable in to_flat_state(removed)]
     for path, module in list(iter_modules(made, graph=True)):
         for name, value in list(attributes_of(module).items()):
-            for kinds, what in (((Rngs, RngStream), "random streams"), ((Optimizer,), "an optimizer")):
+            for kinds, what in (((Rngs, RngStream), "RNG streams"), ((Optimizer,), "an optimizer")):
                 if isinstance(value, kinds):
                     setattr(module, name, None)
                     did.append((_text((*path, name)), f"removed {what}"))
@@ -58,7 +59,7 @@ def for_inference(model: Module, variables: None = None) -> tuple[Module, None, 
 
 
 def resize(model: Module) -> None:
-    """Let the layers of a model take their numbers of features and heads from their parameters, which became smaller.
+    """Lets the layers of a model take their numbers of features and heads from their parameters, which became smaller.
 
     >>> import fx_nnx as nnx, jax.numpy as jnp
     >>> layer = nnx.Linear(3, 4, rngs=nnx.Rngs(0))

@@ -54,12 +54,12 @@ class Watch:
             link(obj, ref)
 
     def drop(self) -> None:
-        """Note that one has changed."""
+        """Records that one has changed."""
         self.alive = False
 
 
 def link(obj: Linked, record: weakref.ref[Any]) -> None:
-    """Let a record die when ``obj`` announces a change.
+    """Lets a record die when ``obj`` announces a change.
 
     To be called before the structure of ``obj`` is read, by a thread that holds the `structure_lock`.
     """
@@ -73,7 +73,7 @@ def link(obj: Linked, record: weakref.ref[Any]) -> None:
 
 
 def announce(obj: Linked) -> None:
-    """Tell that the structure of ``obj`` has changed. To be called after the change."""
+    """Announces that the structure of ``obj`` has changed. To be called after the change."""
     if obj._nnx_links is None:
         # A record that links itself from now on reads the object as it is now.
         return

@@ -14,7 +14,7 @@ _MAX_DEPTH = 64
 
 
 def path_of(obj: Any) -> str | None:
-    """Give a path to an object from the outermost module that holds it, such as ``Model/encoder/kernel``."""
+    """Returns a path to an object from the outermost module that holds it, such as ``Model/encoder/kernel``."""
     path: list[Any] = []
     seen = {id(obj)}
     for _ in range(_MAX_DEPTH):
@@ -28,7 +28,7 @@ def path_of(obj: Any) -> str | None:
 
 
 def calling_line() -> str | None:
-    """Give file, line and function of the innermost caller outside this package."""
+    """Returns file, line and function of the innermost caller outside this package."""
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename

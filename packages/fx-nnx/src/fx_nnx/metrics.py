@@ -53,7 +53,7 @@ class Metric(Pytree):
     """
 
     def reset(self) -> None:
-        """Forget what was collected.
+        """Discards what was collected.
 
         Raises:
           MetricInterfaceError: the metric does not define it.
@@ -61,7 +61,7 @@ class Metric(Pytree):
         raise MetricInterfaceError(type(self).__name__, "reset")
 
     def update(self, **kwargs: Any) -> None:
-        """Collect the values of one step.
+        """Collects the values of one step.
 
         Raises:
           MetricInterfaceError: the metric does not define it.
@@ -69,7 +69,7 @@ class Metric(Pytree):
         raise MetricInterfaceError(type(self).__name__, "update")
 
     def compute(self) -> Any:
-        """Give the summary of what was collected.
+        """Returns the summary of what was collected.
 
         Raises:
           MetricInterfaceError: the metric does not define it.
@@ -77,7 +77,7 @@ class Metric(Pytree):
         raise MetricInterfaceError(type(self).__name__, "compute")
 
     def split(self, *filters: Filter) -> tuple[Any, ...]:
-        """Take the metric apart into structure and states, as `fx_nnx.split` does."""
+        """Takes the metric apart into structure and states, as `fx_nnx.split` does."""
         return split(self, *filters)
 
 
@@ -103,11 +103,11 @@ class Average(Metric):
         self.count, self.count_units = _count(), _count()
 
     def reset(self) -> None:
-        """Forget what was collected."""
+        """Discards what was collected."""
         _clear(self.total, self.total_rest, self.count, self.count_units)
 
     def update(self, mask: jax.Array | None = None, **kwargs: Any) -> None:
-        """Collect values.
+        """Collects values.
 
         Args:
           mask: True for the values that count; broadcasts to them.
@@ -125,7 +125,7 @@ class Average(Metric):
         _set((self.count, self.count_units), add_counts(_get(self.count, self.count_units), split_count(count)))
 
     def compute(self) -> jax.Array:
-        """Give the mean; NaN if there are no values."""
+        """Returns the mean; NaN if there are no values."""
         total = self.total.get_value() + self.total_rest.get_value()
         return total / count_as_float(_get(self.count, self.count_units))
 
@@ -154,7 +154,7 @@ class Accuracy(Average):
         self.threshold = threshold
 
     def update(self, *, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None, **_: Any) -> None:  # type: ignore[override]
-        """Collect predictions.
+        """Collects predictions.
 
         Args:
           logits: shape ``(*batch, classes)``, or ``batch`` with a threshold.
@@ -220,11 +220,11 @@ class Welford(Metric):
         self.m2, self.m2_rest = _number(), _number()
 
     def reset(self) -> None:
-        """Forget what was collected."""
+        """Discards what was collected."""
         _clear(self.count, self.count_units, self.mean, self.mean_rest, self.m2, self.m2_rest)
 
     def update(self, mask: jax.Array | None = None, **kwargs: Any) -> None:
-        """Collect values.
+        """Collects values.
 
         Args:
           mask: True for the values that count; broadcasts to them.
@@ -249,7 +249,7 @@ class Welford(Metric):
         _set((self.count, self.count_units), add_counts(count, split_count(size)))
 
     def compute(self) -> Statistics:
-        """Give mean, standard error and standard deviation; the last two are NaN if there are no values."""
+        """Returns mean, standard error and standard deviation; the last two are NaN if there are no values."""
         count = count_as_float(_get(self.count, self.count_units))
         deviation = jnp.sqrt((self.m2.get_value() + self.m2_rest.get_value()) / count)
         mean = self.mean.get_value() + self.mean_rest.get_value()
@@ -279,12 +279,12 @@ class MultiMetric(Metric):
             setattr(self, name, metric)
 
     def reset(self) -> None:
-        """Forget what was collected."""
+        """Discards what was collected."""
         for name in self._metric_names:
             getattr(self, name).reset()
 
     def update(self, *, mask: Any = None, **updates: Any) -> None:
-        """Collect the values of one step; all metrics get all of them.
+        """Collects the values of one step; all metrics get all of them.
 
         >>> metrics = MultiMetric(first=Average("a"), second=Average("b"))
         >>> metrics.update(a=jnp.array([1.0, 3.0]), b=jnp.array([1.0, 3.0]), mask={"first": jnp.array([True, False])})
@@ -314,7 +314,7 @@ class MultiMetric(Metric):
             getattr(self, name).update(**updates, **own)
 
     def compute(self) -> dict[str, Any]:
-        """Give the summaries by name."""
+        """Returns the summaries by name."""
         return {name: getattr(self, name).compute() for name in self._metric_names}
 
 

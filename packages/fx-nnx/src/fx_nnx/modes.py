@@ -49,7 +49,7 @@ class Mode:
         self._stack.set(self._before)
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function; the setting outside stays as it was."""
+        """Decorates a function; the setting outside stays as it was."""
         self._stack.set(self._before)
 
         @functools.wraps(f)
@@ -61,23 +61,23 @@ class Mode:
 
     @classmethod
     def get_default(cls) -> bool:
-        """Give the value where nothing was set."""
+        """Returns the value where nothing was set."""
         return cls._default
 
     @classmethod
     def get_stack(cls) -> list[bool]:
-        """Give the values set so far, the one that counts last."""
+        """Returns the values set so far, the one that counts last."""
         return list(cls._stack.get())
 
     @classmethod
     def current_value(cls) -> bool:
-        """Give the value that counts now."""
+        """Returns the value that counts now."""
         stack = cls._stack.get()
         return stack[-1] if stack else cls._default
 
     @classmethod
     def resolve(cls, given: bool | None) -> bool:
-        """Give what a call was given, or the value that counts now."""
+        """Returns what a call was given, or the value that counts now."""
         return cls.current_value() if given is None else given
 
 
@@ -123,5 +123,5 @@ capturing: ContextVar[bool] = ContextVar("fx_nnx_capturing", default=False)
 
 
 def using_eager_sharding() -> bool:
-    """Whether new variables are laid out on the mesh when they are made."""
+    """Returns whether new variables are laid out on the mesh when they are made."""
     return use_eager_sharding.current_value()

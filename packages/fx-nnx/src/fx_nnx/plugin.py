@@ -36,7 +36,7 @@ _LAYERS = {
 
 @hookimpl
 def fx_layers() -> list[LayerEntry]:
-    """The layers of fx-nnx."""
+    """Returns the layers of fx-nnx."""
     return [LayerEntry(name=n, target=f"fx_nnx:{n}", face="nnx", summary=text) for n, text in _LAYERS.items()]
 
 

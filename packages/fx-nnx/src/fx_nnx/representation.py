@@ -43,7 +43,7 @@ class Representable:
         return len(_showing) == 1
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        """Render as a page to fold and unfold; treescope asks for it."""
+        """Renders as a page to fold and unfold; treescope asks for it."""
         from treescope import rendering_parts as parts
         from treescope import repr_lib
 
@@ -63,7 +63,7 @@ class Representable:
 
 
 def show_value(value: Any) -> str:
-    """Show one value: big arrays by shape and dtype, objects that are being shown already by their type."""
+    """Shows one value: big arrays by shape and dtype, objects that are being shown already by their type."""
     if isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.size > _SMALL:
         return f"Array(shape={value.shape}, dtype={value.dtype})"
     if isinstance(value, Representable):
@@ -74,7 +74,7 @@ def show_value(value: Any) -> str:
 
 
 def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
-    """Show a named thing with fields, one per line, indented.
+    """Shows a named thing with fields, one per line, indented.
 
     >>> print(show_fields("Point", {"x": 1, "y": 2}))
     Point(
@@ -93,6 +93,6 @@ def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
 
 
 def size_note(value: Any) -> str:
-    """Say how many numbers there are in a value; nothing if there are no arrays."""
+    """Returns how many numbers there are in a value; nothing if there are no arrays."""
     leaves = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "size") and hasattr(leaf, "dtype")]
     return f"{sum(leaf.size for leaf in leaves):,}" if leaves else ""

@@ -35,7 +35,8 @@ __all__ = [
 
 
 def add_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> Any:
-    """Tell the variables of a tree that their values get an axis, as `fx_nnx.vmap` and `fx_nnx.scan` do on the way out.
+    """Informs the variables of a tree that their values get an axis, as `fx_nnx.vmap` and `fx_nnx.scan` do on the way
+    out.
 
     >>> from fx_nnx.variables import Param
     >>> kernel = Param(1.0, out_sharding=("in", "out"), eager_sharding=False)
@@ -55,7 +56,7 @@ def add_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> An
 
 
 def remove_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> Any:
-    """Tell the variables of a tree that their values have lost an axis: the opposite of `add_axis`.
+    """Informs the variables of a tree that their values have lost an axis: the opposite of `add_axis`.
 
     Raises:
       PartitionAxisError: the index is out of range.
@@ -77,7 +78,7 @@ def _each(tree: Any, change: Callable[..., None], index: int, transform_metadata
 def with_partitioning(
     initializer: Callable[..., Any], sharding: Any, mesh: Mesh | None = None, **metadata: Any
 ) -> Callable[..., Any]:
-    """Let an initializer say how the variable that it initializes is laid out.
+    """Lets an initializer say how the variable that it initializes is laid out.
 
     >>> import jax
     >>> from fx_nnx.modes import use_eager_sharding
@@ -97,7 +98,7 @@ def with_partitioning(
 
 
 def get_partition_spec(tree: Any) -> Any:
-    """Give the partition spec of each variable in a tree, by its ``out_sharding`` and the rules in force.
+    """Returns the partition spec of each variable in a tree, by its ``out_sharding`` and the rules in force.
 
     >>> from fx_nnx.variables import Param
     >>> spec = get_partition_spec({"w": Param(1.0, out_sharding=("data",), eager_sharding=False)})
@@ -114,7 +115,7 @@ def get_partition_spec(tree: Any) -> Any:
 
 
 def get_named_sharding(tree: Any, mesh: Mesh) -> Any:
-    """Give the sharding of each variable in a tree on a mesh, as `get_partition_spec` gives specs.
+    """Returns the sharding of each variable in a tree on a mesh, as `get_partition_spec` gives specs.
 
     Args:
       tree: a state, a model, or any tree of variables.
@@ -130,7 +131,7 @@ def get_named_sharding(tree: Any, mesh: Mesh) -> Any:
 
 
 def abstract_with_sharding(tree: Any, graph: bool | None = None) -> Any:
-    """Let the abstract arrays of a tree say where they would live, by the metadata of their variables.
+    """Lets the abstract arrays of a tree say where they would live, by the metadata of their variables.
 
     Args:
       tree: a state or model as `fx_nnx.eval_shape` gives it: with `jax.ShapeDtypeStruct` in its variables. Arrays that
@@ -159,7 +160,7 @@ as_abstract = abstract_with_sharding
 
 
 def get_abstract_model(init_fn: Callable[[], Any], mesh: Mesh, *, graph: bool | None = None) -> tuple[Any, State]:
-    """Give structure and abstract state of a model, with the sharding of each variable, without making any array.
+    """Returns structure and abstract state of a model, with the sharding of each variable, without making any array.
 
     ::
 

@@ -41,13 +41,13 @@ class Snapshot:
         return Snapshot, (self._value,)
 
     def thaw(self) -> Any:
-        """Give a new list, dict, set or tuple with the same in it, or the object of which this still is true."""
+        """Returns a new list, dict, set or tuple with the same in it, or the object of which this still is true."""
         if self._source is not None and self.is_of(self._source):
             return self._source
         return _copy(self._value)
 
     def is_of(self, value: Any) -> bool:
-        """Whether this is what is in a value now."""
+        """Returns whether this is what is in a value now."""
         try:
             return self._key == exact_key(value)
         except (TypeError, RecursionError):
@@ -55,7 +55,8 @@ class Snapshot:
 
 
 def snapshot_of(value: Any) -> Any:
-    """Give the snapshot of a static value that may change in place, or the value itself if it may not or has no hash.
+    """Returns the snapshot of a static value that may change in place, or the value itself if it may not or has no
+    hash.
 
     >>> sizes = [64, 64]
     >>> before = snapshot_of(sizes)
@@ -80,13 +81,15 @@ def snapshot_of(value: Any) -> Any:
 
 
 def may_change(value: Any) -> bool:
-    """Whether something may change in place without anybody being told: it has no hash, or one that means nothing."""
+    """Returns whether something may change in place without anybody being told: it has no hash, or one that means
+    nothing.
+    """
     kind = type(value)
     return kind not in _PLAIN and (not _has_hash(value) or _changes_in_place(kind))
 
 
 def thawed(value: Any) -> Any:
-    """Give what an attribute is to be, of what a structure says."""
+    """Returns what an attribute is to be, of what a structure says."""
     return value.thaw() if type(value) is Snapshot else value
 
 
@@ -105,7 +108,7 @@ def _changes_in_place(kind: type) -> bool:
 
 
 def exact(value: Any) -> Any:
-    """Give what tells a value from others that are equal but not the same: 1 from 1.0 and True, 0.0 from -0.0.
+    """Returns what tells a value from others that are equal but not the same: 1 from 1.0 and True, 0.0 from -0.0.
 
     To be compared besides the value.
     """
@@ -119,7 +122,7 @@ def exact(value: Any) -> Any:
 
 
 def exact_key(value: Any) -> Any:
-    """Give something with a hash that is equal only for values that a trace cannot tell apart.
+    """Returns something with a hash that is equal only for values that a trace cannot tell apart.
 
     Raises:
       TypeError: there is something in the value that has no hash and cannot be looked into.

@@ -57,7 +57,7 @@ class TraceState:
         announce(self._owner)
 
     def is_valid(self) -> bool:
-        """Whether the trace is the one that runs."""
+        """Returns whether the trace is the one that runs."""
         return self.jax_trace == current_trace()
 
     def __eq__(self, other: object) -> bool:
@@ -86,7 +86,7 @@ class ReadingOnly:
 
 
 def cannot_change(variable: Any) -> FxError:
-    """Make the error of who changes a variable in another trace than its own."""
+    """Creates the error of who changes a variable in another trace than its own."""
     kind = type(variable).__name__
     if type(variable._nnx_trace) is not ReadingOnly:
         return TraceLevelError(kind, path_of(variable), calling_line())

@@ -30,7 +30,7 @@ _STRING = 7
 
 
 def event(summary: Any, step: int) -> Any:
-    """A summary with its step and the time."""
+    """Returns a summary with its step and the time."""
     return Event(wall_time=time.time(), step=step, summary=summary)
 
 
@@ -40,7 +40,7 @@ def session_start(step: int) -> Any:
 
 
 def scalar(tag: str, value: float) -> Any:
-    """A number."""
+    """Returns a number."""
     return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
 
 
@@ -72,7 +72,7 @@ def text(tag: str, strings: np.ndarray) -> Any:
 
 
 def hyperparameters(values: Mapping[str, Any]) -> Iterable[Any]:
-    """What the hyperparameter plugin reads."""
+    """Returns what the hyperparameter plugin reads."""
     return builders.hparams(dict(values), {})
 
 
@@ -91,7 +91,7 @@ def tensor(tag: str, array: np.ndarray, metadata: Any) -> Any:
 
 
 def png(image: np.ndarray) -> bytes:
-    """A uint8 image (height, width, channels) of 1, 3 or 4 channels as PNG."""
+    """Returns a uint8 image (height, width, channels) of 1, 3 or 4 channels as PNG."""
     height, width, channels = image.shape
     rows = np.ascontiguousarray(image).reshape(height, width * channels)
     # A zero before every row: the filter that filters nothing.

@@ -13,7 +13,7 @@ __all__ = ["writing"]
 
 @contextlib.contextmanager
 def writing(file: Path, kind: Callable[[str, str], FxError] = RecordNotWrittenError) -> Iterator[None]:
-    """Say which file it was that could not be written; errors of full disks do not.
+    """Adds which file it was that could not be written; errors of full disks do not.
 
     Args:
       file: what is written.

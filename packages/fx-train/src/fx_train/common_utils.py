@@ -14,7 +14,7 @@ __all__ = ["get_metrics", "onehot", "shard", "shard_prng_key", "stack_forest"]
 
 
 def shard(xs: Any) -> Any:
-    """Split the leading axis of every array between the local devices.
+    """Splits the leading axis of every array between the local devices.
 
     >>> devices = jax.local_device_count()
     >>> shard({"image": np.zeros((2 * devices, 3))})["image"].shape == (devices, 2, 3)
@@ -40,7 +40,7 @@ def shard(xs: Any) -> Any:
 
 
 def shard_prng_key(prng_key: jax.Array) -> jax.Array:
-    """One key per local device, split from ``prng_key``; old raw keys and typed keys work.
+    """Returns one key per local device, split from ``prng_key``; old raw keys and typed keys work.
 
     >>> shard_prng_key(jax.random.key(0)).shape == (jax.local_device_count(),)
     True
@@ -49,7 +49,7 @@ def shard_prng_key(prng_key: jax.Array) -> jax.Array:
 
 
 def stack_forest(forest: Sequence[Any]) -> Any:
-    """Stack the leaves of trees of one structure along a new leading axis.
+    """Stacks the leaves of trees of one structure along a new leading axis.
 
     >>> stack_forest([{"loss": 1.0}, {"loss": 3.0}])["loss"].tolist()
     [1.0, 3.0]
@@ -63,7 +63,7 @@ def stack_forest(forest: Sequence[Any]) -> Any:
 
 
 def get_metrics(device_metrics: Sequence[Any]) -> Any:
-    """Fetch metrics that are the same on all devices, one tree per step, as one tree of stacked values.
+    """Fetches metrics that are the same on all devices, one tree per step, as one tree of stacked values.
 
     Args:
       device_metrics: trees whose leaves have a leading axis of devices, as `jax.pmap` returns them.

@@ -69,7 +69,7 @@ class Batches:
         return self.examples // self.size
 
     def __call__(self, step: int = 0) -> Iterator[Any]:
-        """The batches from a step on."""
+        """Returns the batches from a step on."""
         epoch, order = -1, np.arange(self.examples)
         while True:
             if step // self.per_epoch != epoch:
@@ -117,7 +117,7 @@ class Prefetch(Iterator[Any]):
         return batch
 
     def get_state(self) -> Any:
-        """The position behind the batch that was handed out last.
+        """Returns the position behind the batch that was handed out last.
 
         Raises:
           NoPositionError: the iterator does not know its position.
@@ -139,7 +139,7 @@ class Prefetch(Iterator[Any]):
         self._start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Ends the thread."""
         self._ahead.close()
 
     def __enter__(self) -> Self:

@@ -101,7 +101,7 @@ class DynamicScale(struct.PyTreeNode):
         return grad.astype(dtype) / jnp.asarray(self.scale, dtype)
 
     def after(self, finite: jax.Array) -> "DynamicScale":
-        """The scale after a step whose gradients were finite, or not."""
+        """Returns the scale after a step whose gradients were finite, or not."""
         scale = jnp.asarray(self.scale, jnp.float32)
         grow = self.fin_steps == self.growth_interval
         larger = jnp.where(grow, jnp.minimum(scale * self.growth_factor, _LARGEST), scale)
@@ -113,6 +113,6 @@ class DynamicScale(struct.PyTreeNode):
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every number of a tree is finite, a bool scalar."""
+    """Returns whether every number of a tree is finite, a bool scalar."""
     flags = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
     return functools.reduce(jnp.logical_and, flags, jnp.array(True))

@@ -33,11 +33,11 @@ class EarlyStopping(struct.PyTreeNode):
     has_improved: bool = False
 
     def reset(self) -> "EarlyStopping":
-        """The same settings with nothing seen yet."""
+        """Returns the same settings with nothing seen yet."""
         return self.replace(best_metric=math.inf, patience_count=0, should_stop=False, has_improved=False)
 
     def update(self, metric: float) -> "EarlyStopping":
-        """Take the next value of the metric."""
+        """Takes the next value of the metric."""
         nothing_yet = math.isinf(self.best_metric) or math.isnan(self.best_metric)
         if not math.isnan(metric) and (nothing_yet or self.best_metric - metric > self.min_delta):
             return self.replace(best_metric=metric, patience_count=0, has_improved=True)

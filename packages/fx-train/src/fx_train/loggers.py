@@ -40,7 +40,7 @@ class JsonLinesLogger:
             self._file = self._path.open("a", buffering=1, encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one line.
+        """Appends one line.
 
         Raises:
           ReservedMetricError: a metric is called ``step`` or ``time``.
@@ -52,7 +52,7 @@ class JsonLinesLogger:
             self._file.write(json.dumps(entry, allow_nan=False) + "\n")
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         with writing(self._path):
             self._file.close()
 
@@ -84,7 +84,7 @@ class CsvLogger:
             self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one row.
+        """Appends one row.
 
         Raises:
           ReservedMetricError: a metric is called ``step`` or ``time``.
@@ -99,7 +99,7 @@ class CsvLogger:
             csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         with writing(self._path):
             self._file.close()
 
@@ -137,7 +137,7 @@ class ConsoleLogger:
         self._started = time.monotonic()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Print a line."""
+        """Prints a line."""
         seconds = int(time.monotonic() - self._started)
         clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         values = "  ".join(f"{plain(name)} {value:.5g}" for name, value in metrics.items())
@@ -164,7 +164,7 @@ class TensorBoardLogger:
         self._begun = False
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one scalar per metric."""
+        """Writes one scalar per metric."""
         if not self._begun:
             self._writer.supersede(step)
             self._begun = True
@@ -173,7 +173,7 @@ class TensorBoardLogger:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         self._writer.close()
 
 

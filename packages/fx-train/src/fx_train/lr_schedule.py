@@ -24,7 +24,7 @@ Schedule = Callable[[Any], Any]
 def create_constant_learning_rate_schedule(
     base_learning_rate: float, steps_per_epoch: int, warmup_length: float = 0.0
 ) -> Schedule:
-    """A constant rate, after a linear rise from 0 during the first epochs.
+    """Returns a constant rate, after a linear rise from 0 during the first epochs.
 
     >>> schedule = create_constant_learning_rate_schedule(0.5, steps_per_epoch=10, warmup_length=1.0)
     >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 90)]
@@ -55,7 +55,7 @@ def create_stepped_learning_rate_schedule(
     lr_sched_steps: Sequence[Sequence[float]],
     warmup_length: float = 0.0,
 ) -> Schedule:
-    """A rate that changes by factors after given epochs.
+    """Returns a rate that changes by factors after given epochs.
 
     >>> schedule = create_stepped_learning_rate_schedule(1.0, 10, [(2, 0.1), (4, 0.01)])
     >>> [round(float(schedule(step)), 3) for step in (20, 21, 40, 41)]
@@ -93,7 +93,7 @@ def create_stepped_learning_rate_schedule(
 def create_cosine_learning_rate_schedule(
     base_learning_rate: float, steps_per_epoch: int, halfcos_epochs: float, warmup_length: float = 0.0
 ) -> Schedule:
-    """A rate that falls to 0 along half a cosine, from the first step on, with a linear rise of its scale.
+    """Returns a rate that falls to 0 along half a cosine, from the first step on, with a linear rise of its scale.
 
     After ``halfcos_epochs`` the cosine goes on, so the rate rises again. [Loshchilov and Hutter, "SGDR: Stochastic
     Gradient Descent with Warm Restarts", 2017]

@@ -7,7 +7,7 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_loggers() -> list[LoggerEntry]:
-    """The loggers of fx-train."""
+    """Returns the loggers of fx-train."""
     return [
         LoggerEntry(
             name="jsonl", target="fx_train.loggers:JsonLinesLogger", summary="One JSON object per line in a file"
@@ -25,7 +25,7 @@ def fx_loggers() -> list[LoggerEntry]:
 
 @hookimpl
 def fx_commands() -> list[CommandEntry]:
-    """The commands about runs."""
+    """Returns the commands about runs."""
     return [
         CommandEntry(
             name="report", target="fx_train.report.command:report", summary="Write a page about a training run"

@@ -58,7 +58,7 @@ class PrefetchIterator(Iterator[T], Generic[T]):
         raise StopIteration
 
     def close(self) -> None:
-        """End the thread, and with it the iterator; what waits is dropped. Closing twice is harmless.
+        """Ends the thread, and with it the iterator; what waits is dropped. Closing twice is harmless.
 
         It returns when the thread has ended, which may take as long as the iterator needs for the item it is making.
         """

@@ -55,7 +55,7 @@ class SummaryWriter:
         self._close = weakref.finalize(self, writer.close)
 
     def scalar(self, tag: str, value: Any, step: int) -> None:
-        """Record a number.
+        """Records a number.
 
         Args:
           tag: name of the curve; a slash groups curves.
@@ -71,7 +71,7 @@ class SummaryWriter:
         self._add(self._make.scalar(tag, float(value.reshape(()))), step)
 
     def image(self, tag: str, image: Any, step: int, max_outputs: int = 3) -> None:
-        """Record images.
+        """Records images.
 
         Args:
           tag: name.
@@ -98,7 +98,7 @@ class SummaryWriter:
         self._add(self._make.images(tag, image[:max_outputs]), step)
 
     def audio(self, tag: str, audiodata: Any, step: int, sample_rate: int = 44100, max_outputs: int = 3) -> None:
-        """Record sounds.
+        """Records sounds.
 
         Args:
           tag: name.
@@ -120,7 +120,7 @@ class SummaryWriter:
         self._add(self._make.sounds(tag, audio[:max_outputs], sample_rate), step)
 
     def histogram(self, tag: str, values: Any, step: int, bins: int | None = None) -> None:
-        """Record the distribution of values of any shape, in 30 intervals unless ``bins`` says otherwise.
+        """Records the distribution of values of any shape, in 30 intervals unless ``bins`` says otherwise.
 
         Raises:
           SummaryShapeError: there is no value, or one is not finite.
@@ -131,20 +131,22 @@ class SummaryWriter:
         self._add(self._make.histogram(tag, values, 30 if bins is None else bins), step)
 
     def text(self, tag: str, textdata: Any, step: int) -> None:
-        """Record a string, or an array of strings as a table; TensorBoard shows Markdown."""
+        """Records a string, or an array of strings as a table; TensorBoard shows Markdown."""
         self._add(self._make.text(tag, np.asarray(textdata, object)), step)
 
     def write(self, tag: str, tensor: Any, step: int, metadata: Any = None) -> None:
-        """Record any array, with the metadata (a ``SummaryMetadata`` message) that a TensorBoard plugin looks for."""
+        """Records any array, with the metadata (a ``SummaryMetadata`` message) that a TensorBoard plugin looks for."""
         self._add(self._make.tensor(tag, np.asarray(tensor), metadata), step)
 
     def hparams(self, hparams: Mapping[str, Any]) -> None:
-        """Record the hyperparameters of the run: booleans, numbers, strings; nested mappings become ``outer/inner``."""
+        """Records the hyperparameters of the run: booleans, numbers, strings; nested mappings become
+        ``outer/inner``.
+        """
         for summary in self._make.hyperparameters(_flat(hparams)):
             self._add(summary, 0)
 
     def supersede(self, step: int) -> None:
-        """Let what earlier files of the directory have from a step on not count: a killed process left it.
+        """Lets what earlier files of the directory have from a step on not count: a killed process left it.
 
         Args:
           step: the first step that is written anew.
@@ -152,11 +154,11 @@ class SummaryWriter:
         self._writer.write_event(self._make.session_start(int(step)))
 
     def flush(self) -> None:
-        """Write what is buffered to the disk."""
+        """Writes what is buffered to the disk."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is buffered and close the file. Closing twice is harmless."""
+        """Writes what is buffered and closes the file. Closing twice is harmless."""
         self._open_writer = None
         self._close()
 

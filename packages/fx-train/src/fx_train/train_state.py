@@ -61,7 +61,7 @@ class TrainState(struct.PyTreeNode):
     def create(
         cls, *, apply_fn: Callable[..., Any], params: Any, tx: optax.GradientTransformation, **kwargs: Any
     ) -> Self:
-        """Make a state at step 0 with a fresh optimizer state; ``kwargs`` are the fields of a subclass.
+        """Creates a state at step 0 with a fresh optimizer state; ``kwargs`` are the fields of a subclass.
 
         Raises:
           InvalidStepOptionError: ``tx`` is no optimizer, such as a function that makes one.
@@ -72,7 +72,7 @@ class TrainState(struct.PyTreeNode):
         return cls(step=0, apply_fn=apply_fn, params=params, tx=tx, opt_state=opt_state, **kwargs)
 
     def apply_gradients(self, *, grads: Any, **kwargs: Any) -> Self:
-        """Update the parameters, the optimizer and the step.
+        """Updates the parameters, the optimizer and the step.
 
         Args:
           grads: a pytree like ``params``.
@@ -171,7 +171,7 @@ def overwritten(params: Any) -> list[bool]:
 
 
 def optimized(params: Any) -> Any:
-    """What an optimizer sees of the parameters."""
+    """Returns what an optimizer sees of the parameters."""
     return params["params"] if _has_overwrites(params) else params
 
 

@@ -12,7 +12,7 @@ __all__ = ["eval_shape", "make_jaxpr"]
 
 
 def eval_shape(fn: Callable[..., Any], carrier: Carrier[Any]) -> Callable[..., Outcome]:
-    """Find out what ``fn(inner, *args, **kwargs)`` would leave behind, without computing.
+    """Finds out what ``fn(inner, *args, **kwargs)`` would leave behind, without computing.
 
     Returns:
       a function ``(handle, *args, **kwargs)`` that gives an `Outcome` of shapes; the handle stays as it is.
@@ -27,7 +27,7 @@ def eval_shape(fn: Callable[..., Any], carrier: Carrier[Any]) -> Callable[..., O
 
 
 def make_jaxpr(fn: Callable[..., Any], carrier: Carrier[Any]) -> Callable[..., tuple[Any, Outcome]]:
-    """Trace ``fn(inner, *args, **kwargs)``.
+    """Traces ``fn(inner, *args, **kwargs)``.
 
     Returns:
       a function ``(handle, *args, **kwargs)`` that gives the jaxpr, whose inputs are the leaves of the groups and the

@@ -29,7 +29,7 @@ Sized = tuple[str, Any, int]
 
 
 def spread(prefix: Any, tree: Any) -> list[Any]:
-    """One entry of the prefix per leaf of the tree. `None` is an entry of its own in the prefix.
+    """Returns one entry of the prefix per leaf of the tree. `None` is an entry of its own in the prefix.
 
     >>> spread((0, None), ({"a": 1, "b": 2}, 3))
     [0, 0, None]
@@ -48,7 +48,7 @@ def _is_none(x: Any) -> bool:
 
 
 def front(x: Any, axis: int) -> Any:
-    """Move an axis to the front, where loops cut."""
+    """Moves an axis to the front, where loops cut."""
     # Not `jnp.moveaxis`, which is a jitted function: tracing its call costs more than the loop adds otherwise.
     if axis == 0:
         return x
@@ -57,7 +57,7 @@ def front(x: Any, axis: int) -> Any:
 
 
 def restore(x: Any, axis: int) -> Any:
-    """Move the axis along which a loop stacked to its place."""
+    """Moves the axis along which a loop stacked to its place."""
     if axis == 0:
         return x
     order = [*range(1, jnp.ndim(x))]
@@ -66,7 +66,7 @@ def restore(x: Any, axis: int) -> Any:
 
 
 def check_new_axes(transform: str, values: Iterable[Sized]) -> None:
-    """Refuse axes that values cannot be stacked along.
+    """Refuses axes that values cannot be stacked along.
 
     Args:
       transform: name for the message.
@@ -86,7 +86,7 @@ def check_new_axes(transform: str, values: Iterable[Sized]) -> None:
 
 
 def new_group_axes(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -> Iterator[Sized]:
-    """The arrays among the groups of one step that come out stacked."""
+    """Returns the arrays among the groups of one step that come out stacked."""
     for index, (slot, group) in enumerate(zip(slots, groups, strict=True)):
         if isinstance(slot.out, int):
             for path, leaf in jax.tree_util.tree_leaves_with_path(group):
@@ -94,12 +94,12 @@ def new_group_axes(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups)
 
 
 def split_keys(keys: Any, size: int) -> Any:
-    """Cut every key of a tree into ``size`` keys along a new first axis."""
+    """Cuts every key of a tree into ``size`` keys along a new first axis."""
     return jax.tree.map(lambda key: jax.random.split(key, size), keys)
 
 
 def group_arrays(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -> Iterator[Sized]:
-    """The mapped arrays among the groups."""
+    """Returns the mapped arrays among the groups."""
     for index, (slot, group) in enumerate(zip(slots, groups, strict=True)):
         if isinstance(slot.into, int):
             for path, leaf in jax.tree_util.tree_leaves_with_path(group):
@@ -107,7 +107,9 @@ def group_arrays(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -
 
 
 def arg_arrays(args: tuple[Any, ...], axes: Sequence[Any], first: int = 1) -> Iterator[Sized]:
-    """The mapped arrays among arguments, given one axis per leaf; ``first`` is the number of the first argument."""
+    """Returns the mapped arrays among arguments, given one axis per leaf; ``first`` is the number of the first
+    argument.
+    """
     for (path, leaf), axis in zip(jax.tree_util.tree_leaves_with_path(args), axes, strict=True):
         if isinstance(axis, int):
             rest = jax.tree_util.keystr(path[1:])
@@ -125,7 +127,7 @@ def common_size(
     option: str,
     first: int = 1,
 ) -> int:
-    """The size that all mapped axes share; ``first`` is the number of the first argument, for messages.
+    """Returns the size that all mapped axes share; ``first`` is the number of the first argument, for messages.
 
     Raises:
       AxisSizeError: the sizes differ, from each other or from the one requested, or there is none.
@@ -159,7 +161,7 @@ def _size(leaf: Any, axis: int) -> int | None:
 def check_slots(
     transform: str, carrier: Carrier[Any], slots: Sequence[Slot], places: Iterable[Place], axes: bool
 ) -> None:
-    """Refuse slots that a transform has no use for.
+    """Refuses slots that a transform has no use for.
 
     Raises:
       SlotError: a slot is neither an axis (where ``axes``) nor one of ``places``.
@@ -173,7 +175,7 @@ def check_slots(
 
 
 def check_aliases(transform: str, places: Iterable[tuple[int, str, Any]]) -> None:
-    """Refuse one piece of state that comes in with two slots.
+    """Refuses one piece of state that comes in with two slots.
 
     Args:
       transform: name for the message.

@@ -41,7 +41,7 @@ def scan(
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
 ) -> Callable[..., tuple[Any, Any, Any]]:
-    """Make a loop out of ``fn(shared, carry, *args) -> (shared, carry, y)``.
+    """Makes a loop out of ``fn(shared, carry, *args) -> (shared, carry, y)``.
 
     The shared value is the same in every step: what ``fn`` makes of it may depend on nothing else. It is computed once,
     before the loop, and the steps of the loop see the new one.
@@ -110,12 +110,12 @@ def scan(
 
 
 def prefix_axes(prefix: Any, tree: Any) -> list[Any]:
-    """One axis per leaf, from a prefix of axes and `broadcast`; `None` shares too."""
+    """Returns one axis per leaf, from a prefix of axes and `broadcast`; `None` shares too."""
     return [broadcast if axis is None else axis for axis in spread(prefix, tree)]
 
 
 def steps_of(transform: str, args: tuple[Any, ...], axes: Sequence[Any], length: int | None) -> int:
-    """Number of steps that the arguments have."""
+    """Returns number of steps that the arguments have."""
     sized = list(arg_arrays(args, axes, first=2))
     named = {name: jnp.shape(leaf)[axis] if jnp.ndim(leaf) else 0 for name, leaf, axis in sized}
     found = {*named.values()} if length is None else {*named.values(), length}
@@ -125,7 +125,7 @@ def steps_of(transform: str, args: tuple[Any, ...], axes: Sequence[Any], length:
 
 
 def part_args(args: Any, axes: Sequence[Any]) -> tuple[list[Any], list[Any], Any]:
-    """Divide the leaves into shared ones and ones to cut, the axis to cut along in front."""
+    """Divides the leaves into shared ones and ones to cut, the axis to cut along in front."""
     leaves, treedef = jax.tree.flatten(args)
     kept = [x for x, axis in zip(leaves, axes) if axis is broadcast]
     cut = [front(jnp.asarray(x), axis) for x, axis in zip(leaves, axes) if axis is not broadcast]
@@ -133,7 +133,7 @@ def part_args(args: Any, axes: Sequence[Any]) -> tuple[list[Any], list[Any], Any
 
 
 def join_args(kept: Sequence[Any], cut: Sequence[Any], axes: Sequence[Any], treedef: Any) -> Any:
-    """Undo `part_args`, inside a step."""
+    """Undoes `part_args`, inside a step."""
     shared, rows = iter(kept), iter(cut)
     return jax.tree.unflatten(treedef, [next(shared if axis is broadcast else rows) for axis in axes])
 
@@ -146,7 +146,7 @@ class Results:
 
     @classmethod
     def of(cls, y: Any, out_axes: Any, checked: bool, transform: str) -> "Results":
-        """Plan for a result and a prefix of axes."""
+        """Plans for a result and a prefix of axes."""
         axes = prefix_axes(out_axes, y)
         leaves = jax.tree_util.tree_leaves_with_path(y)
         named = [("the result" + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
@@ -167,14 +167,14 @@ class Results:
         return same, [x for x, axis in zip(leaves, self.axes) if axis is not broadcast]
 
     def join(self, same: Sequence[Any], stacked: Sequence[Any]) -> Any:
-        """The whole result, stacked axes in their places."""
+        """Returns the whole result, stacked axes in their places."""
         shared, rows = iter(same), iter(stacked)
         leaves = [next(shared) if axis is broadcast else restore(next(rows), axis) for axis in self.axes]
         return jax.tree.unflatten(self.treedef, leaves)
 
 
 def build_shaped_array(x: Any, batch_dim: bool = False) -> ShapedArray:
-    """The abstract value of an array.
+    """Returns the abstract value of an array.
 
     Args:
       x: anything with a shape and a dtype.

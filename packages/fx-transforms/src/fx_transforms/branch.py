@@ -16,7 +16,7 @@ __all__ = ["cond", "switch"]
 def cond(
     true_fn: Callable[..., Any], false_fn: Callable[..., Any], carrier: Carrier[Any], *, transform: str = "cond"
 ) -> Callable[..., Any]:
-    """Call ``true_fn(inner, *operands)`` or ``false_fn(inner, *operands)``.
+    """Calls ``true_fn(inner, *operands)`` or ``false_fn(inner, *operands)``.
 
     Returns:
       a function ``(handle, pred, *operands)`` that changes the handle as the branch did.
@@ -38,7 +38,7 @@ def _cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], 
 def switch(
     branches: Sequence[Callable[..., Any]], carrier: Carrier[Any], *, transform: str = "switch"
 ) -> Callable[..., Any]:
-    """Call one of ``branches(inner, *operands)`` by its index, which is clamped into range.
+    """Calls one of ``branches(inner, *operands)`` by its index, which is clamped into range.
 
     Returns:
       a function ``(handle, index, *operands)`` that changes the handle as the branch did.

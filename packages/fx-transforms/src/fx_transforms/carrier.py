@@ -30,27 +30,29 @@ class Carrier(Protocol[H]):
     """
 
     def split(self, handle: H) -> tuple[Static, Groups]:
-        """Take the handle's state apart, outside the transform. Does not change the handle."""
+        """Takes the handle's state apart, outside the transform. Does not change the handle."""
         ...
 
     def merge(self, shape: Static, groups: Groups) -> Any:
-        """Put a private copy of the state together from groups, inside; it is what the user's function gets."""
+        """Puts a private copy of the state together from groups, inside; it is what the user's function gets."""
         ...
 
     def collect(self, inner: Any, out: Any) -> Outcome:
-        """Take the state out of the copy when the user's function has returned ``out``; the copy is then dead."""
+        """Takes the state out of the copy when the user's function has returned ``out``; the copy is then dead."""
         ...
 
     def absorb(self, handle: H, shape: Static, groups: Groups, out: Any) -> Any:
-        """Write new groups back into the handle, outside, and give what the caller gets for ``out``."""
+        """Writes new groups back into the handle, outside, and returns what the caller gets for ``out``."""
         ...
 
     def follow(self, before: Static, after: Static) -> Static:
-        """The shape that the next branch starts from, when one that started with ``before`` ended with ``after``."""
+        """Returns the shape that the next branch starts from, when one that started with ``before`` ended with
+        ``after``.
+        """
         ...
 
     def join(self, shapes: Sequence[Static]) -> Static:
-        """One shape for the outcomes of several branches. Raises where they cannot be one."""
+        """Returns one shape for the outcomes of several branches. Raises where they cannot be one."""
         ...
 
     def writes(self, shape: Static) -> Sequence[bool]:
@@ -58,13 +60,13 @@ class Carrier(Protocol[H]):
         ...
 
     def label(self, group: int, path: tuple[Any, ...]) -> str:
-        """Name a leaf for an error message: the group's name and the leaf's place in it."""
+        """Names a leaf for an error message: the group's name and the leaf's place in it."""
         ...
 
 
 def run(
     carrier: Carrier[Any], fn: Callable[..., Any], shape: Static, groups: Groups, *args: Any, **kwargs: Any
 ) -> Outcome:
-    """Call ``fn`` inside a transform: put the state together, call, take the state out."""
+    """Calls ``fn`` inside a transform: put the state together, call, take the state out."""
     inner = carrier.merge(shape, groups)
     return carrier.collect(inner, fn(inner, *args, **kwargs))

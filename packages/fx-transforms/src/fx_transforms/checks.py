@@ -14,7 +14,7 @@ __all__ = ["checkify"]
 def checkify(
     fn: Callable[..., Any], carrier: Carrier[Any], *, errors: Any = jax_checkify.user_checks
 ) -> Callable[..., Any]:
-    """Turn the run-time checks in ``fn(inner, *args, **kwargs)`` into an error value.
+    """Converts the run-time checks in ``fn(inner, *args, **kwargs)`` into an error value.
 
     Returns:
       a function ``(handle, *args, **kwargs) -> (error, out)`` that changes the handle as ``fn`` did; see

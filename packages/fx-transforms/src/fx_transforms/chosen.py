@@ -13,14 +13,14 @@ class Chosen:
         self.indices = tuple(indices)
 
     def take(self, items: Sequence[Any]) -> tuple[Any, ...]:
-        """The chosen entries."""
+        """Returns the chosen entries."""
         return tuple(items[i] for i in self.indices)
 
     def put(self, items: Sequence[Any], chosen: Sequence[Any]) -> tuple[Any, ...]:
-        """All entries, the chosen ones replaced."""
+        """Returns all entries, the chosen ones replaced."""
         new = dict(zip(self.indices, chosen))
         return tuple(new.get(i, item) for i, item in enumerate(items))
 
     def others(self, items: Sequence[Any]) -> tuple[Any, ...]:
-        """All entries, `None` for the chosen ones."""
+        """Returns all entries, `None` for the chosen ones."""
         return tuple(None if i in self.indices else item for i, item in enumerate(items))

@@ -24,7 +24,7 @@ def jit(
     group_shardings: Sequence[Any] | None = None,
     **options: Any,
 ) -> Callable[..., Any]:
-    """Compile ``fn(inner, *args, **kwargs)``.
+    """Compiles ``fn(inner, *args, **kwargs)``.
 
     The compiled function is looked up by JAX, by the shapes of the arrays and by the carrier's static shape: equal
     structure is never traced twice. Keep the function that this gives, the cache belongs to it.
@@ -81,7 +81,7 @@ def jit(
 
 
 def positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    """Argument numbers as a tuple."""
+    """Returns argument numbers as a tuple."""
     return (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
 

@@ -23,7 +23,7 @@ def custom_vjp(
     nondiff_argnums: int | Sequence[int] = (),
     with_state: bool = False,
 ) -> Callable[..., Any]:
-    """Give ``fn(inner, *args)`` a backward rule of its own.
+    """Defines the backward rule of ``fn(inner, *args)``.
 
     Args:
       fn: computes the result when nobody differentiates.

@@ -25,7 +25,7 @@ def value_and_grad(
     holomorphic: bool = False,
     transform: str = "value_and_grad",
 ) -> Callable[..., Any]:
-    """Differentiate the scalar ``fn(inner, *args)`` with respect to groups of state and arguments.
+    """Differentiates the scalar ``fn(inner, *args)`` with respect to groups of state and arguments.
 
     Args:
       fn: gives a scalar, or ``(scalar, aux)``.
@@ -76,7 +76,7 @@ def grad(fn: Callable[..., Any], carrier: Carrier[Any], *, has_aux: bool = False
 
 
 def scalar(transform: str, out: Any, has_aux: bool) -> Any:
-    """The number to differentiate."""
+    """Returns the number to differentiate."""
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
         raise TransformOutputError(transform, "a tuple (loss, aux), since has_aux=True", out)
     loss: Any = out[0] if has_aux else out
@@ -95,7 +95,7 @@ def vjp(
     has_aux: bool = False,
     transform: str = "vjp",
 ) -> Callable[..., Any]:
-    """Linearize ``fn(inner, *primals)`` backwards, with respect to groups of state and all primals.
+    """Linearizes ``fn(inner, *primals)`` backwards, with respect to groups of state and all primals.
 
     Args:
       fn: function of the merged state and arrays.
@@ -130,7 +130,7 @@ def vjp(
 def jvp(
     fn: Callable[..., Any], carrier: Carrier[Any], *, has_aux: bool = False, transform: str = "jvp"
 ) -> Callable[..., Any]:
-    """Push tangents of groups and arguments through ``fn(inner, *primals)``.
+    """Pushes tangents of groups and arguments through ``fn(inner, *primals)``.
 
     Args:
       fn: function of the merged state and arrays.
@@ -165,7 +165,7 @@ def jvp(
 
 
 def first_of(transform: str, out: Any, has_aux: bool) -> Any:
-    """What is linearized: the result, or its first part."""
+    """Returns what is linearized: the result, or its first part."""
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
         raise TransformOutputError(transform, "a tuple (out, aux), since has_aux=True", out)
     return out[0] if has_aux else out

@@ -32,7 +32,7 @@ def scan(
     rehearse: Callable[[Groups], bool] = lambda groups: False,
     transform: str = "scan",
 ) -> Callable[..., Any]:
-    """Loop ``fn(inner, carry, *args) -> (carry, y)`` over an axis of state and arguments.
+    """Loops ``fn(inner, carry, *args) -> (carry, y)`` over an axis of state and arguments.
 
     State that all steps share may be created in the loop: it is computed once, before the loop, and then the steps find
     it there. Shared groups have to come out whole.
@@ -125,7 +125,7 @@ def scan(
 
 
 def pair(transform: str, out: Any) -> tuple[Any, Any]:
-    """Check that a body returned two things."""
+    """Checks that a body returned two things."""
     if not isinstance(out, tuple) or len(out) != 2:
         raise TransformOutputError(transform, "a tuple (carry, y)", out)
     return out
@@ -140,14 +140,14 @@ def _effective(slot: Slot, written: bool) -> Slot:
 
 
 def name_shared(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
-    """Name a leaf of ``(shared groups, shared results)``."""
+    """Names a leaf of ``(shared groups, shared results)``."""
     if path[0].idx == 0:
         return carrier.label(indices[path[1].idx], path[2:])
     return "a result whose out_axes is `broadcast`"
 
 
 def name_carry(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
-    """Name a leaf of ``(carried groups, carry)``."""
+    """Names a leaf of ``(carried groups, carry)``."""
     if path[0].idx == 0 and len(path) > 1:
         return carrier.label(indices[path[1].idx], path[2:])
     return "carry" + jax.tree_util.keystr(path[1:])

@@ -28,7 +28,7 @@ def vmap(
     spmd_axis_name: Any = None,
     transform: str = "vmap",
 ) -> Callable[..., Any]:
-    """Map ``fn(inner, *args)`` over an axis of state and arguments.
+    """Maps ``fn(inner, *args)`` over an axis of state and arguments.
 
     Args:
       fn: function of the merged state and arrays.
@@ -64,7 +64,7 @@ def pmap(
     devices: Sequence[Any] | None = None,
     transform: str = "pmap",
 ) -> Callable[..., Any]:
-    """Map ``fn(inner, *args)`` over devices; the arguments are those of `vmap`.
+    """Maps ``fn(inner, *args)`` over devices; the arguments are those of `vmap`.
 
     New code does better with `shard_map`; this is for programs that have it.
     """

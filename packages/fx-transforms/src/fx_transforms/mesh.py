@@ -21,7 +21,7 @@ def shard_map(
     mesh: Any = None,
     **options: Any,
 ) -> Callable[..., Any]:
-    """Run ``fn(inner, *args)`` once per device of a mesh, on the device's part of state and arguments.
+    """Runs ``fn(inner, *args)`` once per device of a mesh, on the device's part of state and arguments.
 
     Args:
       fn: function of the merged state and arrays.

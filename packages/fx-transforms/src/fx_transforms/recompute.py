@@ -20,7 +20,7 @@ def remat(
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
 ) -> Callable[..., Any]:
-    """Recompute ``fn(inner, *args)`` in the backward pass instead of keeping what it computed.
+    """Recomputes ``fn(inner, *args)`` in the backward pass instead of keeping what it computed.
 
     Args:
       fn: function of the merged state and arrays.

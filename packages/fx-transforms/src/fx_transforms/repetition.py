@@ -26,7 +26,7 @@ def while_loop(
     *,
     transform: str = "while_loop",
 ) -> Callable[..., Any]:
-    """Repeat ``body_fn(inner, carry) -> carry`` while ``cond_fn(inner, carry)`` holds.
+    """Repeats ``body_fn(inner, carry) -> carry`` while ``cond_fn(inner, carry)`` holds.
 
     Args:
       cond_fn: sees the state, its writes are dropped.
@@ -75,7 +75,7 @@ def fori_loop(
     unroll: int | bool | None = None,
     transform: str = "fori_loop",
 ) -> Callable[..., Any]:
-    """Repeat ``body_fn(inner, i, carry) -> carry`` for a range of i; slots and errors are those of `while_loop`.
+    """Repeats ``body_fn(inner, i, carry) -> carry`` for a range of i; slots and errors are those of `while_loop`.
 
     Returns:
       a function ``(handle, lower, upper, carry) -> carry`` that changes the handle as the steps did.
@@ -166,5 +166,5 @@ class _Loop:
 
 
 def fold_keys(keys: Any, i: Any) -> Any:
-    """The keys of step i."""
+    """Returns the keys of step i."""
     return jax.tree.map(lambda key: jax.random.fold_in(key, i), keys)

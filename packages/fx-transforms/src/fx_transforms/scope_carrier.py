@@ -268,7 +268,7 @@ def _write(scope: Scope, collections: Mapping[str, Any]) -> None:
 
 
 def freeze_counters(scope: Scope) -> Frozen:
-    """The counters of a scope, hashable; nothing where there is nothing to draw from."""
+    """Returns the counters of a scope, hashable; nothing where there is nothing to draw from."""
     return _freeze(scope.counters) if scope._streams else ((), ())
 
 
@@ -278,7 +278,7 @@ def _freeze(counters: RngCounters) -> Frozen:
 
 
 def thaw_counters(counters: RngCounters, frozen: Frozen) -> None:
-    """Let counters go on from what `freeze_counters` found."""
+    """Lets counters go on from what `freeze_counters` found."""
     drawn, children = frozen
     counters.drawn.update(drawn)
     for name, child in children:

@@ -50,16 +50,16 @@ class Slot:
     leave: AxisHook = keep
 
     def opened(self, group: Any) -> Any:
-        """The group as it goes in."""
+        """Returns the group as it goes in."""
         return self.enter(group, self.into) if isinstance(self.into, int) else group
 
     def closed(self, group: Any) -> Any:
-        """The group as it comes back."""
+        """Returns the group as it comes back."""
         return self.leave(group, self.out) if isinstance(self.out, int) else group
 
 
 def axis(into: int | Place, out: int | Place | None = None, *, enter: AxisHook = keep, leave: AxisHook = keep) -> Slot:
-    """Give the slot of a group whose arrays are cut along an axis.
+    """Returns the slot of a group whose arrays are cut along an axis.
 
     Args:
       into: input axis.

@@ -30,7 +30,7 @@ def loop_steps(
     name_carry: Namer,
     **options: Any,
 ) -> tuple[Any, Any, Any]:
-    """Run ``step(known, carry, x) -> (shared, carry, y)`` over the leading axis of ``xs``.
+    """Runs ``step(known, carry, x) -> (shared, carry, y)`` over the leading axis of ``xs``.
 
     Args:
       step: the body.
@@ -100,7 +100,7 @@ class Trial:
         self._jaxpr, self.shapes = jax.make_jaxpr(step, return_shape=True)(known, carry, x)
 
     def shared(self, transform: str, name: Namer) -> Any:
-        """Compute the shared results, before the loop."""
+        """Computes the shared results, before the loop."""
         paths, treedef = jax.tree_util.tree_flatten_with_path(self.shapes[0])
         values = invariant_outputs(self._jaxpr, self._known, len(paths)) if paths else []
         varying = [name(path) for (path, _), (invariant, _) in zip(paths, values) if not invariant]
@@ -109,7 +109,7 @@ class Trial:
         return jax.tree.unflatten(treedef, [value for _, value in values])
 
     def body(self, carry: Any, x: Any) -> Any:
-        """The body, from its trace."""
+        """Returns the body, from its trace."""
         out = evaluate_jaxpr(self._jaxpr, *self._known, *jax.tree.leaves((carry, x)))
         _, carry_out, y = jax.tree.unflatten(jax.tree.structure(self.shapes), out)
         return carry_out, y
@@ -125,7 +125,7 @@ def _avals(tree: Any) -> Any:
 
 
 def differences(before: Any, after: Any, name: Namer, labels: tuple[str, str] = ("in", "out")) -> list[str]:
-    """Say how two trees of shapes differ, a text per leaf."""
+    """Returns how two trees of shapes differ, a text per leaf."""
     old, new = (dict(_described(tree)) for tree in (before, after))
     texts: list[str] = []
     for path in dict.fromkeys((*old, *new)):

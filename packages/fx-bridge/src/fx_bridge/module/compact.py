@@ -14,7 +14,7 @@ _MARK = "_fx_bridge_wrapped"
 
 
 def compact(f: F) -> F:
-    """Let a method of a bridge module make its submodules and variables where it uses them.
+    """Lets a method of a bridge module make its submodules and variables where it uses them.
 
     Submodules are named by their class and a number that starts at zero in every call, so that calling a module again
     uses the same variables.
@@ -35,12 +35,12 @@ def compact(f: F) -> F:
 
 
 def wrap_method(f: F) -> F:
-    """Let a method be seen by `fx_bridge.current_module`; one that is compact stays so."""
+    """Lets a method be seen by `fx_bridge.current_module`; one that is compact stays so."""
     return f if is_wrapped(f) else _wrapped(f, in_compact=False)
 
 
 def is_wrapped(f: Any) -> bool:
-    """Whether a method is wrapped already."""
+    """Returns whether a method is wrapped already."""
     return getattr(f, _MARK, False)
 
 

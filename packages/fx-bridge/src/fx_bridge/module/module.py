@@ -99,7 +99,9 @@ class Module(NnxModule, metaclass=_BridgeMeta):
                 setattr(cls, name, wrap_method(value))
 
     def setup(self) -> None:
-        """Make submodules and variables as attributes; runs once, before the first method in ``init`` or ``apply``."""
+        """Creates submodules and variables as attributes; runs once, before the first method in ``init`` or
+        ``apply``.
+        """
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         mutable: CollectionFilter = False,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        """Make the variables, and give the result of the method with them.
+        """Creates the variables, and returns the result of the method with them.
 
         Args:
           rngs: a key or seed, a dictionary of them by stream, or `fx_nnx.Rngs`; a key is the stream ``default``.
@@ -125,7 +127,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
     def init(
         self, rngs: Any = None, *args: Any, method: str | Callable[..., Any] = "__call__", **kwargs: Any
     ) -> dict[str, Any]:
-        """Make the variables; see `init_with_output`."""
+        """Creates the variables; see `init_with_output`."""
         return self.init_with_output(rngs, *args, method=method, **kwargs)[1]
 
     def apply(
@@ -138,7 +140,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         _initialize: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Run the module on variables; the module itself does not change.
+        """Runs the module on variables; the module itself does not change.
 
         Args:
           variables: by collection, as ``init`` gives them.
@@ -169,7 +171,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         return out, _merged(variables, collect(module), module.scope)
 
     def is_initializing(self) -> bool:
-        """Whether ``init`` runs, rather than ``apply``."""
+        """Returns whether ``init`` runs, rather than ``apply``."""
         return self.scope is not None and self.scope.initializing
 
     # --- variables ----------------------------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
     def param(
         self, name: str, init_fn: Callable[..., Any], *init_args: Any, unbox: bool = True, **init_kwargs: Any
     ) -> Variable[Any]:
-        """Make or find a parameter.
+        """Creates or finds a parameter.
 
         Args:
           name: its name.
@@ -214,7 +216,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         unbox: bool = True,
         **init_kwargs: Any,
     ) -> Variable[Any]:
-        """Make or find a variable of any collection; one that has no variable type gets one.
+        """Creates or finds a variable of any collection; one that has no variable type gets one.
 
         Args:
           col: the collection.
@@ -236,7 +238,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         return self._bridge_variable(col, name, make)
 
     def make_rng(self, name: str = "default") -> Any:
-        """Draw a key from a stream.
+        """Draws a key from a stream.
 
         Raises:
           BridgePlaceError: neither ``init`` nor ``apply`` runs.
@@ -245,7 +247,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         return _scope_of(self, "make_rng").rngs[name]()
 
     def set_attr_priority(self, name: str, value: AttrPriority) -> None:
-        """Say how much an attribute has a claim to what it shares with others."""
+        """Sets how much an attribute has a claim to what it shares with others."""
         self.attr_priorities = FrozenDict({**self.attr_priorities, name: value})
 
     def _bridge_variable(self, collection: str, name: str, make: Callable[[], Any] | None) -> Variable[Any]:
@@ -307,7 +309,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
 
 
 def attach(parent: Any, module: Any, name: str | None, kind: type | None = None) -> None:
-    """Make a module a part of the one whose compact method runs.
+    """Creates a module a part of the one whose compact method runs.
 
     Args:
       parent: the running module.

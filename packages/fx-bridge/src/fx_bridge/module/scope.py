@@ -36,9 +36,9 @@ class Scope(Pytree):
         self.initializing = initializing
 
     def copy(self) -> "Scope":
-        """Give a scope with the same streams."""
+        """Returns a scope with the same streams."""
         return Scope(self.rngs, self.mutable, initializing=self.initializing)
 
     def may_create(self, collection: str) -> bool:
-        """Whether variables of a collection may be made."""
+        """Returns whether variables of a collection may be made."""
         return self.initializing or in_filter(self.mutable, collection)

@@ -16,7 +16,7 @@ __all__ = ["linen_in_bridge_mdl", "nnx_in_bridge_mdl"]
 
 
 def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) -> Any:
-    """Make an NNX module as a submodule of the bridge module whose compact method runs.
+    """Creates an NNX module as a submodule of the bridge module whose compact method runs.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_nnx as nnx
@@ -58,7 +58,7 @@ def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) ->
 
 
 def linen_in_bridge_mdl(linen_module: Any, name: str | None = None) -> ToNNX:
-    """Make a Linen module a submodule of the bridge module whose compact method runs.
+    """Creates a Linen module a submodule of the bridge module whose compact method runs.
 
     Args:
       linen_module: the module.

@@ -25,7 +25,7 @@ class Pending(Dict[Any]):
 
 
 def collect(module: Any) -> dict[str, Any]:
-    """Give the variables of a module by collection, each under the path of the attribute that owns it."""
+    """Returns the variables of a module by collection, each under the path of the attribute that owns it."""
     leaves = {}
     for path, leaf in _walk(module, (), set()):
         place = place_of(path, leaf)
@@ -62,7 +62,7 @@ def _ordered(node: Any, attributes: Mapping[Any, Any]) -> list[Any]:
 
 
 def unpack(variables: Mapping[str, Any]) -> Pending:
-    """Give the variables of collections, as they will be attributes.
+    """Returns the variables of collections, as they will be attributes.
 
     Raises:
       NameConflictError: two of them have one path.
@@ -85,7 +85,7 @@ def unpack(variables: Mapping[str, Any]) -> Pending:
 
 
 def load(node: Any, pending: Pending, path: Path = ()) -> None:
-    """Put variables into a module, a list, or another part of one; what is not there yet stays pending.
+    """Puts variables into a module, a list, or another part of one; what is not there yet stays pending.
 
     Raises:
       UnknownPathError: a part has no place for a variable.
@@ -126,7 +126,7 @@ def _child(children: Any, name: str) -> tuple[Any, Any]:
 
 
 def take_over(new: Any, old: Any) -> None:
-    """Give a module what an earlier one of its name has: variables and submodules, but not its scope."""
+    """Returns a module what an earlier one of its name has: variables and submodules, but not its scope."""
     if isinstance(old, Pending):
         load(new, old)
         return

@@ -21,7 +21,7 @@ Names = tuple[str, ...]
 
 
 def lay_out(value: Any, visit: Callable[[Names, Any], None], names: Names = ()) -> Any:
-    """Describe a value as JSON; ``visit`` is called with the names and value of each array that has elements.
+    """Describes a value as JSON; ``visit`` is called with the names and value of each array that has elements.
 
     Raises:
       UnsupportedLeafError: it holds something else than states hold.
@@ -44,7 +44,7 @@ def lay_out(value: Any, visit: Callable[[Names, Any], None], names: Names = ()) 
 
 
 def assemble(layout: Any, like: Any, fetch: Callable[[Names, np.dtype, tuple[int, ...]], Any]) -> Any:
-    """Give the state of a layout, or the part of it that ``like`` has, too.
+    """Returns the state of a layout, or the part of it that ``like`` has, too.
 
     Args:
       layout: what `lay_out` gave.
@@ -77,7 +77,7 @@ def _assemble(layout: Any, like: Any, fetch: Any, names: Names) -> Any:
 
 
 def described(rest: Any) -> tuple[np.dtype, tuple[int, ...]]:
-    """The dtype and shape in the description of an array.
+    """Returns the dtype and shape in the description of an array.
 
     Raises:
       StructureError: they make no sense.
@@ -121,7 +121,7 @@ def _from_hex(text: str) -> float:
 
 
 def escaped(name: str) -> str:
-    """A name without dots, slashes and what else formats stumble over; never empty.
+    """Returns a name without dots, slashes and what else formats stumble over; never empty.
 
     >>> escaped("a.b/c"), escaped("kernel_0"), escaped("")
     ('a%2Eb%2Fc', 'kernel_0', '%')

@@ -22,14 +22,14 @@ class MsgpackBackend:
     """
 
     def save(self, directory: Path, state: Mapping[str, Any]) -> Mapping[str, str]:
-        """Write the file into the directory."""
+        """Writes the file into the directory."""
         with DigestingFile(directory / FILE) as file:
             for piece in encoded(dict(state)):
                 file.write(piece)
         return {FILE: file.digest}
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Read the file; arrays come back as NumPy arrays, which the caller places where ``like`` says.
+        """Reads the file; arrays come back as NumPy arrays, which the caller places where ``like`` says.
 
         Raises:
           BytesError: the file is not what `save` wrote.
@@ -48,14 +48,14 @@ def _read(path: Path, like: Any, fetch: Fetch) -> Any:
 
 
 def part_of(state: Any, like: Any) -> Any:
-    """What ``like`` has, too."""
+    """Returns what ``like`` has, too."""
     if not (isinstance(state, Mapping) and isinstance(like, Mapping)):
         return state
     return {key: part_of(value, like[key]) for key, value in state.items() if key in like}
 
 
 def with_arrays(path: Path, state: Any, fetch: Fetch) -> Any:
-    """Put the arrays of a file in place of their extents."""
+    """Puts the arrays of a file in place of their extents."""
     extents: list[Extent] = []
     map_extents(state, extents.append)
     arrays = iter(fetch(path, extents))

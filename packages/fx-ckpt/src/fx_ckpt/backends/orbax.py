@@ -39,7 +39,7 @@ class OrbaxBackend:
     """
 
     def save(self, directory: Path, state: Mapping[str, Any]) -> None:
-        """Write the arrays with Orbax, and the layout of everything else; with several processes, all call this.
+        """Writes the arrays with Orbax, and the layout of everything else; with several processes, all call this.
 
         Raises:
           UnsupportedLeafError: Orbax cannot hold an array of several hosts, or a name.
@@ -68,7 +68,7 @@ class OrbaxBackend:
                 check_declared(directory / _ARRAYS, declared)
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Read everything, or what ``like`` has; arrays go to the shardings in it, others come back as NumPy arrays.
+        """Reads everything, or what ``like`` has; arrays go to the shardings in it, others come back as NumPy arrays.
 
         Raises:
           StructureError: the layout is not what `save` wrote.

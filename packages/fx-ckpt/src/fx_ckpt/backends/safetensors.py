@@ -26,13 +26,13 @@ class SafetensorsBackend:
     """
 
     def save(self, directory: Path, state: Mapping[str, Any]) -> Mapping[str, str]:
-        """Write one file, or several with an index, into the directory."""
+        """Writes one file, or several with an index, into the directory."""
         arrays: dict[str, Any] = {}
         layout = lay_out(state, lambda names, array: arrays.update({_name(names): storable(array)}))
         return write_shards(directory, arrays, {_LAYOUT: json.dumps(layout)})
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Read the state; arrays come back as NumPy arrays, which the caller places where ``like`` says.
+        """Reads the state; arrays come back as NumPy arrays, which the caller places where ``like`` says.
 
         Raises:
           BytesError: the files are not what `save` wrote.
@@ -60,7 +60,9 @@ class SafetensorsBackend:
 
 
 def storable(array: Any) -> Any:
-    """The array as the format has it: of an unknown dtype its bytes, with the size of an item as the last axis."""
+    """Returns the array as the format has it: of an unknown dtype its bytes, with the size of an item as the
+    last axis.
+    """
     if has_dtype(array.dtype.name):
         return array
     array = np.asarray(array)

@@ -16,7 +16,7 @@ _COMPRESSORS = (None, "zstd", "blosc", "zlib", "gzip")
 
 
 def check_declared(directory: Path, declared: Mapping[str, tuple[np.dtype, tuple[int, ...]]]) -> None:
-    """Compare the shapes and dtypes in the files with those that were declared.
+    """Compares the shapes and dtypes in the files with those that were declared.
 
     Args:
       directory: what Orbax wrote.

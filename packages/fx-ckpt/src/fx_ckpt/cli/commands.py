@@ -30,7 +30,7 @@ class Guarded(click.Group):
     """A group whose commands turn errors of fx into messages, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Runs the command."""
         try:
             return super().invoke(ctx)
         except (FxError, OSError) as error:

@@ -31,7 +31,7 @@ class Difference(NamedTuple):
 
 
 def differences(first: Path, second: Path, values: bool = True) -> list[Difference]:
-    """Compare two checkpoints leaf by leaf.
+    """Compares two checkpoints leaf by leaf.
 
     Args:
       first: a checkpoint.

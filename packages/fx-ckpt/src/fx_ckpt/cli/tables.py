@@ -16,7 +16,7 @@ from fx_ckpt.structure import Leaf
 
 
 def say(*parts: str | tuple[str, str]) -> None:
-    """Print a line of texts, each alone or with a style."""
+    """Prints a line of texts, each alone or with a style."""
     pieces = [(part, "") if isinstance(part, str) else part for part in parts]
     # As texts, not markup: brackets in names are no styles.
     line = Text.assemble(*((plain(text), style) for text, style in pieces))
@@ -58,7 +58,7 @@ def leaves(info: CheckpointInfo) -> list[dict[str, Any]]:
 
 
 def show_steps(path: Path, infos: Sequence[CheckpointInfo], damaged: Mapping[int, str]) -> None:
-    """Show the steps of a manager, and what is wrong with those that cannot be read."""
+    """Shows the steps of a manager, and what is wrong with those that cannot be read."""
     names = list(dict.fromkeys(name for info in infos for name in info.metrics))
     rows = []
     for info in infos:
@@ -77,7 +77,7 @@ def show_steps(path: Path, infos: Sequence[CheckpointInfo], damaged: Mapping[int
 
 
 def show_checkpoint(info: CheckpointInfo) -> None:
-    """Show one checkpoint."""
+    """Shows one checkpoint."""
     written = ", ".join(f"{name} {version}" for name, version in info.written_by.items())
     step = "" if info.step is None else f"step {info.step}, "
     say((str(info.path), "bold"))
@@ -94,7 +94,7 @@ def show_checkpoint(info: CheckpointInfo) -> None:
 
 
 def show_differences(lines: Iterable[Difference]) -> None:
-    """Show what differs."""
+    """Shows what differs."""
     lines = list(lines)
     if not lines:
         say("no differences")
@@ -108,7 +108,7 @@ def show_differences(lines: Iterable[Difference]) -> None:
 
 
 def show_checked(row: Mapping[str, Any]) -> None:
-    """Show that a checkpoint is whole, or what is wrong with it."""
+    """Shows that a checkpoint is whole, or what is wrong with it."""
     if row["problem"] is None:
         say(("whole", "green"), f"    {row['path']}  {bytes_text(row['size'])}")
     else:
@@ -116,7 +116,7 @@ def show_checked(row: Mapping[str, Any]) -> None:
 
 
 def show_total(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Show how many of several checkpoints are whole."""
+    """Shows how many of several checkpoints are whole."""
     whole = [row["size"] for row in rows if row["problem"] is None]
     say(f"total: {len(whole)} of {len(rows)} without damage, {bytes_text(sum(whole))}")
 

@@ -26,7 +26,7 @@ from fx_ckpt.testing.scenarios import SCENARIOS, Scenario, tree_of
 
 
 def main() -> None:
-    """Read the arguments, print the tables."""
+    """Reads the arguments, print the tables."""
     parser = argparse.ArgumentParser(prog="python -m fx_ckpt.testing", description=__doc__)
     parser.add_argument("--backend", action="append", help="name of a backend; may be repeated")
     parser.add_argument("--every", type=int, default=1, help="take every n-th call, state and byte only")

@@ -21,7 +21,7 @@ ERRORS = {"ENOSPC": no_space, "EIO": io_error, "EACCES": not_permitted, "EROFS":
 
 
 def power_losses(scenario: Scenario, backend: str, work: Path, every: int = 1) -> Counter[str]:
-    """Lose power after each call of a save: data torn, names reordered, in every way that the model of a disk has.
+    """Loses power after each call of a save: data torn, names reordered, in every way that the model of a disk has.
 
     Args:
       scenario: the save.
@@ -51,7 +51,7 @@ def power_losses(scenario: Scenario, backend: str, work: Path, every: int = 1) -
 def failing_calls(
     scenario: Scenario, backend: str, work: Path, error: Callable[[], OSError], lasting: bool = False, every: int = 1
 ) -> Counter[str]:
-    """Fail each call of a save in turn, or all changes from it on.
+    """Fails each call of a save in turn, or all changes from it on.
 
     Returns:
       How often the save raised and the old or new step was found, or it did its work in spite of it.
@@ -77,7 +77,7 @@ def failing_calls(
 def interrupted(
     scenario: Scenario, backend: str, work: Path, error: type[BaseException], every: int = 1
 ) -> Counter[str]:
-    """Raise what a signal handler may raise, such as KeyboardInterrupt, at each call in turn.
+    """Raises what a signal handler may raise, such as KeyboardInterrupt, at each call in turn.
 
     Returns:
       How often the old and the new step were found.
@@ -98,7 +98,7 @@ def interrupted(
 def killed_processes(
     scenario: Scenario, backend: str, work: Path, number: int = signal.SIGKILL, every: int = 1
 ) -> Counter[str]:
-    """Send a real process a signal at each call of a save.
+    """Sends a real process a signal at each call of a save.
 
     Returns:
       How often the old and the new step were found.

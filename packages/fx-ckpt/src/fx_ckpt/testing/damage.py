@@ -19,7 +19,7 @@ _NOTICED = (DamagedFilesError, ManifestError)
 
 
 def flipped_bytes(path: Path, every: int = 1, seed: int = 0) -> int:
-    """Change one byte at a time, each to a random other value; gives how many were changed, and all were noticed.
+    """Changes one byte at a time, each to a random other value; gives how many were changed, and all were noticed.
 
     Args:
       path: a checkpoint; it is whole again afterwards.
@@ -42,7 +42,7 @@ def flipped_bytes(path: Path, every: int = 1, seed: int = 0) -> int:
 
 
 def cut_files(path: Path, every: int = 1) -> int:
-    """Cut each file at each length, and extend it; gives how often, and each was noticed."""
+    """Cuts each file at each length, and extends it; gives how often, and each was noticed."""
     count = 0
     for name in _files(path):
         with _kept(path / name) as whole:
@@ -60,7 +60,7 @@ def cut_files(path: Path, every: int = 1) -> int:
 
 
 def removed_files(path: Path) -> int:
-    """Remove each file, and each directory; gives how many, and each was noticed."""
+    """Removes each file, and each directory; gives how many, and each was noticed."""
     names = _files(path)
     for name in names:
         with _kept(path / name):
@@ -77,7 +77,7 @@ def removed_files(path: Path) -> int:
 
 
 def added_files(path: Path) -> int:
-    """Add a file and links of each kind to each directory; gives how many, and each was noticed."""
+    """Adds a file and links of each kind to each directory; gives how many, and each was noticed."""
     count = 0
     for folder in [Path(root) for root, _, _ in os.walk(path)]:
         new = folder / "added"
@@ -91,7 +91,7 @@ def added_files(path: Path) -> int:
 
 
 def swapped_files(path: Path, other: Path) -> int:
-    """Put the content of each file into each other one, of this checkpoint and of another; gives how many.
+    """Puts the content of each file into each other one, of this checkpoint and of another; gives how many.
 
     All were noticed. Two files with the same content may take each other's place.
     """
@@ -112,7 +112,7 @@ def swapped_files(path: Path, other: Path) -> int:
 
 
 def every_damage(backend: str, trees: tuple[Any, Any], work: Path, every: int = 1) -> Counter[str]:
-    """Damage a checkpoint of the first tree in every way; gives how often each was done, and noticed."""
+    """Damages a checkpoint of the first tree in every way; gives how often each was done, and noticed."""
     path = save(work / "one", trees[0], backend=backend)
     other = save(work / "two", trees[1], backend=backend)
     return Counter(

@@ -20,7 +20,7 @@ from fx_ckpt.testing.scenarios import Scenario
 
 
 def main(arguments: dict[str, Any]) -> None:
-    """Print the indices of the calls at which a child died."""
+    """Prints the indices of the calls at which a child died."""
     scenario, backend = Scenario(**arguments["scenario"]), arguments["backend"]
     work, number = Path(arguments["work"]), arguments["signal"]
     # JAX warns of forks because of its threads; there are none before the first use of it.

@@ -116,7 +116,7 @@ _LINKS_GO = {"retirement", "retirement of save_checkpoint"}
 
 
 def left_alone(backend: str, work: Path) -> Counter[str]:
-    """Let each writer meet each thing; gives how many met each, and all things are as they were.
+    """Lets each writer meet each thing; gives how many met each, and all things are as they were.
 
     Of a link that is retired, the link goes and what it leads to stays.
 

@@ -22,7 +22,7 @@ Build = Callable[[Path, Path], None]
 
 
 def cases(backend: str) -> Iterator[tuple[str, Build]]:
-    """Give a name and a function for each hostile checkpoint of a backend.
+    """Returns a name and a function for each hostile checkpoint of a backend.
 
     The function makes it at its first argument; the second is a directory outside, with something worth stealing.
     """

@@ -47,7 +47,7 @@ def trees() -> st.SearchStrategy[Any]:
 
 
 def difference(expected: Any, got: Any, path: str = "") -> str | None:
-    """Say where two trees differ, in a key, a type or a bit; None if nowhere."""
+    """Returns where two trees differ, in a key, a type or a bit; None if nowhere."""
     if type(expected) is not type(got) and not isinstance(expected, jax.Array):
         return f"{path}: {type(expected).__name__} became {type(got).__name__}"
     if isinstance(expected, (list, tuple)):
@@ -61,7 +61,7 @@ def difference(expected: Any, got: Any, path: str = "") -> str | None:
 
 
 def round_trips(backend: str, count: int, derandomize: bool = True) -> Counter[str]:
-    """Save and restore random trees.
+    """Saves and restores random trees.
 
     Returns:
       How many trees, and leaves in them, came back to the bit.

@@ -19,7 +19,7 @@ __all__ = ["SCENARIOS", "Scenario", "check", "tree_of"]
 
 
 def tree_of(number: int) -> dict[str, Any]:
-    """A small tree that differs for each number: arrays of odd dtypes and values, and Python values."""
+    """Returns a small tree that differs for each number: arrays of odd dtypes and values, and Python values."""
     values = np.array([number, -0.0, np.nan, np.inf], np.float32)
     return {"w": values, "n": {"step": number, "name": f"tree {number}"}, "e": np.zeros((0, 2)), "k": np.arange(number)}
 
@@ -47,11 +47,11 @@ class Scenario:
     before: str = ""
 
     def manager(self, root: Path, backend: str) -> CheckpointManager:
-        """A manager of the directory of this scenario."""
+        """Returns a manager of the directory of this scenario."""
         return CheckpointManager(root / "run", backend, keep=self.keep, **{"async_": False, **self.options})
 
     def prepare(self, root: Path, backend: str) -> None:
-        """Make what is there before."""
+        """Creates what is there before."""
         root.mkdir(parents=True)
         if self.old is not None:
             with self.manager(root, backend) as manager:
@@ -69,7 +69,7 @@ class Scenario:
 
     @contextlib.contextmanager
     def platform(self) -> Iterator[None]:
-        """The platform that the scenario wants."""
+        """Returns the platform that the scenario wants."""
         original = filesystem.exchange
         if not self.exchange:
             filesystem.exchange = lambda a, b: False
@@ -99,7 +99,7 @@ SCENARIOS = (
 
 
 def check(scenario: Scenario, root: Path, backend: str) -> str:
-    """Check what a disturbed save has left.
+    """Checks what a disturbed save has left.
 
     The newest step is the old or the new one, to the bit; every step that is listed is whole; the next save works, and
     nothing else is left then.
@@ -124,7 +124,7 @@ def check(scenario: Scenario, root: Path, backend: str) -> str:
 
 
 def copy(source: Path, target: Path) -> Path:
-    """A copy of a prepared directory."""
+    """Returns a copy of a prepared directory."""
     shutil.copytree(source, target)
     return target
 

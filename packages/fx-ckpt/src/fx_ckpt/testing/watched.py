@@ -87,7 +87,7 @@ class KernelWatch:
             libc.inotify_add_watch(self._handle, os.fsencode(directory), mask)
 
     def events(self) -> list[str]:
-        """What was touched."""
+        """Returns what was touched."""
         found: list[str] = []
         with contextlib.suppress(BlockingIOError):
             data = os.read(self._handle, 65536) if self._handle >= 0 else b""
@@ -98,13 +98,13 @@ class KernelWatch:
         return found
 
     def close(self) -> None:
-        """End the watch."""
+        """Ends the watch."""
         if self._handle >= 0:
             os.close(self._handle)
 
 
 def main(backend: str, work: Path) -> dict[str, dict[str, Any]]:
-    """Open every hostile checkpoint; gives the outcome of each."""
+    """Opens every hostile checkpoint; gives the outcome of each."""
     warnings.simplefilter("ignore")
     (work / f"{BAIT}.py").write_text(f"open({str(work / 'imported')!r}, 'w').close()\n")
     sys.path.insert(0, str(work))

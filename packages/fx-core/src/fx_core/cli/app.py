@@ -21,11 +21,11 @@ class EntryGroup(click.Group):
     """A group whose commands come from the registry and are imported when they are run, not to be listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands, those of plugins included."""
+        """Returns names of all commands, those of plugins included."""
         return sorted(_entries(ctx).commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load the command of that name; None lets click say that there is none."""
+        """Loads the command of that name; None lets click say that there is none."""
         found = _entries(ctx)
         try:
             entry = found.commands.get(cmd_name)
@@ -43,7 +43,7 @@ class EntryGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by their entries, so that a broken one cannot break the help."""
+        """Lists the commands by their entries, so that a broken one cannot break the help."""
         table = _entries(ctx).commands
         with formatter.section("Commands"):
             formatter.write_dl([(name, table[name].summary) for name in sorted(table)])

@@ -31,7 +31,7 @@ _FILES = {
 
 
 def write_plugin(name: str, parent: Path) -> Path:
-    """Write the package of a new plugin with a layer, a collection and a checkpoint backend.
+    """Writes the package of a new plugin with a layer, a collection and a checkpoint backend.
 
     Args:
       name: name of the distribution, such as ``"acme-layers"``; entries are called ``acme_layers.…``.

@@ -60,7 +60,7 @@ class Cursor(Operators, Generic[A]):
         self._assign(name, "attr", value)
 
     def set(self, value: Any) -> Any:
-        """Change the object at this cursor, and build the whole tree.
+        """Changes the object at this cursor, and builds the whole tree.
 
         >>> cursor({"a": {"b": 1}})["a"]["b"].set(2)
         {'a': {'b': 2}}
@@ -78,7 +78,7 @@ class Cursor(Operators, Generic[A]):
         return self._root().build()
 
     def build(self) -> A:
-        """A copy of the object with all changes that were noted at and below this cursor.
+        """Returns a copy of the object with all changes that were noted at and below this cursor.
 
         Parts without changes are shared with the original, and the object itself is given when nothing changed.
         """
@@ -86,7 +86,7 @@ class Cursor(Operators, Generic[A]):
         return _nodes.rebuild(self._obj, changes) if changes else self._obj
 
     def apply_update(self, update_fn: Callable[[str, Any], Any]) -> "Cursor[A]":
-        """Note changes all over the tree.
+        """Records changes all over the tree.
 
         >>> c = cursor({"dense": {"kernel": 1, "bias": 2}})
         >>> c.apply_update(lambda path, x: 0 if path.endswith("bias") else x).build()
@@ -104,7 +104,7 @@ class Cursor(Operators, Generic[A]):
         return self
 
     def find(self, cond_fn: Callable[[str, Any], bool]) -> "Cursor[Any]":
-        """The one part of the tree that fulfils a condition.
+        """Returns the one part of the tree that fulfils a condition.
 
         >>> cursor({"a": 1, "b": [2, 3]}).find(lambda path, x: x == 3).set(4)
         {'a': 1, 'b': [2, 4]}
@@ -180,7 +180,7 @@ class Cursor(Operators, Generic[A]):
 
 
 def cursor(obj: A) -> Cursor[A]:
-    """A cursor to the root of a tree of dicts, lists, tuples, named tuples and dataclasses, nested as you like.
+    """Returns a cursor to the root of a tree of dicts, lists, tuples, named tuples and dataclasses, nested as you like.
 
     >>> tree = {"layers": [{"rate": 0.5}, {"rate": 0.25}], "name": "net"}
     >>> c = cursor(tree)
@@ -204,7 +204,7 @@ def traverse_tree(
     update_fn: Callable[[str, Any], Any] | None = None,
     cond_fn: Callable[[str, Any], bool] | None = None,
 ) -> Iterator[Cursor[Any]]:
-    """Walk the tree below a cursor from the top down, to update it or to find in it.
+    """Walks the tree below a cursor from the top down, to update it or to find in it.
 
     Args:
       node: where to start; it is not visited itself.

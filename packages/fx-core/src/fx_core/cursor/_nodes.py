@@ -11,12 +11,12 @@ from fx_core.frozen_dict import FrozenDict
 
 
 def is_namedtuple(obj: Any) -> bool:
-    """Whether an object is a named tuple."""
+    """Returns whether an object is a named tuple."""
     return isinstance(obj, tuple) and hasattr(obj, "_fields")
 
 
 def field_names(obj: Any) -> tuple[str, ...]:
-    """The attributes of an object that can be changed: those of named tuples and dataclasses."""
+    """Returns the attributes of an object that can be changed: those of named tuples and dataclasses."""
     if is_namedtuple(obj):
         return obj._fields
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
@@ -25,12 +25,12 @@ def field_names(obj: Any) -> tuple[str, ...]:
 
 
 def is_container(obj: Any) -> bool:
-    """Whether changes can be noted in an object."""
+    """Returns whether changes can be noted in an object."""
     return isinstance(obj, Mapping | list | tuple) or bool(field_names(obj))
 
 
 def entry_names(obj: Any) -> list[tuple[Any, str]]:
-    """The entries of an object as (key, kind of access), none for a leaf."""
+    """Returns the entries of an object as (key, kind of access), none for a leaf."""
     if isinstance(obj, Mapping):
         return [(key, "item") for key in obj]
     names = field_names(obj)
@@ -40,7 +40,7 @@ def entry_names(obj: Any) -> list[tuple[Any, str]]:
 
 
 def normalize(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
-    """One name for each entry, so that ``x[-1]``, ``x[2]`` and ``x.field`` mean the same child.
+    """Returns one name for each entry, so that ``x[-1]``, ``x[2]`` and ``x.field`` mean the same child.
 
     Raises:
       CursorIndexError: no such index in a list or tuple.
@@ -55,7 +55,7 @@ def normalize(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
 
 
 def read(obj: Any, key: Any, kind: str, path: str) -> Any:
-    """The entry of a container, by a normalized key.
+    """Returns the entry of a container, by a normalized key.
 
     Raises:
       CursorAttributeError: no such attribute.
@@ -77,7 +77,7 @@ def read(obj: Any, key: Any, kind: str, path: str) -> Any:
 
 
 def check_writable(obj: Any, key: Any, kind: str, path: str) -> None:
-    """Check that an entry can be changed, or added to a dict.
+    """Checks that an entry can be changed, or added to a dict.
 
     Raises:
       CursorAttributeError: no such field.
@@ -91,7 +91,7 @@ def check_writable(obj: Any, key: Any, kind: str, path: str) -> None:
 
 
 def rebuild(obj: Any, changes: dict[Any, Any]) -> Any:
-    """A copy of a container in which some entries, by normalized keys, are changed."""
+    """Returns a copy of a container in which some entries, by normalized keys, are changed."""
     if isinstance(obj, FrozenDict):
         return FrozenDict({**obj, **changes})
     if isinstance(obj, Mapping):

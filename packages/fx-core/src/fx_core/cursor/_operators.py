@@ -7,7 +7,7 @@ from typing import Any
 
 
 def value_of(x: Any) -> Any:
-    """What a cursor stands for, changes included; other things as they are."""
+    """Returns what a cursor stands for, changes included; other things as they are."""
     return x.build() if isinstance(x, Operators) else x
 
 

@@ -131,7 +131,7 @@ def values_of(annotation: Any) -> Any | None:
 
 
 def takes_callables(annotation: Any) -> bool:
-    """Whether a function may stand where the annotation is."""
+    """Returns whether a function may stand where the annotation is."""
     origin = typing.get_origin(annotation) or annotation
     if origin in (Any, object, collections.abc.Callable):
         return True

@@ -1,4 +1,4 @@
-"""Errors of object modules: variables, attributes, graphs, states and random streams."""
+"""Errors of object modules: variables, attributes, graphs, states and RNG streams."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -307,11 +307,11 @@ class UnknownViewOptionError(NnxError):
 
 
 class MissingRngError(FxError, AttributeError):
-    """A random stream was asked for that was not given."""
+    """An RNG stream was asked for that was not given."""
 
     def __init__(self, name: str, known: Sequence[str], path: str | None = None):
         super().__init__(
-            f"There is no random stream {name!r}.",
+            f"There is no RNG stream {name!r}.",
             path=path,
             expected=f"one of {list(known)}" if known else "a stream",
             got=name,
@@ -344,14 +344,14 @@ class ModeValueError(FxError, TypeError):
 
 
 class SplitStreamError(NnxError):
-    """A random stream that is split was asked for one key.
+    """An RNG stream that is split was asked for one key.
 
     A split stream holds a key for each step of a `fx_nnx.vmap` or `fx_nnx.scan`, and gives keys inside of it.
     """
 
     def __init__(self, name: str, shape: Sequence[int]):
         super().__init__(
-            f"The random stream {name!r} is split.",
+            f"The RNG stream {name!r} is split.",
             expected="a stream with one key",
             got=f"keys of shape {tuple(shape)}",
             fix="use it inside the vmap or scan that it was split for, or restore it with restore_rngs",

@@ -148,14 +148,14 @@ class MetricInterfaceError(FxError, NotImplementedError):
 
 
 class RngsTypeError(FxError, TypeError):
-    """A layer got something else than random streams to draw its parameters from.
+    """A layer got something else than RNG streams to draw its parameters from.
 
     Wrong: ``nnx.Linear(3, 4, rngs=0)``. Right: ``nnx.Linear(3, 4, rngs=nnx.Rngs(0))``.
     """
 
     def __init__(self, got: Any):
         super().__init__(
-            "A layer draws its parameters from random streams.",
+            "A layer draws its parameters from RNG streams.",
             expected="rngs=nnx.Rngs(seed)",
             got=f"{type(got).__name__}: {got!r}",
             fix="make one Rngs, and hand it to all layers",

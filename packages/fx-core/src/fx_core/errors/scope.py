@@ -1,4 +1,4 @@
-"""Mistakes around scopes, variable collections, random streams and frozen dictionaries."""
+"""Mistakes around scopes, variable collections, RNG streams and frozen dictionaries."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -114,7 +114,7 @@ class InvalidFilterError(FxError):
 
 
 class InvalidRngError(FxError, ValueError):
-    """A random stream is missing, or what was given as one is no key.
+    """An RNG stream is missing, or what was given as one is no key.
 
     Wrong::
 

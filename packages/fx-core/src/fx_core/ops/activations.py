@@ -76,7 +76,7 @@ normalize = standardize
 def one_hot(
     x: ArrayLike, num_classes: int, *, dtype: Any = None, axis: int | str = -1, out_sharding: Any = None
 ) -> jax.Array:
-    """Turn class indices into vectors with a one at the index; an index outside the classes gives zeros.
+    """Converts class indices into vectors with a one at the index; an index outside the classes gives zeros.
 
     Args:
       x: integers of any shape.
@@ -97,7 +97,7 @@ def one_hot(
 
 
 def prelu(x: jax.Array, negative_slope: jax.Array) -> jax.Array:
-    """Give ``x`` where it is positive, ``negative_slope * x`` elsewhere.
+    """Returns ``x`` where it is positive, ``negative_slope * x`` elsewhere.
 
     He et al., *Delving Deep into Rectifiers*, 2015.
 

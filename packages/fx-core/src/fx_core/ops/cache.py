@@ -55,7 +55,7 @@ def init_cache(
     dtype: Any = jnp.float32,
     per_row: bool = False,
 ) -> KVCache:
-    """Make an empty cache.
+    """Creates an empty cache.
 
     Args:
       batch: sizes of the batch dimensions.
@@ -78,7 +78,7 @@ def init_cache(
 
 
 def append(cache: KVCache, key: jax.Array, value: jax.Array) -> KVCache:
-    """Write keys and values behind those that are there.
+    """Writes keys and values behind those that are there.
 
     Whether a full cache can be noticed depends on the index: an index with a value (outside of `jax.jit`) is checked. A
     traced one cannot be: the last places are then written over.
@@ -113,7 +113,7 @@ def append(cache: KVCache, key: jax.Array, value: jax.Array) -> KVCache:
 
 
 def visible(index: jax.Array, tokens: int, length: int) -> jax.Array:
-    """Say which places new tokens may attend to: all before them, and their own.
+    """Returns which places new tokens may attend to: all before them, and their own.
 
     Args:
       index: of the cache before they were appended.
@@ -133,7 +133,7 @@ def visible(index: jax.Array, tokens: int, length: int) -> jax.Array:
 
 
 def decoding_mask(cache: KVCache, tokens: int, num_heads: int, mask: jax.Array | None = None) -> jax.Array:
-    """Restrict a mask to what new tokens may attend to.
+    """Restricts a mask to what new tokens may attend to.
 
     Args:
       cache: the cache before they were appended.
@@ -159,7 +159,7 @@ def decoding_mask(cache: KVCache, tokens: int, num_heads: int, mask: jax.Array |
 
 
 def positions(index: jax.Array, tokens: int) -> jax.Array:
-    """Give the positions of new tokens in their sequences, such as rotary embeddings need.
+    """Returns the positions of new tokens in their sequences, such as rotary embeddings need.
 
     Args:
       index: of the cache before they are appended.
@@ -178,7 +178,7 @@ def positions(index: jax.Array, tokens: int) -> jax.Array:
 
 
 def shifted_positions(cache: KVCache, tokens: int, given: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Give the positions of new tokens and those of all places of a cache.
+    """Returns the positions of new tokens and those of all places of a cache.
 
     A place is a position, unless the caller says otherwise: then what he says of the last new token tells by how much
     the positions of its sequence are shifted, such as by a prompt that is padded at the front.

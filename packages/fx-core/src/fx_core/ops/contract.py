@@ -25,7 +25,7 @@ def dot_general(
     replacement: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
-    """Contract an array with a parameter.
+    """Contracts an array with a parameter.
 
     Args:
       lhs: the array.
@@ -48,7 +48,7 @@ def dot_general(
 def conv_general_dilated(
     lhs: jax.Array, rhs: Any, *args: Any, replacement: Contraction | None = None, **options: Any
 ) -> jax.Array:
-    """Convolve as `jax.lax.conv_general_dilated` with a kernel that may be an `fx_core.array_node.ArrayNode`."""
+    """Convolves as `jax.lax.conv_general_dilated` with a kernel that may be an `fx_core.array_node.ArrayNode`."""
     if replacement is not None and replacement is not lax.conv_general_dilated:
         return replacement(lhs, array_of(rhs), *args, **options)
     if isinstance(rhs, ArrayNode):
@@ -59,7 +59,7 @@ def conv_general_dilated(
 def einsum(
     equation: str, lhs: jax.Array, rhs: Any, replacement: Contraction | None = None, **options: Any
 ) -> jax.Array:
-    """Compute an einsum of an array and a parameter, an array or an `fx_core.array_node.ArrayNode`.
+    """Computes an einsum of an array and a parameter, an array or an `fx_core.array_node.ArrayNode`.
 
     Args:
       equation: of two operands, without blanks.

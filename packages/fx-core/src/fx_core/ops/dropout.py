@@ -13,7 +13,7 @@ __all__ = ["check_rate", "dropout", "keep_mask"]
 
 
 def check_rate(rate: Any) -> None:
-    """Make sure that a dropout rate is a probability.
+    """Makes sure that a dropout rate is a probability.
 
     Raises:
       DropoutRateError: it is not between 0 and 1.
@@ -23,7 +23,7 @@ def check_rate(rate: Any) -> None:
 
 
 def keep_mask(key: jax.Array, keep_prob: float, shape: Sequence[int], broadcast_dims: Sequence[int] = ()) -> jax.Array:
-    """Draw which values are kept.
+    """Draws which values are kept.
 
     Args:
       key: PRNG key.
@@ -46,7 +46,7 @@ def keep_mask(key: jax.Array, keep_prob: float, shape: Sequence[int], broadcast_
 
 
 def dropout(inputs: jax.Array, rate: float, key: jax.Array, broadcast_dims: Sequence[int] = ()) -> jax.Array:
-    """Set a random part of the values to zero and scale the others so that the expectation stays.
+    """Sets a random part of the values to zero and scale the others so that the expectation stays.
 
     Srivastava et al., *Dropout: A Simple Way to Prevent Neural Networks from Overfitting*, 2014.
 

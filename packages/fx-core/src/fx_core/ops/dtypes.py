@@ -20,7 +20,7 @@ Dtype = Any
 
 
 def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) -> Dtype:
-    """Decide in which dtype to compute with some arrays.
+    """Decides in which dtype to compute with some arrays.
 
     Args:
       *args: arrays, scalars, or None (left out).
@@ -47,7 +47,7 @@ def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = T
 
 
 def promote_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) -> list[Any]:
-    """Bring arrays to the dtype they are to be computed in.
+    """Brings arrays to the dtype they are to be computed in.
 
     Args:
       *args: arrays, scalars, array-like parameters, or None (stays None).

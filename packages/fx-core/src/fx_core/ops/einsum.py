@@ -37,7 +37,7 @@ class EinsumPlan:
     joined: tuple[tuple[int, int], ...] = ()
 
     def check(self, inputs: Sequence[int], kernel: Sequence[int], bias: Sequence[int] | None) -> None:
-        """Compare the shapes of input, kernel and bias.
+        """Compares the shapes of input, kernel and bias.
 
         Raises:
           ContractionShapeError: they do not fit each other.
@@ -59,13 +59,13 @@ class EinsumPlan:
             )
 
     def broadcast_bias(self, bias: jax.Array | ArrayNode) -> jax.Array:
-        """Reshape the bias so that it adds to the result."""
+        """Reshapes the bias so that it adds to the result."""
         return lax.expand_dims(array_of(bias), [i for i in range(self.result_ndim) if i not in self.bias_positions])
 
 
 @functools.lru_cache(maxsize=1024)
 def plan_einsum(equation: str, inputs_ndim: int, kernel_ndim: int) -> EinsumPlan:
-    """Check an equation and find out what its bias looks like.
+    """Checks an equation and finds out what its bias looks like.
 
     The bias has those dimensions of the result that also the kernel has.
 
@@ -95,7 +95,7 @@ def plan_einsum(equation: str, inputs_ndim: int, kernel_ndim: int) -> EinsumPlan
 
 
 def check_einsum(equation: str | None) -> str:
-    """Give the equation without blanks, or raise `EinsumEquationError`."""
+    """Returns the equation without blanks, or raise `EinsumEquationError`."""
     if equation is None:
         raise EinsumEquationError(None, "is missing")
     plain = equation.replace(" ", "")
@@ -107,7 +107,7 @@ def check_einsum(equation: str | None) -> str:
 
 
 def einsum_params(kernel_shape: Sequence[int], bias_shape: Sequence[int] | None) -> dict[str, ParamSpec]:
-    """Name the parameters of `einsum`.
+    """Returns the parameters of `einsum`, by name.
 
     >>> {name: spec.shape for name, spec in einsum_params((4, 5), (5,)).items()}
     {'kernel': (4, 5), 'bias': (5,)}
@@ -132,7 +132,7 @@ def einsum(
     einsum_op: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
-    """Compute an einsum of input and kernel and add a bias.
+    """Computes an einsum of input and kernel and add a bias.
 
     Args:
       plan: from `plan_einsum`.

@@ -15,7 +15,7 @@ __all__ = ["attend", "check_indices", "embed_params", "lookup"]
 
 
 def embed_params(num_embeddings: int, features: int) -> dict[str, ParamSpec]:
-    """Name the parameters of an embedding.
+    """Returns the parameters of an embedding, by name.
 
     >>> embed_params(10, 4)["embedding"].shape
     (10, 4)
@@ -24,7 +24,7 @@ def embed_params(num_embeddings: int, features: int) -> dict[str, ParamSpec]:
 
 
 def check_indices(indices: jax.Array) -> None:
-    """Make sure that indices are integers.
+    """Makes sure that indices are integers.
 
     Raises:
       LookupIndexDtypeError: they are not.
@@ -34,7 +34,7 @@ def check_indices(indices: jax.Array) -> None:
 
 
 def lookup(embedding: jax.Array | ArrayNode, indices: jax.Array, out_sharding: Any = None) -> jax.Array:
-    """Take rows of an embedding.
+    """Takes rows of an embedding.
 
     An index outside the table gives NaN, which is seen, instead of some other row, which is not. A table of one row is
     broadcast, whatever the index, which is faster than a gather.
@@ -68,7 +68,7 @@ def lookup(embedding: jax.Array | ArrayNode, indices: jax.Array, out_sharding: A
 
 
 def attend(query: jax.Array, embedding: jax.Array | ArrayNode) -> jax.Array:
-    """Compare vectors with every row of an embedding: logits that share weights with the input layer.
+    """Compares vectors with every row of an embedding: logits that share weights with the input layer.
 
     Press and Wolf, *Using the Output Embedding to Improve Language Models*, 2017.
 

@@ -10,7 +10,7 @@ __all__ = ["features_of"]
 
 
 def features_of(inputs: Any, what: str = "inputs") -> int:
-    """Give the size of the last axis.
+    """Returns the size of the last axis.
 
     Args:
       inputs: an array of shape ``(..., features)``, or numbers that make one.

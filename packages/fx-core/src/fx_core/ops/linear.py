@@ -33,7 +33,7 @@ __all__ = [
 
 
 def dense_params(in_features: int, features: int, use_bias: bool = True) -> dict[str, ParamSpec]:
-    """Name the parameters of `dense`.
+    """Returns the parameters of `dense`, by name.
 
     >>> {name: spec.shape for name, spec in dense_params(3, 2).items()}
     {'kernel': (3, 2), 'bias': (2,)}
@@ -53,7 +53,7 @@ def dense(
     dot_general: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
-    """Compute ``inputs @ kernel + bias`` over the last axis.
+    """Computes ``inputs @ kernel + bias`` over the last axis.
 
     Args:
       inputs: shape ``(..., in)``.
@@ -76,7 +76,7 @@ def dense(
 
 
 def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: Any = None) -> jax.Array:
-    """Compute ``inputs @ a @ b``, the change that a low-rank adapter makes.
+    """Computes ``inputs @ a @ b``, the change that a low-rank adapter makes.
 
     Args:
       inputs: shape ``(..., in)``.
@@ -95,7 +95,7 @@ def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: Any = 
 
 
 def add_trailing(array: jax.Array, bias: jax.Array | ArrayNode) -> jax.Array:
-    """Add a vector or tensor along the last axes of an array."""
+    """Adds a vector or tensor along the last axes of an array."""
     return array + lax.expand_dims(array_of(bias), range(array.ndim - bias.ndim))
 
 
@@ -132,7 +132,7 @@ def _plan_dense_general(
 def plan_dense_general(
     ndim: int, features: int | Sequence[int], axis: int | Sequence[int] = -1, batch_dims: Sequence[int] = ()
 ) -> DenseGeneralPlan:
-    """Check and normalize the axes of `dense_general`.
+    """Checks and normalizes the axes of `dense_general`.
 
     Args:
       ndim: number of dimensions of the input.
@@ -161,15 +161,15 @@ def dense_general_params(
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
 ) -> dict[str, ParamSpec]:
-    """Name the parameters of `dense_general`.
+    """Returns the parameters of `dense_general`, by name.
 
     Args:
       batch: sizes of the batch axes.
       contracted: sizes of the contracted axes, in ascending order of the axes.
       features: sizes of the output axes.
       use_bias: whether there is a bias.
-      kernel_init: draws the kernel; it sees the kernel as one matrix.
-      bias_init: draws the bias; it sees the bias as one vector.
+      kernel_init: initializer for the kernel; it gets the kernel as one matrix.
+      bias_init: initializer for the bias; it gets the bias as one vector.
 
     >>> {name: spec.shape for name, spec in dense_general_params((), (3, 4), (5,)).items()}
     {'kernel': (3, 4, 5), 'bias': (5,)}
@@ -201,7 +201,7 @@ def dense_general(
     dot_general: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
-    """Contract some axes of the input with a kernel.
+    """Contracts some axes of the input with a kernel.
 
     Args:
       plan: from `plan_dense_general`.

@@ -51,7 +51,7 @@ class Fp8State(NamedTuple):
 
 
 def fp8_state(history_length: int) -> dict[str, ParamSpec]:
-    """Name the state of `fp8_dot_general`.
+    """Returns the state of `fp8_dot_general`, by name.
 
     Args:
       history_length: how many past steps a scale heeds.
@@ -90,7 +90,7 @@ class _Quantized(NamedTuple):
 
 
 def next_scale(scale: jax.Array, history: jax.Array, dtype: Any) -> jax.Array:
-    """The scale with which the largest magnitude of the past steps becomes the largest number of a format.
+    """Returns the scale with which the largest magnitude of the past steps becomes the largest number of a format.
 
     Args:
       scale: the last one, shape ``(1,)``: it stays where the history is all zeros, or not finite.
@@ -107,7 +107,7 @@ def next_scale(scale: jax.Array, history: jax.Array, dtype: Any) -> jax.Array:
 
 
 def next_history(x: jax.Array, history: jax.Array) -> jax.Array:
-    """Take the largest magnitude of an array into a history.
+    """Takes the largest magnitude of an array into a history.
 
     The newest magnitude stands first and the one before it last; the oldest, in the second place, drops out.
 
@@ -121,7 +121,7 @@ def next_history(x: jax.Array, history: jax.Array) -> jax.Array:
 
 
 def quantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:
-    """Divide by a scale and round to a format; what is too large becomes its largest number.
+    """Divides by a scale and rounds to a format; what is too large becomes its largest number.
 
     >>> import jax.numpy as jnp
     >>> quantize(jnp.array([1.1, 1000.0]), jnp.array([2.0]), jnp.float8_e4m3fn).astype(float) * 2.0
@@ -132,7 +132,7 @@ def quantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:
 
 
 def dequantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:
-    """Undo `quantize`, up to rounding."""
+    """Undoes `quantize`, up to rounding."""
     x = x.astype(dtype)
     return x * _like(scale, x)
 
@@ -146,7 +146,7 @@ def fp8_dot_general(
     *,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Multiply two arrays in eight bits, as `jax.lax.dot_general` does in full precision.
+    """Multiplies two arrays in eight bits, as `jax.lax.dot_general` does in full precision.
 
     The gradient is computed in eight bits, too. With respect to ``state`` it is the state of the next step, whatever
     the loss: never add such gradients up or hand them to an optimizer.

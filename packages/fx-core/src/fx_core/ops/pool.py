@@ -28,7 +28,7 @@ def pool(
     strides: Sequence[int] | None,
     padding: Padding,
 ) -> jax.Array:
-    """Reduce every window of the spatial dimensions to one value.
+    """Reduces every window of the spatial dimensions to one value.
 
     Args:
       inputs: shape ``(*batch, *space, features)``.
@@ -61,7 +61,7 @@ def pool(
 def max_pool(
     inputs: jax.Array, window_shape: Sequence[int], strides: Sequence[int] | None = None, padding: Padding = "VALID"
 ) -> jax.Array:
-    """Take the maximum of each window.
+    """Takes the maximum of each window.
 
     Args:
       inputs: shape ``(*batch, *space, features)``.
@@ -85,7 +85,7 @@ def max_pool(
 def min_pool(
     inputs: jax.Array, window_shape: Sequence[int], strides: Sequence[int] | None = None, padding: Padding = "VALID"
 ) -> jax.Array:
-    """Take the minimum of each window.
+    """Takes the minimum of each window.
 
     Args:
       inputs: shape ``(*batch, *space, features)``.
@@ -113,7 +113,7 @@ def avg_pool(
     padding: Padding = "VALID",
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """Take the average of each window.
+    """Takes the average of each window.
 
     Args:
       inputs: shape ``(*batch, *space, features)``.

@@ -17,7 +17,7 @@ __all__ = ["apply_rope", "rope", "rope_tables"]
 
 
 def rope_tables(positions: jax.Array, depth: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
-    """Compute sine and cosine of the angles.
+    """Computes sine and cosine of the angles.
 
     Args:
       positions: numbers of any shape.
@@ -49,7 +49,7 @@ def rope_tables(positions: jax.Array, depth: int, theta: float = 10000.0) -> tup
 
 
 def apply_rope(x: jax.Array, sin: jax.Array, cos: jax.Array, *, dtype: Any = None) -> jax.Array:
-    """Turn vectors by angles whose sine and cosine are given.
+    """Rotates vectors by angles whose sine and cosine are given.
 
     Args:
       x: shape ``(*batch, length, heads, depth)``.
@@ -79,7 +79,7 @@ def apply_rope(x: jax.Array, sin: jax.Array, cos: jax.Array, *, dtype: Any = Non
 
 
 def rope(x: jax.Array, positions: jax.Array | None = None, theta: float = 10000.0, *, dtype: Any = None) -> jax.Array:
-    """Turn vectors according to their positions.
+    """Rotates vectors according to their positions.
 
     Args:
       x: queries or keys, shape ``(*batch, length, heads, depth)``.

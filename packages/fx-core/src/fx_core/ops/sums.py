@@ -18,7 +18,7 @@ _UNIT = 30
 
 
 def add_sums(one: Pair, other: Pair) -> Pair:
-    """Add two sums, each a number and what its rounding lost, as which the result comes back.
+    """Adds two sums, each a number and what its rounding lost, as which the result comes back.
 
     Knuth, The Art of Computer Programming, vol. 2, theorem B of 4.2.2; Dekker, A floating-point technique for extending
     the available precision, 1971.
@@ -43,12 +43,14 @@ def add_sums(one: Pair, other: Pair) -> Pair:
 
 
 def split_count(count: Any) -> Pair:
-    """A count below 2**31 as a pair for `add_counts`: what is left of units of 2**30, and how many there are."""
+    """Returns a count below 2**31 as a pair for `add_counts`: what is left of units of 2**30, and how many
+    there are.
+    """
     return add_counts((jnp.int32(count), jnp.int32(0)), (jnp.int32(0), jnp.int32(0)))
 
 
 def add_counts(one: Pair, other: Pair) -> Pair:
-    """Add two counts, each int32 arrays of a rest and of units of 2**30; the rest comes back below such a unit.
+    """Adds two counts, each int32 arrays of a rest and of units of 2**30; the rest comes back below such a unit.
 
     >>> [int(x) for x in add_counts((jnp.int32(2**31 - 1), jnp.int32(0)), (jnp.int32(3), jnp.int32(1)))]
     [2, 3]
@@ -59,7 +61,7 @@ def add_counts(one: Pair, other: Pair) -> Pair:
 
 
 def count_as_float(count: Pair, dtype: Any = jnp.float32) -> jax.Array:
-    """A count in floating point.
+    """Returns a count in floating point.
 
     >>> float(count_as_float((jnp.int32(5), jnp.int32(2))))
     2147483648.0

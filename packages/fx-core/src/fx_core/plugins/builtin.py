@@ -15,7 +15,7 @@ fx_api_version = "1.1"
 
 @hookimpl
 def fx_collections() -> Iterable[CollectionEntry]:
-    """The collections of Flax, under its names."""
+    """Returns the collections of Flax, under its names."""
     return [
         CollectionEntry(
             name="params",
@@ -59,7 +59,7 @@ def fx_collections() -> Iterable[CollectionEntry]:
 
 @hookimpl
 def fx_commands() -> Iterable[CommandEntry]:
-    """The commands about plugins and about what is installed."""
+    """Returns the commands about plugins and about what is installed."""
     return [
         CommandEntry(name="env", target="fx_core.cli.env:env", summary="Print what a bug report needs"),
         CommandEntry(name="plugins", target="fx_core.cli.plugins:plugins", summary="List plugins, or examine them"),

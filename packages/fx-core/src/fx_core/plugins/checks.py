@@ -39,7 +39,7 @@ _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def check_version(plugin: object, origin: Origin) -> None:
-    """Refuse a plugin that declares an API version which this one does not serve; declaring none means ours.
+    """Refuses a plugin that declares an API version which this one does not serve; declaring none means ours.
 
     Raises:
       PluginVersionError: the first number differs, the second is larger than ours, or it is no version.
@@ -53,7 +53,7 @@ def check_version(plugin: object, origin: Origin) -> None:
 
 
 def unknown_hook(name: str, origin: Origin) -> PluginHookError:
-    """Make the error for a hook that does not exist, with the nearest one that does."""
+    """Creates the error for a hook that does not exist, with the nearest one that does."""
     near = difflib.get_close_matches(name, [*ENTRY_HOOKS, *LIFECYCLE_HOOKS], n=1, cutoff=0.5)
     return PluginHookError(
         origin.plugin,
@@ -66,7 +66,7 @@ def unknown_hook(name: str, origin: Origin) -> PluginHookError:
 
 
 def check_entries(hook: str, results: object, origin: Origin) -> tuple[list[Entry], list[PluginHookError]]:
-    """Sort what a hook returned into good entries and errors.
+    """Sorts what a hook returned into good entries and errors.
 
     Args:
       hook: name of the hook.

@@ -62,7 +62,7 @@ class Entry:
         return self.kind.replace("_", " ")
 
     def load(self) -> Any:
-        """Import the target and return it.
+        """Imports the target and returns it.
 
         Raises:
           EntryLoadError: it cannot be imported; the text names the distribution, the extra to install and the cause.
@@ -103,7 +103,7 @@ def _absent(error: BaseException) -> str | None:
 
 
 def describe(error: BaseException) -> str:
-    """Say an exception in one line.
+    """Describes an exception in one line.
 
     >>> describe(ModuleNotFoundError("No module named 'orbax'"))
     "ModuleNotFoundError: No module named 'orbax'"
@@ -275,7 +275,7 @@ class ModelEntry(Entry):
     resize: str | None = None
 
     def load_inference(self) -> Any:
-        """Import the function ``inference`` and return it; None where there is none.
+        """Imports the function ``inference`` and returns it; None where there is none.
 
         Raises:
           EntryLoadError: it cannot be imported.
@@ -283,7 +283,7 @@ class ModelEntry(Entry):
         return None if self.inference is None else self._load(self.inference)
 
     def load_resize(self) -> Any:
-        """Import the function ``resize`` and return it; None where there is none.
+        """Imports the function ``resize`` and returns it; None where there is none.
 
         Raises:
           EntryLoadError: it cannot be imported.

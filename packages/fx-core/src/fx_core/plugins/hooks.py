@@ -38,7 +38,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def fx_layers() -> Iterable[LayerEntry]:  # type: ignore[empty-body]
-    """Layers that can be made by name."""
+    """Returns layers that can be made by name."""
 
 
 @hookspec

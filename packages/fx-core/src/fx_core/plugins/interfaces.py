@@ -20,7 +20,7 @@ class CheckpointBackend(Protocol):
     """
 
     def save(self, directory: Path, state: Mapping[str, Any]) -> Mapping[str, str] | None:
-        """Write ``state`` into ``directory``, which exists and is empty, and return when all files are written.
+        """Writes ``state`` into ``directory``, which exists and is empty, and return when all files are written.
 
         Returns:
           None; or digests of files, by name relative to ``directory``, taken while they were written, so that they need
@@ -29,7 +29,7 @@ class CheckpointBackend(Protocol):
         ...
 
     def restore(self, directory: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Read the state dictionary back: same structure, dtypes, shapes and bits as were saved.
+        """Reads the state dictionary back: same structure, dtypes, shapes and bits as were saved.
 
         Args:
           directory: what `save` wrote.
@@ -56,7 +56,7 @@ class Exporter(Protocol):
         *,
         metadata: Mapping[str, Any],
     ) -> None:
-        """Write ``fn(variables, *inputs)`` into ``directory``, which exists and is empty.
+        """Writes ``fn(variables, *inputs)`` into ``directory``, which exists and is empty.
 
         Args:
           directory: where to write.
@@ -68,7 +68,7 @@ class Exporter(Protocol):
         ...
 
     def load(self, directory: Path) -> Callable[..., Any]:
-        """Give a function of the inputs that computes what was exported."""
+        """Returns a function of the inputs that computes what was exported."""
         ...
 
 
@@ -77,9 +77,9 @@ class MetricLogger(Protocol):
     """Takes scalars as training goes on."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of one step."""
+        """Records the metrics of one step."""
         ...
 
     def close(self) -> None:
-        """Write what is buffered and release files."""
+        """Writes what is buffered and release files."""
         ...

@@ -47,7 +47,7 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
 
 
 def brought_by(kind: str, name: str) -> str | None:
-    """Tell which distribution of fx, with its extra, registers a name; None if it is no name of fx's own.
+    """Returns which distribution of fx, with its extra, registers a name; None if it is no name of fx's own.
 
     >>> brought_by("checkpoint_backend", "orbax")
     'fx-ckpt[orbax]'
@@ -60,7 +60,7 @@ def brought_by(kind: str, name: str) -> str | None:
 
 
 def nearest(kind: str, name: str) -> str | None:
-    """Give the name of fx's own that looks most like a misspelt one.
+    """Returns the name of fx's own that looks most like a misspelt one.
 
     >>> nearest("checkpoint_backend", "orbx")
     'orbax'

@@ -13,7 +13,7 @@ logger = logging.getLogger("fx.plugins")
 
 
 def make_manager(trace: bool = False) -> pluggy.PluginManager:
-    """Make a manager that knows the hooks of fx and has no plugins.
+    """Creates a manager that knows the hooks of fx and has no plugins.
 
     Args:
       trace: log every hook call and its result to the logger ``fx.plugins``. If nobody configured logging, the lines
@@ -31,7 +31,7 @@ def make_manager(trace: bool = False) -> pluggy.PluginManager:
 
 
 def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> list[PluginHookError]:
-    """Give a plugin to the manager.
+    """Returns a plugin to the manager.
 
     Returns:
       An error for each hook that does not exist; the others are in force.
@@ -64,7 +64,7 @@ def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> l
 def entries_of(
     manager: pluggy.PluginManager, plugin: object, origin: Origin
 ) -> tuple[list[Entry], list[PluginHookError]]:
-    """Call the entry hooks of one plugin; whatever goes wrong is returned, not raised."""
+    """Calls the entry hooks of one plugin; whatever goes wrong is returned, not raised."""
     others = [other for other in manager.get_plugins() if other is not plugin]
     good: list[Entry] = []
     errors: list[PluginHookError] = []

@@ -103,11 +103,11 @@ class Registry:
         self._tabulate()
 
     def layers(self, face: Face) -> EntryTable[LayerEntry]:
-        """Give the layers of a face, by name."""
+        """Returns the layers of a face, by name."""
         return self._layers[face]
 
     def table(self, kind: str, face: Face | None = None) -> EntryTable[Any]:
-        """Give the entries of a kind, as `Entry.kind` spells it; layers need the face.
+        """Returns the entries of a kind, as `Entry.kind` spells it; layers need the face.
 
         Raises:
           UnknownEntryError: there is no such kind, or no such face.
@@ -123,7 +123,7 @@ class Registry:
         return self._tables[kind]
 
     def get(self, kind: str, name: str, face: Face | None = None) -> Entry:
-        """Give the entry of that kind and name.
+        """Returns the entry of that kind and name.
 
         Args:
           kind: as `Entry.kind` spells it, such as ``"checkpoint_backend"``.
@@ -137,7 +137,7 @@ class Registry:
         return self.table(kind, face)[name]
 
     def register(self, plugin: object, name: str | None = None) -> None:
-        """Add a plugin that is not installed, such as one made in a notebook.
+        """Adds a plugin that is not installed, such as one made in a notebook.
 
         Args:
           plugin: a module or an object with hooks.
@@ -159,7 +159,7 @@ class Registry:
             self._tabulate()
 
     def unregister(self, name: str) -> None:
-        """Take out a plugin that `register` added; nothing happens if there is none of that name."""
+        """Takes out a plugin that `register` added; nothing happens if there is none of that name."""
         with _lock:
             self._manager.unregister(name=f"{name}:{name}")
             by_hand = [s for s in self.plugins if s.origin.distribution is None and s.origin.plugin == name]
@@ -167,19 +167,19 @@ class Registry:
             self._tabulate()
 
     def saving(self, path: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
-        """Tell plugins that a checkpoint is about to be written; what one raises stops the save."""
+        """Notifies plugins that a checkpoint is about to be written; what one raises stops the save."""
         self._manager.hook.fx_saving(path=path, tree=tree, metadata=metadata)
 
     def restored(self, path: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
-        """Tell plugins that a checkpoint was read and verified."""
+        """Notifies plugins that a checkpoint was read and verified."""
         self._manager.hook.fx_restored(path=path, tree=tree, metadata=metadata)
 
     def tables(self) -> list[EntryTable[Any]]:
-        """All tables, those of layers included."""
+        """Returns all tables, those of layers included."""
         return [*self._layers.values(), *self._tables.values()]
 
     def complain(self) -> None:
-        """Warn about each problem, or raise the first one if the switches say strict.
+        """Warns about each problem, or raises the first one if the switches say strict.
 
         Raises:
           FxError: strict, and something is wrong: a plugin, or a name that several plugins claim.
@@ -269,7 +269,7 @@ class Registry:
 
 
 def registry() -> Registry:
-    """Give the registry of the process; the first call discovers and loads plugins.
+    """Returns the registry of the process; the first call discovers and loads plugins.
 
     Raises:
       PluginError: a plugin is broken and ``FX_STRICT_PLUGINS=1``.
@@ -283,7 +283,7 @@ def registry() -> Registry:
 
 
 def reset() -> None:
-    """Forget the registry, so that the next `registry` discovers plugins anew; for tests and changed switches."""
+    """Discards the registry, so that the next `registry` discovers plugins anew; for tests and changed switches."""
     global _current
     with _lock:
         _current = None

@@ -32,23 +32,23 @@ class PluginSource:
         return is_family(self.origin)
 
     def matches(self, names: Iterable[str]) -> bool:
-        """Whether it is meant by one of ``names``, which are those of distributions or plugins."""
+        """Returns whether it is meant by one of ``names``, which are those of distributions or plugins."""
         return is_named(self.origin, names)
 
 
 def is_family(origin: Origin) -> bool:
-    """Whether one of fx's own distributions brings the plugin."""
+    """Returns whether one of fx's own distributions brings the plugin."""
     return origin.distribution is not None and normalize(origin.distribution) in FAMILY
 
 
 def is_named(origin: Origin, names: Iterable[str]) -> bool:
-    """Whether a plugin is meant by one of the normalized ``names``."""
+    """Returns whether a plugin is meant by one of the normalized ``names``."""
     own = {normalize(origin.plugin), normalize(origin.owner)}
     return not own.isdisjoint(names)
 
 
 def installed_sources() -> list[PluginSource]:
-    """Find the plugins of all installed distributions, those of fx first, then by name."""
+    """Finds the plugins of all installed distributions, those of fx first, then by name."""
     sources: list[PluginSource] = []
     for point in importlib.metadata.entry_points(group=PROJECT):
         dist = point.dist
@@ -58,7 +58,7 @@ def installed_sources() -> list[PluginSource]:
 
 
 def load(point: importlib.metadata.EntryPoint) -> object:
-    """Load what an entry point names; a module without the ``__init__`` of the packages around it, where that works.
+    """Loads what an entry point names; a module without the ``__init__`` of the packages around it, where that works.
 
     A plugin module imports next to nothing, but the package that it is in may bring all its layers, and JAX. The
     module is not kept in `sys.modules`: who imports it later gets it with its package.
@@ -95,7 +95,7 @@ def _spec_alone(name: str) -> importlib.machinery.ModuleSpec | None:
 
 
 def why_left_out(source: PluginSource, switches: Switches) -> str | None:
-    """Tell why the switches keep a plugin out; None if they let it in."""
+    """Returns why the switches keep a plugin out; None if they let it in."""
     if source.matches(switches.disabled):
         return "disabled by FX_DISABLE_PLUGINS"
     if not switches.autoload and not source.of_fx:

@@ -37,7 +37,7 @@ class Switches:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the switches from ``environ``, by default that of the process.
+        """Reads the switches from ``environ``, by default that of the process.
 
         Raises:
           PluginSwitchError: a variable that should be 0 or 1 is neither.

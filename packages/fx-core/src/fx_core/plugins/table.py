@@ -65,7 +65,7 @@ class EntryTable(Mapping[str, E], Generic[E]):
     @overload
     def get(self, key: str, /, default: T) -> E | T: ...
     def get(self, key: str, /, default: Any = None) -> Any:
-        """Give the entry, or ``default`` if there is none; a name clash raises all the same."""
+        """Returns the entry, or ``default`` if there is none; a name clash raises all the same."""
         entry = self._entries.get(key)
         if entry is not None:
             return entry

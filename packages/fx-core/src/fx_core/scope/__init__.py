@@ -1,4 +1,4 @@
-"""Scopes: variables by collection, random streams by name, and the functions that give and take them.
+"""Scopes: variables by collection, RNG streams by name, and the functions that give and take them.
 
 >>> import jax
 >>> from fx_core.scope import apply, init

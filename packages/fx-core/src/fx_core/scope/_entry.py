@@ -25,7 +25,7 @@ def bind(
     mutable: CollectionFilter = False,
     flags: Mapping[str, Any] | None = None,
 ) -> Scope:
-    """Make a scope that lasts, to try things out.
+    """Creates a scope that lasts, to try things out.
 
     >>> scope = bind({"params": {"scale": 2.0}})
     >>> scope.get_variable("params", "scale")
@@ -54,7 +54,7 @@ def bind(
 def apply(
     fn: Callable[..., Any], mutable: CollectionFilter = False, flags: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Turn ``fn(scope, *args, **kwargs)`` into a pure function of variables.
+    """Converts ``fn(scope, *args, **kwargs)`` into a pure function of variables.
 
     >>> import jax
     >>> scale = lambda scope, x: scope.param("scale", jax.nn.initializers.ones, ()) * x
@@ -96,7 +96,7 @@ def apply(
 def init(
     fn: Callable[..., Any], mutable: CollectionFilter = True, flags: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Turn ``fn(scope, *args, **kwargs)`` into a function that creates its variables.
+    """Converts ``fn(scope, *args, **kwargs)`` into a function that creates its variables.
 
     >>> import jax
     >>> scale = lambda scope, x: scope.param("scale", jax.nn.initializers.ones, ()) * x
@@ -171,13 +171,13 @@ def _streams(rngs: Any) -> Mapping[str, PRNGKey | LazyRng]:
 def _check_keys(rngs: Any, wanted: str, example: str) -> None:
     if not hasattr(rngs, "items"):
         raise InvalidRngError(
-            f"Random streams must be {wanted}.",
+            f"RNG streams must be {wanted}.",
             expected=example,
             got=f"{type(rngs).__name__}: {rngs!r}",
         )
     for name, key in rngs.items():
         if not isinstance(name, str):
-            raise InvalidRngError("Random streams have names.", expected="a string", got=repr(name))
+            raise InvalidRngError("RNG streams have names.", expected="a string", got=repr(name))
         if not is_key(key):
             raise InvalidRngError(
                 f"What the stream {name!r} was given is no key.",

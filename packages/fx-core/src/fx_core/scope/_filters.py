@@ -1,4 +1,4 @@
-"""Filters: which collections, or which random streams, something applies to.
+"""Filters: which collections, or which RNG streams, something applies to.
 
 A filter is ``True`` (all), ``False`` (none), a name, a collection of names, or a `DenyList` (all but some). Whatever
 the operations below return is one of ``True``, ``False``, a frozenset of names, or a `DenyList` of such, and hashable.
@@ -70,7 +70,7 @@ def _normal(filter_like: Filter) -> Filter:
 
 
 def union_filters(a: Filter, b: Filter) -> Filter:
-    """Everything that ``a`` or ``b`` lets through.
+    """Returns everything that ``a`` or ``b`` lets through.
 
     >>> union_filters(DenyList(["params", "cache"]), "cache")
     DenyList(deny=frozenset({'params'}))
@@ -86,7 +86,7 @@ def union_filters(a: Filter, b: Filter) -> Filter:
 
 
 def intersect_filters(a: Filter, b: Filter) -> Filter:
-    """Everything that both ``a`` and ``b`` let through.
+    """Returns everything that both ``a`` and ``b`` let through.
 
     >>> intersect_filters(["params", "cache"], DenyList("params"))
     frozenset({'cache'})
@@ -104,7 +104,7 @@ def intersect_filters(a: Filter, b: Filter) -> Filter:
 
 
 def subtract_filters(a: Filter, b: Filter) -> Filter:
-    """Everything that ``a`` lets through and ``b`` does not.
+    """Returns everything that ``a`` lets through and ``b`` does not.
 
     >>> subtract_filters(True, "params")
     DenyList(deny=frozenset({'params'}))
@@ -113,7 +113,7 @@ def subtract_filters(a: Filter, b: Filter) -> Filter:
 
 
 def in_filter(filter_like: Filter, col: str) -> bool:
-    """Whether ``filter_like`` lets the collection ``col`` through.
+    """Returns whether ``filter_like`` lets the collection ``col`` through.
 
     Raises:
       InvalidFilterError: it is no filter.
@@ -130,13 +130,13 @@ def in_filter(filter_like: Filter, col: str) -> bool:
 
 
 def is_filter_empty(filter_like: Filter) -> bool:
-    """Whether ``filter_like`` lets nothing through."""
+    """Returns whether ``filter_like`` lets nothing through."""
     names, others = _names(filter_like)
     return not names and not others
 
 
 def filter_to_set(x: Filter) -> set[str]:
-    """The names that a finite filter lets through.
+    """Returns the names that a finite filter lets through.
 
     Raises:
       InvalidFilterError: it lets infinitely many names through, or is no filter.
@@ -148,7 +148,7 @@ def filter_to_set(x: Filter) -> set[str]:
 
 
 def group_collections(xs: Mapping[str, T], col_filters: Sequence[Filter]) -> tuple[Mapping[str, T], ...]:
-    """Deal collections out to groups, each to the first filter that lets it through.
+    """Deals collections out to groups, each to the first filter that lets it through.
 
     >>> group_collections({"params": 1, "cache": 2, "losses": 3}, ["params", DenyList("cache")])
     ({'params': 1}, {'losses': 3})

@@ -15,7 +15,7 @@ Path = tuple[Any, ...]
 
 
 def partial_eval(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Compute ``fn(*args, **kwargs)`` as far as needed for its result.
+    """Computes ``fn(*args, **kwargs)`` as far as needed for its result.
 
     The function runs as under `jax.make_jaxpr`, but for the initializers of variables, which scopes run at once. If the
     result holds anything else that was recorded, the operations it needs run one by one afterwards. So the numbers are

@@ -30,12 +30,14 @@ def recording() -> Iterator[None]:
 
 
 def outside(trace: object) -> AbstractContextManager[object]:
-    """The context in which a scope of ``trace`` makes its variables: computing if `recording`, else as it is."""
+    """Returns the context in which a scope of ``trace`` makes its variables: computing if `recording`, else as
+    it is.
+    """
     return eval_context() if trace in _here.recorded else nullcontext()
 
 
 def is_outside(trace: object) -> bool:
-    """Whether this is such a context, entered from ``trace``."""
+    """Returns whether this is such a context, entered from ``trace``."""
     return trace in _here.recorded and not tracing()
 
 
@@ -52,7 +54,7 @@ class NotThereError(Exception):
 
 
 def made_in(trace: object, make: Callable[[], Any]) -> Any:
-    """Call ``make()`` as a scope of ``trace`` makes its variables. It may be called twice.
+    """Calls ``make()`` as a scope of ``trace`` makes its variables. It may be called twice.
 
     Raises:
       NotThereError: it cannot.

@@ -113,12 +113,12 @@ class Place:
         return False
 
     def invalidate(self) -> None:
-        """End the life of this scope: it can no longer be changed, only read."""
+        """Ends the life of this scope: it can no longer be changed, only read."""
         self._invalid = True
 
     @contextmanager
     def temporary(self) -> Iterator[Self]:
-        """Give this scope for the length of a ``with`` block and invalidate it afterwards."""
+        """Yields this scope for the length of a ``with`` block and invalidate it afterwards."""
         try:
             yield self
         finally:
@@ -167,7 +167,7 @@ class Place:
     # Names
 
     def reserve(self, name: str, col: str | None = None) -> None:
-        """Take a name, for a variable of a collection or for an inner scope (``col=None``).
+        """Takes a name, for a variable of a collection or for an inner scope (``col=None``).
 
         Raises:
           NameInUseError: it is taken; only variables of different collections may share a name.
@@ -180,12 +180,12 @@ class Place:
         self.reservations.setdefault(name, set()).add(col)
 
     def name_reserved(self, name: str, col: str | None = None) -> bool:
-        """Whether `reserve` would refuse the name."""
+        """Returns whether `reserve` would refuse the name."""
         taken = self.reservations.get(name)
         return taken is not None and (col is None or None in taken or col in taken)
 
     def default_name(self, prefix: str) -> str:
-        """The first free name of ``prefix0``, ``prefix1``, …"""
+        """Returns the first free name of ``prefix0``, ``prefix1``, …"""
         i = 0
         while f"{prefix}{i}" in self.reservations:
             i += 1

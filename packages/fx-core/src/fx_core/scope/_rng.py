@@ -1,4 +1,4 @@
-"""Random streams: a key, and static data that is folded into it only when a key is needed."""
+"""RNG streams: a key, and static data that is folded into it only when a key is needed."""
 
 import dataclasses
 import hashlib
@@ -38,7 +38,7 @@ class LazyRng:
     suffix: tuple[int | str, ...] = dataclasses.field(metadata={"static": True})
 
     def as_jax_rng(self) -> PRNGKey:
-        """The key with the suffix folded in; the key itself if there is no suffix.
+        """Returns the key with the suffix folded in; the key itself if there is no suffix.
 
         Raises:
           InvalidRngError: an item of the suffix is neither a string nor an integer of at least zero.
@@ -47,22 +47,22 @@ class LazyRng:
 
     @staticmethod
     def create(rng: "LazyRng | PRNGKey", *suffix: int | str) -> "LazyRng":
-        """Start a stream from a key, or append to the suffix of another stream."""
+        """Starts a stream from a key, or appends to the suffix of another stream."""
         if isinstance(rng, LazyRng):
             return LazyRng(rng.rng, rng.suffix + suffix)
         return LazyRng(rng, suffix)
 
     def clear_suffix(self) -> "LazyRng":
-        """A stream with the bare key."""
+        """Returns a stream with the bare key."""
         return LazyRng(self.rng, ())
 
     def replace(self, **updates: Any) -> Self:
-        """A copy with other attributes."""
+        """Returns a copy with other attributes."""
         return dataclasses.replace(self, **updates)
 
 
 def fold_in_static(rng: PRNGKey, data: tuple[int | str, ...]) -> PRNGKey:
-    """Fold static data into a key: the first four bytes of the SHA-1 of its items, big-endian.
+    """Folds static data into a key: the first four bytes of the SHA-1 of its items, big-endian.
 
     Args:
       rng: a key.
@@ -93,7 +93,7 @@ def _item_bytes(item: int | str) -> bytes:
 
 
 def is_key(x: Any) -> bool:
-    """Whether ``x`` is one key (not an array of keys), typed or raw, or a `LazyRng`."""
+    """Returns whether ``x`` is one key (not an array of keys), typed or raw, or a `LazyRng`."""
     if isinstance(x, LazyRng):
         return True
     dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
@@ -117,13 +117,13 @@ class RngCounters:
         self.children: dict[str, RngCounters] = {}
 
     def next(self, stream: str) -> int:
-        """Count a draw; the first gives 1."""
+        """Counts a draw; the first gives 1."""
         count = self.drawn.get(stream, 0) + 1
         self.drawn[stream] = count
         return count
 
     def child(self, name: str) -> "RngCounters":
-        """The counters of the inner scope ``name``."""
+        """Returns the counters of the inner scope ``name``."""
         found = self.children.get(name)
         if found is None:
             found = self.children[name] = RngCounters()

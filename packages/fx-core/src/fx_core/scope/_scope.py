@@ -1,4 +1,4 @@
-"""The scope: one place in the tree of variables, with its random streams."""
+"""The scope: one place in the tree of variables, with its RNG streams."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ _EMPTY: Mapping[str, Any] = FrozenDict()
 
 
 class Scope(Place):
-    """One place in the tree of variables: its variables by collection, its random streams, its inner scopes.
+    """One place in the tree of variables: its variables by collection, its RNG streams, its inner scopes.
 
     Usually `init`, `apply` or `bind` makes the outermost scope and `push` or `child` the inner ones.
 
@@ -66,7 +66,7 @@ class Scope(Place):
     # Inner scopes
 
     def push(self, name: str | None = None, prefix: str = "", reuse: bool = False) -> "Scope":
-        """Make an inner scope.
+        """Creates an inner scope.
 
         Args:
           name: its name; by default `default_name(prefix) <default_name>`.
@@ -96,7 +96,7 @@ class Scope(Place):
         named_call: bool = True,
         **partial_kwargs: Any,
     ) -> Callable[..., Any]:
-        """Bind a function of a scope and arguments to an inner scope.
+        """Binds a function of a scope and arguments to an inner scope.
 
         >>> dense = lambda scope, x, features: x @ scope.param("w", jax.nn.initializers.ones, (x.shape[-1], features))
         >>> scope = Scope({}, {"params": jax.random.key(0)}, mutable=True)
@@ -131,7 +131,7 @@ class Scope(Place):
         return call
 
     def rewound(self, rewind_rngs: bool = False) -> "Scope":
-        """A scope at the same place, onto the same variables, with no name in use.
+        """Returns a scope at the same place, onto the same variables, with no name in use.
 
         Args:
           rewind_rngs: draw the same keys again. By default drawing goes on.
@@ -182,7 +182,7 @@ class Scope(Place):
     def param(
         self, name: str, init_fn: Callable[..., Any], *init_args: Any, unbox: bool = True, **init_kwargs: Any
     ) -> Any:
-        """Get a parameter, or create it where the collection ``params`` is mutable.
+        """Gets a parameter, or creates it where the collection ``params`` is mutable.
 
         Args:
           name: its name.
@@ -230,7 +230,7 @@ class Scope(Place):
         unbox: bool = True,
         **init_kwargs: Any,
     ) -> Variable[Any]:
-        """Get a variable, or create it where its collection is mutable.
+        """Gets a variable, or creates it where its collection is mutable.
 
         Args:
           col: its collection.
@@ -262,15 +262,15 @@ class Scope(Place):
         return Variable(self, col, name, unbox)
 
     def get_variable(self, col: str, name: str, default: Any = None) -> Any:
-        """The value of a variable as it is stored, or ``default``."""
+        """Returns the value of a variable as it is stored, or ``default``."""
         return self._find(col).get(name, default)
 
     def has_variable(self, col: str, name: str) -> bool:
-        """Whether the variable exists."""
+        """Returns whether the variable exists."""
         return name in self._find(col)
 
     def put_variable(self, col: str, name: str, value: Any) -> None:
-        """Write a variable, which need not exist.
+        """Writes a variable, which need not exist.
 
         Raises:
           ModifyScopeVariableError: the collection is immutable.
@@ -293,30 +293,30 @@ class Scope(Place):
         return self._open(col)
 
     def variables(self) -> VariableDict:
-        """The collections as seen from here."""
+        """Returns the collections as seen from here."""
         found = {col: self._find(col) for col in self._variables}
         return {col: node for col, node in found.items() if node is not _EMPTY}
 
     def mutable_variables(self) -> VariableDict:
-        """The collections as seen from here, only those that may be written."""
+        """Returns the collections as seen from here, only those that may be written."""
         return {col: node for col, node in self.variables().items() if in_filter(self.mutable, col)}
 
     def is_mutable_collection(self, col: str) -> bool:
-        """Whether the variables of a collection may be written."""
+        """Returns whether the variables of a collection may be written."""
         return in_filter(self.mutable, col)
 
     def is_collection_empty(self, col: str) -> bool:
-        """Whether a collection has nothing in it, in no scope at all."""
+        """Returns whether a collection has nothing in it, in no scope at all."""
         return not self._variables.get(col)
 
-    # Random streams
+    # RNG streams
 
     def has_rng(self, name: str) -> bool:
-        """Whether there is a stream of this name, without the fallback of `make_rng`."""
+        """Returns whether there is a stream of this name, without the fallback of `make_rng`."""
         return name in self._streams
 
     def make_rng(self, name: str = "params") -> PRNGKey:
-        """Draw a new key.
+        """Draws a new key.
 
         Args:
           name: the stream; where it was not given, ``params`` serves.
@@ -344,11 +344,11 @@ class Scope(Place):
     # Flags
 
     def has_flag(self, key: str) -> bool:
-        """Whether there is a flag of this name."""
+        """Returns whether there is a flag of this name."""
         return key in self.flags
 
     def get_flag(self, key: str, default: Any = _NO_DEFAULT) -> Any:
-        """The value of a flag.
+        """Returns the value of a flag.
 
         Raises:
           ScopeFlagNotFoundError: there is none and no default.

@@ -22,7 +22,7 @@ _known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Shapes]] = weakr
 def check_shapes(
     name: str, place: Place, value: Any, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Compare a parameter with what ``init_fn(key, *args, **kwargs)`` makes.
+    """Compares a parameter with what ``init_fn(key, *args, **kwargs)`` makes.
 
     Raises:
       ScopeParamShapeError: they have other shapes, or another number of arrays.

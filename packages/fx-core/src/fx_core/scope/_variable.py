@@ -50,7 +50,7 @@ class Variable(Generic[T]):
         return self._unbox
 
     def is_mutable(self) -> bool:
-        """Whether ``value`` can be set."""
+        """Returns whether ``value`` can be set."""
         return self.scope.is_mutable_collection(self.collection)
 
     def __repr__(self) -> str:
@@ -58,6 +58,6 @@ class Variable(Generic[T]):
 
 
 def unboxed(value: Any) -> Any:
-    """The value without its metadata."""
+    """Returns the value without its metadata."""
     # Nearly all values are arrays without metadata: spare them a walk over a tree.
     return value if isinstance(value, jax.Array) else meta.unbox(value)

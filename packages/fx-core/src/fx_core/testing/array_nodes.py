@@ -39,11 +39,11 @@ class ArrayNodeSuite:
     serializable: bool = True
 
     def make(self, array: jax.Array) -> ArrayNode:
-        """Make the node under test of a float32 array of two to four dimensions, whose sizes divide by 4."""
+        """Creates the node under test of a float32 array of two to four dimensions, whose sizes divide by 4."""
         raise TypeError(f"{type(self).__name__} does not say how to make its node: define make(self, array).")
 
     def assert_close(self, got: Any, want: Any) -> None:
-        """Compare a product with that of the materialized array."""
+        """Compares a product with that of the materialized array."""
         assert got.shape == want.shape
         assert got.dtype == want.dtype
         bound = self.rtol * max(1.0, float(np.abs(np.asarray(want, np.float64)).max()))

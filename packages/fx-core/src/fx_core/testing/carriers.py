@@ -60,33 +60,33 @@ class CarrierSuite:
     """
 
     def engine(self) -> Any:
-        """The module ``fx_transforms``."""
+        """Returns the module ``fx_transforms``."""
         raise TypeError(f"{type(self).__name__} does not hand in the engine: define engine(self).")
 
     def carrier(self) -> Any:
-        """Make the carrier under test."""
+        """Creates the carrier under test."""
         raise TypeError(f"{type(self).__name__} does not say how to make its carrier: define carrier(self).")
 
     def make(self, a: Any, b: Any) -> Any:
-        """Make a handle whose groups hold ``a`` and ``b``, both of which functions may write."""
+        """Creates a handle whose groups hold ``a`` and ``b``, both of which functions may write."""
         raise TypeError(f"{type(self).__name__} does not say how to make a handle: define make(self, a, b).")
 
     def read(self, state: Any) -> tuple[Any, Any]:
-        """Get the arrays out of a handle, or out of what functions get in its place."""
+        """Gets the arrays out of a handle, or out of what functions get in its place."""
         raise TypeError(f"{type(self).__name__} does not say how to read state: define read(self, state).")
 
     def write(self, state: Any, a: Any, b: Any) -> None:
-        """Set the arrays of a handle, or of what functions get in its place."""
+        """Sets the arrays of a handle, or of what functions get in its place."""
         raise TypeError(f"{type(self).__name__} does not say how to write state: define write(self, state, a, b).")
 
     def step(self, inner: Any, x: Any) -> Any:
-        """The function under test, on state."""
+        """Returns the function under test, on state."""
         a, b, y = _advance(*self.read(inner), x)
         self.write(inner, a, b)
         return y
 
     def check(self, lifted: Callable[..., Any], seed: int, *args: Any, index: int = 0) -> None:
-        """Compare a lifted `step` with the plain one; the state is argument ``index`` of no matter what else."""
+        """Compares a lifted `step` with the plain one; the state is argument ``index`` of no matter what else."""
         del index
         a, b, x = _arrays(seed, (_SIZE,), (_SIZE,), (_SIZE,))
         handle = self.make(a, b)
@@ -345,12 +345,12 @@ class CarrierSuite:
         _same((loop(handle, 0, steps, jnp.int32(0)), *self.read(handle)), (jnp.int32(steps), want_a, want_b))
 
     def slots(self, slots: list[Any]) -> list[Any]:
-        """The slots of a and b, and of further groups that the carrier may have: shared ones."""
+        """Returns the slots of a and b, and of further groups that the carrier may have: shared ones."""
         groups = self.carrier().split(self.make(*_arrays(0, (_SIZE,), (_SIZE,))))[1]
         return [*slots, *[self.engine().SHARED] * (len(groups) - 2)]
 
     def stacked(self, rows: list[Any], a_axis: int, b_axis: int) -> tuple[Any, Any, Any]:
-        """What the steps made, stacked along axes."""
+        """Returns what the steps made, stacked along axes."""
         a, b, y = zip(*rows)
         return jnp.stack(a, a_axis), jnp.stack(b, b_axis), jnp.stack(y)
 

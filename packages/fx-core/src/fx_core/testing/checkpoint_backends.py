@@ -57,17 +57,17 @@ class CheckpointBackendSuite:
     dtypes: Sequence[Any] = DTYPES
 
     def make(self) -> CheckpointBackend:
-        """Make the backend under test."""
+        """Creates the backend under test."""
         raise TypeError(f"{type(self).__name__} does not say how to make its backend: define make(self).")
 
     def round_trip(self, directory: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Save, then restore with another instance, as another process would."""
+        """Saves, then restores with another instance, as another process would."""
         directory.mkdir(exist_ok=True)
         self.make().save(directory, state)
         return self.make().restore(directory)
 
     def check(self, directory: Path, state: Mapping[str, Any]) -> None:
-        """Fail unless ``state`` comes back to the bit."""
+        """Fails unless ``state`` comes back to the bit."""
         assert describe_difference(state, self.round_trip(directory, state)) is None
 
     def test_fulfils_the_protocol(self):

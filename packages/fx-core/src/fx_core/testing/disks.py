@@ -46,7 +46,7 @@ class DiskState:
     folders: tuple[str, ...]
 
     def write(self, root: Path) -> None:
-        """Make a directory that holds this."""
+        """Creates a directory that holds this."""
         root.mkdir(parents=True)
         for folder in self.folders:
             (root / folder).mkdir()

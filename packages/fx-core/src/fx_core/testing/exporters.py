@@ -32,7 +32,7 @@ class ExporterSuite:
     several: bool = True
 
     def make(self) -> Exporter:
-        """Make the exporter under test."""
+        """Creates the exporter under test."""
         raise TypeError(f"{type(self).__name__} does not say how to make its exporter: define make(self).")
 
     def variables(self) -> Any:
@@ -43,7 +43,7 @@ class ExporterSuite:
     def round_trip(
         self, directory: Path, fn: Callable[..., Any], variables: Any, inputs: Sequence[Any]
     ) -> Callable[..., Any]:
-        """Export, then load with another instance, as another process would."""
+        """Exports, then loads with another instance, as another process would."""
         self.make().export(directory, fn, variables, inputs, metadata={"purpose": "test", "numbers": [1, 2.5, None]})
         return self.make().load(directory)
 

@@ -10,7 +10,7 @@ from fx_core.plugins.sources import PluginSource
 
 
 def fake_plugin(version: object = "1.0", **hooks: Any) -> types.ModuleType:
-    """Make a plugin module.
+    """Creates a plugin module.
 
     Args:
       version: what it declares as ``fx_api_version``; None declares nothing.
@@ -32,7 +32,7 @@ def fake_plugin(version: object = "1.0", **hooks: Any) -> types.ModuleType:
 def fake_source(
     plugin: object, distribution: str = "acme", name: str | None = None, version: str = "1.2"
 ) -> PluginSource:
-    """Make the source of a plugin, as if a distribution with an entry point of that name were installed.
+    """Creates the source of a plugin, as if a distribution with an entry point of that name were installed.
 
     Args:
       plugin: what importing it gives; an exception is raised instead.

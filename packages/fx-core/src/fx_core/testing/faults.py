@@ -91,12 +91,12 @@ def read_only(path: str = "") -> OSError:
 
 
 def fail_at(index: int, error: BaseException) -> Fault:
-    """Fail one call, by its number."""
+    """Fails one call, by its number."""
     return lambda call: error if call.index == index else None
 
 
 def fail_from(index: int, error: BaseException, kinds: Collection[str] = CHANGES) -> Fault:
-    """Fail every call of some kinds from a number on, as a full or a read-only disk does."""
+    """Fails every call of some kinds from a number on, as a full or a read-only disk does."""
     return lambda call: error if call.index >= index and call.kind in kinds else None
 
 
@@ -174,7 +174,7 @@ class FaultyFileSystem:
         return result
 
     def inside(self, path: Any, directory: int | None = None) -> str | None:
-        """The absolute path of something below the root; None for other places and things."""
+        """Returns the absolute path of something below the root; None for other places and things."""
         if isinstance(path, int):
             return self._paths.get(path)
         with contextlib.suppress(TypeError, ValueError):

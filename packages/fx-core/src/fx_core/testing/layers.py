@@ -50,19 +50,19 @@ class LinenLayerSuite(_LayerSuite):
     """
 
     def make(self) -> Any:
-        """Make the layer under test."""
+        """Creates the layer under test."""
         raise TypeError(f"{type(self).__name__} does not say how to make its layer: define make(self).")
 
     def rngs(self, seed: int) -> Any:
-        """Keys for ``init`` and ``apply``: a key, or a dict of keys by stream."""
+        """Returns keys for ``init`` and ``apply``: a key, or a dict of keys by stream."""
         return {"params": jax.random.key(seed), "dropout": jax.random.key(seed + 1)}
 
     def init(self, seed: int = 0) -> Mapping[str, Any]:
-        """Initialize the layer."""
+        """Initializes the layer."""
         return self.make().init(self.rngs(seed), *self.inputs(), **self.kwargs())
 
     def call(self, variables: Mapping[str, Any], *inputs: Any) -> Any:
-        """Apply the layer with all collections mutable, and give its output and what it changed."""
+        """Applies the layer with all collections mutable, and returns its output and what it changed."""
         return self.make().apply(variables, *inputs, rngs=self.rngs(7), mutable=True, **self.kwargs())
 
     def test_init_gives_collections_of_arrays(self):
@@ -125,11 +125,11 @@ class NnxLayerSuite(_LayerSuite):
     """
 
     def make(self, seed: int) -> Any:
-        """Make the layer under test; the same seed gives the same parameters."""
+        """Creates the layer under test; the same seed gives the same parameters."""
         raise TypeError(f"{type(self).__name__} does not say how to make its layer: define make(self, seed).")
 
     def call(self, layer: Any, *inputs: Any) -> Any:
-        """Call the layer."""
+        """Calls the layer."""
         return layer(*inputs, **self.kwargs())
 
     def test_holds_arrays(self):

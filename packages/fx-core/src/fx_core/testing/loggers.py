@@ -17,11 +17,11 @@ class LoggerSuite:
     """
 
     def make(self, directory: Path) -> MetricLogger:
-        """Make the logger under test; what it writes goes to ``directory``, which exists."""
+        """Creates the logger under test; what it writes goes to ``directory``, which exists."""
         raise TypeError(f"{type(self).__name__} does not say how to make its logger: define make(self, directory).")
 
     def read(self, directory: Path) -> Mapping[int, Mapping[str, float]] | None:
-        """Give what was logged, by step; None if the destination cannot be read."""
+        """Returns what was logged, by step; None if the destination cannot be read."""
         return None
 
     def test_fulfils_the_protocol(self, tmp_path: Path):

@@ -25,17 +25,17 @@ class PluginSuite:
     distribution: str = ""
 
     def sources(self) -> list[PluginSource]:
-        """The entry points of the distribution in the group ``fx``."""
+        """Returns the entry points of the distribution in the group ``fx``."""
         found = [s for s in installed_sources() if normalize(s.origin.owner) == normalize(self.distribution)]
         assert found, f"{self.distribution!r} is not installed or has no entry point in the group 'fx'"
         return found
 
     def registry(self) -> Registry:
-        """A registry with this plugin alone."""
+        """Returns a registry with this plugin alone."""
         return Registry(self.sources(), Switches())
 
     def entries(self) -> list[Entry]:
-        """Everything that the plugin registers."""
+        """Returns everything that the plugin registers."""
         return [entry for status in self.registry().plugins for entry in status.entries]
 
     def test_loads_without_problems(self):

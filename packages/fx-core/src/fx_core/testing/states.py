@@ -36,7 +36,7 @@ KEYS = ("0", "-1", "a/b", "a.b", "..", ".", "", " ", "ü", "name with spaces", "
 
 
 def describe_difference(expected: Any, got: Any, path: str = "") -> str | None:
-    """Say where two state dictionaries differ; None if they are the same to the bit.
+    """Returns where two state dictionaries differ; None if they are the same to the bit.
 
     Arrays are the same if dtype, shape and bytes are, whether NumPy or JAX holds them; Python values if type and
     value are.
@@ -66,7 +66,7 @@ def describe_difference(expected: Any, got: Any, path: str = "") -> str | None:
 
 
 def array_of(dtype: Any, shape: Sequence[int] = (2, 3)) -> np.ndarray:
-    """Make an array of that dtype and shape, with values that differ and, for floats, a negative zero and a NaN."""
+    """Creates an array of that dtype and shape, with values that differ and, for floats, a negative zero and a NaN."""
     count = int(np.prod(shape))
     values = np.arange(count, dtype=np.float32) % (2 if dtype is np.bool_ else 7)
     if count > 2 and jnp.issubdtype(dtype, jnp.inexact):

@@ -30,7 +30,7 @@ empty_node = _EmptyNode()
 def flatten_dict(
     xs: Mapping[Any, Any], keep_empty_nodes: bool = False, is_leaf: IsLeaf | None = None, sep: str | None = None
 ) -> dict[Any, Any]:
-    """Flatten a nested dict into one whose keys are paths.
+    """Flattens a nested dict into one whose keys are paths.
 
     >>> flatten_dict({"a": {"b": 1, "c": {}}, "d": 2})
     {('a', 'b'): 1, ('d',): 2}
@@ -57,7 +57,7 @@ def flatten_dict(
 
 
 def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> Any:
-    """The inverse of `flatten_dict`.
+    """Returns the inverse of `flatten_dict`.
 
     >>> unflatten_dict({("a", "b"): 1, ("a", "c"): empty_node})
     {'a': {'b': 1, 'c': {}}}
@@ -90,7 +90,7 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> Any:
 
 
 def path_aware_map(f: Callable[[PathParts, Any], Any], nested_dict: Mapping[Any, Any]) -> Any:
-    """Apply a function of path and value to the leaves of a nested dict; empty dicts stay.
+    """Applies a function of path and value to the leaves of a nested dict; empty dicts stay.
 
     >>> path_aware_map(lambda path, x: 0 if "bias" in path else x, {"dense": {"kernel": 1, "bias": 2}})
     {'dense': {'kernel': 1, 'bias': 0}}

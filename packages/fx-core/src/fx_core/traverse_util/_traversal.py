@@ -32,14 +32,14 @@ class Traversal(ABC):
 
     @abstractmethod
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The selected parts of ``inputs``, one by one."""
+        """Returns the selected parts of ``inputs``, one by one."""
 
     @abstractmethod
     def update(self, fn: Update, inputs: Any) -> Any:
-        """A copy of ``inputs`` in which ``fn`` was applied to the selected parts."""
+        """Returns a copy of ``inputs`` in which ``fn`` was applied to the selected parts."""
 
     def set(self, values: Iterable[Any], inputs: Any) -> Any:
-        """A copy of ``inputs`` in which the selected parts are ``values``, in the order of `iterate`.
+        """Returns a copy of ``inputs`` in which the selected parts are ``values``, in the order of `iterate`.
 
         Raises:
           TraversalCountError: the number of values is not that of the parts.
@@ -52,23 +52,23 @@ class Traversal(ABC):
         return self.update(lambda _: next(each), inputs)
 
     def compose(self, other: "Traversal") -> "Traversal":
-        """Select with ``other`` inside of what this one selects."""
+        """Selects with ``other`` inside of what this one selects."""
         return TraverseCompose(self, other)
 
     def merge(self, *traversals: "Traversal") -> "Traversal":
-        """Select what any of the traversals selects inside of what this one selects, one after the other."""
+        """Selects what any of the traversals selects inside of what this one selects, one after the other."""
         return self.compose(TraverseMerge(*traversals))
 
     def each(self) -> "Traversal":
-        """Select the entries of lists and tuples and the values of dicts."""
+        """Selects the entries of lists and tuples and the values of dicts."""
         return self.compose(TraverseEach())
 
     def tree(self) -> "Traversal":
-        """Select the leaves of pytrees."""
+        """Selects the leaves of pytrees."""
         return self.compose(TraverseTree())
 
     def filter(self, fn: Callable[[Any], bool]) -> "Traversal":
-        """Keep the parts for which ``fn`` is true."""
+        """Keeps the parts for which ``fn`` is true."""
         return self.compose(TraverseFilter(fn))
 
     def __getattr__(self, attr: str) -> "Traversal":
@@ -84,7 +84,7 @@ class TraverseId(Traversal):
     """Selects the whole object."""
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The object."""
+        """Returns the object."""
         yield inputs
 
     def update(self, fn: Update, inputs: Any) -> Any:
@@ -104,12 +104,12 @@ class TraverseCompose(Traversal):
         self._x, self._y = x, y
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """What ``y`` selects in each part that ``x`` selects."""
+        """Returns what ``y`` selects in each part that ``x`` selects."""
         for part in self._x.iterate(inputs):
             yield from self._y.iterate(part)
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """Update with ``y`` inside of ``x``."""
+        """Updates with ``y`` inside of ``x``."""
         return self._x.update(lambda part: self._y.update(fn, part), inputs)
 
 
@@ -124,11 +124,11 @@ class TraverseMerge(Traversal):
         self._traversals = traversals
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The parts of each traversal in turn."""
+        """Returns the parts of each traversal in turn."""
         return itertools.chain.from_iterable(t.iterate(inputs) for t in self._traversals)
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """Update with each traversal in turn."""
+        """Updates with each traversal in turn."""
         for traversal in self._traversals:
             inputs = traversal.update(fn, inputs)
         return inputs
@@ -145,7 +145,7 @@ class TraverseFilter(Traversal):
         self._fn = fn
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The object, if it fulfils the condition."""
+        """Returns the object, if it fulfils the condition."""
         if self._fn(inputs):
             yield inputs
 
@@ -165,11 +165,11 @@ class TraverseAttr(Traversal):
         self._attr = attr
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The attribute."""
+        """Returns the attribute."""
         yield self._get(inputs)
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """A copy with the attribute changed."""
+        """Returns a copy with the attribute changed."""
         change = {self._attr: fn(self._get(inputs))}
         if _is_namedtuple(inputs):
             return inputs._replace(**change)
@@ -196,14 +196,14 @@ class TraverseItem(Traversal):
         self._key = key
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The entry, or the entries of the slice."""
+        """Returns the entry, or the entries of the slice."""
         if isinstance(inputs, Mapping):
             return iter((self._lookup(inputs),))
         _need_sequence(f"[{self._key!r}]", inputs)
         return iter(inputs[self._key]) if isinstance(self._key, slice) else iter((self._lookup(inputs),))
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """A copy with the entries changed."""
+        """Returns a copy with the entries changed."""
         if isinstance(inputs, Mapping):
             return _like_mapping(inputs, {**inputs, self._key: fn(self._lookup(inputs))})
         _need_sequence(f"[{self._key!r}]", inputs)
@@ -225,14 +225,14 @@ class TraverseEach(Traversal):
     """Selects the entries of a list or tuple, or the values of a dict."""
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The entries."""
+        """Returns the entries."""
         if isinstance(inputs, Mapping):
             return iter(inputs.values())
         _need_sequence("each entry", inputs)
         return iter(inputs)
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """A copy with every entry changed."""
+        """Returns a copy with every entry changed."""
         if isinstance(inputs, Mapping):
             return _like_mapping(inputs, {key: fn(value) for key, value in inputs.items()})
         _need_sequence("each entry", inputs)
@@ -243,11 +243,11 @@ class TraverseTree(Traversal):
     """Selects the leaves of a pytree."""
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The leaves."""
+        """Returns the leaves."""
         return iter(jax.tree.leaves(inputs))
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """A copy with every leaf changed."""
+        """Returns a copy with every leaf changed."""
         return jax.tree.map(fn, inputs)
 
 
@@ -266,13 +266,13 @@ class ModelParamTraversal(Traversal):
         self._filter_fn = filter_fn
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """The selected parameters."""
+        """Returns the selected parameters."""
         for name, _, value in self._sorted(inputs):
             if self._chosen(name, value):
                 yield value
 
     def update(self, fn: Update, inputs: Any) -> Any:
-        """A copy with the selected parameters changed."""
+        """Returns a copy with the selected parameters changed."""
         flat = {path: fn(x) if self._chosen(name, x) else x for name, path, x in self._sorted(inputs)}
         nested = unflatten_dict(flat)
         return FrozenDict(nested) if isinstance(inputs, FrozenDict) else nested

@@ -38,7 +38,7 @@ class LiteRTExporter:
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
     ) -> None:
-        """Write a SavedModel aside, and convert it. What is bfloat16 or float16 is computed in float32.
+        """Writes a SavedModel aside, and converts it. What is bfloat16 or float16 is computed in float32.
 
         Args:
           directory: where to write.
@@ -77,7 +77,7 @@ class LiteRTExporter:
         interface.write(directory / INDEX, signature=_SIGNATURE)
 
     def load(self, directory: Path) -> Callable[..., Any]:
-        """Give the function of the inputs, computed by LiteRT.
+        """Returns the function of the inputs, computed by LiteRT.
 
         Raises:
           BundleError: the files are not what `export` wrote, or LiteRT does not load them.

@@ -34,7 +34,7 @@ class LiteRTModel:
             raise BundleError(str(path), "LiteRT does not load the model.", got=problem) from error
 
     def __call__(self, *inputs: Any) -> Any:
-        """Compute.
+        """Computes.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.

@@ -13,7 +13,8 @@ _LOOPS = {"scan", "while", "cond"}
 
 
 def widened(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function of variables and inputs with bfloat16 and float16 computed in float32; borders stay as they are.
+    """Returns a function of variables and inputs with bfloat16 and float16 computed in float32; borders stay as they
+    are.
 
     Args:
       fn: a pure function of arrays.

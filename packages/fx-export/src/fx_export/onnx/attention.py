@@ -17,7 +17,7 @@ _PATTERNS = [("MatMul", ("Softmax", scores), "value") for scores in _SCORES]
 
 
 def fuse_attention(graph: Graph, values: Values) -> None:
-    """Replace products with the softmax of products, in one graph, by ``Attention``."""
+    """Replaces products with the softmax of products, in one graph, by ``Attention``."""
     matcher = Matcher(graph, values)
     nodes = list[Node]()
     for node in graph.nodes:

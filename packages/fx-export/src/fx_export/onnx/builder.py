@@ -42,7 +42,7 @@ class Builder:
     # Values
 
     def constant(self, value: Any, dtype: Any = None) -> Tensor:
-        """Give a constant.
+        """Returns a constant.
 
         Args:
           value: an array or a number.
@@ -51,19 +51,19 @@ class Builder:
         return constant_tensor(np.asarray(value, dtype))
 
     def like(self, tensor: Tensor, value: Any) -> Tensor:
-        """Give a scalar of the dtype of a value."""
+        """Returns a scalar of the dtype of a value."""
         return self.constant(value, tensor.dtype)
 
     def size(self, dim: Dim) -> Tensor:
-        """Give a size as a scalar of int64; it may be symbolic."""
+        """Returns a size as a scalar of int64; it may be symbolic."""
         return self.sizes.scalar(dim)
 
     def shape(self, shape: Shape) -> Tensor:
-        """Give a shape as a vector of int64."""
+        """Returns a shape as a vector of int64."""
         return self.sizes.vector(shape)
 
     def name(self, tensor: Tensor) -> str:
-        """Give the name of the stored value; a constant becomes an initializer."""
+        """Returns the name of the stored value; a constant becomes an initializer."""
         if tensor.name is not None:
             return tensor.name
         assert tensor.constant is not None
@@ -80,7 +80,7 @@ class Builder:
         *,
         domain: str = "",
     ) -> list[str]:
-        """Add a node as it is, or find an equal one.
+        """Adds a node as it is, or finds an equal one.
 
         Args:
           op: type of the operator.
@@ -106,13 +106,13 @@ class Builder:
         return names
 
     def fresh_node(self, op: str, inputs: Sequence[str], outputs: Sequence[tuple[Any, Shape]]) -> list[str]:
-        """Add a node even where there is an equal one."""
+        """Adds a node even where there is an equal one."""
         names = [self.values.fresh(op, np.dtype(dtype), shape) for dtype, shape in outputs]
         self.graph.nodes.append(Node(op, list(inputs), names, {}, self.where))
         return names
 
     def kernel(self, op: str, tensor: Tensor) -> np.dtype:
-        """Give the dtype in which an operator is computed for a value as it lies."""
+        """Returns the dtype in which an operator is computed for a value as it lies."""
         kernel = self._kernel(op, [tensor])
         assert kernel is not None
         return kernel
@@ -128,7 +128,7 @@ class Builder:
         domain: str = "",
         **attributes: Any,
     ) -> Tensor:
-        """Add an operator on whole values.
+        """Adds an operator on whole values.
 
         Args:
           op: type of the operator.
@@ -152,7 +152,7 @@ class Builder:
         return self.rested(stored_tensor(name, shape, result, stored))
 
     def elementwise(self, op: str, inputs: Sequence[Tensor], dtype: Any = None, **attributes: Any) -> Tensor:
-        """Add an operator that works element by element, on values as they lie.
+        """Adds an operator that works element by element, on values as they lie.
 
         Args:
           op: type of the operator.
@@ -189,7 +189,7 @@ class Builder:
     # Dtypes
 
     def stored_as(self, tensor: Tensor, dtype: np.dtype | None) -> Tensor:
-        """Give the same value stored in another dtype."""
+        """Returns the same value stored in another dtype."""
         if dtype is None or tensor.stored == dtype:
             return tensor
         if tensor.constant is not None:
@@ -201,13 +201,13 @@ class Builder:
         return dataclasses.replace(tensor, stored=dtype, name=name)
 
     def rested(self, tensor: Tensor) -> Tensor:
-        """Give a value in the dtype in which values are kept."""
+        """Returns a value in the dtype in which values are kept."""
         if tensor.stored == tensor.dtype:
             return tensor
         return self.stored_as(tensor, resting(tensor.dtype))
 
     def cast(self, tensor: Tensor, dtype: Any) -> Tensor:
-        """Convert numbers as JAX does: towards zero from floats to integers, and to bool by comparing with zero."""
+        """Converts numbers as JAX does: towards zero from floats to integers, and to bool by comparing with zero."""
         dtype = np.dtype(dtype)
         if tensor.dtype == dtype:
             return tensor
@@ -233,11 +233,11 @@ class Builder:
     # Shapes
 
     def plain(self, tensor: Tensor) -> Tensor:
-        """Give the value as JAX sees it: all axes, in order."""
+        """Returns the value as JAX sees it: all axes, in order."""
         return layout.arranged(self, tensor, tuple(range(tensor.ndim)))
 
     def arranged(self, tensor: Tensor, axes: Sequence[int | None], *, expand: bool = True) -> Tensor:
-        """Give the value with its axes stored in an order; None is an axis of size 1.
+        """Returns the value with its axes stored in an order; None is an axis of size 1.
 
         Args:
           tensor: the value.
@@ -247,17 +247,17 @@ class Builder:
         return layout.arranged(self, tensor, tuple(axes), expand=expand)
 
     def reshape(self, tensor: Tensor, shape: Sequence[Dim]) -> Tensor:
-        """Give the value in another shape."""
+        """Returns the value in another shape."""
         return layout.reshaped(self, tensor, tuple(shape))
 
     def transpose(self, tensor: Tensor, permutation: Sequence[int]) -> Tensor:
-        """Give the value with its axes in another order; nothing is computed."""
+        """Returns the value with its axes in another order; nothing is computed."""
         place = {int(axis): new for new, axis in enumerate(permutation)}
         shape = [tensor.shape[int(axis)] for axis in permutation]
         return tensor.relabeled(shape, [None if axis is None else place[axis] for axis in tensor.axes])
 
     def broadcast(self, tensor: Tensor, shape: Sequence[Dim], dimensions: Sequence[int]) -> Tensor:
-        """Give the value as part of a larger shape; nothing is computed."""
+        """Returns the value as part of a larger shape; nothing is computed."""
         axes: list[int | None] = []
         for axis in tensor.axes:
             if axis is None or (tensor.shape[axis] == 1 and shape[dimensions[axis]] != 1):
@@ -267,7 +267,7 @@ class Builder:
         return tensor.relabeled(shape, axes)
 
     def squeeze(self, tensor: Tensor, dimensions: Sequence[int]) -> Tensor:
-        """Drop axes of size 1; nothing is computed."""
+        """Drops axes of size 1; nothing is computed."""
         gone = {int(d) for d in dimensions}
         kept = [axis for axis in range(tensor.ndim) if axis not in gone]
         place = {axis: new for new, axis in enumerate(kept)}
@@ -275,7 +275,7 @@ class Builder:
         return tensor.relabeled([tensor.shape[axis] for axis in kept], axes)
 
     def slice(self, tensor: Tensor, starts: Sequence[Dim], limits: Sequence[Dim], steps: Sequence[int]) -> Tensor:
-        """Give a part of the value, as `jax.lax.slice` does; sizes may be symbolic."""
+        """Returns a part of the value, as `jax.lax.slice` does; sizes may be symbolic."""
         cut = [
             axis
             for axis in range(tensor.ndim)
@@ -302,7 +302,7 @@ class Builder:
     # Programs
 
     def call(self, fn: Callable[..., Any], *inputs: Tensor) -> list[Tensor]:
-        """Translate a function of JAX arrays, traced for these values.
+        """Translates a function of JAX arrays, traced for these values.
 
         Returns:
           A value for each leaf of its output.
@@ -310,11 +310,11 @@ class Builder:
         return self.walk(jax.jit(fn).trace(*map(spec, inputs)).jaxpr, inputs)
 
     def walk(self, closed: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Translate a jaxpr with its constants."""
+        """Translates a jaxpr with its constants."""
         return self._walk(self, closed, inputs)
 
     def known(self, tensor: Tensor) -> np.ndarray | None:
-        """Give the value of a constant, None for anything else."""
+        """Returns the value of a constant, None for anything else."""
         return None if tensor.constant is None else whole(tensor)
 
 

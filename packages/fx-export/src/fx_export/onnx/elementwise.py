@@ -190,7 +190,7 @@ def select(build: Builder, eqn: Any, which: Tensor, *cases: Tensor) -> Tensor:
 
 
 def where(build: Builder, condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Give ``yes`` where the condition holds, ``no`` elsewhere; bools by logic, since runtimes lack a kernel."""
+    """Returns ``yes`` where the condition holds, ``no`` elsewhere; bools by logic, since runtimes lack a kernel."""
     if yes.dtype == bool:
         one = build.elementwise("And", [condition, yes])
         other = build.elementwise("And", [build.elementwise("Not", [condition]), no])

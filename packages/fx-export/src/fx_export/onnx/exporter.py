@@ -35,7 +35,7 @@ class OnnxExporter:
         output_names: Sequence[str] | None = None,
         external_bytes: int = _MOST,
     ) -> None:
-        """Translate the function and write the model.
+        """Translates the function and writes the model.
 
         Args:
           directory: where to write.
@@ -71,7 +71,7 @@ class OnnxExporter:
         interface.renamed(*names).write(directory / _INDEX, opset=opset)
 
     def load(self, directory: Path) -> Callable[..., Any]:
-        """Give the function of the inputs, computed by ONNX Runtime.
+        """Returns the function of the inputs, computed by ONNX Runtime.
 
         Raises:
           BundleError: the files are not what `export` wrote, or ONNX Runtime does not load them.
@@ -97,7 +97,7 @@ class OnnxProgram:
         self._dtypes = [port.dtype for port in interface.outputs]
 
     def __call__(self, *inputs: Any) -> Any:
-        """Compute.
+        """Computes.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.

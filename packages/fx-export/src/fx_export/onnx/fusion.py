@@ -56,7 +56,7 @@ Fusion = Callable[["_Fuser", Node], Node | None]
 
 
 def fuse_patterns(build: Builder) -> None:
-    """Replace what one operator computes by it, in the graph and those inside of it."""
+    """Replaces what one operator computes by it, in the graph and those inside of it."""
     _fuse(build.graph, build.values, build.opset)
 
 

@@ -116,7 +116,7 @@ def _first_elements(build: Builder, windows: Windows, operand: Tensor) -> Tensor
 
 
 def limited(build: Builder, start: Tensor, size: Any, total: Any) -> Tensor:
-    """Move a start such that what begins there fits, as JAX does; negative ones count from zero."""
+    """Moves a start such that what begins there fits, as JAX does; negative ones count from zero."""
     start = build.cast(start, INDEX)
     last = build.size(total - size)
     known, end = build.known(start), build.known(last)

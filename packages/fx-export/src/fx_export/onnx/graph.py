@@ -49,7 +49,7 @@ class Graph:
     known: dict[Any, list[str]] = dataclasses.field(default_factory=dict, repr=False)
 
     def find(self, key: Any) -> list[str] | None:
-        """Give the values of an equal node, here or around."""
+        """Returns the values of an equal node, here or around."""
         graph: Graph | None = self
         while graph is not None:
             if key in graph.known:
@@ -68,7 +68,7 @@ class Values:
         self._counts: dict[str, int] = {}
 
     def fresh(self, stem: str, dtype: np.dtype, shape: Sequence[Any]) -> str:
-        """Make a name and note what it stands for."""
+        """Creates a name and notes what it stands for."""
         count = self._counts.get(stem, 0)
         self._counts[stem] = count + 1
         name = f"{stem}_{count}" if count or stem not in self.types else f"{stem}_{count + 1}"
@@ -78,20 +78,20 @@ class Values:
         return name
 
     def named(self, name: str, dtype: np.dtype, shape: Sequence[Any]) -> str:
-        """Take a name as it is, or with a number where it is taken."""
+        """Takes a name as it is, or with a number where it is taken."""
         if name in self.types:
             return self.fresh(name, dtype, shape)
         self.types[name] = (np.dtype(dtype), tuple(shape))
         return name
 
     def parameter(self, name: str, array: np.ndarray) -> str:
-        """Add an initializer under its own name."""
+        """Adds an initializer under its own name."""
         name = self.named(name, array.dtype, array.shape)
         self.initializers[name] = array
         return name
 
     def constant(self, array: np.ndarray) -> str:
-        """Add an initializer for a constant; equal ones are one."""
+        """Adds an initializer for a constant; equal ones are one."""
         key = (array.dtype.name, array.shape, array.tobytes())
         name = self._constants.get(key)
         if name is None:
@@ -101,5 +101,5 @@ class Values:
 
 
 def frozen(attributes: Mapping[str, Any]) -> Any:
-    """Give attributes as something that can be compared."""
+    """Returns attributes as something that can be compared."""
     return tuple(sorted((key, repr(value)) for key, value in attributes.items()))

@@ -38,7 +38,7 @@ class Windows:
 
 
 def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode: Any) -> tuple[Tensor | None, Tensor]:
-    """Bring places inside of the array.
+    """Brings places inside of the array.
 
     Args:
       build: the builder.
@@ -73,7 +73,7 @@ def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode:
 
 
 def complete(build: Builder, windows: Windows, operand: Tensor, starts: Tensor) -> tuple[list[int], Tensor, list[int]]:
-    """Write out the places of all elements of windows.
+    """Writes out the places of all elements of windows.
 
     Args:
       build: the builder.

@@ -57,7 +57,7 @@ _WIDER = {
 
 
 def computed_in(op: str, dtype: np.dtype) -> np.dtype:
-    """Give the dtype to compute an operator in, for operands of a dtype.
+    """Returns the dtype to compute an operator in, for operands of a dtype.
 
     >>> computed_in("Add", np.dtype("int16")), computed_in("MaxPool", np.dtype("int32"))
     (dtype('int16'), dtype('float64'))
@@ -77,5 +77,5 @@ def computed_in(op: str, dtype: np.dtype) -> np.dtype:
 
 
 def resting(dtype: np.dtype) -> np.dtype:
-    """Give the dtype in which computed values are kept: bfloat16 stays float32 until it leaves the graph."""
+    """Returns the dtype in which computed values are kept: bfloat16 stays float32 until it leaves the graph."""
     return np.dtype("float32") if dtype == BFLOAT16 else dtype

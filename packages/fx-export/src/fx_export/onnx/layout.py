@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def arranged(build: "Builder", tensor: Tensor, order: Axes, *, expand: bool = True) -> Tensor:
-    """Give a value with its axes stored in an order; see `Builder.arranged`."""
+    """Returns a value with its axes stored in an order; see `Builder.arranged`."""
     held = set(tensor.held)
     target = tuple(axis if axis is not None and axis in held else None for axis in order)
     moved = _with_axes(build, tensor, target)
@@ -26,7 +26,7 @@ def arranged(build: "Builder", tensor: Tensor, order: Axes, *, expand: bool = Tr
 
 
 def aligned(build: "Builder", tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Bring values of one shape, and scalars, into orders that broadcast against each other."""
+    """Brings values of one shape, and scalars, into orders that broadcast against each other."""
     full = max((t.ndim for t in tensors), default=0)
     sizes = [[t.shape[axis] for t in tensors if t.ndim == full] for axis in range(full)]
     shape = tuple(next((size for size in given if size != 1), 1) for given in sizes)
@@ -54,7 +54,7 @@ def _lifted(tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def merged(tensors: Sequence[Tensor]) -> tuple[Shape, Axes]:
-    """Give the shape of aligned values, and the axes that their broadcast result holds."""
+    """Returns the shape of aligned values, and the axes that their broadcast result holds."""
     axes: Axes = ()
     for tensor in tensors:
         both = _merge(axes, tensor.axes)
@@ -65,7 +65,7 @@ def merged(tensors: Sequence[Tensor]) -> tuple[Shape, Axes]:
 
 
 def reshaped(build: "Builder", tensor: Tensor, shape: Shape) -> Tensor:
-    """Give a value in another shape; see `Builder.reshape`."""
+    """Returns a value in another shape; see `Builder.reshape`."""
     if tensor.shape == shape:
         return tensor
     if [s for s in tensor.shape if s != 1] == [s for s in shape if s != 1]:
@@ -82,7 +82,7 @@ def reshaped(build: "Builder", tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def stored_reshape(build: "Builder", tensor: Tensor, result: Tensor) -> Tensor:
-    """Reshape a stored value to the stored shape of ``result``."""
+    """Reshapes a stored value to the stored shape of ``result``."""
     old, new = tensor.stored_shape, result.stored_shape
     if tensor.constant is not None and is_static(new):
         return dataclasses.replace(result, constant=tensor.constant.reshape(new))

@@ -31,12 +31,12 @@ _IR_VERSION = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 
 
 
 def onnx_type(dtype: np.dtype) -> int | None:
-    """Give ONNX's number of a dtype, None where it has none."""
+    """Returns ONNX's number of a dtype, None where it has none."""
     return _TYPES.get(dtype.name)
 
 
 def write_model(directory: Path, program: Program, *, opset: int, external: int, metadata: Any) -> None:
-    """Write the model; weights of more than ``external`` bytes in all lie in a file beside it."""
+    """Writes the model; weights of more than ``external`` bytes in all lie in a file beside it."""
     values = program.build.values
     total = sum(array.nbytes for array in values.initializers.values())
     if total > external:
@@ -55,7 +55,7 @@ def write_model(directory: Path, program: Program, *, opset: int, external: int,
 
 
 def check_model(path: Path) -> None:
-    """Check a written model by ONNX's own checker, shapes included."""
+    """Checks a written model by ONNX's own checker, shapes included."""
     onnx.checker.check_model(str(path), full_check=True)
 
 

@@ -26,25 +26,25 @@ class Matcher:
         self._makers = {name: node for node in graph.nodes for name in node.outputs}
 
     def match(self, pattern: Pattern, name: str) -> dict[str, str] | None:
-        """Give what the names of a pattern stand for where it ends in a value, None where it does not."""
+        """Returns what the names of a pattern stand for where it ends in a value, None where it does not."""
         return next(self._matches(pattern, name, {}), None)
 
     def number(self, name: str) -> float | None:
-        """Give a constant of one element, None for anything else."""
+        """Returns a constant of one element, None for anything else."""
         array = self._values.initializers.get(name)
         return float(array.reshape(())) if array is not None and array.size == 1 else None
 
     def numbers(self, name: str) -> list[int]:
-        """Give a constant vector of integers; empty for anything else."""
+        """Returns a constant vector of integers; empty for anything else."""
         array = self._values.initializers.get(name)
         return [] if array is None else [int(value) for value in array.reshape(-1)]
 
     def maker(self, name: str) -> Node | None:
-        """Give the node that computes a value."""
+        """Returns the node that computes a value."""
         return self._makers.get(name)
 
     def shape(self, name: str) -> tuple[Any, ...]:
-        """Give the shape of a value."""
+        """Returns the shape of a value."""
         return self._values.types[name][1]
 
     def _matches(self, pattern: Pattern, name: str, bound: Mapping[str, str]) -> Iterator[dict[str, str]]:

@@ -47,7 +47,7 @@ def translated(
     input_names: Sequence[str],
     output_names: Sequence[str],
 ) -> Program:
-    """Translate ``fn(variables, *inputs)``.
+    """Translates ``fn(variables, *inputs)``.
 
     Args:
       fn: a pure function of arrays of numbers.
@@ -131,7 +131,7 @@ def _rename(graph: Graph, old: str, new: str) -> None:
 
 
 def drop_unused(build: Builder) -> None:
-    """Leave out nodes and initializers that no output needs."""
+    """Leaves out nodes and initializers that no output needs."""
     needed = _needed(build.graph, set(build.graph.outputs))
     build.values.initializers = {k: v for k, v in build.values.initializers.items() if k in needed}
 

@@ -26,7 +26,7 @@ def unwrap(build: Builder, eqn: Any, key: Tensor) -> Tensor:
 
 
 def words_of(build: Builder, key: Tensor) -> Tensor:
-    """Give keys as words along a new last axis."""
+    """Returns keys as words along a new last axis."""
     number = build.cast(key, _LONG)
     high = build.elementwise("BitShift", [number, build.constant(32, _LONG)], direction="RIGHT")
     low = build.elementwise("BitwiseAnd", [number, build.constant(0xFFFFFFFF, _LONG)])

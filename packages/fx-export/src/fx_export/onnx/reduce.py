@@ -26,7 +26,7 @@ def reduce(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 
 
 def reduced(build: Builder, op: str, x: Tensor, axes: Sequence[int]) -> Tensor:
-    """Reduce over axes; they stay in the file with size 1, so that results broadcast without a node."""
+    """Reduces over axes; they stay in the file with size 1, so that results broadcast without a node."""
     gone = [int(axis) for axis in axes]
     if not gone:
         return x

@@ -20,7 +20,7 @@ class RefusedError(Exception):
 
 
 def primitive(*names: str, elementwise: bool = False) -> Callable[[Translate], Translate]:
-    """Register the translation of primitives.
+    """Registers the translation of primitives.
 
     Args:
       *names: of the primitives.
@@ -49,7 +49,7 @@ def own_primitives() -> dict[str, str]:
 
 
 def translation_of(name: str, brought: dict[str, Any]) -> Translate | None:
-    """Give the translation of a primitive, None if there is none.
+    """Returns the translation of a primitive, None if there is none.
 
     Args:
       name: of the primitive.

@@ -39,7 +39,7 @@ class Session:
     def __call__(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], dtypes: Sequence[np.dtype]
     ) -> list[np.ndarray]:
-        """Compute outputs.
+        """Computes outputs.
 
         Args:
           feeds: arrays by name of the input.

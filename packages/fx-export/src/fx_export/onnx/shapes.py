@@ -55,7 +55,7 @@ def reverse(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 
 
 def reversed_along(build: Builder, x: Tensor, dimensions: Sequence[int]) -> Tensor:
-    """Give a value with the elements in the opposite order along axes."""
+    """Returns a value with the elements in the opposite order along axes."""
     axes = [int(axis) for axis in dimensions if axis in x.held]
     if not axes:
         return x
@@ -72,7 +72,7 @@ def concatenate(build: Builder, eqn: Any, *parts: Tensor) -> Tensor:
 
 
 def joined(build: Builder, parts: Sequence[Tensor], axis: int, shape: Shape) -> Tensor:
-    """Join values along an axis; empty ones are left out."""
+    """Joins values along an axis; empty ones are left out."""
     filled = [part for part in parts if part.shape[axis] != 0]
     if not filled:
         return parts[0]
@@ -126,7 +126,7 @@ def pad(build: Builder, eqn: Any, x: Tensor, value: Tensor) -> Tensor:
 
 
 def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], value: Tensor) -> Tensor:
-    """Add elements before and after along each axis; negative counts cut away."""
+    """Adds elements before and after along each axis; negative counts cut away."""
     if not is_static([*low, *high]):
         raise RefusedError("an amount of padding that is a free size")
     starts = [max(0, -count) for count in low]
@@ -143,7 +143,7 @@ def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], v
 
 
 def spread_out(build: Builder, x: Tensor, axis: int, step: int, value: Tensor) -> Tensor:
-    """Put ``step - 1`` elements between each two along an axis."""
+    """Puts ``step - 1`` elements between each two along an axis."""
     size = x.shape[axis]
     wide = build.reshape(x, (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
     low = [0] * wide.ndim
@@ -162,7 +162,7 @@ def iota(build: Builder, eqn: Any, *sizes: Tensor) -> Tensor:
 
 
 def counting(build: Builder, shape: Shape, axis: int, dtype: np.dtype) -> Tensor:
-    """Give numbers that count up along an axis of a shape."""
+    """Returns numbers that count up along an axis of a shape."""
     size = shape[axis]
     if isinstance(size, int | np.integer):
         numbers = constant_tensor(np.arange(size).astype(dtype))

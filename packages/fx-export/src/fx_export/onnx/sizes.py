@@ -24,7 +24,7 @@ class Sizes:
         self._symbols: dict[str, Tensor] = {}
 
     def learn(self, name: str, shape: Sequence[Dim]) -> None:
-        """Note the symbols that the shape of an input tells."""
+        """Records the symbols that the shape of an input tells."""
         for axis, size in enumerate(shape):
             solved = None if is_fixed(size) else linear(size)
             if solved is not None and solved[0] not in self._symbols:
@@ -43,13 +43,13 @@ class Sizes:
         self._symbols[symbol] = value
 
     def scalar(self, dim: Dim) -> Tensor:
-        """Give a size as a scalar of int64."""
+        """Returns a size as a scalar of int64."""
         if is_fixed(dim):
             return self._build.constant(int(dim), np.int64)
         return self._compute(parsed(dim), str(dim))
 
     def vector(self, shape: Sequence[Dim]) -> Tensor:
-        """Give sizes as a vector of int64."""
+        """Returns sizes as a vector of int64."""
         build = self._build
         if is_static(shape):
             return build.constant([int(size) for size in shape], np.int64)

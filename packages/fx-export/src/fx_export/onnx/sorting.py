@@ -18,7 +18,7 @@ def top_k(build: Builder, eqn: Any, x: Tensor) -> list[Tensor]:
 
 
 def largest(build: Builder, x: Tensor, axis: int, count: Any, *, smallest: bool = False) -> list[Tensor]:
-    """Give the largest elements along an axis, of equal ones the first, and their places."""
+    """Returns the largest elements along an axis, of equal ones the first, and their places."""
     kernel = build.kernel("TopK", x)
     lying = build.stored_as(build.plain(x), kernel)
     shape = tuple(count if a == axis else size for a, size in enumerate(x.shape))

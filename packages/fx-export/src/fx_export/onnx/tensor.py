@@ -58,18 +58,18 @@ class Tensor:
         return self.axes == tuple(range(self.ndim))
 
     def relabeled(self, shape: Sequence[Dim], axes: Sequence[int | None]) -> "Tensor":
-        """Give the same stored value as another view: its axes are others of another shape."""
+        """Returns the same stored value as another view: its axes are others of another shape."""
         return dataclasses.replace(self, shape=tuple(shape), axes=tuple(axes))
 
 
 def stored_tensor(name: str, shape: Sequence[Dim], dtype: Any, stored: Any = None) -> Tensor:
-    """Give a value that lies in the file as JAX sees it."""
+    """Returns a value that lies in the file as JAX sees it."""
     dtype = np.dtype(dtype)
     return Tensor(tuple(shape), dtype, tuple(range(len(shape))), np.dtype(stored or dtype), name)
 
 
 def constant_tensor(array: Any, dtype: Any = None) -> Tensor:
-    """Give a constant; axes along which nothing changes are not stored."""
+    """Returns a constant; axes along which nothing changes are not stored."""
     array = np.asarray(array)
     axes: list[int | None] = list(range(array.ndim))
     kept = array
@@ -86,7 +86,7 @@ def is_static(shape: Sequence[Dim]) -> bool:
 
 
 def whole(tensor: Tensor) -> np.ndarray:
-    """Give the value of a constant as JAX sees it, as a view."""
+    """Returns the value of a constant as JAX sees it, as a view."""
     assert tensor.constant is not None
     held = tensor.held
     lying = tensor.constant.reshape([tensor.shape[axis] for axis in held])
@@ -96,5 +96,5 @@ def whole(tensor: Tensor) -> np.ndarray:
 
 
 def spec(tensor: Tensor) -> jax.ShapeDtypeStruct:
-    """Describe a value for tracing."""
+    """Describes a value for tracing."""
     return jax.ShapeDtypeStruct(tensor.shape, tensor.dtype)

@@ -56,7 +56,7 @@ class Walker:
         self._path: list[str] = []
 
     def __call__(self, build: Builder, closed: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Translate a jaxpr with its constants."""
+        """Translates a jaxpr with its constants."""
         jaxpr = closed.jaxpr
         known: dict[Any, Tensor] = dict(zip(jaxpr.constvars, map(constant_of, closed.consts)))
         known.update(zip(jaxpr.invars, inputs))
@@ -96,7 +96,7 @@ class Walker:
 
 
 def constant_of(value: Any, dtype: Any = None) -> Tensor:
-    """Give a constant of a traced program."""
+    """Returns a constant of a traced program."""
     if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         words = np.asarray(jax.random.key_data(value)).astype(np.uint64)
         return constant_tensor(((words[..., 0] << np.uint64(32)) | words[..., 1]).astype(KEY))
@@ -105,7 +105,7 @@ def constant_of(value: Any, dtype: Any = None) -> Tensor:
 
 
 def dtype_of(aval: Any) -> np.dtype:
-    """Give the dtype in which a value is held."""
+    """Returns the dtype in which a value is held."""
     if jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key):
         if tuple(compat.key_kind(aval.dtype).key_shape) != (2,):
             raise RefusedError(f"keys of kind {aval.dtype}; those of threefry2x32 are translated")
@@ -114,7 +114,7 @@ def dtype_of(aval: Any) -> np.dtype:
 
 
 def module_path(scope: str) -> str:
-    """Give the path of a module out of a stack of names: what transforms add is left out.
+    """Returns the path of a module out of a stack of names: what transforms add is left out.
 
     >>> module_path("jit(f)/GPT/Block_0/jvp(Dense_0)")
     'GPT/Block_0/Dense_0'
@@ -133,7 +133,7 @@ def module_path(scope: str) -> str:
 
 
 def source_of(eqn: Any) -> str:
-    """Tell where in the user's program an equation comes from; in fx's own code where there is no other."""
+    """Returns where in the user's program an equation comes from; in fx's own code where there is no other."""
     frames = compat.sources(eqn)
     theirs = [frame for frame in frames if not any(own in frame[0] for own in _OUR_OWN)]
     for file, line, function in theirs or frames:

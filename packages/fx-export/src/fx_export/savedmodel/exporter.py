@@ -39,7 +39,7 @@ class SavedModelExporter:
         platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
         stablehlo_version: str | None = None,
     ) -> None:
-        """Lower the function, and save it with its variables.
+        """Lowers the function, and saves it with its variables.
 
         Args:
           directory: where to write.
@@ -81,7 +81,7 @@ class SavedModelExporter:
         interface.write(directory / INDEX, signature=signature)
 
     def load(self, directory: Path) -> Callable[..., Any]:
-        """Give the function of the inputs, computed by TensorFlow on the CPU.
+        """Returns the function of the inputs, computed by TensorFlow on the CPU.
 
         Raises:
           BundleError: the files are not what `export` wrote, or TensorFlow does not load them.

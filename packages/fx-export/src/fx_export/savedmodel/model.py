@@ -16,7 +16,7 @@ CPU = "/device:CPU:0"
 
 
 def tensorflow_names(ports: Sequence[Port]) -> list[str]:
-    """Give names that arguments of TensorFlow's functions may have: letters, digits and underscores.
+    """Returns names that arguments of TensorFlow's functions may have: letters, digits and underscores.
 
     >>> tensorflow_names([Port("input/h", (), np.dtype("int32")), Port("input_h", (), np.dtype("int32"))])
     ['input_h', 'input_h_1']
@@ -41,7 +41,7 @@ def save_model(
     interface: Interface,
     signature: str,
 ) -> None:
-    """Write a SavedModel: weights as variables, and the computation as a signature.
+    """Writes a SavedModel: weights as variables, and the computation as a signature.
 
     Args:
       directory: where to write.
@@ -102,7 +102,7 @@ class SavedModel:
             raise BundleError(str(directory), "TensorFlow does not load the model.", got=_problem(error)) from error
 
     def __call__(self, *inputs: Any) -> Any:
-        """Compute.
+        """Computes.
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.

@@ -12,7 +12,7 @@ from fx_export.lowering import downgraded
 
 
 def tensorflow(module: str = "tensorflow") -> Any:
-    """Import TensorFlow or a module of it.
+    """Imports TensorFlow or a module of it.
 
     Raises:
       EntryLoadError: it is not installed; the text names the extra.
@@ -48,7 +48,7 @@ class ProgramOp:
         }
 
     def __call__(self, arrays: Sequence[Any]) -> Sequence[Any]:
-        """Compute the outputs of the program, flat."""
+        """Computes the outputs of the program, flat."""
         kept = [arrays[number] for number in self._kept]
         return self._xla.call_module(kept, **self._attributes)
 
@@ -60,5 +60,5 @@ def _readable() -> str:
 
 
 def static(shape: Sequence[Any]) -> list[int | None]:
-    """Give a shape with None in place of free sizes."""
+    """Returns a shape with None in place of free sizes."""
     return [int(size) if isinstance(size, int) else None for size in shape]

@@ -30,7 +30,7 @@ _DTYPES = [*_STORAGES.values(), "uint16", "uint32", "uint64", "float8_e4m3fn", "
 
 
 def read_pt(path: str | os.PathLike[str]) -> Any:
-    """Give what `torch.save` wrote, with NumPy arrays for tensors; neither PyTorch nor an unpickler is used.
+    """Returns what `torch.save` wrote, with NumPy arrays for tensors; neither PyTorch nor an unpickler is used.
 
     Args:
       path: a file that PyTorch 1.6 or newer wrote (a zip).

@@ -27,10 +27,10 @@ def to_torch(
     names: Sequence[Rule] = (),
     tied: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Give the weights of a network as a state dictionary of PyTorch, and write them as safetensors.
+    """Returns the weights of a network as a state dictionary of PyTorch, and writes them as safetensors.
 
     Linear layers, convolutions and their transposes, norms with running statistics, embeddings, attention and
-    recurrent cells get PyTorch's names and layouts; other arrays keep theirs. Caches, random streams and what runs
+    recurrent cells get PyTorch's names and layouts; other arrays keep theirs. Caches, RNG streams and what runs
     leave behind are no weights.
 
     Args:
@@ -78,7 +78,7 @@ def from_torch(
     ignore: Sequence[str] = (),
     cast: bool = False,
 ) -> Any:
-    """Put weights of PyTorch into a network.
+    """Puts weights of PyTorch into a network.
 
     Args:
       source: a state dictionary (of NumPy, JAX or PyTorch), or a file: safetensors, or what `torch.save` wrote.

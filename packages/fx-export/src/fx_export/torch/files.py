@@ -21,7 +21,7 @@ _DTYPES = {
 
 
 def read_state(path: str | os.PathLike[str]) -> Any:
-    """Read a file of weights: safetensors, or a zip of `torch.save`; the content decides which.
+    """Reads a file of weights: safetensors, or a zip of `torch.save`; the content decides which.
 
     Raises:
       TorchFileError: it is damaged, hostile, or neither.
@@ -37,7 +37,7 @@ def read_state(path: str | os.PathLike[str]) -> Any:
 
 
 def write_state(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -> Path:
-    """Write safetensors, which appear whole or not at all; a file at the path is replaced.
+    """Writes safetensors, which appear whole or not at all; a file at the path is replaced.
 
     Raises:
       TorchFileError: safetensors have no such dtype.

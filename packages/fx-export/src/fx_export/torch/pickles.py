@@ -32,7 +32,7 @@ class Marker:
 
 
 def unpickled(data: bytes, path: str, known: Mapping[str, Marker], persistent: Callable[[Any], Any]) -> Any:
-    """Run a pickle.
+    """Runs a pickle.
 
     Args:
       data: the pickle.

@@ -68,7 +68,7 @@ class Plan:
 
 
 def planned(network: Network, layers: Layers, names: Sequence[Rule]) -> Plan:
-    """Find the layers of a network.
+    """Finds the layers of a network.
 
     Args:
       network: the network.

@@ -31,7 +31,7 @@ class Reader:
         self._different: list[str] = []
 
     def read(self, tied: Mapping[str, str], ignore: Sequence[str]) -> dict[Path, np.ndarray]:
-        """Give the network's arrays by path.
+        """Returns the network's arrays by path.
 
         Raises:
           TorchMismatchError: something is missing, left over, or different; everything is listed.

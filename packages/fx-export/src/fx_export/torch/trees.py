@@ -19,7 +19,7 @@ Path = tuple[str, ...]
 
 _COLLECTIONS = frozenset(["cache", "intermediates", "perturbations", "losses"])
 _TYPES = frozenset(["RngState", "Cache", "Intermediate", "Perturbation"])
-"""What runs leave behind, and random streams: no weights."""
+"""What runs leave behind, and RNG streams: no weights."""
 
 _DEEPEST = 200
 
@@ -82,7 +82,7 @@ class Network:
         return found
 
     def filled(self, arrays: Mapping[Path, np.ndarray]) -> Any:
-        """Give such a tree with other arrays; a module gets them itself."""
+        """Returns such a tree with other arrays; a module gets them itself."""
         values = [leaf.value if leaf.path is None else _placed(arrays[leaf.path], leaf.value) for leaf in self.leaves]
         if identity_of(self._tree) != "object":
             return jax.tree.unflatten(jax.tree.structure(self._tree, is_leaf=is_array_node), values)
@@ -141,7 +141,7 @@ def _placed(array: np.ndarray, like: Any) -> Any:
 
 
 def flattened(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Give the leaves of nested dictionaries with dotted names.
+    """Returns the leaves of nested dictionaries with dotted names.
 
     Raises:
       TorchMismatchError: they are nested without end.

@@ -11,7 +11,7 @@ from fx_export.torch.trees import Network
 
 
 def written(network: Network, plan: Plan, tied: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Give the state dictionary.
+    """Returns the state dictionary.
 
     Raises:
       TorchMismatchError: a layer's arrays fit none of PyTorch's forms, or two arrays get one name.

@@ -28,7 +28,7 @@ def dot_product_attention_weights(
     einsum_dot_general: Callable[..., jax.Array] | None = None,
     einsum: Callable[..., jax.Array] | None = None,
 ) -> jax.Array:
-    """Compute how much each query attends to each key: `fx_core.ops.attention.dot_product_attention_weights`.
+    """Computes how much each query attends to each key: `fx_core.ops.attention.dot_product_attention_weights`.
 
     Args:
       query: shape ``(*batch, queries, heads, depth)``.
@@ -92,7 +92,7 @@ def dot_product_attention(
     qk_attn_weights_einsum: Callable[..., jax.Array] | None = None,
     attn_weights_value_einsum: Callable[..., jax.Array] | None = None,
 ) -> jax.Array:
-    """Average the values, weighted by attention: `fx_core.ops.attention.dot_product_attention`.
+    """Averages the values, weighted by attention: `fx_core.ops.attention.dot_product_attention`.
 
     Args:
       query: shape ``(*batch, queries, heads, depth)``.

@@ -48,10 +48,10 @@ class MultiHeadDotProductAttention(Module):
       dropout_rate: probability to drop a weight.
       deterministic: drop nothing; given here or in the call, where the rate is not zero.
       precision: of the multiplications, see `jax.lax.Precision`.
-      kernel_init: draws the kernels.
-      out_kernel_init: draws that of ``out``; ``kernel_init`` if None.
-      bias_init: draws the biases.
-      out_bias_init: draws that of ``out``; ``bias_init`` if None.
+      kernel_init: initializer for the kernels.
+      out_kernel_init: initializer for that of ``out``; ``kernel_init`` if None.
+      bias_init: initializer for the biases.
+      out_bias_init: initializer for that of ``out``; ``bias_init`` if None.
       use_bias: whether the projections have biases.
       attention_fn: called with query, key, value, and those of the keyword arguments of `dot_product_attention` that it
         takes.
@@ -111,7 +111,7 @@ class MultiHeadDotProductAttention(Module):
         dropout_rng: jax.Array | None = None,
         sow_weights: bool = False,
     ) -> jax.Array:
-        """Attend.
+        """Attends.
 
         Args:
           inputs_q: what queries are made of, shape ``(*batch, queries, features)``.
@@ -295,7 +295,7 @@ class SelfAttention(MultiHeadDotProductAttention):
         dropout_rng: jax.Array | None = None,
         sow_weights: bool = False,
     ) -> jax.Array:
-        """Attend.
+        """Attends.
 
         Args:
           inputs_q: shape ``(*batch, length, features)``.

@@ -52,8 +52,8 @@ def conv(
       bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
       precision: see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       param_dtype: of the parameters.
 
     Returns:
@@ -99,8 +99,8 @@ def conv_transpose(
       bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
       precision: see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       param_dtype: of the parameters.
 
     Returns:

@@ -32,7 +32,7 @@ def embed(
       features: their size.
       dtype: of the result; None follows the parameter.
       param_dtype: of the parameter.
-      embedding_init: draws the vectors.
+      embedding_init: initializer for the vectors.
 
     Returns:
       An array of shape ``(*inputs.shape, features)``.
@@ -83,7 +83,7 @@ def embedding(
       scope: gets ``table`` (num_embeddings, features).
       num_embeddings: number of vectors.
       features: their size.
-      init_fn: draws the vectors.
+      init_fn: initializer for the vectors.
       param_dtype: of the parameter.
 
     >>> import jax, jax.numpy as jnp

@@ -38,8 +38,8 @@ def dense(
       bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
       precision: see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       param_dtype: of the parameters.
 
     Returns:
@@ -76,8 +76,8 @@ def dense_general(
       batch_dims: leading axes that have a kernel and bias each.
       bias: whether to add a bias.
       dtype: to compute in; None follows inputs and parameters.
-      kernel_init: draws the kernel, which it sees as a matrix.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel, which it sees as a matrix.
+      bias_init: initializer for the bias.
       precision: see `jax.lax.Precision`.
       param_dtype: of the parameters.
 

@@ -39,8 +39,8 @@ def layer_norm(
       dtype: of the result; None follows input and parameters.
       bias: whether to add a bias.
       scale: whether to multiply by a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       reduction_axes: axes that statistics are taken over.
       feature_axes: axes with scale and bias.
       use_mean: whether to subtract the mean.
@@ -98,8 +98,8 @@ def group_norm(
       dtype: of the result; None follows input and parameters.
       bias: whether to add a bias.
       scale: whether to multiply by a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       param_dtype: of the parameters.
 
     Returns:
@@ -148,8 +148,8 @@ def batch_norm(
       dtype: of the result; None follows input and parameters.
       bias: whether to add a bias.
       scale: whether to multiply by a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       axis_name: mapped axes to take the statistics over, too; not when the averages are created.
       axis_index_groups: groups of devices along that axis.
       kind: collection of the averages.

@@ -17,7 +17,7 @@ __all__ = ["adopt", "attach", "resolve_parent"]
 
 
 def resolve_parent(module: ModuleBase) -> Any:
-    """The parent, the running module if none was given."""
+    """Returns the parent, the running module if none was given."""
     attributes = module.__dict__
     if attributes.get("_parent", UNSPECIFIED) is UNSPECIFIED:
         parent = context.modules[-1]
@@ -30,7 +30,7 @@ def resolve_parent(module: ModuleBase) -> Any:
 
 
 def attach(module: ModuleBase, parent: Any) -> None:
-    """Bind a module below its parent, unless that has to wait.
+    """Binds a module below its parent, unless that has to wait.
 
     An orphan waits for ``init``, ``apply`` or an adoption; an unnamed module made in ``setup`` for the assignment that
     names it.
@@ -83,7 +83,7 @@ def _place(module: ModuleBase, parent: ModuleBase) -> Scope:
 
 
 def adopt(owner: ModuleBase, attribute: str, value: Any) -> None:
-    """Set an attribute of a bound module, making the modules in it the owner's where they are nobody's yet.
+    """Sets an attribute of a bound module, making the modules in it the owner's where they are nobody's yet.
 
     Lists and dicts are frozen, so that what was registered stays what is there.
     """

@@ -51,22 +51,24 @@ class ModuleBase:
     preserve_adopted_names: ClassVar[bool | None] = None
 
     def setup(self) -> None:
-        """Make submodules and variables as attributes; runs once, before the first use of a bound module."""
+        """Creates submodules and variables as attributes; runs once, before the first use of a bound module."""
 
 
 def raw_parent(module: ModuleBase) -> Any:
-    """What the module was given as parent: ``UNSPECIFIED``, ``None``, a scope or a module (``None`` once collected)."""
+    """Returns what the module was given as parent: ``UNSPECIFIED``, ``None``, a scope or a module (``None`` once
+    collected).
+    """
     parent = module.__dict__.get("_parent")
     return parent() if type(parent) is weakref.ref else parent
 
 
 def set_parent(module: ModuleBase, parent: Any) -> None:
-    """Store the parent, weakly if it is a module."""
+    """Stores the parent, weakly if it is a module."""
     module.__dict__["_parent"] = weakref.ref(parent) if isinstance(parent, ModuleBase) else parent
 
 
 def where(module: ModuleBase) -> str:
-    """The module in an error: its path when bound, else its class."""
+    """Returns the module in an error: its path when bound, else its class."""
     scope = module.__dict__.get("scope")
     kind = type(module).__name__
     return f"{scope.path_text} ({kind})" if scope is not None else f"{kind} (unbound)"

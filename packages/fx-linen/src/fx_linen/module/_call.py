@@ -27,7 +27,7 @@ Method = Callable[..., Any]
 
 
 def call_plain(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a method that may use what ``setup`` made."""
+    """Calls a method that may use what ``setup`` made."""
     state = self.__dict__.get("_state")
     if state is None:
         raise IncorrectPostInitOverrideError()
@@ -37,7 +37,7 @@ def call_plain(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def call_compact(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a method that makes submodules and variables as it goes.
+    """Calls a method that makes submodules and variables as it goes.
 
     Each outermost call starts counting names at zero again: calling a module twice shares its parameters.
     """
@@ -71,7 +71,7 @@ def call_compact(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 def call_name_scope(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a method whose submodules live in a scope named after it."""
+    """Calls a method whose submodules live in a scope named after it."""
     attributes = self.__dict__
     state = attributes.get("_state")
     if state is None:
@@ -118,7 +118,7 @@ def _enter_name_scope(self: ModuleBase, state: ModuleState, name: str) -> NameSc
 
 
 def call_setup(fun: Method, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call ``setup``, of this class or a base."""
+    """Calls ``setup``, of this class or a base."""
     if self.__dict__.get("scope") is None:
         raise CallSetupUnboundModuleError(type(self).__name__)
     modules = context.modules
@@ -154,7 +154,7 @@ _NO_AXIS = "The axis name is used by"
 
 
 def ensure_setup(self: ModuleBase, state: ModuleState) -> None:
-    """Run ``setup`` if the module is bound and it did not run yet."""
+    """Runs ``setup`` if the module is bound and it did not run yet."""
     if self.__dict__.get("scope") is None or state.setup_done or state.in_setup:
         return
     state.before_setup = frozenset(self.__dict__)

@@ -36,7 +36,7 @@ context = Context()
 
 
 def running_module() -> ModuleBase | None:
-    """The module whose method is running in this thread."""
+    """Returns the module whose method is running in this thread."""
     return context.modules[-1]
 
 
@@ -85,7 +85,7 @@ def detached() -> Iterator[None]:
 
 
 def enable_named_call() -> None:
-    """Name method calls in profiles and HLO by the module (the default, see ``fx_core.config.profile``).
+    """Names method calls in profiles and HLO by the module (the default, see ``fx_core.config.profile``).
 
     Each call of a module method runs in `jax.named_scope`: operations carry paths such as ``Encoder/Dense_0``.
     """
@@ -93,13 +93,13 @@ def enable_named_call() -> None:
 
 
 def disable_named_call() -> None:
-    """Stop naming method calls in profiles and HLO."""
+    """Stops naming method calls in profiles and HLO."""
     context.named_call = False
 
 
 @contextlib.contextmanager
 def override_named_call(enable: bool = True) -> Iterator[None]:
-    """Name method calls, or do not, within a block.
+    """Names method calls, or does not, within a block.
 
     Args:
       enable: whether calls are named in the block.

@@ -21,7 +21,7 @@ class Copying(ModuleBase):
         _reset_names: bool = False,
         **updates: Any,
     ) -> Self:
-        """Make a copy with some fields replaced.
+        """Creates a copy with some fields replaced.
 
         Args:
           parent: the copy's parent: a module, a `fx_core.Scope` to bind it to, or None for an unbound copy.
@@ -51,7 +51,7 @@ class Copying(ModuleBase):
         return type(self)(parent=parent, **values)  # type: ignore[call-arg]
 
     def copy(self, *, parent: Any = UNSPECIFIED, name: str | None = None, **updates: Any) -> Self:
-        """Make a copy that belongs to the running module, under a new name.
+        """Creates a copy that belongs to the running module, under a new name.
 
         Args:
           parent: the copy's parent; the running module by default.

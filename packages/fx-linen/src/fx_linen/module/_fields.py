@@ -13,7 +13,7 @@ __all__ = ["as_dataclass"]
 
 
 def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
-    """Make ``cls`` a dataclass and collect what the module machinery asks about it.
+    """Creates ``cls`` a dataclass and collects what the module machinery asks about it.
 
     ``parent`` and ``name`` come from the base and are keyword-only, so a subclass may add fields with or without
     defaults as any dataclass may. Equality, hash and representation are the base's, unless the class has its own.
@@ -42,7 +42,7 @@ _ABSENT = object()
 
 
 def class_info(cls: Any) -> ClassInfo:
-    """Collect the facts about a class that is a dataclass already."""
+    """Collects the facts about a class that is a dataclass already."""
     every = [field for field in dataclasses.fields(cls) if field.name not in ("parent", "name")]
     compared = [field for field in every if field.compare]
     return ClassInfo(

@@ -27,7 +27,7 @@ def apply(
     mutable: CollectionFilter = False,
     capture_intermediates: Capture = False,
 ) -> Callable[..., Any]:
-    """Turn a function of a module into one of its variables.
+    """Converts a function of a module into one of its variables.
 
     Args:
       fn: called as ``fn(bound_module, *args, **kwargs)``; it may call several methods.
@@ -55,7 +55,7 @@ def init_with_output(
     mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
     capture_intermediates: Capture = False,
 ) -> Callable[..., Any]:
-    """Turn a function of a module into one that makes its variables.
+    """Converts a function of a module into one that makes its variables.
 
     Args:
       fn: called as ``fn(bound_module, *args, **kwargs)``.
@@ -83,7 +83,7 @@ def init(
     mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
     capture_intermediates: Capture = False,
 ) -> Callable[..., Any]:
-    """Turn a function of a module into one that makes its variables and computes nothing else.
+    """Converts a function of a module into one that makes its variables and computes nothing else.
 
     Where that is not possible, as the function needs to see numbers, it is computed; see `init_with_output`.
 
@@ -102,7 +102,7 @@ def init(
 
 
 def merge_param(name: str, a: T | None, b: T | None) -> T:
-    """Take an argument that may be given to the constructor or to the call, but only once.
+    """Takes an argument that may be given to the constructor or to the call, but only once.
 
     Args:
       name: its name, for errors.

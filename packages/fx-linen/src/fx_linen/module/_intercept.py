@@ -32,7 +32,7 @@ Interceptor = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any], Int
 
 @contextlib.contextmanager
 def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
-    """Run ``interceptor`` around every call of a module method within a block.
+    """Runs ``interceptor`` around every call of a module method within a block.
 
     The interceptor gets the rest of the call, its arguments and an `InterceptorContext`; it decides whether and how to
     go on, and its result is the call's. Blocks nest: the outer interceptor sees a call first. ``setup`` counts as a
@@ -60,7 +60,7 @@ def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
 
 
 def run_intercepted(fun: Callable[..., Any], module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call the method through this thread's interceptors, the outermost first."""
+    """Calls the method through this thread's interceptors, the outermost first."""
     original = functools.partial(fun, module)
     call = original
     info = InterceptorContext(module, fun.__name__, original)

@@ -28,7 +28,7 @@ _MARK = "method_handler_wrapped"
 
 
 def compact(fun: F) -> F:
-    """Let a method make its submodules and variables where it uses them.
+    """Lets a method make its submodules and variables where it uses them.
 
     Names count up from zero in every call, so that calling the module again uses the same parameters.
 
@@ -49,7 +49,7 @@ def compact(fun: F) -> F:
 
 
 def nowrap(fun: F) -> F:
-    """Leave a method alone: no setup before it, no name in profiles, no interceptors, no capture.
+    """Leaves a method alone: no setup before it, no name in profiles, no interceptors, no capture.
 
     Submodules that it makes belong to the method that calls it. Useful for helpers and for methods that must work on
     unbound modules.
@@ -62,7 +62,7 @@ def nowrap(fun: F) -> F:
 
 
 def compact_name_scope(fun: F) -> F:
-    """Let a method make submodules in a scope of its own, named after the method.
+    """Lets a method make submodules in a scope of its own, named after the method.
 
     A module may have any number of them, next to a compact method or without one. Only submodules go to the scope of
     the method; parameters and variables still belong to the module.
@@ -75,7 +75,7 @@ def compact_name_scope(fun: F) -> F:
 
 
 def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a method so that it runs as a module method; one that is wrapped already is returned as it is.
+    """Wraps a method so that it runs as a module method; one that is wrapped already is returned as it is.
 
     A wrapped method has the attribute ``method_handler_wrapped``, and ``__wrapped__`` is what it wraps. Classes wrap
     their methods when they are created; libraries that replace a method of a class wrap the new one.
@@ -151,7 +151,7 @@ class WrappedDataDescriptor(WrappedDescriptor):
 
 
 def wrap_class(cls: Any) -> None:
-    """Wrap the methods and descriptors that a class brings, once and for all.
+    """Wraps the methods and descriptors that a class brings, once and for all.
 
     Args:
       cls: the new class, a dataclass: the defaults of its fields are no methods.

@@ -8,7 +8,7 @@ __all__ = ["automatic_name", "claim_variable"]
 
 
 def automatic_name(counters: dict[str, int], module: ModuleBase) -> str:
-    """The next of ``Dense_0``, ``Dense_1``, …
+    """Returns the next of ``Dense_0``, ``Dense_1``, …
 
     Args:
       counters: how many modules of each class the parent has named.
@@ -21,7 +21,7 @@ def automatic_name(counters: dict[str, int], module: ModuleBase) -> str:
 
 
 def claim_variable(module: ModuleBase, key_type: str, collection: str, name: str) -> None:
-    """Check that a variable's name is free and remember it as the module's.
+    """Checks that a variable's name is free and remember it as the module's.
 
     Raises:
       NameInUseError: there is a submodule, or a variable of the collection, with that name.

@@ -27,7 +27,7 @@ class Listing(Running):
         mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """List the modules whose methods ``init`` calls, by path.
+        """Lists the modules whose methods ``init`` calls, by path.
 
         Nothing is computed: the call is traced with abstract values.
 
@@ -72,7 +72,7 @@ class Listing(Running):
         compute_vjp_flops: bool = False,
         **kwargs: Any,
     ) -> str:
-        """Show the network as a table: modules, shapes, variables and their sizes.
+        """Shows the network as a table: modules, shapes, variables and their sizes.
 
         Nothing is computed: ``init`` is traced with abstract values. Drawing needs the extra ``fx-linen[summary]``.
 
@@ -115,7 +115,7 @@ class Listing(Running):
 
 
 def abstract_call(fun: Any, *args: Any, **kwargs: Any) -> Any:
-    """Trace a call: arrays become abstract, everything else is passed as it is.
+    """Traces a call: arrays become abstract, everything else is passed as it is.
 
     Returns:
       The shapes of the result.

@@ -81,7 +81,7 @@ def blank(recipe: Recipe) -> Any:
 
 
 def portable(value: Any) -> Any:
-    """Put something that can be pickled in place of what cannot, in containers and partial functions, too.
+    """Puts something that can be pickled in place of what cannot, in containers and partial functions, too.
 
     That is names for the functions of `jax.nn` and `jax.numpy`: pickle refuses them, as their names lead to the
     compiled function, and what it is about to write is the plain one. And recipes for classes that transforms made.
@@ -100,7 +100,7 @@ def portable(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """Undo `portable`."""
+    """Undoes `portable`."""
     if isinstance(value, Recipe):
         return value.cls
     if isinstance(value, _Named):

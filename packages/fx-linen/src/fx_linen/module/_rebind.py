@@ -19,7 +19,7 @@ _CARRIED = (ModuleBase, Variable)
 
 
 def module_scopes(tree: Any) -> list[Scope]:
-    """The scopes that a tree with modules and variables reaches, through itself and the fields of the modules.
+    """Returns the scopes that a tree with modules and variables reaches, through itself and the fields of the modules.
 
     Scopes made by ``setup`` or in methods lie below the module's own scope and are not listed; neither are scopes below
     another one in the list. ``setup`` does not run for this: in a transform its variables are made inside.
@@ -65,7 +65,7 @@ def _lies_below(scope: Scope, other: Scope) -> bool:
 
 
 def rebind(tree: M, scope_of: Callable[[Scope], Scope], rebound: Rebound | None = None) -> M:
-    """Copy a tree with modules and variables onto other scopes.
+    """Copies a tree with modules and variables onto other scopes.
 
     The copy goes on where the original is: the same names are taken, a running compact method is still running. What
     ``setup`` assigned is not copied, since it may hold values of another trace: ``setup`` runs again on the new scope
@@ -147,7 +147,7 @@ class Progress(NamedTuple):
 
 
 def progress_of(module: ModuleBase) -> Progress:
-    """Which names a module has given out."""
+    """Returns which names a module has given out."""
     state = module._state
     variables = tuple((name, child) for name, child in state.children.items() if not isinstance(child, ModuleBase))
     inner = () if state.name_scope is None else tuple(state.name_scope.counters.items())
@@ -155,7 +155,7 @@ def progress_of(module: ModuleBase) -> Progress:
 
 
 def absorb_progress(module: ModuleBase, progress: Progress) -> None:
-    """Let a module go on naming from there."""
+    """Lets a module go on naming from there."""
     state = module._state
     state.counters = dict(progress.counters)
     for name, collection in progress.variables:
@@ -165,7 +165,7 @@ def absorb_progress(module: ModuleBase, progress: Progress) -> None:
 
 
 def absorb_state(module: ModuleBase, copy: ModuleBase) -> None:
-    """Let a module know which names its copy has given out, once a transform that ran on the copy is done.
+    """Lets a module know which names its copy has given out, once a transform that ran on the copy is done.
 
     Args:
       module: the original of `rebind`.

@@ -14,7 +14,7 @@ __all__ = ["module_repr"]
 
 
 def module_repr(module: ModuleBase, indent: str = "    ") -> str:
-    """Show a module as a nested table: its fields, then the submodules it made.
+    """Shows a module as a nested table: its fields, then the submodules it made.
 
     Args:
       module: bound or not.

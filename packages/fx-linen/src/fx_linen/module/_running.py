@@ -33,7 +33,7 @@ WITHOUT_INTERMEDIATES = DenyList("intermediates")
 
 
 def module_of(module: Any) -> Any:
-    """The module itself.
+    """Returns the module itself.
 
     Raises:
       InvalidInstanceModuleError: it is none; ``init`` was called on the class, say.
@@ -44,7 +44,7 @@ def module_of(module: Any) -> Any:
 
 
 def rngs_of(rngs: Any, module: ModuleBase) -> Any:
-    """Keys by stream, from a dict or a single key for ``"params"``.
+    """Returns keys by stream, from a dict or a single key for ``"params"``.
 
     Raises:
       InvalidRngError: it is neither.
@@ -64,7 +64,7 @@ def rngs_of(rngs: Any, module: ModuleBase) -> Any:
 
 
 def method_of(module: Any, method: Any, caller: str) -> Callable[..., Any]:
-    """The function of the module that ``method=`` means: a name, a (bound) method, a function, or ``__call__``.
+    """Returns the function of the module that ``method=`` means: a name, a (bound) method, a function, or ``__call__``.
 
     The name may be that of a submodule, too.
     """
@@ -97,7 +97,7 @@ def _takes_arguments(function: Callable[..., Any]) -> bool:
 
 
 def bound_function(fn: Callable[..., Any], module: Any, capture_intermediates: Capture = False) -> Callable[..., Any]:
-    """Turn a function of a module into one of a scope: it binds a clone and runs ``fn`` on it.
+    """Converts a function of a module into one of a scope: it binds a clone and runs ``fn`` on it.
 
     Args:
       fn: called as ``fn(bound_module, *args, **kwargs)``.
@@ -138,7 +138,7 @@ class Running(Copying):
         capture_intermediates: Capture = False,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        """Make the module's variables and return the method's result with them.
+        """Creates the module's variables and returns the method's result with them.
 
         Args:
           rngs: a key for ``"params"``, or a dict of keys by stream.
@@ -170,7 +170,7 @@ class Running(Copying):
         capture_intermediates: Capture = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Make the module's variables.
+        """Creates the module's variables.
 
         Nothing else is computed: the method runs with its operations only recorded, and what they print by `jax.debug`
         is not printed. A method that needs to see numbers is run again, computing. `init_with_output` always computes.
@@ -204,7 +204,7 @@ class Running(Copying):
         mutable: CollectionFilter = WITHOUT_INTERMEDIATES,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Make the module's variables without computing on its inputs.
+        """Creates the module's variables without computing on its inputs.
 
         Args:
           rngs: a key for ``"params"``, or a dict of keys by stream.
@@ -234,7 +234,7 @@ class Running(Copying):
         capture_intermediates: Capture = False,
         **kwargs: Any,
     ) -> Any:
-        """Run the module on given variables.
+        """Runs the module on given variables.
 
         Args:
           variables: by collection, as ``init`` returns them.
@@ -265,7 +265,7 @@ class Running(Copying):
         rngs: Rngs | None = None,
         mutable: CollectionFilter = False,
     ) -> Self:
-        """Make a module that holds its variables: its methods run as they are, its submodules are attributes.
+        """Creates a module that holds its variables: its methods run as they are, its submodules are attributes.
 
         Meant for interactive use; bound modules are no pytrees, so JAX transforms take `apply` instead.
 
@@ -290,7 +290,7 @@ class Running(Copying):
         return module.clone(parent=scope, _deep_clone=True)
 
     def unbind(self) -> tuple[Self, Mapping[str, Any]]:
-        """Take a bound module apart.
+        """Takes a bound module apart.
 
         Returns:
           An unbound copy and the variables, below this module.

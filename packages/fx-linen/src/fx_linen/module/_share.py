@@ -8,7 +8,7 @@ __all__ = ["share_scope"]
 
 
 def share_scope(module: ModuleBase, other: ModuleBase, /) -> None:
-    """Make two bound modules use one scope, so that their variables lie side by side.
+    """Creates two bound modules use one scope, so that their variables lie side by side.
 
     A module that wraps another one can so keep the wrapped module's parameter structure. If ``other`` lies below
     ``module``, it moves up into the scope of ``module``; otherwise ``module`` moves into the scope of ``other``. Call

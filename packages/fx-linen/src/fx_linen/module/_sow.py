@@ -35,7 +35,7 @@ class Sowing(VariableAccess):
         reduce_fn: Callable[[Any, Any], Any] = lambda xs, x: (*xs, x),
         init_fn: Callable[[], Any] = lambda: (),
     ) -> bool:
-        """Store a value in a collection, if the caller asked for the collection.
+        """Stores a value in a collection, if the caller asked for the collection.
 
         By default the values of all calls are collected in a tuple.
 
@@ -71,7 +71,7 @@ class Sowing(VariableAccess):
         return True
 
     def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
-        """Add a zero to a value; the gradient with respect to that zero is the gradient with respect to the value.
+        """Adds a zero to a value; the gradient with respect to that zero is the gradient with respect to the value.
 
         ``init`` makes the zeros. When ``apply`` gets the collection, they are added; without it the value is returned
         as it is. Take the gradient with respect to the collection.

@@ -42,7 +42,7 @@ Visit = Callable[[str, Any], Any]
 def map_modules(
     value: Any, visit: Visit, suffix: str = "", *, freeze: bool = False, kinds: type | tuple[type, ...] = ModuleBase
 ) -> Any:
-    """Replace the modules in a value.
+    """Replaces the modules in a value.
 
     Lists, tuples, dicts, named tuples and pytree dataclasses are entered, in the order of their keys as text, which
     decides how a module is called that is there twice.

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def bound_scope(module: ModuleBase, action: str) -> Scope:
-    """The module's scope.
+    """Returns the module's scope.
 
     Raises:
       UnboundModuleError: it has none.
@@ -39,7 +39,7 @@ class VariableAccess(ModuleBase):
     """Parameters, variables and keys of a bound module."""
 
     def param(self, name: str, init_fn: Callable[..., T], *init_args: Any, unbox: bool = True, **init_kwargs: Any) -> T:
-        """Make or read a parameter: a variable of the collection ``"params"``.
+        """Creates or reads a parameter: a variable of the collection ``"params"``.
 
         Args:
           name: its name, unique in the module.
@@ -69,7 +69,7 @@ class VariableAccess(ModuleBase):
         unbox: bool = True,
         **init_kwargs: Any,
     ) -> Variable[Any]:
-        """Make or find a variable of any collection.
+        """Creates or finds a variable of any collection.
 
         Unlike a parameter's, the initializer gets no key: use ``self.make_rng`` in it where needed.
 
@@ -98,7 +98,7 @@ class VariableAccess(ModuleBase):
     def get_variable(self, col: str, name: str, default: T) -> Any | T: ...
 
     def get_variable(self, col: str, name: str, default: Any = None) -> Any:
-        """Read a variable's value.
+        """Reads a variable's value.
 
         Args:
           col: the collection.
@@ -108,7 +108,7 @@ class VariableAccess(ModuleBase):
         return bound_scope(self, "read variables").get_variable(col, name, default)
 
     def put_variable(self, col: str, name: str, value: Any) -> None:
-        """Write a variable's value.
+        """Writes a variable's value.
 
         Args:
           col: the collection, which has to be mutable.
@@ -121,19 +121,19 @@ class VariableAccess(ModuleBase):
         bound_scope(self, "write variables").put_variable(col, name, value)
 
     def has_variable(self, col: str, name: str) -> bool:
-        """Whether the module has a variable of that name in the collection."""
+        """Returns whether the module has a variable of that name in the collection."""
         return bound_scope(self, "look for variables").has_variable(col, name)
 
     def is_mutable_collection(self, col: str) -> bool:
-        """Whether variables of the collection can be written."""
+        """Returns whether variables of the collection can be written."""
         return bound_scope(self, "check whether a collection is mutable").is_mutable_collection(col)
 
     def has_rng(self, name: str) -> bool:
-        """Whether keys for the stream were given."""
+        """Returns whether keys for the stream were given."""
         return bound_scope(self, "look for RNG streams").has_rng(name)
 
     def make_rng(self, name: str = "params") -> jax.Array:
-        """Draw a new key from a stream; ``"params"`` serves those that were not given.
+        """Draws a new key from a stream; ``"params"`` serves those that were not given.
 
         Args:
           name: the stream, such as ``"dropout"``.
@@ -144,7 +144,7 @@ class VariableAccess(ModuleBase):
         return bound_scope(self, "draw random keys").make_rng(name)
 
     def is_initializing(self) -> bool:
-        """Whether ``init`` is running, rather than ``apply``."""
+        """Returns whether ``init`` is running, rather than ``apply``."""
         return bool(bound_scope(self, "tell whether init is running").get_flag("initializing", False))
 
     @property

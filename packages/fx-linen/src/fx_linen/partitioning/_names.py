@@ -126,7 +126,7 @@ def _as_tuples(axes: Any) -> Axes:
 
 
 def map_names(fn: Callable[[tuple[Any, ...]], Any], names: Axes) -> Any:
-    """Apply a function to the names of each array."""
+    """Applies a function to the names of each array."""
     return jax.tree.map(fn, names, is_leaf=is_spec)
 
 
@@ -147,7 +147,7 @@ def param_with_axes(
     module: Any = None,
     **init_kwargs: Any,
 ) -> Any:
-    """Make or find a parameter and note its axis names in ``params_axes``.
+    """Creates or finds a parameter and notes its axis names in ``params_axes``.
 
     Args:
       name: its name.
@@ -184,7 +184,7 @@ def variable_with_axes(
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
     **init_kwargs: Any,
 ) -> PartitionedVariable:
-    """Make or find a variable and note its axis names in ``<collection>_axes``.
+    """Creates or finds a variable and notes its axis names in ``<collection>_axes``.
 
     Args:
       collection: its collection.
@@ -212,7 +212,7 @@ def variable_with_axes(
 
 
 def get_axis_names(axes_metadata: Mapping[str, Any]) -> FrozenDict[str, Any]:
-    """Partition specs of logical names, in the structure of the variables.
+    """Partitions specs of logical names, in the structure of the variables.
 
     Args:
       axes_metadata: a collection of axis names, such as ``variables["params_axes"]``.

@@ -38,7 +38,7 @@ class RNNCellBase(Module):
 
     @nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Carry:
-        """Make the carry before the first step.
+        """Creates the carry before the first step.
 
         Args:
           rng: a key, for carries that are drawn.
@@ -63,7 +63,7 @@ class RNNCellBase(Module):
 
 
 def width_of(cell: Any, carry: Any, gate: str) -> int:
-    """Tell the features that the maps of a cell have: those of the carry that the cell was initialized with.
+    """Informs the features that the maps of a cell have: those of the carry that the cell was initialized with.
 
     Most carries come from ``initialize_carry`` and have ``cell.features``.
 
@@ -81,7 +81,7 @@ def width_of(cell: Any, carry: Any, gate: str) -> int:
 
 
 def draw_gates(module: Module, params: CellParams, dtype: Any) -> dict[str, Affine]:
-    """Make or read the parameters of a cell: a scope for each gate, with ``kernel`` and ``bias``.
+    """Creates or reads the parameters of a cell: a scope for each gate, with ``kernel`` and ``bias``.
 
     The scopes are those that a `Dense` per gate would have. Such modules would cost more to trace than the step.
 
@@ -100,7 +100,7 @@ def draw_gates(module: Module, params: CellParams, dtype: Any) -> dict[str, Affi
 
 
 def promoted(x: jax.Array, gates: list[Affine], dtype: Any) -> list[Affine]:
-    """Bring maps to the dtype that their inputs and they themselves are to be computed in.
+    """Brings maps to the dtype that their inputs and they themselves are to be computed in.
 
     Args:
       x: the inputs of the maps.
@@ -112,5 +112,5 @@ def promoted(x: jax.Array, gates: list[Affine], dtype: Any) -> list[Affine]:
 
 
 def vector_carry(input_shape: tuple[int, ...], features: int) -> tuple[int, ...]:
-    """The shape of a carry that is a vector per batch entry."""
+    """Returns the shape of a carry that is a vector per batch entry."""
     return (*input_shape[:-1], features)

@@ -58,7 +58,7 @@ class Bidirectional(Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """Run both networks over the sequences.
+        """Runs both networks over the sequences.
 
         Args:
           inputs: see `RNN`.

@@ -35,7 +35,7 @@ class ConvLSTMCell(RNNCellBase):
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters ``ih`` and ``hh``, ``kernel`` ``(*kernel_size, in or features, 4 * features)`` and
         ``bias`` (4 * features,), and of the first carry.
-      carry_init: draws the first carry.
+      carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> video = jnp.ones((2, 5, 8, 8, 1))
@@ -55,7 +55,7 @@ class ConvLSTMCell(RNNCellBase):
 
     @compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: memory and output, each of shape ``(*batch, *space, features)``.
@@ -77,7 +77,7 @@ class ConvLSTMCell(RNNCellBase):
 
     @nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Carry:
-        """Make the carry before the first step.
+        """Creates the carry before the first step.
 
         Args:
           rng: gives ``carry_init`` one key for the memory and one for the output.

@@ -45,12 +45,12 @@ class SimpleCell(_VectorCell):
     Attributes:
       features: size of the carry, the output; a cell that is initialized with a carry of another size has that one.
       activation_fn: tanh.
-      kernel_init: draws W, the parameter ``i/kernel`` (in, features).
-      recurrent_kernel_init: draws V, ``h/kernel`` (features, features).
-      bias_init: draws b, ``i/bias`` (features,).
+      kernel_init: initializer for W, the parameter ``i/kernel`` (in, features).
+      recurrent_kernel_init: initializer for V, ``h/kernel`` (features, features).
+      bias_init: initializer for b, ``i/bias`` (features,).
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry.
+      carry_init: initializer for the first carry.
       residual: whether to add ``h`` before the nonlinearity.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
@@ -73,7 +73,7 @@ class SimpleCell(_VectorCell):
 
     @compact
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: shape ``(..., features)``.
@@ -111,12 +111,12 @@ class GRUCell(_VectorCell):
       features: size of the carry, the output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gates r and z.
       activation_fn: nonlinearity of the candidate n.
-      kernel_init: draws the maps of the inputs, ``ir``, ``iz``, ``in``: ``kernel`` (in, features).
-      recurrent_kernel_init: draws those of the carry, ``hr``, ``hz``, ``hn``: ``kernel`` (features, features).
-      bias_init: draws ``bias`` (features,) of ``ir``, ``iz``, ``in`` and ``hn``.
+      kernel_init: initializer for the maps of the inputs, ``ir``, ``iz``, ``in``: ``kernel`` (in, features).
+      recurrent_kernel_init: initializer for those of the carry, ``hr``, ``hz``, ``hn``: ``kernel`` (features, features).
+      bias_init: initializer for ``bias`` (features,) of ``ir``, ``iz``, ``in`` and ``hn``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry.
+      carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> y, variables = nn.RNN(nn.GRUCell(4)).init_with_output(jax.random.key(0), jnp.ones((2, 5, 3)))
@@ -136,7 +136,7 @@ class GRUCell(_VectorCell):
 
     @compact
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: shape ``(..., features)``.
@@ -177,13 +177,13 @@ class MGUCell(_VectorCell):
       features: size of the carry, the output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gate f.
       activation_fn: nonlinearity of the candidate n.
-      kernel_init: draws the maps of the inputs, ``if`` and ``in``: ``kernel`` (in, features).
-      recurrent_kernel_init: draws those of the carry, ``hf`` and ``hn``: ``kernel`` (features, features).
-      forget_bias_init: draws ``bias`` (features,) of ``if``; ones make a new cell remember.
-      activation_bias_init: draws ``bias`` (features,) of ``in`` and, with the reset gate, of ``hn``.
+      kernel_init: initializer for the maps of the inputs, ``if`` and ``in``: ``kernel`` (in, features).
+      recurrent_kernel_init: initializer for those of the carry, ``hf`` and ``hn``: ``kernel`` (features, features).
+      forget_bias_init: initializer for ``bias`` (features,) of ``if``; ones make a new cell remember.
+      activation_bias_init: initializer for ``bias`` (features,) of ``in`` and, with the reset gate, of ``hn``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry.
+      carry_init: initializer for the first carry.
       reset_gate: whether the gate also acts on what the candidate sees of the carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
@@ -206,7 +206,7 @@ class MGUCell(_VectorCell):
 
     @compact
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: shape ``(..., features)``.

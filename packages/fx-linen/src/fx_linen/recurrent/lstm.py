@@ -75,12 +75,12 @@ class LSTMCell(_LSTMCell):
       features: size of memory and output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
-      kernel_init: draws the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
-      recurrent_kernel_init: draws those of the output, ``hi``, ``hf``, ``hg``, ``ho``: ``kernel`` (features, features).
-      bias_init: draws ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
+      kernel_init: initializer for the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
+      recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``: ``kernel`` (features, features).
+      bias_init: initializer for ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry.
+      carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> cell = nn.LSTMCell(features=4)
@@ -92,7 +92,7 @@ class LSTMCell(_LSTMCell):
 
     @compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: memory and output, each of shape ``(..., features)``.
@@ -119,12 +119,12 @@ class OptimizedLSTMCell(_LSTMCell):
       features: size of memory and output; a cell that is initialized with a carry of another size has that one.
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
-      kernel_init: draws the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
-      recurrent_kernel_init: draws those of the output, ``hi``, ``hf``, ``hg``, ``ho``: ``kernel`` (features, features).
-      bias_init: draws ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
+      kernel_init: initializer for the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
+      recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``: ``kernel`` (features, features).
+      bias_init: initializer for ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry.
+      carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> x = jnp.ones((2, 5, 3))
@@ -135,7 +135,7 @@ class OptimizedLSTMCell(_LSTMCell):
 
     @compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: memory and output, each of shape ``(..., features)``.

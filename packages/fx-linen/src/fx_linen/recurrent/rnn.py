@@ -30,7 +30,7 @@ class RNNLike(Protocol):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """Run over sequences; see `RNN`."""
+        """Runs over sequences; see `RNN`."""
         ...
 
 
@@ -50,7 +50,7 @@ class RNN(Module):
       variable_axes: collections of the cell with one entry per step, and along which axis.
       variable_broadcast: collections that all steps share.
       variable_carry: collections that a step takes from the one before; they exist before the loop.
-      split_rngs: for each random stream whether every step gets a key of its own.
+      split_rngs: for each RNG stream whether every step gets a key of its own.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> x, lengths = jnp.ones((2, 5, 3)), jnp.array([5, 2])
@@ -83,7 +83,7 @@ class RNN(Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """Run the cell over the sequences.
+        """Runs the cell over the sequences.
 
         Args:
           inputs: shape ``(*batch, time, *features)``, ``(time, *batch, *features)`` if time-major. There may be no
@@ -154,7 +154,7 @@ class RNN(Module):
 def flip_sequences(
     inputs: jax.Array, seq_lengths: jax.Array | None, num_batch_dims: int, time_major: bool = False
 ) -> jax.Array:
-    """Turn sequences around, each within its length; what lies behind the end is of no use.
+    """Reverses sequences, each within its length; what lies behind the end is of no use.
 
     Args:
       inputs: shape ``(*batch, time, *features)``, ``(time, *batch, *features)`` if time-major.

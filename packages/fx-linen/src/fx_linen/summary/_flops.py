@@ -20,7 +20,7 @@ __all__ = ["count_flops"]
 def count_flops(
     bound: Any, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], forward: bool, backward: bool
 ) -> tuple[int, int]:
-    """Trace a call anew, as ``apply`` would, on copies of all variables that it has, and count.
+    """Traces a call anew, as ``apply`` would, on copies of all variables that it has, and count.
 
     Args:
       bound: the module, inside of ``init``, with the names given out as before the call and the variables of after it.

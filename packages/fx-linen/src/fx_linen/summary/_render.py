@@ -28,7 +28,7 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **kwargs: Any,
 ) -> Callable[..., str]:
-    """Make a function of a module's arguments that shows the module as a table.
+    """Creates a function of a module's arguments that shows the module as a table.
 
     Nothing is computed: the module is traced with abstract values.
 
@@ -77,7 +77,7 @@ def render(
     table_kwargs: Mapping[str, Any] = _NOTHING,
     column_kwargs: Mapping[str, Any] = _NOTHING,
 ) -> str:
-    """Draw a table.
+    """Draws a table.
 
     Args:
       table: its rows.

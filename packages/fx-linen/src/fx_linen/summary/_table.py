@@ -47,7 +47,7 @@ class Row:
     vjp_flops: int = 0
 
     def size_and_bytes(self, collections: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """Number of elements and of bytes of the counted variables.
+        """Returns number of elements and of bytes of the counted variables.
 
         Args:
           collections: which ones.
@@ -93,7 +93,7 @@ def make_table(
     compute_flops: bool = False,
     compute_vjp_flops: bool = False,
 ) -> Table:
-    """Trace ``init`` of a module once, with abstract values, and note each call.
+    """Traces ``init`` of a module once, with abstract values, and note each call.
 
     Args:
       module: the network, unbound.

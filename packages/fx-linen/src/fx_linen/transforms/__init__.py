@@ -1,6 +1,6 @@
 """JAX transforms of modules, and of functions of modules.
 
-A transform of a class is a class, one of a function is a function. Variables and random streams take part as the
+A transform of a class is a class, one of a function is a function. Variables and RNG streams take part as the
 arguments say. For functions of scopes see `fx_transforms.lift`.
 """
 

@@ -87,7 +87,7 @@ class Call:
         kwargs: Mapping[str, Any],
         copies: Copies | None = None,
     ) -> Any:
-        """Call ``fn(module, *args, **kwargs)`` with all modules copied onto the scopes inside a transform.
+        """Calls ``fn(module, *args, **kwargs)`` with all modules copied onto the scopes inside a transform.
 
         Args:
           fn: a method, see `method_of`.
@@ -117,7 +117,7 @@ class Call:
         return out
 
     def finish(self) -> None:
-        """Let the modules outside know what their copies did, the names they gave out."""
+        """Lets the modules outside know what their copies did, the names they gave out."""
         for module, progress in self._progress:
             absorb_progress(module, progress)
 
@@ -139,13 +139,13 @@ def _put_back(tree: Any, modules: list[Any]) -> Any:
 
 
 def name_of(fn: Any) -> str:
-    """The name of a function, for messages and profiles."""
+    """Returns the name of a function, for messages and profiles."""
     name = getattr(fn, "__name__", None)
     return name if name is not None else name_of(getattr(fn, "func", type(fn)))
 
 
 def method_of(fn: ModuleFn) -> ModuleFn:
-    """A function of a module as a method: setup runs before it, submodules that it makes belong to its module.
+    """Returns a function of a module as a method: setup runs before it, submodules that it makes belong to its module.
 
     A bound method is taken for what it is in the class, so that ``nn.vjp(self.encode, self, x)`` works, too.
     """

@@ -9,7 +9,7 @@ __all__ = ["directly"]
 
 
 def directly(lift: Callable[..., Any], fns: tuple[ModuleFn, ...], mdl: Any, *args: Any) -> Any:
-    """Run ``lift(*functions_of_scopes, scopes, *args)``.
+    """Runs ``lift(*functions_of_scopes, scopes, *args)``.
 
     Args:
       lift: takes the functions, the scopes and the arguments.

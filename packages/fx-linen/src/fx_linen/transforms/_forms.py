@@ -22,7 +22,7 @@ _GENERAL = frozenset(dir(Module)) - {"__call__"}
 
 
 def named(prefix: str, make: Maker) -> Maker:
-    """Let pickled modules find what transforms their class by the prefix of its name."""
+    """Lets pickled modules find what transforms their class by the prefix of its name."""
     _MAKERS[prefix] = make
     return make
 
@@ -34,7 +34,7 @@ def transform_target(
     options: Mapping[str, Any],
     methods: Any,
 ) -> Any:
-    """Transform a class, method by method, or a function. Of a class with some arguments given it is the class.
+    """Transforms a class, method by method, or a function. Of a class with some arguments given it is the class.
 
     Args:
       prefix: what the name of a transformed class begins with.
@@ -109,7 +109,7 @@ def _lifted(fn: ModuleFn, prepare: Callable[[ModuleFn], Caller], target: type[Mo
 
 
 def anew(lift: Callable[..., Any], *, by_name: bool = False) -> Maker:
-    """Apply a transform of functions of scopes anew in each call.
+    """Applies a transform of functions of scopes anew in each call.
 
     Args:
       lift: one of `fx_transforms.lift`.

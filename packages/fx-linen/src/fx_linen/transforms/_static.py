@@ -18,7 +18,7 @@ _NEEDS_VALUE = (
 
 
 def numbers_of(static_argnums: int | Sequence[int]) -> tuple[int, ...]:
-    """Argument numbers as a tuple."""
+    """Returns argument numbers as a tuple."""
     return (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
 
 
@@ -26,7 +26,7 @@ def numbers_of(static_argnums: int | Sequence[int]) -> tuple[int, ...]:
 def hinting(
     transform: str, call: Call, static_argnums: Sequence[int], static_argnames: Collection[str] | None, first: int = 1
 ) -> Generator[None]:
-    """Add a note to JAX's complaint about a tracer where a Python value was given: how to keep it one.
+    """Adds a note to JAX's complaint about a tracer where a Python value was given: how to keep it one.
 
     Args:
       transform: as the user writes it, ``"nn.remat"``.

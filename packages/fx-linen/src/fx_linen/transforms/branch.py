@@ -22,7 +22,7 @@ def cond(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> C:
-    """Call ``true_fun(module, *operands)`` or ``false_fun(module, *operands)``; see `jax.lax.cond`.
+    """Calls ``true_fun(module, *operands)`` or ``false_fun(module, *operands)``; see `jax.lax.cond`.
 
     Both are traced. Variables are created before, or by both; `init` of a network calls both functions instead.
 
@@ -72,7 +72,7 @@ def switch(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> C:
-    """Call one of ``branches(module, *operands)``; see `jax.lax.switch`.
+    """Calls one of ``branches(module, *operands)``; see `jax.lax.switch`.
 
     All are traced. Variables are created before, or by all; `init` of a network calls all functions instead.
 

@@ -30,7 +30,7 @@ def map_variables(
     variables: CollectionFilter = True,
     methods: Any = None,
 ) -> Target:
-    """Let a module, or a function of one, see some collections through a function.
+    """Lets a module, or a function of one, see some collections through a function.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn
@@ -79,7 +79,7 @@ def add_metadata_axis(
     variable_axes: Mapping[Any, Any] = {},
     metadata_params: Mapping[Any, Any] = {},
 ) -> Target:
-    """Give the metadata of variables an axis that `vmap` or `scan` of functions without modules adds to the values.
+    """Adds to the metadata of variables an axis that `vmap` or `scan` of functions without modules adds to the values.
 
     Outside the module its boxes name one axis more than inside: ``jax.vmap`` over ``init`` and ``apply`` maps it.
 

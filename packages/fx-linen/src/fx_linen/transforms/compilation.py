@@ -36,7 +36,7 @@ class Traced:
         return out, tuple(progress_of(copies[id(module)][1]) for module in self.bound)
 
     def release(self) -> None:
-        """Forget the call."""
+        """Discards the call."""
         del self.call, self.bound
 
 
@@ -81,7 +81,7 @@ def jit(
     backend: str | None = None,
     methods: Any = None,
 ) -> Target:
-    """Compile a module or a function of one; see `jax.jit`.
+    """Compiles a module or a function of one; see `jax.jit`.
 
     Most programs compile the whole step instead. This is for parts that run outside of one, and for large parts that
     occur often: a module is traced once for all instances with equal fields, wherever they are in the network.
@@ -127,7 +127,7 @@ named("Jit", _make_jit)
 
 
 def fold_rngs(target: Target, variables: CollectionFilter = True, rngs: CollectionFilter = True) -> Target:
-    """Fold path and counters into the keys before a module, or a function of one, runs.
+    """Folds path and counters into the keys before a module, or a function of one, runs.
 
     What it draws then depends on its place in the network by arrays only, as inside `jit`.
 

@@ -34,7 +34,7 @@ def vjp(
     rngs: CollectionFilter = True,
     multi_scope: bool = False,
 ) -> Any:
-    """Linearize ``fn(module, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
+    """Linearizes ``fn(module, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn
@@ -100,7 +100,7 @@ def value_and_grad(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Differentiate the scalar ``fn(module, *primals)`` with respect to all primals; see `jax.value_and_grad`.
+    """Differentiates the scalar ``fn(module, *primals)`` with respect to all primals; see `jax.value_and_grad`.
 
     For the gradient of parameters use `vjp` inside a network, `jax.grad` of ``apply`` outside.
 
@@ -136,7 +136,7 @@ def grad(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """The gradients of `value_and_grad` alone.
+    """Returns the gradients of `value_and_grad` alone.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn
@@ -178,7 +178,7 @@ def jvp(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Push tangents through ``fn(module, *primals)``; see `jax.jvp`.
+    """Pushes tangents through ``fn(module, *primals)``; see `jax.jvp`.
 
     Args:
       fn: the function.
@@ -214,7 +214,7 @@ def custom_vjp(
     grad_vars: CollectionFilter = "params",
     nondiff_argnums: int | Sequence[int] = (),
 ) -> Callable[..., Any]:
-    """Give ``fn(module, *args)`` a backward rule of its own; see `jax.custom_vjp`.
+    """Defines the backward rule of ``fn(module, *args)``; see `jax.custom_vjp`.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -25,7 +25,7 @@ def vmap(
     metadata_params: Mapping[Any, Any] = {},
     methods: Any = None,
 ) -> Target:
-    """Map a module, or a function of one, over an axis of arguments and variables; see `jax.vmap`.
+    """Maps a module, or a function of one, over an axis of arguments and variables; see `jax.vmap`.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def named_call(class_fn: F, force: bool = True) -> F:
-    """Name what a method computes by its module in profiles and HLO, whatever `override_named_call` says.
+    """Names what a method computes by its module in profiles and HLO, whatever `override_named_call` says.
 
     Methods are named so by default, see `enable_named_call`.
 

@@ -16,7 +16,7 @@ _remat = anew(lift.remat, by_name=True)
 
 
 def make_remat(*, static_argnums: int | Sequence[int], first: int = 1, **options: Any) -> Callable[[ModuleFn], Caller]:
-    """The transform of a function of a module.
+    """Returns the transform of a function of a module.
 
     Args:
       static_argnums: positions of Python arguments.
@@ -53,7 +53,7 @@ def remat(
     policy: Callable[..., bool] | None = None,
     methods: Any = None,
 ) -> Target:
-    """Recompute a module, or a function of one, in the backward pass; see `jax.checkpoint`.
+    """Recomputes a module, or a function of one, in the backward pass; see `jax.checkpoint`.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -37,7 +37,7 @@ def scan(
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
 ) -> Target:
-    """Loop a module, or a function of one, ``(module, carry, *xs) -> (carry, y)``; see `jax.lax.scan`.
+    """Loops a module, or a function of one, ``(module, carry, *xs) -> (carry, y)``; see `jax.lax.scan`.
 
     Layers in a row, each with parameters of its own, compile as fast as one:
 
@@ -123,7 +123,7 @@ def remat_scan(
     split_rngs: Mapping[Any, bool] = {True: True},
     metadata_params: Mapping[Any, Any] = {meta.PARTITION_NAME: None},
 ) -> Target:
-    """Repeat a module, or a function of one, in nested loops, to train deep networks in little memory.
+    """Repeats a module, or a function of one, in nested loops, to train deep networks in little memory.
 
     There are ``prod(lengths)`` steps ``(module, carry) -> carry``. The backward pass keeps about ``sum(lengths)``
     carries and recomputes the rest (Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016).
@@ -171,7 +171,7 @@ def while_loop(
     broadcast_variables: CollectionFilter = True,
     split_rngs: Mapping[Any, bool] = {},
 ) -> C:
-    """Repeat ``body_fn(module, carry) -> carry`` while ``cond_fn(module, carry)`` holds; see `jax.lax.while_loop`.
+    """Repeats ``body_fn(module, carry) -> carry`` while ``cond_fn(module, carry)`` holds; see `jax.lax.while_loop`.
 
     Variables are created before the loop; ``init`` of a network runs the body once instead.
 

@@ -49,7 +49,7 @@ class Assembly:
         self.plain = None not in self.types and not any(meta["ref"] for meta in self.metas)
 
     def clone(self, leaves: list[Any]) -> Any:
-        """Make a model of copies of the values of another one that has just this definition.
+        """Creates a model of copies of the values of another one that has just this definition.
 
         Args:
           leaves: the variables and other values, a list that may be changed.
@@ -67,7 +67,7 @@ class Assembly:
         return root(leaves, trace, {})
 
     def make(self, leaves: Sequence[Any], *, copy: bool = False, recreate: bool = True) -> Any:
-        """Make a model of its values.
+        """Creates a model of its values.
 
         Args:
           leaves: variables, or bare values for them.
@@ -86,12 +86,12 @@ class Assembly:
         return self._root(leaves, trace, {})
 
     def fits(self, leaves: Sequence[Any]) -> bool:
-        """Whether all values are variables, with the types and the metadata of the definition."""
+        """Returns whether all values are variables, with the types and the metadata of the definition."""
         return self.plain and list(map(type, leaves)) == self.types and list(map(meta_of, leaves)) == self.metas
 
 
 def assembly_of(graphdef: GraphDef) -> Assembly:
-    """Give the assembly of a definition, which remembers it."""
+    """Returns the assembly of a definition, which remembers it."""
     found = graphdef._assembly
     if found is None:
         found = graphdef._assembly = Assembly(graphdef)

@@ -47,7 +47,7 @@ class Builder:
         self.trace = current_trace()
 
     def make(self, plan: Any) -> Any:
-        """Build what a plan stands for."""
+        """Builds what a plan stands for."""
         kind = type(plan)
         if kind is VariableDef:
             return self.variable(plan)
@@ -60,7 +60,7 @@ class Builder:
         return self.container(plan)
 
     def variable(self, plan: VariableDef) -> Any:
-        """Build a variable from the next leaf."""
+        """Builds a variable from the next leaf."""
         leaf = next(self.leaves)
         if not isinstance(leaf, Variable):
             leaf = new_variable(plan.type, leaf, plan.metadata, self.trace)
@@ -70,7 +70,7 @@ class Builder:
         return leaf
 
     def object(self, plan: ObjectPlan) -> Any:
-        """Build an object and what its attributes hold."""
+        """Builds an object and what its attributes hold."""
         made = new_object(plan.type, self.trace)
         self.index[plan.index] = made
         attributes = attributes_of(made)
@@ -83,13 +83,13 @@ class Builder:
         return made
 
     def item(self, child: Any) -> Any:
-        """Build a child: a leaf, a static value, or what a plan stands for."""
+        """Builds a child: a leaf, a static value, or what a plan stands for."""
         if child is LEAF:
             return next(self.leaves)
         return thawed(child.value) if type(child) is Static else self.make(child)
 
     def container(self, plan: ContainerPlan) -> Any:
-        """Build a list, a tuple, a dict or a registered node."""
+        """Builds a list, a tuple, a dict or a registered node."""
         children: list[Any] = []
         mine: list[tuple[int, Any]] = []
         for key, child in plan.children:
@@ -103,7 +103,7 @@ class Builder:
         return made
 
     def filled(self, plan: ContainerPlan, children: list[Any]) -> Any:
-        """Give a container of what is in it."""
+        """Returns a container of what is in it."""
         if plan.metadata is not None:
             return plan.metadata.make({key: child for (key, _), child in zip(plan.children, children)})
         if plan.type is dict:
@@ -112,7 +112,7 @@ class Builder:
 
 
 def build_plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> Any:
-    """Read a definition once, so that each building is fast."""
+    """Reads a definition once, so that each building is fast."""
     node = next(nodes)
     if type(node) is not NodeDef:
         return node

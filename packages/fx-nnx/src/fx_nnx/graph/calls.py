@@ -34,7 +34,7 @@ class _Call:
 
 
 def call(graphdef_state: tuple[Any, ...], /) -> Any:
-    """Give a proxy of a model whose methods return their result and the new ``(graphdef, state)``.
+    """Returns a proxy of a model whose methods return their result and the new ``(graphdef, state)``.
 
     ::
 
@@ -45,7 +45,7 @@ def call(graphdef_state: tuple[Any, ...], /) -> Any:
 
 
 def apply(graphdef: GraphDef, state: Any, *states: Any, graph: bool | None = None) -> Any:
-    """Give a proxy of the merged model, as `call` does; the method ``apply`` of graph definitions.
+    """Returns a proxy of the merged model, as `call` does; the method ``apply`` of graph definitions.
 
     ::
 

@@ -14,7 +14,7 @@ __all__ = ["Level", "children_of", "one_level", "plain_key"]
 
 
 def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
-    """Give names and values of what a node holds, static attributes included, sorted."""
+    """Returns names and values of what a node holds, static attributes included, sorted."""
     if node is None:
         return ()
     kind = kind_of(node)
@@ -29,7 +29,7 @@ def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def one_level(value: Any) -> tuple[Sequence[Any], Mapping[Any, Any], Any]:
-    """Take a pytree apart into keys, children by key, and how to put it together: keys and children are sorted."""
+    """Takes a pytree apart into keys, children by key, and how to put it together: keys and children are sorted."""
     pairs, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
     names = [plain_key(path[0]) for path, _ in pairs]
     children = dict(zip(names, (child for _, child in pairs)))
@@ -49,12 +49,12 @@ class Level(NamedTuple):
     keys: tuple[Any, ...]
 
     def make(self, children: Mapping[Any, Any]) -> Any:
-        """Make it of its children by key."""
+        """Creates it of its children by key."""
         return jax.tree_util.tree_unflatten(self.treedef, [children[key] for key in self.keys])
 
 
 def plain_key(key: Any) -> Any:
-    """Give the name, key or number in the key of a path of JAX."""
+    """Returns the name, key or number in the key of a path of JAX."""
     for name in ("key", "idx", "name"):
         if hasattr(key, name):
             return getattr(key, name)

@@ -59,7 +59,7 @@ class Static(NamedTuple):
 
     @classmethod
     def of(cls, value: Any) -> "Static":
-        """Make one."""
+        """Creates one."""
         return cls(exact(value), value)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -161,7 +161,7 @@ class GraphDef(Representable):
         return self._paths
 
     def has_paths(self, paths: Sequence[Path]) -> bool:
-        """Whether the paths of the leaves are the given ones; the last ones that were are remembered."""
+        """Returns whether the paths of the leaves are the given ones; the last ones that were are remembered."""
         own = self.paths
         if paths is not own and paths is not self._same_paths:
             if paths != own:
@@ -170,15 +170,17 @@ class GraphDef(Representable):
         return True
 
     def with_no_outer_index(self) -> "GraphDef":
-        """The same structure, without reference to another one."""
+        """Returns the same structure, without reference to another one."""
         return self._with_outer(())
 
     def with_same_outer_index(self) -> "GraphDef":
-        """The same structure, whose nodes have the same numbers in the other one."""
+        """Returns the same structure, whose nodes have the same numbers in the other one."""
         return self._with_outer([(number, number) for number in self._numbers()])
 
     def with_matching_outer_index(self, other: "GraphDef") -> "GraphDef":
-        """The same structure, whose nodes have the numbers in another structure that the nodes of ``other`` have."""
+        """Returns the same structure, whose nodes have the numbers in another structure that the nodes of ``other``
+        have.
+        """
         known = dict(other.outer)
         return self._with_outer([(number, known[number]) for number in self._numbers() if number in known])
 
@@ -199,12 +201,12 @@ class GraphDef(Representable):
 
 
 def odd_keys(attributes: Sequence[tuple[Any, Any]]) -> list[Any]:
-    """Give what tells keys apart that are equal but not the same, such as 1 and True in a dict; names are not."""
+    """Returns what tells keys apart that are equal but not the same, such as 1 and True in a dict; names are not."""
     return [exact(key) for key, _ in attributes if type(key) is not str]
 
 
 def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
-    """Give path, kind and value of each static attribute and of each leaf (`LEAF`), and metadata of variables."""
+    """Returns path, kind and value of each static attribute and of each leaf (`LEAF`), and metadata of variables."""
     nodes, attributes = iter(graphdef.nodes), iter(graphdef.attributes)
     if not graphdef.nodes:  # a value alone
         return iter([((), LEAF, None)])

@@ -22,7 +22,7 @@ __all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unfl
 
 
 def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
-    """Take a model apart into its structure and its values.
+    """Takes a model apart into its structure and its values.
 
     >>> from fx_nnx.modules.module import Module
     >>> from fx_nnx.variables import BatchStat, Param
@@ -51,7 +51,7 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
 
 
 def unpack(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
-    """Take a model apart as `split` does, into one `GraphState` per filter, each of which carries the structure.
+    """Takes a model apart as `split` does, into one `GraphState` per filter, each of which carries the structure.
 
     >>> from fx_nnx.modules import Dict
     >>> from fx_nnx.variables import Param
@@ -72,7 +72,7 @@ def unpack(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
 
 
 def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
-    """Give the values of a model, or one state per filter of those that match.
+    """Returns the values of a model, or one state per filter of those that match.
 
     The states hold the variables of the model, not copies.
     """
@@ -81,19 +81,19 @@ def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
 
 
 def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
-    """Give the variables of a model as `state` does, without bare arrays."""
+    """Returns the variables of a model as `state` does, without bare arrays."""
     states = _states(record_for(node, graph), filters or (...,), exhaustive=False)
     only = tuple(part.filter(Variable) if isinstance(part, State) else part for part in states)
     return one_or_all(only)
 
 
 def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:
-    """Give the structure of a model."""
+    """Returns the structure of a model."""
     return record_for(node, graph).graphdef
 
 
 def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recreate_variables: bool = True) -> Any:
-    """Put a model together from its structure and its values.
+    """Merges a model from its structure and its values.
 
     Args:
       graphdef_or_graphstate: the structure, a `GraphState`, or a tuple of structure and state.
@@ -154,13 +154,13 @@ def _warn_of_shapes(graphdef: GraphDef, leaves: Sequence[Any]) -> None:
 def unflatten(
     graphdef: GraphDef, state: Any, /, *, copy_variables: bool = False, recreate_variables: bool = True
 ) -> Any:
-    """Put a model together from what `flatten` gave: a flat state, or a list of leaves in its order."""
+    """Merges a model from what `flatten` gave: a flat state, or a list of leaves in its order."""
     leaves = _aligned(graphdef, (state,)) if isinstance(state, FlatState | Mapping) else state
     return assembly_of(graphdef).make(leaves, copy=copy_variables, recreate=recreate_variables)
 
 
 def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = None) -> tuple[GraphDef, Any]:
-    """Give the structure of a model and its leaves, as a `FlatState` or, without paths, as a list."""
+    """Returns the structure of a model and its leaves, as a `FlatState` or, without paths, as a list."""
     record = record_for(node, graph)
     leaves = record.read()
     if not with_paths:
@@ -169,7 +169,7 @@ def flatten_node(node: Any, /, *, with_paths: bool = True, graph: bool | None = 
 
 
 def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: bool | None = None) -> Any:
-    """Give a second model of the same structure.
+    """Returns a second model of the same structure.
 
     Args:
       node: the model.

@@ -19,7 +19,7 @@ __all__ = ["find_duplicates", "iter_graph", "pop"]
 
 
 def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
-    """Give path and value of everything in a model, each object once, what it holds before the object itself.
+    """Returns path and value of everything in a model, each object once, what it holds before the object itself.
 
     The order is that of the names. With ``graph=False`` an object on two paths is a `SharedReferenceError`,
     and one that is no pytree a `NotANodeError`.
@@ -53,7 +53,7 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
 
 
 def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
-    """Give the groups of paths that lead to the same object or variable.
+    """Returns the groups of paths that lead to the same object or variable.
 
     Args:
       node: a model.
@@ -81,7 +81,7 @@ def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
 
 
 def pop(node: Any, /, *filters: Filter) -> Any:
-    """Take variables and arrays out of a model and give them, as one state per filter.
+    """Takes variables and arrays out of a model and give them, as one state per filter.
 
     Args:
       node: a module, or a dictionary; what is chosen is removed from it, and from the modules and dictionaries in it.

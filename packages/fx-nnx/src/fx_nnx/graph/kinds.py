@@ -15,7 +15,7 @@ known_kinds: dict[type, Kind] = {list: "list", tuple: "tuple", dict: "dict"}
 
 
 def kind_of(value: Any) -> Kind:
-    """Tell what a value is; the answer only depends on its type."""
+    """Returns what a value is; the answer only depends on its type."""
     cls = type(value)
     found = known_kinds.get(cls)
     if found is None:

@@ -44,7 +44,7 @@ class Parts(NamedTuple):
 
 
 def becomes(fields: type[Any], cls: type[Any]) -> bool:
-    """Whether bare fields can become an object of a class; not if that has attributes in slots of its own."""
+    """Returns whether bare fields can become an object of a class; not if that has attributes in slots of its own."""
     made = fields()
     try:
         made.__class__ = cls
@@ -54,7 +54,7 @@ def becomes(fields: type[Any], cls: type[Any]) -> bool:
 
 
 def object_maker(cls: type[Any], parts: Parts, number: int | None) -> Make:
-    """Give what makes objects of a class; ``number`` is theirs, if others refer to them."""
+    """Returns what makes objects of a class; ``number`` is theirs, if others refer to them."""
     shared = SharedKinds(parts.kinds)
     if len(parts.keys) <= _LIMIT and becomes(Storage, cls):
         return _written_maker(cls, parts, shared, number)
@@ -73,7 +73,7 @@ def object_maker(cls: type[Any], parts: Parts, number: int | None) -> Make:
 
 
 def container_maker(cls: type[Any], parts: Parts, metadata: Any) -> Make:
-    """Give what makes plain containers, or other pytrees of what their ``metadata`` says."""
+    """Returns what makes plain containers, or other pytrees of what their ``metadata`` says."""
     fill, children = _filler(parts), parts.children
 
     def make(leaves: Sequence[Any], trace: object, made: dict[int, Any]) -> Any:

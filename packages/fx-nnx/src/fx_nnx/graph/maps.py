@@ -24,7 +24,7 @@ __all__ = ["map_leaves", "recursive_map", "set_metadata", "vars_as", "with_vars"
 def map_leaves(
     f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None, recreate_variables: bool = True
 ) -> Any:
-    """Give a model of the same structure with ``f(path, leaf)`` for each of its variables and arrays.
+    """Returns a model of the same structure with ``f(path, leaf)`` for each of its variables and arrays.
 
     >>> from fx_nnx.modules import Dict
     >>> from fx_nnx.variables import Param
@@ -48,7 +48,7 @@ def map_leaves(
 
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
-    """Give ``f(path, x)`` for a copy of a model in which everything has been mapped so already, from the inside out.
+    """Returns ``f(path, x)`` for a copy of a model in which everything has been mapped so already, from the inside out.
 
     >>> from fx_nnx.modules import Dict
     >>> recursive_map(lambda path, x: x + 1 if isinstance(x, int) else x, Dict(a=1, b=Dict(c=2))).b.c
@@ -70,7 +70,7 @@ def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | 
 
 
 def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:
-    """Set metadata of the variables in a model, in place.
+    """Sets metadata of the variables in a model, in place.
 
     >>> from fx_nnx.modules import Dict
     >>> from fx_nnx.variables import Param
@@ -104,7 +104,7 @@ def with_vars(
     only: Filter = ...,
     allow_duplicates: bool = False,
 ) -> Any:
-    """Give a model whose variables have other options, such as values in a `jax.Ref`.
+    """Returns a model whose variables have other options, such as values in a `jax.Ref`.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules import Dict

@@ -41,11 +41,11 @@ class Slot:
         self.container, self.key, self.owner = container, key, owner
 
     def read(self) -> Any:
-        """Give the value."""
+        """Returns the value."""
         return self.container[self.key]
 
     def write(self, value: Any) -> None:
-        """Put a value in the place of an earlier leaf, which changes no structure."""
+        """Puts a value in the place of an earlier leaf, which changes no structure."""
         if self.owner is not None:
             self.owner._nnx_check_trace()
         try:
@@ -95,7 +95,7 @@ class Record:
         self.contents: list[tuple[Any, Any]] = []
 
     def fill(self, walk: "Walk") -> None:
-        """Take over what a walk found."""
+        """Takes over what a walk found."""
         self.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
         self.graphdef._paths = walk.paths
         self.graphdef._record = walk.link
@@ -109,13 +109,13 @@ class Record:
         return self
 
     def read(self) -> list[Any]:
-        """Give the leaves: variables themselves, and the values of slots."""
+        """Returns the leaves: variables themselves, and the values of slots."""
         if self.only_variables:
             return self.leaves.copy()
         return [leaf.read() if type(leaf) is Slot else leaf for leaf in self.leaves]
 
     def trace(self) -> object:
-        """Give the token of the trace that all variables were made in; None if there are several."""
+        """Returns the token of the trace that all variables were made in; None if there are several."""
         if self._trace is None:
             tokens = [leaf._nnx_trace for leaf in self.leaves] if self.only_variables else []
             alike = bool(tokens) and all(token == tokens[0] for token in tokens)
@@ -123,7 +123,7 @@ class Record:
         return self._trace[0]
 
     def groups(self, key: Any, make: Any) -> list[list[int]]:
-        """Give positions of leaves per filter, kept by the filters if they are hashable."""
+        """Returns positions of leaves per filter, kept by the filters if they are hashable."""
         try:
             found = self._groups.get(key)
         except TypeError:
@@ -133,14 +133,14 @@ class Record:
         return found
 
     def drop(self) -> None:
-        """Forget the record: the structure has changed."""
+        """Discards the record: the structure has changed."""
         self.alive = False
         root = None if self._root is None else self._root()
         if root is not None and root._nnx_record is self:
             object.__setattr__(root, "_nnx_record", None)
 
     def holds(self) -> bool:
-        """Whether the record is still true of the plain containers in it."""
+        """Returns whether the record is still true of the plain containers in it."""
         return all(
             seen.is_of(container) if type(seen) is Snapshot else _contents(container) == seen
             for container, seen in self.contents
@@ -198,7 +198,7 @@ class Walk:
         self.snapshots: dict[int, Any] = {}
 
     def visit(self, value: Any, path: Path) -> None:
-        """Look at a node and what it holds."""
+        """Looks at a node and what it holds."""
         kind = kind_of(value)
         if kind == "variable":
             self.variable(value, path)
@@ -212,7 +212,7 @@ class Walk:
             self.container(value, kind, path)
 
     def enter(self, value: Any, path: Path) -> int | None:
-        """Give a number to what is met for the first time; note a reference to what was met before."""
+        """Returns a number to what is met for the first time; note a reference to what was met before."""
         index, key = self.index, id(value)
         number = index.get(key)
         if number is not None:
@@ -229,13 +229,13 @@ class Walk:
         return number
 
     def once(self, value: Any, path: Path) -> None:
-        """Refuse what can be changed and was met on another path."""
+        """Refuses what can be changed and was met on another path."""
         first = self.where.setdefault(id(value), path)
         if first is not path:
             raise SharedReferenceError(type(value).__name__, first, path)
 
     def variable(self, value: Any, path: Path) -> None:
-        """Record a variable, its metadata and its leaf."""
+        """Records a variable, its metadata and its leaf."""
         number = self.enter(value, path)
         if number is not None:
             meta = value._nnx_meta
@@ -246,7 +246,7 @@ class Walk:
             self.leaves.append(value)
 
     def object(self, value: Any, number: int, path: Path) -> None:
-        """Record an object and its attributes."""
+        """Records an object and its attributes."""
         attributes, kinds = attributes_of(value), kinds_of(value)
         keys = sorted_keys(attributes)
         self.nodes.append(NodeDef(type(value), number, len(keys), None))
@@ -262,7 +262,7 @@ class Walk:
                 self.child(attributes, key, item, path, value)
 
     def static(self, key: Any, item: Any) -> None:
-        """Record a static value with its contents, as far as they can change."""
+        """Records a static value with its contents, as far as they can change."""
         known = self.snapshots.get(id(item))
         kept = snapshot_of(item) if known is None else known
         self.attributes.append((key, _tuple(Static, (exact(kept), kept))))
@@ -273,7 +273,7 @@ class Walk:
             self.watch(item, kept)
 
     def watch(self, item: Any, kept: Any) -> None:
-        """Let the record look whether a value still is as it was kept."""
+        """Lets the record look whether a value still is as it was kept."""
         if kept is item:
             self.record.lasting = False
         else:
@@ -281,7 +281,7 @@ class Walk:
             self.record.contents.append((item, kept))
 
     def child(self, container: Any, key: Any, item: Any, path: Path, owner: Any = None) -> None:
-        """Record one attribute or item, whatever kind it has."""
+        """Records one attribute or item, whatever kind it has."""
         if item is None:
             self.attributes.append((key, EMPTY))
         elif kind_of(item) == "leaf":
@@ -296,7 +296,7 @@ class Walk:
             self.visit(item, (*path, key))
 
     def container(self, value: Any, kind: str, path: Path) -> None:
-        """Record a list, a tuple, a dict or a registered node, and its items."""
+        """Records a list, a tuple, a dict or a registered node, and its items."""
         if kind == "dict":
             keys, children, metadata = sorted_keys(value), value, None
         elif kind in ("list", "tuple"):
@@ -317,7 +317,7 @@ class Walk:
 
 
 def walk_graph(root: Any, *, shared: bool = True) -> Record:
-    """Find out the structure of a model by looking at all of it.
+    """Finds out the structure of a model by looking at all of it.
 
     Args:
       root: a module or another node, an array, a number or text; the leaves of its record can be read and written.
@@ -340,7 +340,7 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
 
 
 def record_of(root: Any) -> Record:
-    """Give the structure of a model: what is known of it, if it has not changed, or a new record."""
+    """Returns the structure of a model: what is known of it, if it has not changed, or a new record."""
     if kind_of(root) != "object":
         return walk_graph(root)
     known = root._nnx_record
@@ -353,12 +353,14 @@ def record_of(root: Any) -> Record:
 
 
 def record_for(root: Any, graph: bool | None) -> Record:
-    """Give the structure of a model for a function with an argument ``graph``; False makes sure that it is a tree."""
+    """Returns the structure of a model for a function with an argument ``graph``; False makes sure that it is a
+    tree.
+    """
     return record_of(root) if set_graph_mode.resolve(graph) else walk_graph(root, shared=False)
 
 
 def is_hashable(value: Any) -> bool:
-    """Whether a value has a hash."""
+    """Returns whether a value has a hash."""
     try:
         hash(value)
     except TypeError:

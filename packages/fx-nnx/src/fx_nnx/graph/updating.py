@@ -29,7 +29,7 @@ __all__ = ["update"]
 
 
 def update(node: Any, state: Any, /, *states: Any) -> None:
-    """Put values into a model.
+    """Puts values into a model.
 
     A bare value takes the place of one that the model has, of the same shape. A variable brings its metadata along,
     and may be new to the model, as what was sown is. A parameter that has another shape, or whose name is nearly that

@@ -44,8 +44,8 @@ class BatchNorm(Module):
       param_dtype: what to store parameters in.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass, as ``E[x²] - E[x]²``. Set it to False where the mean of a
@@ -93,7 +93,7 @@ class BatchNorm(Module):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Normalize, and update the running averages if the statistics of the batch are used.
+        """Normalizes, and updates the running averages if the statistics of the batch are used.
 
         Args:
           x: an array with ``num_features`` along the feature axis.
@@ -127,7 +127,7 @@ class BatchNorm(Module):
         return norm.batch_norm(plan, x, mean, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Set what the layer does from now on.
+        """Sets what the layer does from now on.
 
         Args:
           use_running_average: Whether to use running statistics; None leaves it as it is.

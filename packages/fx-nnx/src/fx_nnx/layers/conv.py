@@ -44,8 +44,8 @@ class Conv(Module):
       dtype: what to compute in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel, of shape ``(*kernel_size, in_features // groups, out_features)``.
-      bias_init: draws the bias, of shape ``(out_features,)``.
+      kernel_init: initializer for the kernel, of shape ``(*kernel_size, in_features // groups, out_features)``.
+      bias_init: initializer for the bias, of shape ``(out_features,)``.
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       preferred_element_type: dtype that products are summed in.
@@ -112,7 +112,7 @@ class Conv(Module):
 
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           inputs: shape ``(*batch, *space, in_features)`` with any number of batch dimensions, none included.
@@ -161,9 +161,9 @@ class ConvTranspose(Module):
       dtype: what to compute in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel, of shape ``(*kernel_size, in_features, out_features)``, the last two swapped with
+      kernel_init: initializer for the kernel, of shape ``(*kernel_size, in_features, out_features)``, the last two swapped with
         ``transpose_kernel``.
-      bias_init: draws the bias, of shape ``(out_features,)``.
+      bias_init: initializer for the bias, of shape ``(out_features,)``.
       transpose_kernel: whether the kernel is that of the convolution which is transposed.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       preferred_element_type: dtype that products are summed in.
@@ -223,7 +223,7 @@ class ConvTranspose(Module):
 
     @located
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           inputs: shape ``(*batch, *space, in_features)`` with any number of batch dimensions, none included.

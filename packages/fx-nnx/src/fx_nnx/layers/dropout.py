@@ -55,7 +55,7 @@ class Dropout(Module):
 
     @located
     def __call__(self, inputs: jax.Array, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           inputs: any shape.
@@ -73,13 +73,13 @@ class Dropout(Module):
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise LayerCallError(
-                "Dropout", "there is no random stream.", fix="pass rngs=... to the layer or to the call, or call eval()"
+                "Dropout", "there is no RNG stream.", fix="pass rngs=... to the layer or to the call, or call eval()"
             )
         key = source if isinstance(source, jax.Array) else stream_of(source, self.rng_collection, "Dropout")()
         return dropout(as_array(self, inputs), self.rate, key, self.broadcast_dims)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """Set what the layer does from now on.
+        """Sets what the layer does from now on.
 
         Args:
           deterministic: Whether to let every value through; None leaves it as it is.
@@ -89,7 +89,7 @@ class Dropout(Module):
 
 
 def chosen(layer: str, name: str, in_call: bool | None, in_layer: bool | None) -> bool:
-    """Give what the call says, or else the layer.
+    """Returns what the call says, or else the layer.
 
     Raises:
       LayerCallError: neither says anything.
@@ -107,7 +107,7 @@ def chosen(layer: str, name: str, in_call: bool | None, in_layer: bool | None) -
 
 
 def stream_of(rngs: Any, name: str, layer: str) -> RngStream:
-    """Give the stream of a name, or the one stream that was given.
+    """Returns the stream of a name, or the one stream that was given.
 
     Raises:
       TypeError: there is neither.

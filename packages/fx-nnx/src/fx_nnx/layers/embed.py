@@ -30,7 +30,7 @@ class Embed(Module):
       features: size of each.
       dtype: of the result; by default that of the table.
       param_dtype: what to store the table in.
-      embedding_init: draws the table, of shape ``(num_embeddings, features)``.
+      embedding_init: initializer for the table, of shape ``(num_embeddings, features)``.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       embedding_metadata: metadata of the variable ``embedding``.
@@ -59,7 +59,7 @@ class Embed(Module):
 
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        """Look vectors up.
+        """Looks vectors up.
 
         Args:
           inputs: integers of any shape; one outside the table gives NaN.
@@ -76,7 +76,7 @@ class Embed(Module):
         return embed.lookup(table, inputs, out_sharding)
 
     def attend(self, query: jax.Array, out_sharding: Any = None) -> jax.Array:
-        """Give the inner products with every vector, as the logits of a tied output layer.
+        """Returns the inner products with every vector, as the logits of a tied output layer.
 
         Args:
           query: shape ``(..., features)``.

@@ -36,8 +36,8 @@ class Linear(Module):
       dtype: what to compute in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel, of shape ``(in_features, out_features)``.
-      bias_init: draws the bias, of shape ``(out_features,)``.
+      kernel_init: initializer for the kernel, of shape ``(in_features, out_features)``.
+      bias_init: initializer for the bias, of shape ``(out_features,)``.
       dot_general: replaces `jax.lax.dot_general`.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       preferred_element_type: dtype that products are summed in.
@@ -76,7 +76,7 @@ class Linear(Module):
 
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           inputs: shape ``(..., in_features)``.
@@ -110,8 +110,8 @@ class LinearGeneral(Module):
       use_bias: whether to add a bias.
       dtype: what to compute in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
-      kernel_init: draws the kernel; it sees the kernel as a matrix.
-      bias_init: draws the bias; it sees the bias as a vector.
+      kernel_init: initializer for the kernel; it gets the kernel as a matrix.
+      bias_init: initializer for the bias; it gets the bias as a vector.
       precision: of the multiplication, see `jax.lax.Precision`.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       dot_general: replaces `jax.lax.dot_general`.
@@ -164,7 +164,7 @@ class LinearGeneral(Module):
 
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           inputs: an array that has the batch axes and the contracted axes.
@@ -202,8 +202,8 @@ class Einsum(Module):
       dtype: what to compute in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: draws the kernel.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel.
+      bias_init: initializer for the bias.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       einsum_op: replaces `jax.numpy.einsum`.
       preferred_element_type: dtype that products are summed in.
@@ -246,7 +246,7 @@ class Einsum(Module):
 
     @located
     def __call__(self, inputs: jax.Array, einsum_str: str | None = None, out_sharding: Any = None) -> jax.Array:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           inputs: the first operand.

@@ -51,8 +51,8 @@ class LoRA(Module):
       base_module: the layer, or any function; None for the change alone.
       dtype: what to compute the change in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
-      a_initializer: draws ``lora_a``, of shape ``(in_features, lora_rank)``.
-      b_initializer: draws ``lora_b``, of shape ``(lora_rank, out_features)``.
+      a_initializer: initializer for ``lora_a``, of shape ``(in_features, lora_rank)``.
+      b_initializer: initializer for ``lora_b``, of shape ``(lora_rank, out_features)``.
       lora_param_type: type of these variables.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
@@ -88,7 +88,7 @@ class LoRA(Module):
 
     @located
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
-        """Apply the layer and the change.
+        """Applies the layer and the change.
 
         Args:
           x: shape ``(..., in_features)``.
@@ -141,8 +141,8 @@ class LoRALinear(Linear):
       lora_rank: rank of the change.
       lora_dtype: what to compute the change in.
       lora_param_dtype: what to store its parameters in.
-      a_initializer: draws ``lora.lora_a``.
-      b_initializer: draws ``lora.lora_b``.
+      a_initializer: initializer for ``lora.lora_a``.
+      b_initializer: initializer for ``lora.lora_b``.
       lora_param_type: type of these variables.
       lora_promote_dtype: replaces `fx_nnx.layers.promote_dtype` for the change.
       rngs: streams; parameters are drawn from ``params``.
@@ -196,7 +196,7 @@ class LoRALinear(Linear):
 
     @located
     def __call__(self, x: jax.Array, out_sharding: Any = None) -> jax.Array:  # type: ignore[override]
-        """Apply the layer and the change.
+        """Applies the layer and the change.
 
         Args:
           x: shape ``(..., in_features)``.

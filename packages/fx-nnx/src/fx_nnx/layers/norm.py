@@ -41,8 +41,8 @@ class LayerNorm(NormBase):
       param_dtype: what to store parameters in.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       reduction_axes: axes that statistics are taken over.
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
@@ -96,7 +96,7 @@ class LayerNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: an array of any number of dimensions.
@@ -127,7 +127,7 @@ class RMSNorm(NormBase):
       dtype: of the result; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
       use_scale: whether to multiply with a scale.
-      scale_init: draws the scale.
+      scale_init: initializer for the scale.
       reduction_axes: axes that statistics are taken over.
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
@@ -176,7 +176,7 @@ class RMSNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: an array of any number of dimensions.
@@ -210,8 +210,8 @@ class GroupNorm(NormBase):
       param_dtype: what to store parameters in.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       reduction_axes: axes that statistics are taken over; all but the first if None.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
@@ -271,7 +271,7 @@ class GroupNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: an array of any number of dimensions.
@@ -306,8 +306,8 @@ class InstanceNorm(NormBase):
       param_dtype: what to store parameters in.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
-      bias_init: draws the bias.
-      scale_init: draws the scale.
+      bias_init: initializer for the bias.
+      scale_init: initializer for the scale.
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
@@ -358,7 +358,7 @@ class InstanceNorm(NormBase):
 
     @located
     def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-        """Normalize.
+        """Normalizes.
 
         Args:
           x: an array of any number of dimensions.

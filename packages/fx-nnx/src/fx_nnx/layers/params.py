@@ -28,7 +28,7 @@ Layer = TypeVar("Layer")
 
 
 def located(call: Callable[Concatenate[Layer, P], R]) -> Callable[Concatenate[Layer, P], R]:
-    """Make the errors of a layer's call say where the layer is, also those of the mathematics that it calls."""
+    """Creates the errors of a layer's call say where the layer is, also those of the mathematics that it calls."""
 
     @functools.wraps(call)
     def located_call(self: Layer, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -49,7 +49,7 @@ def located(call: Callable[Concatenate[Layer, P], R]) -> Callable[Concatenate[La
 
 
 def promote_dtype(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> tuple[Any, ...]:
-    """Give some arrays in one dtype; see `fx_core.ops.dtypes.promote_dtype`.
+    """Returns some arrays in one dtype; see `fx_core.ops.dtypes.promote_dtype`.
 
     Args:
       args: arrays, scalars, or None, which stays None.
@@ -66,7 +66,7 @@ def promote_dtype(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> t
 def make_param(
     rngs: Rngs, init: Callable[..., Any], shape: tuple[int, ...], dtype: Any, metadata: Mapping[str, Any]
 ) -> Param[Any]:
-    """Draw a parameter with the next key of the stream ``params``.
+    """Draws a parameter with the next key of the stream ``params``.
 
     Raises:
       RngsTypeError: ``rngs`` are no streams.
@@ -80,7 +80,7 @@ def make_param(
 
 
 def value_of(weight: Any) -> Any:
-    """Give the array that a layer computes with: the value of a variable, or what somebody put where one was.
+    """Returns the array that a layer computes with: the value of a variable, or what somebody put where one was.
 
     That may be an array, a node that stands in for one (see `fx_core.ops`), or None, for a parameter that the layer has
     not.
@@ -94,14 +94,14 @@ def value_of(weight: Any) -> Any:
 
 
 def set_options(**options: Any) -> dict[str, Any]:
-    """Give the options that are not None."""
+    """Returns the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def check_features(
     layer: Any, features: int, inputs: Any, what: str = "input", axis: int | Sequence[int] = -1
 ) -> jax.Array:
-    """Compare an axis (or several, together) of an input with what the weights of a layer take.
+    """Compares an axis (or several, together) of an input with what the weights of a layer take.
 
     Callers give the size that the weights have now: in a `jax.shard_map` a shard of them meets a shard of the input.
 
@@ -121,7 +121,7 @@ def check_features(
 
 
 def as_array(layer: Any, inputs: Any, what: str = "input") -> jax.Array:
-    """Make an array of a list of numbers.
+    """Creates an array of a list of numbers.
 
     Raises:
       LayerInputError: it is something else.

@@ -46,7 +46,7 @@ class PReLU(Module):
 
     @located
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Apply the layer to an array of any shape."""
+        """Applies the layer to an array of any shape."""
         x = as_array(self, inputs)
         dtype = x.dtype if self.dtype is None and jnp.issubdtype(x.dtype, jnp.inexact) else self.dtype
         x, slope = self.promote_dtype((x, value_of(self.negative_slope)), dtype=dtype)

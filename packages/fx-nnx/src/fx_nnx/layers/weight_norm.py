@@ -121,7 +121,7 @@ class SpectralNorm(Module):
 
     @located
     def __call__(self, x: Any, update_stats: bool | None = None) -> Any:
-        """Call the layer with normalized weights.
+        """Calls the layer with normalized weights.
 
         Args:
           x: the argument of the layer.
@@ -146,7 +146,7 @@ class SpectralNorm(Module):
         return _with_weights(self.layer_instance, normalized, (x,), {})
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Set whether estimates are left as they are from now on; None leaves it."""
+        """Sets whether estimates are left as they are from now on; None leaves it."""
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
@@ -206,7 +206,7 @@ class WeightNorm(Module):
 
     @located
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the layer with normalized weights.
+        """Calls the layer with normalized weights.
 
         Args:
           x: the first argument of the layer.

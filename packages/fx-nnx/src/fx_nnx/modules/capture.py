@@ -32,7 +32,7 @@ def capture(
     init: State | None = None,
     method_outputs: type[Variable[Any]] | None = None,
 ) -> Any:
-    """Let a call also return the variables of some types that it makes: what was sown, perturbations, and such.
+    """Lets a call also return the variables of some types that it makes: what was sown, perturbations, and such.
 
     The modules are left as they were: variables of these types that they have already stay out of the call, and the new
     ones do not stay in the modules.

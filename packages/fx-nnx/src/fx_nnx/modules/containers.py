@@ -70,13 +70,13 @@ class List(Module, MutableSequence[A], Generic[A]):
         self._refill(values)
 
     def insert(self, index: int, value: A) -> None:
-        """Put a value before the item at ``index``."""
+        """Puts a value before the item at ``index``."""
         values = self._values()
         values.insert(index, value)
         self._refill(values)
 
     def append(self, value: A) -> None:
-        """Put a value at the end."""
+        """Puts a value at the end."""
         self._nnx_set(len(self), value)
 
     def _nnx_kind(self, name: Any, value: Any, known: bool | None) -> bool:
@@ -165,7 +165,7 @@ class Sequential(Module):
         self.layers = List(layers)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the first with the arguments, and each next one with the result.
+        """Calls the first with the arguments, and each next one with the result.
 
         Without functions the result is the one argument, or what a function would hand on: a tuple, or a dictionary.
 

@@ -27,7 +27,7 @@ _replaced: dict[type[Any], tuple[dict[str, Any], list[int]]] = {}
 
 @contextlib.contextmanager
 def watched(classes: Iterable[type[Any]], watcher: Watcher) -> Iterator[None]:
-    """Let a function see each call of a public method of some classes of modules.
+    """Lets a function see each call of a public method of some classes of modules.
 
     Args:
       classes: of the modules; what they inherit from their bases, up to `Module`, is watched too.

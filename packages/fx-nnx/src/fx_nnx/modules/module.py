@@ -51,7 +51,7 @@ class Module(Pytree):
         init_fn: Callable[[], Any] = lambda: (),
         capture_noop: bool | None = None,
     ) -> bool:
-        """Keep a value for somebody to look at, in a variable of the module.
+        """Keeps a value for somebody to look at, in a variable of the module.
 
         Args:
           variable_type: type of the variable, or the name of a collection.
@@ -82,7 +82,7 @@ class Module(Pytree):
     def perturb(
         self, name: str, value: Any, variable_type: Any = Perturbation, capture_noop: bool | None = None
     ) -> Any:
-        """Add a variable of zeros to a value, so that the variable's gradient is that of the value.
+        """Adds a variable of zeros to a value, so that the variable's gradient is that of the value.
 
         Args:
           name: attribute that holds the variable; made at the first call.
@@ -108,17 +108,17 @@ class Module(Pytree):
         return jax.tree.map(jnp.add, value, zeros.get_value())
 
     def iter_modules(self) -> Iterator[tuple[Path, "Module"]]:
-        """Give path and module of every module in this one, itself last."""
+        """Returns path and module of every module in this one, itself last."""
         return iter_modules(self)
 
     def iter_children(self) -> Iterator[tuple[Any, "Module"]]:
-        """Give name and module of the modules among the attributes."""
+        """Returns name and module of the modules among the attributes."""
         return iter_children(self)
 
     def set_attributes(
         self, *filters: Filter, raise_if_not_found: bool = True, graph: bool | None = None, **attributes: Any
     ) -> None:
-        """Set attributes of all modules in this one that have them.
+        """Sets attributes of all modules in this one that have them.
 
         Args:
           *filters: which modules; all if none is given.
@@ -156,11 +156,11 @@ class Module(Pytree):
         return ", ".join(f"{name}: {show_size(*size_and_bytes(kinds[name]))}" for name in sorted(kinds))
 
     def train(self, **attributes: Any) -> None:
-        """Set all layers to training: dropout drops, normalization uses the statistics of the batch."""
+        """Sets all layers to training: dropout drops, normalization uses the statistics of the batch."""
         self._set_mode(False, attributes)
 
     def eval(self, **attributes: Any) -> None:
-        """Set all layers to evaluation: nothing is random, normalization uses running statistics."""
+        """Sets all layers to evaluation: nothing is random, normalization uses running statistics."""
         self._set_mode(True, attributes)
 
     def _set_mode(self, value: bool, attributes: dict[str, Any]) -> None:
@@ -169,12 +169,12 @@ class Module(Pytree):
 
 
 def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
-    """Give path and module of every module in a model, each once, inner ones before outer ones."""
+    """Returns path and module of every module in a model, each once, inner ones before outer ones."""
     return ((path, value) for path, value in iter_graph(module, graph=graph) if isinstance(value, Module))
 
 
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
-    """Give name and module of the modules among the attributes of a module."""
+    """Returns name and module of the modules among the attributes of a module."""
     if not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
         raise NotANodeError(node, ())
     return ((key, child) for key, child in children_of(node) if isinstance(child, Module))

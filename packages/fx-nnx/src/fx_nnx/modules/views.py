@@ -19,7 +19,7 @@ A = TypeVar("A")
 def view(
     node: A, /, *, only: Filter = ..., raise_if_not_found: bool = True, graph: bool | None = None, **kwargs: Any
 ) -> A:
-    """Give a model with the same variables in which layers have other settings.
+    """Returns a model with the same variables in which layers have other settings.
 
     Layers with a method ``set_view`` get the arguments that it takes; what a view learns, the model knows.
 
@@ -56,7 +56,7 @@ def view(
 def with_attributes(
     node: A, /, *, only: Filter = ..., raise_if_not_found: bool = True, graph: bool | None = None, **attributes: Any
 ) -> A:
-    """Give a model with the same variables in which all modules that have certain attributes have other ones.
+    """Returns a model with the same variables in which all modules that have certain attributes have other ones.
 
     Args:
       node: the model; it stays as it is.
@@ -82,7 +82,8 @@ def with_attributes(
 
 
 def view_info(node: Any, /, *, only: Filter = ..., graph: bool | None = None) -> str:
-    """Describe the settings that `view` can change in a model: for each class of its modules, arguments and their text.
+    """Describes the settings that `view` can change in a model: for each class of its modules, arguments and their
+    text.
 
     >>> from fx_nnx.layers import Dropout
     >>> print(view_info(Dropout(0.5)))

@@ -22,7 +22,7 @@ def dataclass(
     slots: bool = False,
     weakref_slot: bool = False,
 ) -> Any:
-    """Make a dataclass of a `fx_nnx.Pytree` or `fx_nnx.Module`; the arguments are those of `dataclasses.dataclass`.
+    """Creates a dataclass of a `fx_nnx.Pytree` or `fx_nnx.Module`; the arguments are those of `dataclasses.dataclass`.
 
     The ``repr`` stays that of modules. `fx_nnx.data` and `fx_nnx.static` take the place of `dataclasses.field`.
 

@@ -41,7 +41,7 @@ _MARKS = {"fx_nnx_data": True, "fx_nnx_static": False}
 
 
 def data(value: Any = _MISSING, **kwargs: Any) -> Any:
-    """Declare that an attribute holds data: arrays, variables, modules, or plain containers of them.
+    """Declares that an attribute holds data: arrays, variables, modules, or plain containers of them.
 
     On assignment, ``self.table = nnx.data([...])``; or for a class, ``table: list = nnx.data()``, where the keyword
     arguments are those of `dataclasses.field`.
@@ -50,7 +50,7 @@ def data(value: Any = _MISSING, **kwargs: Any) -> Any:
 
 
 def static(value: Any = _MISSING, **kwargs: Any) -> Any:
-    """Declare that an attribute is static: a hashable part of the structure, for which functions are compiled anew.
+    """Declares that an attribute is static: a hashable part of the structure, for which functions are compiled anew.
 
     It is used like `data`.
     """
@@ -63,7 +63,7 @@ def _field(is_data: bool, value: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def annotated(cls: type[Any]) -> dict[str, bool]:
-    """Give the attributes that the annotations of a class declare, and whether they are data."""
+    """Returns the attributes that the annotations of a class declare, and whether they are data."""
     found: dict[str, bool] = {}
     for name, annotation in inspect.get_annotations(cls).items():
         if isinstance(annotation, str):
@@ -80,7 +80,7 @@ def annotated(cls: type[Any]) -> dict[str, bool]:
 
 
 def declaration(value: Any) -> tuple[bool, Any] | None:
-    """Give kind and value of what `data` or `static` returned, or None for anything else."""
+    """Returns kind and value of what `data` or `static` returned, or None for anything else."""
     if type(value) is dataclasses.Field and _KIND in value.metadata:
         return value.metadata[_KIND], value.metadata.get(_VALUE, _MISSING)
     return None
@@ -92,7 +92,7 @@ _leaves: dict[type, bool] = {}
 
 
 def register_data_type(type_: T, /) -> T:
-    """Make values of a type count as data wherever they are assigned; also a decorator.
+    """Creates values of a type count as data wherever they are assigned; also a decorator.
 
     The type has to be a pytree.
     """
@@ -101,7 +101,7 @@ def register_data_type(type_: T, /) -> T:
 
 
 def is_data(value: Any, /) -> bool:
-    """Whether a value counts as data by itself: arrays, variables, modules, states and registered types do.
+    """Returns whether a value counts as data by itself: arrays, variables, modules, states and registered types do.
 
     >>> is_data(np.ones(2)), is_data(1), is_data([np.ones(2)])
     (True, False, False)
@@ -114,7 +114,7 @@ def is_data(value: Any, /) -> bool:
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array, a tracer, the shape of an array, or a node that stands in for one."""
+    """Returns whether a value is an array, a tracer, the shape of an array, or a node that stands in for one."""
     kind = type(value)
     found = _arrays.get(kind)
     if found is None:
@@ -124,7 +124,7 @@ def is_array(value: Any) -> bool:
 
 
 def has_data(value: Any, /) -> list[Any]:
-    """Give the data inside a value, which may be any pytree.
+    """Returns the data inside a value, which may be any pytree.
 
     >>> has_data({"a": [1, np.ones(1)]})
     [array([1.])]
@@ -137,12 +137,12 @@ def has_data(value: Any, /) -> list[Any]:
 
 
 def is_branch(value: Any) -> bool:
-    """Whether a value is data or a container that may hold some, now or later."""
+    """Returns whether a value is data or a container that may hold some, now or later."""
     return is_data(value) or (value is not None and not is_leaf(value))
 
 
 def is_leaf(value: Any) -> bool:
-    """Whether JAX sees no structure in a value."""
+    """Returns whether JAX sees no structure in a value."""
     kind = type(value)
     found = _leaves.get(kind)
     if found is None:

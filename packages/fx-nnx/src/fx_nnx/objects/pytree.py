@@ -1,4 +1,4 @@
-"""Objects with attributes that are data or static: the base of modules, containers and random streams."""
+"""Objects with attributes that are data or static: the base of modules, containers and RNG streams."""
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -48,7 +48,7 @@ _MUTABLE = (list, dict, set)
 
 
 def owned_kinds(obj: Any) -> dict[Any, bool]:
-    """Give the kinds of the attributes of an object, to be changed."""
+    """Returns the kinds of the attributes of an object, to be changed."""
     kinds = obj._nnx_kinds
     if type(kinds) is SharedKinds:
         kinds = dict(kinds)
@@ -57,7 +57,9 @@ def owned_kinds(obj: Any) -> dict[Any, bool]:
 
 
 def kinds_of(obj: Any) -> dict[Any, bool]:
-    """Give the kinds of the attributes of an object, to be read; of those too that came by ``object.__setattr__``."""
+    """Returns the kinds of the attributes of an object, to be read; of those too that came by
+    ``object.__setattr__``.
+    """
     attributes, kinds = attributes_of(obj), obj._nnx_kinds
     if len(kinds) != len(attributes):
         # Another thread that sets or deletes an attribute has a kind more for a moment, which stays.
@@ -160,7 +162,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
     _nnx_trace: object
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an object without attributes, ready for ``__init__``."""
+        """Creates an object without attributes, ready for ``__init__``."""
         self = super().__new__(cls)
         if not cls._nnx_foreign_new:
             begin(self)
@@ -313,12 +315,12 @@ class Object(Pytree, pytree=False):
 
 
 def new_object(cls: type[Any], trace: object) -> Any:
-    """Make an object without calling ``__init__``; its attributes and kinds are to be filled in."""
+    """Creates an object without calling ``__init__``; its attributes and kinds are to be filled in."""
     return filled_object(cls, {}, {}, trace)
 
 
 def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, bool], trace: object) -> Any:
-    """Make an object without calling ``__init__``; the dictionary of attributes becomes its own."""
+    """Creates an object without calling ``__init__``; the dictionary of attributes becomes its own."""
     # A bare object takes its fields faster than one that guards its attributes.
     self: Any = Storage()
     self.__dict__ = attributes
@@ -339,7 +341,7 @@ def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, b
 
 
 def check_pytree(pytree: Any) -> None:
-    """Make sure that no static attribute hides data in a plain container.
+    """Makes sure that no static attribute hides data in a plain container.
 
     Assignments are checked when they happen; this finds what was put into a list, dict or set afterwards.
 

@@ -1,4 +1,4 @@
-"""Splitting and forking the random streams inside a model, in place with a way back, or in a copy."""
+"""Splitting and forking the RNG streams inside a model, in place with a way back, or in a copy."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,7 +52,7 @@ def split_rngs(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Split the random streams inside a model, in place, for a vmap or scan over it.
+    """Splits the RNG streams inside a model, in place, for a vmap or scan over it.
 
     >>> from fx_nnx.rngs import Rngs
     >>> rngs = Rngs(0)
@@ -98,7 +98,7 @@ def fork_rngs(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Let the random streams inside a model start anew with their next keys, in place, as `RngStream.fork` does.
+    """Lets the RNG streams inside a model start anew with their next keys, in place, as `RngStream.fork` does.
 
     Args:
       node: a model or `Rngs`; without it, a decorator is returned.
@@ -136,7 +136,7 @@ def with_rngs(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Give a model with other random streams: split, made equal, or started anew; it shares all other variables.
+    """Returns a model with other RNG streams: split, made equal, or started anew; it shares all other variables.
 
     >>> from fx_nnx.rngs import Rngs
     >>> rngs = Rngs(0, dropout=1)
@@ -191,7 +191,7 @@ def _or_none(filter: Filter) -> Filter:
 
 
 def restore_rngs(backups: Iterable[Any], /) -> None:
-    """Undo `split_rngs` or `fork_rngs`; the draw that they made counts.
+    """Undoes `split_rngs` or `fork_rngs`; the draw that they made counts.
 
     Args:
       backups: what those returned.

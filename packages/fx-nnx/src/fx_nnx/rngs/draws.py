@@ -35,7 +35,7 @@ class KeylessInitializer:
         self.keys, self.init = keys, init
 
     def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
-        """Initialize an array with the next key."""
+        """Initializes an array with the next key."""
         if dtype is not None:
             options["dtype"] = dtype
         return self.init(self.keys(), shape, **options)

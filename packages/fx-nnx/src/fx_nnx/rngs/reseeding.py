@@ -1,4 +1,4 @@
-"""New seeds for the random streams inside a model."""
+"""New seeds for the RNG streams inside a model."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["reseed"]
 
 
 def reseed(node: Any, /, *, graph: bool | None = None, policy: Any = "scalars_only", **stream_keys: Any) -> None:
-    """Give the random streams inside a model new keys, in place.
+    """Returns the RNG streams inside a model new keys, in place.
 
     Each stream gets its own key, drawn in the order of their paths from the seed for its name.
 

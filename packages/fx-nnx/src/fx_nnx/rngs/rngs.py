@@ -1,4 +1,4 @@
-"""The random streams of a model, by name."""
+"""The RNG streams of a model, by name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["Rngs", "rules_of", "size_for"]
 
 
 class Rngs(RandomMethods, Pytree):
-    """A set of random streams; a stream that was not given is served by the one called ``default``.
+    """A set of RNG streams; a stream that was not given is served by the one called ``default``.
 
     >>> rngs = Rngs(0, dropout=1)
     >>> key = rngs.dropout()
@@ -38,7 +38,7 @@ class Rngs(RandomMethods, Pytree):
             setattr(self, name, RngStream(key, tag=name))
 
     def __call__(self) -> jax.Array:
-        """Give the next key of the default stream."""
+        """Returns the next key of the default stream."""
         return self["default"]()
 
     def __getitem__(self, name: str) -> RngStream:
@@ -65,11 +65,11 @@ class Rngs(RandomMethods, Pytree):
         return len(attributes_of(self))
 
     def items(self) -> Iterator[tuple[str, RngStream]]:
-        """Give names and streams."""
+        """Returns names and streams."""
         return iter(attributes_of(self).items())
 
     def fork(self, *, split: Any = None) -> "Rngs":
-        """Give streams that start with the next keys of these.
+        """Returns streams that start with the next keys of these.
 
         Args:
           split: into how many (a size or shape) to split streams: for all of them, or a mapping of filters to it. With
@@ -78,7 +78,7 @@ class Rngs(RandomMethods, Pytree):
         return _collect({name: stream.fork(split=size) for name, stream, size in _sizes(self, split)})
 
     def split(self, k: Any) -> "Rngs":
-        """Give streams of as many independent streams as ``k`` says.
+        """Returns streams of as many independent streams as ``k`` says.
 
         Args:
           k: a size or shape for all streams, or a mapping of filters to it; with a mapping, streams that no filter
@@ -89,7 +89,7 @@ class Rngs(RandomMethods, Pytree):
         )
 
     def broadcast(self, k: Any) -> "Rngs":
-        """Give streams of ``k`` times the same stream, made of the next keys; ``k`` is as in `split`."""
+        """Returns streams of ``k`` times the same stream, made of the next keys; ``k`` is as in `split`."""
         return _collect(
             {n: _copied(stream) if size is None else stream.broadcast(size) for n, stream, size in _sizes(self, k)}
         )
@@ -102,14 +102,14 @@ def _sizes(rngs: Rngs, sizes: Any) -> Iterator[tuple[str, RngStream, Any]]:
 
 
 def rules_of(sizes: Any) -> list[tuple[Predicate, Any]]:
-    """Give a size for all, or a mapping of filters to sizes, as pairs of predicate and size."""
+    """Returns a size for all, or a mapping of filters to sizes, as pairs of predicate and size."""
     if isinstance(sizes, Mapping):
         return [(to_predicate(filter), size) for filter, size in sizes.items()]
     return [] if sizes is None else [(to_predicate(...), sizes)]
 
 
 def size_for(rules: list[tuple[Predicate, Any]], path: Path, stream: RngStream) -> Any:
-    """Give the size of the first rule that matches a stream, or None."""
+    """Returns the size of the first rule that matches a stream, or None."""
     return next((size for matches, size in rules if matches(path, stream)), None)
 
 

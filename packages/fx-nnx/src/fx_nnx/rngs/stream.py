@@ -1,4 +1,4 @@
-"""Random streams: a key and a count of what was drawn from it."""
+"""RNG streams: a key and a count of what was drawn from it."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ __all__ = ["RngCount", "RngKey", "RngState", "RngStream", "as_key"]
 
 
 class RngState(Variable[Any]):
-    """What random streams are made of; as a filter, both keys and counts."""
+    """What RNG streams are made of; as a filter, both keys and counts."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class RngCount(RngState):
 
 
 def as_key(seed: Any) -> jax.Array:
-    """Give a typed key of an integer, a raw key, or a typed key.
+    """Returns a typed key of an integer, a raw key, or a typed key.
 
     Raises:
       ValueError: it is none of these.
@@ -73,7 +73,7 @@ class RngStream(RandomMethods, Pytree):
         self.count = RngCount(jnp.zeros(self.key.get_raw_value().shape, jnp.uint32), tag=tag)
 
     def __call__(self) -> jax.Array:
-        """Give the next key.
+        """Returns the next key.
 
         Raises:
           SplitStreamError: the stream is split.
@@ -99,15 +99,15 @@ class RngStream(RandomMethods, Pytree):
         return drawn
 
     def split(self, k: Any) -> "RngStream":
-        """Give a stream of as many independent streams as ``k`` (a size or shape) says, made of the next key."""
+        """Returns a stream of as many independent streams as ``k`` (a size or shape) says, made of the next key."""
         return RngStream(jax.random.split(self(), k), tag=self.tag)
 
     def fork(self, *, split: Any = None) -> "RngStream":
-        """Give a stream that starts with the next key, split as `split` does if asked."""
+        """Returns a stream that starts with the next key, split as `split` does if asked."""
         return RngStream(self(), tag=self.tag) if split is None else self.split(split)
 
     def broadcast(self, k: Any) -> "RngStream":
-        """Give a stream of ``k`` (a size or shape) times the same stream, made of the next key."""
+        """Returns a stream of ``k`` (a size or shape) times the same stream, made of the next key."""
         shape = (k,) if isinstance(k, int) else tuple(k)
         return RngStream(jnp.broadcast_to(self(), shape), tag=self.tag)
 

@@ -37,7 +37,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
 
     @classmethod
     def from_sorted_keys_values(cls, keys: Sequence[Path], values: Sequence[Any], /) -> Self:
-        """Make one from paths that are sorted already, and their leaves."""
+        """Creates one from paths that are sorted already, and their leaves."""
         self = object.__new__(cls)
         self._paths, self._leaves = keys, values
         return self
@@ -67,7 +67,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
         return f"FlatState({list(self)!r})"
 
     def split(self, first: Filter, /, *filters: Filter) -> Any:
-        """Give one flat state per filter; each leaf goes to the first filter that matches.
+        """Returns one flat state per filter; each leaf goes to the first filter that matches.
 
         Raises:
           NonExhaustiveFiltersError: no filter matches some leaf.
@@ -75,7 +75,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
         return self._select((first, *filters), exhaustive=True)
 
     def filter(self, first: Filter, /, *filters: Filter) -> Any:
-        """Give one flat state per filter; leaves that none matches are left out."""
+        """Returns one flat state per filter; leaves that none matches are left out."""
         return self._select((first, *filters), exhaustive=False)
 
     def _select(self, filters: tuple[Filter, ...], *, exhaustive: bool) -> Any:
@@ -85,7 +85,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
 
     @staticmethod
     def merge(flat_state: Iterable[tuple[Path, Any]], /, *flat_states: Iterable[tuple[Path, Any]]) -> "FlatState":
-        """Give one flat state with the leaves of all; later ones win."""
+        """Returns one flat state with the leaves of all; later ones win."""
         leaves = dict(flat_state)
         for other in flat_states:
             leaves.update(other)
@@ -93,14 +93,14 @@ class FlatState(Sequence[tuple[Path, Any]]):
 
 
 def one_or_all(parts: Sequence[Any]) -> Any:
-    """Give the one part if there is one, or else a tuple of all."""
+    """Returns the one part if there is one, or else a tuple of all."""
     return tuple(parts) if len(parts) != 1 else parts[0]
 
 
 def partition(
     paths: Sequence[Path], leaves: Sequence[Any], predicates: Sequence[Predicate], *, exhaustive: bool
 ) -> list[list[int]]:
-    """Give for each predicate the positions of the leaves that it is the first to match.
+    """Returns for each predicate the positions of the leaves that it is the first to match.
 
     Raises:
       NonExhaustiveFiltersError: ``exhaustive``, and some leaf is matched by none.

@@ -11,14 +11,14 @@ Path = tuple[Any, ...]
 
 
 def key_order(key: Any) -> tuple[int, Any]:
-    """Order keys of mixed types: integers before text before anything else."""
+    """Orders keys of mixed types: integers before text before anything else."""
     if isinstance(key, int):
         return 0, key
     return (1, key) if isinstance(key, str) else (2, str(key))
 
 
 def sorted_keys(keys: Any) -> list[Any]:
-    """Sort the keys of a mapping, whatever their types."""
+    """Sorts the keys of a mapping, whatever their types."""
     keys = list(keys)
     try:
         return sorted(keys)
@@ -27,7 +27,7 @@ def sorted_keys(keys: Any) -> list[Any]:
 
 
 def as_int_key(key: Any) -> Any:
-    """Give the integer that a key is the text of; other keys as they are.
+    """Returns the integer that a key is the text of; other keys as they are.
 
     >>> [as_int_key(key) for key in ("10", "-1", "01", "a", 2)]
     [10, -1, '01', 'a', 2]
@@ -39,12 +39,12 @@ def as_int_key(key: Any) -> Any:
 
 
 def nested_dicts(mapping: Any) -> dict[Any, Any]:
-    """The same mapping as a new dict, and so for the mappings inside; other values as they are."""
+    """Returns the same mapping as a new dict, and so for the mappings inside; other values as they are."""
     return {key: nested_dicts(v) if isinstance(v, Mapping) else v for key, v in dict(mapping).items()}
 
 
 def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Give paths and leaves of a nested mapping, in the order of the keys."""
+    """Returns paths and leaves of a nested mapping, in the order of the keys."""
     for key in sorted_keys(tree):
         value = tree[key]
         if isinstance(value, Mapping):
@@ -54,7 +54,7 @@ def flatten(tree: Mapping[Any, Any], prefix: Path = ()) -> Iterator[tuple[Path, 
 
 
 def nest(paths: Sequence[Path], leaves: Sequence[Any]) -> dict[Any, Any]:
-    """Make a nested dictionary of paths and leaves.
+    """Creates a nested dictionary of paths and leaves.
 
     Raises:
       StateStructureError: a path is the beginning of another one.

@@ -31,7 +31,7 @@ def _state(state: Any) -> State:
 
 
 def to_pure_dict(state: Any, extract_fn: Callable[[Any], Any] | None = None) -> dict[Any, Any]:
-    """Give nested dictionaries with values in the place of variables.
+    """Returns nested dictionaries with values in the place of variables.
 
     Args:
       state: a state.
@@ -44,7 +44,7 @@ def to_pure_dict(state: Any, extract_fn: Callable[[Any], Any] | None = None) -> 
 
 
 def replace_by_pure_dict(state: State, pure_dict: Mapping[Any, Any], replace_fn: Any = None) -> None:
-    """Put values from nested dictionaries into a state, in place.
+    """Puts values from nested dictionaries into a state, in place.
 
     Args:
       state: what to change; its variables are replaced by new ones, so a model they belong to stays as it is.
@@ -59,7 +59,7 @@ def replace_by_pure_dict(state: State, pure_dict: Mapping[Any, Any], replace_fn:
 
 
 def restore_int_paths(pure_dict: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Turn keys like ``"0"``, as some checkpoint formats leave them, into integers.
+    """Converts keys like ``"0"``, as some checkpoint formats leave them, into integers.
 
     >>> restore_int_paths({"layers": {"0": 1.0}})
     {'layers': {0: 1.0}}
@@ -71,12 +71,12 @@ def restore_int_paths(pure_dict: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def to_flat_state(state: Any) -> FlatState:
-    """Give paths and leaves of a state."""
+    """Returns paths and leaves of a state."""
     return _state(state).flat_state()
 
 
 def from_flat_state(flat_state: Any, *, cls: Callable[[dict[Any, Any]], Any] = State) -> Any:
-    """Make a state of pairs of path and leaf.
+    """Creates a state of pairs of path and leaf.
 
     Args:
       flat_state: a `FlatState`, other pairs, or a mapping of paths.
@@ -87,28 +87,28 @@ def from_flat_state(flat_state: Any, *, cls: Callable[[dict[Any, Any]], Any] = S
 
 
 def split_state(state: Any, first: Filter, /, *filters: Filter) -> Any:
-    """Give one state per filter, as `State.split` does."""
+    """Returns one state per filter, as `State.split` does."""
     return _state(state).split(first, *filters)
 
 
 def filter_state(state: Any, first: Filter, /, *filters: Filter) -> Any:
-    """Give one state per filter without the rest, as `State.filter` does."""
+    """Returns one state per filter without the rest, as `State.filter` does."""
     return _state(state).filter(first, *filters)
 
 
 def merge_state(state: Any, /, *states: Any, cls: Callable[[dict[Any, Any]], Any] = State) -> Any:
-    """Give one state with the leaves of all; later ones win."""
+    """Returns one state with the leaves of all; later ones win."""
     merged = State.merge(state, *states)
     return merged if cls is State else cls(merged.raw_mapping)
 
 
 def map_state(f: Callable[[Path, Any], Any], state: Any) -> State:
-    """Give the state of ``f(path, leaf)`` for every leaf."""
+    """Returns the state of ``f(path, leaf)`` for every leaf."""
     return _state(state).map(f)
 
 
 def as_pure(tree: Any) -> Any:
-    """Take the values out of the variables of a pytree; of one that lives in a `jax.Ref`, what the reference holds.
+    """Takes the values out of the variables of a pytree; of one that lives in a `jax.Ref`, what the reference holds.
 
     >>> as_pure({"w": Variable(1.0)})
     {'w': 1.0}

@@ -72,12 +72,12 @@ def _is_state(x: Any) -> bool:
 
 
 def seal(tree: Any) -> Any:
-    """Give a tree whose states are sealed."""
+    """Returns a tree whose states are sealed."""
     return jax.tree.map(lambda x: SealedState(x) if _is_state(x) else x, tree, is_leaf=_is_state)
 
 
 def unseal(tree: Any) -> Any:
-    """Give a tree with open states in place of sealed ones."""
+    """Returns a tree with open states in place of sealed ones."""
     return jax.tree.map(lambda x: State(x.raw_mapping, _copy=False) if _is_state(x) else x, tree, is_leaf=_is_state)
 
 

@@ -132,22 +132,22 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
     # --- parts and wholes -----------------------------------------------------------------------------------------
 
     def flat_state(self) -> FlatState:
-        """Give paths and leaves as a `FlatState`."""
+        """Returns paths and leaves as a `FlatState`."""
         return FlatState.from_sorted_keys_values(*self._pairs())
 
     @classmethod
     def from_flat_path(cls, flat_state: Any) -> "State":
-        """Make a state from a mapping, or pairs, of paths and leaves."""
+        """Creates a state from a mapping, or pairs, of paths and leaves."""
         pairs = flat_state.items() if isinstance(flat_state, Mapping) else flat_state
         return nested_state(FlatState(pairs, sort=True))
 
     def map(self, f: Callable[[Path, Any], Any]) -> "State":
-        """Give the state of ``f(path, leaf)`` for every leaf."""
+        """Returns the state of ``f(path, leaf)`` for every leaf."""
         paths, leaves = self._pairs()
         return State._from_flat(paths, [f(path, leaf) for path, leaf in zip(paths, leaves)])
 
     def split(self, first: Filter, /, *filters: Filter) -> Any:
-        """Give one state per filter; each leaf goes to the first filter that matches.
+        """Returns one state per filter; each leaf goes to the first filter that matches.
 
         Raises:
           NonExhaustiveFiltersError: no filter matches some leaf.
@@ -156,26 +156,26 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         return states if filters else states[0]
 
     def filter(self, first: Filter, /, *filters: Filter) -> Any:
-        """Give one state per filter; leaves that none matches are left out."""
+        """Returns one state per filter; leaves that none matches are left out."""
         states = _select(self, (first, *filters), exhaustive=False)
         return states if filters else states[0]
 
     @staticmethod
     def merge(state: Mapping[Any, Any], /, *states: Mapping[Any, Any]) -> "State":
-        """Give one state with the leaves of all; later ones win."""
+        """Returns one state with the leaves of all; later ones win."""
         leaves: dict[Path, Any] = {}
         for part in (state, *states):
             leaves.update(flatten(part))
         return State(nest(list(leaves), list(leaves.values())), _copy=False)
 
     def to_pure_dict(self, extract_fn: Callable[[Any], Any] | None = None) -> dict[Any, Any]:
-        """Give nested dictionaries of values; see `fx_nnx.to_pure_dict`."""
+        """Returns nested dictionaries of values; see `fx_nnx.to_pure_dict`."""
         extract = value_of if extract_fn is None else extract_fn
         paths, leaves = self._pairs()
         return nest(paths, [extract(leaf) for leaf in leaves])
 
     def replace_by_pure_dict(self, pure_dict: Mapping[Any, Any], replace_fn: Any = None) -> None:
-        """Put in values from nested dictionaries; see `fx_nnx.replace_by_pure_dict`."""
+        """Puts in values from nested dictionaries; see `fx_nnx.replace_by_pure_dict`."""
         from_pure = _replaced if replace_fn is None else replace_fn
         nested = self.raw_mapping
         for path, value in flatten(pure_dict):
@@ -184,7 +184,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
 
 
 def nested_state(flat: FlatState) -> State:
-    """Give the leaves of a flat state as a `State`; also the method ``to_nested_state`` of flat states."""
+    """Returns the leaves of a flat state as a `State`; also the method ``to_nested_state`` of flat states."""
     return State._from_flat(flat.paths, flat.leaves)
 
 
@@ -217,7 +217,7 @@ def _descend(nested: dict[Any, Any], path: Path) -> tuple[dict[Any, Any], Any]:
 
 
 def value_of(leaf: Any) -> Any:
-    """Give what a variable of a state stores; other leaves as they are."""
+    """Returns what a variable of a state stores; other leaves as they are."""
     if not hasattr(leaf, "get_raw_value"):
         return leaf
     return leaf.get_raw_value()[...] if leaf.ref else leaf.get_raw_value()
@@ -228,7 +228,7 @@ def _replaced(leaf: Any, value: Any) -> Any:
 
 
 def show_mapping(mapping: Mapping[Any, Any]) -> str:
-    """Show nested dictionaries, indented."""
+    """Shows nested dictionaries, indented."""
     if not mapping:
         return "{}"
     lines = []
@@ -260,19 +260,19 @@ def _wrapped(nested: dict[Any, Any]) -> State:
 
 
 def flatten_with_keys(state: State) -> tuple[Any, tuple[Any, ...]]:
-    """Give the children of a state as a pytree, with their keys, and what else `unflatten_state` needs."""
+    """Returns the children of a state as a pytree, with their keys, and what else `unflatten_state` needs."""
     keys, children = _children(state)
     return [(jax.tree_util.DictKey(key), child) for key, child in zip(keys, children)], keys
 
 
 def flatten_state(state: State) -> tuple[list[Any], tuple[Any, ...]]:
-    """Give the children of a state as a pytree, and what else `unflatten_state` needs."""
+    """Returns the children of a state as a pytree, and what else `unflatten_state` needs."""
     keys, children = _children(state)
     return children, keys
 
 
 def unflatten_state(keys: tuple[Any, ...], children: Iterable[Any]) -> State:
-    """Make a state of its children."""
+    """Creates a state of its children."""
     nested = {}
     for key, child in zip(keys, children):
         nested[key] = child.raw_mapping if isinstance(child, State) else child

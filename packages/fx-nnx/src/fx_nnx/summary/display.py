@@ -7,7 +7,7 @@ __all__ = ["display"]
 
 
 def display(*args: Any) -> None:
-    """Show modules, states and anything else.
+    """Shows modules, states and anything else.
 
     In a notebook with treescope installed (the extra ``fx-nnx[display]``) this is a page to fold and unfold, with
     pictures of arrays; what is in several places or contains itself is marked. Elsewhere it is the printed ``repr``.

@@ -51,7 +51,7 @@ class CallInfo:
 
 
 def filter_rng_streams(row: CallInfo) -> bool:
-    """Whether a row is about something else than a random stream."""
+    """Returns whether a row is about something else than an RNG stream."""
     return not issubclass(row.type, RngStream)
 
 
@@ -68,7 +68,7 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **input_kwargs: Any,
 ) -> str:
-    """Show a model as a table: a row per module that is called, or method of one, and a column per kind of variable.
+    """Shows a model as a table: a row per module that is called, or method of one, and a column per kind of variable.
 
     A module that is called with arguments of several shapes has a row for each.
 

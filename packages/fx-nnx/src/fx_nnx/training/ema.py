@@ -58,7 +58,7 @@ class EMA(Module):
         self.params = data(State.from_flat_path(copies))
 
     def update(self, updates: Any) -> None:
-        """Move the averages.
+        """Moves the averages.
 
         Args:
           updates: the model, or a state of the same variables.
@@ -80,7 +80,8 @@ class EMA(Module):
             average.set_raw_value(value)
 
     def apply_to(self, model: A) -> A:
-        """Give a view of a model that has the averages in place of its variables, and its other variables as they are.
+        """Returns a view of a model that has the averages in place of its variables, and its other variables as they
+        are.
 
         It has the very variables of this object and of the model, so that it follows later updates. Averages that are
         wider than the variable they stand for stay so.

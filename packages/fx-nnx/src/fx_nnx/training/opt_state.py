@@ -33,7 +33,7 @@ class OptVariable(OptState):
 
 
 def boxed(opt_state: Any, params: Any) -> Any:
-    """Put each array of the state of a gradient transformation into a variable.
+    """Puts each array of the state of a gradient transformation into a variable.
 
     The state is what the transformation made of bare values, in whatever shape that is: placeholders, such as those of
     `optax.masked`, stay where they are. What a transformation keeps per parameter it keeps in a tree like that of the
@@ -54,12 +54,13 @@ def boxed(opt_state: Any, params: Any) -> Any:
 
 
 def unboxed(opt_state: Any) -> Any:
-    """Give the state as the gradient transformation knows it."""
+    """Returns the state as the gradient transformation knows it."""
     return unseal(as_pure(opt_state))
 
 
 def state_in(values: Any, wrt: Filter, graph: bool | None = None) -> Any:
-    """Give the state in a `GraphState` or a module with values of parameters; other pytrees, states too, as they are.
+    """Returns the state in a `GraphState` or a module with values of parameters; other pytrees, states too, as they
+    are.
 
     Args:
       values: any pytree.

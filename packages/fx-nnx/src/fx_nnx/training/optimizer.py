@@ -26,11 +26,11 @@ class GradientTransformation(Protocol):
     """What an optimizer needs; those of optax are such."""
 
     def init(self, params: Any, /) -> Any:
-        """Give the first state for some parameters."""
+        """Returns the first state for some parameters."""
         ...
 
     def update(self, updates: Any, state: Any, params: Any, /, **extra: Any) -> tuple[Any, Any]:
-        """Turn gradients into what is added to the parameters, and give the next state."""
+        """Converts gradients into what is added to the parameters, and give the next state."""
         ...
 
 
@@ -61,7 +61,7 @@ class Optimizer(Module):
         self.opt_state = data(boxed(tx.init(as_pure(params)), params))
 
     def update(self, model: Any, grads: Any, /, **kwargs: Any) -> Any:
-        """Change the parameters of the model, and the state of the optimizer, in place.
+        """Changes the parameters of the model, and the state of the optimizer, in place.
 
         ::
 
@@ -128,7 +128,7 @@ class ModelAndOptimizer(Optimizer):
         self.model = model
 
     def update(self, grads: Any, /, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Change the parameters of the model, and the state of the optimizer, in place.
+        """Changes the parameters of the model, and the state of the optimizer, in place.
 
         Args:
           grads: gradients with respect to the parameters.
@@ -143,7 +143,7 @@ class ModelAndOptimizer(Optimizer):
         return super().update(self.model, grads, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the model."""
+        """Calls the model."""
         return self.model(*args, **kwargs)
 
 

@@ -38,7 +38,7 @@ class TrainState(struct.PyTreeNode):
 
     @classmethod
     def create(cls, graphdef: GraphDef, *, params: Any, tx: Any, step: int = 0, **kwargs: Any) -> Self:
-        """Make the first state.
+        """Creates the first state.
 
         Args:
           graphdef: structure of the model.
@@ -50,7 +50,7 @@ class TrainState(struct.PyTreeNode):
         return cls(graphdef=graphdef, params=params, opt_state=tx.init(params), step=jnp.asarray(step), tx=tx, **kwargs)
 
     def apply(self, state: Any, *states: Any) -> Any:
-        """Give a proxy of the model, whose methods return their result and the new ``(graphdef, state)``.
+        """Returns a proxy of the model, whose methods return their result and the new ``(graphdef, state)``.
 
         Args:
           state: a state of the model, or the name of a field that is one.
@@ -60,7 +60,7 @@ class TrainState(struct.PyTreeNode):
         return apply(self.graphdef, *found)
 
     def apply_gradients(self, grads: Any, **kwargs: Any) -> Self:
-        """Give the state after one step.
+        """Returns the state after one step.
 
         Args:
           grads: gradients with respect to ``params``.

@@ -47,7 +47,7 @@ class Trainable(StructuralFilter):
         self._arguments = (to_predicate(filter),)
 
     def __call__(self, path: tuple[Any, ...], x: Any) -> bool:
-        """Whether the value at the path is trained."""
+        """Returns whether the value at the path is trained."""
         return self._arguments[0](path, x) and _mark_of(x)
 
     @property
@@ -57,7 +57,7 @@ class Trainable(StructuralFilter):
 
 
 def freeze(model: Any, *filters: Filter) -> None:
-    """Mark variables as not to be trained, in their metadata ``trainable``; `Trainable` then leaves them out.
+    """Marks variables as not to be trained, in their metadata ``trainable``; `Trainable` then leaves them out.
 
     Args:
       model: a module, or anything that can be split.
@@ -75,7 +75,7 @@ def freeze(model: Any, *filters: Filter) -> None:
 
 
 def unfreeze(model: Any, *filters: Filter) -> None:
-    """Let variables be trained again; see `freeze`.
+    """Lets variables be trained again; see `freeze`.
 
     Args:
       model: a module, or anything that can be split.

@@ -17,7 +17,7 @@ __all__ = ["eval_shape", "make_jaxpr", "shapes_of"]
 def eval_shape(
     f: Callable[..., Any], *args: Any, graph: bool | None = None, graph_updates: bool | None = None, **kwargs: Any
 ) -> Any:
-    """Find out what a function would give, without computing: arrays become `jax.ShapeDtypeStruct`, in modules too.
+    """Finds out what a function would give, without computing: arrays become `jax.ShapeDtypeStruct`, in modules too.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict
@@ -37,7 +37,7 @@ def eval_shape(
 
 
 def shapes_of(target: Target, handle: Handle, how: Carriage) -> Any:
-    """Give the shapes of what a function would give."""
+    """Returns the shapes of what a function would give."""
     carrier = ObjectCarrier(Carriage(how.shared, False), alias=True, transform="eval_shape")
     lifted = fx_transforms.eval_shape(
         lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
@@ -53,7 +53,7 @@ def make_jaxpr(
     graph_updates: bool | None = None,
     static_argnums: int | Sequence[int] = (),
 ) -> Any:
-    """Give a function of the traced program of ``f``, which does not compute.
+    """Returns a function of the traced program of ``f``, which does not compute.
 
     Its inputs are the values of the variables in the arguments and then the arrays of the arguments; its outputs are
     the values that ``f`` changes, those of new variables, and the arrays of the result.

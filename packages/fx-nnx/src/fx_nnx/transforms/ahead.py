@@ -38,7 +38,7 @@ class Traced(_Stage):
     """A traced function of modules, see `jax.stages.Traced`."""
 
     def lower(self, **options: Any) -> "Lowered":
-        """Lower it, see `jax.stages.Traced.lower`."""
+        """Lowers it, see `jax.stages.Traced.lower`."""
         return Lowered(self._stage.lower(**options), *self._context)
 
 
@@ -46,7 +46,7 @@ class Lowered(_Stage):
     """A lowered function of modules, see `jax.stages.Lowered`."""
 
     def compile(self, *args: Any, **options: Any) -> "Compiled":
-        """Compile it, see `jax.stages.Lowered.compile`."""
+        """Compiles it, see `jax.stages.Lowered.compile`."""
         return Compiled(self._stage.compile(*args, **options), *self._context)
 
 
@@ -56,7 +56,7 @@ class Compiled(_Stage):
     _context: tuple[ObjectCarrier, Callable[[Handle], Any], Captures, Target, Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it with the arguments that are not static; what it changes in them is changed for the caller.
+        """Calls it with the arguments that are not static; what it changes in them is changed for the caller.
 
         Raises:
           StaleConstantError: variables that it read from outside have changed.

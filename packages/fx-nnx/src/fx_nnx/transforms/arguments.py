@@ -19,7 +19,7 @@ class Missing:
 
 
 def decorating(transform: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a transform of a function be used as a decorator with options: called without one, it gives a decorator."""
+    """Lets a transform of a function be used as a decorator with options: called without one, it gives a decorator."""
 
     @functools.wraps(transform)
     def wrapped(f: Any = Missing, /, *args: Any, **options: Any) -> Any:
@@ -34,13 +34,13 @@ def decorating(transform: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def named(f: Callable[..., Any], call: Callable[..., Any]) -> Any:
-    """Give a call the name and documentation of the function that it stands for."""
+    """Returns a call the name and documentation of the function that it stands for."""
     names = [name for name in functools.WRAPPER_ASSIGNMENTS if hasattr(f, name)]
     return functools.update_wrapper(call, f, names, updated=() if is_node(f) else functools.WRAPPER_UPDATES)
 
 
 def transformed(target: Target, call: Callable[..., Any]) -> Any:
-    """Give the function that a transform makes, of one of what goes through the transform.
+    """Returns the function that a transform makes, of one of what goes through the transform.
 
     Args:
       target: what the transform got.
@@ -51,7 +51,7 @@ def transformed(target: Target, call: Callable[..., Any]) -> Any:
 
 
 def as_positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
-    """Argument numbers as a tuple."""
+    """Returns argument numbers as a tuple."""
     if argnums is None:
         return ()
     return (argnums,) if isinstance(argnums, int) else tuple(argnums)
@@ -140,7 +140,7 @@ class StaticArguments:
     def take(
         self, args: Sequence[Any], kwargs: dict[str, Any], but: Sequence[int] = ()
     ) -> tuple[Any, Any, dict[str, Any]]:
-        """Give the static arguments, hashable, and the others, with gaps in place of positional ones.
+        """Returns the static arguments, hashable, and the others, with gaps in place of positional ones.
 
         Args:
           args: the arguments.
@@ -167,7 +167,7 @@ class StaticArguments:
 
     @staticmethod
     def put(statics: Any, args: Sequence[Any], kwargs: dict[str, Any], *rest: Any) -> tuple[Any, ...]:
-        """Undo `take`; what else is given comes after the arguments."""
+        """Undoes `take`; what else is given comes after the arguments."""
         if statics is None:
             return args, kwargs, *rest
         places = dict(statics[0])
@@ -175,7 +175,7 @@ class StaticArguments:
 
 
 def by_position(f: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Give arguments that came by name by position, as far as the function takes them so."""
+    """Returns arguments that came by name by position, as far as the function takes them so."""
     try:
         found = inspect.signature(f).bind(**kwargs)
     except (TypeError, ValueError):
@@ -184,7 +184,7 @@ def by_position(f: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[tuple[An
 
 
 def bound(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Give all arguments by position.
+    """Returns all arguments by position.
 
     Raises:
       TypeError: they do not fit, or some can only be given by name.

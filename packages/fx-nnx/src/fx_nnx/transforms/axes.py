@@ -47,7 +47,7 @@ class AxisGroups:
                 raise PrefixError.misplaced(f"{name} of {self.transform}", entry, what)
 
     def places(self, name: str, prefix: Any, *, of_args: bool) -> Places:
-        """Groups of arguments or results, by a prefix."""
+        """Returns groups of arguments or results, by a prefix."""
 
         def places(tree: Any, leaves: Sequence[Any]) -> Any:
             entries = spread_prefix(f"{name} of {self.transform}", prefix, tree[0] if of_args else tree)
@@ -65,11 +65,11 @@ class AxisGroups:
         return places
 
     def adjusted(self, entry: Any, is_state: bool) -> Any:
-        """The entry that counts: for loops over trees, state that all steps share is handed on."""
+        """Returns the entry that counts: for loops over trees, state that all steps share is handed on."""
         return Carry if entry is None and is_state and Carry in self.index and not self.how.updates else entry
 
     def carrier(self, metadata: Any = None, **options: Any) -> ObjectCarrier:
-        """Make the carrier."""
+        """Creates the carrier."""
         return ObjectCarrier(
             self.how,
             ins=self.places("in_axes", self.in_axes, of_args=True),
@@ -90,7 +90,7 @@ class AxisGroups:
         return ("axes", self.how, self.in_axes, *self.keys) if plain else None
 
     def slots(self) -> list[Slot]:
-        """The slots of the groups."""
+        """Returns the slots of the groups."""
         return [_slot(key, Carry in self.index) for key in self.keys]
 
 

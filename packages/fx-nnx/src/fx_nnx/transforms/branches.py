@@ -22,7 +22,7 @@ def cond(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Call one of two functions of modules and arrays, by a traced condition.
+    """Calls one of two functions of modules and arrays, by a traced condition.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict
@@ -55,7 +55,7 @@ def switch(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Call one of several functions of modules and arrays, by a traced index, which is clamped into range.
+    """Calls one of several functions of modules and arrays, by a traced index, which is clamped into range.
 
     Args:
       index: which function.

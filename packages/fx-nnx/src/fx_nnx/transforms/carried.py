@@ -28,7 +28,7 @@ class Returned:
 
 
 def take_carry(transform: str, inner: Inner, position: int | None, carry: Any) -> None:
-    """Put what a step hands on in the place of what it got.
+    """Puts what a step hands on in the place of what it got.
 
     Objects that were not there before give their values to the ones in their place, if they have the same structure.
 

@@ -165,7 +165,7 @@ class ObjectCarrier:
         check_aliases(self.transform, found)
 
     def axis_of(self, group: int) -> Any:
-        """What a group stands for, in messages."""
+        """Returns what a group stands for, in messages."""
         return self.axes[group] if group < len(self.axes) else group
 
     # --- inside ---------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class ObjectCarrier:
         return self.axis_metadata is not None
 
     def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:
-        """Tell variables that they lose, or get, the axis of their group."""
+        """Informs variables that they lose, or get, the axis of their group."""
         for variable, place in zip(variables, places):
             if variable is not None and isinstance(self.axes[place], int):
                 (add_axis if adding else remove_axis)(variable, self.axes[place], self.axis_metadata)
@@ -239,7 +239,7 @@ class ObjectCarrier:
         return change.result.fill(made, [next(streams[place]) for place in change.arrays], out)
 
     def result_of(self, shape: Static, groups: Groups, out: Any) -> Any:
-        """Give the result of a function whose effects are dropped, made of what its groups hold."""
+        """Returns the result of a function whose effects are dropped, made of what its groups hold."""
         change: Change = shape.value
         if change.result is None:
             return out
@@ -258,7 +258,7 @@ class ObjectCarrier:
         return {number: objects[old] for number, old in change.outer}
 
     def carry_of(self, handle: Handle) -> Any:
-        """Give the carried argument after a loop: the caller's objects, with the last arrays."""
+        """Returns the carried argument after a loop: the caller's objects, with the last arrays."""
         objects = iter([leaf for leaf, node in zip(handle.leaves, handle.layout.nodes) if node])
         arrays = iter(handle.arrays)
         leaves = [next(objects if node else arrays) for node in handle.layout.nodes]

@@ -35,7 +35,7 @@ class Result:
         return hash(self._key)
 
     def fill(self, made: Sequence[Any], arrays: Sequence[Any], out: Any) -> Any:
-        """Give the result, out of its objects and its arrays, which are in ``out`` if they are not grouped."""
+        """Returns the result, out of its objects and its arrays, which are in ``out`` if they are not grouped."""
         objects = iter(made)
         if self.grouped:
             rest: Iterator[Any] = iter(arrays)
@@ -43,7 +43,7 @@ class Result:
         return jax.tree.map(lambda x: next(objects) if is_gap(x) else x, out, is_leaf=is_gap)
 
     def emptied(self, leaves: Sequence[Any], nothing: Any) -> Any:
-        """Give the result with gaps where objects are, or ``nothing`` if its arrays are grouped."""
+        """Returns the result with gaps where objects are, or ``nothing`` if its arrays are grouped."""
         if self.grouped:
             return nothing
         return jax.tree.unflatten(self.treedef, [GAP if node else leaf for leaf, node in zip(leaves, self.nodes)])
@@ -53,7 +53,7 @@ GAP = Static("object")
 
 
 def is_gap(x: Any) -> bool:
-    """Whether something stands for an object."""
+    """Returns whether something stands for an object."""
     return type(x) is Static
 
 
@@ -117,12 +117,12 @@ class Change:
         return self._hash
 
     def with_written(self, written: tuple[int, ...]) -> "Change":
-        """The same with other values written."""
+        """Returns the same with other values written."""
         return Change(written, *self._key[1:])
 
 
 def write_value(target: Any, value: Any) -> None:
-    """Put a value into a variable, without hooks, or into a slot."""
+    """Puts a value into a variable, without hooks, or into a slot."""
     if type(target) is Slot:
         target.write(value)
     else:
@@ -130,7 +130,7 @@ def write_value(target: Any, value: Any) -> None:
 
 
 def identical(now: Any, before: Any) -> bool:
-    """Whether a value is the one that came in."""
+    """Returns whether a value is the one that came in."""
     if now is before:
         return True
     if isinstance(now, jax.Array | Variable) or isinstance(before, jax.Array | Variable):

@@ -21,7 +21,7 @@ def checkify(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Turn the run-time checks in a function of modules into an error value, see `jax.experimental.checkify`.
+    """Converts the run-time checks in a function of modules into an error value, see `jax.experimental.checkify`.
 
     Args:
       f: the function, which may change its arguments.

@@ -44,7 +44,7 @@ class Collection:
         self._outs: Any = None
 
     def outcome(self) -> Outcome:
-        """Give shape, groups and result."""
+        """Returns shape, groups and result."""
         carrier, watch = self.carrier, self.inner.watch
         grouped = carrier.outs is not None
         args: ForestWalk | None = None
@@ -80,7 +80,7 @@ class Collection:
     # --- places ---------------------------------------------------------------------------------------------------
 
     def in_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
-        """Group of a value of the arguments."""
+        """Groups of a value of the arguments."""
         if self._ins is None:
             leaves = root_paths(self.inner.tree)[1]
             self._ins = self.carrier.ins(self.inner.tree, leaves)
@@ -88,7 +88,7 @@ class Collection:
         return place
 
     def out_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
-        """Group of a value of the result."""
+        """Groups of a value of the result."""
         if self.carrier.outs is None:
             fresh: int = self.carrier.fresh
             return fresh
@@ -98,14 +98,14 @@ class Collection:
         return place
 
     def put(self, place: int, value: Any, path: Any) -> None:
-        """Let a value come back in a group."""
+        """Lets a value come back in a group."""
         self.values[place].append(value)
         self.paths[place].append(path)
 
     # --- what the caller knows ------------------------------------------------------------------------------------
 
     def walk_args(self) -> tuple[ForestWalk, list[int]]:
-        """Walk through the arguments as the function left them."""
+        """Walks through the arguments as the function left them."""
         walk = ForestWalk()
         origin: list[int] = []
         roots = iter(self.inner.roots)
@@ -117,7 +117,7 @@ class Collection:
         return walk, origin
 
     def is_same(self, walk: ForestWalk) -> bool:
-        """Whether the function left the structure as it was."""
+        """Returns whether the function left the structure as it was."""
         before = self.layout.forest
         if len(walk.nodes) != len(before.nodes) or tuple(walk.nodes) != before.nodes:
             return False
@@ -127,7 +127,7 @@ class Collection:
         )
 
     def passed(self) -> set[int]:
-        """Numbers of the variables of the arguments in the result, if these count as written."""
+        """Returns numbers of the variables of the arguments in the result, if these count as written."""
         if not self.carrier.passing or not any(self.nodes):
             return set()
         walk = ForestWalk()
@@ -138,14 +138,14 @@ class Collection:
         return {i for i, number in numbers if number is not None and id(index[number]) in found}
 
     def known_slots(self, walk: ForestWalk, same: bool) -> dict[int, Slot]:
-        """The values of the arguments that no variable holds, as they are now, by their numbers."""
+        """Returns the values of the arguments that no variable holds, as they are now, by their numbers."""
         if same:
             return {number: leaf for number, leaf in enumerate(walk.leaves) if type(leaf) is Slot}
         found = {self.slot_number(path, leaf): leaf for path, leaf in zip(walk.paths, walk.leaves)}
         return {number: slot for number, slot in found.items() if number is not None}
 
     def slot_number(self, path: Any, leaf: Any) -> int | None:
-        """The number that a value has among those of the arguments that no variable holds.
+        """Returns the number that a value has among those of the arguments that no variable holds.
 
         It is in the same attribute of the same object; in containers, which functions replace, in the same place.
         """
@@ -155,7 +155,7 @@ class Collection:
         return self.inner.contained.get(path) if number is None else number
 
     def take_known(self, walk: ForestWalk | None, same: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Let the values of the arguments come back that have to."""
+        """Lets the values of the arguments come back that have to."""
         carrier, inner, layout = self.carrier, self.inner, self.layout
         written: list[int] = []
         returned: list[int] = []
@@ -186,14 +186,16 @@ class Collection:
         return tuple(written), tuple(returned)
 
     def counts_shared_draws(self, i: int) -> bool:
-        """Whether a value counts the draws of a stream that all steps share: each begins where the caller was."""
+        """Returns whether a value counts the draws of a stream that all steps share: each begins where the
+        caller was.
+        """
         number = self.layout.forest.numbers[i] if i < len(self.layout.forest.numbers) else None
         return number is not None and isinstance(self.inner.index[number], RngCount)
 
     # --- what is new ----------------------------------------------------------------------------------------------
 
     def fresh_value(self, leaf: Any, path: Any) -> Any:
-        """The value with which a variable or attribute that is new to the caller comes back.
+        """Returns the value with which a variable or attribute that is new to the caller comes back.
 
         References that were made inside stay behind, and the caller gets new ones.
 
@@ -216,7 +218,7 @@ class Collection:
         return value[...]
 
     def take_graph(self, walk: ForestWalk, origin: list[int], same: bool) -> tuple[Any, Any, Any, Any, Any]:
-        """Walk on through the result, and let new values come back."""
+        """Walks on through the result, and lets new values come back."""
         head = len(walk.nodes), len(walk.leaves), walk.roots
         out_origin = self.walk_result(walk)
         first = head[1] if same else 0
@@ -246,7 +248,7 @@ class Collection:
         return walk.forest(), head[2] if same else 0, 0 if same else head[2], pairs, tuple(places)
 
     def take_tree(self) -> tuple[Any, Any, Any, Any, Any]:
-        """Walk through the result alone, which must not have anything of the arguments."""
+        """Walks through the result alone, which must not have anything of the arguments."""
         walk = ForestWalk(shared=self.carrier.mode.shared)
         origin = self.walk_result(walk)
         places: list[int] = []
@@ -260,7 +262,7 @@ class Collection:
         return walk.forest(), 0, 0, (), tuple(places)
 
     def walk_result(self, walk: ForestWalk) -> list[int]:
-        """Walk through the objects of the result, and tell for each value in which leaf it was found."""
+        """Walks through the objects of the result, and tell for each value in which leaf it was found."""
         origin: list[int] = []
         before = len(walk.leaves)
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
@@ -275,7 +277,7 @@ class Collection:
         return origin
 
     def take_arrays(self) -> tuple[int, ...]:
-        """Let the arrays of the result come back in groups."""
+        """Lets the arrays of the result come back in groups."""
         places: list[int] = []
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if not node:
@@ -286,7 +288,7 @@ class Collection:
     # --- axes -----------------------------------------------------------------------------------------------------
 
     def add_axes(self, walk: ForestWalk, origin: list[int]) -> None:
-        """Tell variables about the axis that they get."""
+        """Informs variables about the axis that they get."""
         layout = self.layout
         done: set[int] = set()
         variables = [self.inner.index.get(number) for number in layout.forest.numbers]  # type: ignore[arg-type]
@@ -310,7 +312,7 @@ class Collection:
         self.carrier.change_axes(new, places, adding=True)
 
     def check_places(self) -> None:
-        """Make sure that what is reachable on two ways has one place."""
+        """Makes sure that what is reachable on two ways has one place."""
         if not any(self.nodes):
             return
         axis_of = self.carrier.axis_of

@@ -70,7 +70,7 @@ class JitFunction:
         return Handle((args, kwargs, *bound), statics)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function; what it changes in its arguments is changed for the caller."""
+        """Calls the function; what it changes in its arguments is changed for the caller."""
         if self._captures.found:
             self._renew()
         if self._simple and not capturing.get():
@@ -118,14 +118,14 @@ class JitFunction:
         return self._lifted.compiled
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
-        """Lower the function for some arguments, which may be shapes; see `jax.stages.Lowered`.
+        """Lowers the function for some arguments, which may be shapes; see `jax.stages.Lowered`.
 
         What its ``compile()`` gives is called with modules and arrays, without the static arguments.
         """
         return self.trace(*args, **kwargs).lower()
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
-        """Trace the function for some arguments, which may be shapes; see `jax.stages.Traced`."""
+        """Traces the function for some arguments, which may be shapes; see `jax.stages.Traced`."""
         if self._captures.found:
             self._renew()
         handle = self._handle(*self._target.tree(args, kwargs))
@@ -133,11 +133,11 @@ class JitFunction:
         return Traced(traced, self._carrier, self._lifted.prepared, self._captures, self._target, handle.statics)
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """Find out what the function would give, without computing, see `fx_nnx.eval_shape`."""
+        """Finds out what the function would give, without computing, see `fx_nnx.eval_shape`."""
         return shapes_of(self._target, self._handle(*self._target.tree(args, kwargs)), self._carrier.mode)
 
     def clear_cache(self) -> None:
-        """Forget what was compiled."""
+        """Discards what was compiled."""
         self._captures.clear()
         self._lifted.compiled.clear_cache()
 
@@ -146,7 +146,7 @@ class JitFunction:
 
 
 def default_options() -> dict[str, Any]:
-    """Give the options of `jit` that say nothing."""
+    """Returns the options of `jit` that say nothing."""
     names = ("in_shardings", "out_shardings", "static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
     return dict.fromkeys(names)
 
@@ -168,7 +168,7 @@ def jit(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Compile a function of modules and arrays, which may change the modules.
+    """Compiles a function of modules and arrays, which may change the modules.
 
     What the function does to its arguments happens to the caller's objects: variables get new values, attributes are
     set, new variables and modules appear. Only the variables that the function changes come out of the compiled
@@ -251,7 +251,7 @@ class JitPartial(functools.partial[Any]):
         return self.func.eval_shape(*self.args, *args, **{**self.keywords, **kwargs})  # type: ignore[attr-defined]
 
     def clear_cache(self) -> None:
-        """Forget what was compiled."""
+        """Discards what was compiled."""
         self.func.clear_cache()  # type: ignore[attr-defined]
 
     def _cache_size(self) -> int:
@@ -264,7 +264,7 @@ class JitPartial(functools.partial[Any]):
 
 
 def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> Any:
-    """Compile a function and give it its first arguments.
+    """Compiles a function and returns it its first arguments.
 
     ::
 
@@ -291,7 +291,7 @@ def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> 
 def cached_partial(
     f: Callable[..., Any], *cached_args: Any, graph: bool | None = None, graph_updates: bool | None = None
 ) -> Any:
-    """Give a compiled function its first arguments.
+    """Returns a compiled function its first arguments.
 
     The structure of modules is remembered in any case, so that this is as fast as calling ``f`` with all arguments.
 

@@ -55,14 +55,16 @@ class SplitContext:
         return [FlatState([flat[i] for i in group], sort=False) for group in groups]
 
     def split(self, node: Any, *filters: Filter) -> tuple[Any, ...]:
-        """Give the structure of an object and a `State` per filter, as `fx_nnx.split`; a variable is its own state."""
+        """Returns the structure of an object and a `State` per filter, as `fx_nnx.split`; a variable is its own
+        state.
+        """
         graphdef, flat = self._flat(node)
         if flat.paths == ((),) and not filters:
             return graphdef, flat.leaves[0]
         return graphdef, *(part.to_nested_state() for part in self._parts(flat, filters))
 
     def flatten(self, node: Any, *filters: Filter, with_paths: bool = True) -> tuple[Any, ...]:
-        """Give the structure of an object and a `FlatState` per filter, or without paths a list of leaves."""
+        """Returns the structure of an object and a `FlatState` per filter, or without paths a list of leaves."""
         graphdef, flat = self._flat(node)
         if not with_paths:
             return graphdef, flat.leaves
@@ -84,14 +86,14 @@ class MergeContext:
     is_inner: bool | None
 
     def unflatten(self, graphdef: GraphDef, flat_state: Any, /, *flat_states: Any) -> Any:
-        """Put an object together from its structure and flat states."""
+        """Merges an object from its structure and flat states."""
         flat = FlatState.merge(flat_state, *flat_states) if flat_states else flat_state
         update = None if self.ctxtag is None else current_update_context(self.ctxtag)
         outer = update.outer_index_outer_ref if update is not None and not self.is_inner else None
         return unflatten(graphdef, flat, index_ref=self.index_ref, outer_index_outer_ref=outer)
 
     def merge(self, graphdef: GraphDef, state: Any, /, *states: Any) -> Any:
-        """Put an object together from its structure and states."""
+        """Merges an object from its structure and states."""
         if isinstance(state, Variable):
             return self.unflatten(graphdef, FlatState([((), state)], sort=False))
         parts = [part if isinstance(part, State) else State(part) for part in (state, *states)]
@@ -119,7 +121,7 @@ class UpdateContext:
     static_cache: Any = None
 
     def flatten_end(self, ref_index: RefMap) -> None:
-        """Note what a split met: the first one is outside, the next one inside."""
+        """Records what a split met: the first one is outside, the next one inside."""
         if self.outer_ref_outer_index is None:
             self.outer_ref_outer_index = ref_index
             self.outer_index_outer_ref = {number: ref for ref, number in ref_index.pairs()}
@@ -127,7 +129,7 @@ class UpdateContext:
             self.outer_index_inner_ref = self.inner_ref_outer_index = None
 
     def unflatten_end(self, index_ref: dict[int, Any], inner_merge: bool) -> None:
-        """Note what a merge made, if it is inside."""
+        """Records what a merge made, if it is inside."""
         if inner_merge:
             self.outer_index_inner_ref = index_ref
             self.inner_ref_outer_index = RefMap((ref, number) for number, ref in index_ref.items())
@@ -135,7 +137,7 @@ class UpdateContext:
 
 @contextlib.contextmanager
 def split_context(ctxtag: Any = None) -> Iterator[SplitContext]:
-    """Take several objects apart that may share parts.
+    """Takes several objects apart that may share parts.
 
     >>> from fx_nnx.modules.containers import Dict
     >>> from fx_nnx.variables import Param
@@ -159,7 +161,7 @@ def split_context(ctxtag: Any = None) -> Iterator[SplitContext]:
 
 @contextlib.contextmanager
 def merge_context(ctxtag: Any = None, inner: bool | None = None) -> Iterator[MergeContext]:
-    """Put together what a `split_context` took apart.
+    """Puts together what a `split_context` took apart.
 
     Args:
       ctxtag: tag of the `update_context` that it belongs to.
@@ -205,7 +207,7 @@ class update_context:  # noqa: N801  # the name of the reference library: it is 
         _contexts.reset(self._tokens.pop())
 
     def __call__(self, f: Any) -> Any:
-        """Decorate a function."""
+        """Decorates a function."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with update_context(self.tag):
@@ -215,7 +217,7 @@ class update_context:  # noqa: N801  # the name of the reference library: it is 
 
 
 def current_update_context(tag: Any) -> UpdateContext:
-    """Give the innermost `update_context` of a tag.
+    """Returns the innermost `update_context` of a tag.
 
     Raises:
       ContextTagError: there is none.

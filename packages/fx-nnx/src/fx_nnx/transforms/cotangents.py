@@ -47,7 +47,7 @@ class ResultCotangents:
         ]
 
     def of(self, out: Any, values: Sequence[Any], collected: Outcome) -> Any:
-        """Give the cotangent of the result.
+        """Returns the cotangent of the result.
 
         Args:
           out: that of its arrays, with gaps for objects.
@@ -91,7 +91,7 @@ class ArgumentCotangents:
         self.kinds = [jax.tree.map(jax.typeof, value) for value in inner.values]
 
     def of(self, values: Sequence[Any], returned: Sequence[int], is_active: Callable[[int], bool]) -> tuple[Any, ...]:
-        """Give the cotangents of the arguments that take part.
+        """Returns the cotangents of the arguments that take part.
 
         Args:
           values: those of the values that came back, in the order of their numbers.

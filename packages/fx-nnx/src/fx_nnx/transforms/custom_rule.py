@@ -52,7 +52,7 @@ class CustomVjp:
         self.backward: Callable[..., Any] | None = None
 
     def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any], symbolic_zeros: bool = False) -> None:
-        """Give the function its rule.
+        """Returns the function its rule.
 
         Args:
           fwd: ``(*args) -> (out, residuals)``; may change the arguments as the function does.
@@ -76,7 +76,7 @@ class CustomVjp:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, or under differentiation its forward rule."""
+        """Calls the function, or under differentiation its forward rule."""
         if self.forward is None or self.backward is None:
             name = getattr(self.fun, "__name__", "the function")
             raise CustomRuleError(f"{name} has no rule yet.", fix=f"call {name}.defvjp(forward, backward)")
@@ -261,7 +261,7 @@ def custom_vjp(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Give a function of modules and arrays a backward rule of its own, see `CustomVjp.defvjp`.
+    """Defines the backward rule of a function of modules and arrays, see `CustomVjp.defvjp`.
 
     >>> import jax, jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict

@@ -52,7 +52,7 @@ class Wanted:
         return len(self.entries) + 1
 
     def carrier(self) -> ObjectCarrier:
-        """Make the carrier."""
+        """Creates the carrier."""
         return ObjectCarrier(
             self.how,
             ins=self.places,
@@ -64,7 +64,7 @@ class Wanted:
         )
 
     def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
-        """Groups of the arguments."""
+        """Returns groups of the arguments."""
         args, *_ = tree
         owner: list[int] = []
         for number, arg in enumerate(args):
@@ -92,7 +92,7 @@ class Wanted:
         return place
 
     def explain(self, handle: Handle) -> DerivativeDtypeError | None:
-        """Say which value has no derivative, if that is what is wrong with some arguments."""
+        """Returns which value has no derivative, if that is what is wrong with some arguments."""
         layout = handle.layout
         values = [*map(read_value, handle.targets), *handle.arrays]
         for path, place, value in zip(layout.paths, layout.places, values):
@@ -103,7 +103,7 @@ class Wanted:
         return None
 
     def gradients(self, handle: Handle, groups: Sequence[Any]) -> Any:
-        """Give the derivatives, one group each, the form of the arguments."""
+        """Returns the derivatives, one group each, the form of the arguments."""
         layout, args = handle.layout, handle.tree[0]
         streams = [iter(values_of(group)) for group in groups]
         found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
@@ -148,7 +148,7 @@ def value_and_grad(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Give a function of the value and the derivative of ``f``; what `grad` says applies.
+    """Returns a function of the value and the derivative of ``f``; what `grad` says applies.
 
     Returns:
       a function of ``(value, gradients)``, or with ``has_aux`` of ``((value, aux), gradients)``.
@@ -171,7 +171,7 @@ def grad(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Give a function of the derivative of a scalar function of modules and arrays, which may change the modules.
+    """Returns a function of the derivative of a scalar function of modules and arrays, which may change the modules.
 
     The derivative for a module is a `State` of its parameters, as `fx_nnx.Optimizer.update` takes it; for an array it
     is an array. Pytrees of modules and arrays have trees of derivatives.

@@ -41,13 +41,15 @@ class Given:
         return not (self.sharded or any(self.donated))
 
     def key(self, entry: Any, kind: str) -> int:
-        """Number of the group of a sharding; ``kind`` tells donated variables and donated arrays from the others."""
+        """Returns number of the group of a sharding; ``kind`` tells donated variables and donated arrays from the
+        others.
+        """
         if (entry, kind) not in self.keys:
             self.keys.append((entry, kind))
         return self.keys.index((entry, kind))
 
     def groups(self) -> dict[str, Any]:
-        """Options of the carrier."""
+        """Returns options of the carrier."""
         if self.plain:
             return {}
         kinds = ("", "donated", "donated array") if any(self.donated) else ("",)
@@ -66,13 +68,13 @@ class Given:
         }
 
     def structural(self) -> bool:
-        """Whether the group of a value depends on the structure of the arguments only."""
+        """Returns whether the group of a value depends on the structure of the arguments only."""
         entries = map(resolved, jax.tree.leaves(self.ins, is_leaf=is_entry))
         filters = [filter for entry in entries if isinstance(entry, PerVariable) for filter in entry.filters]
         return all(isinstance(f, PathIs) or is_structural(to_predicate(f)) for f in filters)
 
     def options(self) -> dict[str, Any]:
-        """Options of the engine."""
+        """Returns options of the engine."""
         if self.plain:
             return self.rest
         donated = [i for i, (_, kind) in enumerate(self.keys) if kind]
@@ -80,7 +82,7 @@ class Given:
         return {**self.rest, "donate_groups": donated, "group_shardings": shardings}
 
     def in_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
-        """Groups of the arguments."""
+        """Returns groups of the arguments."""
         args, kwargs, *bound = tree
         entries = None
         if self.ins is not None:
@@ -104,7 +106,7 @@ class Given:
         return place
 
     def out_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
-        """Groups of the result."""
+        """Returns groups of the result."""
         entries = spread_prefix("out_shardings", self.outs, tree)
 
         def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
@@ -114,7 +116,7 @@ class Given:
         return place
 
     def explain(self, handle: Handle) -> DonatedBufferError | None:
-        """Say which values share a buffer that is donated, if that is what is wrong with some arguments."""
+        """Returns which values share a buffer that is donated, if that is what is wrong with some arguments."""
         layout, seen = handle.layout, dict[int, tuple[str, bool]]()
         for path, place, value in zip(layout.paths, layout.places, [*map(read_value, handle.targets), *handle.arrays]):
             here = show_place(path), bool(self.keys[place][1])

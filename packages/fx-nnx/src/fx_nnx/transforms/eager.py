@@ -45,7 +45,7 @@ class _Whole:
 def compiled_once(
     transform: str, functions: Sequence[Any], options: tuple[Any, ...], call: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Give a transform of functions, compiled if this is outside of a trace and its functions can be found again.
+    """Returns a transform of functions, compiled if this is outside of a trace and its functions can be found again.
 
     Args:
       transform: its name.
@@ -97,6 +97,6 @@ def _table_of(f: FunctionType) -> _Table | None:
 
 
 def are_arrays(values: Iterable[Any], *, numpy: bool) -> bool:
-    """Whether values are modules, or arrays, which a program takes for arguments as they are."""
+    """Returns whether values are modules, or arrays, which a program takes for arguments as they are."""
     kinds = (jax.Array, np.ndarray) if numpy else jax.Array
     return all(isinstance(leaf, kinds) or is_node(leaf) for leaf in jax.tree.leaves(list(values), is_leaf=is_node))

@@ -20,7 +20,7 @@ _nodes: dict[type, bool] = {}
 
 
 def is_node(x: Any) -> bool:
-    """Whether a value is an object or a variable, which have an identity."""
+    """Returns whether a value is an object or a variable, which have an identity."""
     cls = type(x)
     found = _nodes.get(cls)
     if found is None:
@@ -131,13 +131,13 @@ class ForestWalk(Walk):
         self.roots = 0
 
     def root(self, value: Any, path: tuple[Any, ...]) -> None:
-        """Look at one more root."""
+        """Looks at one more root."""
         self.roots += 1
         with structure_lock:
             self.visit(value, path)
 
     def forest(self) -> Forest:
-        """Give what was found."""
+        """Returns what was found."""
         index = self.index
         return Forest(self.nodes, self.attributes, [index.get(id(leaf)) for leaf in self.leaves], self.roots)
 
@@ -157,6 +157,6 @@ class Made(NamedTuple):
 
 
 def make_roots(forest: Forest, values: Sequence[Any]) -> Made:
-    """Make the roots of a forest from values."""
+    """Creates the roots of a forest from values."""
     builder = Builder(iter(values), False, None)
     return Made([builder.make(plan) for plan in forest.plans], builder.index, builder.slots)

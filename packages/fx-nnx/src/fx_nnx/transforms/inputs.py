@@ -17,7 +17,7 @@ _TAG = "split_merge_inputs"
 
 @decorating
 def split_inputs(f: Callable[..., Any], *, ctxtag: Hashable = _TAG) -> Any:
-    """Give modules to a transform of JAX, whose function `merge_inputs` has made.
+    """Passes modules to a transform of JAX, whose function `merge_inputs` has made.
 
     What the function does to its arguments is done to the caller's objects. For `jax.jit`, `jax.vmap` and others there
     are transforms of this package; these two make more of them, of transforms that it does not know.
@@ -54,7 +54,7 @@ def split_inputs(f: Callable[..., Any], *, ctxtag: Hashable = _TAG) -> Any:
 
 @decorating
 def merge_inputs(f: Callable[..., Any], *, ctxtag: Hashable = _TAG) -> Any:
-    """Make a function of trees of arrays out of one of modules, see `split_inputs`.
+    """Makes a function of trees of arrays out of one of modules, see `split_inputs`.
 
     Args:
       f: the function; without it, a decorator is returned.

@@ -43,7 +43,7 @@ class RootName:
 
 
 def show_place(path: Sequence[Any]) -> str:
-    """Write the place of a value, whose path begins with a `RootName`."""
+    """Writes the place of a value, whose path begins with a `RootName`."""
     return str(path[0]) + (show_path(path[1:]) if len(path) > 1 else "")
 
 
@@ -106,18 +106,18 @@ class Layout:
         return self._keys
 
     def path_of(self, number: int) -> str:
-        """Name the variable of a number, for messages."""
+        """Returns the name of the variable of a number, for messages."""
         return show_place(self.paths[self.forest.numbers.index(number)])
 
     def gather(self, groups: Sequence[Any]) -> list[Any]:
-        """Give the values in order, out of groups."""
+        """Returns the values in order, out of groups."""
         if len(groups) == 1:
             return list(values_of(groups[0]))
         streams = [iter(values_of(group)) for group in groups]
         return [next(streams[place]) for place in self.places]
 
     def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
-        """Give the groups of some values."""
+        """Returns the groups of some values."""
         if self._dealt is None:
             found: list[list[int]] = [[] for _ in range(count)]
             for number, place in enumerate(self.places):
@@ -129,7 +129,7 @@ class Layout:
 
 
 def odd_keys_of(path: Sequence[Any]) -> list[Any]:
-    """Give the keys in a path of JAX that are no names."""
+    """Returns the keys in a path of JAX that are no names."""
     return [part.key for part in path if type(part) is jax.tree_util.DictKey and type(part.key) is not str]
 
 
@@ -143,7 +143,7 @@ class Names:
         self._keys: list[Any] | None = None
 
     def keys(self, count: int) -> Sequence[Any]:
-        """Give keys of JAX for so many values, which JAX asks for at each call."""
+        """Returns keys of JAX for so many values, which JAX asks for at each call."""
         if self._keys is None:
             self._keys = [jax.tree_util.DictKey(show_place(path)) for path in self.paths]
         known = len(self._keys)
@@ -170,7 +170,7 @@ def _group_with_keys(group: Group) -> Any:
 
 
 def named_group(names: Names, values: list[Any]) -> Group:
-    """Make a group of values whose places are known."""
+    """Creates a group of values whose places are known."""
     made = object.__new__(Group)
     made.values, made.names = values, names
     return made
@@ -185,7 +185,7 @@ jax.tree_util.register_pytree_with_keys(
 
 
 def values_of(group: Any) -> Sequence[Any]:
-    """The values of a group; it may be a list."""
+    """Returns the values of a group; it may be a list."""
     return group.values if type(group) is Group else group
 
 
@@ -212,7 +212,7 @@ class Handle:
         self.tree, self.statics = tree, statics
 
     def objects(self, shared: bool = True) -> list[Any]:
-        """Give the caller's objects and variables by number."""
+        """Returns the caller's objects and variables by number."""
         walk = ForestWalk(shared=shared)
         for leaf, node in zip(self.leaves, self.layout.nodes):
             if node:
@@ -271,14 +271,14 @@ class Inner:
         self._handle: Handle | None = None
 
     def as_handle(self) -> Handle:
-        """The copy as what goes into a further transform inside."""
+        """Returns the copy as what goes into a further transform inside."""
         if self._handle is None:
             self._handle = Handle(self.tree, self.layout.statics)
         return self._handle
 
 
 def read_value(target: Any) -> Any:
-    """Give the value of a variable, without hooks, or of a slot."""
+    """Returns the value of a variable, without hooks, or of a slot."""
     if type(target) is Slot:
         return target.read()
     if frames or not at_top_level():
@@ -287,12 +287,12 @@ def read_value(target: Any) -> Any:
 
 
 def held(target: Any) -> Any:
-    """Give a variable itself, or what is in a slot: what filters look at."""
+    """Returns a variable itself, or what is in a slot: what filters look at."""
     return target.read() if type(target) is Slot else target
 
 
 def root_paths(tree: Any, head: Any = None) -> tuple[list[Any], list[Any], Any]:
-    """Give names and leaves of a tree, and its tree definition."""
+    """Returns names and leaves of a tree, and its tree definition."""
     pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_node)
     prefix = () if head is None else (head,)
     return [RootName((*prefix, *path)) for path, _ in pairs], [leaf for _, leaf in pairs], treedef
@@ -303,5 +303,5 @@ result_paths = functools.partial(root_paths, head=RESULT)
 
 
 def is_variable(x: Any) -> bool:
-    """Whether it is a variable."""
+    """Returns whether it is a variable."""
     return isinstance(x, Variable)

@@ -28,7 +28,7 @@ def vjp(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Linearize a function of modules and arrays backwards.
+    """Linearizes a function of modules and arrays backwards.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict
@@ -94,7 +94,7 @@ def jvp(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Push tangents through a function of modules and arrays.
+    """Pushes tangents through a function of modules and arrays.
 
     Args:
       f: the function, which may change its arguments; without it, a decorator is returned.

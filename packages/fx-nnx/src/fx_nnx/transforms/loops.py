@@ -37,7 +37,7 @@ def scan(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Loop a function of modules and arrays over an axis of them.
+    """Loops a function of modules and arrays over an axis of them.
 
     What is marked with `Carry`, an argument or through `StateAxes` some variables of a module, is handed on from step
     to step; what has an axis is cut along it, and what steps leave behind is stacked; what has None all steps share.

@@ -28,7 +28,7 @@ def vmap(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Map a function of modules and arrays over an axis of them.
+    """Maps a function of modules and arrays over an axis of them.
 
     Modules that are mapped have variables with one more axis; modules that the function makes get it.
 
@@ -86,7 +86,7 @@ def pmap(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Map a function of modules and arrays over devices, as `vmap` does over an axis.
+    """Maps a function of modules and arrays over devices, as `vmap` does over an axis.
 
     New programs do better with `shard_map`, or with `jit` and shardings.
 

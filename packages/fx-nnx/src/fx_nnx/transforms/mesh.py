@@ -28,7 +28,7 @@ def shard_map(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Run a function of modules and arrays once per device of a mesh, on the device's part of them.
+    """Runs a function of modules and arrays once per device of a mesh, on the device's part of them.
 
     Variables that the function changes come out with the spec of their argument.
 

@@ -18,7 +18,7 @@ __all__ = ["transform_metadata"]
 def transform_metadata(
     f: Callable[..., Any], *, in_axes: Any = 0, out_axes: Any = 0, partition: str | None, graph: bool | None = None
 ) -> Any:
-    """Let the axis names of variables lose a name on their way into a function, and gain it on their way out.
+    """Lets the axis names of variables lose a name on their way into a function, and gain it on their way out.
 
     It stands inside of a `fx_nnx.vmap` or `fx_nnx.scan`, whose own ``transform_metadata`` does the same:
 

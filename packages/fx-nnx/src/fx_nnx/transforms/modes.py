@@ -24,6 +24,6 @@ FULL = Carriage(True, True)
 
 
 def carriage(graph: bool | None, graph_updates: bool | None) -> Carriage:
-    """Give what the options of a transform stand for; None is the setting that counts now."""
+    """Returns what the options of a transform stand for; None is the setting that counts now."""
     shared = set_graph_mode.resolve(graph)
     return Carriage(shared, shared and set_graph_updates.resolve(graph_updates))

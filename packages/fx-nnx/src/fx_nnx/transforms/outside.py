@@ -12,7 +12,7 @@ __all__ = ["lasting_records", "modules_around"]
 
 
 def modules_around(f: Any) -> list[Pytree]:
-    """Give the modules in the closure of a function, and among the globals that its code names.
+    """Returns the modules in the closure of a function, and among the globals that its code names.
 
     Functions that it sees there are looked into, too, as far as they are of the same source file.
     """
@@ -59,5 +59,5 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def lasting_records(modules: Iterable[Pytree]) -> list[Record]:
-    """Give the records of modules whose changes of structure are noticed."""
+    """Returns the records of modules whose changes of structure are noticed."""
     return [record for record in map(record_of, modules) if record.lasting]

@@ -21,7 +21,7 @@ __all__ = ["prefix"]
 
 
 def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, *, graph: bool | None = None) -> Any:
-    """Give a model of the same structure whose variables have entries for values.
+    """Returns a model of the same structure whose variables have entries for values.
 
     Transforms take it as the entry of the argument, in the place of a `StateAxes`.
 

@@ -52,11 +52,11 @@ class PerVariable(Representable):
         return tuple(filter for filter, _ in self._entries)
 
     def items(self) -> Iterator[tuple[Filter, Any]]:
-        """Give pairs of a filter and an entry."""
+        """Returns pairs of a filter and an entry."""
         return iter(self._entries)
 
     def map_prefix(self, path: Sequence[Any], variable: Any) -> Any:
-        """Give what a variable gets.
+        """Returns what a variable gets.
 
         Raises:
           PrefixError: no filter matches it.
@@ -128,7 +128,7 @@ class PathPrefix(PerVariable):
             self._entries += known[2]
 
     def map_prefix(self, path: Sequence[Any], variable: Any) -> Any:
-        """Give what the variable at a path gets; one that is new, what the rules say that the tree was made by."""
+        """Returns what the variable at a path gets; one that is new, what the rules say that the tree was made by."""
         try:
             return self._by_path[tuple(path)]
         except KeyError:
@@ -144,7 +144,7 @@ _rules: dict[
 
 
 def remember_rules(model: Any, rules: Rules, entries: Iterable[tuple[Any, Any]]) -> None:
-    """Note by which rules the entries in a tree were made, for variables that are in the model later.
+    """Records by which rules the entries in a tree were made, for variables that are in the model later.
 
     Args:
       model: the tree.
@@ -173,7 +173,7 @@ class DiffState:
         self.argnum, self.filter = argnum, filter
 
     def map_prefix(self, path: Sequence[Any], variable: Any) -> bool:
-        """Tell whether a variable belongs to it."""
+        """Returns whether a variable belongs to it."""
         return bool(to_predicate(self.filter)(tuple(path), variable))
 
     def __eq__(self, other: object) -> bool:
@@ -208,17 +208,17 @@ class PathIs:
 
 
 def is_entry(x: Any) -> bool:
-    """Whether something in a prefix is an entry although JAX sees structure in it."""
+    """Returns whether something in a prefix is an entry although JAX sees structure in it."""
     return x is None or isinstance(x, PerVariable | jax.sharding.PartitionSpec) or is_node(x)
 
 
 def resolved(entry: Any) -> Any:
-    """Give an entry, where objects stand for entries by path."""
+    """Returns an entry, where objects stand for entries by path."""
     return PathPrefix(entry) if is_node(entry) else entry
 
 
 def entries_of(prefix: Any) -> list[Any]:
-    """Give the entries of a prefix, those for single variables too."""
+    """Returns the entries of a prefix, those for single variables too."""
     found: list[Any] = []
     for entry in map(resolved, jax.tree.leaves(prefix, is_leaf=is_entry)):
         found += [part for _, part in entry.items()] if isinstance(entry, PerVariable) else [entry]
@@ -226,7 +226,7 @@ def entries_of(prefix: Any) -> list[Any]:
 
 
 def spread_prefix(name: str, prefix: Any, tree: Any) -> list[Any]:
-    """Give the entry of a prefix for each object, variable and array of a tree.
+    """Returns the entry of a prefix for each object, variable and array of a tree.
 
     Args:
       name: of the option, for the message.

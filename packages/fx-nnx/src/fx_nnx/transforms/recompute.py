@@ -24,7 +24,7 @@ def remat(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Recompute what a function of modules computed in the backward pass, instead of keeping it.
+    """Recomputes what a function of modules computed in the backward pass, instead of keeping it.
 
     Args:
       f: the function, which may change its arguments; without it, a decorator is returned.

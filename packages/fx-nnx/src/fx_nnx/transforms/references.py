@@ -47,7 +47,7 @@ class RefMap(MutableMapping[Any, int]):
         return len(self._items)
 
     def pairs(self) -> list[tuple[Any, int]]:
-        """Give objects and numbers."""
+        """Returns objects and numbers."""
         return list(self._items.values())
 
 
@@ -60,7 +60,7 @@ def flatten(
     ref_outer_index: RefMap | None = None,
     graph: bool | None = None,
 ) -> tuple[GraphDef, Any]:
-    """Give the structure of a model and its leaves, as a `FlatState` or, without paths, as a list.
+    """Returns the structure of a model and its leaves, as a `FlatState` or, without paths, as a list.
 
     Args:
       node: the model.
@@ -96,7 +96,7 @@ def unflatten(
     copy_variables: bool = False,
     recreate_variables: bool = True,
 ) -> Any:
-    """Put a model together from what `flatten` gave: a flat state, or a list of leaves in its order.
+    """Merges a model from what `flatten` gave: a flat state, or a list of leaves in its order.
 
     Args:
       graphdef: the structure.

@@ -21,7 +21,7 @@ _MISSING: Any = object()
 
 
 def renew_roots(forest: Forest, values: Iterable[Any], known: Mapping[int, Any], skip: int) -> list[Any]:
-    """Make the roots of a forest, out of objects that exist where there are any.
+    """Makes the roots of a forest, out of objects that exist where there are any.
 
     Args:
       forest: the structure.
@@ -45,11 +45,11 @@ class Renewal(Builder):
         self.trace = current_trace()
 
     def new_variable(self, plan: VariableDef) -> Any:
-        """Make a variable."""
+        """Creates a variable."""
         return super().variable(plan)
 
     def variable(self, plan: VariableDef) -> Any:
-        """Give a variable."""
+        """Returns a variable."""
         found = self.known.get(plan.index)
         if found is None:
             value = boxed(plan.type, next(self.leaves), plan.metadata)
@@ -60,7 +60,7 @@ class Renewal(Builder):
         return found
 
     def object(self, plan: ObjectPlan) -> Any:
-        """Give an object."""
+        """Returns an object."""
         found = self.known.get(plan.index)
         if found is None:
             return super().object(plan)

@@ -23,7 +23,7 @@ def while_loop(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Repeat a function of modules and arrays while a condition holds.
+    """Repeats a function of modules and arrays while a condition holds.
 
     Args:
       cond_fun: gives the condition for a value.
@@ -65,7 +65,7 @@ def fori_loop(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Repeat a function of modules and arrays for a range of integers.
+    """Repeats a function of modules and arrays for a range of integers.
 
     >>> import jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict

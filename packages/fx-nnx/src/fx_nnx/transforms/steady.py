@@ -46,7 +46,7 @@ class Plan:
         self.plain = all(record.only_variables for record in records)
 
     def targets(self, records: Sequence[Record]) -> list[Any]:
-        """Give the variables and slots."""
+        """Returns the variables and slots."""
         if len(records) == 1:
             return records[0].leaves
         if self.order is None:
@@ -65,7 +65,7 @@ def _kind(value: Any) -> int:
 
 
 def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
-    """Give the leaves of arguments, the records of the objects, the arrays, and what tells kinds and records apart.
+    """Returns the leaves of arguments, the records of the objects, the arrays, and what tells kinds and records apart.
 
     None if something among them is neither an object with a lasting record nor an array.
     """
@@ -108,7 +108,7 @@ def _records_of(leaves: list[Any], key: list[Any]) -> tuple[list[Any], list[Reco
 
 
 def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
-    """Give what was kept for a key, if it is about these records."""
+    """Returns what was kept for a key, if it is about these records."""
     try:
         plan: Any = records[0]._groups.get(key)
     except TypeError:  # a container with an unhashable part, of which the walk will tell more
@@ -119,7 +119,7 @@ def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
 
 
 def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
-    """Keep what a walk found."""
+    """Keeps what a walk found."""
     place = {
         (id(leaf) if type(leaf) is not Slot else (id(leaf.container), leaf.key)): (i, j)
         for i, record in reversed(list(enumerate(records)))
@@ -138,7 +138,7 @@ _latest: list[object] = [None]
 
 
 def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> None:
-    """Put values into variables, without hooks, and into slots.
+    """Puts values into variables, without hooks, and into slots.
 
     Raises:
       TraceLevelError: a variable was made outside the transform that runs.

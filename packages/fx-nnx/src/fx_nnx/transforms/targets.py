@@ -38,7 +38,7 @@ class Target:
         return () if self._found is None else tuple(self._found[0])
 
     def tree(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Give what goes through the transform: arguments, those by name, and what the function is bound to."""
+        """Returns what goes through the transform: arguments, those by name, and what the function is bound to."""
         if self._found is None:
             return args, kwargs
         if isinstance(self.f, functools.partial):
@@ -46,7 +46,7 @@ class Target:
         return args, kwargs, self.bound
 
     def call(self, args: Sequence[Any], kwargs: dict[str, Any], bound: Sequence[Any] = ()) -> Any:
-        """Call the function, bound to other modules."""
+        """Calls the function, bound to other modules."""
         f = self.f if self._found is None else self._found[1](iter(bound))
         return f(*args, **kwargs)
 
@@ -73,7 +73,7 @@ class Targets:
             self.calls.append(_of_part(target, slice(first, len(self._bound))))
 
     def tree(self, args: Sequence[Any]) -> tuple[Any, ...]:
-        """Give what goes through a transform, see `Target.tree`."""
+        """Returns what goes through a transform, see `Target.tree`."""
         return (args, {}, tuple(self._bound)) if self._bound else (args, {})
 
 
@@ -99,14 +99,14 @@ _ATTRIBUTE = "_fx_nnx_carried"
 
 
 def carry(made: Any, target: Target, call: Callable[..., Any]) -> Any:
-    """Let other transforms find what a transformed function is bound to."""
+    """Lets other transforms find what a transformed function is bound to."""
     if target.bound:
         setattr(made, _ATTRIBUTE, _Carried(made, target, call))
     return made
 
 
 def carried(f: Any) -> _Carried | None:
-    """Give what a transform noted on a function, if it is one that it gave."""
+    """Returns what a transform noted on a function, if it is one that it gave."""
     found = getattr(f, _ATTRIBUTE, None) if callable(f) and not is_node(f) else None
     return found if type(found) is _Carried and found.owner is f else None
 
@@ -145,7 +145,7 @@ def _parts_of_partial(f: Any) -> tuple[list[Any], Make] | None:
 
 
 def holds_nodes(value: Any) -> bool:
-    """Whether a value has modules or variables in it, or is a function that is bound to some."""
+    """Returns whether a value has modules or variables in it, or is a function that is bound to some."""
     return _parts(value) is not None or (
         not callable(value) and any(_parts(leaf) is not None for leaf in jax.tree.leaves(value, is_leaf=is_node))
     )

@@ -53,34 +53,34 @@ class NodeStates(PyTreeNode):
 
     @classmethod
     def from_split(cls, graphdef: Any, state: Any, /, *states: Any, metadata: Any = None) -> "NodeStates":
-        """Make one of what a split gave."""
+        """Creates one of what a split gave."""
         return cls(_graphdef=graphdef, states=(state, *states), metadata=metadata)
 
     @classmethod
     def from_states(cls, state: Any, /, *states: Any) -> "NodeStates":
-        """Make one of states alone."""
+        """Creates one of states alone."""
         return cls(_graphdef=None, states=(state, *states))
 
     @classmethod
     def from_prefixes(cls, prefixes: Any, /, *, metadata: Any = None) -> "NodeStates":
-        """Make one that is a prefix of others: an entry in the place of each state."""
+        """Creates one that is a prefix of others: an entry in the place of each state."""
         return cls(_graphdef=None, states=tuple(prefixes), metadata=metadata)
 
 
 def default_split(ctx: SplitContext, path: Any, prefix: Any, leaf: Any) -> NodeStates:
-    """Take an object apart, into one state."""
+    """Takes an object apart, into one state."""
     del path, prefix
     return NodeStates.from_split(*ctx.split(leaf))
 
 
 def merge_tree_node(ctx: MergeContext, path: Any, prefix: Any, leaf: Any) -> Any:
-    """Put an object together."""
+    """Merges an object."""
     del path, prefix
     return ctx.merge(leaf.graphdef, *leaf.states)
 
 
 def is_tree_node(x: Any) -> bool:
-    """Whether something stands for an object."""
+    """Returns whether something stands for an object."""
     return isinstance(x, NodeStates)
 
 
@@ -94,7 +94,7 @@ def to_tree(
     ctxtag: Any = None,
     check_aliasing: bool = True,
 ) -> Any:
-    """Give a tree with `NodeStates` in the place of objects, whose references to each other are kept.
+    """Returns a tree with `NodeStates` in the place of objects, whose references to each other are kept.
 
     >>> from fx_nnx.modules.containers import Dict
     >>> from fx_nnx.variables import Param
@@ -151,7 +151,7 @@ def from_tree(
     is_inner: bool | None = None,
     ctxtag: Any = None,
 ) -> Any:
-    """Undo `to_tree`.
+    """Undoes `to_tree`.
 
     Args:
       tree: what it gave.

@@ -16,7 +16,7 @@ __all__ = ["derivative_leaves", "raw", "refuse_reduce_axes", "values_by_path"]
 
 
 def refuse_reduce_axes(transform: str, axes: Sequence[Any]) -> None:
-    """Refuse named axes to sum derivatives over, which would be missing from the sums."""
+    """Refuses named axes to sum derivatives over, which would be missing from the sums."""
     if axes:
         raise TransformError(
             f"{transform} got reduce_axes, over which JAX sums no more.",
@@ -27,14 +27,14 @@ def refuse_reduce_axes(transform: str, axes: Sequence[Any]) -> None:
 
 
 def raw(leaf: Any) -> Any:
-    """Give the value of a variable, or what is none as it is."""
+    """Returns the value of a variable, or what is none as it is."""
     if type(leaf) is Slot:
         return leaf.read()
     return leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
 
 
 def values_by_path(part: Any) -> dict[Path, Any]:
-    """Give the values of a state, an object, a variable, or a nested dictionary by their paths; None has none."""
+    """Returns the values of a state, an object, a variable, or a nested dictionary by their paths; None has none."""
     if part is None:
         return {}
     if isinstance(part, Pytree):
@@ -48,7 +48,7 @@ def values_by_path(part: Any) -> dict[Path, Any]:
 
 
 def derivative_leaves(tree: Any, like: Any, is_node: Any) -> list[Any]:
-    """Give for each leaf of ``like`` the part of ``tree`` in its place, None where ``tree`` has None."""
+    """Returns for each leaf of ``like`` the part of ``tree`` in its place, None where ``tree`` has None."""
     if tree is None:
         return [None] * len(jax.tree.leaves(like, is_leaf=is_node))
     parts: list[Any] = []

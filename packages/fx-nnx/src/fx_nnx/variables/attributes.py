@@ -61,7 +61,7 @@ class MetadataView(MutableMapping[str, Any]):
 
 
 def set_attribute(variable: Any, name: str, value: Any) -> None:
-    """Set an attribute: by a property or slot of its class, or as metadata if the class is a user's.
+    """Sets an attribute: by a property or slot of its class, or as metadata if the class is a user's.
 
     Raises:
       VariableAttributeError: the class has no such attribute and is one of ours.
@@ -88,7 +88,7 @@ def set_attribute(variable: Any, name: str, value: Any) -> None:
 
 
 def delete_attribute(variable: Any, name: str) -> None:
-    """Delete an attribute that `set_attribute` has set.
+    """Deletes an attribute that `set_attribute` has set.
 
     Raises:
       AttributeError: there is none.
@@ -100,17 +100,17 @@ def delete_attribute(variable: Any, name: str) -> None:
 
 
 def early_attributes(variable: Any) -> dict[str, Any]:
-    """Give the attributes that a foreign base class has set before the variable was made."""
+    """Returns the attributes that a foreign base class has set before the variable was made."""
     return {} if _is_made(variable) else dict(_metadata_of(variable, required=False))
 
 
 def own_attributes(variable: Any) -> dict[str, Any] | None:
-    """Give the dictionary of attributes, if the class has one by a base class that is no variable."""
+    """Returns the dictionary of attributes, if the class has one by a base class that is no variable."""
     return object.__getattribute__(variable, "__dict__") if type(variable).__dictoffset__ else None
 
 
 def extras_of(variable: Any) -> dict[str, Any]:
-    """Give attributes that are not metadata: those in the dictionary, and in slots that subclasses have."""
+    """Returns attributes that are not metadata: those in the dictionary, and in slots that subclasses have."""
     kind = type(variable)
     if not kind.__dictoffset__ and kind.__basicsize__ == VariableFields.__basicsize__:
         return {}
@@ -127,20 +127,22 @@ def extras_of(variable: Any) -> dict[str, Any]:
 
 
 def put_extras(variable: Any, extras: Mapping[str, Any]) -> None:
-    """Set attributes that `extras_of` gave."""
+    """Sets attributes that `extras_of` gave."""
     for name, value in extras.items():
         object.__setattr__(variable, name, value)
 
 
 def state_of(variable: Any) -> dict[str, Any]:
-    """Give what a variable is made of again: value, metadata, trace and attributes."""
+    """Returns what a variable is made of again: value, metadata, trace and attributes."""
     value = variable._raw_value[...] if variable.ref else variable._raw_value
     state = {"_raw_value": value, "_var_metadata": variable._nnx_meta, "_trace_state": TraceState()}
     return {**extras_of(variable), **state}
 
 
 def parts_of(state: Mapping[str, Any] | tuple[Any, Metadata]) -> tuple[Any, Metadata, dict[str, Any]]:
-    """Give value, metadata and other attributes of what `state_of` gave; or of a pair, as earlier versions pickled."""
+    """Returns value, metadata and other attributes of what `state_of` gave; or of a pair, as earlier versions
+    pickled.
+    """
     extras = {"_raw_value": state[0], "_var_metadata": state[1]} if isinstance(state, tuple) else dict(state)
     extras.pop("_trace_state", None)
     return extras.pop("_raw_value"), metadata_from(extras.pop("_var_metadata", {})), extras
@@ -172,5 +174,5 @@ def _is_hashable(value: Any) -> bool:
 
 
 def metadata_from(entries: Mapping[str, Any]) -> Metadata:
-    """Give metadata with these entries, and the required ones."""
+    """Returns metadata with these entries, and the required ones."""
     return entries if isinstance(entries, Metadata) else make_metadata({**REQUIRED, **entries})

@@ -10,7 +10,7 @@ __all__ = ["add_axis", "remove_axis"]
 
 
 def add_axis(variable: Any, index: int, transform_metadata: Mapping[str, Any]) -> None:
-    """Tell a variable that its value gets an axis: names are put in, and its method ``add_axis`` is called.
+    """Informs a variable that its value gets an axis: names are put in, and its method ``add_axis`` is called.
 
     Args:
       variable: the variable, whose value has not got the axis yet.
@@ -26,7 +26,7 @@ def add_axis(variable: Any, index: int, transform_metadata: Mapping[str, Any]) -
 
 
 def remove_axis(variable: Any, index: int, transform_metadata: Mapping[str, Any]) -> None:
-    """Tell a variable that its value has lost an axis: the opposite of `add_axis`.
+    """Informs a variable that its value has lost an axis: the opposite of `add_axis`.
 
     Raises:
       PartitionAxisError: the index is out of range.

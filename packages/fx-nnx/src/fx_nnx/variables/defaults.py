@@ -58,7 +58,7 @@ class VarDefaultsContext:
         _current.set(self._before)
 
     def __call__(self, f: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function; the defaults outside stay as they were."""
+        """Decorates a function; the defaults outside stay as they were."""
         _current.set(self._before)
         changes = dataclasses.asdict(self._after)
 
@@ -71,7 +71,7 @@ class VarDefaultsContext:
 
 
 def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDefaultsContext | VarDefaults:
-    """Change what new variables are like, in this thread or task; or give what they are like now.
+    """Changes what new variables are like, in this thread or task; or give what they are like now.
 
     >>> with var_defaults(ref=True):
     ...     var_defaults()
@@ -105,7 +105,7 @@ def _changed(changes: dict[str, bool]) -> VarDefaultsContext:
 
 
 def default_options(hijax: bool | None, ref: bool | None, eager_sharding: bool | None) -> dict[str, Any]:
-    """Fill the options of a variable that were not given."""
+    """Fills the options of a variable that were not given."""
     defaults = _current.get()
     options = {
         "hijax": defaults.hijax if hijax is None else hijax,

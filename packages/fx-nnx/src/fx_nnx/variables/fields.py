@@ -30,7 +30,7 @@ class VariableType(type):
     """
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:
-        """Make a class that adds no attributes, unless it says which."""
+        """Creates a class that adds no attributes, unless it says which."""
         closed = "__slots__" in namespace and not any(getattr(base, "_nnx_open", False) for base in bases)
         namespace["_nnx_open"] = not closed
         namespace.setdefault("__slots__", ())
@@ -38,7 +38,7 @@ class VariableType(type):
 
 
 def filled(cls: type[Any], value: Any, meta: Any, trace: object) -> Any:
-    """Make a variable of its fields."""
+    """Creates a variable of its fields."""
     self: Any = VariableFields()
     self._raw_value = value
     self._nnx_meta = meta
@@ -54,7 +54,9 @@ def filled(cls: type[Any], value: Any, meta: Any, trace: object) -> Any:
 
 
 def copied_all(types: Sequence[Any], sources: Iterable[Any], metas: Iterable[Any], trace: object) -> list[Any]:
-    """Make variables with the values of others, of types that bare fields can become; None takes the source itself."""
+    """Creates variables with the values of others, of types that bare fields can become; None takes the source
+    itself.
+    """
     made: list[Any] = []
     for cls, source, meta in zip(types, sources, metas):
         if cls is not None:

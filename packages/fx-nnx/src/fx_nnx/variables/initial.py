@@ -34,7 +34,7 @@ class VariableMetadata(Generic[A]):
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def entries(self) -> dict[str, Any]:
-        """Give hooks and metadata as one dictionary, without the hooks that are not there."""
+        """Returns hooks and metadata as one dictionary, without the hooks that are not there."""
         names = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
         hooks = {name: hooks_of(getattr(self, name)) for name in names}
         return {name: hook for name, hook in hooks.items() if hook} | dict(self.metadata)
@@ -49,7 +49,7 @@ def with_metadata(
     on_remove_axis: Any = (),
     **metadata: Any,
 ) -> Callable[..., VariableMetadata[Any]]:
-    """Let an initializer give metadata to the variable that it initializes.
+    """Lets an initializer give metadata to the variable that it initializes.
 
     >>> import jax
     >>> from fx_nnx.variables import Variable
@@ -67,11 +67,11 @@ def with_metadata(
 
 
 def renamed(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Give metadata under the names of today."""
+    """Returns metadata under the names of today."""
     return {rename(name): value for name, value in metadata.items()}
 
 
 def rename(name: str) -> str:
-    """Give the name of today for a metadata entry."""
+    """Returns the name of today for a metadata entry."""
     # Older programs use these names for the axis names of a variable.
     return "out_sharding" if name in ("sharding", "sharding_names") else name

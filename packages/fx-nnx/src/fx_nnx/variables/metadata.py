@@ -71,15 +71,15 @@ class Metadata(Mapping[str, Any]):
         return make_metadata, (self._items,)
 
     def visible(self) -> dict[str, Any]:
-        """Give what a user has put in: everything but the required ones."""
+        """Returns what a user has put in: everything but the required ones."""
         return {name: value for name, value in self._items.items() if name not in REQUIRED}
 
     def updated(self, **changes: Any) -> "Metadata":
-        """Give metadata with some entries added or replaced."""
+        """Returns metadata with some entries added or replaced."""
         return make_metadata({**self._items, **changes})
 
     def without(self, name: str) -> "Metadata":
-        """Give metadata without an entry."""
+        """Returns metadata without an entry."""
         return make_metadata({key: value for key, value in self._items.items() if key != name})
 
 
@@ -88,7 +88,7 @@ _INTERN_LIMIT = 4096
 
 
 def make_metadata(items: Mapping[str, Any]) -> Metadata:
-    """Give the metadata with these entries: an earlier object if there is an equal one.
+    """Returns the metadata with these entries: an earlier object if there is an equal one.
 
     >>> make_metadata({"tag": "a"}) is make_metadata({"tag": "a"})
     True
@@ -121,7 +121,7 @@ def _read_the_same(value: Any, other: Any) -> bool:
 def changes_of(
     kind: str, meta: Metadata, args: tuple[Any, ...], entries: dict[str, Any]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Tell what ``set_metadata(*args, **entries)`` keeps, and what it puts in.
+    """Returns what ``set_metadata(*args, **entries)`` keeps, and what it puts in.
 
     Raises:
       MetadataError: it was called in another way than it can be, or ``hijax`` or ``ref`` would change.
@@ -144,7 +144,7 @@ def changes_of(
 
 
 def check_options(entries: Mapping[str, Any]) -> None:
-    """Make sure that the options among some metadata are True or False.
+    """Makes sure that the options among some metadata are True or False.
 
     Raises:
       ModeValueError: they are not.
@@ -155,7 +155,7 @@ def check_options(entries: Mapping[str, Any]) -> None:
 
 
 def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:
-    """Give the hooks as a tuple, whether there is none, one or several."""
+    """Returns the hooks as a tuple, whether there is none, one or several."""
     if hook is None:
         return ()
     return tuple(hook) if isinstance(hook, tuple | list) else (hook,)

@@ -20,7 +20,7 @@ _lock = threading.RLock()
 
 
 def variable_type_from_name(name: str, *, base: type[Any] = Variable, allow_register: bool = False) -> type[Any]:
-    """Give the variable type of a collection.
+    """Returns the variable type of a collection.
 
     Args:
       name: of the collection, such as ``"params"``.
@@ -43,7 +43,7 @@ def variable_type_from_name(name: str, *, base: type[Any] = Variable, allow_regi
 
 
 def variable_name_from_type(typ: type[Any], *, allow_register: bool = False) -> str:
-    """Give the collection that a variable type stands for.
+    """Returns the collection that a variable type stands for.
 
     Args:
       typ: a type of variable.
@@ -68,7 +68,7 @@ def variable_name_from_type(typ: type[Any], *, allow_register: bool = False) -> 
 
 
 def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = False) -> Any:
-    """Let a variable type stand for a collection; without ``typ``, a decorator.
+    """Lets a variable type stand for a collection; without ``typ``, a decorator.
 
     Args:
       name: of the collection.

@@ -71,11 +71,11 @@ class ValueOperators:
     __slots__ = ()
 
     def get_value(self, *, index: Any = ...) -> Any:
-        """Give the value that the operators apply to."""
+        """Returns the value that the operators apply to."""
         raise TypeError(f"{type(self).__name__} has no value")
 
     def set_value(self, value: Any, *, index: Any = ...) -> None:
-        """Put in a value."""
+        """Puts in a value."""
         raise TypeError(f"{type(self).__name__} has no value")
 
     def __getitem__(self, index: Any) -> Any:
@@ -90,7 +90,7 @@ class ValueOperators:
         self.set_value(value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the value, if that is a function or a module."""
+        """Calls the value, if that is a function or a module."""
         return self.get_value()(*args, **kwargs)
 
     def __contains__(self, item: Any) -> bool:

@@ -11,7 +11,7 @@ __all__ = ["place"]
 
 
 def place(value: Any, metadata: Mapping[str, Any]) -> Any:
-    """Give the value, laid out by its ``out_sharding`` if there is one.
+    """Returns the value, laid out by its ``out_sharding`` if there is one.
 
     The metadata ``sharding_rules`` maps logical names beside the rules in force, and ``mesh`` is the mesh, where it is
     not to be the current one. With the metadata ``eager_sharding=False`` the value stays as it is.

@@ -103,7 +103,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     # --- values ---------------------------------------------------------------------------------------------------
 
     def get_value(self, *, index: Any = _MISSING) -> Any:
-        """Give the value as its hooks present it, or with an index ``value[index]``."""
+        """Returns the value as its hooks present it, or with an index ``value[index]``."""
         if frames or not at_top_level():
             note(self)
         value = self._raw_value
@@ -116,7 +116,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return value if index is Ellipsis and isinstance(value, jax.Array) else value[index]
 
     def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
-        """Put a value in the place of the old one, through the hooks; with an index, write into the old one.
+        """Puts a value in the place of the old one, through the hooks; with an index, write into the old one.
 
         ``variable[index] = value`` is the same with an index. An array keeps its shape, dtype and sharding then:
         ``variable[...] = value`` broadcasts and casts. A dictionary or list gets another item.
@@ -144,13 +144,13 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self.set_raw_value(own_value(type(self), value) if index is _MISSING else value)
 
     def get_raw_value(self) -> Any:
-        """Give what is stored, without hooks; the `jax.Ref` itself if there is one."""
+        """Returns what is stored, without hooks; the `jax.Ref` itself if there is one."""
         if frames or not at_top_level():
             note(self)
         return self._raw_value
 
     def set_raw_value(self, value: Any, *, _unsafe_bypass_check: bool = False) -> None:
-        """Store a value without hooks.
+        """Stores a value without hooks.
 
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
@@ -179,7 +179,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self.set_value(value)
 
     def create_value(self, value: Any) -> Any:
-        """Pass a first value through the ``on_create_value`` hooks."""
+        """Passes a first value through the ``on_create_value`` hooks."""
         for hook in hooks_of(self._nnx_meta.get("on_create_value")):
             value = hook(self, value)
         return value
@@ -189,7 +189,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     def get_metadata(
         self, name: str | None = None, default: Any = _MISSING, *, exclude_required: bool | None = None
     ) -> Any:
-        """Give one entry of the metadata, or a dictionary of all.
+        """Returns one entry of the metadata, or a dictionary of all.
 
         Args:
           name: which entry.
@@ -204,7 +204,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return self._nnx_meta[rename(name)] if default is _MISSING else self._nnx_meta.get(rename(name), default)
 
     def set_metadata(self, *args: Any, **kwargs: Any) -> None:
-        """Change metadata: ``set_metadata(name=value, …)`` adds, ``set_metadata(name, value)`` too.
+        """Changes metadata: ``set_metadata(name=value, …)`` adds, ``set_metadata(name, value)`` too.
 
         ``set_metadata({...})`` replaces everything but the required entries.
 
@@ -217,11 +217,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self._nnx_set_meta(make_metadata({**base, **renamed(changes)}))
 
     def has_metadata(self, name: str) -> bool:
-        """Whether there is such an entry."""
+        """Returns whether there is such an entry."""
         return rename(name) in self._nnx_meta
 
     def del_metadata(self, name: str) -> None:
-        """Take out an entry.
+        """Takes out an entry.
 
         Raises:
           KeyError: there is no such entry.
@@ -237,12 +237,12 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self._nnx_set_meta(self._nnx_meta.without(name))
 
     def add_axis(self, axis_index: int, axis_name: str | None) -> None:
-        """Call the ``on_add_axis`` hooks: the value has a new axis. The transform puts in names before."""
+        """Calls the ``on_add_axis`` hooks: the value has a new axis. The transform puts in names before."""
         for hook in hooks_of(self._nnx_meta.get("on_add_axis")):
             hook(self, axis_index, axis_name)
 
     def remove_axis(self, axis_index: int, axis_name: str | None) -> None:
-        """Call the ``on_remove_axis`` hooks: an axis is gone. The transform takes its names out before."""
+        """Calls the ``on_remove_axis`` hooks: an axis is gone. The transform takes its names out before."""
         for hook in hooks_of(self._nnx_meta.get("on_remove_axis")):
             hook(self, axis_index, axis_name)
 
@@ -254,7 +254,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     # --- copies ---------------------------------------------------------------------------------------------------
 
     def replace(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
-        """Give a variable like this one with another value, other metadata, or both."""
+        """Returns a variable like this one with another value, other metadata, or both."""
         if isinstance(value, Variable):
             updates = {**value._nnx_meta.visible(), **updates}
             value = value.get_raw_value()
@@ -270,13 +270,13 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return made
 
     def copy(self, value: Any = _MISSING, *, _copy_ref: bool = True, **updates: Any) -> Self:
-        """Give a second variable with the same value and metadata, or with other ones."""
+        """Returns a second variable with the same value and metadata, or with other ones."""
         return self.replace(value, _copy_ref=_copy_ref, **updates)
 
     to_state = copy
 
     def copy_from(self, other: "Variable[A]") -> None:
-        """Take over value and metadata of another variable of the same type.
+        """Takes over value and metadata of another variable of the same type.
 
         Raises:
           VariableTypeError: it has another type.
@@ -287,7 +287,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         self.update_from_state(other)
 
     def update_from_state(self, variable_state: "Variable[A]") -> None:
-        """Take over value and metadata of a variable of a state, whatever its type; a `jax.Ref` is shared then.
+        """Takes over value and metadata of a variable of a state, whatever its type; a `jax.Ref` is shared then.
 
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
@@ -301,7 +301,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Self:
-        """Make a variable without running hooks."""
+        """Creates a variable without running hooks."""
         check_options(attributes)
         meta = make_metadata({**REQUIRED, **renamed(attributes)})
         value = new_ref(cls, value) if meta["ref"] and not is_ref(value) else own_value(cls, value)
@@ -380,12 +380,12 @@ def _keep_links(variable: Variable[Any]) -> None:
 
 
 def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = None) -> Any:
-    """Make a variable of parts, without hooks and placement. Many at once may share one ``trace`` token."""
+    """Creates a variable of parts, without hooks and placement. Many at once may share one ``trace`` token."""
     return filled(cls, value, meta, current_trace() if trace is None else trace)
 
 
 def register(cls: type[Any]) -> None:
-    """Make a type of variable a pytree whose structure is the metadata and whose child is the value."""
+    """Creates a type of variable a pytree whose structure is the metadata and whose child is the value."""
     key = jax.tree_util.GetAttrKey("value")
 
     def unflatten(meta: Metadata, children: Iterable[Any]) -> Any:

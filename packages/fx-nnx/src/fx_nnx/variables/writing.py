@@ -17,12 +17,12 @@ __all__ = ["boxed", "is_foreign", "is_ref", "new_ref", "own_container", "own_val
 
 
 def is_ref(value: Any) -> bool:
-    """Whether it is a `jax.Ref`."""
+    """Returns whether it is a `jax.Ref`."""
     return isinstance(value, jax.Ref)
 
 
 def own_value(cls: type[Any], value: Any) -> Any:
-    """Give a value that a variable of some type is to store, which must be no variable of another library.
+    """Returns a value that a variable of some type is to store, which must be no variable of another library.
 
     Such a variable would compute like an array, while its own type, metadata and identity decide what transforms and
     filters make of it.
@@ -45,7 +45,7 @@ def own_value(cls: type[Any], value: Any) -> Any:
 
 @functools.lru_cache(maxsize=512)
 def is_foreign(kind: type[Any]) -> bool:
-    """Whether a type is one of variables, with a value and metadata, that are not ours."""
+    """Returns whether a type is one of variables, with a value and metadata, that are not ours."""
     return (
         hasattr(kind, "get_metadata")
         and (hasattr(kind, "get_value") or hasattr(kind, "value"))
@@ -54,7 +54,7 @@ def is_foreign(kind: type[Any]) -> bool:
 
 
 def new_ref(cls: type[Any], value: Any) -> Any:
-    """Make a reference for a variable of some type.
+    """Creates a reference for a variable of some type.
 
     Raises:
       VariableValueError: the value is no array.
@@ -73,12 +73,12 @@ def new_ref(cls: type[Any], value: Any) -> Any:
 
 
 def boxed(cls: type[Any], value: Any, meta: Any) -> Any:
-    """Give a value as a variable with some metadata keeps it: an array in a reference, if that says so."""
+    """Returns a value as a variable with some metadata keeps it: an array in a reference, if that says so."""
     return new_ref(cls, value) if meta["ref"] and isinstance(value, jax.Array) and not is_ref(value) else value
 
 
 def write_ref(variable: Any, ref: Any, value: Any) -> None:
-    """Write a value into the reference of a variable.
+    """Writes a value into the reference of a variable.
 
     Raises:
       VariableValueError: the value has another shape or dtype.
@@ -100,7 +100,7 @@ def write_ref(variable: Any, ref: Any, value: Any) -> None:
 
 
 def written(variable: Any, index: Any, value: Any) -> Any:
-    """Give what a variable is to store when a value is written into ``variable[index]``.
+    """Returns what a variable is to store when a value is written into ``variable[index]``.
 
     What is stored keeps its kind: an array its shape, dtype and sharding, a NumPy array stays one, a dictionary or list
     is copied with another item. A number, or another value without items, is replaced as a whole; so is what a
@@ -181,7 +181,7 @@ def _with_item(variable: Any, whole: Any, index: Any, value: Any) -> Any:
 
 
 def own_container(value: Any) -> Any:
-    """Give a copy of a dictionary or list, and anything else as it is."""
+    """Returns a copy of a dictionary or list, and anything else as it is."""
     return copy.copy(value) if isinstance(value, dict | list) else value
 
 

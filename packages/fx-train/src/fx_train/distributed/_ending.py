@@ -18,14 +18,14 @@ _SIGNS = ("gloo", "nccl", "coordination service", "coordination_service", "conne
 
 
 def lost_peer(error: BaseException) -> bool:
-    """Whether an error of JAX says that the connection to another process broke."""
+    """Returns whether an error of JAX says that the connection to another process broke."""
     known = isinstance(error, RuntimeError | ValueError) and any(sign in str(error).lower() for sign in _SIGNS)
     before = error.__cause__ or error.__context__
     return known or (before is not None and lost_peer(before))
 
 
 def meet(place: str, timeout: float) -> bool:
-    """Whether all processes come to one place of the program in time. Unlike `barrier`, it gives up.
+    """Returns whether all processes come to one place of the program in time. Unlike `barrier`, it gives up.
 
     It works where the devices do not, for example since another process is gone.
 
@@ -44,7 +44,7 @@ def meet(place: str, timeout: float) -> bool:
 
 
 def what_to_do(error: BaseException) -> str:
-    """A text about the end of this process."""
+    """Returns a text about the end of this process."""
     index, count = place_among_processes()
     if lost_peer(error):
         why = "lost another process, which ended or cannot be reached: its output has the cause"

@@ -27,7 +27,7 @@ def launch(
     environment: Mapping[str, str] | None = None,
     grace: float = 10.0,
 ) -> int:
-    """Run a command as several processes of one program.
+    """Runs a command as several processes of one program.
 
     SIGINT and SIGTERM are passed on to all of them, which are then not started anew; a second one ends them.
 
@@ -138,7 +138,7 @@ def _free_port() -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Returns the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m fx_train.distributed.launch", description=(__doc__ or "").split("\n")[0]
     )

@@ -24,7 +24,7 @@ a name or None, or one string for "split the largest dimension that can be"."""
 
 
 def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] | None = None) -> Any:
-    """Say for every array of a tree how it is laid out; the first rule whose pattern is found in its path counts.
+    """Returns for every array of a tree how it is laid out; the first rule whose pattern is found in its path counts.
 
     Data parallel, fully sharded and tensor parallel are the same program under other rules:
 
@@ -105,7 +105,7 @@ def _split_largest(shape: tuple[int, ...], axis: Any, mesh: Mesh) -> tuple[Any, 
 
 
 def place(tree: Any, layout: Any) -> Any:
-    """Lay out arrays that every process has whole, as `shardings` says; each process keeps its pieces."""
+    """Lays out arrays that every process has whole, as `shardings` says; each process keeps its pieces."""
 
     def put(x: Any, sharding: NamedSharding) -> jax.Array:
         if sharding.is_fully_addressable:
@@ -119,7 +119,7 @@ def place(tree: Any, layout: Any) -> Any:
 def create_sharded(
     create: Callable[..., Any], *args: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] | None = None
 ) -> Any:
-    """Make a state in pieces, so that no device ever holds it whole.
+    """Creates a state in pieces, so that no device ever holds it whole.
 
     Args:
       create: makes the state from ``args``; it is compiled.
@@ -136,7 +136,7 @@ def create_sharded(
 
 
 def batch_part(mesh: Mesh, axis: str | tuple[str, ...] = "data") -> tuple[int, int]:
-    """Which part of every batch this process has to load, and of how many: for `fx_train.data.Batches`.
+    """Returns which part of every batch this process has to load, and of how many: for `fx_train.data.Batches`.
 
     Most meshes divide a batch between all processes. Where one process alone does not hold a whole model, as on
     ``"data:1, model:-1"``, several processes load the same part.
@@ -178,7 +178,7 @@ def _parts(mesh: Mesh, axis: str | tuple[str, ...]) -> dict[int, frozenset[int]]
 
 
 def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -> Any:
-    """Join what each process has of a batch to arrays over all devices.
+    """Joins what each process has of a batch to arrays over all devices.
 
     Args:
       local: a tree of arrays (examples of this process, ...); the processes' parts make the batch, in the order of

@@ -17,7 +17,7 @@ _AXIS = re.compile(r"([A-Za-z_]\w*)\s*:\s*(-1|[1-9]\d*)")
 
 
 def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
-    """Arrange devices as a description says: axes by name and size, of which one may be -1, for what is left.
+    """Arranges devices as a description says: axes by name and size, of which one may be -1, for what is left.
 
     >>> mesh = make_mesh("data:-1, model:1")
     >>> mesh.axis_names, mesh.shape["data"] == jax.device_count()

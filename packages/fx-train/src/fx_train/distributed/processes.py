@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 def process_count() -> int:
-    """How many processes there are; 1 unless `fx_train.distributed.initialize` was called."""
+    """Returns how many processes there are; 1 unless `fx_train.distributed.initialize` was called."""
     return jax.process_count()
 
 
 def is_first() -> bool:
-    """Whether this process writes what one has to write for all."""
+    """Returns whether this process writes what one has to write for all."""
     return jax.process_index() == 0
 
 
 def first_only(function: Callable[[], T]) -> T | None:
-    """Run a function in the first process, while the others wait. All have to call this.
+    """Runs a function in the first process, while the others wait. All have to call this.
 
     Returns:
       What the function returned in the first process, None in the others.
@@ -51,12 +51,12 @@ def first_only(function: Callable[[], T]) -> T | None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process. All have to call this, at the same point of the program."""
+    """Returns whether the flag is set in any process. All have to call this, at the same point of the program."""
     return _sum(int(flag)) > 0
 
 
 def barrier(name: str = "barrier") -> None:
-    """Wait until all processes are here, and the devices are done. All have to call this.
+    """Waits until all processes are here, and the devices are done. All have to call this.
 
     Args:
       name: for the profiler.

@@ -27,7 +27,7 @@ __all__ = ["initialize"]
 
 
 def initialize(**options: Any) -> None:
-    """Join the workers of a Ray Train job; call it in the loop function, before anything touches a device.
+    """Joins the workers of a Ray Train job; call it in the loop function, before anything touches a device.
 
     The first worker finds an address and a free port, and tells the others through Ray. Where Ray joined them itself,
     as it does on TPUs, nothing is done.

@@ -29,7 +29,7 @@ def initialize(
     end_timeout: int = 300,
     **options: Any,
 ) -> None:
-    """Join the processes of a program; call it before anything touches a device. One process alone needs nothing.
+    """Joins the processes of a program; call it before anything touches a device. One process alone needs nothing.
 
     What is not given is looked up, in this order:
 

@@ -16,7 +16,7 @@ def pad_shard_unpad(
     static_argnames: str | Sequence[str] = (),
     static_return: bool = False,
 ) -> Callable[..., Any]:
-    """Let a function of device-sharded batches take batches of any size, such as the last one of an epoch.
+    """Lets a function of device-sharded batches take batches of any size, such as the last one of an epoch.
 
     The arguments' batch axes are padded with zeros to a multiple of the number of local devices and split between
     them; the results are joined and cut to the size that came. The function must treat the examples independently:

@@ -9,7 +9,7 @@ from fx_core.compat.jax import prune_jaxpr
 
 
 def partial_eval_by_shape(fn: Callable[..., Any], input_spec: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
-    """Evaluate a function as far as the shapes of its first arguments allow.
+    """Evaluates a function as far as the shapes of its first arguments allow.
 
     An initialization that runs the network needs no input, only its shape: parameters come out as arrays, activations
     as shapes, and nothing is computed for them.

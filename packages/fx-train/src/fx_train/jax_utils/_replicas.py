@@ -17,7 +17,7 @@ _AXIS = "_device_put_sharded"
 
 
 def replicate(tree: Any, devices: Sequence[Any] | None = None, axis_name: Hashable = _AXIS) -> Any:
-    """Give every device its copy of a tree, along a new leading axis, as `jax.pmap` wants it.
+    """Returns every device its copy of a tree, along a new leading axis, as `jax.pmap` wants it.
 
     >>> copies = replicate({"w": jnp.arange(3.0)})
     >>> copies["w"].shape == (jax.local_device_count(), 3)
@@ -51,7 +51,7 @@ def replicate(tree: Any, devices: Sequence[Any] | None = None, axis_name: Hashab
 
 
 def unreplicate(tree: Any) -> Any:
-    """Take the first device's copy of a replicated tree; nothing is copied where it lies alone on its device.
+    """Takes the first device's copy of a replicated tree; nothing is copied where it lies alone on its device.
 
     An array without a leading axis of devices, of which several devices have the whole (a sharding with an empty
     `PartitionSpec`), gives that whole; so does one without axes.
@@ -71,7 +71,7 @@ def unreplicate(tree: Any) -> Any:
 
 
 def pmean(xs: Any, axis_name: Hashable) -> Any:
-    """The mean of every leaf over a mapped axis; `jax.lax.pmean`."""
+    """Returns the mean of every leaf over a mapped axis; `jax.lax.pmean`."""
     return jax.lax.pmean(xs, axis_name)
 
 
@@ -81,7 +81,7 @@ def prefetch_to_device(
     devices: Sequence[Any] | None = None,
     axis_name: Hashable = _AXIS,
 ) -> Iterator[Any]:
-    """Copy batches to the devices before they are asked for, so that the copy runs beside the computation.
+    """Copies batches to the devices before they are asked for, so that the copy runs beside the computation.
 
     >>> batches = prefetch_to_device(iter([np.zeros((8, 2))] * 3), size=2)
     >>> [batch.shape for batch in batches]

@@ -26,19 +26,19 @@ class Progress(Protocol):
     stop_reason: str | None
 
     def stop(self, reason: str) -> None:
-        """End the run after this step."""
+        """Ends the run after this step."""
         ...
 
     def settle(self, state: Any = None) -> None:
-        """Wait for what callbacks put off, before a state is kept."""
+        """Waits for what callbacks put off, before a state is kept."""
         ...
 
     def callback_states(self) -> dict[str, Any]:
-        """What the callbacks want to remember, by their names."""
+        """Returns what the callbacks want to remember, by their names."""
         ...
 
     def set_callback_states(self, states: Mapping[str, Any]) -> None:
-        """Give the callbacks what they remembered."""
+        """Sets the states of the callbacks."""
         ...
 
 
@@ -62,7 +62,7 @@ class Callback:
         """The run begins; nothing is restored yet."""
 
     def restore(self, run: Progress, state: Any) -> Any:
-        """Give the state to go on from, and set ``run.step`` to the steps it has behind it."""
+        """Returns the state to go on from, and set ``run.step`` to the steps it has behind it."""
         return state
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -76,20 +76,20 @@ class Callback:
         """A step was recorded; ``run.step`` counts it. Metrics may still be computing on the device."""
 
     def settle(self, run: Progress, state: Any) -> None:
-        """Finish what was put off until the device is done: called at the end of the run, and before a state is kept.
+        """Finishes what was put off until the device is done: called at the end of the run, and before a state is kept.
 
         Raise if ``state`` should not be kept; it is None at the end of the run.
         """
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """The run ends, with the exception that ended it, if any."""
+        """Returns the run ends, with the exception that ended it, if any."""
 
     def get_state(self) -> Any:
-        """Give what has to survive a resume, as JSON; None for nothing."""
+        """Returns what has to survive a resume, as JSON; None for nothing."""
         return None
 
     def set_state(self, state: Any) -> None:
-        """Take what `get_state` gave before the resume."""
+        """Takes what `get_state` gave before the resume."""
 
 
 class Checkpointer(Protocol):
@@ -101,15 +101,15 @@ class Checkpointer(Protocol):
     """
 
     def save(self, step: int, tree: Any, *, metrics: Mapping[str, float] | None = None) -> Any:
-        """Keep the tree as this step's checkpoint."""
+        """Keeps the tree as this step's checkpoint."""
         ...
 
     def restore(self, step: int | None = None, target: Any = None) -> Any:
-        """Read a step's checkpoint, the newest by default, in the structure of ``target``."""
+        """Reads a step's checkpoint, the newest by default, in the structure of ``target``."""
         ...
 
     def latest_step(self) -> int | None:
-        """The newest step there is."""
+        """Returns the newest step there is."""
         ...
 
 
@@ -129,11 +129,11 @@ class Cadence:
         self.every = every
 
     def __call__(self, step: int, total_steps: int) -> bool:
-        """Whether to act after ``step`` steps."""
+        """Returns whether to act after ``step`` steps."""
         return step % self.every == 0 or step == total_steps
 
     def after(self, step: int, total_steps: int) -> int:
-        """The next step at which to act."""
+        """Returns the next step at which to act."""
         following = step - step % self.every + self.every
         return min(following, total_steps) if step < total_steps else following
 
@@ -163,12 +163,12 @@ def _as_float(name: str, value: Any) -> float:
 
 
 def are_ready(tree: Any) -> bool:
-    """Whether the device has computed all arrays of a tree."""
+    """Returns whether the device has computed all arrays of a tree."""
     arrays = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
     # The stubs of JAX lack it.
     return all(array.is_ready() for array in arrays)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def is_writer() -> bool:
-    """Whether this process writes what one process has to write for all."""
+    """Returns whether this process writes what one process has to write for all."""
     return jax.process_index() == 0

@@ -80,7 +80,7 @@ class Checkpoints(Callback):
         self._passed, self._known = 0, {}
 
     def restore(self, run: Progress, state: Any) -> Any:
-        """Read the newest checkpoint, if there is one, in the structure of ``state``."""
+        """Reads the newest checkpoint, if there is one, in the structure of ``state``."""
         step = self.manager.latest_step()
         if step is None:
             return state
@@ -114,7 +114,7 @@ class Checkpoints(Callback):
             self._save(run)
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Save what is not saved yet, and wait until everything is on the disk."""
+        """Saves what is not saved yet, and wait until everything is on the disk."""
         try:
             if self._last is not None and self._last[0] != self._saved and not isinstance(error, NonFiniteError):
                 if not _is_alive(self._last[1]):

@@ -54,7 +54,7 @@ class Describe(Callback):
                 self._write(run, "running")
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Write down how it ended."""
+        """Writes down how it ended."""
         if not is_writer():
             return
         self._about["ended"] = time.time()

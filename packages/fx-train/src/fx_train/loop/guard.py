@@ -51,7 +51,7 @@ class NanGuard(Callback):
         self.idle_until = run.step + 1 if waits else self._due.after(run.step, run.total_steps)
 
     def settle(self, run: Progress, state: Any) -> None:
-        """Wait for the answer to the last question, and look at a state that is to be kept."""
+        """Waits for the answer to the last question, and look at a state that is to be kept."""
         if self._found is not None:
             raise self._found
         asked = self._look is not None and self._look.step == run.step
@@ -108,7 +108,7 @@ class _Look:
 
 
 def is_finite(state: Any) -> bool:
-    """Whether all numbers of a state are finite; waits for the device."""
+    """Returns whether all numbers of a state are finite; waits for the device."""
     return not _Look(0, state, {}).broken()
 
 

@@ -59,12 +59,12 @@ class Log(Callback):
         self.idle_until = run.step + 1 if self._waiting else self._due.after(run.step, run.total_steps)
 
     def settle(self, run: Progress, state: Any) -> None:
-        """Log what waits."""
+        """Logs what waits."""
         while self._waiting:
             self._log_first()
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Log what waits, and close the logger."""
+        """Logs what waits, and closes the logger."""
         if self._logger is None:
             return
         try:

@@ -74,6 +74,6 @@ class ProgressBar(Callback):
         self._bar.update(self._task, completed=run.step, rate=rate, metrics=shown)
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Leave the finished bar on the screen."""
+        """Leaves the finished bar on the screen."""
         if self._visible:
             self._bar.stop()

@@ -100,7 +100,7 @@ class Run:
         self._end(self.callbacks, error)
 
     def resume(self, state: Any) -> Any:
-        """Give the state to start from: what a callback restores, or ``state`` itself in a fresh run.
+        """Returns the state to start from: what a callback restores, or ``state`` itself in a fresh run.
 
         Raises:
           ResumeStepError: what is restored has more steps behind it than the run has in all.
@@ -115,7 +115,7 @@ class Run:
         return state
 
     def steps(self, data: Iterable[Any] | Callable[[int], Iterable[Any]]) -> Iterator[tuple[int, Any]]:
-        """Iterate over the remaining steps, until the last one or until `stop` is called.
+        """Iterates over the remaining steps, until the last one or until `stop` is called.
 
         Args:
           data: batches, or a function that gives the batches from a step on, which makes a resumed run see the
@@ -150,7 +150,7 @@ class Run:
             self._given = None
 
     def record(self, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Count a step and hand its results to the callbacks.
+        """Counts a step and hand its results to the callbacks.
 
         Nothing here waits for the device: a callback converts metrics when it shows or stores them.
 
@@ -175,7 +175,7 @@ class Run:
                 callback.on_step(self, state, metrics)
 
     def settle(self, state: Any = None) -> None:
-        """Let callbacks finish what they put off until the device is done; raises what they find.
+        """Lets callbacks finish what they put off until the device is done; raises what they find.
 
         `steps` does so when it ends, and `fx_train.Checkpoints` before it saves.
 
@@ -186,18 +186,18 @@ class Run:
             callback.settle(self, state)
 
     def stop(self, reason: str) -> None:
-        """End the run after this step; the first reason counts."""
+        """Ends the run after this step; the first reason counts."""
         if self.stop_reason is None:
             logger.info("the run stops after step %d: %s", self.step, reason)
             self.stop_reason = reason
 
     def callback_states(self) -> dict[str, Any]:
-        """What the callbacks want to remember, by class name and position among those of one class."""
+        """Returns what the callbacks want to remember, by class name and position among those of one class."""
         states = {name: callback.get_state() for name, callback in self._named()}
         return {name: state for name, state in states.items() if state is not None}
 
     def set_callback_states(self, states: Mapping[str, Any]) -> None:
-        """Give the callbacks what they remembered; those that are new in this run start afresh."""
+        """Returns the callbacks what they remembered; those that are new in this run start afresh."""
         for name, callback in self._named():
             if name in states:
                 callback.set_state(states[name])

@@ -64,7 +64,7 @@ class StopEarly(Callback):
             run.stop(f"{self.metric} has not improved {self.stopping.patience_count} times; {known}")
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Complain about a metric that never came."""
+        """Complains about a metric that never came."""
         if error is None and self._seen and self.metric not in self._seen and math.isinf(self.stopping.best_metric):
             raise MetricNeverSeenError(self.metric, sorted(self._seen))
 
@@ -147,7 +147,7 @@ class StopOnSignal(Callback):
         run.stop(reason)
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Give the signals back to who had them, and end the program if that is wanted."""
+        """Returns the signals back to who had them, and end the program if that is wanted."""
         for number, former in self._former.items():
             signal.signal(number, former)
         self._former = {}

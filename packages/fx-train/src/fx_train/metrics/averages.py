@@ -33,12 +33,12 @@ class Mean(Metric):
 
     @classmethod
     def empty(cls) -> Self:
-        """The mean of nothing yet."""
+        """Returns the mean of nothing yet."""
         zero = jnp.zeros((), jnp.float32)
         return cls(total=zero, weight=zero, total_rest=zero, weight_rest=zero)
 
     def update(self, values: Any, weights: Any = None) -> Self:
-        """Take values of any shape, with weights of the same shape (1 by default, 0 or False to leave one out).
+        """Takes values of any shape, with weights of the same shape (1 by default, 0 or False to leave one out).
 
         Raises:
           MetricShapeError: the shapes differ.
@@ -53,14 +53,14 @@ class Mean(Metric):
         return self.merge(new)
 
     def merge(self, other: Self) -> Self:
-        """The mean over what both have seen."""
+        """Returns the mean over what both have seen."""
         same_kind(self, other)
         total, total_rest = add_sums((self.total, self.total_rest), (other.total, other.total_rest))
         weight, weight_rest = add_sums((self.weight, self.weight_rest), (other.weight, other.weight_rest))
         return self.replace(total=total, weight=weight, total_rest=total_rest, weight_rest=weight_rest)
 
     def compute(self) -> jax.Array:
-        """The mean; NaN when nothing was seen."""
+        """Returns the mean; NaN when nothing was seen."""
         return (self.total + self.total_rest) / (self.weight + self.weight_rest)
 
 
@@ -74,7 +74,7 @@ class Perplexity(Mean):
     """
 
     def compute(self) -> jax.Array:
-        """The perplexity; NaN when nothing was seen."""
+        """Returns the perplexity; NaN when nothing was seen."""
         return jnp.exp(super().compute())
 
 
@@ -103,12 +103,12 @@ class Welford(Metric):
 
     @classmethod
     def empty(cls) -> Self:
-        """The moments of nothing yet."""
+        """Returns the moments of nothing yet."""
         zero = jnp.zeros((), jnp.float32)
         return cls(count=Count.zeros(), mean=zero, squares=zero, mean_rest=zero, squares_rest=zero)
 
     def update(self, values: Any) -> Self:
-        """Take values of any shape."""
+        """Takes values of any shape."""
         values = jnp.asarray(values, jnp.float32)
         if values.size == 0:
             return self
@@ -119,7 +119,7 @@ class Welford(Metric):
         return self.merge(new)
 
     def merge(self, other: Self) -> Self:
-        """The moments of both."""
+        """Returns the moments of both."""
         same_kind(self, other)
         (mean, mean_rest), (squares, squares_rest) = merge_moments(self._moments(), other._moments())
         return self.replace(
@@ -135,7 +135,7 @@ class Welford(Metric):
         return count, (self.mean, self.mean_rest), (self.squares, self.squares_rest)
 
     def reduce(self, axis_name: Any) -> Self:
-        """The moments over all devices of a mapped axis."""
+        """Returns the moments over all devices of a mapped axis."""
         own, all_counts = self.count.as_float().astype(jnp.float32), self.count.reduce(axis_name)
         share = own / jnp.maximum(all_counts.as_float().astype(jnp.float32), 1)
         mean = jax.lax.psum((self.mean + self.mean_rest) * share, axis_name)
@@ -145,7 +145,7 @@ class Welford(Metric):
         return self.replace(count=all_counts, mean=mean, squares=squares, mean_rest=zero, squares_rest=zero)
 
     def variance(self, ddof: int = 0) -> jax.Array:
-        """The variance; ``ddof=1`` for that of the distribution that the values are a sample of."""
+        """Returns the variance; ``ddof=1`` for that of the distribution that the values are a sample of."""
         # Whole numbers, since a large count in float32 is as large without the one that ddof takes away.
         return (self.squares + self.squares_rest) / self._count_less(ddof)
 
@@ -154,9 +154,9 @@ class Welford(Metric):
         return count.replace(rest=count.rest - ddof).as_float().astype(jnp.float32)
 
     def deviation(self, ddof: int = 0) -> jax.Array:
-        """The standard deviation."""
+        """Returns the standard deviation."""
         return jnp.sqrt(self.variance(ddof))
 
     def compute(self) -> jax.Array:
-        """The mean; NaN when nothing was seen."""
+        """Returns the mean; NaN when nothing was seen."""
         return jnp.where(self.count.as_float() > 0, self.mean + self.mean_rest, jnp.nan)

@@ -20,7 +20,7 @@ class Metric(struct.PyTreeNode):
     """
 
     def merge(self, other: Self) -> Self:
-        """The metric over what both have seen.
+        """Returns the metric over what both have seen.
 
         Raises:
           MetricMergeError: they are metrics of different kinds, or of different numbers of classes.
@@ -29,7 +29,9 @@ class Metric(struct.PyTreeNode):
         return self.replace(**{name: _merged(value, getattr(other, name)) for name, value in self._sums()})
 
     def reduce(self, axis_name: Any) -> Self:
-        """The metric over what all devices of a mapped axis have seen, in `jax.shard_map`, `jax.pmap` or `jax.vmap`."""
+        """Returns the metric over what all devices of a mapped axis have seen, in `jax.shard_map`, `jax.pmap` or
+        `jax.vmap`.
+        """
         return self.replace(**{name: _reduced(value, axis_name) for name, value in self._sums()})
 
     def _sums(self) -> list[tuple[str, Any]]:
@@ -37,7 +39,7 @@ class Metric(struct.PyTreeNode):
         return [(field.name, getattr(self, field.name)) for field in fields]
 
     def compute(self) -> jax.Array:
-        """The metric's value, a scalar."""
+        """Returns the metric's value, a scalar."""
         raise TypeError(f"{type(self).__name__} does not say what its value is: define compute(self).")
 
 
@@ -57,7 +59,7 @@ def _reduced(sums: Any, axis_name: Any) -> Any:
 
 
 def same_kind(one: Metric, other: Any) -> None:
-    """See that two metrics counted the same things.
+    """Checks that two metrics counted the same things.
 
     Raises:
       MetricMergeError: they did not.
@@ -69,7 +71,7 @@ def same_kind(one: Metric, other: Any) -> None:
 
 
 def same_shape(**arrays: Any) -> None:
-    """See that arrays have one shape.
+    """Checks that arrays have one shape.
 
     Raises:
       MetricShapeError: they have not; broadcasting would count something else than was meant.

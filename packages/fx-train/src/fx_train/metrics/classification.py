@@ -30,11 +30,11 @@ class Accuracy(Metric):
 
     @classmethod
     def empty(cls) -> Self:
-        """The accuracy of nothing yet."""
+        """Returns the accuracy of nothing yet."""
         return cls(right=Count.zeros(), count=Count.zeros())
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
-        """Take labels and predictions, integers of one shape; where ``mask`` is False they do not count.
+        """Takes labels and predictions, integers of one shape; where ``mask`` is False they do not count.
 
         Raises:
           MetricShapeError: the shapes differ.
@@ -48,7 +48,7 @@ class Accuracy(Metric):
         return self.replace(right=self.right.add(right), count=self.count.add(count))
 
     def compute(self) -> jax.Array:
-        """The share; NaN when nothing was seen."""
+        """Returns the share; NaN when nothing was seen."""
         return self.right.as_float() / self.count.as_float()
 
 
@@ -69,11 +69,11 @@ class TopK(Accuracy):
 
     @classmethod
     def empty(cls, k: int = 5) -> Self:
-        """The accuracy of nothing yet."""
+        """Returns the accuracy of nothing yet."""
         return super().empty().replace(k=k)
 
     def update(self, *, labels: Any, logits: Any, mask: Any = None) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Take labels (...) and scores (..., classes).
+        """Takes labels (...) and scores (..., classes).
 
         Raises:
           MetricShapeError: the shapes do not fit, or there are fewer than k classes.
@@ -114,7 +114,7 @@ class PrecisionRecall(Metric):
         return cls(hits=zeros, predicted=zeros, labeled=zeros)
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
-        """Take labels and predictions, integers of one shape; where ``mask`` is False they do not count.
+        """Takes labels and predictions, integers of one shape; where ``mask`` is False they do not count.
 
         Raises:
           MetricShapeError: the shapes differ.
@@ -134,11 +134,11 @@ class PrecisionRecall(Metric):
         )
 
     def precision(self, average: Average | None = None) -> jax.Array:
-        """Share of the predictions of a class that were right, (classes,), or its average."""
+        """Shares of the predictions of a class that were right, (classes,), or its average."""
         return self._averaged(self.hits.as_float(), self.predicted.as_float(), average)
 
     def recall(self, average: Average | None = None) -> jax.Array:
-        """Share of the labels of a class that were found, (classes,), or its average."""
+        """Shares of the labels of a class that were found, (classes,), or its average."""
         return self._averaged(self.hits.as_float(), self.labeled.as_float(), average)
 
     def f1(self, average: Average | None = None) -> jax.Array:
@@ -147,7 +147,7 @@ class PrecisionRecall(Metric):
         return self._averaged(2 * self.hits.as_float(), both, average)
 
     def compute(self) -> jax.Array:
-        """The macro average of F1."""
+        """Returns the macro average of F1."""
         return self.f1("macro")
 
     def _averaged(self, above: jax.Array, below: jax.Array, average: Average | None) -> jax.Array:
@@ -181,11 +181,11 @@ class Confusion(Metric):
 
     @classmethod
     def empty(cls, classes: int) -> Self:
-        """A table of zeros for labels from 0 to ``classes - 1``."""
+        """Returns a table of zeros for labels from 0 to ``classes - 1``."""
         return cls(counts=Count.zeros((classes, classes)), outside=Count.zeros())
 
     def update(self, *, labels: Any, predictions: Any, mask: Any = None) -> Self:
-        """Count labels and predictions, integers of one shape; where ``mask`` is False they do not count.
+        """Counts labels and predictions, integers of one shape; where ``mask`` is False they do not count.
 
         Raises:
           MetricShapeError: the shapes differ.
@@ -201,21 +201,21 @@ class Confusion(Metric):
         return self.replace(counts=counts, outside=self.outside.add(outside))
 
     def compute(self) -> jax.Array:
-        """The accuracy."""
+        """Returns the accuracy."""
         return self.accuracy()
 
     def accuracy(self) -> jax.Array:
-        """Share of predictions that equal their label."""
+        """Shares of predictions that equal their label."""
         counts = self.counts.as_float()
         return jnp.trace(counts) / jnp.sum(counts)
 
     def recall(self) -> jax.Array:
-        """Share of each label that was found, shape (classes,)."""
+        """Shares of each label that was found, shape (classes,)."""
         counts = self.counts.as_float()
         return jnp.diagonal(counts) / jnp.sum(counts, axis=1)
 
     def precision(self) -> jax.Array:
-        """Share of each predicted class that was right, shape (classes,)."""
+        """Shares of each predicted class that was right, shape (classes,)."""
         counts = self.counts.as_float()
         return jnp.diagonal(counts) / jnp.sum(counts, axis=0)
 

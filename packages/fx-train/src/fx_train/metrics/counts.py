@@ -37,17 +37,17 @@ class Count(struct.PyTreeNode):
         return cls(rest=jnp.zeros(shape, jnp.int32), units=jnp.zeros(shape, jnp.int32))
 
     def add(self, more: Any) -> Self:
-        """Count integers of the same shape, each from 0 to 2**31 - 1."""
+        """Counts integers of the same shape, each from 0 to 2**31 - 1."""
         rest, units = split_count(more)
         return self.merge(self.replace(rest=rest, units=units))
 
     def merge(self, other: Self) -> Self:
-        """What both have counted."""
+        """Returns what both have counted."""
         rest, units = add_counts((self.rest, self.units), (other.rest, other.units))
         return self.replace(rest=rest, units=units)
 
     def reduce(self, axis_name: Any) -> Self:
-        """What all devices of a mapped axis have counted, up to 65,536 of them."""
+        """Returns what all devices of a mapped axis have counted, up to 65,536 of them."""
         # In halves, since the sum of rests overflows from the third device on.
         low, high, units = jax.lax.psum((self.rest & (2**_HALF - 1), self.rest >> _HALF, self.units), axis_name)
         high = high + (low >> _HALF)
@@ -55,7 +55,7 @@ class Count(struct.PyTreeNode):
         return self.replace(rest=rest, units=units + (high >> _HALF))
 
     def as_float(self) -> jax.Array:
-        """The counts in floating point, float32 where 64 bits are not enabled."""
+        """Returns the counts in floating point, float32 where 64 bits are not enabled."""
         return count_as_float((self.rest, self.units), jnp.result_type(float))
 
     @property
@@ -64,7 +64,7 @@ class Count(struct.PyTreeNode):
         return jnp.shape(self.rest)
 
     def tolist(self) -> Any:
-        """The counts as Python integers."""
+        """Returns the counts as Python integers."""
         return np.asarray(self).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -31,7 +31,7 @@ def groups(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers between two bounds.
+    """Rounds numbers between two bounds.
 
     >>> ticks(0.0, 1.0), ticks(3, 47)
     ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [10.0, 20.0, 30.0, 40.0])
@@ -44,7 +44,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def chart(title: str, curves: Mapping[str, Series]) -> str:
-    """One chart with its legend and, for the page's script, its data.
+    """Returns one chart with its legend and, for the page's script, its data.
 
     Args:
       title: what it shows.

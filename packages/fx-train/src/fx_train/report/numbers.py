@@ -20,7 +20,7 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of one; a dash where there is none.
+    """Returns a share of one; a dash where there is none.
 
     >>> percent(0.75), percent(float("nan"))
     ('75.0 %', '–')

@@ -20,7 +20,7 @@ TILES = 12
 
 
 def write_report(run: str | Path, output: str | Path | None = None) -> Path:
-    """Write a page about a run, which needs nothing besides itself.
+    """Writes a page about a run, which needs nothing besides itself.
 
     Args:
       run: directory of the run, with what `fx_train.Log` (``"jsonl"`` or ``"csv"``) and `fx_train.Describe` wrote.
@@ -51,7 +51,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
 
 
 def page(records: RunRecords) -> str:
-    """The page as HTML."""
+    """Returns the page as HTML."""
     resources = importlib.resources.files("fx_train.report")
     style = (resources / "page.css").read_text(encoding="utf-8")
     script = (resources / "page.js").read_text(encoding="utf-8")

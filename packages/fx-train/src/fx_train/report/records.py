@@ -33,7 +33,7 @@ class RunRecords:
 
 
 def read_run(directory: str | Path) -> RunRecords:
-    """Read ``metrics.jsonl`` or ``metrics.csv``, and ``run.json``, as far as they are there.
+    """Reads ``metrics.jsonl`` or ``metrics.csv``, and ``run.json``, as far as they are there.
 
     A step that was logged twice, by a run that was killed and resumed, counts as it was logged last.
 

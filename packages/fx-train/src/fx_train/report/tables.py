@@ -17,7 +17,7 @@ LARGEST_TABLE = 40
 
 
 def confusion(table: Mapping[str, Any]) -> str:
-    """A confusion matrix: a table, or a picture and the worst confusions where there are many classes."""
+    """Returns a confusion matrix: a table, or a picture and the worst confusions where there are many classes."""
     counts = np.asarray(table["counts"])
     classes = [str(name) for name in table.get("classes") or range(len(counts))]
     caption = f"rows: label, columns: prediction, after step {_(table.get('step', '?'))}"
@@ -25,7 +25,7 @@ def confusion(table: Mapping[str, Any]) -> str:
 
 
 def parameters(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Names, shapes and sizes."""
+    """Returns names, shapes and sizes."""
     if not entries:
         return ""
     sizes = [math.prod(entry["shape"]) for entry in entries]
@@ -45,7 +45,7 @@ def parameters(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def facts(values: Mapping[str, Any]) -> str:
-    """Names and values; what is nested has names with dots."""
+    """Returns names and values; what is nested has names with dots."""
     rows = "".join(f"<tr><th>{_(name)}</th><td><code>{_(value)}</code></td></tr>" for name, value in _flat(values))
     return f'<table class="facts">{rows}</table>' if rows else ""
 

@@ -20,7 +20,7 @@ _GROUP = 16
 
 
 def batch_size(batch: Any) -> int:
-    """The common leading axis of all arrays of a batch.
+    """Returns the common leading axis of all arrays of a batch.
 
     Raises:
       BatchMismatchError: there is none.
@@ -33,12 +33,12 @@ def batch_size(batch: Any) -> int:
 
 
 def groups(size: int) -> int:
-    """The number of equal groups, each as large as possible up to 16 examples, that a batch is made of."""
+    """Returns the number of equal groups, each as large as possible up to 16 examples, that a batch is made of."""
     return next(size // each for each in range(min(size, _GROUP), 0, -1) if size % each == 0)
 
 
 def in_parts(part: Part, carry: Any, batch: Any, parts: int) -> tuple[Any, Any, Any]:
-    """Run a function over the parts of a batch and sum its terms.
+    """Runs a function over the parts of a batch and sum its terms.
 
     Part i has the examples i, i + parts, i + 2 parts, ..., so that a batch which is split between devices needs no
     communication.

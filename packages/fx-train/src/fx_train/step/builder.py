@@ -38,7 +38,7 @@ def make_train_step(
     donate: bool = True,
     compile: bool = True,
 ) -> Step:
-    """Make the function that updates a state by a batch.
+    """Creates the function that updates a state by a batch.
 
     >>> import optax
     >>> from fx_train.step import StepState

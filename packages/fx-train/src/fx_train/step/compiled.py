@@ -23,7 +23,7 @@ class CompiledStep:
         self._step = jax.jit(train_step, donate_argnums=(0,) if donate else ())
 
     def __call__(self, state: Any, batch: Any) -> Any:
-        """The new state and the metrics."""
+        """Returns the new state and the metrics."""
         if not self._begun:
             check_state(state)
             _check_there(state)
@@ -48,7 +48,7 @@ class CompiledStep:
 
 
 def check_state(state: Any) -> None:
-    """See that a state is one.
+    """Checks that a state is one.
 
     Raises:
       NotAStateError: it is not.

@@ -90,7 +90,7 @@ def _mean(total: jax.Array, count: Any, scale: DynamicScale | None, dtype: Any) 
 
 
 def average(values: jax.Array, weights: jax.Array | None, total: Any) -> jax.Array:
-    """The mean of what parts gave (parts, ...), by their weights and the sum of these."""
+    """Returns the mean of what parts gave (parts, ...), by their weights and the sum of these."""
     if weights is None:
         return jnp.mean(values, axis=0)
     weights = weights.reshape((-1,) + (1,) * (values.ndim - 1))

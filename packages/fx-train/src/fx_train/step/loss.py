@@ -33,7 +33,7 @@ class Loss:
         self.wants = frozenset(inspect.signature(loss_fn).parameters) & {"key", "variables"}
 
     def inputs(self, state: TrainState) -> tuple[Any, Any]:
-        """The state's key for this step and its variables, each None if nobody asks for it.
+        """Returns the state's key for this step and its variables, each None if nobody asks for it.
 
         Raises:
           MissingFieldError: it asks for what the state does not have.
@@ -70,7 +70,7 @@ class Loss:
         return give(value), give(metrics), _updated(variables, parts[2]) if has_variables else None
 
     def changes_variables(self, state: TrainState, batch: Any) -> bool:
-        """Whether it gives other variables than it got, found out without computing anything."""
+        """Returns whether it gives other variables than it got, found out without computing anything."""
         if "variables" not in self.wants:
             return False
         changed = []
@@ -84,7 +84,7 @@ class Loss:
 
 
 def field(state: TrainState, name: str) -> Any:
-    """What a state has in a field.
+    """Returns what a state has in a field.
 
     Raises:
       MissingFieldError: nothing.

@@ -46,19 +46,19 @@ class Policy:
                 raise InvalidStepOptionError("policy", f"a dtype of floating point for {name}", repr(dtype))
 
     def to_params(self, tree: Any) -> Any:
-        """Cast as parameters are stored; for the parameters that a state begins with."""
+        """Casts as parameters are stored; for the parameters that a state begins with."""
         return _cast(tree, self.params)
 
     def to_compute(self, tree: Any) -> Any:
-        """Cast as the loss function sees it."""
+        """Casts as the loss function sees it."""
         return _cast(tree, self.compute)
 
     def to_output(self, tree: Any) -> Any:
-        """Cast as results are given."""
+        """Casts as results are given."""
         return _cast(tree, self.output)
 
     def check(self, params: Any) -> None:
-        """See that parameters are stored as they should be.
+        """Checks that parameters are stored as they should be.
 
         Raises:
           PolicyMismatchError: one is not.

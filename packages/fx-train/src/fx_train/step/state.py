@@ -43,7 +43,7 @@ class StepState(TrainState):
         ema: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """Make a state at step 0.
+        """Creates a state at step 0.
 
         Args:
           apply_fn: the network's function, for whoever wants it with the state.

@@ -16,7 +16,7 @@ from fx_train.train_state import TrainState, optimized, with_optimized
 
 
 def telling(tx: Any, value: jax.Array, grads: Any, value_fn: Callable[..., jax.Array]) -> Any:
-    """An optimizer whose update is told what it has parameters for.
+    """Returns an optimizer whose update is told what it has parameters for.
 
     Args:
       tx: the optimizer.
@@ -40,7 +40,7 @@ def telling(tx: Any, value: jax.Array, grads: Any, value_fn: Callable[..., jax.A
 def loss_of_params(
     loss: Loss, state: TrainState, batch: Any, *, parts: int, mask: Any, weight: Weight | None
 ) -> Callable[..., jax.Array]:
-    """The loss of a batch as a function of what the optimizer sees of the parameters, at this step's key.
+    """Returns the loss of a batch as a function of what the optimizer sees of the parameters, at this step's key.
 
     It works in the parts in which the gradients were computed, and keeps nothing of one for another; what the loss
     would change in the variables is dropped. Frozen parameters have no gradient.

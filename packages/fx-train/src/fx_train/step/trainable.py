@@ -15,7 +15,7 @@ Trainable = Callable[[tuple[str, ...], Any], bool] | Any
 
 
 def trainable_mask(params: Any, trainable: Trainable) -> Any:
-    """Say for every parameter whether it is trained.
+    """Returns for every parameter whether it is trained.
 
     >>> params = {"encoder": {"w": 1.0}, "head": {"w": 2.0, "b": 3.0}}
     >>> trainable_mask(params, lambda path, _: path[0] == "head")
@@ -63,7 +63,7 @@ def trainable_mask(params: Any, trainable: Trainable) -> Any:
 
 
 def trainable_only(tx: optax.GradientTransformation, trainable: Trainable) -> optax.GradientTransformation:
-    """Let an optimizer see only the parameters that are trained, so that it keeps no state for the others.
+    """Lets an optimizer see only the parameters that are trained, so that it keeps no state for the others.
 
     `make_train_step` leaves frozen parameters as they are with any optimizer; this saves the memory of its state.
 
@@ -84,7 +84,7 @@ def trainable_only(tx: optax.GradientTransformation, trainable: Trainable) -> op
 
 
 def split_params(params: Any, mask: Any | None) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """The trained leaves, and a function that puts leaves of their kind among the frozen ones."""
+    """Returns the trained leaves, and a function that puts leaves of their kind among the frozen ones."""
     leaves, structure = jax.tree.flatten(params)
     chosen = [True] * len(leaves) if mask is None else jax.tree.leaves(mask)
 

@@ -1,6 +1,6 @@
 """JAX transforms of functions of scopes.
 
-A function ``fn(scope, *args)`` becomes another such function: its variables and random streams take part in the
+A function ``fn(scope, *args)`` becomes another such function: its variables and RNG streams take part in the
 transform. The filters say how: which collections are mapped, shared or carried, which streams are split. ``scope`` may
 be a tree of scopes.
 

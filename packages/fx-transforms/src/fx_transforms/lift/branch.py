@@ -22,7 +22,7 @@ def cond(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Call ``true_fun(scope, *operands)`` or ``false_fun(scope, *operands)``; see `jax.lax.cond`.
+    """Calls ``true_fun(scope, *operands)`` or ``false_fun(scope, *operands)``; see `jax.lax.cond`.
 
     Both are traced. Variables are created before, or by both.
 
@@ -56,7 +56,7 @@ def switch(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Call one of ``branches(scope, *operands)``; see `jax.lax.switch`.
+    """Calls one of ``branches(scope, *operands)``; see `jax.lax.switch`.
 
     All are traced. Variables are created before, or by all.
 

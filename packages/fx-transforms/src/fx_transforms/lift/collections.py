@@ -25,7 +25,7 @@ def map_variables(
     rngs: CollectionFilter = True,
     variables: CollectionFilter = True,
 ) -> Callable[..., Any]:
-    """Let ``fn(scope, *args)`` see some collections through a function.
+    """Lets ``fn(scope, *args)`` see some collections through a function.
 
     >>> import jax, jax.numpy as jnp
     >>> from fx_core.scope import apply
@@ -85,14 +85,14 @@ def _with_new(old: Any, new: Any) -> Any:
 
 
 def with_mutable(shape: Static, change: Callable[[Any], Any]) -> Static:
-    """A shape whose inner scopes have another filter of mutable collections."""
+    """Returns a shape whose inner scopes have another filter of mutable collections."""
     treedef, frames, places = shape.value
     changed: tuple[Frame, ...] = tuple(frame._replace(mutable=change(frame.mutable)) for frame in frames)
     return Static((treedef, changed, places), shape.note)
 
 
 def swap_collection(fn: Callable[..., Any], col_a: str, col_b: str) -> Callable[..., Any]:
-    """Let ``fn(scope, *args)`` see one collection in the place of another, and the other way round.
+    """Lets ``fn(scope, *args)`` see one collection in the place of another, and the other way round.
 
     Args:
       fn: the function.

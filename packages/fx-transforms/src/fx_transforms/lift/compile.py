@@ -26,7 +26,7 @@ def jit(
     device: Any = None,
     backend: str | None = None,
 ) -> Callable[..., Any]:
-    """Compile ``fn(scope, *args)``; see `jax.jit`.
+    """Compiles ``fn(scope, *args)``; see `jax.jit`.
 
     The compiled function is used again for every scope with variables of the same shapes, the same mutability and
     flags and the same number of keys drawn, wherever in a model it is: the path is folded into the keys first. Keep the
@@ -71,7 +71,7 @@ def remat(
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
 ) -> Callable[..., Any]:
-    """Recompute ``fn(scope, *args)`` in the backward pass; see `jax.checkpoint`.
+    """Recomputes ``fn(scope, *args)`` in the backward pass; see `jax.checkpoint`.
 
     Args:
       fn: the function.
@@ -102,7 +102,7 @@ checkpoint = remat
 def fold_rngs(
     fn: Callable[..., Any], variables: CollectionFilter = True, rngs: CollectionFilter = True
 ) -> Callable[..., Any]:
-    """Fold path and counters into the keys before ``fn(scope, *args)`` runs.
+    """Folds path and counters into the keys before ``fn(scope, *args)`` runs.
 
     The function then depends on the place of its scope by arrays only, which is what `jit` does for its cache.
 

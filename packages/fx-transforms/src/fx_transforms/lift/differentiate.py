@@ -26,7 +26,7 @@ def value_and_grad(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Differentiate the scalar ``fn(scope, *primals)`` with respect to all primals; see `jax.value_and_grad`.
+    """Differentiates the scalar ``fn(scope, *primals)`` with respect to all primals; see `jax.value_and_grad`.
 
     Args:
       fn: gives a scalar, or ``(scalar, aux)``.
@@ -63,7 +63,7 @@ def vjp(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Linearize ``fn(scope, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
+    """Linearizes ``fn(scope, *primals)`` backwards, with respect to variables and all primals; see `jax.vjp`.
 
     Args:
       fn: the function.
@@ -116,7 +116,7 @@ def jvp(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> Any:
-    """Push tangents through ``fn(scope, *primals)``; see `jax.jvp`.
+    """Pushes tangents through ``fn(scope, *primals)``; see `jax.jvp`.
 
     Args:
       fn: the function.
@@ -167,7 +167,7 @@ def custom_vjp(
     grad_vars: CollectionFilter = "params",
     nondiff_argnums: int | Sequence[int] = (),
 ) -> Callable[..., Any]:
-    """Give ``fn(scope, *args)`` a backward rule of its own; see `jax.custom_vjp`.
+    """Defines the backward rule of ``fn(scope, *args)``; see `jax.custom_vjp`.
 
     >>> import jax, jax.numpy as jnp
     >>> from fx_core.scope import apply

@@ -23,7 +23,7 @@ _MISSING = (ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFo
 
 
 def explained(carrier: ScopeCarrier, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a lifted function ``call(scopes, *args)`` in `explaining`."""
+    """Wraps a lifted function ``call(scopes, *args)`` in `explaining`."""
 
     @functools.wraps(call)
     def wrapper(scopes: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -35,7 +35,7 @@ def explained(carrier: ScopeCarrier, call: Callable[..., Any]) -> Callable[..., 
 
 @contextmanager
 def explaining(carrier: ScopeCarrier, scopes: Any) -> Generator[None]:
-    """Turn "not found", "immutable" and "no key" into "not lifted" where the outer scopes have what is asked for.
+    """Converts "not found", "immutable" and "no key" into "not lifted" where the outer scopes have what is asked for.
 
     Raises:
       AxisSizeError: the same as inside, with the path.

@@ -22,7 +22,7 @@ def vmap(
     spmd_axis_name: Any = None,
     metadata_params: Mapping[Any, Any] = {},
 ) -> Callable[..., Any]:
-    """Map ``fn(scope, *args)`` over an axis of variables and arguments; see `jax.vmap`.
+    """Maps ``fn(scope, *args)`` over an axis of variables and arguments; see `jax.vmap`.
 
     Args:
       fn: the function; a tree of scopes is fine too.

@@ -24,7 +24,7 @@ def pack(
     name: str | None = None,
     enable_kwargs: bool = False,
 ) -> Callable[..., Any]:
-    """Take scopes apart into groups of pytrees, for a transform that is not here.
+    """Takes scopes apart into groups of pytrees, for a transform that is not here.
 
     ``fn`` is called as ``fn(scope_fn, repack, variable_groups, rng_groups, *args)`` and returns
     ``(out, out_variable_groups)``. It hands the groups to some transform of JAX; inside,

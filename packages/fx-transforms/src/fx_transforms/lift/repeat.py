@@ -36,7 +36,7 @@ def scan(
     metadata_params: Mapping[Any, Any] = {},
     check_constancy_invariants: bool = True,
 ) -> Callable[..., Any]:
-    """Loop ``fn(scope, carry, *xs) -> (carry, y)``; see `jax.lax.scan`.
+    """Loops ``fn(scope, carry, *xs) -> (carry, y)``; see `jax.lax.scan`.
 
     Where there are streams, or shared variables to write, the body is traced twice: keys are those of the second trace,
     shared variables those of the first. So are the numbers of Flax.
@@ -104,7 +104,7 @@ def while_loop(
     broadcast_variables: CollectionFilter = True,
     split_rngs: Mapping[Any, bool] = {},
 ) -> Any:
-    """Repeat ``body_fn(scope, carry) -> carry`` while ``cond_fn(scope, carry)`` holds; see `jax.lax.while_loop`.
+    """Repeats ``body_fn(scope, carry) -> carry`` while ``cond_fn(scope, carry)`` holds; see `jax.lax.while_loop`.
 
     Args:
       cond_fn: the condition.
@@ -141,7 +141,7 @@ def remat_scan(
     split_rngs: Mapping[Any, bool] = {True: True},
     metadata_params: Mapping[Any, Any] = {meta.PARTITION_NAME: None},
 ) -> Callable[..., Any]:
-    """Repeat ``body_fn(scope, carry) -> carry`` in nested loops, to train deep networks in little memory.
+    """Repeats ``body_fn(scope, carry) -> carry`` in nested loops, to train deep networks in little memory.
 
     There are ``prod(lengths)`` steps. The backward pass keeps about ``sum(lengths)`` carries and recomputes the rest
     (Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016).

@@ -35,7 +35,7 @@ def _unused(*_: Any) -> Any:
 
 
 def key_that_draws(words: Any, random_bits: Callable[..., jax.Array], name: str) -> jax.Array:
-    """A key from which `jax.random` draws flat arrays of the given bits.
+    """Returns a key from which `jax.random` draws flat arrays of the given bits.
 
     Args:
       words: the data of the key, four words.
@@ -61,7 +61,7 @@ def _kind_of_keys(random_bits: Callable[..., jax.Array], name: str) -> Any:
 
 @functools.cache
 def normal_scales_first() -> bool:
-    """Whether JAX's normal initializers multiply the scale with √2 before they multiply with the sample.
+    """Returns whether JAX's normal initializers multiply the scale with √2 before they multiply with the sample.
 
     JAX 0.10 scales the result of `jax.random.normal`, 0.12 does this and means to go back: the traced program tells.
     """
@@ -70,7 +70,7 @@ def normal_scales_first() -> bool:
 
 
 def weakly_typed(array: jax.Array) -> jax.Array:
-    """The same array with JAX's weak type, as results of arithmetic with Python numbers have it."""
+    """Returns the same array with JAX's weak type, as results of arithmetic with Python numbers have it."""
     return jax.lax.convert_element_type_p.bind(array, new_dtype=array.dtype, weak_type=True, sharding=None)
 
 
@@ -80,18 +80,22 @@ def einsum_with(dot_general: Callable[..., jax.Array], **options: Any) -> Callab
 
 
 def key_kind(dtype: Any) -> Any:
-    """How keys of a dtype are made and used: functions ``seed split fold_in random_bits`` of single keys as words."""
+    """Returns how keys of a dtype are made and used: functions ``seed split fold_in random_bits`` of single keys as
+    words.
+    """
     return dtype._impl
 
 
 def threefry_words(*words: Any) -> Any:
-    """The function that threefry keys draw with, in arithmetic of integers without loops."""
+    """Returns the function that threefry keys draw with, in arithmetic of integers without loops."""
     return _threefry2x32_lowering(*words, use_rolled_loops=False)
 
 
 @functools.cache
 def cudnn_capability() -> tuple[int, ...] | None:
-    """The lowest compute capability of the CUDA devices of this process; None without such devices or without cuDNN."""
+    """Returns the lowest compute capability of the CUDA devices of this process; None without such devices or without
+    cuDNN.
+    """
     if cuda_versions is None:
         return None
     try:
@@ -102,12 +106,12 @@ def cudnn_capability() -> tuple[int, ...] | None:
 
 
 def devices_are_known() -> bool:
-    """Whether the mesh around, if there is one, has devices."""
+    """Returns whether the mesh around, if there is one, has devices."""
     return jax.sharding.get_abstract_mesh().empty or not get_concrete_mesh().empty
 
 
 def with_memory_layout(array: jax.Array, layout: Any) -> jax.Array:
-    """Give an array with its dimensions in memory as a `jax.experimental.layout.Layout` says."""
+    """Returns an array with its dimensions in memory as a `jax.experimental.layout.Layout` says."""
     if isinstance(array, jax.core.Tracer):
         return with_layout_constraint(array, layout)
     return jax.device_put(array, Format(layout, array.sharding))

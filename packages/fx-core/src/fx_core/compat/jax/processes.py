@@ -10,7 +10,7 @@ __all__ = ["abandon_processes", "coordination_client", "place_among_processes", 
 
 
 def coordination_client() -> Any:
-    """The client of the service that ``jax.distributed.initialize`` starts, or None.
+    """Returns the client of the service that ``jax.distributed.initialize`` starts, or None.
 
     It has barriers and texts by key, which work in any thread, unlike what goes over devices.
     """
@@ -23,7 +23,7 @@ def place_among_processes() -> tuple[int, int]:
 
 
 def abandon_processes() -> None:
-    """Let this process end without waiting for the others, which it would do for minutes where they cannot come.
+    """Lets this process end without waiting for the others, which it would do for minutes where they cannot come.
 
     JAX waits when the program ends, and so do the destructors: client and service are given up without running them.
     """
@@ -35,7 +35,7 @@ def abandon_processes() -> None:
 
 
 def reached_preemption(step: int) -> bool:
-    """Whether one of the processes was told to end, and this is the step at which all are to save.
+    """Returns whether one of the processes was told to end, and this is the step at which all are to save.
 
     False where JAX's service for this is off: then nobody can know.
     """

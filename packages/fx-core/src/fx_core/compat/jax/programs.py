@@ -27,12 +27,12 @@ __all__ = [
 
 
 def cache_size(compiled: Any) -> int:
-    """How many programs a function that `jax.jit` gave has in its cache."""
+    """Returns how many programs a function that `jax.jit` gave has in its cache."""
     return compiled._cache_size()
 
 
 def prune_jaxpr(jaxpr: Any, wanted: Sequence[bool]) -> tuple[Callable[..., list[Any]], list[bool]]:
-    """Leave out of a (closed) jaxpr what its wanted outputs do not need.
+    """Leaves out of a (closed) jaxpr what its wanted outputs do not need.
 
     Returns:
       A function of the inputs still needed to the wanted outputs, which runs operation by operation, and which of the
@@ -43,7 +43,7 @@ def prune_jaxpr(jaxpr: Any, wanted: Sequence[bool]) -> tuple[Callable[..., list[
 
 
 def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tuple[bool, Any]]:
-    """Evaluate the first outputs of a (closed) jaxpr from its first inputs alone.
+    """Evaluates the first outputs of a (closed) jaxpr from its first inputs alone.
 
     Printing inside does not count as a need for inputs.
 
@@ -62,7 +62,7 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
 
 
 def live_jaxpr(closed: Any) -> Any:
-    """The (closed) jaxpr without the equations that no output needs; it takes the same inputs."""
+    """Returns the (closed) jaxpr without the equations that no output needs; it takes the same inputs."""
     wanted = [True] * len(closed.jaxpr.outvars)
     # Inputs that are left out by name would shift the others.
     live, _ = partial_eval.dce_jaxpr(closed.jaxpr, wanted, instantiate=True)
@@ -70,13 +70,15 @@ def live_jaxpr(closed: Any) -> Any:
 
 
 def sources(eqn: Any) -> list[tuple[str, int, str]]:
-    """The places in programs outside of JAX that an equation comes from, innermost first: file, line, function."""
+    """Returns the places in programs outside of JAX that an equation comes from, innermost first: file, line,
+    function.
+    """
     frames = source_info_util.user_frames(eqn.source_info.traceback)
     return [(frame.file_name, frame.start_line, frame.function_name) for frame in frames]
 
 
 def scan_counts(params: Any) -> tuple[int, int]:
-    """How many of the inputs of a scan equation are constants, and how many after them its carry."""
+    """Returns how many of the inputs of a scan equation are constants, and how many after them its carry."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = params["ft_in"].unpack()
@@ -84,7 +86,7 @@ def scan_counts(params: Any) -> tuple[int, int]:
 
 
 def stablehlo_version() -> str:
-    """The newest version of StableHLO that this JAX writes."""
+    """Returns the newest version of StableHLO that this JAX writes."""
     from jax.extend.mlir.dialects import stablehlo
 
     return stablehlo.get_current_version()
@@ -96,7 +98,7 @@ def short_locations() -> AbstractContextManager[Any]:
 
 
 def stablehlo_in_version(artifact: bytes, version: str) -> bytes:
-    """A serialized StableHLO program in another version, with calls in place of composites."""
+    """Returns a serialized StableHLO program in another version, with calls in place of composites."""
     # It imports Pallas, which few need.
     from jax.extend.mlir import ir, passmanager
     from jax.extend.mlir.dialects import sdy, stablehlo
@@ -113,12 +115,14 @@ def stablehlo_in_version(artifact: bytes, version: str) -> bytes:
 
 
 def evaluate_jaxpr(closed: Any, *args: Any) -> list[Any]:
-    """Run a (closed) jaxpr."""
+    """Runs a (closed) jaxpr."""
     return jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *args)
 
 
 def inner_jaxprs(closed: Any) -> Iterator[tuple[str, Mapping[str, Any], list[Any]]]:
-    """Name, parameters and (closed) jaxprs of the operations of a (closed) jaxpr that are made of other operations."""
+    """Returns name, parameters and (closed) jaxprs of the operations of a (closed) jaxpr that are made of other
+    operations.
+    """
     for equation in closed.jaxpr.eqns:
         params = equation.params.values()
         values = [item for value in params for item in (value if isinstance(value, (tuple, list)) else [value])]
@@ -129,7 +133,7 @@ def inner_jaxprs(closed: Any) -> Iterator[tuple[str, Mapping[str, Any], list[Any
 
 
 def lowers_by_platform(primitive: Any, plain: Callable[..., Any], cuda: Callable[..., Any]) -> None:
-    """Compile a primitive as one function for CUDA, as another for all other platforms and for exported programs.
+    """Compiles a primitive as one function for CUDA, as another for all other platforms and for exported programs.
 
     What is exported must run with later versions of JAX, which do not promise to know cuDNN's calls.
     """

@@ -10,12 +10,12 @@ api_boundary = traceback_util.api_boundary
 
 
 def hide_in_tracebacks(directory: str) -> None:
-    """Count the files below as those whose frames JAX takes out of tracebacks."""
+    """Counts the files below as those whose frames JAX takes out of tracebacks."""
     if directory not in traceback_util._exclude_paths:
         traceback_util.register_exclusion(directory)
 
 
 def show_in_tracebacks(directory: str) -> None:
-    """Undo `hide_in_tracebacks`."""
+    """Undoes `hide_in_tracebacks`."""
     paths = traceback_util._exclude_paths
     paths[:] = [path for path in paths if path != directory]

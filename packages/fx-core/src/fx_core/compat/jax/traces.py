@@ -29,7 +29,9 @@ def current_trace() -> object:
 
 
 def traces_within(token: Any) -> list[Any] | None:
-    """The traces around this place that were entered after the one of the token, or None if that one is not around."""
+    """Returns the traces around this place that were entered after the one of the token, or None if that one is not
+    around.
+    """
     home, trace, inner = token._trace_ref(), trace_ctx.trace, list[Any]()
     while trace is not None and trace is not home:
         inner.append(trace)
@@ -42,7 +44,7 @@ at_top_level: Callable[[], bool] = trace_ctx.is_top_level
 
 
 def entered_after(token: Any, inner: Any) -> bool:
-    """Whether the trace of ``token`` is around this place, and that of ``inner`` was entered after it.
+    """Returns whether the trace of ``token`` is around this place, and that of ``inner`` was entered after it.
 
     Some transforms, such as `jax.pmap`, trace as if nothing were around them; that counts as inside of ``inner``.
     """
@@ -63,7 +65,7 @@ def _is_around(mark: Any) -> bool:
 
 
 def staged_after(token: Any) -> list[str]:
-    """The functions, as texts with their places, whose programs are recorded here since the trace of the token.
+    """Returns the functions, as texts with their places, whose programs are recorded here since the trace of the token.
 
     Innermost first. These programs are kept, unlike what `jax.grad` and `jax.vmap` record.
     """
@@ -75,22 +77,22 @@ _traced_in: Any = jax.make_user_context(default_value=None)  # at import, since 
 
 
 def traced_anew(number: int) -> AbstractContextManager[Any]:
-    """The context in which nothing is found that was traced outside of it, or in that of another number."""
+    """Returns the context in which nothing is found that was traced outside of it, or in that of another number."""
     return _traced_in(number)
 
 
 def in_trace(token: Any) -> AbstractContextManager[Any]:
-    """The context in which operations belong to a trace around this place (see `traces_within`)."""
+    """Returns the context in which operations belong to a trace around this place (see `traces_within`)."""
     return set_current_trace(token._trace_ref())
 
 
 def belongs_to(value: Any, traces: Sequence[Any]) -> bool:
-    """Whether a value is known only in one of the traces."""
+    """Returns whether a value is known only in one of the traces."""
     return isinstance(value, jax.core.Tracer) and any(value._trace is trace for trace in traces)
 
 
 def has_taken(token: Any, inner: Sequence[Any]) -> bool:
-    """Whether the trace of the token, or one around it, took a value of one of ``inner`` for a constant.
+    """Returns whether the trace of the token, or one around it, took a value of one of ``inner`` for a constant.
 
     JAX would find it much later, when it lowers the program, or never.
     """
@@ -104,7 +106,9 @@ def has_taken(token: Any, inner: Sequence[Any]) -> bool:
 
 
 def tracing() -> bool:
-    """Whether operations are recorded by a transform, rather than computed; never inside of ``eval_context()``."""
+    """Returns whether operations are recorded by a transform, rather than computed; never inside of
+    ``eval_context()``.
+    """
     here = current_trace()
     with eval_context():
         return here != current_trace()

@@ -46,7 +46,7 @@ def dot_product_attention(
     sow: Sow | None = None,
     implementation: Implementation = None,
 ) -> jax.Array:
-    """Average the values, weighted by how well their keys match each query.
+    """Averages the values, weighted by how well their keys match each query.
 
     Vaswani et al., *Attention Is All You Need*, 2017; with fewer heads of keys than of queries Ainslie et al., *GQA:
     Training Generalized Multi-Query Transformer Models*, 2023.

@@ -36,7 +36,7 @@ _SHORTEST = 128
 
 
 def suits(query: Any, key: Any, value: Any, bias: Any) -> bool:
-    """Whether `attend` may compute this attention here, without losing more than rounding.
+    """Returns whether `attend` may compute this attention here, without losing more than rounding.
 
     Half precision on Ampere or later; depths up to 128 (256 on Hopper) that are multiples of 8; even lengths; a bias
     of the dtype of the queries; no free sizes of an export. Not inside of `jax.shard_map` or over a mesh with explicit

@@ -36,7 +36,7 @@ class HeadsPlan:
 def plan_heads(
     qkv_features: int, num_heads: int, num_kv_heads: int | None = None, out_features: int | None = None
 ) -> HeadsPlan:
-    """Divide features into heads.
+    """Divides features into heads.
 
     Args:
       qkv_features: features of all heads of the queries together.
@@ -72,7 +72,7 @@ def attention_params(
     out_kernel_init: Initializer | None = None,
     out_bias_init: Initializer | None = None,
 ) -> dict[str, dict[str, ParamSpec]]:
-    """Name the parameters of multi-head attention, by projection.
+    """Returns the parameters of multi-head attention, by name, by projection.
 
     Args:
       plan: from `plan_heads`.
@@ -81,8 +81,8 @@ def attention_params(
       value_features: likewise for values; ``key_features`` if None.
       use_bias: whether the projections have biases.
       normalize_qk: whether queries and keys are normalized, see `qk_norm`.
-      kernel_init: draws the kernels, which it sees as matrices.
-      bias_init: draws the biases, which it sees as vectors.
+      kernel_init: initializer for the kernels, which it gets as matrices.
+      bias_init: initializer for the biases, which it gets as vectors.
       out_kernel_init: for the last projection; ``kernel_init`` if None.
       out_bias_init: likewise.
 
@@ -122,7 +122,7 @@ def attention_params(
 def qk_norm(
     query: jax.Array, key: jax.Array, query_scale: jax.Array | None, key_scale: jax.Array | None, *, dtype: Any = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Normalize each head of queries and keys, so that logits stay small however large the features become.
+    """Normalizes each head of queries and keys, so that logits stay small however large the features become.
 
     Dehghani et al., *Scaling Vision Transformers to 22 Billion Parameters*, 2023: a layer norm without bias over the
     depth.

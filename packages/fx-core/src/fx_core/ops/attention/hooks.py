@@ -10,7 +10,7 @@ __all__ = ["accepted_options", "takes"]
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function has a keyword argument, by name or by ``**kwargs``.
+    """Returns whether a function has a keyword argument, by name or by ``**kwargs``.
 
     >>> takes(lambda q, *, mask: q, "mask"), takes(lambda q, **rest: q, "mask"), takes(lambda q: q, "mask")
     (True, True, False)
@@ -20,7 +20,7 @@ def takes(function: Callable[..., Any], name: str) -> bool:
 
 
 def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give those of some keyword arguments that a function takes.
+    """Returns those of some keyword arguments that a function takes.
 
     >>> accepted_options(lambda q, *, mask: q, {"mask": 1, "dtype": 2})
     {'mask': 1}

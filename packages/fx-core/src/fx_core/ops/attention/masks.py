@@ -19,7 +19,7 @@ def make_attention_mask(
     extra_batch_dims: int = 0,
     dtype: Any = jnp.float32,
 ) -> jax.Array:
-    """Compare every query with every key.
+    """Compares every query with every key.
 
     Args:
       query_input: shape ``(*batch, queries)``, such as 1 for tokens and 0 for padding.
@@ -42,7 +42,7 @@ def make_attention_mask(
 
 
 def make_causal_mask(x: Any, extra_batch_dims: int = 0, dtype: Any = jnp.float32) -> jax.Array:
-    """Let every query see the keys up to its own position.
+    """Lets every query see the keys up to its own position.
 
     Args:
       x: any array of shape ``(*batch, length)``; only the shape counts.
@@ -64,7 +64,7 @@ def make_causal_mask(x: Any, extra_batch_dims: int = 0, dtype: Any = jnp.float32
 
 
 def combine_masks(*masks: Any, dtype: Any = jnp.float32) -> jax.Array | None:
-    """Allow what all masks allow.
+    """Allows what all masks allow.
 
     Args:
       *masks: masks of one rank that broadcast to each other; None is left out.
@@ -92,5 +92,5 @@ def combine_masks(*masks: Any, dtype: Any = jnp.float32) -> jax.Array | None:
 
 
 def causal(queries: int, keys: int) -> jax.Array:
-    """The mask under which query ``i`` sees the keys up to ``i``, shape ``(queries, keys)``."""
+    """Returns the mask under which query ``i`` sees the keys up to ``i``, shape ``(queries, keys)``."""
     return jnp.tril(jnp.ones((queries, keys), bool))

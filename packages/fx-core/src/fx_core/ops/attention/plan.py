@@ -61,7 +61,7 @@ def plan_attention(
     needs_weights: bool = False,
     implementation: Implementation = None,
 ) -> AttentionPlan:
-    """Check the shapes of an attention and choose its kernel.
+    """Checks the shapes of an attention and choose its kernel.
 
     The fused kernel takes everything but what needs the weights themselves: it computes in float32 and rounds once, so
     the choice changes no more than rounding. Dtypes wider than float32 would lose by that, and float16 is known to the
@@ -141,7 +141,7 @@ def _check_shapes(query: Shape, key: Shape, value: Shape | None) -> None:
 
 
 def fits_weights(name: str, shape: Sequence[int] | None, weights: Shape) -> bool:
-    """Whether a mask or bias broadcasts to the weights without making them larger.
+    """Returns whether a mask or bias broadcasts to the weights without making them larger.
 
     Args:
       name: of the argument.
@@ -160,5 +160,5 @@ def fits_weights(name: str, shape: Sequence[int] | None, weights: Shape) -> bool
 
 
 def flat_batch(plan: AttentionPlan) -> int:
-    """The number of sequences."""
+    """Returns the number of sequences."""
     return math.prod(plan.batch)

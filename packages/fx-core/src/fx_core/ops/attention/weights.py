@@ -53,7 +53,7 @@ def dot_product_attention_weights(
     is_causal: bool = False,
     sow: Sow | None = None,
 ) -> jax.Array:
-    """Compute how much each query attends to each key.
+    """Computes how much each query attends to each key.
 
     Vaswani et al., *Attention Is All You Need*, 2017: ``softmax(query · keyᵀ / sqrt(depth) + bias)``, with dropout.
 
@@ -126,7 +126,7 @@ def compute_weights(
     is_causal: bool,
     force_fp32_for_softmax: bool,
 ) -> jax.Array:
-    """The weights before dropout."""
+    """Returns the weights before dropout."""
     dtype = query.dtype
     logits = _logits(plan, query / jnp.sqrt(jnp.asarray(plan.depth, jnp.float32)).astype(dtype), key, einsum)
     if bias is not None:
@@ -150,7 +150,7 @@ def _logits(plan: AttentionPlan, query: jax.Array, key: jax.Array, einsum: Einsu
 
 
 def apply_weights(plan: AttentionPlan, weights: jax.Array, value: jax.Array, einsum: Einsum) -> jax.Array:
-    """Average values of shape ``(*batch, keys, kv_heads, depth)`` to ``(*batch, queries, heads, depth)``."""
+    """Averages values of shape ``(*batch, keys, kv_heads, depth)`` to ``(*batch, queries, heads, depth)``."""
     if plan.groups == 1:
         return einsum("...hqk,...khd->...qhd", weights, value)
     grouped = weights.reshape((*weights.shape[:-3], plan.num_kv_heads, plan.groups, *weights.shape[-2:]))
@@ -159,7 +159,7 @@ def apply_weights(plan: AttentionPlan, weights: jax.Array, value: jax.Array, ein
 
 
 def drops(rate: float, deterministic: bool, key: jax.Array | None) -> bool:
-    """Whether weights are dropped.
+    """Returns whether weights are dropped.
 
     Raises:
       DropoutRateError: the rate is not between 0 and 1.
@@ -174,7 +174,7 @@ def drops(rate: float, deterministic: bool, key: jax.Array | None) -> bool:
 
 
 def drop_weights(weights: jax.Array, key: jax.Array, rate: float, broadcast: bool, dtype: Any) -> jax.Array:
-    """Set some weights to zero and scale the others; ``broadcast`` takes the same in all of the batch and heads."""
+    """Sets some weights to zero and scale the others; ``broadcast`` takes the same in all of the batch and heads."""
     if rate == 1.0:  # keeps the result free of 0/0
         return jnp.zeros_like(weights)
     keep = keep_mask(key, 1.0 - rate, weights.shape, range(weights.ndim - 2) if broadcast else ())
@@ -182,18 +182,18 @@ def drop_weights(weights: jax.Array, key: jax.Array, rate: float, broadcast: boo
 
 
 def einsum_for(precision: Any, dot_general: Callable[..., jax.Array] | None) -> Einsum:
-    """An einsum with the precision, made of the given ``dot_general``."""
+    """Returns an einsum with the precision, made of the given ``dot_general``."""
     if dot_general is not None:
         return einsum_with(dot_general, precision=precision)
     return functools.partial(jnp.einsum, precision=precision)
 
 
 def full_rank(array: Any, ndim: int) -> jax.Array:
-    """Add leading dimensions of size 1."""
+    """Adds leading dimensions of size 1."""
     array = jnp.asarray(array)
     return lax.expand_dims(array, range(ndim - array.ndim)) if array.ndim < ndim else array
 
 
 def shape_of(array: Any) -> tuple[int, ...] | None:
-    """The shape of an array, or None for None."""
+    """Returns the shape of an array, or None for None."""
     return None if array is None else np.shape(array)

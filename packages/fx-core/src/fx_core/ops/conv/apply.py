@@ -28,7 +28,7 @@ def conv(
     conv_general_dilated: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
-    """Slide a kernel over the spatial dimensions of the input.
+    """Slides a kernel over the spatial dimensions of the input.
 
     Args:
       plan: from `fx_core.ops.conv.plan_conv`.
@@ -72,7 +72,7 @@ def conv(
 def conv_local_params(
     plan: ConvPlan, inputs_shape: tuple[int, ...], features: int, use_bias: bool = True
 ) -> dict[str, ParamSpec]:
-    """Name the parameters of `conv_local`, which depend on the size of the image.
+    """Returns the parameters of `conv_local`, by name, which depend on the size of the image.
 
     Args:
       plan: from `fx_core.ops.conv.plan_conv`.
@@ -112,7 +112,7 @@ def conv_local(
     *,
     precision: Any = None,
 ) -> jax.Array:
-    """Slide a window over the spatial dimensions and use another kernel at each position.
+    """Slides a window over the spatial dimensions and use another kernel at each position.
 
     Args:
       plan: from `fx_core.ops.conv.plan_conv`, without feature groups.
@@ -151,7 +151,7 @@ def conv_local(
 
 
 def masked(kernel: Any, mask: Any) -> Any:
-    """Multiply a kernel with a mask of the same shape; None leaves it.
+    """Multiplies a kernel with a mask of the same shape; None leaves it.
 
     Raises:
       MaskShapeError: the shapes differ.
@@ -164,7 +164,7 @@ def masked(kernel: Any, mask: Any) -> Any:
 
 
 def flatten_batch(inputs: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, ...]]:
-    """Make the batch one dimension.
+    """Creates the batch one dimension.
 
     Returns:
       The array of shape ``(batch, *space, features)`` and the batch dimensions that it had.
@@ -182,7 +182,7 @@ def flatten_batch(inputs: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, .
 
 
 def unflatten_batch(result: jax.Array, batch: tuple[int, ...]) -> jax.Array:
-    """Undo `flatten_batch`."""
+    """Undoes `flatten_batch`."""
     return result if len(batch) == 1 else result.reshape((*batch, *result.shape[1:]))
 
 

@@ -59,7 +59,7 @@ def plan_conv(
     kernel_dilation: int | Sequence[int] | None = 1,
     feature_group_count: int = 1,
 ) -> ConvPlan:
-    """Check and normalize the static arguments of a convolution.
+    """Checks and normalizes the static arguments of a convolution.
 
     Args:
       kernel_size: window in each spatial dimension; an integer means one spatial dimension.
@@ -117,7 +117,7 @@ def _plan(
 
 
 def normalize_window(name: str, value: int | Sequence[int] | None, rank: int | None) -> tuple[int, ...]:
-    """Give one positive integer per spatial dimension.
+    """Returns one positive integer per spatial dimension.
 
     Args:
       name: of the argument, for the error.
@@ -140,7 +140,7 @@ def normalize_window(name: str, value: int | Sequence[int] | None, rank: int | N
 
 
 def normalize_padding(padding: Any, rank: int, names: frozenset[str]) -> LaxPadding:
-    """Give a padding name in capitals, or a pair per spatial dimension.
+    """Returns a padding name in capitals, or a pair per spatial dimension.
 
     Args:
       padding: what the user wrote.
@@ -185,7 +185,7 @@ def _split_padding(
 def conv_params(
     kernel_size: Sequence[int], in_features: int, features: int, groups: int = 1, use_bias: bool = True
 ) -> dict[str, ParamSpec]:
-    """Name the parameters of `fx_core.ops.conv.conv`.
+    """Returns the parameters of `fx_core, by name.ops.conv.conv`.
 
     Raises:
       ConvFeatureGroupsError: the groups do not divide the input or output features.
@@ -205,7 +205,7 @@ def conv_params(
 
 
 def hashable(value: Any) -> Any:
-    """Turn sequences into tuples, so that a plan can be looked up."""
+    """Converts sequences into tuples, so that a plan can be looked up."""
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return value
     return tuple([hashable(item) for item in value])

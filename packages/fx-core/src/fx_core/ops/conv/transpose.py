@@ -51,7 +51,7 @@ def plan_conv_transpose(
     kernel_dilation: int | Sequence[int] | None = None,
     transpose_kernel: bool = False,
 ) -> ConvTransposePlan:
-    """Check and normalize the static arguments of a transposed convolution.
+    """Checks and normalizes the static arguments of a transposed convolution.
 
     Args:
       kernel_size: window in each spatial dimension; an integer means one spatial dimension.
@@ -94,7 +94,7 @@ def _plan(
 def conv_transpose_params(
     plan: ConvTransposePlan, in_features: int, features: int, use_bias: bool = True
 ) -> dict[str, ParamSpec]:
-    """Name the parameters of `conv_transpose`.
+    """Returns the parameters of `conv_transpose`, by name.
 
     >>> conv_transpose_params(plan_conv_transpose((3,)), 4, 8)["kernel"].shape
     (3, 4, 8)
@@ -120,7 +120,7 @@ def conv_transpose(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Spread every input value over a window of the result: the transpose of a convolution.
+    """Spreads every input value over a window of the result: the transpose of a convolution.
 
     Args:
       plan: from `plan_conv_transpose`.

@@ -57,7 +57,7 @@ def draw(
     lower: float = -2.0,
     upper: float = 2.0,
 ) -> jax.Array:
-    """Draw an array, chunk by chunk.
+    """Draws an array, chunk by chunk.
 
     Args:
       key: a key for which `chunkable` holds.
@@ -91,13 +91,15 @@ chunkable = readable
 
 
 def wanted_dtype(dtype: Any) -> np.dtype[Any] | None:
-    """The dtype that an initializer's argument means, or None if there is no kernel for it."""
+    """Returns the dtype that an initializer's argument means, or None if there is no kernel for it."""
     found = np.dtype(jax.dtypes.result_type(float) if dtype is None or dtype is float else dtype)
     return found if found in _DTYPES else None
 
 
 def plain_shape(shape: Sequence[Any], distribution: Distribution) -> tuple[int, ...] | None:
-    """The shape as integers, or None if it is empty, made of something else, or one that XLA computes differently."""
+    """Returns the shape as integers, or None if it is empty, made of something else, or one that XLA computes
+    differently.
+    """
     sizes = tuple(shape)
     if len(sizes) > 1 and sizes[-1] in _NARROW:
         return None

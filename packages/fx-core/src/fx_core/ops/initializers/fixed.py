@@ -19,7 +19,7 @@ __all__ = ["constant", "ones", "ones_init", "zeros", "zeros_init"]
 
 
 def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-    """Fill with zeros; as `jax.nn.initializers.zeros`.
+    """Fills with zeros; as `jax.nn.initializers.zeros`.
 
     >>> zeros(None, (2,))
     Array([0., 0.], dtype=float32)
@@ -29,7 +29,7 @@ def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any =
 
 
 def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
-    """Fill with ones; as `jax.nn.initializers.ones`.
+    """Fills with ones; as `jax.nn.initializers.ones`.
 
     >>> ones(None, (2,))
     Array([1., 1.], dtype=float32)
@@ -40,7 +40,7 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = 
 
 @made_by_arguments
 def constant(value: Any, dtype: Any = None) -> Initializer:
-    """Give the initializer that fills with a value; as `jax.nn.initializers.constant`.
+    """Returns the initializer that fills with a value; as `jax.nn.initializers.constant`.
 
     Args:
       value: a number, or an array that broadcasts to the shape.
@@ -60,7 +60,7 @@ def constant(value: Any, dtype: Any = None) -> Initializer:
 
 
 def zeros_init() -> Initializer:
-    """Give the initializer that fills with zeros.
+    """Returns the initializer that fills with zeros.
 
     >>> zeros_init()(jax.random.key(0), (2,))
     Array([0., 0.], dtype=float32)
@@ -69,7 +69,7 @@ def zeros_init() -> Initializer:
 
 
 def ones_init() -> Initializer:
-    """Give the initializer that fills with ones.
+    """Returns the initializer that fills with ones.
 
     >>> ones_init()(jax.random.key(0), (2,))
     Array([1., 1.], dtype=float32)

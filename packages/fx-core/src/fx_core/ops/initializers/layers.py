@@ -30,7 +30,7 @@ default_scale_init: Initializer = ones
 
 
 def flattened(init: Initializer, groups: Sequence[int]) -> Initializer:
-    """Make an initializer draw a tensor as if groups of its axes were single axes.
+    """Creates an initializer draw a tensor as if groups of its axes were single axes.
 
     A kernel with several input and output axes is to have the statistics of the matrix that it stands for: initializers
     that scale with fan-in would otherwise read the wrong axes.

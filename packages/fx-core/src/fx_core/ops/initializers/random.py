@@ -72,7 +72,7 @@ def _constant_scale(scale: float) -> Scale:
 
 @made_by_arguments
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
-    """Give the initializer that draws from a normal distribution around 0; as `jax.nn.initializers.normal`.
+    """Returns the initializer that draws from a normal distribution around 0; as `jax.nn.initializers.normal`.
 
     Args:
       stddev: its standard deviation.
@@ -87,7 +87,7 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
 
 @made_by_arguments
 def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0) -> Initializer:
-    """Give the initializer that draws from a normal distribution cut off at both ends.
+    """Returns the initializer that draws from a normal distribution cut off at both ends.
 
     As `jax.nn.initializers.truncated_normal`.
 
@@ -108,7 +108,7 @@ def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, u
 
 @made_by_arguments
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
-    """Give the initializer that draws uniformly from 0 to ``scale``; as `jax.nn.initializers.uniform`.
+    """Returns the initializer that draws uniformly from 0 to ``scale``; as `jax.nn.initializers.uniform`.
 
     Args:
       scale: the upper end, which is not reached.
@@ -131,7 +131,8 @@ def variance_scaling(
     batch_axis: Axes = (),
     dtype: Any = None,
 ) -> Initializer:
-    """Give the initializer whose variance is ``scale`` divided by the fan; as `jax.nn.initializers.variance_scaling`.
+    """Returns the initializer whose variance is ``scale`` divided by the fan; as
+    `jax.nn.initializers.variance_scaling`.
 
     Args:
       scale: a positive number.
@@ -190,7 +191,7 @@ def _size(shape: tuple[int, ...], axes: Axes) -> int:
 
 @made_by_arguments
 def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
-    """Give the initializer that draws orthogonal matrices; as `jax.nn.initializers.orthogonal`.
+    """Returns the initializer that draws orthogonal matrices; as `jax.nn.initializers.orthogonal`.
 
     Args:
       scale: a factor for the result.
@@ -205,7 +206,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
 
 @made_by_arguments
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
-    """Give the initializer of convolutions that keep distances; as `jax.nn.initializers.delta_orthogonal`.
+    """Returns the initializer of convolutions that keep distances; as `jax.nn.initializers.delta_orthogonal`.
 
     Args:
       scale: a factor for the result.

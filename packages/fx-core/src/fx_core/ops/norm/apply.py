@@ -30,7 +30,7 @@ def layer_norm(
     mask: jax.Array | None = None,
     force_float32_reductions: bool = True,
 ) -> jax.Array:
-    """Normalize with the statistics of the planned axes: layer norm, instance norm, RMS norm.
+    """Normalizes with the statistics of the planned axes: layer norm, instance norm, RMS norm.
 
     Ba et al., *Layer Normalization*, 2016; Ulyanov et al., *Instance Normalization*, 2017; Zhang and Sennrich, *Root
     Mean Square Layer Normalization*, 2019 (``use_mean=False``).
@@ -84,7 +84,7 @@ def batch_norm(
     epsilon: float = 1e-5,
     dtype: Any = None,
 ) -> jax.Array:
-    """Normalize with given statistics: those of the batch (`moments`) or their running average.
+    """Normalizes with given statistics: those of the batch (`moments`) or their running average.
 
     Ioffe and Szegedy, *Batch Normalization*, 2015.
 
@@ -133,7 +133,7 @@ def group_norm(
     mask: jax.Array | None = None,
     force_float32_reductions: bool = True,
 ) -> jax.Array:
-    """Normalize each group of features with its own statistics.
+    """Normalizes each group of features with its own statistics.
 
     Wu and He, *Group Normalization*, 2018.
 

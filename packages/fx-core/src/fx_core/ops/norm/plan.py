@@ -47,7 +47,7 @@ class NormPlan:
 
 
 def norm_params(feature_shape: Sequence[int], use_scale: bool = True, use_bias: bool = True) -> dict[str, ParamSpec]:
-    """Name the parameters of a normalization.
+    """Returns the parameters of a normalization, by name.
 
     >>> list(norm_params((4,)))
     ['scale', 'bias']
@@ -63,7 +63,7 @@ def norm_params(feature_shape: Sequence[int], use_scale: bool = True, use_bias: 
 
 
 def plan_layer_norm(ndim: int, reduction_axes: Axes = -1, feature_axes: Axes = -1) -> NormPlan:
-    """Plan a layer norm or RMS norm.
+    """Plans a layer norm or RMS norm.
 
     Args:
       ndim: number of dimensions of the input.
@@ -87,7 +87,7 @@ def _plan_layer_norm(ndim: int, reduction_axes: tuple[int, ...], feature_axes: t
 
 
 def plan_batch_norm(ndim: int, axis: Axes = -1) -> NormPlan:
-    """Plan a batch norm: all axes but those of the features are reduced.
+    """Plans a batch norm: all axes but those of the features are reduced.
 
     Raises:
       InvalidAxesError: an axis is outside the input.
@@ -105,7 +105,7 @@ def _plan_batch_norm(ndim: int, axis: tuple[int, ...]) -> NormPlan:
 
 
 def plan_instance_norm(ndim: int, feature_axes: Axes = -1) -> NormPlan:
-    """Plan an instance norm: all axes but the batch and those of the features are reduced.
+    """Plans an instance norm: all axes but the batch and those of the features are reduced.
 
     Raises:
       InvalidAxesError: an axis is outside the input.
@@ -126,7 +126,7 @@ def plan_group_norm(
     group_size: int | None = None,
     reduction_axes: Axes | None = None,
 ) -> NormPlan:
-    """Plan a group norm: the last axis is divided into groups, each reduced with the other reduction axes.
+    """Plans a group norm: the last axis is divided into groups, each reduced with the other reduction axes.
 
     Args:
       shape: of the input.
@@ -152,7 +152,7 @@ def plan_group_norm(
 
 
 def group_count(channels: int, num_groups: int | None, group_size: int | None) -> int:
-    """Give the number of groups, whichever way it is said.
+    """Returns the number of groups, whichever way it is said.
 
     Raises:
       NormGroupsError: both or none are given, or the channels do not divide.

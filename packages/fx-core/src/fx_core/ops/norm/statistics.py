@@ -24,7 +24,7 @@ def moments(
     force_float32_reductions: bool = True,
     local: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """Take mean and variance over some axes.
+    """Takes mean and variance over some axes.
 
     Args:
       x: any shape.
@@ -75,7 +75,7 @@ def mean_square(
     mask: jax.Array | None = None,
     force_float32_reductions: bool = True,
 ) -> jax.Array:
-    """Take the mean of squares over some axes. The arguments are those of `moments`.
+    """Takes the mean of squares over some axes. The arguments are those of `moments`.
 
     >>> import jax.numpy as jnp
     >>> mean_square(jnp.array([1.0, 3.0]), (0,))
@@ -86,7 +86,7 @@ def mean_square(
 
 
 def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
-    """Move an average a little towards a new value.
+    """Moves an average a little towards a new value.
 
     >>> import jax.numpy as jnp
     >>> running_average(jnp.zeros(1), jnp.ones(1), 0.75)
@@ -96,7 +96,7 @@ def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Arra
 
 
 def boolean_mask(mask: Any, x: jax.Array) -> jax.Array | None:
-    """Give a mask as booleans: what is not 0 counts. None stays None.
+    """Returns a mask as booleans: what is not 0 counts. None stays None.
 
     Raises:
       NormMaskShapeError: the mask does not broadcast to ``x``.

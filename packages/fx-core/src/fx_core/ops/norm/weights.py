@@ -9,7 +9,7 @@ __all__ = ["l2_normalize", "spectral_norm", "weight_axes", "weight_norm"]
 
 
 def l2_normalize(x: jax.Array, axes: Sequence[int] | None = None, epsilon: float = 1e-12) -> jax.Array:
-    """Divide by the Euclidean length over some axes.
+    """Divides by the Euclidean length over some axes.
 
     Args:
       x: any shape.
@@ -28,7 +28,7 @@ def l2_normalize(x: jax.Array, axes: Sequence[int] | None = None, epsilon: float
 
 
 def spectral_norm(weight: jax.Array, u: jax.Array, n_steps: int, epsilon: float = 1e-12) -> tuple[jax.Array, jax.Array]:
-    """Estimate the largest singular value by power iteration.
+    """Estimates the largest singular value by power iteration.
 
     Miyato et al., *Spectral Normalization for Generative Adversarial Networks*, 2018. The singular vectors get no
     gradient.
@@ -52,7 +52,7 @@ def spectral_norm(weight: jax.Array, u: jax.Array, n_steps: int, epsilon: float 
 
 
 def weight_axes(ndim: int, feature_axes: int | Sequence[int] | None) -> tuple[int, ...]:
-    """The feature axes of a weight, counted from the front, in order.
+    """Returns the feature axes of a weight, counted from the front, in order.
 
     Args:
       ndim: number of dimensions.
@@ -67,7 +67,7 @@ def weight_axes(ndim: int, feature_axes: int | Sequence[int] | None) -> tuple[in
 def weight_norm(
     weight: jax.Array, scale: jax.Array | None, feature_axes: Sequence[int], epsilon: float = 1e-12
 ) -> jax.Array:
-    """Give the weights of each feature the length ``scale``.
+    """Scales the weights of each feature to the length ``scale``.
 
     Salimans and Kingma, *Weight Normalization*, 2016.
 

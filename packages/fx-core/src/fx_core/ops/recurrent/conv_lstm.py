@@ -17,7 +17,7 @@ __all__ = ["conv_lstm", "conv_lstm_params"]
 
 
 def conv_lstm_params(plan: ConvPlan, in_features: int, features: int, use_bias: bool = True) -> CellParams:
-    """Name the parameters of `conv_lstm`.
+    """Returns the parameters of `conv_lstm`, by name.
 
     >>> from fx_core.ops.conv import plan_conv
     >>> params = conv_lstm_params(plan_conv((3, 3)), 1, 8)
@@ -40,7 +40,7 @@ def conv_lstm(
     gate_fn: Callable[[Any], Any] = sigmoid,
     activation_fn: Callable[[Any], Any] = jnp.tanh,
 ) -> LSTMCarry:
-    """Take one step of a long short-term memory of images, whose maps are convolutions.
+    """Takes one step of a long short-term memory of images, whose maps are convolutions.
 
     Shi et al., Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting, 2015, without
     the peepholes and with one added to the forget gate's input, so that a new network remembers (Jozefowicz et al., An

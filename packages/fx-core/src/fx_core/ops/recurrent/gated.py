@@ -23,7 +23,7 @@ def simple(
     activation_fn: Activation = jnp.tanh,
     residual: bool = False,
 ) -> jax.Array:
-    """Take one step of a plain recurrent network: ``tanh(W x + b + V h)`` (Elman, Finding Structure in Time, 1990).
+    """Takes one step of a plain recurrent network: ``tanh(W x + b + V h)`` (Elman, Finding Structure in Time, 1990).
 
     Args:
       h: the carry, shape ``(..., features)``.
@@ -57,7 +57,7 @@ def gru(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = jnp.tanh,
 ) -> jax.Array:
-    """Take one step of a gated recurrent unit.
+    """Takes one step of a gated recurrent unit.
 
     Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation, 2014;
     with the reset gate after the product, as cuDNN has it::
@@ -98,7 +98,7 @@ def gru_fused(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = jnp.tanh,
 ) -> jax.Array:
-    """Take the step of `gru` with two matrix products instead of six.
+    """Takes the step of `gru` with two matrix products instead of six.
 
     Args:
       h: the carry, shape ``(..., features)``.
@@ -127,7 +127,7 @@ def gru_update(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = jnp.tanh,
 ) -> jax.Array:
-    """Update a carry, given what the maps of inputs and carry make for r, z and n."""
+    """Updates a carry, given what the maps of inputs and carry make for r, z and n."""
     (ir, iz, new), (hr, hz, old) = of_inputs, of_carry
     r, z = gate_fn(ir + hr), gate_fn(iz + hz)
     n = activation_fn(new + r * old)
@@ -144,7 +144,7 @@ def mgu(
     activation_fn: Activation = jnp.tanh,
     reset_gate: bool = True,
 ) -> jax.Array:
-    """Take one step of a minimal gated unit: a GRU whose reset and update gates are one.
+    """Takes one step of a minimal gated unit: a GRU whose reset and update gates are one.
 
     Zhou et al., Minimal Gated Unit for Recurrent Neural Networks, 2016; without the reset gate it is MGU2 of Heck &
     Salem, Simplified Minimal Gated Unit Variations for Recurrent Neural Networks, 2017, with an input::

@@ -29,7 +29,7 @@ def lstm(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = jnp.tanh,
 ) -> LSTMCarry:
-    """Take one step of a long short-term memory (Hochreiter & Schmidhuber 1997), gate by gate.
+    """Takes one step of a long short-term memory (Hochreiter & Schmidhuber 1997), gate by gate.
 
     With the gates ``i, f, g, o = σ(·), σ(·), tanh(·), σ(·)`` of ``W x + V h + b`` each::
 
@@ -71,7 +71,7 @@ def lstm_fused(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = jnp.tanh,
 ) -> LSTMCarry:
-    """Take the step of `lstm` with two matrix products instead of eight.
+    """Takes the step of `lstm` with two matrix products instead of eight.
 
     Args:
       carry: memory ``c`` and output ``h``, each of shape ``(..., features)``.
@@ -104,7 +104,7 @@ def lstm_update(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = jnp.tanh,
 ) -> LSTMCarry:
-    """Update a memory, given what goes into its gates.
+    """Updates a memory, given what goes into its gates.
 
     Args:
       c: the memory.

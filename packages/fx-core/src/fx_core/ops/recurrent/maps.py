@@ -27,7 +27,7 @@ class Affine(NamedTuple):
     bias: Any = None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply the map over the last axis, in the dtype of the kernel."""
+        """Applies the map over the last axis, in the dtype of the kernel."""
         return dense(x.astype(self.kernel.dtype), self.kernel, self.bias)
 
 
@@ -36,13 +36,13 @@ Gates = Sequence[Affine]
 
 
 def apply_gates(gates: Gates, x: jax.Array) -> list[jax.Array]:
-    """Apply maps of the same dtype to the same inputs."""
+    """Applies maps of the same dtype to the same inputs."""
     x = x.astype(gates[0].kernel.dtype)
     return [dense(x, gate.kernel, gate.bias) for gate in gates]
 
 
 def fuse(gates: Gates) -> Affine:
-    """Put maps of the same inputs into one, their outputs side by side: one large product is faster than four small.
+    """Puts maps of the same inputs into one, their outputs side by side: one large product is faster than four small.
 
     Args:
       gates: maps that either all have a bias or none.
@@ -96,7 +96,7 @@ class _SideBySide(ArrayNode):
 
 
 def pair_of(what: str, carry: Any) -> tuple[Any, Any]:
-    """Give both parts of a carry.
+    """Returns both parts of a carry.
 
     Args:
       what: whose carry, for the error.
@@ -117,7 +117,7 @@ def pair_of(what: str, carry: Any) -> tuple[Any, Any]:
 
 
 def check_carry(cell: str, carry: Sequence[jax.Array], inputs: jax.Array, hidden: Affine, outputs: int = 1) -> None:
-    """Compare the shapes of a carry with the kernel that is to multiply it, and with the batch of the inputs.
+    """Compares the shapes of a carry with the kernel that is to multiply it, and with the batch of the inputs.
 
     Args:
       cell: its name, for the error.

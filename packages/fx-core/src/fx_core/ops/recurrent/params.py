@@ -28,7 +28,7 @@ _orthogonal: Callable[..., jax.Array] = orthogonal()
 
 
 def default_recurrent_kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Draw an orthogonal matrix: repeated multiplication neither blows the carry up nor shrinks it.
+    """Draws an orthogonal matrix: repeated multiplication neither blows the carry up nor shrinks it.
 
     Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear neural networks, 2014. Dtypes of
     less than 32 bits, for which JAX has no QR decomposition, are drawn as float32 and rounded.
@@ -57,7 +57,7 @@ def simple_params(
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
     bias_init: Initializer = default_bias_init,
 ) -> CellParams:
-    """Name the parameters of `fx_core.ops.recurrent.simple`.
+    """Returns the parameters of `fx_core, by name.ops.recurrent.simple`.
 
     >>> {gate: list(params) for gate, params in simple_params(3, 4).items()}
     {'i': ['kernel', 'bias'], 'h': ['kernel']}
@@ -73,7 +73,7 @@ def lstm_params(
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
     bias_init: Initializer = default_bias_init,
 ) -> CellParams:
-    """Name the parameters of `fx_core.ops.recurrent.lstm`: gates ``i``, ``f``, ``g``, ``o``.
+    """Returns the parameters of `fx_core, by name.ops.recurrent.lstm`: gates ``i``, ``f``, ``g``, ``o``.
 
     >>> list(lstm_params(3, 4))
     ['ii', 'hi', 'if', 'hf', 'ig', 'hg', 'io', 'ho']
@@ -92,7 +92,7 @@ def gru_params(
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
     bias_init: Initializer = default_bias_init,
 ) -> CellParams:
-    """Name the parameters of `fx_core.ops.recurrent.gru`: gates ``r``, ``z``, ``n``.
+    """Returns the parameters of `fx_core, by name.ops.recurrent.gru`: gates ``r``, ``z``, ``n``.
 
     >>> {gate: list(params) for gate, params in gru_params(3, 4).items() if gate[0] == "h"}
     {'hr': ['kernel'], 'hz': ['kernel'], 'hn': ['kernel', 'bias']}
@@ -112,7 +112,7 @@ def mgu_params(
     forget_bias_init: Initializer = ones,
     activation_bias_init: Initializer = default_bias_init,
 ) -> CellParams:
-    """Name the parameters of `fx_core.ops.recurrent.mgu`: gates ``f``, ``n``.
+    """Returns the parameters of `fx_core, by name.ops.recurrent.mgu`: gates ``f``, ``n``.
 
     >>> list(mgu_params(3, 4)["hn"]), list(mgu_params(3, 4, reset_gate=False)["hn"])
     (['kernel', 'bias'], ['kernel'])

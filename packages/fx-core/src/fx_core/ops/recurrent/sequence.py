@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def feature_axes_of(cell: Any) -> int:
-    """Tell how many axes of features the inputs of a cell have.
+    """Returns how many axes of features the inputs of a cell have.
 
     Raises:
       CellInterfaceError: it does not say, or is the class of a cell.
@@ -28,7 +28,7 @@ def feature_axes_of(cell: Any) -> int:
 
 
 def sequence_axes(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> tuple[int, tuple[int, ...]]:
-    """Find the time axis of sequences.
+    """Finds the time axis of sequences.
 
     Args:
       shape: ``(*batch, time, *features)``, or ``(time, *batch, *features)``.
@@ -51,7 +51,7 @@ def sequence_axes(shape: tuple[int, ...], feature_axes: int, time_major: bool) -
 
 
 def check_lengths(lengths: Any, batch: tuple[int, ...]) -> jax.Array:
-    """Give the lengths as an array.
+    """Returns the lengths as an array.
 
     Args:
       lengths: one integer per sequence.
@@ -67,7 +67,7 @@ def check_lengths(lengths: Any, batch: tuple[int, ...]) -> jax.Array:
 
 
 def flip_sequences(inputs: T, lengths: jax.Array | None = None, *, time_axis: int) -> T:
-    """Turn each sequence around in its place; the padding after it stays behind it.
+    """Reverses each sequence in its place; the padding after it stays behind it.
 
     Args:
       inputs: a tree of arrays ``(*batch, time, ...)``, or ``(time, *batch, ...)`` with ``time_axis=0``.
@@ -93,7 +93,7 @@ def flip_sequences(inputs: T, lengths: jax.Array | None = None, *, time_axis: in
 
 
 def select_last(history: T, lengths: jax.Array, initial: T) -> T:
-    """Take, for each sequence, the state after its last step.
+    """Takes, for each sequence, the state after its last step.
 
     Args:
       history: a tree of arrays ``(time, *batch, ...)``, the state after each step.

@@ -31,7 +31,7 @@ def dot_product_attention(
     promote_dtype: Callable[..., Any] = promote_dtype,
     is_causal: bool = False,
 ) -> jax.Array:
-    """Average the values, weighted by attention: `fx_core.ops.attention.dot_product_attention`.
+    """Averages the values, weighted by attention: `fx_core.ops.attention.dot_product_attention`.
 
     Args:
       query: shape ``(*batch, queries, heads, depth)``.
@@ -87,7 +87,7 @@ def dot_product_attention_with_rope(
     key_positions: jax.Array | None = None,
     **kwargs: Any,
 ) -> jax.Array:
-    """Turn queries and keys by their positions, then attend.
+    """Rotates queries and keys by their positions, then attends.
 
     For `MultiHeadAttention`, bind the rotation: ``attention_fn=functools.partial(dot_product_attention_with_rope,
     rope=RoPE())``. When it decodes, the layer passes both kinds of positions.

@@ -66,10 +66,10 @@ class MultiHeadAttention(Module):
       dropout_rate: probability to drop an attention weight.
       deterministic: drop nothing; if None, weights are dropped until `fx_nnx.Module.eval`, as by `fx_nnx.Dropout`.
       precision: of the multiplications, see `jax.lax.Precision`.
-      kernel_init: draws the kernels.
-      out_kernel_init: draws that of ``out``; ``kernel_init`` if None.
-      bias_init: draws the biases.
-      out_bias_init: draws that of ``out``; ``bias_init`` if None.
+      kernel_init: initializer for the kernels.
+      out_kernel_init: initializer for that of ``out``; ``kernel_init`` if None.
+      bias_init: initializer for the biases.
+      out_bias_init: initializer for that of ``out``; ``bias_init`` if None.
       use_bias: whether the projections have biases.
       attention_fn: called with query, key, value, and those of the keyword arguments of `dot_product_attention` that it
         takes; also ``input_positions`` and ``key_positions`` if it takes them, see `dot_product_attention_with_rope`.
@@ -201,7 +201,7 @@ class MultiHeadAttention(Module):
         qkv_sharding: Any = None,
         input_positions: jax.Array | None = None,
     ) -> jax.Array:
-        """Attend.
+        """Attends.
 
         Args:
           inputs_q: what queries are made of, shape ``(*batch, queries, in_features)``.
@@ -227,7 +227,7 @@ class MultiHeadAttention(Module):
           AttentionInputsError: values without keys.
           AttentionShapeError: the inputs have no axis of tokens, or do not fit each other.
           LayerInputError: the inputs have other numbers of features.
-          LayerCallError: nobody says whether to decode or to drop, or there is no random stream.
+          LayerCallError: nobody says whether to decode or to drop, or there is no RNG stream.
           CacheMissingError: there is no cache to decode with.
           CacheShapeError: the inputs do not fit the cache.
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
@@ -252,7 +252,7 @@ class MultiHeadAttention(Module):
         return self.out(attended, out_sharding=out_sharding)
 
     def init_cache(self, input_shape: tuple[int, ...], dtype: Any = jnp.float32) -> None:
-        """Make an empty cache, in place of an earlier one.
+        """Creates an empty cache, in place of an earlier one.
 
         Args:
           input_shape: ``(*batch, length, in_features)``, where the length is that of the longest sequence.
@@ -269,7 +269,7 @@ class MultiHeadAttention(Module):
         batch_size: int | tuple[int, ...] | None = None,
         max_length: int | None = None,
     ) -> None:
-        """Set what the layer does from now on; None leaves it.
+        """Sets what the layer does from now on; None leaves it.
 
         Args:
           deterministic: drop nothing.

@@ -55,7 +55,7 @@ class RoPE(Module):
 
     @located
     def __call__(self, x: jax.Array, input_positions: jax.Array | None = None) -> jax.Array:
-        """Turn vectors.
+        """Rotates vectors.
 
         Args:
           x: shape ``(..., length, size)``.
@@ -70,7 +70,7 @@ class RoPE(Module):
         return self.turn(x[..., None, :], input_positions)[..., 0, :]
 
     def turn(self, x: jax.Array, input_positions: jax.Array | None = None) -> jax.Array:
-        """Turn vectors of several heads, shape ``(*batch, length, heads, depth)``; else like ``__call__``."""
+        """Rotates vectors of several heads, shape ``(*batch, length, heads, depth)``; else like ``__call__``."""
         sin, cos = self._tables(x, input_positions)
         return apply_rope(x, sin, cos, dtype=jnp.promote_types(x.dtype, jnp.float32))
 

@@ -46,7 +46,7 @@ class RNNCellBase(Module):
     """
 
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: what the last step left.
@@ -66,12 +66,12 @@ class RNNCellBase(Module):
         rngs: Rngs | RngStream | None = None,
         carry_init: Initializer | None = None,
     ) -> Carry:
-        """Make the carry before the first step.
+        """Creates the carry before the first step.
 
         Args:
           input_shape: of the inputs of one step, the batch included: ``(*batch, *features)``.
           rngs: streams or one stream, for carries that are drawn.
-          carry_init: draws the carry.
+          carry_init: initializer for the carry.
 
         Returns:
           A tree of arrays whose leading axes are the batch.
@@ -128,7 +128,7 @@ class VectorCell(RNNCellBase):
         if source is None:
             raise LayerCallError(
                 type(self).__name__,
-                "there is no random stream to draw the first carry from.",
+                "there is no RNG stream to draw the first carry from.",
                 expected="an Rngs or an RngStream",
                 got=None,
                 fix="pass rngs=... to initialize_carry, or make the cell with keep_rngs=True",
@@ -148,5 +148,5 @@ class VectorCell(RNNCellBase):
 
 
 def vector_carry(input_shape: tuple[int, ...], features: int) -> tuple[int, ...]:
-    """The shape of a carry that is a vector per batch entry."""
+    """Returns the shape of a carry that is a vector per batch entry."""
     return (*input_shape[:-1], features)

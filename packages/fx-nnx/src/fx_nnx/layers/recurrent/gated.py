@@ -61,12 +61,12 @@ class SimpleCell(_OneCarry):
       hidden_features: size of the carry, which is the output.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry; zeros if None.
+      carry_init: initializer for the first carry; zeros if None.
       residual: whether to add ``h`` before the nonlinearity.
       activation_fn: tanh.
-      kernel_init: draws W.
-      recurrent_kernel_init: draws V.
-      bias_init: draws b.
+      kernel_init: initializer for W.
+      recurrent_kernel_init: initializer for V.
+      bias_init: initializer for b.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
       rngs: streams; parameters are drawn from ``params``.
@@ -130,7 +130,7 @@ class SimpleCell(_OneCarry):
 
     @located
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: shape ``(..., hidden_features)``.
@@ -170,12 +170,12 @@ class GRUCell(_OneCarry):
       hidden_features: size of the carry, which is the output.
       gate_fn: nonlinearity of the gates r, z.
       activation_fn: nonlinearity of n.
-      kernel_init: draws the kernel of the map of the inputs.
-      recurrent_kernel_init: draws that of the map of the carry.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel of the map of the inputs.
+      recurrent_kernel_init: initializer for that of the map of the carry.
+      bias_init: initializer for the bias.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry; zeros if None.
+      carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
       rngs: streams; parameters are drawn from ``params``.
@@ -239,7 +239,7 @@ class GRUCell(_OneCarry):
 
     @located
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: shape ``(..., hidden_features)``.

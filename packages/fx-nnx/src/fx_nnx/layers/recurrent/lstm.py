@@ -66,12 +66,12 @@ class LSTMCell(_LSTMCell):
       hidden_features: size of memory and output.
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
-      kernel_init: draws the kernels of the maps of the inputs.
-      recurrent_kernel_init: draws those of the maps of the output.
-      bias_init: draws the biases, which the maps of the output have.
+      kernel_init: initializer for the kernels of the maps of the inputs.
+      recurrent_kernel_init: initializer for those of the maps of the output.
+      bias_init: initializer for the biases, which the maps of the output have.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry; zeros if None.
+      carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
       rngs: streams; parameters are drawn from ``params``.
@@ -144,7 +144,7 @@ class LSTMCell(_LSTMCell):
 
     @located
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: memory and output, each of shape ``(..., hidden_features)``.
@@ -181,12 +181,12 @@ class OptimizedLSTMCell(_LSTMCell):
       hidden_features: size of memory and output.
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
-      kernel_init: draws the kernel of the map of the inputs.
-      recurrent_kernel_init: draws that of the map of the output.
-      bias_init: draws the bias.
+      kernel_init: initializer for the kernel of the map of the inputs.
+      recurrent_kernel_init: initializer for that of the map of the output.
+      bias_init: initializer for the bias.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
-      carry_init: draws the first carry; zeros if None.
+      carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
       rngs: streams; parameters are drawn from ``params``.
@@ -248,7 +248,7 @@ class OptimizedLSTMCell(_LSTMCell):
 
     @located
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one step.
+        """Takes one step.
 
         Args:
           carry: memory and output, each of shape ``(..., hidden_features)``.

@@ -48,8 +48,8 @@ class RNN(Module):
       unroll: steps per iteration of the compiled loop.
       state_axes: which variables of the cell have an entry per step, and along which axis; which are handed on from
         step to step (`fx_nnx.Carry`); which all steps share (None). By default parameters are shared, and the rest is
-        handed on, so that each step sees what the last one did to it, random streams included.
-      broadcast_rngs: a filter for the random streams of the cell that give the same keys in all steps, such as for
+        handed on, so that each step sees what the last one did to it, RNG streams included.
+      broadcast_rngs: a filter for the RNG streams of the cell that give the same keys in all steps, such as for
         dropout with one mask per sequence (Gal & Ghahramani, A Theoretically Grounded Application of Dropout in
         Recurrent Neural Networks, 2016).
       rngs: streams or one stream for first carries that are drawn, of which a fork is kept; True for one of seed 0,
@@ -93,7 +93,7 @@ class RNN(Module):
         keep_order: bool | None = None,
         rngs: Rngs | RngStream | None = None,
     ) -> Any:
-        """Run the cell over the sequences.
+        """Runs the cell over the sequences.
 
         Args:
           inputs: shape ``(*batch, time, *features)``, ``(time, *batch, *features)`` if time-major. There may be no
@@ -170,7 +170,7 @@ class RNN(Module):
 
 
 def own_stream(rngs: Any, layer: str) -> RngStream | None:
-    """Give the stream for carries that a network keeps.
+    """Returns the stream for carries that a network keeps.
 
     Raises:
       LayerCallError: ``rngs`` is nothing that it could come from.
@@ -180,7 +180,7 @@ def own_stream(rngs: Any, layer: str) -> RngStream | None:
     if not isinstance(rngs, Rngs | RngStream):
         raise LayerCallError(
             layer,
-            "rngs is no random stream.",
+            "rngs is no RNG stream.",
             expected="an Rngs, an RngStream, True or False",
             got=type(rngs).__name__,
             fix="pass rngs=nnx.Rngs(seed)",
