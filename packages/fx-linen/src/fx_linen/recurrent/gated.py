@@ -112,7 +112,8 @@ class GRUCell(_VectorCell):
       gate_fn: nonlinearity of the gates r and z.
       activation_fn: nonlinearity of the candidate n.
       kernel_init: initializer for the maps of the inputs, ``ir``, ``iz``, ``in``: ``kernel`` (in, features).
-      recurrent_kernel_init: initializer for those of the carry, ``hr``, ``hz``, ``hn``: ``kernel`` (features, features).
+      recurrent_kernel_init: initializer for those of the carry, ``hr``, ``hz``, ``hn``:
+        ``kernel`` (features, features).
       bias_init: initializer for ``bias`` (features,) of ``ir``, ``iz``, ``in`` and ``hn``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
@@ -178,7 +179,8 @@ class MGUCell(_VectorCell):
       gate_fn: nonlinearity of the gate f.
       activation_fn: nonlinearity of the candidate n.
       kernel_init: initializer for the maps of the inputs, ``if`` and ``in``: ``kernel`` (in, features).
-      recurrent_kernel_init: initializer for those of the carry, ``hf`` and ``hn``: ``kernel`` (features, features).
+      recurrent_kernel_init: initializer for those of the carry, ``hf`` and ``hn``:
+        ``kernel`` (features, features).
       forget_bias_init: initializer for ``bias`` (features,) of ``if``; ones make a new cell remember.
       activation_bias_init: initializer for ``bias`` (features,) of ``in`` and, with the reset gate, of ``hn``.
       dtype: to compute in; None follows inputs, carry and parameters.

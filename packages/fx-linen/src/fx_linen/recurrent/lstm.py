@@ -76,7 +76,8 @@ class LSTMCell(_LSTMCell):
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
       kernel_init: initializer for the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
-      recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``: ``kernel`` (features, features).
+      recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``:
+        ``kernel`` (features, features).
       bias_init: initializer for ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
@@ -120,7 +121,8 @@ class OptimizedLSTMCell(_LSTMCell):
       gate_fn: nonlinearity of the gates i, f, o.
       activation_fn: nonlinearity of g and of the memory.
       kernel_init: initializer for the maps of the inputs, ``ii``, ``if``, ``ig``, ``io``: ``kernel`` (in, features).
-      recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``: ``kernel`` (features, features).
+      recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``:
+        ``kernel`` (features, features).
       bias_init: initializer for ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
       dtype: to compute in; None follows inputs, carry and parameters.
       param_dtype: of the parameters and of the first carry.
