@@ -161,9 +161,8 @@ class ConvTranspose(Module):
       dtype: what to compute in; by default what input and parameters promote to.
       param_dtype: what to store parameters in.
       precision: of the multiplication, see `jax.lax.Precision`.
-      kernel_init: initializer for the kernel, of shape ``(*kernel_size, in_features, out_features)``, the last two swapped
-        with
-        ``transpose_kernel``.
+      kernel_init: initializer for the kernel, of shape ``(*kernel_size, in_features, out_features)``, the last two
+        swapped with ``transpose_kernel``.
       bias_init: initializer for the bias, of shape ``(out_features,)``.
       transpose_kernel: whether the kernel is that of the convolution which is transposed.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
