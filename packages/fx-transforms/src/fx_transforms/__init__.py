@@ -8,22 +8,23 @@ from fx_core.traceback_util import hide_package
 
 from fx_transforms import axes_scan, lift
 from fx_transforms._version import __version__
-from fx_transforms.abstract import eval_shape, make_jaxpr
 from fx_transforms.axes import check_aliases
-from fx_transforms.branch import cond, switch
 from fx_transforms.carrier import Carrier, Groups, Outcome
-from fx_transforms.checks import checkify
-from fx_transforms.compilation import jit
-from fx_transforms.custom_rule import custom_vjp
-from fx_transforms.differentiate import grad, jvp, value_and_grad, vjp
-from fx_transforms.loop import scan
-from fx_transforms.mapping import pmap, vmap
-from fx_transforms.mesh import shard_map
-from fx_transforms.recompute import remat
-from fx_transforms.repetition import fori_loop, while_loop
+from fx_transforms.checkify import checkify
+from fx_transforms.cond import cond, switch
+from fx_transforms.custom_vjp import custom_vjp
+from fx_transforms.eval_shape import eval_shape, make_jaxpr
+from fx_transforms.grad import grad, value_and_grad
+from fx_transforms.jit import jit
+from fx_transforms.remat import remat
+from fx_transforms.scan import scan
 from fx_transforms.scope_carrier import ScopeCarrier
+from fx_transforms.shard_map import shard_map
 from fx_transforms.slot import ABSENT, CARRY, KEYS, SHARED, Place, Slot, axis
 from fx_transforms.static import Static
+from fx_transforms.vjp import jvp, vjp
+from fx_transforms.vmap import pmap, vmap
+from fx_transforms.while_loop import fori_loop, while_loop
 
 hide_package(__file__)
 

@@ -13,7 +13,7 @@ from fx_transforms.lift.filters import VariableAxes
 from fx_linen.partitioning._names import SUFFIX, AxisMetadata, map_names
 from fx_linen.transforms import map_variables, scan, vmap
 from fx_linen.transforms._forms import Target, transform_target
-from fx_linen.transforms.recompute import make_remat
+from fx_linen.transforms.remat import make_remat
 
 __all__ = ["core_remat_static", "remat", "scan_with_axes", "vmap_with_axes"]
 

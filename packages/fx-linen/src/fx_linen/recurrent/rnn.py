@@ -10,7 +10,7 @@ from fx_core.ops.recurrent import check_lengths, feature_axes_of, select_last, s
 from fx_core.ops.recurrent import flip_sequences as flip_along
 
 from fx_linen.module import Module, nowrap
-from fx_linen.transforms.repeat import scan
+from fx_linen.transforms.scan import scan
 
 __all__ = ["RNN", "RNNLike", "flip_sequences"]
 

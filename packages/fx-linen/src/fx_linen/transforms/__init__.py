@@ -7,14 +7,17 @@ arguments say. For functions of scopes see `fx_transforms.lift`.
 from fx_transforms.axes_scan import broadcast
 
 from fx_linen.transforms._errors import ManyScopesError, NotAModuleError, TransformMethodsError, UnknownMethodError
-from fx_linen.transforms.branch import cond, switch
 from fx_linen.transforms.collections import add_metadata_axis, map_variables
-from fx_linen.transforms.compilation import fold_rngs, jit
-from fx_linen.transforms.differentiate import custom_vjp, grad, jvp, value_and_grad, vjp
-from fx_linen.transforms.mapping import vmap
-from fx_linen.transforms.naming import named_call
-from fx_linen.transforms.recompute import checkpoint, remat
-from fx_linen.transforms.repeat import remat_scan, scan, while_loop
+from fx_linen.transforms.cond import cond, switch
+from fx_linen.transforms.custom_vjp import custom_vjp
+from fx_linen.transforms.grad import grad, value_and_grad
+from fx_linen.transforms.jit import fold_rngs, jit
+from fx_linen.transforms.named_call import named_call
+from fx_linen.transforms.remat import checkpoint, remat
+from fx_linen.transforms.scan import remat_scan, scan
+from fx_linen.transforms.vjp import jvp, vjp
+from fx_linen.transforms.vmap import vmap
+from fx_linen.transforms.while_loop import while_loop
 
 __all__ = [
     "ManyScopesError",

@@ -1,9 +1,7 @@
 """JAX transforms of functions of modules."""
 
-from fx_nnx.transforms.abstract import eval_shape, make_jaxpr
-from fx_nnx.transforms.branches import cond, switch
-from fx_nnx.transforms.checks import checkify
-from fx_nnx.transforms.compilation import cached_partial, jit, jit_partial
+from fx_nnx.transforms.checkify import checkify
+from fx_nnx.transforms.cond import cond, switch
 from fx_nnx.transforms.contexts import (
     MergeContext,
     SplitContext,
@@ -13,20 +11,22 @@ from fx_nnx.transforms.contexts import (
     split_context,
     update_context,
 )
-from fx_nnx.transforms.custom_rule import custom_vjp
-from fx_nnx.transforms.differentiate import grad, value_and_grad
+from fx_nnx.transforms.custom_vjp import custom_vjp
+from fx_nnx.transforms.eval_shape import eval_shape, make_jaxpr
+from fx_nnx.transforms.grad import grad, value_and_grad
 from fx_nnx.transforms.inputs import merge_inputs, split_inputs
-from fx_nnx.transforms.linearize import jvp, vjp
-from fx_nnx.transforms.loops import scan
-from fx_nnx.transforms.mapping import pmap, vmap
-from fx_nnx.transforms.mesh import shard_map
-from fx_nnx.transforms.metadata import transform_metadata
+from fx_nnx.transforms.jit import cached_partial, jit, jit_partial
 from fx_nnx.transforms.prefix import prefix
 from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding
-from fx_nnx.transforms.recompute import remat
 from fx_nnx.transforms.references import flatten, unflatten
-from fx_nnx.transforms.repetition import fori_loop, while_loop
+from fx_nnx.transforms.remat import remat
+from fx_nnx.transforms.scan import scan
+from fx_nnx.transforms.shard_map import shard_map
+from fx_nnx.transforms.transform_metadata import transform_metadata
 from fx_nnx.transforms.trees import NodeStates, from_tree, to_tree
+from fx_nnx.transforms.vjp import jvp, vjp
+from fx_nnx.transforms.vmap import pmap, vmap
+from fx_nnx.transforms.while_loop import fori_loop, while_loop
 
 __all__ = [
     "Carry",

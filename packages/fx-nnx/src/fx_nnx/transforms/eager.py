@@ -15,8 +15,8 @@ from fx_core import config, spmd
 from fx_core.compat.jax import at_top_level
 
 from fx_nnx.modes import set_graph_mode, set_graph_updates, using_eager_sharding
-from fx_nnx.transforms.compilation import JitFunction, default_options
 from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.jit import JitFunction, default_options
 
 __all__ = ["are_arrays", "compiled_once"]
 

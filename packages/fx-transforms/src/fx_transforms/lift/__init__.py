@@ -15,14 +15,18 @@ be a tree of scopes.
 ((5, 2), (5, 3, 2))
 """
 
-from fx_transforms.lift.branch import cond, switch
 from fx_transforms.lift.collections import map_variables, swap_collection
-from fx_transforms.lift.compile import checkpoint, fold_rngs, jit, remat
-from fx_transforms.lift.differentiate import custom_vjp, jvp, value_and_grad, vjp
+from fx_transforms.lift.cond import cond, switch
+from fx_transforms.lift.custom_vjp import custom_vjp
 from fx_transforms.lift.filters import In, Out
-from fx_transforms.lift.mapping import vmap
+from fx_transforms.lift.grad import value_and_grad
+from fx_transforms.lift.jit import fold_rngs, jit
 from fx_transforms.lift.pack import pack
-from fx_transforms.lift.repeat import remat_scan, scan, while_loop
+from fx_transforms.lift.remat import checkpoint, remat
+from fx_transforms.lift.scan import remat_scan, scan
+from fx_transforms.lift.vjp import jvp, vjp
+from fx_transforms.lift.vmap import vmap
+from fx_transforms.lift.while_loop import while_loop
 
 __all__ = [
     "In",

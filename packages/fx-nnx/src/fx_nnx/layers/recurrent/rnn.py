@@ -16,8 +16,8 @@ from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
-from fx_nnx.transforms.loops import scan
 from fx_nnx.transforms.prefixes import Carry, StateAxes
+from fx_nnx.transforms.scan import scan
 from fx_nnx.variables.kinds import Param
 
 __all__ = ["RNN", "own_stream"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from fx_core.scope import CollectionFilter
 
-from fx_transforms.branch import cond as cond_groups
-from fx_transforms.branch import switch as switch_groups
+from fx_transforms.cond import cond as cond_groups
+from fx_transforms.cond import switch as switch_groups
 from fx_transforms.lift.explain import explaining
 from fx_transforms.scope_carrier import ScopeCarrier
 

@@ -160,7 +160,7 @@ def test_a_change_from_another_trace_names_variable_path_and_line():
     def bad():
         model.layers[0].bias[...] = jnp.zeros(1)
 
-    with pytest.raises(TraceLevelError, match=r"Param.*test_nnx_variables.py:\d+ in bad") as error:
+    with pytest.raises(TraceLevelError, match=r"Param.*test_variables.py:\d+ in bad") as error:
         jax.jit(bad)()
     assert error.value.path == "Dict/layers/0/bias"
     with pytest.raises(TraceLevelError, match="Cannot change Linear"):

@@ -1,4 +1,4 @@
-"""jit, remat and fold_rngs of functions of scopes."""
+"""Compiled functions of scopes."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -7,13 +7,11 @@ from typing import Any
 from fx_core.scope import CollectionFilter
 
 from fx_transforms.carrier import run
-from fx_transforms.compilation import jit as jit_groups
-from fx_transforms.compilation import positions
+from fx_transforms.jit import jit as jit_groups
 from fx_transforms.lift.explain import explained
-from fx_transforms.recompute import remat as remat_groups
 from fx_transforms.scope_carrier import ScopeCarrier
 
-__all__ = ["checkpoint", "fold_rngs", "jit", "remat"]
+__all__ = ["fold_rngs", "jit"]
 
 
 def jit(
@@ -60,43 +58,6 @@ def jit(
         **placed,
     )
     return explained(carrier, compiled)
-
-
-def remat(
-    fn: Callable[..., Any],
-    variables: CollectionFilter = True,
-    rngs: CollectionFilter = True,
-    concrete: bool = False,
-    prevent_cse: bool = True,
-    static_argnums: int | Sequence[int] = (),
-    policy: Callable[..., bool] | None = None,
-) -> Callable[..., Any]:
-    """Recomputes ``fn(scope, *args)`` in the backward pass; see `jax.checkpoint`.
-
-    Args:
-      fn: the function.
-      variables: collections that take part.
-      rngs: streams that take part.
-      concrete: of no effect, JAX has dropped it; use ``static_argnums``.
-      prevent_cse: `False` is right, and faster, inside scan.
-      static_argnums: positions of Python arguments, counted from 0 for the first one *after* the scope.
-      policy: what to keep all the same, one of `jax.checkpoint_policies`.
-
-    Returns:
-      a function ``(scope, *args, **kwargs)``.
-
-    Raises:
-      CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
-    """
-    del concrete
-    carrier = ScopeCarrier([variables], [variables], [rngs], "remat")
-    statics = tuple(n + 1 if n >= 0 else n for n in positions(static_argnums))
-    saved = remat_groups(fn, carrier, prevent_cse=prevent_cse, static_argnums=statics, policy=policy)
-    return explained(carrier, saved)
-
-
-checkpoint = remat
 
 
 def fold_rngs(

@@ -10,11 +10,11 @@ from fx_core.compat.jax import cache_size
 
 from fx_nnx.captures import Captures
 from fx_nnx.modes import capturing
-from fx_nnx.transforms.abstract import shapes_of
 from fx_nnx.transforms.ahead import Lowered, Traced
 from fx_nnx.transforms.arguments import Missing, StaticArguments
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.donation import Given
+from fx_nnx.transforms.eval_shape import shapes_of
 from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Handle, Inner, root_paths
 from fx_nnx.transforms.modes import carriage

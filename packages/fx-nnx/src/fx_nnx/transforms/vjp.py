@@ -10,8 +10,8 @@ from fx_core.errors.nnx_transforms import TangentError
 
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.differentiate import Wanted
 from fx_nnx.transforms.forest import is_node
+from fx_nnx.transforms.grad import Wanted
 from fx_nnx.transforms.layout import Group, Handle
 from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.targets import Target

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
-from fx_transforms.compilation import positions
+from fx_transforms.jit import positions
 
 __all__ = ["remat"]
 

@@ -265,7 +265,7 @@ def custom_vjp(
 
     >>> import jax, jax.numpy as jnp
     >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.transforms.differentiate import grad
+    >>> from fx_nnx.transforms.grad import grad
     >>> from fx_nnx.variables import Param
     >>> @custom_vjp
     ... def f(model, x):

@@ -5,8 +5,8 @@ from typing import Any
 
 from fx_transforms.lift.explain import explained
 from fx_transforms.lift.filters import VariableAxes, rng_slots, split_names, variable_slots
-from fx_transforms.mapping import vmap as vmap_groups
 from fx_transforms.scope_carrier import ScopeCarrier
+from fx_transforms.vmap import vmap as vmap_groups
 
 __all__ = ["vmap"]
 

@@ -1,4 +1,4 @@
-"""Loops over functions of scopes: scan, while_loop, remat_scan."""
+"""Functions of scopes repeated over axes of variables and inputs."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +9,14 @@ from fx_core import meta
 from fx_core.scope import CollectionFilter
 
 from fx_transforms.carrier import Groups
-from fx_transforms.lift.compile import remat
-from fx_transforms.lift.explain import explained, explaining
+from fx_transforms.lift.explain import explained
 from fx_transforms.lift.filters import VariableAxes, rng_slots, split_names, variable_slots
-from fx_transforms.loop import scan as scan_groups
-from fx_transforms.repetition import while_loop as while_groups
+from fx_transforms.lift.remat import remat
+from fx_transforms.scan import scan as scan_groups
 from fx_transforms.scope_carrier import ScopeCarrier
-from fx_transforms.slot import ABSENT, CARRY, SHARED, Place, Slot
+from fx_transforms.slot import CARRY, SHARED
 
-__all__ = ["remat_scan", "scan", "while_loop"]
+__all__ = ["remat_scan", "scan"]
 
 
 def scan(
@@ -93,42 +92,6 @@ def scan(
 def _transform_groups(data_transform: Callable[..., Any], variables: int, groups: Groups) -> Groups:
     new, rngs = data_transform(groups[:variables], groups[variables:])
     return (*new, *rngs)
-
-
-def while_loop(
-    cond_fn: Callable[..., Any],
-    body_fn: Callable[..., Any],
-    scope: Any,
-    init: Any,
-    carry_variables: CollectionFilter = False,
-    broadcast_variables: CollectionFilter = True,
-    split_rngs: Mapping[Any, bool] = {},
-) -> Any:
-    """Repeats ``body_fn(scope, carry) -> carry`` while ``cond_fn(scope, carry)`` holds; see `jax.lax.while_loop`.
-
-    Args:
-      cond_fn: the condition.
-      body_fn: the body. Variables are created before the loop, not in it.
-      scope: a scope or a tree of scopes.
-      init: the first carry.
-      carry_variables: collections that a step takes from the one before.
-      broadcast_variables: collections that all steps read.
-      split_rngs: for each filter of streams whether step i folds i into the keys.
-
-    Returns:
-      the last carry.
-
-    Raises:
-      CarryChangedError: the carry, or a carried variable, changes its structure, shape or dtype.
-      CollectionNotLiftedError: a collection that no argument names is used.
-      RngNotLiftedError: a stream that ``split_rngs`` does not name is drawn from.
-    """
-    streams, stream_slots = rng_slots(split_rngs)
-    ins, outs = (carry_variables, broadcast_variables), (carry_variables, False)
-    carrier = ScopeCarrier(ins, outs, streams, "while_loop", whole=(0,), own=split_names(split_rngs))
-    slots = [CARRY, Slot(Place.SHARED, ABSENT), *stream_slots]
-    with explaining(carrier, scope):
-        return while_groups(cond_fn, body_fn, carrier, slots)(scope, init)
 
 
 def remat_scan(

@@ -10,7 +10,7 @@ from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError,
 
 from fx_transforms.axes import check_slots
 from fx_transforms.carrier import Carrier, Groups, run
-from fx_transforms.loop import name_carry
+from fx_transforms.scan import name_carry
 from fx_transforms.slot import Place, Slot
 from fx_transforms.static import Static, hide_static, show_static
 from fx_transforms.steps import differences
