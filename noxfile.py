@@ -81,7 +81,7 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def export(session: nox.Session) -> None:
-    """Networks of both faces, exported and run by the runtimes of the formats."""
+    """Networks of Linen and NNX, exported and run by the runtimes of the formats."""
     fx = workspace.packages()
     packages = [fx[name] for name in ("fx-core", "fx-transforms", "fx-linen", "fx-nnx")]
     install_editable(session, packages, "-e", f"{fx['fx-export'].path}[onnx,tf,litert]", *TEST_TOOLS)
@@ -90,7 +90,9 @@ def export(session: nox.Session) -> None:
 
 @nox.session
 def torch(session: nox.Session) -> None:
-    """Modules of PyTorch with weights of both faces; PyTorch takes three gigabytes, so CI reads what it wrote once."""
+    """Modules of PyTorch with weights of Linen and NNX; PyTorch takes three gigabytes, so CI reads what it
+    wrote once.
+    """
     fx = workspace.packages()
     packages = [fx[name] for name in ("fx-core", "fx-transforms", "fx-linen", "fx-nnx", "fx-export")]
     install_editable(session, packages, *TEST_TOOLS, "torch>=2.6")
@@ -221,11 +223,12 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def contracts(session: nox.Session) -> None:
-    """Imports that only go down, and public names as committed in each package's `api.txt`."""
+    """Imports that only go down, public names as committed in each package's `api.txt`, and the words of the docs."""
     install_editable(session, EVERYTHING, "import-linter>=2.1", "griffe>=1.5")
     session.run("lint-imports", "--no-cache")
     session.run("python", "tools/imports.py")
     session.run("python", "tools/flax_names.py", "--check")
+    session.run("python", "tools/words.py")
     session.run("python", "tools/api.py", "--check", *(f"--against={tag}" for tag in session.posargs))
 
 

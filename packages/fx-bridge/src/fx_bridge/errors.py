@@ -21,7 +21,7 @@ __all__ = [
 
 
 def show_path(path: Sequence[Any]) -> str:
-    """Write a path as ``/encoder/layers/0``."""
+    """Writes a path as ``/encoder/layers/0``."""
     return "/" + "/".join(map(str, path))
 
 

@@ -17,7 +17,7 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 class Preempted(SystemExit):
-    """The program was told to end, and has saved.
+    """The program received a signal to end, and has saved.
 
     It ends the program as `SystemExit` does, through all ``finally`` and ``with``.
 

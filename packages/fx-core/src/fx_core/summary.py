@@ -1,6 +1,6 @@
-"""Networks as tables: what the faces share. Drawing needs rich, which each face has as an extra.
+"""Networks as tables: what Linen and NNX share. Drawing needs rich, an extra of each package.
 
-A face finds out which calls there are; shapes, sizes, counted operations and drawing are here.
+Each package finds out which calls there are; shapes, sizes, counted operations and drawing are here.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""What can be exported: modules of the faces, training states, functions."""
+"""What can be exported: modules of Linen and NNX, training states, functions."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -81,7 +81,7 @@ def normalize(
       reduction_axes: the axes that the statistics were taken over.
       feature_axes: the axes of the parameters.
       dtype: of the result; that of the arguments together if None.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
       epsilon: added to the variance.
       use_bias: whether there is a bias.
       use_scale: whether there is a scale.

@@ -69,8 +69,8 @@ class Conv(_Conv):
       feature_group_count: number of feature groups; each sees its share of the input features.
       use_bias: whether to add a bias.
       mask: multiplied with the kernel; same shape.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` ``(*kernel_size, in // groups, features)`` and ``bias`` (features,).
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of ``kernel`` ``(*kernel_size, in // groups, features)`` and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.
@@ -158,8 +158,8 @@ class ConvTranspose(Module):
       kernel_dilation: distance of kernel values.
       use_bias: whether to add a bias.
       mask: multiplied with the kernel; same shape.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` ``(*kernel_size, in, features)`` and ``bias`` (features,).
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of the parameters ``kernel`` ``(*kernel_size, in, features)`` and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.

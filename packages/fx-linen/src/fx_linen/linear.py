@@ -22,8 +22,8 @@ class Dense(Module):
     Attributes:
       features: size of the last axis of the result.
       use_bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` (in, features) and ``bias`` (features,).
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of the parameters ``kernel`` (in, features) and ``bias`` (features,).
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.
@@ -79,8 +79,8 @@ class DenseGeneral(Module):
       axis: axes of the input to contract.
       batch_dims: leading axes that have a kernel and bias each.
       use_bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` ``(*batch, *axis, *features)`` and ``bias`` ``(*batch, *features)``.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of ``kernel`` ``(*batch, *axis, *features)`` and ``bias`` ``(*batch, *features)``.
       kernel_init: initializer for the kernel, which it sees as a matrix.
       bias_init: initializer for the bias, which it sees as a vector.
       precision: of the multiplication, see `jax.lax.Precision`.
@@ -150,8 +150,8 @@ class Einsum(Module):
       shape: of the kernel.
       einsum_str: the equation, such as ``"abc,cd->abd"``; None to give it in the call.
       use_bias: whether to add a bias, which has those dimensions of the result that the kernel has.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters ``kernel`` and ``bias``.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of the parameters ``kernel`` and ``bias``.
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.
@@ -212,7 +212,7 @@ class Embed(Module):
       num_embeddings: number of vectors.
       features: their size.
       dtype: of the result; None for that of the embedding.
-      param_dtype: of the embedding.
+      param_dtype: dtype of the embedding.
       embedding_init: initializer for the embedding.
       promote_dtype: brings the arrays to one dtype.
 

@@ -1,4 +1,4 @@
-"""Linen modules from layers that are written once for both faces."""
+"""Linen modules from layers that are written once for Linen and NNX."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ __all__ = ["from_layer"]
 
 @functools.cache
 def from_layer(layer: type[layers.Layer]) -> type[Module]:
-    """Returns the Linen module of a layer that is written once for both faces.
+    """Returns the Linen module of a layer that is written once for Linen and NNX.
 
     Its fields are those of the layer; sizes of the input come by keyword and may be left out. Variables and submodules
     have the names of the layer's specs. The same layer gives the same class.

@@ -134,7 +134,7 @@ class WeightNorm(Module):
       layer_instance: the layer, or any other module.
       epsilon: added to the square of the length.
       dtype: of the normalized weights; None keeps theirs.
-      param_dtype: of the lengths.
+      param_dtype: dtype of the lengths.
       use_scale: whether lengths are learned; else they are one.
       scale_init: initializer of the lengths.
       feature_axes: axes that are features: each has its own length, over all other axes. None for one length.

@@ -5,7 +5,7 @@ whether these values still are what the variables hold; so a program never compu
 
 What plain `jax.jit`, `jax.lax.scan`, `jax.checkpoint` and the like keep is not ours to compile anew. Where they read
 variables from outside, our own functions are traced without finding what is kept there, and whoever changes the
-variables is told in the log.
+variables is logged.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""NNX modules from layers that are written once for both faces."""
+"""NNX modules from layers that are written once for Linen and NNX."""
 
 import copyreg
 import dataclasses
@@ -30,7 +30,7 @@ copyreg.pickle(_FromLayer, lambda cls: (from_layer, (cls._fx_layer,)))  # type: 
 
 @functools.cache
 def from_layer(layer: type[layers.Layer]) -> type[Module]:
-    """Returns the NNX module of a layer that is written once for both faces.
+    """Returns the NNX module of a layer that is written once for Linen and NNX.
 
     Its arguments are the fields of the layer, which it keeps as attributes, and ``rngs``. Variables and submodules are
     attributes with the names of the layer's specs. The same layer gives the same class.

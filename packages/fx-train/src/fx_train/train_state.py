@@ -84,7 +84,7 @@ class TrainState(struct.PyTreeNode):
         Raises:
           GradientMismatchError: ``grads`` has another structure than ``params``.
           GradientShapeError: its arrays have other shapes.
-          OptimizerArgumentError: the optimizer's update wants to be told more than gradients.
+          OptimizerArgumentError: the optimizer's update needs more arguments than gradients.
           NotTrainableError: a parameter of whole numbers would be moved by fractions. One whose gradient is of
             `jax.dtypes.float0`, as JAX gives it, stays.
         """

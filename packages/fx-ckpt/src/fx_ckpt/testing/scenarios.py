@@ -60,7 +60,7 @@ class Scenario:
             BEFORE[self.before](root / "run")
 
     def save(self, root: Path, backend: str) -> None:
-        """Do what is to be disturbed."""
+        """Does what is to be disturbed."""
         # Not as a context manager, which would take signals over.
         with self.platform():
             manager = self.manager(root, backend)

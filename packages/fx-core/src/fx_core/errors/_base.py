@@ -61,7 +61,7 @@ class FxError(Exception):
         super().__init__("\n".join([what, *self._details()]))
 
     def locate(self, path: str) -> Self:
-        """Say where it happened, after the fact: for errors of mathematics, which does not know of modules.
+        """Adds where it happened, after the fact: for errors of mathematics, which does not know of modules.
 
         >>> print(FxError("The kernel is too large.").locate("Model/layers/0"))
         The kernel is too large.

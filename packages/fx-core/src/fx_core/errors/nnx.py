@@ -36,7 +36,7 @@ __all__ = [
 
 
 def show_path(path: Sequence[Any]) -> str:
-    """Write a path of attributes and items as ``/encoder/layers/0``."""
+    """Writes a path of attributes and items as ``/encoder/layers/0``."""
     return "/" + "/".join(str(key) for key in path)
 
 

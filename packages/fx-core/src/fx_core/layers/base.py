@@ -36,7 +36,7 @@ def input_size(axis: int = -1) -> Any:
 class Layer:
     """A layer written once: `specs` says what it is made of, `apply` computes with that.
 
-    A subclass is a frozen dataclass, whose fields are the layer's arguments in both faces. ``fx_linen.from_layer`` and
+    A subclass is a frozen dataclass, whose fields are the arguments in Linen and NNX. ``fx_linen.from_layer`` and
     ``fx_nnx.from_layer`` make their own classes of it; a plugin registers it by one entry with ``face="both"``.
 
     >>> from fx_core.ops import initializers, linear
@@ -71,7 +71,7 @@ class Layer:
 
         A value is a `ParamSpec` (see also the functions of `fx_core.ops` that give them), a `State`, a `Stream`,
         another `Layer`, a list or a dict of layers, or None. Parameters are made in the dtype of a field
-        ``param_dtype``, or float32. Names are those of variables and parts in both faces; a list ``blocks`` has the
+        ``param_dtype``, or float32. Names are those of variables and parts in Linen and NNX; a list ``blocks`` has the
         parts ``blocks_0``, ``blocks_1``, … in Linen.
         """
         return {}

@@ -1,4 +1,4 @@
-"""What a layer is made of: its variables and streams of PRNG keys, told without making them."""
+"""What a layer is made of: its variables and RNG streams, described without making them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class State:
       shape: its shape.
       init: called as ``init(key, shape, dtype)``; the key is None unless a stream is named.
       dtype: its dtype.
-      stream: the stream of PRNG keys to draw the first value from, such as ``"params"``; None where it is no draw.
+      stream: the RNG stream to draw the first value from, such as ``"params"``; None where it is no draw.
 
     >>> State("batch_stats", (3,)).init(None, (3,), jnp.float32)
     Array([0., 0., 0.], dtype=float32)
@@ -36,7 +36,7 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A stream of PRNG keys that a layer draws from when it is applied.
+    """An RNG stream that a layer draws from when it is applied.
 
     Attributes:
       name: of the stream, such as ``"dropout"``.

@@ -1,1 +1,1 @@
-"""Layer mathematics as functions of arrays and keys, shared by every face of fx."""
+"""Layer mathematics as functions of arrays and keys, shared by Linen and NNX."""

@@ -24,7 +24,7 @@ def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = T
 
     Args:
       *args: arrays, scalars, or None (left out).
-      dtype: what the user asked for; None to follow the arguments.
+      dtype: the requested dtype (default: inferred from the arguments).
       inexact: whether integers are to be replaced by at least float32.
 
     Returns:
@@ -51,7 +51,7 @@ def promote_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) 
 
     Args:
       *args: arrays, scalars, array-like parameters, or None (stays None).
-      dtype: what the user asked for; None to follow the arguments.
+      dtype: the requested dtype (default: inferred from the arguments).
       inexact: whether integers are to be replaced by at least float32.
 
     Returns:

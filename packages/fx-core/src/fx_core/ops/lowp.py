@@ -229,7 +229,7 @@ def _contract_gradient(
       start: where the free dimensions of the other operand begin in the product.
       ndim: number of dimensions of the wanted operand.
       direct: see `Fp8Format`.
-      dtype: of the result.
+      dtype: dtype of the result.
     """
     (wanted, others), (wanted_batch, others_batch) = dims
     free = [i for i in range(other.values.ndim) if i not in others and i not in others_batch]

@@ -37,7 +37,7 @@ class Finding:
 
 
 def examine(registry: Registry) -> list[Finding]:
-    """Load every target and report what is wrong; nothing is raised.
+    """Loads every target and report what is wrong; nothing is raised.
 
     Args:
       registry: what to look at.

@@ -128,7 +128,7 @@ class LayerEntry(Entry):
     @property
     def label(self) -> str:
         """The kind of entry in words."""
-        return "layer of both faces" if self.face == "both" else f"{self.face} layer"
+        return "layer of Linen and NNX" if self.face == "both" else f"{self.face} layer"
 
     def of_face(self, face: Literal["linen", "nnx"]) -> Self | None:
         """Returns the entry as a face has it; None where it is one of the other face.
@@ -142,7 +142,7 @@ class LayerEntry(Entry):
         return self if self.face == face else None
 
     def load(self) -> Any:
-        """Import the target and return it, as a class of the face.
+        """Imports the target and return it, as a class of the face.
 
         Raises:
           EntryLoadError: it, or the package of the face, cannot be imported.
@@ -154,7 +154,7 @@ class LayerEntry(Entry):
 
 
 class _SharedLayerEntry(LayerEntry):
-    """An entry for both faces, as one of them has it."""
+    """An entry for Linen and NNX, as one of them has it."""
 
     def load(self) -> Any:
         if not _is_shared(found := self._load(self.target)):

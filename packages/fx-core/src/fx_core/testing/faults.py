@@ -106,8 +106,8 @@ class FaultyFileSystem:
     Args:
       root: calls about other places are neither counted nor failed.
       fault: gives the error to raise instead of doing a call, or None.
-      before: told of each call before it is done; it may end the process, or send it a signal.
-      after: told of each call that was done.
+      before: called before each operation; it may end the process, or send it a signal.
+      after: called after each operation.
 
     Attributes:
       calls: what was called, in order.
@@ -153,7 +153,7 @@ class FaultyFileSystem:
             setattr(*self._originals.pop())
 
     def do(self, kind: str, path: str, act: Callable[[], Any]) -> Any:
-        """Do what a call is about, unless it is to fail."""
+        """Does what a call is about, unless it is to fail."""
         if getattr(self._resting, "now", False):
             return act()
         with self._lock:

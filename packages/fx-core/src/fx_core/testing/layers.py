@@ -1,4 +1,4 @@
-"""What every layer has to do, for each face.
+"""What every layer has to do, in Linen and in NNX.
 
 The suites know layers by what they can do: neither fx-linen nor fx-nnx is imported here.
 """
@@ -26,7 +26,7 @@ def _assert_finite(tree: Any) -> None:
 
 
 class _LayerSuite:
-    """What both faces have in common.
+    """What Linen and NNX have in common.
 
     Attributes:
       rtol: how far compiled results may be from eager ones.

@@ -155,7 +155,7 @@ def sign(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 
 @primitive("is_finite", elementwise=True)
 def is_finite(build: Builder, eqn: Any, x: Tensor) -> Tensor:
-    """Whether a number is neither infinite nor NaN: its difference to itself is zero."""
+    """Returns whether a number is neither infinite nor NaN: its difference to itself is zero."""
     difference = build.elementwise("Sub", [x, x])
     return build.elementwise("Equal", [difference, build.like(x, 0)], bool)
 

@@ -72,5 +72,5 @@ class Matcher:
 
 
 def is_vector(values: Values, name: str, size: Any) -> bool:
-    """Whether a value is one number for each feature."""
+    """Returns whether a value is one number for each feature."""
     return values.types[name][1] == (size,)

@@ -38,7 +38,7 @@ def primitive(*names: str, elementwise: bool = False) -> Callable[[Translate], T
 
 
 def is_elementwise(name: str) -> bool:
-    """Whether a primitive works element by element."""
+    """Returns whether a primitive works element by element."""
     return name in _ELEMENTWISE
 
 

@@ -81,7 +81,7 @@ def constant_tensor(array: Any, dtype: Any = None) -> Tensor:
 
 
 def is_static(shape: Sequence[Dim]) -> bool:
-    """Whether no size is symbolic."""
+    """Returns whether no size is symbolic."""
     return all(isinstance(size, int | np.integer) for size in shape)
 
 

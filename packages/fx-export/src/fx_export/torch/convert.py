@@ -49,7 +49,7 @@ def to_torch(
       tensors lack, goes by the file: ``module.load_state_dict(safetensors.torch.load_file(path))``.
 
     Raises:
-      UnknownLayerError: what some layers are cannot be told; all are listed.
+      UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
       TorchMismatchError: a layer has no form in PyTorch, or two arrays get one name.
       UnsupportedWeightError: a weight is no array of numbers.
       TorchFileError: safetensors have no such dtype.
@@ -97,7 +97,7 @@ def from_torch(
     Raises:
       TorchMismatchError: arrays are missing, left over, or of another shape or dtype; one text lists everything, and
         nothing was changed.
-      UnknownLayerError: what some layers are cannot be told; all are listed.
+      UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
       TorchFileError: the file is damaged, hostile, or something else.
       UnsupportedWeightError: a weight of the target is no array of numbers.
       FileNotFoundError: there is nothing at the path.

@@ -72,11 +72,11 @@ def planned(network: Network, layers: Layers, names: Sequence[Rule]) -> Plan:
 
     Args:
       network: the network.
-      layers: kinds of layers by patterns of paths, for those that cannot be told.
+      layers: kinds of layers by patterns of paths, for those that cannot be inferred.
       names: rules for names, before those of every network.
 
     Raises:
-      UnknownLayerError: some layers cannot be told; all are listed.
+      UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
     """
     planner = _Planner(network, layers)
     planner.visit(())

@@ -39,7 +39,7 @@ def dot_product_attention_weights(
       dropout_rng: PRNG key for dropout.
       dropout_rate: probability to drop a weight.
       deterministic: drop nothing.
-      dtype: to compute in; None follows the arguments.
+      dtype: dtype of the computation (default: inferred from the arguments).
       precision: of the multiplication, see `jax.lax.Precision`.
       module: sows the weights as ``attention_weights`` into ``intermediates``.
       force_fp32_for_softmax: take the softmax, and return weights, in float32.
@@ -104,7 +104,7 @@ def dot_product_attention(
       dropout_rng: PRNG key for dropout.
       dropout_rate: probability to drop a weight.
       deterministic: drop nothing.
-      dtype: to compute in; None follows the arguments.
+      dtype: dtype of the computation (default: inferred from the arguments).
       precision: of the multiplications, see `jax.lax.Precision`.
       module: sows the weights as ``attention_weights`` into ``intermediates``.
       force_fp32_for_softmax: softmax, weights and result in float32.

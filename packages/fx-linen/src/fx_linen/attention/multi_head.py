@@ -40,8 +40,8 @@ class MultiHeadDotProductAttention(Module):
 
     Attributes:
       num_heads: number of heads; divides ``qkv_features``.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of the parameters.
       qkv_features: features of queries, keys and values, all heads together; those of the inputs if None.
       out_features: features of the result; those of the inputs if None.
       broadcast_dropout: drop the same weights in the whole batch and all heads.

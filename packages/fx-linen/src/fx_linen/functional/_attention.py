@@ -35,8 +35,8 @@ def attention(
       mask: True where a query may attend to a key; broadcasts to ``(*batch, heads, queries, keys)``.
       dropout_rate: probability to drop an attention weight.
       deterministic: whether to drop none.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of the parameters.
       bias: whether projections have a bias.
 
     Returns:

@@ -50,11 +50,11 @@ def conv(
       kernel_dilation: see there.
       feature_group_count: see there.
       bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
       precision: see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array of shape ``(*batch, *windows, features)``.
@@ -97,11 +97,11 @@ def conv_transpose(
       padding: see `fx_linen.ConvTranspose`.
       kernel_dilation: distance of kernel values.
       bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
       precision: see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array of shape ``(*batch, *larger_space, features)``.

@@ -31,7 +31,7 @@ def embed(
       num_embeddings: number of vectors.
       features: their size.
       dtype: of the result; None follows the parameter.
-      param_dtype: of the parameter.
+      param_dtype: dtype of the parameter.
       embedding_init: initializer for the vectors.
 
     Returns:
@@ -84,7 +84,7 @@ def embedding(
       num_embeddings: number of vectors.
       features: their size.
       init_fn: initializer for the vectors.
-      param_dtype: of the parameter.
+      param_dtype: dtype of the parameter.
 
     >>> import jax, jax.numpy as jnp
     >>> from fx_core.scope import init

@@ -36,11 +36,11 @@ def dense(
       inputs: shape ``(..., in)``.
       features: size of the last axis of the result.
       bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
       precision: see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array of shape ``(..., features)``.
@@ -75,11 +75,11 @@ def dense_general(
       axis: axes of the input to contract.
       batch_dims: leading axes that have a kernel and bias each.
       bias: whether to add a bias.
-      dtype: to compute in; None follows inputs and parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
       kernel_init: initializer for the kernel, which it sees as a matrix.
       bias_init: initializer for the bias.
       precision: see `jax.lax.Precision`.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array of shape ``(*batch, *other_axes, *features)``.

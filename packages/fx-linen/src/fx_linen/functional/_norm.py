@@ -36,7 +36,7 @@ def layer_norm(
       scope: gets ``scale`` and ``bias`` of the shape of the feature axes.
       x: any shape that has the axes.
       epsilon: added to the variance.
-      dtype: of the result; None follows input and parameters.
+      dtype: dtype of the result (default: inferred from input and parameters).
       bias: whether to add a bias.
       scale: whether to multiply by a scale.
       bias_init: initializer for the bias.
@@ -44,7 +44,7 @@ def layer_norm(
       reduction_axes: axes that statistics are taken over.
       feature_axes: axes with scale and bias.
       use_mean: whether to subtract the mean.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array like ``x``.
@@ -95,12 +95,12 @@ def group_norm(
       num_groups: number of groups; None with ``group_size``.
       group_size: features per group, in place of their number.
       epsilon: added to the variance.
-      dtype: of the result; None follows input and parameters.
+      dtype: dtype of the result (default: inferred from input and parameters).
       bias: whether to add a bias.
       scale: whether to multiply by a scale.
       bias_init: initializer for the bias.
       scale_init: initializer for the scale.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array like ``x``.
@@ -145,7 +145,7 @@ def batch_norm(
       axis: feature axes; all others are reduced.
       momentum: weight of the old average.
       epsilon: added to the variance.
-      dtype: of the result; None follows input and parameters.
+      dtype: dtype of the result (default: inferred from input and parameters).
       bias: whether to add a bias.
       scale: whether to multiply by a scale.
       bias_init: initializer for the bias.
@@ -153,7 +153,7 @@ def batch_norm(
       axis_name: mapped axes to take the statistics over, too; not when the averages are created.
       axis_index_groups: groups of devices along that axis.
       kind: collection of the averages.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
 
     Returns:
       An array like ``x``.

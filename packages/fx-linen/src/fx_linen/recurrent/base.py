@@ -105,7 +105,7 @@ def promoted(x: jax.Array, gates: list[Affine], dtype: Any) -> list[Affine]:
     Args:
       x: the inputs of the maps.
       gates: the maps.
-      dtype: what the user asked for; None follows inputs and parameters.
+      dtype: the requested dtype (default: inferred from inputs and parameters).
     """
     _, *flat = promote_dtype(x, *[array for gate in gates for array in gate], dtype=dtype)
     return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]

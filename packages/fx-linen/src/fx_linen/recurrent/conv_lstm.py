@@ -32,8 +32,8 @@ class ConvLSTMCell(RNNCellBase):
       strides: step of the window; anything but 1 changes the size of the image, which a carry cannot follow.
       padding: see `Conv`; it has to keep the size of the image.
       use_bias: whether both convolutions add a bias.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters ``ih`` and ``hh``, ``kernel`` ``(*kernel_size, in or features, 4 * features)`` and
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of ``ih`` and ``hh``, ``kernel`` ``(*kernel_size, in or features, 4 * features)`` and
         ``bias`` (4 * features,), and of the first carry.
       carry_init: initializer for the first carry.
 

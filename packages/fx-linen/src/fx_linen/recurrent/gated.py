@@ -48,8 +48,8 @@ class SimpleCell(_VectorCell):
       kernel_init: initializer for W, the parameter ``i/kernel`` (in, features).
       recurrent_kernel_init: initializer for V, ``h/kernel`` (features, features).
       bias_init: initializer for b, ``i/bias`` (features,).
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry.
       residual: whether to add ``h`` before the nonlinearity.
 
@@ -115,8 +115,8 @@ class GRUCell(_VectorCell):
       recurrent_kernel_init: initializer for those of the carry, ``hr``, ``hz``, ``hn``:
         ``kernel`` (features, features).
       bias_init: initializer for ``bias`` (features,) of ``ir``, ``iz``, ``in`` and ``hn``.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
@@ -183,8 +183,8 @@ class MGUCell(_VectorCell):
         ``kernel`` (features, features).
       forget_bias_init: initializer for ``bias`` (features,) of ``if``; ones make a new cell remember.
       activation_bias_init: initializer for ``bias`` (features,) of ``in`` and, with the reset gate, of ``hn``.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry.
       reset_gate: whether the gate also acts on what the candidate sees of the carry.
 

@@ -79,8 +79,8 @@ class LSTMCell(_LSTMCell):
       recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``:
         ``kernel`` (features, features).
       bias_init: initializer for ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
@@ -124,8 +124,8 @@ class OptimizedLSTMCell(_LSTMCell):
       recurrent_kernel_init: initializer for those of the output, ``hi``, ``hf``, ``hg``, ``ho``:
         ``kernel`` (features, features).
       bias_init: initializer for ``bias`` (features,) of ``hi``, ``hf``, ``hg``, ``ho``.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn

@@ -26,7 +26,7 @@ class Traced:
         self.call, self.bound = call, bound
 
     def run(self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Progress, ...]]:
-        """Do the call inside.
+        """Does the call inside.
 
         Returns:
           The result, and how far naming came in each of the bound modules.

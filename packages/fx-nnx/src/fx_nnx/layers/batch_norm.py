@@ -40,8 +40,8 @@ class BatchNorm(Module):
       axis: the feature axis.
       momentum: weight of the old running average.
       epsilon: added to the variance.
-      dtype: of the result; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation and the result (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
       bias_init: initializer for the bias.

@@ -41,8 +41,8 @@ class Conv(Module):
       feature_group_count: number of groups that the features are divided into.
       use_bias: whether to add a bias.
       mask: multiplied with the kernel.
-      dtype: what to compute in; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel, of shape ``(*kernel_size, in_features // groups, out_features)``.
       bias_init: initializer for the bias, of shape ``(out_features,)``.
@@ -158,8 +158,8 @@ class ConvTranspose(Module):
       kernel_dilation: distance of kernel values.
       use_bias: whether to add a bias.
       mask: multiplied with the kernel.
-      dtype: what to compute in; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel, of shape ``(*kernel_size, in_features, out_features)``, the last two
         swapped with ``transpose_kernel``.

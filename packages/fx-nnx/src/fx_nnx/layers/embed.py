@@ -29,7 +29,7 @@ class Embed(Module):
       num_embeddings: number of vectors.
       features: size of each.
       dtype: of the result; by default that of the table.
-      param_dtype: what to store the table in.
+      param_dtype: dtype of the table.
       embedding_init: initializer for the table, of shape ``(num_embeddings, features)``.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.

@@ -33,8 +33,8 @@ class Linear(Module):
       in_features: size of the last axis of the input.
       out_features: size of the last axis of the output.
       use_bias: whether to add a bias.
-      dtype: what to compute in; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel, of shape ``(in_features, out_features)``.
       bias_init: initializer for the bias, of shape ``(out_features,)``.
@@ -108,8 +108,8 @@ class LinearGeneral(Module):
       axis: the axes to contract.
       batch_axis: leading axes of the input that have a kernel each, with their sizes.
       use_bias: whether to add a bias.
-      dtype: what to compute in; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       kernel_init: initializer for the kernel; it gets the kernel as a matrix.
       bias_init: initializer for the bias; it gets the bias as a vector.
       precision: of the multiplication, see `jax.lax.Precision`.
@@ -199,8 +199,8 @@ class Einsum(Module):
       einsum_str: the equation, of input and kernel; may be left to the call.
       kernel_shape: shape of the kernel.
       bias_shape: shape of the bias: the dimensions of the result that the kernel has. None for no bias.
-      dtype: what to compute in; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       precision: of the multiplication, see `jax.lax.Precision`.
       kernel_init: initializer for the kernel.
       bias_init: initializer for the bias.

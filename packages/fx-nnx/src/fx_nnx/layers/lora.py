@@ -50,7 +50,7 @@ class LoRA(Module):
       out_features: size of the last axis of the output.
       base_module: the layer, or any function; None for the change alone.
       dtype: what to compute the change in; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      param_dtype: dtype of the parameters.
       a_initializer: initializer for ``lora_a``, of shape ``(in_features, lora_rank)``.
       b_initializer: initializer for ``lora_b``, of shape ``(lora_rank, out_features)``.
       lora_param_type: type of these variables.

@@ -37,8 +37,8 @@ class LayerNorm(NormBase):
     Args:
       num_features: size of the feature axes.
       epsilon: added to the variance.
-      dtype: of the result; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation and the result (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
       bias_init: initializer for the bias.
@@ -124,8 +124,8 @@ class RMSNorm(NormBase):
     Args:
       num_features: size of the feature axes.
       epsilon: added to the variance.
-      dtype: of the result; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation and the result (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       use_scale: whether to multiply with a scale.
       scale_init: initializer for the scale.
       reduction_axes: axes that statistics are taken over.
@@ -206,8 +206,8 @@ class GroupNorm(NormBase):
       num_groups: number of groups, or None.
       group_size: features per group, or None: exactly one of the two is given.
       epsilon: added to the variance.
-      dtype: of the result; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation and the result (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
       bias_init: initializer for the bias.
@@ -302,8 +302,8 @@ class InstanceNorm(NormBase):
     Args:
       num_features: size of the feature axes.
       epsilon: added to the variance.
-      dtype: of the result; by default what input and parameters promote to.
-      param_dtype: what to store parameters in.
+      dtype: dtype of the computation and the result (default: inferred from input and parameters).
+      param_dtype: dtype of the parameters.
       use_bias: whether to add a bias.
       use_scale: whether to multiply with a scale.
       bias_init: initializer for the bias.

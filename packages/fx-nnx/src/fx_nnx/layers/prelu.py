@@ -27,7 +27,7 @@ class PReLU(Module):
     Args:
       negative_slope_init: the first slope.
       dtype: what to compute in; by default the dtype of the input, or that of the slope where the input is integers.
-      param_dtype: what to store the slope in.
+      param_dtype: dtype of the slope.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       negative_slope_metadata: metadata of the variable ``negative_slope``.
     """

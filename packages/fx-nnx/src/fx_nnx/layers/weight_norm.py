@@ -171,7 +171,7 @@ class WeightNorm(Module):
       scale_init: initializer of the lengths.
       epsilon: added to the square of the length.
       dtype: of the normalized weights; None keeps theirs.
-      param_dtype: of the lengths.
+      param_dtype: dtype of the lengths.
       variable_filter: which weights.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; lengths are drawn from ``params``.

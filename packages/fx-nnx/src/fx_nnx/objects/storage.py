@@ -52,7 +52,7 @@ def begin(obj: Any) -> None:
 
 
 def begin_once(obj: Any) -> None:
-    """Do that for an object that is not one yet."""
+    """Does that for an object that is not one yet."""
     try:
         get_trace(obj)
     except AttributeError:

@@ -75,7 +75,7 @@ class Checkpoints(Callback):
         self._told_metadata = self._told_uncovered = False
 
     def on_start(self, run: Progress) -> None:
-        """Forget an earlier run."""
+        """Discards an earlier run."""
         self._saved = self._last = None
         self._passed, self._known = 0, {}
 
@@ -105,7 +105,7 @@ class Checkpoints(Callback):
             iterator.record()
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Save when it is time."""
+        """Saves when it is time."""
         self._last = run.step, state, metrics
         self._passed = run.step
         self._known |= dict.fromkeys(metrics, math.nan)

@@ -37,14 +37,14 @@ class Describe(Callback):
         self._confusion: dict[str, Any] = {}
 
     def on_start(self, run: Progress) -> None:
-        """Write down how it begins."""
+        """Writes down how it begins."""
         self._about, self._confusion = {"config": self._config}, {}
         if is_writer():
             self._about |= {"started": time.time(), "total_steps": run.total_steps, "environment": environment()}
             self._write(run, "running")
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Write down the parameters, once, and remember confusion matrices."""
+        """Writes down the parameters, once, and remember confusion matrices."""
         for name, metric in metrics.items():
             if isinstance(metric, Confusion):
                 self._confusion[name] = run.step, metric

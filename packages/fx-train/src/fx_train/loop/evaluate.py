@@ -34,7 +34,7 @@ class Evaluate(Callback):
             raise InvalidCallbackOptionError("Evaluate", "measure", "a function of the state", measure)
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Measure when it is time."""
+        """Measures when it is time."""
         self.idle_until = self._due.after(run.step, run.total_steps)
         if not self._due(run.step, run.total_steps):
             return None
@@ -64,11 +64,11 @@ class Throughput(Callback):
         self._since: tuple[int, float] | None = None
 
     def on_start(self, run: Progress) -> None:
-        """Forget an earlier run."""
+        """Discards an earlier run."""
         self._since = None
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Measure when it is time."""
+        """Measures when it is time."""
         self.idle_until = self._due.after(run.step, run.total_steps)
         if self._since is not None and not self._due(run.step, run.total_steps):
             return None

@@ -36,13 +36,13 @@ class Log(Callback):
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
 
     def on_start(self, run: Progress) -> None:
-        """Open the logger in the run's directory."""
+        """Opens the logger in the run's directory."""
         self._usual = None
         if is_writer():
             self._logger = registry().loggers[self._name].load()(run.directory)
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Log when it is time."""
+        """Logs when it is time."""
         if self._logger is None:
             return
         if self._usual is None:

@@ -48,7 +48,7 @@ class ProgressBar(Callback):
         self._task = self._bar.add_task(plain(label), total=None, rate="", metrics="")
 
     def on_start(self, run: Progress) -> None:
-        """Draw the empty bar."""
+        """Draws the empty bar."""
         self._visible = self._bar.console.is_terminal and is_writer()
         self._shown, self._started, self._latest = 0.0, 0.0, {}
         if self._visible:
@@ -56,7 +56,7 @@ class ProgressBar(Callback):
             self._bar.start()
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Move the bar, a few times a second."""
+        """Moves the bar, a few times a second."""
         if not self._visible:
             return
         # What is measured now and then, such as evaluations, stays on the screen.

@@ -42,7 +42,7 @@ class Run:
     >>> total, run.step
     (3, 3)
 
-    However the run ends, by an error in the body too, every callback is told, so that what was trained is saved.
+    However the run ends, by an error, too, each callback is called (`on_end`), so that what was trained is saved.
 
     Args:
       directory: where callbacks put what belongs to this run; made if absent.

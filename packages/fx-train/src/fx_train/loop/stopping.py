@@ -47,11 +47,11 @@ class StopEarly(Callback):
         self._seen: set[str] = set()
 
     def on_start(self, run: Progress) -> None:
-        """Forget an earlier run."""
+        """Discards an earlier run."""
         self.stopping, self._seen = self.stopping.reset(), set()
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Look at the metric, if this step has it."""
+        """Looks at the metric, if this step has it."""
         if self.metric not in metrics:
             self._seen |= set(metrics)
             return
@@ -110,7 +110,7 @@ class StopOnSignal(Callback):
         self._alone = True
 
     def on_start(self, run: Progress) -> None:
-        """Take the signals."""
+        """Takes the signals."""
         if threading.current_thread() is not threading.main_thread():
             raise NotMainThreadError()
         from fx_train.distributed import process_count
@@ -132,7 +132,7 @@ class StopOnSignal(Callback):
         self._former = {number: signal.signal(number, handle) for number in self._signals}
 
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Stop if a signal came."""
+        """Stops if a signal came."""
         if self._alone:
             if self._got is not None:
                 self._stop(run, f"got {self._got}")

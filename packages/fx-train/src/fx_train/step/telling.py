@@ -1,4 +1,4 @@
-"""What optimizers are told besides gradients: the loss, its gradient, and the loss as a function of the parameters."""
+"""What optimizers get besides gradients: the loss, its gradient, and the loss as a function of the parameters."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ from fx_train.train_state import TrainState, optimized, with_optimized
 
 
 def telling(tx: Any, value: jax.Array, grads: Any, value_fn: Callable[..., jax.Array]) -> Any:
-    """Returns an optimizer whose update is told what it has parameters for.
+    """Returns an optimizer whose update gets the arguments that it has parameters for.
 
     Args:
       tx: the optimizer.

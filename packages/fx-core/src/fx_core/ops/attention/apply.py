@@ -67,7 +67,7 @@ def dot_product_attention(
       dropout_rng: PRNG key for dropout.
       dropout_rate: probability to drop a weight.
       deterministic: drop nothing.
-      dtype: to compute in; None follows the arguments.
+      dtype: dtype of the computation (default: inferred from the arguments).
       precision: of the multiplications, see `jax.lax.Precision`.
       force_fp32_for_softmax: softmax, weights and result in float32.
       einsum_dot_general: replaces `jax.lax.dot_general` within the einsums.

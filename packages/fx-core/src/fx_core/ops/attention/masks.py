@@ -68,7 +68,7 @@ def combine_masks(*masks: Any, dtype: Any = jnp.float32) -> jax.Array | None:
 
     Args:
       *masks: masks of one rank that broadcast to each other; None is left out.
-      dtype: of the result.
+      dtype: dtype of the result.
 
     Returns:
       The combined mask, or None if there is none.

@@ -29,7 +29,7 @@ def moments(
     Args:
       x: any shape.
       axes: axes to reduce.
-      dtype: to compute in; that of ``x`` if None.
+      dtype: dtype of the computation; that of ``x`` if None.
       axis_name: a mapped axis (or several) to average over, too.
       axis_index_groups: groups of devices along that axis that average among themselves.
       use_fast_variance: compute ``E[x²] - E[x]²`` in one pass, which is faster than ``E[(x - E[x])²]``, and wrong where

@@ -1,6 +1,6 @@
 """Recurrent cells and sequences.
 
-A cell takes a carry and inputs to a new carry. Its maps are `Affine` pairs of kernel and bias, so that a face can keep
+A cell takes a carry and inputs to a new carry. Its maps are `Affine` pairs of kernel and bias, so that a layer can keep
 them as it likes: one parameter per gate, or all gates in one matrix.
 """
 

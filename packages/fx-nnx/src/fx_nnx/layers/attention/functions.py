@@ -43,7 +43,7 @@ def dot_product_attention(
       dropout_rng: PRNG key for dropout.
       dropout_rate: probability to drop a weight.
       deterministic: drop nothing.
-      dtype: to compute in; None follows the arguments.
+      dtype: dtype of the computation (default: inferred from the arguments).
       precision: of the multiplications, see `jax.lax.Precision`.
       module: sows the weights as ``attention_weights``, an `fx_nnx.Intermediate`.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.

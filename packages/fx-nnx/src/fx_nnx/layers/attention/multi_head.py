@@ -60,8 +60,8 @@ class MultiHeadAttention(Module):
       out_features: features of the result; ``in_features`` if None.
       num_kv_heads: heads of keys and values; divides ``num_heads``, which it is if None.
       in_kv_features: features of the inputs for keys and values; ``in_features`` if None.
-      dtype: to compute in; None follows inputs and parameters.
-      param_dtype: of the parameters.
+      dtype: dtype of the computation (default: inferred from inputs and parameters).
+      param_dtype: dtype of the parameters.
       broadcast_dropout: drop the same weights in the whole batch and all heads.
       dropout_rate: probability to drop an attention weight.
       deterministic: drop nothing; if None, weights are dropped until `fx_nnx.Module.eval`, as by `fx_nnx.Dropout`.

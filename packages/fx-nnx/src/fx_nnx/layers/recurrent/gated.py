@@ -59,8 +59,8 @@ class SimpleCell(_OneCarry):
     Args:
       in_features: size of the inputs.
       hidden_features: size of the carry, which is the output.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry; zeros if None.
       residual: whether to add ``h`` before the nonlinearity.
       activation_fn: tanh.
@@ -173,8 +173,8 @@ class GRUCell(_OneCarry):
       kernel_init: initializer for the kernel of the map of the inputs.
       recurrent_kernel_init: initializer for that of the map of the carry.
       bias_init: initializer for the bias.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.

@@ -69,8 +69,8 @@ class LSTMCell(_LSTMCell):
       kernel_init: initializer for the kernels of the maps of the inputs.
       recurrent_kernel_init: initializer for those of the maps of the output.
       bias_init: initializer for the biases, which the maps of the output have.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
@@ -184,8 +184,8 @@ class OptimizedLSTMCell(_LSTMCell):
       kernel_init: initializer for the kernel of the map of the inputs.
       recurrent_kernel_init: initializer for that of the map of the output.
       bias_init: initializer for the bias.
-      dtype: to compute in; None follows inputs, carry and parameters.
-      param_dtype: of the parameters and of the first carry.
+      dtype: dtype of the computation (default: inferred from inputs, carry and parameters).
+      param_dtype: dtype of the parameters and of the first carry.
       carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
