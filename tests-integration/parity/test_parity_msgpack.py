@@ -11,7 +11,8 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from flax.training import checkpoints as flax_checkpoints
-from fx_ckpt import checkpoints, msgpack_format
+from fx_ckpt import checkpoints
+from fx_ckpt.formats import msgpack as msgpack_format
 from fx_core.stored_dtypes import NUMBERS
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_ckpt import digests
 from fx_ckpt.errors import StepTakenError
-from fx_ckpt.parallel import BLOCK, aligned_empty, copied
+from fx_ckpt.formats import digests
+from fx_ckpt.running.parallel import BLOCK, aligned_empty, copied
 from fx_core import files
 
 
@@ -223,7 +223,7 @@ def test_copies_are_aligned_whole_and_independent():
 @pytest.mark.parametrize("size", [0, 1, 5, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
 def test_digests_are_the_same_in_order_and_in_parallel(tmp_path, size):
     content = np.arange(size, dtype=np.uint32).astype(np.uint8).tobytes()
-    from fx_ckpt.extents import DigestingFile
+    from fx_ckpt.formats.extents import DigestingFile
 
     with DigestingFile(tmp_path / "x") as file:
         file.write(content[: size // 3])

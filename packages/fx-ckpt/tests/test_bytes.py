@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import msgpack
 import numpy as np
 import pytest
-from fx_ckpt import from_bytes, msgpack_format, msgpack_restore, msgpack_serialize, to_bytes
+from fx_ckpt import from_bytes, msgpack_restore, msgpack_serialize, to_bytes
 from fx_ckpt.errors import BytesError, UnsupportedLeafError
+from fx_ckpt.formats import msgpack as msgpack_format
 from fx_core.errors.serialization import StateDictMismatchError
 from fx_core.stored_dtypes import NUMBERS
 from hypothesis import given, settings

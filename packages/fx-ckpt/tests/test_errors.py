@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_ckpt import errors
-from fx_ckpt.fit import compare
-from fx_ckpt.leaves import decode
-from fx_ckpt.structure import Leaf, from_json
-from fx_ckpt.tree import put_together, take_apart
+from fx_ckpt.tree.apart import put_together, take_apart
+from fx_ckpt.tree.fit import compare
+from fx_ckpt.tree.leaves import decode
+from fx_ckpt.tree.structure import Leaf, from_json
 from fx_core.errors.files import NotJsonError
 from fx_core.errors.plugins import UnknownEntryError
 

@@ -121,7 +121,7 @@ def test_retention_goes_on_when_a_step_cannot_be_read_or_removed(tmp_path, monke
         raise PermissionError(13, "Permission denied", str(path))
 
     manager.best = "loss"
-    monkeypatch.setattr("fx_ckpt.checkpoint.inspect", unreadable)
+    monkeypatch.setattr("fx_ckpt.operations.inspect", unreadable)
     assert manager.save(4, NEW, metrics={"loss": 1})
     assert manager.all_steps() == [1, 4]
     assert "no metrics that can be read" in caplog.text

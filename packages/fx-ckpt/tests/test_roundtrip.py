@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_ckpt.structure import Leaf
-from fx_ckpt.tree import take_apart
+from fx_ckpt.tree.apart import take_apart
+from fx_ckpt.tree.structure import Leaf
 from fx_core import struct
 from fx_core.frozen_dict import FrozenDict
 from fx_core.stored_dtypes import NUMBERS
@@ -179,9 +179,9 @@ trees = st.recursive(
 @settings(deadline=None, max_examples=50)
 @given(trees)
 def test_any_tree_comes_back(tree):
-    from fx_ckpt.fit import compare, fill
-    from fx_ckpt.structure import from_json, to_json
-    from fx_ckpt.tree import put_together
+    from fx_ckpt.tree.apart import put_together
+    from fx_ckpt.tree.fit import compare, fill
+    from fx_ckpt.tree.structure import from_json, to_json
 
     node, state = take_apart(tree)
     node = from_json(to_json(node))

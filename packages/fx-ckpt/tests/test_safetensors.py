@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from fx_ckpt import Rule, errors, shards, torch_rules
+from fx_ckpt import Rule, errors, torch_rules
 from fx_ckpt.backends.safetensors import SafetensorsBackend
+from fx_ckpt.formats import safetensors_shards as shards
+from fx_ckpt.formats.safetensors_file import LARGEST_HEADER, read_header, write_file
 from fx_ckpt.renaming import find, find_back
-from fx_ckpt.safetensors_format import LARGEST_HEADER, read_header, write_file
 from fx_core.stored_dtypes import NUMBERS
 
 PLAIN = [

@@ -2,13 +2,13 @@
 
 from fx_ckpt import checkpoints, errors, orbax_utils
 from fx_ckpt._version import __version__
-from fx_ckpt.checkpoint import inspect, restore, save, verify
 from fx_ckpt.converting import convert
+from fx_ckpt.formats.msgpack import MAX_CHUNK_SIZE, from_bytes, msgpack_restore, msgpack_serialize, to_bytes
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.manager import CheckpointManager
-from fx_ckpt.msgpack_format import MAX_CHUNK_SIZE, from_bytes, msgpack_restore, msgpack_serialize, to_bytes
-from fx_ckpt.preemption import Preempted
+from fx_ckpt.operations import inspect, restore, save, verify
 from fx_ckpt.renaming import Rule, torch_rules
+from fx_ckpt.running.preemption import Preempted
 from fx_ckpt.safetensors import load_safetensors, save_safetensors
 
 __all__ = [

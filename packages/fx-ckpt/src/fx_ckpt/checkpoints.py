@@ -20,11 +20,11 @@ from fx_core.errors.files import PathTakenError
 from fx_core.files import local_path, make_directory
 
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError, class_as_target
-from fx_ckpt.msgpack_format import from_bytes, msgpack_restore, to_bytes
-from fx_ckpt.orbax_trees import filled, orbax, read_state
+from fx_ckpt.formats.msgpack import from_bytes, msgpack_restore, to_bytes
+from fx_ckpt.formats.orbax_trees import filled, orbax, read_state
 from fx_ckpt.recognition import Found, is_checkpoint, is_msgpack, is_orbax, recognized
 from fx_ckpt.renaming import convert_pre_linen
-from fx_ckpt.saving import AsyncManager
+from fx_ckpt.running.background import AsyncManager
 
 __all__ = [
     "AsyncManager",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from fx_core.files import local_path, settled, verify_files
 
-from fx_ckpt import digests
-from fx_ckpt.checkpoint import StrPath, inspect, manifest_of
 from fx_ckpt.draft import DATA, ITERATORS, Draft, load_backend
+from fx_ckpt.formats import digests
+from fx_ckpt.operations import StrPath, inspect, manifest_of
 
 
 def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overwrite: bool = False) -> Path:

@@ -14,11 +14,13 @@ import numpy as np
 from fx_core.files import AtomicDirectory, canonical_json
 from fx_core.plugins import CheckpointBackend, registry
 
-from fx_ckpt import digests, iterators, processes
+from fx_ckpt import iterators
 from fx_ckpt._version import __version__
-from fx_ckpt.parallel import copied
-from fx_ckpt.structure import Node, to_json
-from fx_ckpt.tree import take_apart
+from fx_ckpt.formats import digests
+from fx_ckpt.running import processes
+from fx_ckpt.running.parallel import copied
+from fx_ckpt.tree.apart import take_apart
+from fx_ckpt.tree.structure import Node, to_json
 
 FORMAT, VERSION = "fx-checkpoint", 1
 DATA, ITERATORS = "data", "iterators"

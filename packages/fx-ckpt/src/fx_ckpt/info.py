@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fx_ckpt.structure import Leaf, Node, spelled, step_of
+from fx_ckpt.tree.structure import Leaf, Node, spelled, step_of
 
 _Path = tuple[Any, ...]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from fx_core.files import canonical_json
 
-from fx_ckpt import processes
 from fx_ckpt.backends.msgpack import MsgpackBackend
 from fx_ckpt.errors import InvalidOptionError, IteratorMismatchError, StructureError
-from fx_ckpt.structure import from_json, to_json
-from fx_ckpt.tree import put_together, take_apart
+from fx_ckpt.running import processes
+from fx_ckpt.tree.apart import put_together, take_apart
+from fx_ckpt.tree.structure import from_json, to_json
 
 _STRUCTURE = "structure.json"
 

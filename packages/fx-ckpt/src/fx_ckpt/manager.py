@@ -16,14 +16,15 @@ from fx_core.errors.files import ManifestError
 from fx_core.files import MANIFEST, clean_leftovers, local_path, remove_directory, settled
 from fx_core.manifests import foreign
 
-from fx_ckpt import checkpoint, processes
+from fx_ckpt import operations as checkpoint
 from fx_ckpt.draft import AUTO, FORMAT, OWN, Draft, prepare
 from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
 from fx_ckpt.info import CheckpointInfo
-from fx_ckpt.preemption import Preempted, Preemption
 from fx_ckpt.recognition import Found, is_checkpoint, recognized
-from fx_ckpt.saving import Background
-from fx_ckpt.selection import Select
+from fx_ckpt.running import processes
+from fx_ckpt.running.background import Background
+from fx_ckpt.running.preemption import Preempted, Preemption
+from fx_ckpt.tree.selection import Select
 
 T = TypeVar("T")
 

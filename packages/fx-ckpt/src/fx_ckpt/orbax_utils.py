@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_ckpt.orbax_trees import orbax
+from fx_ckpt.formats.orbax_trees import orbax
 
 
 def save_args_from_target(target: Any) -> Any:

@@ -18,13 +18,13 @@ from fx_core.files import local_path, make_directory
 from fx_core.patterns import glob
 
 from fx_ckpt.errors import InvalidOptionError, RenamingError, RestoreMismatchError, UnsupportedLeafError
-from fx_ckpt.extents import Extent, read_arrays
-from fx_ckpt.fit import compare, fill
+from fx_ckpt.formats.extents import Extent, read_arrays
+from fx_ckpt.formats.safetensors_file import has_dtype, read_header
+from fx_ckpt.formats.safetensors_shards import LARGEST_FILE, put_in_place, read_headers, write_shards
 from fx_ckpt.renaming import SAME, Rule, find, find_back
-from fx_ckpt.safetensors_format import has_dtype, read_header
-from fx_ckpt.shards import LARGEST_FILE, put_in_place, read_headers, write_shards
-from fx_ckpt.structure import Branch, Leaf, Node, is_text, state_names
-from fx_ckpt.tree import ROOT, described, take_apart
+from fx_ckpt.tree.apart import ROOT, described, take_apart
+from fx_ckpt.tree.fit import compare, fill
+from fx_ckpt.tree.structure import Branch, Leaf, Node, is_text, state_names
 
 StrPath = str | os.PathLike[str]
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from fx_ckpt import CheckpointManager
-from fx_ckpt.preemption import Preempted
+from fx_ckpt.running.preemption import Preempted
 from fx_ckpt.testing.crashes import ERRORS, failing_calls, interrupted, killed_processes, power_losses
 from fx_ckpt.testing.scenarios import SCENARIOS, tree_of
 from fx_core.testing.faults import FaultyFileSystem

@@ -38,7 +38,7 @@ def test_a_flipped_byte_in_a_large_file(tmp_path):
 
 def test_each_check_fails_when_damage_goes_unnoticed(small, tmp_path, monkeypatch):
     """The checks themselves are checked: with verification switched off they fail."""
-    monkeypatch.setattr("fx_ckpt.checkpoint.verify_files", lambda *args, **kwargs: None)
+    monkeypatch.setattr("fx_ckpt.operations.verify_files", lambda *args, **kwargs: None)
     for act in (flipped_bytes, cut_files, removed_files, added_files, lambda path: swapped_files(path, path)):
         with pytest.raises(Exception, match=r"noticed nothing|These bytes cannot be read|lacks a file"):
             act(fx_ckpt.save(tmp_path / act.__name__ / "x", tree_of(1), backend="msgpack"))

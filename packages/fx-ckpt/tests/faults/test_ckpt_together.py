@@ -65,20 +65,20 @@ def test_readers_during_clean_up_get_the_newest_step(tmp_path, backend):
 def test_a_step_that_was_asked_for_and_retired_meanwhile_is_absent(tmp_path, monkeypatch):
     manager = CheckpointManager(tmp_path, "msgpack", keep=1)
     manager.save(1, tree_of(1))
-    original, steps, retired = fx_ckpt.checkpoint.restore, iter((2, 3)), []
+    original, steps, retired = fx_ckpt.operations.restore, iter((2, 3)), []
 
     def retired_meanwhile(path, *args, **options):
-        monkeypatch.setattr("fx_ckpt.checkpoint.restore", original)
+        monkeypatch.setattr("fx_ckpt.operations.restore", original)
         with CheckpointManager(tmp_path, "msgpack", keep=1) as other:
             other.save(next(steps), tree_of(2 + len(retired)))
             retired.append(path)
         return original(path, *args, **options)
 
     manager.wait()
-    monkeypatch.setattr("fx_ckpt.checkpoint.restore", retired_meanwhile)
+    monkeypatch.setattr("fx_ckpt.operations.restore", retired_meanwhile)
     with pytest.raises(NoCheckpointError, match=r"no checkpoint of step 1(.|\n)*steps: 2"):
         manager.restore(1)
-    monkeypatch.setattr("fx_ckpt.checkpoint.restore", retired_meanwhile)
+    monkeypatch.setattr("fx_ckpt.operations.restore", retired_meanwhile)
     assert manager.restore()["b"]["step"] == 3
 
 
@@ -102,7 +102,7 @@ def test_readers_during_replacement_never_see_a_mixture(tmp_path, backend):
 def test_a_checkpoint_that_is_replaced_without_end_is_an_error(tmp_path, monkeypatch):
     fx_ckpt.save(tmp_path / "x", tree_of(0), backend="msgpack")
     marks = iter(range(1000))
-    monkeypatch.setattr("fx_ckpt.checkpoint._mark", lambda path: next(marks))
+    monkeypatch.setattr("fx_ckpt.operations._mark", lambda path: next(marks))
     with pytest.raises(ManifestError, match="was replaced 20 times while it was read"):
         fx_ckpt.restore(tmp_path / "x")
 

@@ -15,10 +15,10 @@ import pytest
 from fx_ckpt.backends.layout import assemble
 from fx_ckpt.backends.zarr import _check
 from fx_ckpt.errors import BytesError, CheckpointError, StructureError
-from fx_ckpt.safetensors_format import read_header
-from fx_ckpt.shards import read_headers
-from fx_ckpt.structure import from_json, to_json
+from fx_ckpt.formats.safetensors_file import read_header
+from fx_ckpt.formats.safetensors_shards import read_headers
 from fx_ckpt.testing.payloads import PAYLOADS
+from fx_ckpt.tree.structure import from_json, to_json
 from fx_core._canonical_json import sealed
 from fx_core.errors import FxError
 from fx_core.errors.files import ManifestError

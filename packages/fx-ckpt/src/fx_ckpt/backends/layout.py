@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import StructureError, UnsupportedLeafError
-from fx_ckpt.structure import DEEPEST
+from fx_ckpt.tree.dtypes import possible_shape
+from fx_ckpt.tree.structure import DEEPEST
 
 Names = tuple[str, ...]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fx_ckpt.extents import DigestingFile, Extent, MappedFile, map_arrays, read_arrays
-from fx_ckpt.msgpack_decode import Decoder, map_extents
-from fx_ckpt.msgpack_format import encoded
+from fx_ckpt.formats.extents import DigestingFile, Extent, MappedFile, map_arrays, read_arrays
+from fx_ckpt.formats.msgpack import encoded
+from fx_ckpt.formats.msgpack_decode import Decoder, map_extents
 
 FILE = "state.msgpack"
 Fetch = Callable[[Path, Sequence[Extent]], list[np.ndarray]]

@@ -19,10 +19,10 @@ import orbax.checkpoint as ocp
 from fx_core.errors import FxError
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt import processes
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
 from fx_ckpt.backends.zarr import check_declared
 from fx_ckpt.errors import BytesError, StructureError, UnsupportedLeafError
+from fx_ckpt.running import processes
 
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
 _MOST_AXES = 32  # of tensorstore

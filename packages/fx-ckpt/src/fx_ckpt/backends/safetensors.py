@@ -9,10 +9,10 @@ import numpy as np
 
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
 from fx_ckpt.errors import BytesError, StructureError
-from fx_ckpt.extents import Extent, map_arrays, read_arrays
-from fx_ckpt.parallel import as_bytes
-from fx_ckpt.safetensors_format import has_dtype
-from fx_ckpt.shards import read_headers, write_shards
+from fx_ckpt.formats.extents import Extent, map_arrays, read_arrays
+from fx_ckpt.formats.safetensors_file import has_dtype
+from fx_ckpt.formats.safetensors_shards import read_headers, write_shards
+from fx_ckpt.running.parallel import as_bytes
 
 _LAYOUT = "fx.layout"
 

@@ -11,7 +11,8 @@ from fx_core.files import MANIFEST, remove_directory, settled
 from fx_core.manifests import foreign
 from fx_core.terminal import plain
 
-from fx_ckpt import checkpoint, converting
+from fx_ckpt import converting
+from fx_ckpt import operations as checkpoint
 from fx_ckpt.cli import tables
 from fx_ckpt.cli.differences import differences
 from fx_ckpt.draft import FORMAT, OWN

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt import checkpoint
+from fx_ckpt import operations as checkpoint
 from fx_ckpt.draft import DATA, load_backend
 from fx_ckpt.info import CheckpointInfo
-from fx_ckpt.structure import Branch, Leaf, Node, render, state_names, step_of
-from fx_ckpt.structure import Path as TreePath
-from fx_ckpt.tree import child_state, root_state
+from fx_ckpt.tree.apart import child_state, root_state
+from fx_ckpt.tree.structure import Branch, Leaf, Node, render, state_names, step_of
+from fx_ckpt.tree.structure import Path as TreePath
 
 
 class Difference(NamedTuple):

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fx_ckpt.cli.differences import Difference
 from fx_ckpt.info import CheckpointInfo
-from fx_ckpt.structure import Leaf
+from fx_ckpt.tree.structure import Leaf
 
 
 def say(*parts: str | tuple[str, str]) -> None:

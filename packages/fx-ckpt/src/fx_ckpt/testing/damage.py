@@ -11,7 +11,7 @@ from typing import Any
 from fx_core.errors.files import DamagedFilesError, ManifestError
 from fx_core.files import MANIFEST
 
-from fx_ckpt.checkpoint import restore, save, verify
+from fx_ckpt.operations import restore, save, verify
 
 __all__ = ["added_files", "cut_files", "flipped_bytes", "removed_files", "swapped_files"]
 

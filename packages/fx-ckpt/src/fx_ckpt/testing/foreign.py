@@ -12,9 +12,9 @@ from fx_core.errors.files import PathTakenError
 from fx_core.files import MANIFEST, AtomicDirectory
 
 from fx_ckpt import checkpoints
-from fx_ckpt.checkpoint import save
 from fx_ckpt.converting import convert
 from fx_ckpt.manager import CheckpointManager
+from fx_ckpt.operations import save
 
 __all__ = ["THINGS", "WRITERS", "left_alone"]
 

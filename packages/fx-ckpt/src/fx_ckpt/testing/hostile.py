@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from fx_core.files import MANIFEST, AtomicDirectory
 
-from fx_ckpt.checkpoint import save
-from fx_ckpt.digests import digest_file
+from fx_ckpt.formats.digests import digest_file
+from fx_ckpt.operations import save
 from fx_ckpt.testing.payloads import BAIT, PAYLOADS
 
 __all__ = ["BAIT", "cases"]

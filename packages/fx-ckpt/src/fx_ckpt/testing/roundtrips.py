@@ -12,7 +12,7 @@ from fx_core.testing.states import DTYPES, array_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fx_ckpt.checkpoint import restore, save
+from fx_ckpt.operations import restore, save
 
 __all__ = ["difference", "round_trips", "trees"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from fx_core import filesystem
 from fx_core.testing.states import describe_difference
 
-from fx_ckpt.checkpoint import verify
 from fx_ckpt.manager import CheckpointManager
+from fx_ckpt.operations import verify
 
 __all__ = ["SCENARIOS", "Scenario", "check", "tree_of"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from fx_core.errors import FxError
 
-from fx_ckpt.checkpoint import inspect, restore, verify
+from fx_ckpt.operations import inspect, restore, verify
 from fx_ckpt.testing.hostile import BAIT, cases
 
 _SPARE_MEMORY = 2**30

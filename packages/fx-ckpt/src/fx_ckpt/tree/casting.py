@@ -9,7 +9,7 @@ import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
 from fx_ckpt.errors import CastError, InvalidOptionError
-from fx_ckpt.structure import Leaf
+from fx_ckpt.tree.structure import Leaf
 
 _FAMILIES = (jnp.floating, jnp.integer, jnp.complexfloating)
 

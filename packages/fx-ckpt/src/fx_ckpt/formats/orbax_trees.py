@@ -12,9 +12,9 @@ from fx_core.errors.serialization import StateDictMismatchError
 from fx_core.serialization import to_state_dict
 
 from fx_ckpt.errors import BytesError
-from fx_ckpt.nodes import Opened, open_node
-from fx_ckpt.structure import Path as TreePath
-from fx_ckpt.structure import render, step_of
+from fx_ckpt.tree.nodes import Opened, open_node
+from fx_ckpt.tree.structure import Path as TreePath
+from fx_ckpt.tree.structure import render, step_of
 
 
 def orbax() -> Any:

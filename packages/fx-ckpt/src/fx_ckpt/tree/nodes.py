@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fx_ckpt.errors import UnsupportedKeyError
-from fx_ckpt.structure import BranchKind, Key, is_text
+from fx_ckpt.tree.structure import BranchKind, Key, is_text
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)
 

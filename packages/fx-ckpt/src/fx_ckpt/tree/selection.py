@@ -7,8 +7,8 @@ from fx_core.patterns import glob
 from fx_core.scope import DenyList
 
 from fx_ckpt.errors import InvalidOptionError
-from fx_ckpt.nodes import open_node
-from fx_ckpt.structure import Leaf, Node, Path, spelled, step_of
+from fx_ckpt.tree.nodes import open_node
+from fx_ckpt.tree.structure import Leaf, Node, Path, spelled, step_of
 
 Select: TypeAlias = (
     "bool | str | type | Callable[[tuple[Any, ...], Leaf | None], bool] | Collection[Select] | DenyList | None"

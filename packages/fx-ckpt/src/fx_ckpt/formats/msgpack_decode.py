@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import LONG, TIMES, possible_shape
 from fx_ckpt.errors import BytesError
-from fx_ckpt.extents import Extent
+from fx_ckpt.formats.extents import Extent
+from fx_ckpt.tree.dtypes import LONG, TIMES, possible_shape
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
 """Extension types."""

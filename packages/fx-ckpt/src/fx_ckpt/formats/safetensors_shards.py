@@ -11,8 +11,8 @@ from typing import Any
 from fx_core import filesystem
 
 from fx_ckpt.errors import BytesError
-from fx_ckpt.extents import Extent
-from fx_ckpt.safetensors_format import read_header, write_file
+from fx_ckpt.formats.extents import Extent
+from fx_ckpt.formats.safetensors_file import read_header, write_file
 
 STEM = "model"
 LARGEST_FILE = 5 * 10**9

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fx_ckpt.casting import cast_leaf, converted
 from fx_ckpt.errors import BackendDataError, StructureError
-from fx_ckpt.leaves import decode, describe, encode
-from fx_ckpt.nodes import open_node
-from fx_ckpt.selection import Chosen
-from fx_ckpt.structure import DEEPEST, Branch, Leaf, Node, Path, render, state_names, step_of
+from fx_ckpt.tree.casting import cast_leaf, converted
+from fx_ckpt.tree.leaves import decode, describe, encode
+from fx_ckpt.tree.nodes import open_node
+from fx_ckpt.tree.selection import Chosen
+from fx_ckpt.tree.structure import DEEPEST, Branch, Leaf, Node, Path, render, state_names, step_of
 
 ROOT = "value"
 """Name of the only entry of the state dictionary of a tree that is one leaf."""

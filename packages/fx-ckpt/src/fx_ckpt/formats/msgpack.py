@@ -16,8 +16,8 @@ import numpy as np
 from fx_core.serialization import from_state_dict, is_serializable, to_state_dict
 
 from fx_ckpt.errors import ROOT, UnsupportedLeafError, class_as_target
-from fx_ckpt.msgpack_decode import ARRAY, CHUNKED, COMPLEX, SCALAR, Decoder, dtype_of, map_extents
-from fx_ckpt.parallel import as_bytes
+from fx_ckpt.formats.msgpack_decode import ARRAY, CHUNKED, COMPLEX, SCALAR, Decoder, dtype_of, map_extents
+from fx_ckpt.running.parallel import as_bytes
 
 __all__ = ["MAX_CHUNK_SIZE", "from_bytes", "msgpack_restore", "msgpack_serialize", "to_bytes"]
 

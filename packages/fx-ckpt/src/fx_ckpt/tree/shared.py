@@ -9,8 +9,8 @@ import numpy as np
 from fx_core.identity import identity_of
 
 from fx_ckpt.errors import RestoreMismatchError
-from fx_ckpt.nodes import open_node
-from fx_ckpt.structure import Path, render, step_of
+from fx_ckpt.tree.nodes import open_node
+from fx_ckpt.tree.structure import Path, render, step_of
 
 __all__ = ["Shared"]
 

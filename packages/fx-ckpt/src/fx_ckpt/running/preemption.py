@@ -8,7 +8,7 @@ from typing import Any
 
 from fx_core.compat.jax import reached_preemption
 
-from fx_ckpt import processes
+from fx_ckpt.running import processes
 
 _log = logging.getLogger("fx.ckpt")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import xxhash
 
-from fx_ckpt.parallel import BLOCK, in_parallel, workers
+from fx_ckpt.running.parallel import BLOCK, in_parallel, workers
 
 ALGORITHM = "xxh3-128-4m"
 """What the digests that are written now start with."""

@@ -10,16 +10,17 @@ from fx_core.errors.files import ManifestError
 from fx_core.files import MANIFEST, local_path, read_manifest, settled, verify_files
 from fx_core.plugins import registry
 
-from fx_ckpt import digests, iterators
-from fx_ckpt.casting import check_cast
+from fx_ckpt import iterators
 from fx_ckpt.draft import AUTO, DATA, FORMAT, ITERATORS, VERSION, load_backend, prepare
 from fx_ckpt.errors import StructureError, class_as_target
-from fx_ckpt.fit import compare, fill, placement
+from fx_ckpt.formats import digests
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.recognition import refused
-from fx_ckpt.selection import Chosen, Select, chosen
-from fx_ckpt.structure import Node, from_json
-from fx_ckpt.tree import put_together
+from fx_ckpt.tree.apart import put_together
+from fx_ckpt.tree.casting import check_cast
+from fx_ckpt.tree.fit import compare, fill, placement
+from fx_ckpt.tree.selection import Chosen, Select, chosen
+from fx_ckpt.tree.structure import Node, from_json
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
@@ -91,8 +92,8 @@ def restore(
         tuples, dataclasses and the like come back as dictionaries of their fields.
       only: which part to restore; the rest of the target stays as it is, and without a target is left out. A pattern
         such as ``"params/*/kernel"`` chooses what it matches and all below; a class, such as a variable type, all
-        below its objects; a function, called with the keys of each leaf and its `fx_ckpt.structure.Leaf`, what it says.
-        A list chooses what any of its members does, `fx_core.scope.DenyList` what its filter does not.
+        below its objects; a function, called with the keys of each leaf and its `fx_ckpt.tree.structure.Leaf`, what it
+        says. A list chooses what any of its members does, `fx_core.scope.DenyList` what its filter does not.
       cast: True to convert arrays to the target's dtypes, within floating-point, integer or complex numbers; a dtype
         to convert all arrays of floating-point numbers to it.
       mapped: leave arrays in the file, where the backend can (safetensors and msgpack): they are read when they are

@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_ckpt.casting import cast_leaf, converted
 from fx_ckpt.errors import RestoreMismatchError
-from fx_ckpt.leaves import decode, describe
-from fx_ckpt.nodes import Opened, open_node
-from fx_ckpt.selection import Chosen
-from fx_ckpt.shared import Shared
-from fx_ckpt.structure import Branch, Leaf, Node, Path, render, state_names, step_of
-from fx_ckpt.tree import ROOT, check_depth, child_state, root_state
+from fx_ckpt.tree.apart import ROOT, check_depth, child_state, root_state
+from fx_ckpt.tree.casting import cast_leaf, converted
+from fx_ckpt.tree.leaves import decode, describe
+from fx_ckpt.tree.nodes import Opened, open_node
+from fx_ckpt.tree.selection import Chosen
+from fx_ckpt.tree.shared import Shared
+from fx_ckpt.tree.structure import Branch, Leaf, Node, Path, render, state_names, step_of
 
 _CATEGORIES = {"b": "bool", "i": "int", "u": "int", "f": "float", "c": "complex"}
 
@@ -26,7 +26,7 @@ def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, c
       target: a tree; its arrays may be `jax.ShapeDtypeStruct`.
       where: the checkpoint, for the error.
       chosen: which part to compare.
-      cast: which other dtypes are right, too; see `fx_ckpt.casting`.
+      cast: which other dtypes are right, too; see `fx_ckpt.tree.casting`.
 
     Raises:
       RestoreMismatchError: they differ; it lists every place.

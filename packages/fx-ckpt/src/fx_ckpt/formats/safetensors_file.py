@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import BytesError
-from fx_ckpt.extents import DigestingFile, Extent, MappedFile
-from fx_ckpt.parallel import as_bytes
+from fx_ckpt.formats.extents import DigestingFile, Extent, MappedFile
+from fx_ckpt.running.parallel import as_bytes
+from fx_ckpt.tree.dtypes import possible_shape
 
 LARGEST_HEADER = 100_000_000
 """Bytes that a header may have, as in the reference implementation."""

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from fx_ckpt.digests import BlockDigest
 from fx_ckpt.errors import BytesError
-from fx_ckpt.parallel import BLOCK, aligned_empty, as_bytes, in_parallel
+from fx_ckpt.formats.digests import BlockDigest
+from fx_ckpt.running.parallel import BLOCK, aligned_empty, as_bytes, in_parallel
 
 _FLUSHED_AT_ONCE = 64 * 2**20
 _PIECE = 2**20

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.dtypes import possible_shape
 from fx_ckpt.errors import StructureError
+from fx_ckpt.tree.dtypes import possible_shape
 
 BranchKind = Literal["mapping", "sequence", "fields"]
 Key = str | int | float | bool | None | tuple["Key", ...]

@@ -13,9 +13,9 @@ from fx_core.compat.jax import weakly_typed
 from fx_core.stored_dtypes import NUMBERS
 from jax.core import Tracer
 
-from fx_ckpt.dtypes import RAW
 from fx_ckpt.errors import BackendDataError, DtypeUnavailableError, UnsupportedLeafError
-from fx_ckpt.structure import Leaf, is_text
+from fx_ckpt.tree.dtypes import RAW
+from fx_ckpt.tree.structure import Leaf, is_text
 
 _PYTHON = {bool: "bool", int: "int", float: "float", complex: "complex", str: "str", bytes: "bytes", type(None): "none"}
 _STORED_AS = {"bool": bool, "float": float, "complex": complex, "str": str, "none": type(None)}
