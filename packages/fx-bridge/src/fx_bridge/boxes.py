@@ -82,8 +82,8 @@ def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> 
 def to_linen_var(variable: Variable[Any]) -> Any:
     """Returns the leaf of a Linen collection for an NNX variable: its value, boxed if it has metadata.
 
-    >>> from fx_nnx import Param
-    >>> to_linen_var(Param(1.0)), to_linen_var(Param(1.0, tag="a")).metadata
+    >>> import fx_nnx as nnx
+    >>> to_linen_var(nnx.Param(1.0)), to_linen_var(nnx.Param(1.0, tag="a")).metadata
     (1.0, FrozenDict({
         tag: 'a',
     }))

@@ -60,7 +60,7 @@ def save_safetensors(
 
     Example:
       >>> import tempfile
-      >>> from fx_ckpt.renaming import torch_rules
+      >>> from fx_ckpt import torch_rules
       >>> params = {"head": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
       >>> path = save_safetensors(tempfile.mkdtemp() + "/m.safetensors", params, rules=torch_rules())
       >>> load_safetensors(path)["head"]["weight"].shape

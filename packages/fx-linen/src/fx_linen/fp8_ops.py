@@ -187,9 +187,9 @@ def quantize(x: jax.Array, q_dtype: Any, scale: jax.Array, compute_dtype: Any) -
       compute_dtype: dtype of the scale and of the largest number in the computation.
 
     >>> import jax.numpy as jnp
-    >>> from fx_linen import fp8_ops
+    >>> import fx_linen as nn
     >>> x = jnp.array([1.1, 1000.0])
-    >>> fp8_ops.qdq(x, jnp.float8_e4m3fn, jnp.array([2.0]), jnp.float32)
+    >>> nn.fp8_ops.qdq(x, jnp.float8_e4m3fn, jnp.array([2.0]), jnp.float32)
     Array([  1.125, 896.   ], dtype=float32)
     """
     largest = get_fp8_max(q_dtype, compute_dtype)

@@ -3,9 +3,9 @@
 A model names the dimensions of its parameters and activations; rules map the names to mesh axes. A name may have
 several rules: the first one whose mesh axes are still free in the same array counts.
 
->>> from fx_linen import spmd
+>>> import fx_linen as nn
 >>> rules = (("batch", "data"), ("hidden", "model"), ("heads", ("data", "model")), ("heads", "model"))
->>> spmd.logical_to_mesh_axes(("batch", "heads"), rules)
+>>> nn.spmd.logical_to_mesh_axes(("batch", "heads"), rules)
 P('data', 'model')
 """
 
@@ -135,8 +135,8 @@ def with_logical_partitioning(
       rules: the rules, when they are not to be those in force.
 
     >>> import jax
-    >>> from fx_linen import spmd
-    >>> init = spmd.with_logical_partitioning(jax.nn.initializers.zeros, ("embed", "mlp"))
+    >>> import fx_linen as nn
+    >>> init = nn.spmd.with_logical_partitioning(jax.nn.initializers.zeros, ("embed", "mlp"))
     >>> init(jax.random.key(0), (2, 3)).names
     ('embed', 'mlp')
     """

@@ -4,11 +4,10 @@ These are the functions of `fx_nnx` with an argument ``graph``, for which True i
 ``graph_updates``: what programs were written for before there were settings.
 
 >>> from fx_nnx import compat
->>> from fx_nnx.modes import set_graph_mode
->>> from fx_nnx.modules import Dict
->>> shared = Dict()
->>> with set_graph_mode(False):
-...     compat.graphdef(Dict(a=shared, b=shared))
+>>> import fx_nnx as nnx
+>>> shared = nnx.Dict()
+>>> with nnx.set_graph_mode(False):
+...     compat.graphdef(nnx.Dict(a=shared, b=shared))
 GraphDef(Dict, nodes=3, leaves=0)
 """
 

@@ -86,12 +86,10 @@ class set_graph_mode(Mode):  # noqa: N801  # the name of the reference library: 
 
     A tree must not hold an object on two paths: functions refuse it instead of keeping track.
 
-    >>> from fx_nnx.graph import split
-    >>> from fx_nnx.modules import Dict
-    >>> from fx_nnx.variables import Param
-    >>> shared = Param(1.0)
+    >>> import fx_nnx as nnx
+    >>> shared = nnx.Param(1.0)
     >>> with set_graph_mode(False):
-    ...     split(Dict(a=shared, b=shared))
+    ...     nnx.split(nnx.Dict(a=shared, b=shared))
     Traceback (most recent call last):
     fx_core.errors.nnx.SharedReferenceError: Param is reachable on two paths...
     """

@@ -38,8 +38,8 @@ def add_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> An
     """Informs the variables of a tree that their values get an axis, as `fx_nnx.vmap` and `fx_nnx.scan` do on the way
     out.
 
-    >>> from fx_nnx.variables import Param
-    >>> kernel = Param(1.0, out_sharding=("in", "out"), eager_sharding=False)
+    >>> import fx_nnx as nnx
+    >>> kernel = nnx.Param(1.0, out_sharding=("in", "out"), eager_sharding=False)
     >>> add_axis(kernel, 0, {PARTITION_NAME: "layers"}).out_sharding
     ('layers', 'in', 'out')
 
@@ -81,11 +81,10 @@ def with_partitioning(
     """Lets an initializer say how the variable that it initializes is laid out.
 
     >>> import jax
-    >>> from fx_nnx.modes import use_eager_sharding
-    >>> from fx_nnx.variables import Param
+    >>> import fx_nnx as nnx
     >>> init = with_partitioning(jax.nn.initializers.ones, (None, "model"))
-    >>> with use_eager_sharding(False):
-    ...     Param(init(jax.random.key(0), (2, 4))).out_sharding
+    >>> with nnx.use_eager_sharding(False):
+    ...     nnx.Param(init(jax.random.key(0), (2, 4))).out_sharding
     (None, 'model')
 
     Args:
@@ -100,8 +99,8 @@ def with_partitioning(
 def get_partition_spec(tree: Any) -> Any:
     """Returns the partition spec of each variable in a tree, by its ``out_sharding`` and the rules in force.
 
-    >>> from fx_nnx.variables import Param
-    >>> spec = get_partition_spec({"w": Param(1.0, out_sharding=("data",), eager_sharding=False)})
+    >>> import fx_nnx as nnx
+    >>> spec = get_partition_spec({"w": nnx.Param(1.0, out_sharding=("data",), eager_sharding=False)})
     >>> spec["w"].get_value()
     P('data',)
 

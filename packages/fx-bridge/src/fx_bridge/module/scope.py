@@ -12,8 +12,8 @@ __all__ = ["Scope"]
 class Scope(Pytree):
     """What a bridge module knows while ``init`` or ``apply`` runs; each module in it has its own with the same streams.
 
-    >>> from fx_nnx import Rngs
-    >>> scope = Scope(Rngs(0), mutable=["batch_stats"])
+    >>> import fx_nnx as nnx
+    >>> scope = Scope(nnx.Rngs(0), mutable=["batch_stats"])
     >>> scope.copy().rngs is scope.rngs
     True
 

@@ -1,7 +1,7 @@
 """Scopes: variables by collection, RNG streams by name, and the functions that give and take them.
 
 >>> import jax
->>> from fx_core.scope import apply, init
+>>> from fx_core import apply, init
 >>> def dense(scope, x):
 ...     w = scope.param("w", jax.nn.initializers.ones, (x.shape[-1], 2))
 ...     calls = scope.variable("state", "calls", lambda: 0)

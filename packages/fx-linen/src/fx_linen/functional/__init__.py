@@ -5,7 +5,7 @@ The arithmetic, the parameters and their names are those of the modules; the arg
 it gets: give every layer a scope of its own with `fx_core.Scope.child`.
 
 >>> import jax, jax.numpy as jnp
->>> from fx_core.scope import init
+>>> from fx_core import init
 >>> from fx_linen import functional as F
 >>> def mlp(scope, x):
 ...     x = jax.nn.relu(scope.child(F.dense, "hidden")(x, 8))

@@ -87,7 +87,7 @@ def embedding(
       param_dtype: dtype of the parameter.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fx_core.scope import init
+    >>> from fx_core import init
     >>> from fx_linen import functional as F
     >>> y, variables = init(lambda scope, x: F.embedding(scope, 5, 2).lookup(x))(jax.random.key(0), jnp.array([1, 4]))
     >>> y.shape, variables["params"]["table"].shape

@@ -112,8 +112,8 @@ def merge_param(name: str, a: T | None, b: T | None) -> T:
     Raises:
       MergeParamError: both or none were given.
 
-    >>> from fx_linen import merge_param
-    >>> merge_param("train", None, True)
+    >>> import fx_linen as nn
+    >>> nn.merge_param("train", None, True)
     True
     """
     if a is not None and b is not None:

@@ -5,14 +5,13 @@ The names of ``params`` are in ``params_axes`` and so on. New programs do better
 
 >>> import jax, jax.numpy as jnp
 >>> import fx_linen as nn
->>> from fx_linen import partitioning
 >>> class Layer(nn.Module):
 ...     @nn.compact
 ...     def __call__(self, x):
-...         w = partitioning.param_with_axes("w", nn.initializers.ones, (3, 4), axes=("embed", "mlp"))
+...         w = nn.partitioning.param_with_axes("w", nn.initializers.ones, (3, 4), axes=("embed", "mlp"))
 ...         return x @ w
 >>> variables = Layer().init(jax.random.key(0), jnp.ones(3))
->>> partitioning.get_axis_names(variables["params_axes"])["w"]
+>>> nn.partitioning.get_axis_names(variables["params_axes"])["w"]
 P('embed', 'mlp')
 """
 

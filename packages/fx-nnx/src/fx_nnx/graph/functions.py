@@ -24,12 +24,11 @@ __all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unfl
 def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
     """Takes a model apart into its structure and its values.
 
-    >>> from fx_nnx.modules.module import Module
-    >>> from fx_nnx.variables import BatchStat, Param
-    >>> class Scale(Module):
+    >>> import fx_nnx as nnx
+    >>> class Scale(nnx.Module):
     ...     def __init__(self):
-    ...         self.scale, self.mean = Param(2.0), BatchStat(0.0)
-    >>> graphdef, params, rest = split(Scale(), Param, ...)
+    ...         self.scale, self.mean = nnx.Param(2.0), nnx.BatchStat(0.0)
+    >>> graphdef, params, rest = split(Scale(), nnx.Param, ...)
     >>> params.to_pure_dict(), rest.to_pure_dict()
     ({'scale': 2.0}, {'mean': 0.0})
 
@@ -53,9 +52,8 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
 def unpack(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     """Takes a model apart as `split` does, into one `GraphState` per filter, each of which carries the structure.
 
-    >>> from fx_nnx.modules import Dict
-    >>> from fx_nnx.variables import Param
-    >>> packed = unpack(Dict(w=Param(1.0)))
+    >>> import fx_nnx as nnx
+    >>> packed = unpack(nnx.Dict(w=nnx.Param(1.0)))
     >>> merge(packed).w.get_value()
     1.0
 

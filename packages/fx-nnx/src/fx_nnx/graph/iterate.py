@@ -24,8 +24,8 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     The order is that of the names. With ``graph=False`` an object on two paths is a `SharedReferenceError`,
     and one that is no pytree a `NotANodeError`.
 
-    >>> from fx_nnx.modules.module import Module
-    >>> class Leaf(Module):
+    >>> import fx_nnx as nnx
+    >>> class Leaf(nnx.Module):
     ...     def __init__(self):
     ...         self.size = 3
     >>> [(path, type(value).__name__) for path, value in iter_graph(Leaf())]

@@ -26,9 +26,8 @@ def map_leaves(
 ) -> Any:
     """Returns a model of the same structure with ``f(path, leaf)`` for each of its variables and arrays.
 
-    >>> from fx_nnx.modules import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(w=Param(1.0))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1.0))
     >>> map_leaves(lambda path, v: v.replace(v + 1), model).w.get_value(), model.w.get_value()
     (2.0, 1.0)
 
@@ -50,8 +49,8 @@ def map_leaves(
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
     """Returns ``f(path, x)`` for a copy of a model in which everything has been mapped so already, from the inside out.
 
-    >>> from fx_nnx.modules import Dict
-    >>> recursive_map(lambda path, x: x + 1 if isinstance(x, int) else x, Dict(a=1, b=Dict(c=2))).b.c
+    >>> import fx_nnx as nnx
+    >>> recursive_map(lambda path, x: x + 1 if isinstance(x, int) else x, nnx.Dict(a=1, b=nnx.Dict(c=2))).b.c
     3
 
     Args:
@@ -72,9 +71,8 @@ def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | 
 def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:
     """Sets metadata of the variables in a model, in place.
 
-    >>> from fx_nnx.modules import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(w=Param(1.0))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1.0))
     >>> set_metadata(model, frozen=True)
     >>> model.w.frozen
     True
@@ -107,9 +105,8 @@ def with_vars(
     """Returns a model whose variables have other options, such as values in a `jax.Ref`.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(w=Param(jnp.ones(2)))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(jnp.ones(2)))
     >>> with_vars(model, ref=True).w.ref, model.w.ref
     (True, False)
 

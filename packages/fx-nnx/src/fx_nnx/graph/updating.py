@@ -36,9 +36,8 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     of one that the model has, is warned of.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(w=Param(jnp.ones(2)))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(jnp.ones(2)))
     >>> update(model, {"w": jnp.zeros(2)})
     >>> model.w[...]
     Array([0., 0.], dtype=float32)

@@ -28,8 +28,8 @@ class BatchNorm(Module):
     Ioffe and Szegedy, *Batch Normalization*, 2015.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> layer = BatchNorm(1, momentum=0.5, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> layer = BatchNorm(1, momentum=0.5, rngs=nnx.Rngs(0))
     >>> y = layer(jnp.array([[0.0], [2.0]]))
     >>> layer.mean[...]
     Array([0.5], dtype=float32)

@@ -26,8 +26,8 @@ class Conv(Module):
     """Slides a kernel over the spatial dimensions.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> Conv(3, 8, (3, 3), strides=2, rngs=Rngs(0))(jnp.ones((1, 8, 8, 3))).shape
+    >>> import fx_nnx as nnx
+    >>> Conv(3, 8, (3, 3), strides=2, rngs=nnx.Rngs(0))(jnp.ones((1, 8, 8, 3))).shape
     (1, 4, 4, 8)
 
     Args:
@@ -145,8 +145,8 @@ class ConvTranspose(Module):
     """Spreads each input value over a window: the transpose of a convolution.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> ConvTranspose(3, 8, (3, 3), strides=(2, 2), rngs=Rngs(0))(jnp.ones((1, 4, 4, 3))).shape
+    >>> import fx_nnx as nnx
+    >>> ConvTranspose(3, 8, (3, 3), strides=(2, 2), rngs=nnx.Rngs(0))(jnp.ones((1, 4, 4, 3))).shape
     (1, 8, 8, 8)
 
     Args:

@@ -22,8 +22,8 @@ class Dropout(Module):
     `fx_nnx.Module.eval` and `fx_nnx.Module.train` switch it off and on.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> layer = Dropout(0.5, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> layer = Dropout(0.5, rngs=nnx.Rngs(0))
     >>> layer.eval()
     >>> layer(jnp.ones(3))
     Array([1., 1., 1.], dtype=float32)

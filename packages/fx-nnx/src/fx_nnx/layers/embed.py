@@ -21,8 +21,8 @@ class Embed(Module):
     """A table of vectors, looked up by integers.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> Embed(5, 3, rngs=Rngs(0))(jnp.array([[0, 4]])).shape
+    >>> import fx_nnx as nnx
+    >>> Embed(5, 3, rngs=nnx.Rngs(0))(jnp.array([[0, 4]])).shape
     (1, 2, 3)
 
     Args:

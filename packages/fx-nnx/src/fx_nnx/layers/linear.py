@@ -25,8 +25,8 @@ class Linear(Module):
     """Computes ``x @ kernel + bias`` over the last axis.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> Linear(3, 2, rngs=Rngs(0))(jnp.ones((4, 3))).shape
+    >>> import fx_nnx as nnx
+    >>> Linear(3, 2, rngs=nnx.Rngs(0))(jnp.ones((4, 3))).shape
     (4, 2)
 
     Args:
@@ -98,8 +98,8 @@ class LinearGeneral(Module):
     """Contracts some axes of the input with a kernel, over some batch axes or none.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> LinearGeneral((3, 4), (5, 6), axis=(-2, -1), rngs=Rngs(0))(jnp.ones((2, 3, 4))).shape
+    >>> import fx_nnx as nnx
+    >>> LinearGeneral((3, 4), (5, 6), axis=(-2, -1), rngs=nnx.Rngs(0))(jnp.ones((2, 3, 4))).shape
     (2, 5, 6)
 
     Args:
@@ -191,8 +191,8 @@ class Einsum(Module):
     """Computes an einsum of the input and a kernel, and adds a bias.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> Einsum("nta,hab->nthb", (8, 2, 4), (8, 4), rngs=Rngs(0))(jnp.ones((16, 11, 2))).shape
+    >>> import fx_nnx as nnx
+    >>> Einsum("nta,hab->nthb", (8, 2, 4), (8, 4), rngs=nnx.Rngs(0))(jnp.ones((16, 11, 2))).shape
     (16, 11, 8, 4)
 
     Args:

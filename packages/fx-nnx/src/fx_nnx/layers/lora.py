@@ -38,9 +38,9 @@ class LoRA(Module):
     what it was.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> base, x = Linear(3, 4, rngs=Rngs(0)), jnp.ones((2, 3))
-    >>> layer = LoRA(3, 2, 4, base_module=base, rngs=Rngs(1))
+    >>> import fx_nnx as nnx
+    >>> base, x = Linear(3, 4, rngs=nnx.Rngs(0)), jnp.ones((2, 3))
+    >>> layer = LoRA(3, 2, 4, base_module=base, rngs=nnx.Rngs(1))
     >>> bool((layer(x) == base(x)).all()), layer.lora_a.shape, layer.lora_b.shape
     (True, (3, 2), (2, 4))
 
@@ -131,8 +131,8 @@ class LoRALinear(Linear):
     """A linear layer with a low-rank change, see `LoRA`: it takes the place of a `Linear` of the same parameters.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> LoRALinear(3, 4, lora_rank=2, rngs=Rngs(0))(jnp.ones((5, 3))).shape
+    >>> import fx_nnx as nnx
+    >>> LoRALinear(3, 4, lora_rank=2, rngs=nnx.Rngs(0))(jnp.ones((5, 3))).shape
     (5, 4)
 
     Args:

@@ -30,8 +30,8 @@ class LayerNorm(NormBase):
     Ba et al., *Layer Normalization*, 2016.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> LayerNorm(2, rngs=Rngs(0))(jnp.array([[1.0, 3.0]])).round(2)
+    >>> import fx_nnx as nnx
+    >>> LayerNorm(2, rngs=nnx.Rngs(0))(jnp.array([[1.0, 3.0]])).round(2)
     Array([[-1.,  1.]], dtype=float32)
 
     Args:
@@ -117,8 +117,8 @@ class RMSNorm(NormBase):
     Zhang and Sennrich, *Root Mean Square Layer Normalization*, 2019.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> RMSNorm(2, rngs=Rngs(0))(jnp.array([[3.0, -3.0]])).round(2)
+    >>> import fx_nnx as nnx
+    >>> RMSNorm(2, rngs=nnx.Rngs(0))(jnp.array([[3.0, -3.0]])).round(2)
     Array([[ 1., -1.]], dtype=float32)
 
     Args:
@@ -197,8 +197,8 @@ class GroupNorm(NormBase):
     Wu and He, *Group Normalization*, 2018.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> GroupNorm(4, num_groups=2, rngs=Rngs(0))(jnp.ones((1, 3, 4))).shape
+    >>> import fx_nnx as nnx
+    >>> GroupNorm(4, num_groups=2, rngs=nnx.Rngs(0))(jnp.ones((1, 3, 4))).shape
     (1, 3, 4)
 
     Args:
@@ -295,8 +295,8 @@ class InstanceNorm(NormBase):
     Ulyanov et al., *Instance Normalization*, 2016.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> InstanceNorm(3, rngs=Rngs(0))(jnp.ones((1, 4, 3))).shape
+    >>> import fx_nnx as nnx
+    >>> InstanceNorm(3, rngs=nnx.Rngs(0))(jnp.ones((1, 4, 3))).shape
     (1, 4, 3)
 
     Args:

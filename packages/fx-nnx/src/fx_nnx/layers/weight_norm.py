@@ -66,10 +66,9 @@ class SpectralNorm(Module):
     never changed.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers.linear import Linear
-    >>> from fx_nnx.rngs import Rngs
-    >>> inner = Linear(3, 3, use_bias=False, rngs=Rngs(0))
-    >>> layer = SpectralNorm(inner, n_steps=30, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> inner = nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0))
+    >>> layer = SpectralNorm(inner, n_steps=30, rngs=nnx.Rngs(0))
     >>> bool(abs(jnp.linalg.norm(layer(jnp.eye(3)), 2) - 1) < 1e-3)
     True
     >>> sorted(layer.batch_stats)
@@ -158,9 +157,8 @@ class WeightNorm(Module):
     the weight, a tuple, so that they are trained with the directions, which are the layer's own weights.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers.linear import Linear
-    >>> from fx_nnx.rngs import Rngs
-    >>> layer = WeightNorm(Linear(3, 2, use_bias=False, rngs=Rngs(0)), rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> layer = WeightNorm(nnx.Linear(3, 2, use_bias=False, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
     >>> jnp.linalg.norm(layer(jnp.eye(3)), axis=0).round(3), layer.scales["kernel",].shape
     (Array([1., 1.], dtype=float32), (2,))
 

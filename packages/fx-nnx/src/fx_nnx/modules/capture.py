@@ -38,17 +38,15 @@ def capture(
     ones do not stay in the modules.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers import Linear
-    >>> from fx_nnx.rngs import Rngs
-    >>> from fx_nnx.variables import Intermediate
+    >>> import fx_nnx as nnx
     >>> class Block(Module):
     ...     def __init__(self, rngs):
-    ...         self.layer = Linear(2, 3, rngs=rngs)
+    ...         self.layer = nnx.Linear(2, 3, rngs=rngs)
     ...     def __call__(self, x):
     ...         y = self.layer(x)
-    ...         self.sow(Intermediate, "hidden", y)
+    ...         self.sow(nnx.Intermediate, "hidden", y)
     ...         return y.sum()
-    >>> y, found = capture(Block(Rngs(0)), Intermediate)(jnp.ones((1, 2)))
+    >>> y, found = capture(Block(nnx.Rngs(0)), nnx.Intermediate)(jnp.ones((1, 2)))
     >>> found["hidden"][0].shape
     (1, 3)
 

@@ -30,10 +30,10 @@ class Module(Pytree):
     Layers are made in ``__init__`` and called in methods; variables are attributes that may change in any method.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.variables import Param
+    >>> import fx_nnx as nnx
     >>> class Affine(Module):
     ...     def __init__(self, size):
-    ...         self.scale, self.shift = Param(jnp.ones(size)), Param(jnp.zeros(size))
+    ...         self.scale, self.shift = nnx.Param(jnp.ones(size)), nnx.Param(jnp.zeros(size))
     ...     def __call__(self, x):
     ...         return x * self.scale + self.shift
     >>> Affine(2)(jnp.array([1.0, 2.0]))
@@ -129,8 +129,8 @@ class Module(Pytree):
         Raises:
           MissingAttributeError: no module has one of the attributes.
 
-        >>> from fx_nnx.layers import Dropout
-        >>> layer = Dropout(0.5)
+        >>> import fx_nnx as nnx
+        >>> layer = nnx.Dropout(0.5)
         >>> layer.set_attributes(deterministic=True)
         >>> layer.deterministic
         True

@@ -18,15 +18,13 @@ def current_module() -> tuple[Module, Path] | None:
     ``self`` that is a module, and searches the modules around it. It costs nothing unless it is called, and is meant
     for tracing, where a quantizer that replaces `jax.lax.dot_general` asks which layer it multiplies for.
 
-    >>> from fx_nnx.layers import Linear
-    >>> from fx_nnx.modules import Sequential
-    >>> from fx_nnx.rngs import Rngs
+    >>> import fx_nnx as nnx
     >>> import jax
     >>> def spying(*args, **options):
     ...     module, path = current_module()
     ...     print(type(module).__name__, path)
     ...     return jax.lax.dot_general(*args, **options)
-    >>> model = Sequential(Linear(1, 1, rngs=Rngs(0), dot_general=spying))
+    >>> model = nnx.Sequential(nnx.Linear(1, 1, rngs=nnx.Rngs(0), dot_general=spying))
     >>> y = model(jax.numpy.ones((1, 1)))
     Linear ('layers', 0)
 

@@ -23,8 +23,8 @@ def view(
 
     Layers with a method ``set_view`` get the arguments that it takes; what a view learns, the model knows.
 
-    >>> from fx_nnx.layers import Dropout
-    >>> model = Dropout(0.5)
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dropout(0.5)
     >>> view(model, deterministic=True).deterministic, model.deterministic
     (True, False)
 
@@ -85,8 +85,8 @@ def view_info(node: Any, /, *, only: Filter = ..., graph: bool | None = None) ->
     """Describes the settings that `view` can change in a model: for each class of its modules, arguments and their
     text.
 
-    >>> from fx_nnx.layers import Dropout
-    >>> print(view_info(Dropout(0.5)))
+    >>> import fx_nnx as nnx
+    >>> print(view_info(nnx.Dropout(0.5)))
     Dropout:
       deterministic: bool | None = None
         Whether to let every value through; None leaves it as it is.

@@ -26,9 +26,9 @@ def dataclass(
 
     The ``repr`` stays that of modules. `fx_nnx.data` and `fx_nnx.static` take the place of `dataclasses.field`.
 
-    >>> from fx_nnx.modules.module import Module
+    >>> import fx_nnx as nnx
     >>> @dataclass
-    ... class Block(Module):
+    ... class Block(nnx.Module):
     ...     width: int
     ...     layers: list = data(default_factory=list)
     >>> Block(3).width

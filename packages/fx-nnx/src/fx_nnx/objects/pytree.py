@@ -299,15 +299,14 @@ class Object(Pytree, pytree=False):
     """An object that is no pytree to JAX, so that its attributes may hold anything and change what they hold.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.variables import Param
+    >>> import fx_nnx as nnx
     >>> class Table(Object):
     ...     def __init__(self):
     ...         self.best = None
-    ...         self.rows = [Param(jnp.ones(2))]
-    >>> from fx_nnx.graph import state
+    ...         self.rows = [nnx.Param(jnp.ones(2))]
     >>> table = Table()
-    >>> table.best = Param(jnp.zeros(2))
-    >>> [path for path, _ in state(table).flat_state()]
+    >>> table.best = nnx.Param(jnp.zeros(2))
+    >>> [path for path, _ in nnx.state(table).flat_state()]
     [('best',), ('rows', 0)]
     """
 

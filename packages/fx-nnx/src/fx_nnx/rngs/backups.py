@@ -54,8 +54,8 @@ def split_rngs(
 ) -> Any:
     """Splits the RNG streams inside a model, in place, for a vmap or scan over it.
 
-    >>> from fx_nnx.rngs import Rngs
-    >>> rngs = Rngs(0)
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(0)
     >>> with split_rngs(rngs, splits=3):
     ...     rngs.default.key.shape
     (3,)
@@ -138,8 +138,8 @@ def with_rngs(
 ) -> Any:
     """Returns a model with other RNG streams: split, made equal, or started anew; it shares all other variables.
 
-    >>> from fx_nnx.rngs import Rngs
-    >>> rngs = Rngs(0, dropout=1)
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(0, dropout=1)
     >>> new = with_rngs(rngs, split={"dropout": 4}, fork="default")
     >>> new.dropout.key.shape, new.default.key.shape, rngs.dropout.key.shape
     ((4,), (), ())

@@ -44,8 +44,8 @@ class KeylessInitializer:
 class RandomMethods:
     """Adds a method for each distribution of `jax.random` and each initializer to a class that gives a key when called.
 
-    >>> from fx_nnx.rngs import Rngs
-    >>> rngs = Rngs(0)
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(0)
     >>> rngs.normal((2, 3)).shape, rngs.lecun_normal()((2, 3)).shape
     ((2, 3), (2, 3))
     """

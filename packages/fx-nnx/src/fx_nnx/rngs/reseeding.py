@@ -17,8 +17,8 @@ def reseed(node: Any, /, *, graph: bool | None = None, policy: Any = "scalars_on
 
     Each stream gets its own key, drawn in the order of their paths from the seed for its name.
 
-    >>> from fx_nnx.rngs import Rngs
-    >>> rngs = Rngs(0, dropout=1)
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(0, dropout=1)
     >>> reseed(rngs, dropout=2)
     >>> bool(rngs.dropout.key[...] == jax.random.fold_in(jax.random.key(2), 0)), int(rngs.dropout.count[...])
     (True, 0)

@@ -15,8 +15,8 @@ def display(*args: Any) -> None:
     Args:
       *args: what to show.
 
-    >>> from fx_nnx.variables import Param
-    >>> display(Param(1))
+    >>> import fx_nnx as nnx
+    >>> display(nnx.Param(1))
     Param(
       value=1
     )

@@ -76,9 +76,8 @@ def tabulate(
     ``fx-nnx[summary]``.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers import Linear
-    >>> from fx_nnx.rngs import Rngs
-    >>> text = tabulate(Linear(2, 3, rngs=Rngs(0)), jnp.ones((1, 2)), console_kwargs={"force_terminal": False})
+    >>> import fx_nnx as nnx
+    >>> text = tabulate(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), jnp.ones((1, 2)), console_kwargs={"force_terminal": False})
     >>> "kernel: float32[2,3]" in text
     True
 

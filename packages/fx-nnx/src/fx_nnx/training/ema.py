@@ -28,12 +28,10 @@ class EMA(Module):
     Averages of numbers narrower than float32 are kept in float32: what a step adds is less than their rounding.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers import Linear
-    >>> from fx_nnx.rngs import Rngs
-    >>> from fx_nnx.variables import Param
-    >>> model = Linear(1, 1, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
     >>> model.kernel[...] = jnp.ones((1, 1))
-    >>> ema = EMA(model, 0.75, only=Param)
+    >>> ema = EMA(model, 0.75, only=nnx.Param)
     >>> model.kernel[...] = jnp.zeros((1, 1))
     >>> ema.update(model)
     >>> ema.apply_to(model).kernel[...], model.kernel[...]

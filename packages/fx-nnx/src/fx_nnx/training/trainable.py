@@ -29,9 +29,8 @@ class Trainable(StructuralFilter):
     It is a filter like any other, for `fx_nnx.split` and `fx_nnx.state`, as ``wrt`` of an `fx_nnx.Optimizer`, and in
     `fx_nnx.DiffState`, so that one filter says for all of them what is trained.
 
-    >>> from fx_nnx.layers import Linear
-    >>> from fx_nnx.rngs import Rngs
-    >>> layer = Linear(2, 3, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
     >>> freeze(layer, lambda path, variable: path[-1] == "kernel")
     >>> list(state(layer, Trainable()))
     ['bias']
@@ -63,11 +62,9 @@ def freeze(model: Any, *filters: Filter) -> None:
       model: a module, or anything that can be split.
       *filters: which variables; by default all of `fx_nnx.Param`.
 
-    >>> from fx_nnx.layers import LoRALinear, LoRAParam
-    >>> from fx_nnx.filters import All, Not
-    >>> from fx_nnx.rngs import Rngs
-    >>> layer = LoRALinear(2, 3, lora_rank=1, rngs=Rngs(0))
-    >>> freeze(layer, All(Param, Not(LoRAParam)))  # fine-tune the adapter only
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.LoRALinear(2, 3, lora_rank=1, rngs=nnx.Rngs(0))
+    >>> freeze(layer, nnx.All(Param, nnx.Not(nnx.LoRAParam)))  # fine-tune the adapter only
     >>> list(state(layer, Trainable()))
     ['lora']
     """

@@ -25,9 +25,8 @@ def cond(
     """Calls one of two functions of modules and arrays, by a traced condition.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Variable
-    >>> counter = Dict(n=Variable(jnp.array(0)))
+    >>> import fx_nnx as nnx
+    >>> counter = nnx.Dict(n=nnx.Variable(jnp.array(0)))
     >>> def up(counter):
     ...     counter.n[...] += 1
     >>> cond(True, up, lambda counter: None, counter)

@@ -139,9 +139,8 @@ class UpdateContext:
 def split_context(ctxtag: Any = None) -> Iterator[SplitContext]:
     """Takes several objects apart that may share parts.
 
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(w=Param(1))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1))
     >>> with split_context() as ctx:
     ...     parts = ctx.split(model), ctx.split({"again": model.w})
     >>> with merge_context() as ctx:

@@ -264,9 +264,7 @@ def custom_vjp(
     """Defines the backward rule of a function of modules and arrays, see `CustomVjp.defvjp`.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.transforms.grad import grad
-    >>> from fx_nnx.variables import Param
+    >>> import fx_nnx as nnx
     >>> @custom_vjp
     ... def f(model, x):
     ...     return model.scale * x
@@ -276,7 +274,7 @@ def custom_vjp(
     ...     (model, x), (_, out) = residuals, g
     ...     return {"scale": 10 * out}, None
     >>> f.defvjp(forward, backward)
-    >>> float(grad(lambda model: f(model, 2.0))(Dict(scale=Param(jnp.array(3.0)))).scale[...])
+    >>> float(nnx.grad(lambda model: f(model, 2.0))(nnx.Dict(scale=nnx.Param(jnp.array(3.0)))).scale[...])
     10.0
 
     Args:

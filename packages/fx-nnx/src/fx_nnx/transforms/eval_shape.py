@@ -20,9 +20,8 @@ def eval_shape(
     """Finds out what a function would give, without computing: arrays become `jax.ShapeDtypeStruct`, in modules too.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> eval_shape(lambda: Dict(scale=Param(jnp.ones((2, 3))))).scale.get_value()
+    >>> import fx_nnx as nnx
+    >>> eval_shape(lambda: nnx.Dict(scale=nnx.Param(jnp.ones((2, 3))))).scale.get_value()
     ShapeDtypeStruct(shape=(2, 3), dtype=float32)
 
     Args:

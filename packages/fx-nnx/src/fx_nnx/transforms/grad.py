@@ -177,9 +177,8 @@ def grad(
     is an array. Pytrees of modules and arrays have trees of derivatives.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import BatchStat, Param
-    >>> model = Dict(scale=Param(jnp.array(3.0)), calls=BatchStat(jnp.array(0)))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(scale=nnx.Param(jnp.array(3.0)), calls=nnx.BatchStat(jnp.array(0)))
     >>> def loss(model, x):
     ...     model.calls[...] += 1
     ...     return model.scale * x**2

@@ -23,15 +23,14 @@ def split_inputs(f: Callable[..., Any], *, ctxtag: Hashable = _TAG) -> Any:
     are transforms of this package; these two make more of them, of transforms that it does not know.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
+    >>> import fx_nnx as nnx
     >>> @split_inputs
     ... @jax.jit
     ... @merge_inputs
     ... def double(model):
     ...     model.scale[...] *= 2
     ...     return model.scale.sum()
-    >>> model = Dict(scale=Param(jnp.ones(2)))
+    >>> model = nnx.Dict(scale=nnx.Param(jnp.ones(2)))
     >>> double(model), model.scale[...]
     (Array(4., dtype=float32), Array([2., 2.], dtype=float32))
 

@@ -180,9 +180,8 @@ def jit(
     constants of what is compiled; when one changes, the function is compiled anew at its next call.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(scale=Param(jnp.ones(2)))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(scale=nnx.Param(jnp.ones(2)))
     >>> @jit
     ... def double(model):
     ...     model.scale[...] *= 2

@@ -25,9 +25,8 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
 
     Transforms take it as the entry of the argument, in the place of a `StateAxes`.
 
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import BatchStat, Param
-    >>> axes = prefix(Dict(w=Param(1), n=BatchStat(2)), {Param: 0, ...: None})
+    >>> import fx_nnx as nnx
+    >>> axes = prefix(nnx.Dict(w=nnx.Param(1), n=nnx.BatchStat(2)), {nnx.Param: 0, ...: None})
     >>> axes.w.get_value(), axes.n.get_value()
     (0, None)
 

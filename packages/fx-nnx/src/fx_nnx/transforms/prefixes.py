@@ -81,8 +81,8 @@ class PerVariable(Representable):
 class StateAxes(PerVariable):
     """Gives the variables of a module different axes in `fx_nnx.vmap`, `fx_nnx.pmap` and `fx_nnx.scan`.
 
-    >>> from fx_nnx.variables import Param
-    >>> axes = StateAxes({Param: 0, ...: None})
+    >>> import fx_nnx as nnx
+    >>> axes = StateAxes({nnx.Param: 0, ...: None})
     >>> axes.filters, axes.axes
     ((<class 'fx_nnx.variables.kinds.Param'>, Ellipsis), (0, None))
 
@@ -158,8 +158,8 @@ def remember_rules(model: Any, rules: Rules, entries: Iterable[tuple[Any, Any]])
 class DiffState:
     """Says in ``argnums`` of `fx_nnx.grad` which variables of an argument the derivative is for.
 
-    >>> from fx_nnx.variables import Param
-    >>> DiffState(0, Param).argnum
+    >>> import fx_nnx as nnx
+    >>> DiffState(0, nnx.Param).argnum
     0
 
     Args:

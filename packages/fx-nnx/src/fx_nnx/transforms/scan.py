@@ -43,9 +43,8 @@ def scan(
     to step; what has an axis is cut along it, and what steps leave behind is stacked; what has None all steps share.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> layers = Dict(scale=Param(jnp.array([1.0, 2.0, 3.0])))
+    >>> import fx_nnx as nnx
+    >>> layers = nnx.Dict(scale=nnx.Param(jnp.array([1.0, 2.0, 3.0])))
     >>> scan(lambda x, layer: x * layer.scale, in_axes=(Carry, 0), out_axes=Carry)(10.0, layers)
     Array(60., dtype=float32)
 

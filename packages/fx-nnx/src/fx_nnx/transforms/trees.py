@@ -96,9 +96,8 @@ def to_tree(
 ) -> Any:
     """Returns a tree with `NodeStates` in the place of objects, whose references to each other are kept.
 
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(w=Param(1))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1))
     >>> first, second = from_tree(to_tree((model, model)))
     >>> first is second
     True

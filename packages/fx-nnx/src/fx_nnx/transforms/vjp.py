@@ -31,9 +31,8 @@ def vjp(
     """Linearizes a function of modules and arrays backwards.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> model = Dict(scale=Param(jnp.array(3.0)))
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(scale=nnx.Param(jnp.array(3.0)))
     >>> out, backward = vjp(lambda model, x: model.scale * x, model, jnp.array(2.0))
     >>> model_cotangent, x_cotangent = backward(jnp.array(1.0))
     >>> float(out), float(model_cotangent.scale[...]), float(x_cotangent)

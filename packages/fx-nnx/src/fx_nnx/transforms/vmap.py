@@ -33,9 +33,8 @@ def vmap(
     Modules that are mapped have variables with one more axis; modules that the function makes get it.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Param
-    >>> models = vmap(lambda seed: Dict(scale=Param(seed * 2)))(jnp.arange(3))
+    >>> import fx_nnx as nnx
+    >>> models = vmap(lambda seed: nnx.Dict(scale=nnx.Param(seed * 2)))(jnp.arange(3))
     >>> models.scale[...], vmap(lambda model, x: model.scale * x, in_axes=(0, None))(models, 10)
     (Array([0, 2, 4], dtype=int32), Array([ 0, 20, 40], dtype=int32))
 

@@ -68,12 +68,11 @@ def fori_loop(
     """Repeats a function of modules and arrays for a range of integers.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.modules.containers import Dict
-    >>> from fx_nnx.variables import Variable
+    >>> import fx_nnx as nnx
     >>> def add(i, counter):
     ...     counter.n[...] += i
     ...     return counter
-    >>> counter = fori_loop(0, 4, add, Dict(n=Variable(jnp.array(0))))
+    >>> counter = fori_loop(0, 4, add, nnx.Dict(n=nnx.Variable(jnp.array(0))))
     >>> int(counter.n[...])
     6
 

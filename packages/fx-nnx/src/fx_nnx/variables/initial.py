@@ -52,9 +52,9 @@ def with_metadata(
     """Lets an initializer give metadata to the variable that it initializes.
 
     >>> import jax
-    >>> from fx_nnx.variables import Variable
+    >>> import fx_nnx as nnx
     >>> init = with_metadata(jax.nn.initializers.ones, axes=("embed",))
-    >>> Variable(init(jax.random.key(0), (2,))).axes
+    >>> nnx.Variable(init(jax.random.key(0), (2,))).axes
     ('embed',)
     """
 

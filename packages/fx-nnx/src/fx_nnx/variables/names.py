@@ -53,8 +53,8 @@ def variable_name_from_type(typ: type[Any], *, allow_register: bool = False) -> 
       UnknownVariableNameError: the type is not registered and may not be.
       VariableNameTakenError: its own name belongs to another type.
 
-    >>> from fx_nnx.variables.kinds import BatchStat
-    >>> variable_name_from_type(BatchStat)
+    >>> import fx_nnx as nnx
+    >>> variable_name_from_type(nnx.BatchStat)
     'batch_stats'
     """
     with _lock:

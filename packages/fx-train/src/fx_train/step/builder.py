@@ -41,7 +41,7 @@ def make_train_step(
     """Creates the function that updates a state by a batch.
 
     >>> import optax
-    >>> from fx_train.step import StepState
+    >>> from fx_train import StepState
     >>> def loss_fn(params, batch):
     ...     x, y = batch
     ...     return jnp.mean((x @ params["w"] - y) ** 2)

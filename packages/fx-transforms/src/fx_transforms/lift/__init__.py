@@ -5,7 +5,7 @@ transform. The filters say how: which collections are mapped, shared or carried,
 be a tree of scopes.
 
 >>> import jax, jax.numpy as jnp
->>> from fx_core.scope import init
+>>> from fx_core import init
 >>> from fx_transforms import lift
 >>> def dense(scope, x):
 ...     return x @ scope.param("w", jax.nn.initializers.ones, (x.shape[-1], 2))

@@ -28,7 +28,7 @@ def map_variables(
     """Lets ``fn(scope, *args)`` see some collections through a function.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fx_core.scope import apply
+    >>> from fx_core import apply
     >>> from fx_transforms import lift
     >>> def dense(scope, x):
     ...     return x @ scope.get_variable("params", "w")

@@ -23,7 +23,7 @@ def custom_vjp(
     """Defines the backward rule of ``fn(scope, *args)``; see `jax.custom_vjp`.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fx_core.scope import apply
+    >>> from fx_core import apply
     >>> from fx_transforms import lift
     >>> def scale(scope, x):
     ...     return x * scope.get_variable("params", "scale")

@@ -32,7 +32,7 @@ def pack(
     new groups out. A group is a tuple with a dictionary of collections, or of streams, per outermost scope.
 
     >>> import jax
-    >>> from fx_core.scope import apply
+    >>> from fx_core import apply
     >>> def eager(body):
     ...     def inner(scope_fn, repack, variable_groups, rng_groups, *args):
     ...         scope = scope_fn(variable_groups, rng_groups)

@@ -45,8 +45,8 @@ class MultiHeadAttention(Module):
     lengths: the next tokens are written over the padding.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> layer, x = MultiHeadAttention(2, 8, decode=False, rngs=Rngs(0)), jnp.ones((1, 5, 8))
+    >>> import fx_nnx as nnx
+    >>> layer, x = MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)), jnp.ones((1, 5, 8))
     >>> whole = layer(x, is_causal=True)
     >>> layer.set_view(decode=True, batch_size=1, max_length=5)
     >>> steps = [layer(x[:, :3]), layer(x[:, 3:4]), layer(x[:, 4:])]

@@ -32,7 +32,7 @@ class RNNCellBase(Module):
     runs it over sequences.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers.recurrent.rnn import RNN
+    >>> import fx_nnx as nnx
     >>> class Adder(RNNCellBase):
     ...     num_feature_axes = 1
     ...
@@ -41,7 +41,7 @@ class RNNCellBase(Module):
     ...
     ...     def __call__(self, carry, inputs):
     ...         return carry + inputs, carry + inputs
-    >>> RNN(Adder())(jnp.ones((3, 1)))[:, 0]
+    >>> nnx.RNN(Adder())(jnp.ones((3, 1)))[:, 0]
     Array([1., 2., 3.], dtype=float32)
     """
 

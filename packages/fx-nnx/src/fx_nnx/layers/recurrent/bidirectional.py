@@ -30,9 +30,9 @@ class Bidirectional(Module):
     Schuster & Paliwal, Bidirectional Recurrent Neural Networks, 1997.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers.recurrent import RNN, GRUCell, LSTMCell
+    >>> import fx_nnx as nnx
     >>> rngs = Rngs(0)
-    >>> model = Bidirectional(RNN(LSTMCell(3, 4, rngs=rngs)), RNN(GRUCell(3, 3, rngs=rngs)))
+    >>> model = Bidirectional(nnx.RNN(nnx.LSTMCell(3, 4, rngs=rngs)), nnx.RNN(nnx.GRUCell(3, 3, rngs=rngs)))
     >>> model(jnp.ones((2, 5, 3))).shape
     (2, 5, 7)
 

@@ -50,8 +50,8 @@ class SimpleCell(_OneCarry):
     W and b are the layer ``dense_i``, V is ``dense_h``.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> cell = SimpleCell(3, 4, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> cell = SimpleCell(3, 4, rngs=nnx.Rngs(0))
     >>> carry, y = cell(cell.initialize_carry((2, 3)), jnp.ones((2, 3)))
     >>> carry is y, y.shape
     (True, (2, 4))
@@ -160,8 +160,8 @@ class GRUCell(_OneCarry):
     the carry ``dense_h``; the gates stand side by side in the order r, z, n.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> cell = GRUCell(3, 4, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> cell = GRUCell(3, 4, rngs=nnx.Rngs(0))
     >>> cell(cell.initialize_carry((2, 3)), jnp.ones((2, 3)))[1].shape
     (2, 4)
 

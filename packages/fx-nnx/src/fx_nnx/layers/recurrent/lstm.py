@@ -55,8 +55,8 @@ class LSTMCell(_LSTMCell):
     of the inputs are the layers ``ii``, ``if_``, ``ig``, ``io``, those of the output ``hi``, ``hf``, ``hg``, ``ho``.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> cell = LSTMCell(3, 4, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> cell = LSTMCell(3, 4, rngs=nnx.Rngs(0))
     >>> (c, h), y = cell(cell.initialize_carry((2, 3)), jnp.ones((2, 3)))
     >>> c.shape, y.shape
     ((2, 4), (2, 4))
@@ -171,8 +171,8 @@ class OptimizedLSTMCell(_LSTMCell):
     ``dense_h``, with one; the gates stand side by side in the order i, f, g, o.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.rngs import Rngs
-    >>> cell = OptimizedLSTMCell(3, 4, rngs=Rngs(0))
+    >>> import fx_nnx as nnx
+    >>> cell = OptimizedLSTMCell(3, 4, rngs=nnx.Rngs(0))
     >>> cell(cell.initialize_carry((2, 3)), jnp.ones((2, 3)))[1].shape, cell.dense_h.kernel.shape
     ((2, 4), (4, 16))
 

@@ -31,9 +31,9 @@ class RNN(Module):
     Every option of the call can be given here or there; there it wins.
 
     >>> import jax.numpy as jnp
-    >>> from fx_nnx.layers.recurrent.lstm import LSTMCell
+    >>> import fx_nnx as nnx
     >>> x, lengths = jnp.ones((2, 5, 3)), jnp.array([5, 2])
-    >>> rnn = RNN(LSTMCell(3, 4, rngs=Rngs(0)), return_carry=True)
+    >>> rnn = RNN(nnx.LSTMCell(3, 4, rngs=Rngs(0)), return_carry=True)
     >>> (c, h), y = rnn(x, seq_lengths=lengths)
     >>> y.shape, bool((h[1] == y[1, 1]).all())
     ((2, 5, 4), True)
