@@ -169,6 +169,7 @@ def orders_with_nan(x):
 @case(X, I)
 def order(x, i):
     tops = {"top": lax.top_k(x, 3), "top int": lax.top_k(i, 2), "top half": lax.top_k(x.astype(HALF), 2)}
+    tops |= {"most": lax.approx_max_k(x, 2), "least": lax.approx_min_k(x, 2, reduction_dimension=1)}
     sorts = {"sort": jnp.sort(x, 1), "falling": jnp.sort(i, -1, descending=True), "small": jnp.sort(i.astype(jnp.int8))}
     args = {"argsort": jnp.argsort(i, -1), "lexsort": jnp.lexsort((i[0], i[1] // 3)), "median": jnp.median(x, 1)}
     return {**tops, **sorts, **args, "unique": jnp.unique(i, size=4), "nonzero": jnp.nonzero(i > 0, size=5)}

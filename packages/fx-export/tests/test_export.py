@@ -74,6 +74,34 @@ def test_a_loaded_bundle_computes_the_same_for_any_batch(bundle):
     assert loaded.program.platforms == ("cpu", "cuda", "tpu")
 
 
+def test_compiled_programs_are_kept_where_that_is_asked_for(bundle, tmp_path):
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_enable_compilation_cache")
+    before = [getattr(jax.config, name) for name in names]
+    network = fx_export.load(bundle, compiled=tmp_path / "compiled")
+    for rows in (1, 2, 2):
+        np.testing.assert_allclose(network(X[:rows])["y"], predict(WEIGHTS, X[:rows])["y"], rtol=1e-6)
+    assert [getattr(jax.config, name) for name in names] == before
+    programs = {file.name for file in (tmp_path / "compiled").iterdir() if file.name.endswith("-cache")}
+    assert len(programs) == 2
+
+    hits = []
+    listener = lambda event, **_: hits.append(event) if event.endswith("/cache_hits") else None  # noqa: E731
+    jax.monitoring.register_event_listener(listener)
+    try:
+        again = fx_export.load(bundle, compiled=tmp_path / "compiled")
+        np.testing.assert_allclose(again(X[:2])["y"], predict(WEIGHTS, X[:2])["y"], rtol=1e-6)
+    finally:
+        jax.monitoring.unregister_event_listener(listener)
+    assert hits
+    assert {f.name for f in (tmp_path / "compiled").iterdir() if f.name.endswith("-cache")} == programs
+
+
+def test_formats_that_jax_does_not_compile_keep_nothing(tmp_path):
+    path = fx_export.export(tmp_path / "net", lambda w, x: x * w, np.float32(2), ["float32[3]"], format="onnx")
+    with pytest.raises(ExporterOptionError, match="JAX compiles none"):
+        fx_export.load(path, compiled=tmp_path)
+
+
 def test_the_index_lists_inputs_outputs_and_weights(bundle):
     index = json.loads((bundle / "data/index.json").read_text())
     assert index["inputs"] == ["float32[batch, 3]"]

@@ -139,7 +139,7 @@ def test_all_primitives_without_translation_are_listed_with_module_and_line(tmp_
         export(tmp_path, fn, {}, ["float32[8]"])
     lines = error.value.uncovered
     assert "lgamma in Encoder/Block_0, test_onnx_models.py:" in lines[0]
-    assert [line.split()[0] for line in lines] == ["lgamma", "fft", "real", "digamma"]
+    assert [line.split()[0] for line in lines] == ["lgamma", "convert_element_type", "fft", "real", "digamma"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,6 +152,13 @@ class Plugin:
     def fx_onnx_primitives(self):
         target = "test_onnx_models:lgamma_as_zero"
         return [OnnxPrimitiveEntry(name="test.lgamma", target=target, summary="None", primitive="lgamma")]
+
+
+def test_dtypes_that_onnx_lacks(tmp_path):
+    with pytest.raises(UncoveredPrimitivesError, match="complex64, which ONNX does not have"):
+        export(tmp_path, lambda _, x: jnp.abs(x + 1j), {}, ["float32[3]"])
+    with pytest.raises(UnsupportedProgramError, match="'input' has the dtype complex64"):
+        export(tmp_path, lambda _, x: x, {}, ["complex64[3]"])
 
 
 def test_plugins_bring_translations(tmp_path):

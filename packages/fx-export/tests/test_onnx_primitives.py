@@ -3,9 +3,12 @@
 import fx_export
 import jax
 import numpy as np
+import onnx_corners
 import pytest
 from fx_export.onnx.primitives import own_primitives
 from onnx_cases import CASES
+
+assert onnx_corners
 
 # Older or newer versions of JAX, and transforms that JAX resolves before a program is traced, use these names.
 UNSEEN = {

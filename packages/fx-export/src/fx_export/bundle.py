@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fx_core.files import read_manifest, settled, verify_files
+from fx_core.files import local_path, read_manifest, settled, verify_files
 from fx_core.plugins import Exporter, registry
 
-from fx_export.errors import BundleError, EntryPointError
+from fx_export.errors import BundleError, EntryPointError, ExporterOptionError
 from fx_export.plugin import fx_exporters
 
 FORMAT, VERSION = "fx-bundle", 1
@@ -63,7 +63,7 @@ class Bundle:
         return self.entry_points[name]
 
 
-def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
+def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = None) -> Bundle:
     """Loads a bundle, after checking every byte of it.
 
     A bundle is a program: one from a stranger can compute anything, and a malformed one can end the process in JAX's
@@ -72,6 +72,8 @@ def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
     Args:
       path: where `export` wrote it.
       key: the key that it has to be signed with; None accepts any bundle.
+      compiled: a directory of yours for what JAX compiles out of a StableHLO bundle, in JAX's persistent cache: later
+        processes take it from there in place of compiling again. Whoever can write there can run code here.
 
     Returns:
       The network as a function of its inputs.
@@ -81,6 +83,7 @@ def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
       DamagedFilesError: a file was changed, cut, removed or added.
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
+      ExporterOptionError: ``compiled`` was given, and JAX compiles nothing for this format.
     """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
@@ -93,7 +96,16 @@ def load(path: StrPath, *, key: bytes | None = None) -> Bundle:
         program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
     else:
         program = reader.load(source / DATA)
+    if compiled is not None:
+        _keep_compiled(name, list(entry_points.values()) or [program], os.fspath(local_path(compiled)))
     return Bundle(source, name, metadata, written_by, verification, program, entry_points)
+
+
+def _keep_compiled(exporter: str, programs: Sequence[Any], directory: str) -> None:
+    for program in programs:
+        if not hasattr(program, "keep_compiled"):
+            raise ExporterOptionError(exporter, "no directory for compiled programs: JAX compiles none", directory)
+        program.keep_compiled(directory)
 
 
 def load_several(exporter: Any, data: Path, names: Sequence[str]) -> dict[str, Callable[..., Any]]:

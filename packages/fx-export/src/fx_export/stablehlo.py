@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.export
 import numpy as np
+from fx_core.compat import jax as compat
 from fx_core.files import canonical_json
 
 from fx_export.errors import (
@@ -195,6 +196,7 @@ class Program:
         self._check = InputCheck(specs)
         self.weights = list(weights)
         self._call = jax.jit(program.call)
+        self._kept_in, self._kept = "", set[Any]()
         self.exported, self.weight_names = program, tuple(weight_names)
         self.inputs, self.outputs, self.platforms = specs, program.out_avals, program.platforms
         self.input_names, self.output_names = tuple(input_names), tuple(output_names)
@@ -210,7 +212,7 @@ class Program:
             inputs = tuple(self._by_name(inputs, named))
         self._check(inputs)
         try:
-            return self._call(self.weights, *inputs)
+            return self._computed(inputs)
         except ValueError as error:
             # Shapes are checked; what JAX still finds are sizes that break the symbolic constraints.
             expected = [jax.tree.map(text_of, spec) for spec in self.inputs]
@@ -221,6 +223,19 @@ class Program:
                 raise
             fix = 'Use a newer JAX, or export with stablehlo="1.10.0".'
             raise BundleError("the program", "it was written by a newer JAX.", got=jax.__version__, fix=fix) from error
+
+    def keep_compiled(self, directory: str) -> None:
+        """Keep what is compiled from now on in a directory, and take it from there in later processes."""
+        self._kept_in, self._kept = directory, set()
+
+    def _computed(self, inputs: Sequence[Any]) -> Any:
+        sizes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(inputs)) if self._kept_in else ()
+        if not self._kept_in or sizes in self._kept:
+            return self._call(self.weights, *inputs)
+        with compat.programs_kept(self._kept_in):
+            result = self._call(self.weights, *inputs)
+        self._kept.add(sizes)
+        return result
 
     def _by_name(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
         if inputs or sorted(named) != sorted(self.input_names):

@@ -219,16 +219,24 @@ class Builder:
         return self._cut_to_integers(tensor, dtype)
 
     def _cut_to_integers(self, tensor: Tensor, dtype: np.dtype) -> Tensor:
-        """Convert floats to integers; what does not fit becomes the nearest that does, which ONNX leaves open."""
-        wide = self.stored_as(tensor, np.dtype("float32")) if tensor.stored.itemsize < 4 else tensor
-        wide = dataclasses.replace(wide, dtype=wide.stored)
+        """Convert floats to integers: NaN becomes zero, and what does not fit the nearest that does.
+
+        ONNX leaves both open, and runtimes differ between processors.
+        """
+        # float32 holds the limits of 16 bits, float64 those of 32.
+        held = np.dtype("float32" if dtype.itemsize <= 2 and tensor.stored.itemsize <= 4 else "float64")
+        wide = dataclasses.replace(self.stored_as(tensor, held), dtype=held)
         limits = np.iinfo(dtype)
-        if dtype.itemsize >= 4:
-            wide = dataclasses.replace(self.stored_as(wide, np.dtype("int64")), dtype=np.dtype("int64"))
+        number = self.elementwise("Where", [self.elementwise("IsNaN", [wide], bool), self.like(wide, 0), wide])
+        # The largest integer of 64 bits is no float: what reaches it is set after the conversion.
+        highest = limits.max if dtype.itemsize < 8 else float(limits.max)
+        cut = self.elementwise("Max", [number, self.like(wide, limits.min)])
+        cut = self.elementwise("Min", [cut, self.like(wide, highest)])
+        result = dataclasses.replace(self.stored_as(cut, dtype), dtype=dtype)
         if dtype.itemsize < 8:
-            low, high = self.like(wide, limits.min), self.like(wide, limits.max)
-            wide = self.elementwise("Min", [self.elementwise("Max", [wide, low]), high])
-        return dataclasses.replace(self.stored_as(wide, dtype), dtype=dtype)
+            return result
+        over = self.elementwise("GreaterOrEqual", [number, self.like(wide, highest)], bool)
+        return self.elementwise("Where", [over, self.constant(limits.max, dtype), result])
 
     # Shapes
 

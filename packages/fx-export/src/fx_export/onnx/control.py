@@ -13,8 +13,8 @@ from fx_export.onnx.kernels import resting
 from fx_export.onnx.reduce import reduced
 from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import reversed_along
-from fx_export.onnx.tensor import Shape, Tensor, stored_tensor
-from fx_export.onnx.walk import dtype_of
+from fx_export.onnx.tensor import Shape, Tensor, is_static, stored_tensor
+from fx_export.onnx.walk import Open, dtype_of
 
 
 @primitive("call_hi_primitive")
@@ -33,20 +33,13 @@ def platform_index(build: Builder, eqn: Any) -> Tensor:
     return build.constant(fitting[0], np.int32)
 
 
-class _Open:
-    """A (closed) jaxpr whose constants come as its first inputs."""
-
-    def __init__(self, jaxpr: Any):
-        self.jaxpr, self.consts = jaxpr, ()
-
-
 @primitive("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
            "remat", "remat2", "checkpoint", "composite", "custom_lin", "named_call")  # fmt: skip
 def inlined(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Programs that are called: their equations take their place."""
     names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
     jaxpr = next(eqn.params[name] for name in names if name in eqn.params)
-    return build.walk(jaxpr if hasattr(jaxpr, "consts") else _Open(jaxpr), inputs)
+    return build.walk(jaxpr if hasattr(jaxpr, "consts") else Open(jaxpr), inputs)
 
 
 def _stored(build: Builder, tensor: Tensor) -> Tensor:
@@ -166,6 +159,10 @@ def scan(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     def step(element: Sequence[Tensor]) -> Sequence[Tensor]:
         return build.walk(p["jaxpr"], [*consts, *inner, *element])
 
+    if is_static((p["length"],)) and p["length"] == 0:
+        # Runtimes do not take an axis without elements.
+        empty = [build.broadcast(build.constant(0, dtype_of(a)), a.shape, ()) for a in avals[len(carry) :]]
+        return [*carry, *empty]
     if not rows:
         return _counted(build, p, carry, inner, avals, lambda: step([]))
     graph = _graph(build, [build.name(t) for t in (*inner, *row)], lambda: step(row))

@@ -1,8 +1,10 @@
 """Changes of dtype."""
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fx_export.onnx.builder import Builder
@@ -24,12 +26,12 @@ def reduce_precision(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     names = {(8, 7): "bfloat16", (5, 10): "float16", (8, 23): "float32", (11, 52): "float64"}
     if bits not in names:
         raise RefusedError(f"{bits[0]} bits of exponent and {bits[1]} of mantissa, which no dtype of ONNX has")
-    return build.stored_as(build.stored_as(x, jax.numpy.dtype(names[bits])), x.stored)
+    return build.stored_as(build.stored_as(x, jnp.dtype(names[bits])), x.stored)
 
 
 @primitive("bitcast_convert_type")
 def bitcast(build: Builder, eqn: Any, x: Tensor) -> Tensor:
-    """The same bits as another dtype of the same width; before opset 26 by a table of the powers of two."""
+    """The same bits as another dtype of the same width; before opset 26 by arithmetic with powers of two."""
     new = dtype_of(eqn.outvars[0].aval)
     old = x.dtype
     if new.itemsize != old.itemsize:
@@ -45,7 +47,38 @@ def bitcast(build: Builder, eqn: Any, x: Tensor) -> Tensor:
         return _looked_up(build, table, build.cast(build.cast(x, f"uint{8 * old.itemsize}"), np.int64))
     if old.itemsize == 4 and old.kind in "iu" and new == np.float32:
         return _float_of_bits(build, x)
+    if old in _FORMATS and new.kind in "iu":
+        return build.cast(build.call(functools.partial(_bits_of_float, _FORMATS[old]), x)[0], new)
     raise RefusedError(f"from {old} to {new}; export with opset=26, which has an operator for it")
+
+
+_FORMATS = {np.dtype(name): (least, bits) for name, least, bits in
+            (("float32", -126, 23), (jnp.bfloat16, -126, 7), ("float16", -14, 10))}  # fmt: skip
+"""The least exponent of a normal number, and how many bits the mantissa has."""
+
+
+def _bits_of_float(form: tuple[int, int], x: jax.Array) -> jax.Array:
+    """Returns the bits of floats by arithmetic that is exact; those of NaN are those of a positive quiet one."""
+    least, mantissa = form
+    word = jnp.dtype(f"uint{x.dtype.itemsize * 8}")
+    wide = x.astype(jnp.float32)
+    size = jnp.abs(wide)
+    largest = 1 - least
+    powers = jnp.asarray(np.ldexp(np.float32(1), np.arange(least, largest + 1)))
+    place = jnp.clip(jnp.floor(jnp.log2(size)), least, largest).astype(jnp.int32) - least
+    # The logarithm may be one off.
+    place = jnp.clip(jnp.where(size < powers[place], place - 1, place), 0, largest - least)
+    place = jnp.clip(jnp.where(size >= 2 * powers[place], place + 1, place), 0, largest - least)
+    fraction = size / powers[place]
+    normal = fraction >= 1
+    rest = (jnp.where(normal, fraction - 1, fraction) * 2**mantissa).astype(jnp.uint32)
+    bits = (jnp.where(normal, place + 1, 0).astype(jnp.uint32) << mantissa) | rest
+    infinite = jnp.uint32((2 * largest + 1) << mantissa)
+    quiet = infinite | jnp.uint32(1 << (mantissa - 1))
+    bits = jnp.where(jnp.isinf(wide), infinite, jnp.where(jnp.isnan(wide), quiet, bits))
+    negative = (wide < 0) | ((wide == 0) & (1 / wide < 0))
+    sign = jnp.uint32(1 << (8 * x.dtype.itemsize - 1))
+    return (bits | jnp.where(negative, sign, jnp.uint32(0))).astype(word)
 
 
 def _float_of_bits(build: Builder, x: Tensor) -> Tensor:
@@ -73,7 +106,7 @@ def _float_of_bits(build: Builder, x: Tensor) -> Tensor:
 
 
 def _looked_up(build: Builder, table: Tensor, place: Tensor) -> Tensor:
-    """Give the entry of a table for each number, which lie as the numbers do."""
+    """Returns the entry of a table for each number, which lie as the numbers do."""
     inputs = [build.name(table), build.name(place)]
     (name,) = build.emit("Gather", inputs, [(table.stored, place.stored_shape)], {"axis": 0})
     return Tensor(place.shape, table.dtype, place.axes, table.stored, name)

@@ -1,6 +1,7 @@
 """Arithmetic element by element."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -93,14 +94,41 @@ def ordered(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
 
 @primitive("div", elementwise=True)
 def divide(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Division; of integers towards zero."""
-    return build.elementwise("Div", [x, y])
+    """Division; of integers towards zero, and by zero to minus one, as XLA has it."""
+    if x.dtype.kind not in "iu":
+        return build.elementwise("Div", [x, y])
+    safe, zero, turned = _divisor(build, y)
+    result = build.elementwise("Div", [x, safe])
+    if turned is not None:
+        result = build.elementwise("Where", [turned, build.elementwise("Neg", [x]), result])
+    if zero is None:
+        return result
+    return build.elementwise("Where", [zero, build.constant(np.array(-1).astype(x.dtype)), result])
 
 
 @primitive("rem", elementwise=True)
 def remainder(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
-    """The remainder with the sign of the dividend."""
-    return build.elementwise("Mod", [x, y], fmod=1)
+    """The remainder with the sign of the dividend; of integers by zero the dividend, as XLA has it."""
+    if x.dtype.kind not in "iu":
+        return build.elementwise("Mod", [x, y], fmod=1)
+    safe, zero, _ = _divisor(build, y)
+    result = build.elementwise("Mod", [x, safe], fmod=1)
+    return result if zero is None else build.elementwise("Where", [zero, x, result])
+
+
+def _divisor(build: Builder, y: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Integers to divide by without those that stop a processor: one for zero, and for minus one, whose quotient with
+    the least number has no place; with where they were, None where there are none.
+    """
+    known = build.known(y)
+    safe, places = y, list[Tensor | None]()
+    for value in (0, -1) if y.dtype.kind == "i" else (0,):
+        there = known is None or bool(np.any(known == value))
+        place = build.elementwise("Equal", [y, build.like(y, value)], bool) if there else None
+        if place is not None:
+            safe = build.elementwise("Where", [place, build.like(y, 1), safe])
+        places.append(place)
+    return safe, places[0], places[1] if len(places) > 1 else None
 
 
 @primitive("pow", elementwise=True)
@@ -120,7 +148,7 @@ def integer_power(build: Builder, eqn: Any, x: Tensor) -> Tensor:
         left >>= 1
         if left:
             square = build.elementwise("Mul", [square, square])
-    result = build.like(x, 1) if result is None else result
+    result = build.broadcast(build.like(x, 1), x.shape, ()) if result is None else result
     return build.elementwise("Reciprocal", [result]) if exponent < 0 else result
 
 
@@ -139,9 +167,12 @@ def reciprocal_root(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 @primitive("cbrt", elementwise=True)
 def cube_root(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """The cube root, negative for negative numbers."""
-    size = build.elementwise("Abs", [x])
-    start = build.elementwise("Pow", [size, build.like(x, 1 / 3)])
-    return build.elementwise("Mul", [build.elementwise("Sign", [x]), start])
+
+    def root(x: Tensor) -> Tensor:
+        start = build.elementwise("Pow", [build.elementwise("Abs", [x]), build.like(x, 1 / 3)])
+        return build.elementwise("Mul", [build.elementwise("Sign", [x]), start])
+
+    return _in_single(build, x, root)
 
 
 @primitive("sign", elementwise=True)
@@ -165,8 +196,15 @@ def rounded(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Rounding, of halves to even or away from zero."""
     if int(eqn.params["rounding_method"]) == int(jax.lax.RoundingMethod.TO_NEAREST_EVEN):
         return build.elementwise("Round", [x])
-    half = build.elementwise("Add", [build.elementwise("Abs", [x]), build.like(x, 0.5)])
-    return build.elementwise("Mul", [build.elementwise("Sign", [x]), build.elementwise("Floor", [half])])
+
+    def away(x: jax.Array) -> jax.Array:
+        # Adding a half first would round up the number before a half, and large odd numbers.
+        size = jnp.abs(x)
+        whole = jnp.floor(size)
+        rounded = jnp.where(size - whole >= 0.5, whole + 1, whole)
+        return jnp.where(size == whole, x, jnp.sign(x) * rounded)
+
+    return build.call(away, x)[0]
 
 
 @primitive("clamp", elementwise=True)
@@ -201,13 +239,21 @@ def where(build: Builder, condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
 @primitive("exp2", elementwise=True)
 def exp2(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Powers of two."""
-    return build.elementwise("Exp", [build.elementwise("Mul", [x, build.like(x, math.log(2))])])
+    return build.elementwise("Pow", [build.like(x, 2), x])
 
 
 @primitive("log2", elementwise=True)
 def log2(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Logarithms to base two."""
-    return build.elementwise("Mul", [build.elementwise("Log", [x]), build.like(x, 1 / math.log(2))])
+    factor = 1 / math.log(2)
+    return _in_single(
+        build, x, lambda x: build.elementwise("Mul", [build.elementwise("Log", [x]), build.like(x, factor)])
+    )
+
+
+def _in_single(build: Builder, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute in float32 what narrower floats have no constants for."""
+    return build.cast(compute(build.cast(x, np.float32)), x.dtype) if x.dtype.itemsize < 4 else compute(x)
 
 
 @primitive("one_minus_square", elementwise=True)
@@ -245,7 +291,7 @@ def log_plus_one(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 @primitive("erfc", elementwise=True)
 def erfc(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """One minus the error function."""
-    return build.elementwise("Sub", [build.like(x, 1), build.elementwise("Erf", [x])])
+    return _in_single(build, x, lambda x: build.elementwise("Sub", [build.like(x, 1), build.elementwise("Erf", [x])]))
 
 
 @primitive("erf_inv", elementwise=True)
@@ -292,57 +338,3 @@ def atan2(build: Builder, eqn: Any, y: Tensor, x: Tensor) -> Tensor:
         return jnp.where(jnp.isnan(x) | jnp.isnan(y), x + y, jnp.where(below, -turn, turn)).astype(x.dtype)
 
     return build.call(angle, y, x)[0]
-
-
-@primitive("population_count", elementwise=True)
-def population_count(build: Builder, eqn: Any, x: Tensor) -> Tensor:
-    """The number of bits that are set."""
-    width = x.dtype.itemsize * 8
-
-    def count(value: jax.Array) -> jax.Array:
-        unsigned = value.astype(f"uint{width}")
-        bits = [(unsigned >> jnp.array(n, unsigned.dtype)) & jnp.array(1, unsigned.dtype) for n in range(width)]
-        return sum(bits[1:], bits[0]).astype(value.dtype)
-
-    return build.call(count, x)[0]
-
-
-@primitive("shift_left", "shift_right_logical", "shift_right_arithmetic", elementwise=True)
-def shift(build: Builder, eqn: Any, x: Tensor, count: Tensor) -> Tensor:
-    """Shifts of bits; by the width or more they leave nothing, which ONNX does not say of its operator."""
-    width, dtype = x.dtype.itemsize * 8, x.dtype
-    unsigned = np.dtype(f"uint{width}")
-    left = eqn.primitive.name == "shift_left"
-    by, given = build.cast(count, unsigned), build.cast(x, unsigned)
-    moved = build.elementwise("BitShift", [given, by], direction="LEFT" if left else "RIGHT")
-    known = build.known(by)
-    within = known is not None and bool(np.all(known < width))
-    if not within:
-        over = build.elementwise("GreaterOrEqual", [by, build.constant(width, unsigned)], bool)
-        moved = build.elementwise("Where", [over, build.constant(0, unsigned), moved])
-    if eqn.primitive.name != "shift_right_arithmetic":
-        return build.cast(moved, dtype)
-    limited = by if within else build.elementwise("Min", [by, build.constant(width - 1, unsigned)])
-    ones = build.constant(np.iinfo(unsigned).max, unsigned)
-    kept = build.elementwise("BitShift", [ones, limited], direction="RIGHT")
-    logical = build.elementwise("BitShift", [given, limited], direction="RIGHT")
-    filled = build.elementwise("BitwiseOr", [logical, build.elementwise("BitwiseNot", [kept])])
-    signed = build.cast(x, f"int{width}")
-    negative = build.elementwise("Less", [signed, build.like(signed, 0)], bool)
-    return build.cast(build.elementwise("Where", [negative, filled, logical]), dtype)
-
-
-@primitive("nextafter", elementwise=True)
-def next_after(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
-    """The next number of the dtype towards another one, by its bits."""
-    width = x.dtype.itemsize * 8
-
-    def step(x: jax.Array, y: jax.Array) -> jax.Array:
-        bits = jax.lax.bitcast_convert_type(x, f"int{width}")
-        away = (x < y) == (x > 0)
-        moved = jax.lax.bitcast_convert_type(jnp.where(away, bits + 1, bits - 1), x.dtype)
-        tiny = jax.lax.bitcast_convert_type(jnp.array(1, bits.dtype), x.dtype)
-        moved = jnp.where(x == 0, jnp.where(y > 0, tiny, -tiny), moved)
-        return jnp.where(jnp.isnan(x) | jnp.isnan(y), x + y, jnp.where(x == y, y, moved))
-
-    return build.call(step, x, y)[0]

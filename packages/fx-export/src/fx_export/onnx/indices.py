@@ -12,7 +12,7 @@ from fx_export.onnx.shapes import counting
 from fx_export.onnx.tensor import Shape, Tensor
 
 INDEX = np.dtype("int64")
-_CLIP, _FILL = jax.lax.GatherScatterMode.CLIP, jax.lax.GatherScatterMode.FILL_OR_DROP
+_FILL = jax.lax.GatherScatterMode.FILL_OR_DROP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +45,15 @@ def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode:
       windows: what is taken.
       shape: of the array.
       starts: the places, along the last axis one for each of ``windows.start_axes``.
-      mode: one of `jax.lax.GatherScatterMode`, or None for its default.
+      mode: one of `jax.lax.GatherScatterMode`, or None for its default. What is promised to be inside is moved there
+        all the same, as XLA does.
 
     Returns:
       Which windows were inside before, None where that does not matter, and the places.
     """
     starts = build.cast(starts, INDEX)
     mode = jax.lax.GatherScatterMode.from_any(mode)
-    if mode not in (_CLIP, _FILL) or not windows.start_axes:
+    if not windows.start_axes:
         return None, starts
     lasts = [build.size(shape[axis] - windows.sizes[axis]) for axis in windows.start_axes]
     if len(lasts) == 1:
@@ -62,7 +63,7 @@ def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode:
         last = build.broadcast(vector, starts.shape, (starts.ndim - 1,))
     zero = build.constant(0, INDEX)
     limited = build.elementwise("Min", [build.elementwise("Max", [starts, zero]), last])
-    if mode == _CLIP:
+    if mode != _FILL:
         return None, limited
     same = build.elementwise("Equal", [starts, limited], bool)
     if len(lasts) == 1:

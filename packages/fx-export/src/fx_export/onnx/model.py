@@ -30,11 +30,6 @@ _TYPES = {
 _IR_VERSION = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
 
 
-def onnx_type(dtype: np.dtype) -> int | None:
-    """Returns ONNX's number of a dtype, None where it has none."""
-    return _TYPES.get(dtype.name)
-
-
 def write_model(directory: Path, program: Program, *, opset: int, external: int, metadata: Any) -> None:
     """Writes the model; weights of more than ``external`` bytes in all lie in a file beside it."""
     values = program.build.values

@@ -1,6 +1,7 @@
 """All translations of this package; importing this registers them."""
 
 from fx_export.onnx import (
+    bits,
     control,
     conv,
     dot,
@@ -17,6 +18,7 @@ from fx_export.onnx import (
 from fx_export.onnx.registry import own_primitives
 
 __all__ = [
+    "bits",
     "control",
     "conv",
     "dot",

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 from fx_core.compat import jax as compat
 
-from fx_export.errors import UncoveredPrimitivesError
+from fx_export.errors import UncoveredPrimitivesError, UnsupportedProgramError
 from fx_export.inputs import spec_of
 from fx_export.interface import Port
 from fx_export.onnx import primitives
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.graph import Graph
+from fx_export.onnx.registry import RefusedError
 from fx_export.onnx.tensor import Tensor, stored_tensor
 from fx_export.onnx.walk import Walker, dtype_of
 from fx_export.weights import named_arrays
@@ -59,6 +60,7 @@ def translated(
 
     Raises:
       UncoveredPrimitivesError: it uses primitives that have no translation; all are listed.
+      UnsupportedProgramError: an input or a variable has a dtype that ONNX does not have.
       UnsupportedWeightError: a variable is no array of numbers.
     """
     weights = named_arrays(variables)
@@ -70,6 +72,8 @@ def translated(
 
     traced = jax.jit(of_weights).trace([spec_of(w) for _, w in weights], *specs)
     closed = compat.live_jaxpr(traced.jaxpr)
+    leaves = jax.tree.leaves(specs)
+    _check_dtypes([*weights, *zip(input_names, leaves, strict=True)])
     walker = Walker()
     build = Builder(opset, walker)
     ports, values = _inputs(build, specs, input_names)
@@ -79,9 +83,19 @@ def translated(
         raise UncoveredPrimitivesError([str(one) for one in dict.fromkeys(walker.uncovered)])
     out_tree = jax.tree.structure(traced.out_info)
     given: dict[str, str] = {}
-    outputs = [_output(build, given, name, result) for name, result in zip(output_names, results, strict=True)]
+    # All of them before the first is named: operators that are added later would take the old names.
+    plain = [build.stored_as(build.plain(result), result.dtype) for result in results]
+    outputs = [_output(build, given, name, value) for name, value in zip(output_names, plain, strict=True)]
     drop_unused(build)
     return Program(build, ports, outputs, out_tree)
+
+
+def _check_dtypes(arrays: Sequence[tuple[str, Any]]) -> None:
+    for name, array in arrays:
+        try:
+            dtype_of(array)
+        except RefusedError as refusal:
+            raise UnsupportedProgramError(f"{name!r} has {refusal}") from refusal
 
 
 def _parameter(build: Builder, name: str, array: np.ndarray) -> Tensor:
@@ -101,10 +115,9 @@ def _inputs(build: Builder, specs: Sequence[Any], names: Sequence[str]) -> tuple
     return ports, values
 
 
-def _output(build: Builder, given: dict[str, str], name: str, result: Tensor) -> Port:
+def _output(build: Builder, given: dict[str, str], name: str, plain: Tensor) -> Port:
     """Make a value an output; ``given`` has the new names of what is one already."""
     graph = build.graph
-    plain = build.stored_as(build.plain(result), result.dtype)
     source = build.name(plain)
     source = given.get(source, source)
     produced = [node for node in graph.nodes if source in node.outputs]

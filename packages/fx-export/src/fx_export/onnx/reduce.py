@@ -1,9 +1,12 @@
 """Reductions over axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from fx_core.compat import jax as compat
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import primitive
@@ -22,6 +25,10 @@ _REDUCTIONS = {
 @primitive(*_REDUCTIONS)
 def reduce(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Sums, products, extremes."""
+    if x.dtype != bool and eqn.primitive.name in ("reduce_or", "reduce_and"):
+        combine = jnp.bitwise_or if eqn.primitive.name == "reduce_or" else jnp.bitwise_and
+        start = build.constant(np.array(0 if combine is jnp.bitwise_or else -1).astype(x.dtype))
+        return _folded(build, lambda a, b: (combine(a[0], b[0]),), [x], [start], eqn.params["axes"])[0]
     return reduced(build, _REDUCTIONS[eqn.primitive.name], x, eqn.params["axes"])
 
 
@@ -52,6 +59,37 @@ def reduced(build: Builder, op: str, x: Tensor, axes: Sequence[int]) -> Tensor:
     return build.rested(Tensor(shape, x.dtype, result.axes, kernel, name))
 
 
+@primitive("reduce")
+def reduce_by(build: Builder, eqn: Any, *inputs: Tensor) -> list[Tensor]:
+    """Reductions by a function, which is applied to one element after the other."""
+    jaxpr, count = eqn.params["jaxpr"], len(inputs) // 2
+
+    def combine(totals: Sequence[jax.Array], elements: Sequence[jax.Array]) -> Sequence[jax.Array]:
+        return compat.evaluate_jaxpr(jaxpr, *totals, *elements)
+
+    return _folded(build, combine, inputs[:count], inputs[count:], eqn.params["dimensions"])
+
+
+def _folded(
+    build: Builder,
+    combine: Callable[[Sequence[jax.Array], Sequence[jax.Array]], Sequence[jax.Array]],
+    values: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    axes: Sequence[int],
+) -> list[Tensor]:
+    def fold(values: Sequence[jax.Array], starts: Sequence[jax.Array]) -> Sequence[jax.Array]:
+        rows = list[jax.Array]()
+        for value in values:
+            kept = [axis for axis in range(value.ndim) if axis not in axes]
+            moved = value.transpose([*axes, *kept])
+            rows.append(moved.reshape(-1, *(value.shape[axis] for axis in kept)))
+        totals = [jnp.broadcast_to(start, row.shape[1:]) for start, row in zip(starts, rows)]
+        return jax.lax.scan(lambda total, row: (list(combine(total, row)), None), totals, rows)[0]
+
+    count = len(values)
+    return build.call(lambda *given: fold(given[:count], given[count:]), *values, *starts)
+
+
 @primitive("reduce_xor")
 def reduce_xor(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     """Exclusive or of bools: whether an odd number of them holds; of integers bit by bit."""
@@ -59,18 +97,7 @@ def reduce_xor(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     if x.dtype == bool:
         total = reduced(build, "ReduceSum", build.cast(x, np.int32), axes)
         return build.cast(build.elementwise("Mod", [total, build.like(total, 2)]), bool)
-    width = x.dtype.itemsize * 8
-    unsigned = build.cast(x, f"uint{width}")
-    result = None
-    for bit in range(width):
-        shifted = build.elementwise("BitShift", [unsigned, build.like(unsigned, bit)], direction="RIGHT")
-        one = build.elementwise("BitwiseAnd", [shifted, build.like(unsigned, 1)])
-        total = reduced(build, "ReduceSum", build.cast(one, np.int64), axes)
-        odd = build.cast(build.elementwise("Mod", [total, build.like(total, 2)]), unsigned.dtype)
-        part = build.elementwise("BitShift", [odd, build.like(odd, bit)], direction="LEFT")
-        result = part if result is None else build.elementwise("BitwiseOr", [result, part])
-    assert result is not None
-    return build.cast(result, x.dtype)
+    return _folded(build, lambda a, b: (a[0] ^ b[0],), [x], [build.like(x, 0)], axes)[0]
 
 
 @primitive("argmax", "argmin")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from fx_export.onnx import indices as places
@@ -45,6 +46,9 @@ def scatter(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: 
         batched=batching,
     )
     starts = _with_zeros(build, starts, len(windows.start_axes) - len(numbers.scatter_dims_to_operand_dims))
+    # XLA leaves out what is not inside, also of places that are promised to be.
+    mode = jax.lax.GatherScatterMode.from_any(mode)
+    mode = mode if mode == jax.lax.GatherScatterMode.CLIP else jax.lax.GatherScatterMode.FILL_OR_DROP
     inside, starts = places.within(build, windows, operand.shape, starts, mode)
     return _written(build, windows, operand, starts, updates, inside, tuple(numbers.update_window_dims), reduction)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import primitive
+from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.tensor import Tensor, stored_tensor
 
 
@@ -14,6 +14,17 @@ def top_k(build: Builder, eqn: Any, x: Tensor) -> list[Tensor]:
     """The largest elements along the last axis, in order, and where they were."""
     axis = eqn.params.get("axis", x.ndim - 1) % x.ndim
     values, places = largest(build, x, axis, eqn.outvars[0].aval.shape[axis])
+    return [values, build.cast(places, eqn.outvars[1].aval.dtype)]
+
+
+@primitive("approx_top_k")
+def approximate_top_k(build: Builder, eqn: Any, x: Tensor) -> list[Tensor]:
+    """The largest or smallest elements along an axis, all of them found."""
+    p = eqn.params
+    if not p["aggregate_to_topk"]:
+        raise RefusedError("candidates before the last selection")
+    axis = p["reduction_dimension"] % x.ndim
+    values, places = largest(build, x, axis, eqn.outvars[0].aval.shape[axis], smallest=not p["is_max_k"])
     return [values, build.cast(places, eqn.outvars[1].aval.dtype)]
 
 

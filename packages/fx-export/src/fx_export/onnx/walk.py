@@ -17,6 +17,11 @@ from fx_export.onnx.tensor import Tensor, constant_tensor, is_static, stored_ten
 KEY = np.dtype("int64")
 """Keys of random numbers are one number of 64 bits each, so that they are moved like numbers."""
 
+_NUMBERS = "int4 uint4 int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 bfloat16"
+_SHORT = "float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz"
+DTYPES = frozenset(["bool", *_NUMBERS.split(), *_SHORT.split()])
+"""What ONNX has of the dtypes of JAX."""
+
 _FOLDED = 1 << 20
 _NOT_FOLDED = frozenset({"broadcast_in_dim", "iota", "jit", "pjit", "transpose", "squeeze", "custom_jvp_call"})
 _OUR_OWN = tuple(f"/{name}/" for name in ("fx_core", "fx_linen", "fx_nnx", "fx_transforms", "fx_export", "fx_bridge"))
@@ -41,6 +46,14 @@ class Uncovered:
     def __str__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""
         return f"{self.primitive}{reason} in {self.module or 'the function'}, {self.source}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Open:
+    """A jaxpr with the constants it closes over."""
+
+    jaxpr: Any
+    consts: Sequence[Any] = ()
 
 
 class Walker:
@@ -86,13 +99,17 @@ class Walker:
         translate = translation_of(eqn.primitive.name, self._brought)
         if translate is None:
             return self._missing(build, eqn)
+        # What is called is looked at by itself.
+        if not any(hasattr(value, "eqns") or hasattr(value, "jaxpr") for value in eqn.params.values()):
+            for variable in eqn.outvars:
+                dtype_of(variable.aval)
         result = translate(build, eqn, *inputs)
         return [result] if isinstance(result, Tensor) else list(result)
 
     def _missing(self, build: Builder, eqn: Any, reason: str = "") -> Sequence[Tensor]:
         self.uncovered.append(Uncovered(eqn.primitive.name, build.where, source_of(eqn), reason))
         # Something to go on with, so that the rest of the program is looked at too.
-        return [stored_tensor("missing", v.aval.shape, dtype_of(v.aval)) for v in eqn.outvars]
+        return [stored_tensor("missing", v.aval.shape, _stand_in(v.aval)) for v in eqn.outvars]
 
 
 def constant_of(value: Any, dtype: Any = None) -> Tensor:
@@ -105,12 +122,22 @@ def constant_of(value: Any, dtype: Any = None) -> Tensor:
 
 
 def dtype_of(aval: Any) -> np.dtype:
-    """Returns the dtype in which a value is held."""
+    """Returns the dtype in which a value is held.
+
+    Raises:
+      RefusedError: ONNX does not have it.
+    """
     if jax.numpy.issubdtype(aval.dtype, jax.dtypes.prng_key):
         if tuple(compat.key_kind(aval.dtype).key_shape) != (2,):
             raise RefusedError(f"keys of kind {aval.dtype}; those of threefry2x32 are translated")
         return KEY
+    if np.dtype(aval.dtype).name not in DTYPES:
+        raise RefusedError(f"the dtype {aval.dtype}, which ONNX does not have")
     return np.dtype(aval.dtype)
+
+
+def _stand_in(aval: Any) -> np.dtype:
+    return KEY if jax.numpy.issubdtype(aval.dtype, jax.dtypes.extended) else np.dtype(aval.dtype)
 
 
 def module_path(scope: str) -> str:

@@ -7,24 +7,45 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.compat import jax as compat
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import padded, spread_out
 from fx_export.onnx.tensor import Tensor
+from fx_export.onnx.walk import Open
 
 _COMBINED = {"max": "reduce_window_max", "min": "reduce_window_min", "add": "reduce_window_sum"}
 
 
 @primitive("reduce_window")
-def reduce_window_by(build: Builder, eqn: Any, x: Tensor, start: Tensor) -> Tensor:
-    """Windows that are combined by a function: those whose function is a maximum, minimum or sum."""
-    inner = eqn.params["jaxpr"].eqns if "jaxpr" in eqn.params else ()
-    name = _COMBINED.get(inner[0].primitive.name) if len(inner) == 1 else None
-    known = build.known(start)
-    if name is None or known is None or known != np.asarray(_neutral(name, x.dtype), x.dtype):
-        raise RefusedError("combined by another function than max, min or add, or from another start than nothing")
-    return _reduced(build, name, eqn, x)
+def reduce_window_by(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
+    """Windows that are combined by a function; where it is more than an extreme or a sum, element by element."""
+    p, count = eqn.params, len(inputs) // 2
+    jaxpr, combine = p["jaxpr"], Open(p["jaxpr"], p["consts"])
+    name = _COMBINED.get(jaxpr.eqns[0].primitive.name) if len(jaxpr.eqns) == 1 and count == 1 else None
+    known = build.known(inputs[1]) if name is not None else None
+    if name is not None and known is not None and known == np.asarray(_neutral(name, inputs[0].dtype), inputs[0].dtype):
+        return [_reduced(build, name, eqn, inputs[0])]
+    shape = eqn.outvars[0].aval.shape
+    window = _Window(p["window_dimensions"], p["window_strides"], p["window_dilation"], p["padding"])
+
+    def fold(*given: jax.Array) -> Sequence[jax.Array]:
+        values, starts = given[:count], given[count:]
+        config = [(low, high, factor - 1) for (low, high), factor in zip(window.padding, p["base_dilation"])]
+        spread = [jax.lax.pad(value, start, config) for value, start in zip(values, starts)]
+        # XLA leaves out what is added around and between, which counts where the start is not neutral.
+        inside = jax.lax.pad(jnp.ones(values[0].shape, bool), np.False_, config)
+        totals = [jnp.broadcast_to(start, shape) for start in starts]
+        for place in np.ndindex(*window.sizes):
+            first = [int(at) * gap for at, gap in zip(place, window.gaps)]
+            limits = [low + (size - 1) * step + 1 for low, size, step in zip(first, shape, window.steps)]
+            there, *parts = (jax.lax.slice(value, first, limits, window.steps) for value in (inside, *spread))
+            new = compat.evaluate_jaxpr(combine, *totals, *parts)
+            totals = [jnp.where(there, one, old) for one, old in zip(new, totals)]
+        return totals
+
+    return build.call(fold, *inputs)
 
 
 @primitive(*_COMBINED.values())
@@ -79,38 +100,59 @@ def _lowest(build: Builder, x: Tensor, window: _Window, shape: Sequence[Any]) ->
 
 
 def _pooled(build: Builder, op: str, x: Tensor, window: _Window, neutral: Tensor, shape: Sequence[Any]) -> Tensor:
-    """Bring the axes of the windows to the end, and those before into two."""
+    """Pool over two axes at a time: runtimes have no kernel for more than three, and a right one for two."""
     axes = window.axes
-    if not axes:
-        return x
-    if len(axes) > 3:
-        raise RefusedError(f"windows over {len(axes)} axes; runtimes pool over three at most")
+    for count in range(0, len(axes), 2):
+        some = axes[count : count + 2]
+        x = _pooled_along(build, op, x, window, some, neutral, [shape[axis] for axis in some])
+    return x.relabeled(shape, x.axes)
+
+
+def _pooled_along(
+    build: Builder,
+    op: str,
+    x: Tensor,
+    window: _Window,
+    axes: Sequence[int],
+    neutral: Tensor,
+    outputs: Sequence[Any],
+) -> Tensor:
+    """Bring the axes of the windows to the end, and those before into two."""
     rest = [axis for axis in range(x.ndim) if axis not in axes]
     pads = [window.padding[a] for a in axes]
     if op == "AveragePool" or any(min(p) < 0 or max(p) >= window.sizes[a] for p, a in zip(pads, axes)):
-        low, high = ([p[n] for p in window.padding] for n in (0, 1))
+        low, high = ([p[n] if a in axes else 0 for a, p in enumerate(window.padding)] for n in (0, 1))
         x, pads = padded(build, x, low, high, neutral), [(0, 0)] * len(axes)
     moved = build.transpose(x, [*rest, *axes])
     lead = (1,) * (2 - len(rest)) if len(rest) <= 2 else (x.shape[rest[0]], math.prod(x.shape[a] for a in rest[1:]))
     merged = (*lead, *moved.shape) if len(rest) <= 2 else (*lead, *moved.shape[len(rest) :])
-    flat = build.reshape(moved, merged)
-    outputs = [shape[axis] for axis in axes]
+    # The kernel for one axis takes the least finite number for the largest of negative infinities.
+    alone = [1] * (2 - len(axes))
+    flat = build.reshape(moved, (*merged, *alone))
     attributes: dict[str, Any] = {
-        "kernel_shape": [window.sizes[a] for a in axes],
-        "strides": [window.steps[a] for a in axes],
-        "dilations": [window.gaps[a] for a in axes],
-        "pads": [a for a, _ in pads] + [b for _, b in pads],
+        "kernel_shape": [*(window.sizes[a] for a in axes), *alone],
+        "strides": [*(window.steps[a] for a in axes), *alone],
+        "dilations": [*(window.gaps[a] for a in axes), *alone],
+        "pads": [*(a for a, _ in pads), *(0 for _ in alone), *(b for _, b in pads), *(0 for _ in alone)],
     }
-    pooled = build.op(op, [flat], (*flat.shape[:2], *outputs), **attributes)
+    pooled = build.op(op, [flat], (*flat.shape[:2], *outputs, *alone), **attributes)
+    if op == "MaxPool" and _starts_finite(x, [window.gaps[a] for a in axes]):
+        lowest = build.like(x, jnp.finfo(x.dtype).min)
+        pooled = build.elementwise("Where", [build.elementwise("Equal", [pooled, lowest], bool), neutral, pooled])
     apart = build.reshape(pooled, (*(x.shape[a] for a in rest), *outputs))
     return build.transpose(apart, np.argsort([*rest, *axes]).tolist())
+
+
+def _starts_finite(x: Tensor, gaps: Sequence[int]) -> bool:
+    """Whether the kernel for such windows begins with the least finite number in place of negative infinity."""
+    return x.dtype.kind not in "iu" and (x.stored != np.float32 or any(gap != 1 for gap in gaps))
 
 
 def _summed(build: Builder, x: Tensor, window: _Window, shape: Sequence[Any]) -> Tensor:
     """Sums of floats are averages times the size; those of integers are differences of running totals, thus exact."""
     axes = window.axes
     dilated = any(window.gaps[axis] != 1 for axis in axes)
-    if x.dtype.kind not in "iu" and len(axes) <= 3 and not (dilated and build.opset < 19):
+    if x.dtype.kind not in "iu" and not (dilated and build.opset < 19):
         mean = _pooled(build, "AveragePool", x, window, build.like(x, 0), shape)
         return build.elementwise("Mul", [mean, build.like(x, math.prod(window.sizes))])
     if dilated:

@@ -1,12 +1,12 @@
 """Recorded programs: jaxprs read, pruned and evaluated, and StableHLO."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import jax
 import jax.core
-from jax._src import config, source_info_util
+from jax._src import compilation_cache, config, source_info_util
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.interpreters import mlir, partial_eval
 
@@ -17,6 +17,7 @@ __all__ = [
     "invariant_outputs",
     "live_jaxpr",
     "lowers_by_platform",
+    "programs_kept",
     "prune_jaxpr",
     "scan_counts",
     "short_locations",
@@ -24,6 +25,33 @@ __all__ = [
     "stablehlo_in_version",
     "stablehlo_version",
 ]
+
+
+@contextmanager
+def programs_kept(directory: str) -> Iterator[None]:
+    """Compiles with JAX's persistent cache in a directory; its settings come back afterwards.
+
+    The settings are those of the process: what other threads compile meanwhile goes there, too.
+    """
+    settings = {
+        "jax_compilation_cache_dir": directory,
+        "jax_enable_compilation_cache": True,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    try:
+        _set_cache(settings)
+        yield
+    finally:
+        _set_cache(before)
+
+
+def _set_cache(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # JAX looks at the directory once, and would go on with the one before.
+    compilation_cache.reset_cache()
 
 
 def cache_size(compiled: Any) -> int:

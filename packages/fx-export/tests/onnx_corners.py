@@ -1,0 +1,90 @@
+"""Programs about corners: numbers that do not fit, places outside, division by zero, functions instead of operators."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from onnx_cases import HALF, X, case
+
+
+def _bits_of(x):
+    words = {np.dtype(d).name: lax.bitcast_convert_type(x.astype(d), w) for d, w in _WORDS.items()}
+    signs = {"sign": jnp.signbit(x), "copied": jnp.copysign(2.0, x), "next": jnp.nextafter(x, jnp.float32(1))}
+    return {**words, **signs, "ldexp": jnp.ldexp(x, 3)}
+
+
+_WORDS = {np.float32: jnp.int32, np.float16: jnp.uint16, HALF: jnp.uint16}
+_ODD = [0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, 3.4e38, -1.2e-38, 6e-8, 65504.0, 2.0**23 + 1, 0.99999994, 1 / 3]
+
+
+@case(np.array(_ODD, np.float32))
+def bits_of_floats_by_arithmetic(x):
+    return _bits_of(x)
+
+
+@case(np.array([*_ODD, np.nan, 2.0**31, -(2.0**31), 2.0**32, 1e30, -1e30, 300.7, -300.7], np.float32))
+def casts_of_what_does_not_fit(x):
+    kinds = (jnp.int8, jnp.uint8, jnp.int16, jnp.uint16, jnp.int32, jnp.uint32)
+    return {f"{n} {np.dtype(f).name}": x.astype(f).astype(d) for n, d in enumerate(kinds) for f in (np.float32, HALF)}
+
+
+@case(np.array([7, -7, -128, 127, 0, 5, -128], np.int8), np.array([2, -2, -1, 0, 0, 3, 1], np.int8))
+def division_by_anything(x, y):
+    wide, unsigned = x.astype(jnp.int32) * 2**24, x.astype(jnp.uint8)
+    pairs = {"int8": (x, y), "int32": (wide, y.astype(jnp.int32)), "uint8": (unsigned, y.astype(jnp.uint8))}
+    plain = {f"{fn.__name__} {n}": fn(*pair) for n, pair in pairs.items() for fn in (lax.div, lax.rem)}
+    return {**plain, "gcd": jnp.gcd(x, y), "constant": lax.div(x, jnp.full_like(x, -1))}
+
+
+@case(np.array([0.49999997, -0.49999997, 8388609.0, 0.5, -0.5, 1.5, -0.0, np.inf, np.nan], np.float32))
+def rounding_away_from_zero(x):
+    return {"round": lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO)}
+
+
+@case(np.array([[12, 10, 7], [-1, 3, 1]], np.int32))
+def reductions_of_bits(x):
+    starts = {lax.bitwise_and: -1, lax.bitwise_or: 0, lax.bitwise_xor: 0}
+    bits = {f"{fn.__name__} {d}": lax.reduce(x.astype(d), np.array(start).astype(d), fn, (1,))
+            for fn, start in starts.items() for d in ("int32", "uint8")}  # fmt: skip
+    return {**bits, "zeros": lax.clz(x), "few": lax.clz(x.astype(jnp.int8))}
+
+
+@case(X)
+def reductions_by_functions(x):
+    start = np.float32(1)
+    both = lambda a, b: (a[0] + b[0], a[1] * b[1])  # noqa: E731
+    window = lambda fn, at: lax.reduce_window(x, np.float32(at), fn, (1, 2, 3), (1, 1, 2), "SAME")  # noqa: E731
+    wide = lambda fn, at: lax.reduce_window(x, np.float32(at), fn, (2, 2, 2), (1, 2, 1), "SAME")  # noqa: E731
+    windows = {"product": window(lax.mul, 1), "from two": window(lax.add, 2), "from zero": window(lax.max, 0)}
+    wider = {"three": wide(lax.max, -np.inf), "sum": wide(lax.add, 0)}
+    return {"two": lax.reduce((x, x), (start, start), both, (0, 2)), **windows, **wider}
+
+
+@case(np.full((1, 6, 6), -np.inf, np.float32))
+def windows_of_negative_infinity(x):
+    least = lambda size, **more: lax.reduce_window(x, -np.inf, lax.max, size, (1, 1, 1), "VALID", **more)  # noqa: E731
+    return {"one": least((1, 1, 2)), "two": least((1, 2, 2)), "gaps": least((1, 2, 2), window_dilation=(1, 2, 1))}
+
+
+@case(X, np.array([0, 2, -1, 5, 1, -7], np.int32))
+def places_outside_by_default(x, at):
+    row = {"rows": x[at], "row": x[at[3]], "before": x[at[5]], "several": x[:, at, at]}
+    return {**row, "promised": x.at[at].get(mode="promise_in_bounds"), "set": x.at[at].add(1.0)}
+
+
+@case(X)
+def one_value_in_several_outputs(x):
+    half = x[0].astype(HALF)
+    product = lax.dot(half, half.T, preferred_element_type=jnp.float32)
+    return {"first": product, "second": half @ half.T, "third": product, "fourth": product.astype(jnp.float16)}
+
+
+@case(X)
+def nothing_to_do(x):
+    rows = lax.scan(lambda c, row: (c + row, c * 2), x[0], x[:0])
+    return {"power": x**0, "scan": rows, "none": jnp.concatenate([x[:0], x]).sum(0)}
+
+
+@case((np.arange(40) / 3 - 6).astype(np.float32))
+def constants_of_narrow_floats(x):
+    wide = {"cbrt": jnp.cbrt(x.astype(HALF) * 1e20), "log2": jnp.log2(jnp.abs(x).astype(np.float16))}
+    return {**wide, "erfc": lax.erfc(x.astype(np.float16)), "exp2": jnp.exp2(x)}
