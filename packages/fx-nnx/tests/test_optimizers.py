@@ -316,3 +316,13 @@ def test_placeholders_survive_split_merge_and_copies():
         other.update(model, grads_of(model))
     kept = nnx.state(optimizer, nnx.OptVariable).flat_state().paths
     assert {path[-1] for path in kept} == {"kernel"}
+
+
+@pytest.mark.parametrize(
+    "model", [nnx.Dict(count=nnx.BatchStat(jnp.ones(2))), {"w": jnp.ones(2)}, {}, None, nnx.State({})]
+)
+@pytest.mark.parametrize("optimizer", [nnx.Optimizer, nnx.ModelAndOptimizer])
+def test_an_optimizer_without_anything_to_train_is_refused(model, optimizer):
+    with pytest.raises(OptimizerStateError, match="nothing to train") as error:
+        optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+    assert "wrt=<class 'fx_nnx.variables.kinds.Param'>" in str(error.value) or "wrt=Param" in str(error.value)

@@ -170,12 +170,13 @@ class LayerCallError(NnxError):
 
 
 class OptimizerStateError(NnxError):
-    """Gradients do not have the structure of the parameters that an optimizer was made for."""
+    """An optimizer has nothing to train, or gradients do not have the structure of its parameters.
 
-    def __init__(self, expected: Any, got: Any):
-        super().__init__(
-            "The gradients do not match the parameters of the optimizer.",
-            expected=expected,
-            got=got,
-            fix="take the gradients with respect to the filter that was given to the optimizer as `wrt`",
-        )
+    ::
+
+        nnx.Optimizer(model, tx, wrt=nnx.LoRAParam)   # wrong for a model without adapters
+        nnx.Optimizer(model, tx, wrt=nnx.Param)       # right
+    """
+
+    def __init__(self, message: str, *, expected: Any, got: Any, fix: str):
+        super().__init__(message, expected=expected, got=got, fix=fix)

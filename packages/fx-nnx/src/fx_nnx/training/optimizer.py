@@ -50,6 +50,9 @@ class Optimizer(Module):
       tx: a gradient transformation, such as those of optax.
       wrt: a filter for the parameters that are trained; gradients have to be taken with respect to the same.
       graph: as in `fx_nnx.split`.
+
+    Raises:
+      OptimizerStateError: the model has no variables that match ``wrt``.
     """
 
     def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter, graph: bool | None = None):
@@ -58,7 +61,16 @@ class Optimizer(Module):
         self.wrt = tuple(wrt) if isinstance(wrt, list) else wrt
         self.graph = graph
         params = state_of(model, wrt, graph=graph)
-        self.opt_state = data(boxed(tx.init(as_pure(params)), params))
+        pure_params = as_pure(params)
+        if not jax.tree.leaves(pure_params):
+            raise OptimizerStateError(
+                "The optimizer has nothing to train.",
+                expected=f"a model with variables that match wrt={wrt!r}",
+                got=f"a {type(model).__module__}.{type(model).__qualname__} without such",
+                fix="give the model itself, initialized, with modules and variables of fx_nnx in attributes that are "
+                "data; or choose other variables by `wrt`",
+            )
+        self.opt_state = data(boxed(tx.init(pure_params), params))
 
     def update(self, model: Any, grads: Any, /, **kwargs: Any) -> Any:
         """Changes the parameters of the model, and the state of the optimizer, in place.
@@ -101,7 +113,12 @@ class Optimizer(Module):
             found = as_pure(given.filter(self.wrt))
         got = jax.tree.structure(found)
         if got != expected:
-            raise OptimizerStateError(expected, got)
+            raise OptimizerStateError(
+                "The gradients do not match the parameters of the optimizer.",
+                expected=expected,
+                got=got,
+                fix="take the gradients with respect to the filter that was given to the optimizer as `wrt`",
+            )
         return found
 
     def _keep(self, new: Any, params: Any) -> None:
@@ -121,6 +138,9 @@ class ModelAndOptimizer(Optimizer):
       model: the model.
       tx: a gradient transformation.
       wrt: a filter for the parameters that are trained.
+
+    Raises:
+      OptimizerStateError: the model has no variables that match ``wrt``.
     """
 
     def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter = Param):
