@@ -305,3 +305,18 @@ def test_snapshots_pickle_and_values_that_cannot_be_looked_into_stay():
     loop = []
     loop.append(loop)
     assert snapshot_of(loop) is loop
+
+
+@pytest.mark.parametrize("transform", [nnx.jit, nnx.grad, nnx.remat])
+@pytest.mark.parametrize(
+    "pair", [(slice(0, 2), slice(1, 3)), (slice(2), slice(2.0)), (range(0), range(1, 1))], ids=repr
+)
+def test_slices_and_ranges_are_static_values(pair, transform):
+    seen = []
+    f = transform(lambda m, x: (seen.append(m.value), x.sum())[1], **({"argnums": 1} if transform is nnx.grad else {}))
+    for value in pair:
+        module = nnx.Dict(x=nnx.Param(jnp.ones(())))
+        module.value = value
+        f(module, jnp.ones(3))
+        assert repr(seen[-1]) == repr(value)
+    assert nnx.graphdef(nnx.Dict(value=pair[0])) != nnx.graphdef(nnx.Dict(value=pair[1]))

@@ -137,6 +137,8 @@ def exact_key(value: Any) -> Any:
         return (kind, *map(exact_key, value))
     if kind is dict:  # in order, which a loop over it would see
         return (kind, *((exact_key(key), exact_key(item)) for key, item in value.items()))
+    if kind is slice or kind is range:  # slices have a hash from Python 3.12 on
+        return kind, exact_key(value.start), exact_key(value.stop), exact_key(value.step)
     if kind is set or kind is frozenset:
         return kind, frozenset(map(exact_key, value))
     if dataclasses.is_dataclass(kind) or (isinstance(value, tuple) and _has_hash(value)):
