@@ -13,6 +13,7 @@ from pathlib import Path
 import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
+import combos as combos_table
 import workspace
 
 nox.needs_version = ">=2025.2.9"
@@ -27,10 +28,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Named Pythons make uv look for a download, which may not be there; the caller's own Python always is.
 PYTHONS = os.environ.get("FX_PYTHONS", "").split() or None
 PACKAGES = list(workspace.packages())
-COMBOS = tomllib.loads((workspace.ROOT / "tests-integration/combos/combos.toml").read_text())
+COMBOS = combos_table.load()
 EVERYTHING = list(workspace.packages().values())
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
-DEMO_PLUGIN = "tests-integration/plugins/fx-demo-plugin"
+PLUGINS = [f"tests-integration/plugins/fx-{name}-plugin" for name in ("demo", "moe", "sqlite")]
 WHEELS = workspace.ROOT / ".nox" / "built-wheels"
 
 
@@ -40,12 +41,12 @@ def install_editable(session: nox.Session, packages: list[workspace.Package], *m
 
 
 def build_wheels(session: nox.Session) -> dict[str, str]:
-    """Build every package and the demo plugin, once per run of nox; wheel path by distribution name."""
+    """Build every package and the plugins of the tests, once per run of nox; wheel path by distribution name."""
     stamp = WHEELS / f"built-by-{os.getpid()}"
     if not stamp.exists():
         shutil.rmtree(WHEELS, ignore_errors=True)
         session.install("build[virtualenv]>=1.2", "hatchling>=1.27")
-        for directory in [*(p.path for p in EVERYTHING), DEMO_PLUGIN]:
+        for directory in [*(p.path for p in EVERYTHING), *PLUGINS]:
             session.run("python", "-m", "build", "-q", "--no-isolation", "-o", str(WHEELS), str(directory), silent=True)
         stamp.touch()
     return {wheel.name.split("-")[0].replace("_", "-"): str(wheel) for wheel in WHEELS.glob("*.whl")}
@@ -71,10 +72,11 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
-    """All packages and the demo plugin together, and processes that SLURM and Open MPI start."""
+    """All packages and the plugins together, and processes that SLURM and Open MPI start."""
     session.run("python", "tools/launchers.py")
     tools = ["pip>=24", "pyyaml>=6", "tensorboard>=2.17", "pillow>=10"]
-    install_editable(session, EVERYTHING, "-e", DEMO_PLUGIN, *TEST_TOOLS, *tools)
+    plugins = [part for directory in PLUGINS for part in ("-e", directory)]
+    install_editable(session, EVERYTHING, *plugins, *TEST_TOOLS, *tools)
     parts = ["plugins", "distributed", "training", "compress", "tools"]
     session.run("pytest", "-q", "-n", "2", *(session.posargs or [f"tests-integration/{part}" for part in parts]))
 
@@ -111,8 +113,22 @@ def ray(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("combo", list(COMBOS), ids=list(COMBOS))
 def combos(session: nox.Session, combo: str) -> None:
-    """A subset of the packages from wheels: its tests run, and what is absent is absent."""
+    """A subset of the packages from wheels: its tests run, and what is absent is absent; `--with DIR` adds a plugin."""
     names, wanted = COMBOS[combo]["packages"], COMBOS[combo]
+    plugins = {directory: combos_table.needs(directory) for directory in combos_table.outside(session.posargs)}
+    if plugins:
+        fitting = {name: directory for directory, (name, needed) in plugins.items() if needed <= set(names)}
+        if not fitting:
+            session.skip(f"the plugins need other packages than {', '.join(names)}")
+        built = Path(session.create_tmp()) / "outside"
+        session.install("build[virtualenv]>=1.2", "hatchling>=1.27")
+        for directory in fitting.values():
+            session.run("python", "-m", "build", "-q", "-w", "-o", str(built), str(directory), silent=True)
+        ours = wheels_of(session, names, wanted.get("extras", []))
+        session.install(*ours, *map(str, built.glob("*.whl")), *TEST_TOOLS)
+        for name in fitting:
+            session.run("python", "tests-integration/combos/outside.py", name, env={"PYTHONPATH": ""})
+        return
     session.install(*wheels_of(session, names, wanted.get("extras", [])), *TEST_TOOLS, *wanted.get("requires", []))
     files = [f"tests-integration/combos/test_{file}.py" for file in ["presence", *wanted["tests"]]]
     session.run("pytest", "-q", *files, *wanted.get("paths", []), env={"FX_COMBO": combo, "PYTHONPATH": ""})

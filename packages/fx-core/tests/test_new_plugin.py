@@ -21,6 +21,10 @@ def test_writes_a_package_that_is_whole(tmp_path):
     assert files == {
         "pyproject.toml",
         "README.md",
+        "CHANGELOG.md",
+        "noxfile.py",
+        "docs/usage.md",
+        ".github/workflows/ci.yml",
         *(f"src/acme_layers/{name}.py" for name in ("__init__", "plugin", "layers", "variables", "backends")),
         *(f"tests/test_{name}.py" for name in ("plugin", "layer", "backend")),
     }

@@ -26,6 +26,10 @@ _FILES = {
     "test_plugin.py": "tests/test_plugin.py",
     "test_layer.py": "tests/test_layer.py",
     "test_backend.py": "tests/test_backend.py",
+    "noxfile.py": "noxfile.py",
+    "ci.yml": ".github/workflows/ci.yml",
+    "usage.md": "docs/usage.md",
+    "CHANGELOG.md": "CHANGELOG.md",
 }
 """Template → file that it becomes."""
 

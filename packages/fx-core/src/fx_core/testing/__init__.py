@@ -16,24 +16,30 @@ try:
 except ImportError as error:
     raise ImportError("fx_core.testing needs pytest and hypothesis: pip install 'fx-core[testing]'") from error
 
-_SUITES = ("array_nodes", "carriers", "checkpoint_backends", "exporters", "layers", "loggers", "plugins", "states")
+_SUITES = (
+    "array_nodes", "carriers", "checkpoint_backends", "collections", "exporters", "layers", "loggers", "plugins",
+    "shared_layers", "states",
+)  # fmt: skip
 # Before they are imported, so that a failing assert shows its values.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
 
 from fx_core.testing.array_nodes import ArrayNodeSuite  # noqa: E402
 from fx_core.testing.carriers import CarrierSuite  # noqa: E402
 from fx_core.testing.checkpoint_backends import CheckpointBackendSuite  # noqa: E402
+from fx_core.testing.collections import CollectionSuite  # noqa: E402
 from fx_core.testing.disks import RecordedDisk  # noqa: E402
 from fx_core.testing.exporters import ExporterSuite  # noqa: E402
 from fx_core.testing.faults import FaultyFileSystem  # noqa: E402
 from fx_core.testing.layers import LinenLayerSuite, NnxLayerSuite  # noqa: E402
 from fx_core.testing.loggers import LoggerSuite  # noqa: E402
 from fx_core.testing.plugins import PluginSuite  # noqa: E402
+from fx_core.testing.shared_layers import SharedLayerSuite  # noqa: E402
 
 __all__ = [
     "ArrayNodeSuite",
     "CarrierSuite",
     "CheckpointBackendSuite",
+    "CollectionSuite",
     "ExporterSuite",
     "FaultyFileSystem",
     "LinenLayerSuite",
@@ -41,6 +47,7 @@ __all__ = [
     "NnxLayerSuite",
     "PluginSuite",
     "RecordedDisk",
+    "SharedLayerSuite",
 ]
 
 del hypothesis, pytest

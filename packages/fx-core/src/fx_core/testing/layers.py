@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fx_core import serialization
+from fx_core.collections import saved
+
 
 def _assert_same(expected: Any, got: Any, rtol: float = 0.0) -> None:
     assert jax.tree.structure(expected) == jax.tree.structure(got)
@@ -18,6 +21,10 @@ def _assert_same(expected: Any, got: Any, rtol: float = 0.0) -> None:
         np.testing.assert_allclose(
             np.asarray(have, np.float64), np.asarray(want, np.float64), rtol=rtol, atol=rtol, err_msg="outputs differ"
         )
+
+
+def _is_real(x: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.floating)
 
 
 def _assert_finite(tree: Any) -> None:
@@ -58,8 +65,8 @@ class LinenLayerSuite(_LayerSuite):
         return {"params": jax.random.key(seed), "dropout": jax.random.key(seed + 1)}
 
     def init(self, seed: int = 0) -> Mapping[str, Any]:
-        """Initializes the layer."""
-        return self.make().init(self.rngs(seed), *self.inputs(), **self.kwargs())
+        """Initializes the layer, and leaves out what it sows."""
+        return saved(self.make().init(self.rngs(seed), *self.inputs(), **self.kwargs()))
 
     def call(self, variables: Mapping[str, Any], *inputs: Any) -> Any:
         """Applies the layer with all collections mutable, and returns its output and what it changed."""
@@ -112,6 +119,41 @@ class LinenLayerSuite(_LayerSuite):
             return sum((jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in real), jnp.float32(0))
 
         _assert_finite(jax.grad(loss)(params))
+
+    def test_vmap_equals_one_after_the_other(self):
+        variables = self.init()
+        stacked = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), self.inputs())
+        mapped = jax.vmap(lambda *inputs: self.call(variables, *inputs)[0])(*stacked)
+        for i in range(2):
+            alone, _ = self.call(variables, *jax.tree.map(lambda x, i=i: x[i], stacked))
+            _assert_same(alone, jax.tree.map(lambda x, i=i: x[i], mapped), self.rtol)
+
+    def test_scan_equals_a_loop(self):
+        def step(state: Any, _: Any) -> tuple[Any, Any]:
+            out, updated = self.call(state, *self.inputs())
+            return {name: updated[name] for name in state}, out
+
+        first = dict(self.init())
+        looped, outs = first, []
+        for _ in range(2):
+            looped, out = step(looped, None)
+            outs.append(out)
+        scanned, stacked = jax.lax.scan(step, first, length=2)
+        _assert_same(looped, scanned, self.rtol)
+        _assert_same(jax.tree.map(lambda *xs: jnp.stack(xs), *outs), stacked, self.rtol)
+
+    def test_variables_come_back_from_a_state_dict(self):
+        variables = self.init()
+        again = serialization.from_state_dict(variables, serialization.to_state_dict(variables))
+        _assert_same(self.call(variables, *self.inputs()), self.call(again, *self.inputs()))
+
+    def test_inputs_of_less_precision_stay_finite(self):
+        variables = self.init()
+        inputs = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_real(x) else x, self.inputs())
+        out, _ = self.call(variables, *inputs)
+        _assert_finite(out)
+        whole, _ = self.call(variables, *self.inputs())
+        assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, whole)
 
     def test_equal_arguments_make_equal_layers(self):
         assert self.make() == self.make()

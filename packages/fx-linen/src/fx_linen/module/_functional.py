@@ -14,6 +14,7 @@ from fx_linen.module._running import (
     CollectionFilter,
     bound_function,
     rngs_of,
+    with_intermediates,
 )
 
 __all__ = ["apply", "init", "init_with_output", "merge_param"]
@@ -38,8 +39,7 @@ def apply(
     Returns:
       A function of ``(variables, *args, rngs=None, **kwargs)`` that returns what `Module.apply` does.
     """
-    if capture_intermediates:
-        mutable = core.union_filters(mutable, "intermediates")
+    mutable = with_intermediates(mutable, capture_intermediates)
     run = core.apply(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
     @api_boundary
@@ -66,8 +66,7 @@ def init_with_output(
     Returns:
       A function of ``(rngs, *args, **kwargs)`` that returns the result and the variables.
     """
-    if capture_intermediates:
-        mutable = core.union_filters(mutable, "intermediates")
+    mutable = with_intermediates(mutable, capture_intermediates)
     run = core.init(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
     @api_boundary
@@ -90,8 +89,7 @@ def init(
     Returns:
       A function of ``(rngs, *args, **kwargs)`` that returns the variables.
     """
-    if capture_intermediates:
-        mutable = core.union_filters(mutable, "intermediates")
+    mutable = with_intermediates(mutable, capture_intermediates)
     run = core.lazy_init(bound_function(fn, module, capture_intermediates), mutable=mutable)
 
     @api_boundary

@@ -9,6 +9,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from fx_core import scope as core
+from fx_core.collections import made_by_init
 from fx_core.errors import (
     ApplyModuleInvalidMethodError,
     CallUnbindOnUnboundModuleError,
@@ -121,7 +122,9 @@ def _call_only(_: Any, method_name: str) -> bool:
     return method_name == "__call__"
 
 
-def _with_intermediates(mutable: Any, capture: Any) -> Any:
+def with_intermediates(mutable: Any, capture: Any = False) -> Any:
+    if mutable is WITHOUT_INTERMEDIATES:  # nobody said otherwise: plugins may register more of that kind
+        mutable = made_by_init()
     return core.union_filters(mutable, "intermediates") if capture else mutable
 
 
@@ -157,7 +160,7 @@ class Running(Copying):
         """
         module = module_of(self)
         run = bound_function(method_of(module, method, "init"), module, capture_intermediates)
-        mutable = _with_intermediates(mutable, capture_intermediates)
+        mutable = with_intermediates(mutable, capture_intermediates)
         return core.init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
 
     @api_boundary
@@ -192,8 +195,8 @@ class Running(Copying):
         """
         module = module_of(self)
         run = bound_function(method_of(module, method, "init"), module, capture_intermediates)
-        mutable = _with_intermediates(mutable, capture_intermediates)
-        return core.lazy_init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
+        mutable = with_intermediates(mutable, capture_intermediates)
+        return core.lazy_init(run, mutable=with_intermediates(mutable))(rngs_of(rngs, module), *args, **kwargs)
 
     @api_boundary
     def lazy_init(
@@ -221,7 +224,7 @@ class Running(Copying):
         """
         module = module_of(self)
         run = bound_function(method_of(module, method, "lazy_init"), module)
-        return core.lazy_init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
+        return core.lazy_init(run, mutable=with_intermediates(mutable))(rngs_of(rngs, module), *args, **kwargs)
 
     @api_boundary
     def apply(
@@ -255,7 +258,7 @@ class Running(Copying):
         """
         module = module_of(self)
         run = bound_function(method_of(module, method, "apply"), module, capture_intermediates)
-        mutable = _with_intermediates(mutable, capture_intermediates)
+        mutable = with_intermediates(mutable, capture_intermediates)
         return core.apply(run, mutable=mutable)(variables, *args, rngs=rngs_of(rngs, module), **kwargs)
 
     def bind(

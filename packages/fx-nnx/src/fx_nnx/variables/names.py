@@ -4,6 +4,7 @@ Types come from three places: this process (`register_variable_name`), and the c
 included, which are looked up only when a name or type is asked for that the process does not know.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -115,6 +116,11 @@ def _name_of(typ: type[Any]) -> str | None:
     top = typ.__module__.partition(".")[0]
     for name in entries:
         if name not in _types and entries[name].target.startswith(top) and entries[name].load() is typ:
+            return name
+    # A package may show under its name what another one of its packages holds.
+    for name in entries:
+        module = entries[name].target.partition(":")[0]
+        if name not in _types and module in sys.modules and entries[name].load() is typ:
             return name
     return None
 

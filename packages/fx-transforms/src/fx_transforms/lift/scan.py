@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 from fx_core import meta
-from fx_core.scope import CollectionFilter
+from fx_core.collections import default_slots
+from fx_core.scope import CollectionFilter, union_filters
 
 from fx_transforms.carrier import Groups
 from fx_transforms.lift.explain import explained
@@ -68,6 +69,12 @@ def scan(
       CollectionNotLiftedError: ``fn`` uses a collection that no argument names.
       RngNotLiftedError: ``fn`` draws from a stream that ``split_rngs`` does not name.
     """
+    if data_transform is None:  # which counts the groups
+        more = default_slots("scan", [*variable_axes, variable_broadcast, variable_carry])
+        variable_axes = {**variable_axes, **{name: slot for name, slot in more.items() if isinstance(slot, int)}}
+        shared, carried = ({name for name, slot in more.items() if slot == way} for way in ("broadcast", "carry"))
+        variable_broadcast = union_filters(variable_broadcast, shared) if shared else variable_broadcast
+        variable_carry = union_filters(variable_carry, carried) if carried else variable_carry
     ins, outs, slots = variable_slots(variable_axes, metadata_params)
     streams, stream_slots = rng_slots(split_rngs)
     first = (variable_broadcast, variable_carry)

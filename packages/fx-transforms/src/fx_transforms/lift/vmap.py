@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fx_core.collections import default_slots
+
 from fx_transforms.lift.explain import explained
 from fx_transforms.lift.filters import VariableAxes, rng_slots, split_names, variable_slots
 from fx_transforms.scope_carrier import ScopeCarrier
@@ -47,6 +49,8 @@ def vmap(
       CollectionNotLiftedError: ``fn`` uses a collection that ``variable_axes`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``split_rngs`` does not name.
     """
+    more = default_slots("vmap", variable_axes)
+    variable_axes = {**variable_axes, **{name: None if slot == "broadcast" else slot for name, slot in more.items()}}
     ins, outs, slots = variable_slots(variable_axes, metadata_params)
     streams, stream_slots = rng_slots(split_rngs)
     carrier = ScopeCarrier(ins, outs, streams, "vmap", own=split_names(split_rngs))

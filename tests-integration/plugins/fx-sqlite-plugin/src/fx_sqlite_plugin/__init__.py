@@ -1,0 +1,1 @@
+"""Checkpoints in SQLite for fx."""
