@@ -16,6 +16,7 @@ from fx_core.ops.lowp import (
     fp8_state,
     next_history,
 )
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.module import Module, compact, nowrap
 
@@ -77,8 +78,8 @@ class Fp8DirectDotGeneralOp(_Fp8Op):
         lhs: jax.Array,
         rhs: jax.Array,
         dimension_numbers: Any,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
     ) -> jax.Array:
         """Multiplies.
 
@@ -145,7 +146,12 @@ class Fp8Einsum(_Fp8Op):
 
     @compact
     def __call__(
-        self, eqn: str, lhs: jax.Array, rhs: jax.Array, precision: Any = None, preferred_element_type: Any = None
+        self,
+        eqn: str,
+        lhs: jax.Array,
+        rhs: jax.Array,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
     ) -> jax.Array:
         """Computes the sums of products.
 
@@ -172,7 +178,7 @@ class Fp8Einsum(_Fp8Op):
         return einsum_with(dot, **options)(eqn, jnp.asarray(lhs, rhs.dtype), rhs)
 
 
-def get_fp8_max(fp8_dtype: Any, out_dtype: Any) -> jax.Array:
+def get_fp8_max(fp8_dtype: Any, out_dtype: Dtype) -> jax.Array:
     """Returns the largest number of a format as a number of another dtype."""
     return jnp.finfo(fp8_dtype).max.astype(out_dtype)
 

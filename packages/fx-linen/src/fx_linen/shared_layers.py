@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from fx_core import layers
+from fx_core.typing import Dtype
 
 from fx_linen.module import Module, compact
 from fx_linen.module._pickling import Recipe
@@ -95,7 +96,7 @@ def _values(module: Module, definition: layers.Layer) -> layers.Values:
     return layers.Values(type(module).__name__, parts, module.sow, is_mutable)
 
 
-def _part(module: Module, name: str, spec: Any, dtype: Any) -> Any:
+def _part(module: Module, name: str, spec: Any, dtype: Dtype) -> Any:
     if isinstance(spec, layers.ParamSpec):
         value = module.param(name, spec.init, spec.shape, dtype)
         return layers.Cell(lambda: value)

@@ -36,6 +36,8 @@ from jax.nn import (
 )
 from jax.typing import ArrayLike
 
+from fx_core.typing import Dtype
+
 __all__ = [
     "celu",
     "elu",
@@ -74,7 +76,7 @@ normalize = standardize
 
 
 def one_hot(
-    x: ArrayLike, num_classes: int, *, dtype: Any = None, axis: int | str = -1, out_sharding: Any = None
+    x: ArrayLike, num_classes: int, *, dtype: Dtype | None = None, axis: int | str = -1, out_sharding: Any = None
 ) -> jax.Array:
     """Converts class indices into vectors with a one at the index; an index outside the classes gives zeros.
 

@@ -15,7 +15,6 @@ Array([[1., 1., 1., 9.],
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from fx_core import struct
 from fx_core.errors.attention import CacheFullError, CacheShapeError
 from fx_core.ops.attention.plan import fits_weights
 from fx_core.ops.attention.weights import full_rank
+from fx_core.typing import Dtype
 
 __all__ = ["KVCache", "append", "decoding_mask", "init_cache", "positions", "shifted_positions", "visible"]
 
@@ -52,7 +52,7 @@ def init_cache(
     depth: int,
     value_depth: int | None = None,
     *,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
     per_row: bool = False,
 ) -> KVCache:
     """Creates an empty cache.

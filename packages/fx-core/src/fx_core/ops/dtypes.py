@@ -12,11 +12,9 @@ import jax.numpy as jnp
 
 from fx_core.array_node import ArrayNode
 from fx_core.errors.ops import InexactDtypeError
+from fx_core.typing import Dtype
 
 __all__ = ["Dtype", "canonicalize_dtype", "promote_dtype"]
-
-Dtype = Any
-"""Anything that names a dtype: ``jnp.float32``, ``"bfloat16"``, a `numpy.dtype`."""
 
 
 def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) -> Dtype:
@@ -75,13 +73,13 @@ def _promotes_as(arg: Any) -> Any:
     return arg.dtype if isinstance(arg, ArrayNode) else arg
 
 
-def _cast(arg: Any, dtype: Any) -> Any:
+def _cast(arg: Any, dtype: Dtype) -> Any:
     if isinstance(arg, ArrayNode):
         return arg if arg.dtype == dtype else arg.astype(dtype)
     return jnp.asarray(arg, dtype)
 
 
-def _already(args: tuple[Any, ...], dtype: Dtype | None, inexact: bool) -> bool:
+def _already(args: tuple[Any, ...], dtype: Dtype, inexact: bool) -> bool:
     # Called by every layer: nearly always all arrays have the dtype already, and JAX's promotion costs ten times this.
     common = None if dtype is None else jnp.dtype(dtype)
     for arg in args:

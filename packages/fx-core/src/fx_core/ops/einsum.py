@@ -14,6 +14,7 @@ from fx_core.ops import contract
 from fx_core.ops.contract import Contraction
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
+from fx_core.typing import PrecisionLike
 
 __all__ = ["EinsumPlan", "check_einsum", "einsum", "einsum_params", "plan_einsum"]
 
@@ -128,7 +129,7 @@ def einsum(
     kernel: jax.Array | ArrayNode,
     bias: jax.Array | ArrayNode | None = None,
     *,
-    precision: Any = None,
+    precision: PrecisionLike = None,
     einsum_op: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:

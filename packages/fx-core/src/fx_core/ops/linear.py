@@ -15,6 +15,7 @@ from fx_core.ops.contract import Contraction
 from fx_core.ops.einsum import EinsumPlan, check_einsum, einsum, einsum_params, plan_einsum
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, flattened
 from fx_core.ops.params import Initializer, ParamSpec
+from fx_core.typing import PrecisionLike
 
 __all__ = [
     "DenseGeneralPlan",
@@ -49,7 +50,7 @@ def dense(
     kernel: jax.Array | ArrayNode,
     bias: jax.Array | ArrayNode | None = None,
     *,
-    precision: Any = None,
+    precision: PrecisionLike = None,
     dot_general: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
@@ -75,7 +76,7 @@ def dense(
     return result if bias is None else add_trailing(result, bias)
 
 
-def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: Any = None) -> jax.Array:
+def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: PrecisionLike = None) -> jax.Array:
     """Computes ``inputs @ a @ b``, the change that a low-rank adapter makes.
 
     Args:
@@ -197,7 +198,7 @@ def dense_general(
     kernel: jax.Array | ArrayNode,
     bias: jax.Array | ArrayNode | None = None,
     *,
-    precision: Any = None,
+    precision: PrecisionLike = None,
     dot_general: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:

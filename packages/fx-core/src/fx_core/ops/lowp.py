@@ -20,6 +20,7 @@ from fx_core.errors.lowp import AmaxHistoryError
 from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import ones, zeros
 from fx_core.ops.params import ParamSpec
+from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = [
     "OVERWRITE_WITH_GRADIENT",
@@ -89,7 +90,7 @@ class _Quantized(NamedTuple):
     scale: jax.Array
 
 
-def next_scale(scale: jax.Array, history: jax.Array, dtype: Any) -> jax.Array:
+def next_scale(scale: jax.Array, history: jax.Array, dtype: Dtype) -> jax.Array:
     """Returns the scale with which the largest magnitude of the past steps becomes the largest number of a format.
 
     Args:
@@ -120,7 +121,7 @@ def next_history(x: jax.Array, history: jax.Array) -> jax.Array:
     return jnp.roll(history, -1).at[0].set(amax.astype(history.dtype))
 
 
-def quantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:
+def quantize(x: jax.Array, scale: jax.Array, dtype: Dtype) -> jax.Array:
     """Divides by a scale and rounds to a format; what is too large becomes its largest number.
 
     >>> import jax.numpy as jnp
@@ -131,7 +132,7 @@ def quantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:
     return jnp.clip(x / _like(scale, x), -largest, largest).astype(dtype)
 
 
-def dequantize(x: jax.Array, scale: jax.Array, dtype: Any) -> jax.Array:
+def dequantize(x: jax.Array, scale: jax.Array, dtype: Dtype) -> jax.Array:
     """Undoes `quantize`, up to rounding."""
     x = x.astype(dtype)
     return x * _like(scale, x)
@@ -144,7 +145,7 @@ def fp8_dot_general(
     state: Fp8State,
     formats: Fp8Format = Fp8Format(),
     *,
-    preferred_element_type: Any = None,
+    preferred_element_type: Dtype | None = None,
 ) -> jax.Array:
     """Multiplies two arrays in eight bits, as `jax.lax.dot_general` does in full precision.
 
@@ -180,11 +181,13 @@ def fp8_dot_general(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _dot(dims: DotDims, formats: Fp8Format, dtype: Any, lhs: jax.Array, rhs: jax.Array, state: Fp8State) -> jax.Array:
+def _dot(dims: DotDims, formats: Fp8Format, dtype: Dtype, lhs: jax.Array, rhs: jax.Array, state: Fp8State) -> jax.Array:
     return _dot_forward(dims, formats, dtype, lhs, rhs, state)[0]
 
 
-def _dot_forward(dims: DotDims, formats: Fp8Format, dtype: Any, lhs: jax.Array, rhs: jax.Array, state: Fp8State) -> Any:
+def _dot_forward(
+    dims: DotDims, formats: Fp8Format, dtype: Dtype, lhs: jax.Array, rhs: jax.Array, state: Fp8State
+) -> Any:
     left = _quantized(lhs, state.input_scale, state.input_amax_history, formats.forward)
     right = _quantized(rhs, state.kernel_scale, state.kernel_amax_history, formats.forward)
     out = _contract(left, right, dims, formats.direct, dtype, lax.Precision.DEFAULT)
@@ -218,7 +221,7 @@ _dot.defvjp(_dot_forward, _dot_backward)
 
 
 def _contract_gradient(
-    grad: _Quantized, other: _Quantized, dims: DotDims, start: int, ndim: int, direct: bool, dtype: Any
+    grad: _Quantized, other: _Quantized, dims: DotDims, start: int, ndim: int, direct: bool, dtype: Dtype
 ) -> jax.Array:
     """The gradient of a product with respect to one operand.
 
@@ -242,19 +245,21 @@ def _contract_gradient(
     return lax.transpose(out, np.argsort(axes))
 
 
-def _contract(a: _Quantized, b: _Quantized, dims: DotDims, direct: bool, dtype: Any, precision: Any) -> jax.Array:
+def _contract(
+    a: _Quantized, b: _Quantized, dims: DotDims, direct: bool, dtype: Dtype, precision: PrecisionLike
+) -> jax.Array:
     if not direct:
         return lax.dot_general(dequantize(*a, dtype), dequantize(*b, dtype), dims, precision=precision)
     out = lax.dot_general(a.values, b.values, dims, precision=precision, preferred_element_type=dtype)
     return dequantize(out, a.scale * b.scale, dtype)
 
 
-def _quantized(x: jax.Array, scale: jax.Array, history: jax.Array, dtype: Any) -> _Quantized:
+def _quantized(x: jax.Array, scale: jax.Array, history: jax.Array, dtype: Dtype) -> _Quantized:
     scale = next_scale(scale, history, dtype)
     return _Quantized(quantize(x, scale, dtype), scale)
 
 
-def _largest(dtype: Any) -> float:
+def _largest(dtype: Dtype) -> float:
     return float(jnp.finfo(dtype).max)
 
 

@@ -5,13 +5,12 @@ Transformer with Rotary Position Embedding*, 2021. The two halves of the depth a
 feature ``i`` goes with feature ``i + depth / 2``.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fx_core.errors.attention import RopeShapeError
+from fx_core.typing import Dtype
 
 __all__ = ["apply_rope", "rope", "rope_tables"]
 
@@ -48,7 +47,7 @@ def rope_tables(positions: jax.Array, depth: int, theta: float = 10000.0) -> tup
     return jnp.sin(angles), jnp.cos(angles)
 
 
-def apply_rope(x: jax.Array, sin: jax.Array, cos: jax.Array, *, dtype: Any = None) -> jax.Array:
+def apply_rope(x: jax.Array, sin: jax.Array, cos: jax.Array, *, dtype: Dtype | None = None) -> jax.Array:
     """Rotates vectors by angles whose sine and cosine are given.
 
     Args:
@@ -78,7 +77,9 @@ def apply_rope(x: jax.Array, sin: jax.Array, cos: jax.Array, *, dtype: Any = Non
     return turned.astype(x.dtype if dtype is None else dtype)
 
 
-def rope(x: jax.Array, positions: jax.Array | None = None, theta: float = 10000.0, *, dtype: Any = None) -> jax.Array:
+def rope(
+    x: jax.Array, positions: jax.Array | None = None, theta: float = 10000.0, *, dtype: Dtype | None = None
+) -> jax.Array:
     """Rotates vectors according to their positions.
 
     Args:

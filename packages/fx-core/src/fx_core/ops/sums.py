@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.typing import Dtype
+
 __all__ = ["add_counts", "add_sums", "count_as_float", "merge_moments", "split_count"]
 
 Pair = tuple[jax.Array, jax.Array]
@@ -60,7 +62,7 @@ def add_counts(one: Pair, other: Pair) -> Pair:
     return (low & (2**_UNIT - 1)).astype(jnp.int32), high
 
 
-def count_as_float(count: Pair, dtype: Any = jnp.float32) -> jax.Array:
+def count_as_float(count: Pair, dtype: Dtype = jnp.float32) -> jax.Array:
     """Returns a count in floating point.
 
     >>> float(count_as_float((jnp.int32(5), jnp.int32(2))))

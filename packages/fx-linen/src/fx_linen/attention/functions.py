@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from fx_core.ops import attention
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.module import Module
 
@@ -21,8 +22,8 @@ def dot_product_attention_weights(
     dropout_rng: jax.Array | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     module: Module | None = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: Callable[..., jax.Array] | None = None,
@@ -84,8 +85,8 @@ def dot_product_attention(
     dropout_rng: jax.Array | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     module: Module | None = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: Callable[..., jax.Array] | None = None,

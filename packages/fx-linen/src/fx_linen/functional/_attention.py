@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from fx_core.ops.attention import dot_product_attention
 from fx_core.ops.inputs import features_of
 from fx_core.scope import Scope
+from fx_core.typing import Dtype
 
 from fx_linen.functional._linear import dense_general
 
@@ -21,8 +22,8 @@ def attention(
     mask: jax.Array | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = True,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    dtype: Dtype | None = None,
+    param_dtype: Dtype = jnp.float32,
     bias: bool = True,
 ) -> jax.Array:
     """Applies multi-head attention, see `fx_linen.MultiHeadDotProductAttention`.

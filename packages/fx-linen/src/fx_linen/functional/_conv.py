@@ -11,6 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 from fx_core.scope import Scope
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.functional._linear import kernel_and_bias
 
@@ -30,12 +31,12 @@ def conv(
     kernel_dilation: Sizes | None = None,
     feature_group_count: int = 1,
     bias: bool = True,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Applies a convolution, see `fx_linen.Conv`.
 
@@ -79,12 +80,12 @@ def conv_transpose(
     padding: Any = "SAME",
     kernel_dilation: Sizes | None = None,
     bias: bool = True,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Applies a transposed convolution, see `fx_linen.ConvTranspose`.
 

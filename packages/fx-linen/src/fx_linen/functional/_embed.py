@@ -10,6 +10,7 @@ from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
 from fx_core.scope import Scope
+from fx_core.typing import Dtype
 
 __all__ = ["Embedding", "embed", "embedding"]
 
@@ -19,8 +20,8 @@ def embed(
     inputs: jax.Array,
     num_embeddings: int,
     features: int,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
+    dtype: Dtype | None = None,
+    param_dtype: Dtype = jnp.float32,
     embedding_init: Initializer = default_embed_init,
 ) -> jax.Array:
     """Looks up a vector for each integer, see `fx_linen.Embed`.
@@ -75,7 +76,7 @@ def embedding(
     features: int,
     init_fn: Initializer = default_embed_init,
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> Embedding:
     """Returns a table to look up vectors in, which a decoder can share.
 

@@ -11,6 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer, ParamSpec
 from fx_core.scope import Scope
+from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = ["dense", "dense_general", "kernel_and_bias"]
 
@@ -22,12 +23,12 @@ def dense(
     inputs: jax.Array,
     features: int,
     bias: bool = True,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Applies a linear map over the last axis, see `fx_linen.Dense`.
 
@@ -59,12 +60,12 @@ def dense_general(
     axis: Axes = -1,
     batch_dims: Sequence[int] = (),
     bias: bool = True,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = default_bias_init,
-    precision: Any = None,
+    precision: PrecisionLike = None,
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Applies a linear map over any axes, see `fx_linen.DenseGeneral`.
 
@@ -94,7 +95,7 @@ def dense_general(
 
 
 def kernel_and_bias(
-    scope: Scope, specs: Mapping[str, ParamSpec], dtype: Any, kernel_init: Initializer, bias_init: Initializer
+    scope: Scope, specs: Mapping[str, ParamSpec], dtype: Dtype, kernel_init: Initializer, bias_init: Initializer
 ) -> list[Any]:
     """Returns the two parameters, None for a bias that the layer does not have."""
     inits = {"kernel": kernel_init, "bias": bias_init}

@@ -9,6 +9,7 @@ from fx_core.ops import norm
 from fx_core.ops.initializers import default_bias_init, default_scale_init, ones, zeros
 from fx_core.ops.params import Initializer
 from fx_core.scope import Scope
+from fx_core.typing import Dtype
 
 __all__ = ["batch_norm", "group_norm", "layer_norm", "rms_norm"]
 
@@ -19,7 +20,7 @@ def layer_norm(
     scope: Scope,
     x: jax.Array,
     epsilon: float = 1e-6,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     bias: bool = True,
     scale: bool = True,
     bias_init: Initializer = default_bias_init,
@@ -28,7 +29,7 @@ def layer_norm(
     reduction_axes: Axes = -1,
     feature_axes: Axes = -1,
     use_mean: bool = True,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Normalizes each example over its features, see `fx_linen.LayerNorm`.
 
@@ -79,13 +80,13 @@ def group_norm(
     num_groups: int | None = 32,
     group_size: int | None = None,
     epsilon: float = 1e-6,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     bias: bool = True,
     scale: bool = True,
     bias_init: Initializer = default_bias_init,
     scale_init: Initializer = default_scale_init,
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Normalizes each group of features of each example, see `fx_linen.GroupNorm`.
 
@@ -125,7 +126,7 @@ def batch_norm(
     axis: Axes = -1,
     momentum: float = 0.99,
     epsilon: float = 1e-5,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     bias: bool = True,
     scale: bool = True,
     bias_init: Initializer = default_bias_init,
@@ -134,7 +135,7 @@ def batch_norm(
     axis_index_groups: Any = None,
     kind: str = "batch_stats",
     *,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Normalizes each feature over the batch, see `fx_linen.BatchNorm`.
 

@@ -8,6 +8,7 @@ from fx_core.meta import unbox
 from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.inputs import features_of
 from fx_core.ops.recurrent import Affine, CellParams
+from fx_core.typing import Dtype
 
 from fx_linen.module import Module, nowrap
 
@@ -80,7 +81,7 @@ def width_of(cell: Any, carry: Any, gate: str) -> int:
     return width
 
 
-def draw_gates(module: Module, params: CellParams, dtype: Any) -> dict[str, Affine]:
+def draw_gates(module: Module, params: CellParams, dtype: Dtype) -> dict[str, Affine]:
     """Creates or reads the parameters of a cell: a scope for each gate, with ``kernel`` and ``bias``.
 
     The scopes are those that a `Dense` per gate would have. Such modules would cost more to trace than the step.
@@ -99,7 +100,7 @@ def draw_gates(module: Module, params: CellParams, dtype: Any) -> dict[str, Affi
     return gates
 
 
-def promoted(x: jax.Array, gates: list[Affine], dtype: Any) -> list[Affine]:
+def promoted(x: jax.Array, gates: list[Affine], dtype: Dtype) -> list[Affine]:
     """Brings maps to the dtype that their inputs and they themselves are to be computed in.
 
     Args:

@@ -21,6 +21,7 @@ from fx_core.ops.attention.weights import (
     shape_of,
 )
 from fx_core.ops.dtypes import promote_dtype
+from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = ["dot_product_attention"]
 
@@ -35,8 +36,8 @@ def dot_product_attention(
     dropout_rng: jax.Array | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: Callable[..., jax.Array] | None = None,
     qk_attn_weights_einsum: Einsum | None = None,
@@ -124,7 +125,7 @@ def dot_product_attention(
     return apply_weights(plan, weights, value, value_einsum)
 
 
-def _check_hooks(precision: Any, dot_general: Any, weights_einsum: Any, value_einsum: Any) -> bool:
+def _check_hooks(precision: PrecisionLike, dot_general: Any, weights_einsum: Any, value_einsum: Any) -> bool:
     """Whether the caller has a say in the multiplications."""
     built_in = precision is not None or dot_general is not None
     if weights_einsum is None and value_einsum is None:

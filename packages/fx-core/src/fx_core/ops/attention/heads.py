@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 
@@ -11,6 +10,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.linear import dense_general_params
 from fx_core.ops.norm import layer_norm, norm_params, plan_layer_norm
 from fx_core.ops.params import Initializer, ParamSpec
+from fx_core.typing import Dtype
 
 __all__ = ["HeadsPlan", "attention_params", "plan_heads", "qk_norm"]
 
@@ -120,7 +120,12 @@ def attention_params(
 
 
 def qk_norm(
-    query: jax.Array, key: jax.Array, query_scale: jax.Array | None, key_scale: jax.Array | None, *, dtype: Any = None
+    query: jax.Array,
+    key: jax.Array,
+    query_scale: jax.Array | None,
+    key_scale: jax.Array | None,
+    *,
+    dtype: Dtype | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Normalizes each head of queries and keys, so that logits stay small however large the features become.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_core.errors.attention import MaskRankError
+from fx_core.typing import Dtype
 
 __all__ = ["causal", "combine_masks", "make_attention_mask", "make_causal_mask"]
 
@@ -17,7 +18,7 @@ def make_attention_mask(
     key_input: Any,
     pairwise_fn: Callable[..., Any] = jnp.multiply,
     extra_batch_dims: int = 0,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
 ) -> jax.Array:
     """Compares every query with every key.
 
@@ -41,7 +42,7 @@ def make_attention_mask(
     return jnp.expand_dims(mask, axis=tuple(range(extra_batch_dims))).astype(dtype)
 
 
-def make_causal_mask(x: Any, extra_batch_dims: int = 0, dtype: Any = jnp.float32) -> jax.Array:
+def make_causal_mask(x: Any, extra_batch_dims: int = 0, dtype: Dtype = jnp.float32) -> jax.Array:
     """Lets every query see the keys up to its own position.
 
     Args:
@@ -63,7 +64,7 @@ def make_causal_mask(x: Any, extra_batch_dims: int = 0, dtype: Any = jnp.float32
     return make_attention_mask(positions, positions, jnp.greater_equal, extra_batch_dims, dtype)
 
 
-def combine_masks(*masks: Any, dtype: Any = jnp.float32) -> jax.Array | None:
+def combine_masks(*masks: Any, dtype: Dtype = jnp.float32) -> jax.Array | None:
     """Allows what all masks allow.
 
     Args:

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from fx_core.errors.attention import AttentionHeadsError, AttentionMaskShapeError, AttentionShapeError
+from fx_core.typing import Dtype
 
 __all__ = ["AttentionPlan", "Implementation", "fits_weights", "flat_batch", "plan_attention"]
 
@@ -57,7 +58,7 @@ def plan_attention(
     *,
     bias: Shape | None = None,
     mask: Shape | None = None,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     needs_weights: bool = False,
     implementation: Implementation = None,
 ) -> AttentionPlan:

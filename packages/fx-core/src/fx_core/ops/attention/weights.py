@@ -15,6 +15,7 @@ from fx_core.ops.attention.masks import causal
 from fx_core.ops.attention.plan import AttentionPlan, plan_attention
 from fx_core.ops.dropout import check_rate, keep_mask
 from fx_core.ops.dtypes import promote_dtype
+from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = [
     "Einsum",
@@ -44,8 +45,8 @@ def dot_product_attention_weights(
     dropout_rng: jax.Array | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: Callable[..., jax.Array] | None = None,
     einsum: Einsum | None = None,
@@ -173,7 +174,7 @@ def drops(rate: float, deterministic: bool, key: jax.Array | None) -> bool:
     return True
 
 
-def drop_weights(weights: jax.Array, key: jax.Array, rate: float, broadcast: bool, dtype: Any) -> jax.Array:
+def drop_weights(weights: jax.Array, key: jax.Array, rate: float, broadcast: bool, dtype: Dtype) -> jax.Array:
     """Sets some weights to zero and scale the others; ``broadcast`` takes the same in all of the batch and heads."""
     if rate == 1.0:  # keeps the result free of 0/0
         return jnp.zeros_like(weights)
@@ -181,7 +182,7 @@ def drop_weights(weights: jax.Array, key: jax.Array, rate: float, broadcast: boo
     return weights * (keep.astype(dtype) / jnp.asarray(1.0 - rate, dtype))
 
 
-def einsum_for(precision: Any, dot_general: Callable[..., jax.Array] | None) -> Einsum:
+def einsum_for(precision: PrecisionLike, dot_general: Callable[..., jax.Array] | None) -> Einsum:
     """Returns an einsum with the precision, made of the given ``dot_general``."""
     if dot_general is not None:
         return einsum_with(dot_general, precision=precision)

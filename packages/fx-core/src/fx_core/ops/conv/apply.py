@@ -14,6 +14,7 @@ from fx_core.ops.contract import Contraction
 from fx_core.ops.conv.plan import ConvPlan
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
+from fx_core.typing import PrecisionLike
 
 __all__ = ["conv", "conv_local", "conv_local_params", "dimension_numbers", "flatten_batch", "masked", "unflatten_batch"]
 
@@ -24,7 +25,7 @@ def conv(
     kernel: jax.Array | ArrayNode,
     bias: jax.Array | ArrayNode | None = None,
     *,
-    precision: Any = None,
+    precision: PrecisionLike = None,
     conv_general_dilated: Contraction | None = None,
     **options: Any,
 ) -> jax.Array:
@@ -110,7 +111,7 @@ def conv_local(
     kernel: jax.Array | ArrayNode,
     bias: jax.Array | ArrayNode | None = None,
     *,
-    precision: Any = None,
+    precision: PrecisionLike = None,
 ) -> jax.Array:
     """Slides a window over the spatial dimensions and use another kernel at each position.
 

@@ -14,6 +14,7 @@ from fx_core.ops.conv.apply import dimension_numbers, flatten_batch, unflatten_b
 from fx_core.ops.conv.plan import LAX_NAMES, LaxPadding, PaddingLike, hashable, normalize_padding, normalize_window
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
+from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = ["ConvTransposePlan", "conv_transpose", "conv_transpose_params", "plan_conv_transpose"]
 
@@ -117,8 +118,8 @@ def conv_transpose(
     kernel: jax.Array | ArrayNode,
     bias: jax.Array | ArrayNode | None = None,
     *,
-    precision: Any = None,
-    preferred_element_type: Any = None,
+    precision: PrecisionLike = None,
+    preferred_element_type: Dtype | None = None,
 ) -> jax.Array:
     """Spreads every input value over a window of the result: the transpose of a convolution.
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from fx_core.compat.jax import normal_scales_first
 from fx_core.threefry import key_from_counter, readable, settled, words_of
+from fx_core.typing import Dtype
 
 __all__ = ["CHUNK", "Distribution", "chunkable", "draw", "plain_shape", "settled", "wanted_dtype"]
 
@@ -35,7 +36,7 @@ _NARROW = (3, 4)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _chunk(words: Any, distribution: str, dtype: Any) -> jax.Array:
+def _chunk(words: Any, distribution: str, dtype: Dtype) -> jax.Array:
     key = key_from_counter(words[:4])
     lower, upper = jax.lax.bitcast_convert_type(words[4:], np.float32)
     if distribution == "truncated_normal":
@@ -90,7 +91,7 @@ chunkable = readable
 """Whether `draw` gives what the samplers of `jax.random` give for the key, on the device that they would use."""
 
 
-def wanted_dtype(dtype: Any) -> np.dtype[Any] | None:
+def wanted_dtype(dtype: Dtype) -> np.dtype[Any] | None:
     """Returns the dtype that an initializer's argument means, or None if there is no kernel for it."""
     found = np.dtype(jax.dtypes.result_type(float) if dtype is None or dtype is float else dtype)
     return found if found in _DTYPES else None

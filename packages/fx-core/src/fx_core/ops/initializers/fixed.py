@@ -14,11 +14,12 @@ from fx_core.compat.jax import tracing
 from fx_core.made import made_by_arguments
 from fx_core.ops.initializers.chunked import settled
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 __all__ = ["constant", "ones", "ones_init", "zeros", "zeros_init"]
 
 
-def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+def zeros(key: Any, shape: Sequence[int], dtype: Dtype | None = None, out_sharding: Any = None) -> jax.Array:
     """Fills with zeros; as `jax.nn.initializers.zeros`.
 
     >>> zeros(None, (2,))
@@ -28,7 +29,7 @@ def zeros(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any =
     return jax.nn.initializers.zeros(key, _axes(shape), dtype, out_sharding) if filled is None else filled
 
 
-def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> jax.Array:
+def ones(key: Any, shape: Sequence[int], dtype: Dtype | None = None, out_sharding: Any = None) -> jax.Array:
     """Fills with ones; as `jax.nn.initializers.ones`.
 
     >>> ones(None, (2,))
@@ -39,7 +40,7 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = None, out_sharding: Any = 
 
 
 @made_by_arguments
-def constant(value: Any, dtype: Any = None) -> Initializer:
+def constant(value: Any, dtype: Dtype | None = None) -> Initializer:
     """Returns the initializer that fills with a value; as `jax.nn.initializers.constant`.
 
     Args:
@@ -52,7 +53,7 @@ def constant(value: Any, dtype: Any = None) -> Initializer:
     plain: Any = jax.nn.initializers.constant(value, dtype)
     own_dtype = dtype
 
-    def init(key: Any, shape: Sequence[int], dtype: Any = own_dtype, out_sharding: Any = None) -> jax.Array:
+    def init(key: Any, shape: Sequence[int], dtype: Dtype = own_dtype, out_sharding: Any = None) -> jax.Array:
         filled = _filled(value, shape, dtype, out_sharding) if type(value) in (int, float) else None
         return plain(key, shape, dtype, out_sharding) if filled is None else filled
 
@@ -82,7 +83,7 @@ def _axes(shape: int | Sequence[int]) -> tuple[int, ...]:
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
-def _filled(value: Any, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array | None:
+def _filled(value: Any, shape: Any, dtype: Dtype, out_sharding: Any) -> jax.Array | None:
     """The array, or None where it is JAX's to make (or to refuse)."""
     here = settled()
     if out_sharding is not None or not isinstance(shape, tuple | list) or not (here or _simply_traced()):

@@ -12,6 +12,7 @@ from fx_core.ops.initializers.fixed import ones, zeros
 from fx_core.ops.initializers.random import lecun_normal, orthogonal, variance_scaling
 from fx_core.ops.params import Initializer
 from fx_core.threefry import on_default_cpu, settled
+from fx_core.typing import Dtype
 
 __all__ = [
     "default_bias_init",
@@ -57,7 +58,7 @@ def flattened(init: Initializer, groups: Sequence[int]) -> Initializer:
 # Layers ask at every call, and what is known about an initializer (the shapes it makes) is known by its identity.
 @functools.lru_cache(maxsize=256)
 def _flattened(init: Initializer, groups: tuple[int, ...]) -> Initializer:
-    def init_flat(key: Any, shape: Sequence[int], dtype: Any) -> Any:
+    def init_flat(key: Any, shape: Sequence[int], dtype: Dtype) -> Any:
         flat: list[int] = []
         start = 0
         for size in groups:

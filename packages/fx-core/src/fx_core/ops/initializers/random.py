@@ -15,6 +15,7 @@ import numpy as np
 from fx_core.made import made_by_arguments
 from fx_core.ops.initializers.chunked import Distribution, chunkable, draw, plain_shape, settled, wanted_dtype
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 __all__ = [
     "delta_orthogonal",
@@ -53,7 +54,7 @@ def _chunked(
 ) -> Initializer:
     """JAX's initializer ``plain``, drawn in chunks where that gives the same."""
 
-    def init(key: Any, shape: int | Sequence[int], dtype: Any = own_dtype, out_sharding: Any = None) -> jax.Array:
+    def init(key: Any, shape: int | Sequence[int], dtype: Dtype = own_dtype, out_sharding: Any = None) -> jax.Array:
         if isinstance(shape, int):  # JAX takes it as one axis
             shape = (shape,)
         if out_sharding is None and settled() and chunkable(key):
@@ -71,7 +72,7 @@ def _constant_scale(scale: float) -> Scale:
 
 
 @made_by_arguments
-def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
+def normal(stddev: Any = 1e-2, dtype: Dtype | None = None) -> Initializer:
     """Returns the initializer that draws from a normal distribution around 0; as `jax.nn.initializers.normal`.
 
     Args:
@@ -86,7 +87,9 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
 
 
 @made_by_arguments
-def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, upper: Any = 2.0) -> Initializer:
+def truncated_normal(
+    stddev: Any = 1e-2, dtype: Dtype | None = None, lower: Any = -2.0, upper: Any = 2.0
+) -> Initializer:
     """Returns the initializer that draws from a normal distribution cut off at both ends.
 
     As `jax.nn.initializers.truncated_normal`.
@@ -107,7 +110,7 @@ def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: Any = -2.0, u
 
 
 @made_by_arguments
-def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
+def uniform(scale: Any = 1e-2, dtype: Dtype | None = None) -> Initializer:
     """Returns the initializer that draws uniformly from 0 to ``scale``; as `jax.nn.initializers.uniform`.
 
     Args:
@@ -129,7 +132,7 @@ def variance_scaling(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
     batch_axis: Axes = (),
-    dtype: Any = None,
+    dtype: Dtype | None = None,
 ) -> Initializer:
     """Returns the initializer whose variance is ``scale`` divided by the fan; as
     `jax.nn.initializers.variance_scaling`.
@@ -155,7 +158,7 @@ def variance_scaling(
     if not _numbers(scale) or distribution not in ("truncated_normal", "normal", "uniform"):
         return plain
 
-    def scale_of(shape: tuple[int, ...], dtype: Any) -> Any:
+    def scale_of(shape: tuple[int, ...], dtype: Dtype) -> Any:
         # Each step is rounded as in JAX: the division in double precision, everything after it in the dtype.
         try:
             variance = np.asarray(scale / _fan(mode, shape, in_axis, out_axis, batch_axis), dtype)[()]
@@ -190,7 +193,7 @@ def _size(shape: tuple[int, ...], axes: Axes) -> int:
 
 
 @made_by_arguments
-def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Dtype | None = None) -> Initializer:
     """Returns the initializer that draws orthogonal matrices; as `jax.nn.initializers.orthogonal`.
 
     Args:
@@ -205,7 +208,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
 
 
 @made_by_arguments
-def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Dtype | None = None) -> Initializer:
     """Returns the initializer of convolutions that keep distances; as `jax.nn.initializers.delta_orthogonal`.
 
     Args:
@@ -219,32 +222,44 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     return jax.nn.initializers.delta_orthogonal(scale, column_axis, dtype)
 
 
-def glorot_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
+def glorot_uniform(
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Dtype | None = None
+) -> Initializer:
     """`variance_scaling` of 1 by the average fan, uniform (Glorot and Bengio, 2010)."""
     return variance_scaling(1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype)
 
 
-def glorot_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
+def glorot_normal(
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Dtype | None = None
+) -> Initializer:
     """`variance_scaling` of 1 by the average fan, truncated normal (Glorot and Bengio, 2010)."""
     return variance_scaling(1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
 
 
-def lecun_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
+def lecun_uniform(
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Dtype | None = None
+) -> Initializer:
     """`variance_scaling` of 1 by the fan of inputs, uniform (LeCun et al., Efficient BackProp, 1998)."""
     return variance_scaling(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
 
 
-def lecun_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
+def lecun_normal(
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Dtype | None = None
+) -> Initializer:
     """`variance_scaling` of 1 by the fan of inputs, truncated normal (LeCun et al., Efficient BackProp, 1998)."""
     return variance_scaling(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
 
 
-def he_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
+def he_uniform(
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Dtype | None = None
+) -> Initializer:
     """`variance_scaling` of 2 by the fan of inputs, uniform (He et al., 2015: Delving Deep into Rectifiers)."""
     return variance_scaling(2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
 
 
-def he_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Any = None) -> Initializer:
+def he_normal(
+    in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (), dtype: Dtype | None = None
+) -> Initializer:
     """`variance_scaling` of 2 by the fan of inputs, truncated normal (He et al., 2015)."""
     return variance_scaling(2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
 

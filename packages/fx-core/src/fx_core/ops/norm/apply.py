@@ -11,6 +11,7 @@ from fx_core.array_node import array_of
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
 from fx_core.ops.norm.statistics import boolean_mask, mean_square, moments
+from fx_core.typing import Dtype
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
@@ -22,7 +23,7 @@ def layer_norm(
     bias: jax.Array | None = None,
     *,
     epsilon: float = 1e-6,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Any = None,
     use_mean: bool = True,
@@ -82,7 +83,7 @@ def batch_norm(
     bias: jax.Array | None = None,
     *,
     epsilon: float = 1e-5,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
 ) -> jax.Array:
     """Normalizes with given statistics: those of the batch (`moments`) or their running average.
 
@@ -126,7 +127,7 @@ def group_norm(
     bias: jax.Array | None = None,
     *,
     epsilon: float = 1e-6,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Any = None,
     use_fast_variance: bool = True,
@@ -193,7 +194,7 @@ def _normalize(
     scale: jax.Array | None,
     bias: jax.Array | None,
     epsilon: float,
-    dtype: Any,
+    dtype: Dtype,
 ) -> jax.Array:
     """Normalize, with statistics that broadcast to ``x``."""
     factor = lax.rsqrt(var + epsilon)

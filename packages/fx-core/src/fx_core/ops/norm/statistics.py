@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fx_core.errors.ops import NormMaskShapeError
+from fx_core.typing import Dtype
 
 __all__ = ["mean_square", "moments", "running_average"]
 
@@ -16,7 +17,7 @@ def moments(
     x: jax.Array,
     axes: Sequence[int],
     *,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Any = None,
     use_fast_variance: bool = True,
@@ -69,7 +70,7 @@ def mean_square(
     x: jax.Array,
     axes: Sequence[int],
     *,
-    dtype: Any = None,
+    dtype: Dtype | None = None,
     axis_name: str | Sequence[str] | None = None,
     axis_index_groups: Any = None,
     mask: jax.Array | None = None,
@@ -142,7 +143,7 @@ def _square(x: jax.Array) -> jax.Array:
     return lax.square(x)
 
 
-def _for_reduction(x: jax.Array, dtype: Any, force_float32: bool) -> jax.Array:
+def _for_reduction(x: jax.Array, dtype: Dtype, force_float32: bool) -> jax.Array:
     dtype = jnp.result_type(x) if dtype is None else dtype
     return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32) if force_float32 else dtype)
 

@@ -11,6 +11,7 @@ from fx_core.array_node import ArrayNode, array_of
 from fx_core.errors.recurrent import CarryShapeError
 from fx_core.ops.contract import dot_general
 from fx_core.ops.linear import dense
+from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = ["Affine", "Gates", "apply_gates", "check_carry", "fuse", "pair_of"]
 
@@ -76,7 +77,7 @@ class _SideBySide(ArrayNode):
     def dtype(self) -> Any:
         return self._kernels[0].dtype
 
-    def astype(self, dtype: Any) -> "_SideBySide":
+    def astype(self, dtype: Dtype) -> "_SideBySide":
         return _SideBySide([kernel.astype(dtype) for kernel in self._kernels])
 
     def materialize(self) -> jax.Array:
@@ -86,8 +87,8 @@ class _SideBySide(ArrayNode):
         self,
         lhs: jax.Array,
         dimension_numbers: lax.DotDimensionNumbers,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
         **options: Any,
     ) -> jax.Array:
         options = {"precision": precision, "preferred_element_type": preferred_element_type, **options}

@@ -4,13 +4,13 @@ Maps of the input begin with ``i``, maps of the carry with ``h``; a second lette
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, ones, orthogonal
 from fx_core.ops.params import Initializer, ParamSpec
+from fx_core.typing import Dtype
 
 __all__ = [
     "CellParams",
@@ -27,7 +27,7 @@ CellParams = Mapping[str, Mapping[str, ParamSpec]]
 _orthogonal: Callable[..., jax.Array] = orthogonal()
 
 
-def default_recurrent_kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+def default_recurrent_kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
     """Draws an orthogonal matrix: repeated multiplication neither blows the carry up nor shrinks it.
 
     Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear neural networks, 2014. Dtypes of
