@@ -15,6 +15,7 @@ from fx_linen.transforms.jit import fold_rngs, jit
 from fx_linen.transforms.named_call import named_call
 from fx_linen.transforms.remat import checkpoint, remat
 from fx_linen.transforms.scan import remat_scan, scan
+from fx_linen.transforms.stack_equal import stack_equal
 from fx_linen.transforms.vjp import jvp, vjp
 from fx_linen.transforms.vmap import vmap
 from fx_linen.transforms.while_loop import while_loop
@@ -38,6 +39,7 @@ __all__ = [
     "remat",
     "remat_scan",
     "scan",
+    "stack_equal",
     "switch",
     "value_and_grad",
     "vjp",

@@ -22,6 +22,7 @@ from fx_nnx.transforms.references import flatten, unflatten
 from fx_nnx.transforms.remat import remat
 from fx_nnx.transforms.scan import scan
 from fx_nnx.transforms.shard_map import shard_map
+from fx_nnx.transforms.stack_equal import stack_equal
 from fx_nnx.transforms.transform_metadata import transform_metadata
 from fx_nnx.transforms.trees import NodeStates, from_tree, to_tree
 from fx_nnx.transforms.vjp import jvp, vjp
@@ -60,6 +61,7 @@ __all__ = [
     "shard_map",
     "split_context",
     "split_inputs",
+    "stack_equal",
     "switch",
     "to_tree",
     "transform_metadata",
