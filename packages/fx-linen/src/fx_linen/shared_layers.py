@@ -49,7 +49,8 @@ def from_layer(layer: type[layers.Layer]) -> type[Module]:
         else:
             namespace["__annotations__"][field.name] = types[field.name]
             namespace[field.name] = _copied(field)
-    cls: Any = type(Module)(layer.__name__, (Module,), namespace)
+    metaclass: Any = type(Module)
+    cls: Any = metaclass(layer.__name__, (Module,), namespace)
     cls._recipe = Recipe(cls, from_layer, (layer,))
     return cls
 

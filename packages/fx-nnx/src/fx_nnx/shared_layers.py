@@ -54,7 +54,8 @@ def from_layer(layer: type[layers.Layer]) -> type[Module]:
     """
     namespace: dict[str, Any] = {"__doc__": layer.__doc__, "__module__": layer.__module__, "_fx_layer": layer}
     namespace |= {"__qualname__": layer.__qualname__, "__init__": _init(layer), "__call__": _call(layer)}
-    return _FromLayer(layer.__name__, (Module,), namespace)
+    cls: Any = _FromLayer(layer.__name__, (Module,), namespace)
+    return cls
 
 
 def _init(layer: type[layers.Layer]) -> Any:
