@@ -2,7 +2,7 @@
 
 from fx_core.errors import FxError
 
-__all__ = ["FlaxImportedError", "FlaxNameError", "FlaxVersionWarning", "MissingPackageError"]
+__all__ = ["FlaxImportedError", "FlaxNameError", "FlaxVersionWarning", "MissingPackageError", "UnreadableSourceError"]
 
 
 class FlaxImportedError(FxError, ImportError):
@@ -46,6 +46,10 @@ class MissingPackageError(FxError, ModuleNotFoundError):
             fix=f"pip install {distribution}, or 'fx-flax[all]' for all that programs written for Flax may need",
         )
         self.name = package
+
+
+class UnreadableSourceError(FxError, ValueError):
+    """A file that `fx migrate` is to rewrite cannot be decoded, or is not of the language that its name tells."""
 
 
 class FlaxVersionWarning(UserWarning):

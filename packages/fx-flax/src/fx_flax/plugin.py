@@ -7,9 +7,14 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_commands() -> list[CommandEntry]:
-    """Returns the command that runs programs."""
+    """Returns the commands that run programs, and that rewrite them."""
     return [
         CommandEntry(
             name="run-flax", target="fx_flax.command:run_flax", summary="Run a program that was written for Flax"
-        )
+        ),
+        CommandEntry(
+            name="migrate",
+            target="fx_flax.migration.command:migrate",
+            summary="Rewrite programs that import Flax to import fx",
+        ),
     ]

@@ -42,6 +42,7 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         "export": "fx-export",
         "report": "fx-train",
         "run-flax": "fx-flax",
+        "migrate": "fx-flax[migrate]",
     },
 }
 
