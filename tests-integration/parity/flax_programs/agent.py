@@ -57,7 +57,7 @@ def main():
         rewards=jax.random.normal(keys[2], (5, 2)),
     )
     model, hidden = ActorCritic(actions=3), jnp.zeros((2, 6))
-    params = model.init(keys[3], hidden, rollout.obs, rollout.resets)
+    params = jax.jit(model.init)(keys[3], hidden, rollout.obs, rollout.resets)
     tx = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(1e-2))
     state = TrainState.create(apply_fn=model.apply, params=params, tx=tx)
 

@@ -23,7 +23,7 @@ class CNN(nn.Module):
 
 def create(key: jax.Array) -> "train_state.TrainState":
     model = CNN()
-    params = model.init(key, jnp.ones((1, 6, 6, 1)), train=False)["params"]
+    params = jax.jit(model.init, static_argnums=2)(key, jnp.ones((1, 6, 6, 1)), False)["params"]
     return train_state.TrainState.create(apply_fn=model.apply, params=freeze(params), tx=optax.sgd(0.1, 0.9))
 
 

@@ -48,9 +48,9 @@ def step(model: Net, optimizer: nnx.optimizer.Optimizer, metrics: nnx.MultiMetri
 
 
 def weights(state: sl.State) -> dict[str, "Variable | nnx.VariableState"]:
-    flat = nnx.traversals.flatten_mapping(state.to_pure_dict(), sep="/")
-    assert flat == traversals.flatten_mapping(state.to_pure_dict(), sep="/")
-    return flat
+    flat = nnx.traversals.flatten_mapping(state.to_pure_dict())
+    assert flat == traversals.flatten_mapping(state.to_pure_dict())
+    return {str(path): value for path, value in flat.items()}
 
 
 def main():

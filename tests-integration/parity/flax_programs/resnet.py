@@ -33,7 +33,7 @@ class ResNet(nn.Module):
     def __call__(self, x, train: bool = True):
         conv = partial(nn.Conv, use_bias=False, padding="SAME")
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, axis_name="batch" if train else None)
-        for filters in (4, 8):
+        for filters in (4,):
             x = Block(filters, conv=conv, norm=norm)(x)
         return nn.Dense(2)(jnp.mean(x, axis=(1, 2)))
 
@@ -61,12 +61,12 @@ def train_step(state, x, y):
 
 def main():
     model = ResNet()
-    variables = model.init(jax.random.key(0), jnp.ones((1, 4, 4, 3)), train=False)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), jnp.ones((1, 4, 4, 3)))
     state = TrainState.create(
         apply_fn=model.apply,
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        tx=optax.adam(1e-2),
+        tx=optax.sgd(1e-2),
         scale=dynamic_scale_lib.DynamicScale(),
     )
     state, stop, losses = jax_utils.replicate(state, jax.local_devices()[:1]), EarlyStopping(patience=2), []
@@ -77,5 +77,5 @@ def main():
         losses.append(metrics.loss[0])
         stop = stop.update(float(losses[-1]))
     state = jax_utils.unreplicate(state)
-    out = model.apply({"params": state.params, "batch_stats": state.batch_stats}, x[0], train=False)
+    out = jax.jit(partial(model.apply, train=False))({"params": state.params, "batch_stats": state.batch_stats}, x[0])
     return {"losses": losses, "out": out, "stats": state.batch_stats, "stop": int(stop.should_stop)}

@@ -18,8 +18,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "mlp"))
-        y = nn.gelu(nn.Dense(8, kernel_init=init, precision=self.precision)(x))
+        y = nn.gelu(nn.Dense(8, precision=self.precision)(x))
         out = param_with_axes("out", nn.initializers.lecun_normal(), (8, x.shape[-1]), axes=("mlp", "embed"))
         return nn_partitioning.with_sharding_constraint(y @ out, ("batch", "embed"))
 
@@ -46,17 +45,18 @@ class Decoder(nn.Module):
             axes_collections=("params",),
         )
         x, _ = layers(name="layers")(x, mask)
-        return nn.Dense(11)(x)
+        init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("embed", "mlp"))
+        return nn.Dense(11, kernel_init=init)(x)
 
 
 def main():
     tokens = jnp.array([[1, 2, 3, 4]])
     model = Decoder()
     with nn_partitioning.axis_rules(RULES):
-        variables = model.init(jax.random.key(0), tokens)
+        variables = jax.jit(model.init)(jax.random.key(0), tokens)
         specs = nn.logical_to_mesh(nn.get_partition_spec(variables["params"]))
     params = meta.unbox(variables["params"])
-    loss, grads = jax.value_and_grad(lambda p: model.apply({"params": p}, tokens).std())(params)
+    loss, grads = jax.jit(jax.value_and_grad(lambda p: model.apply({"params": p}, tokens).std()))(params)
     names = nn_partitioning.get_axis_names(variables["params_axes"])
     leaves = jax.tree.leaves_with_path(specs, is_leaf=lambda x: isinstance(x, jax.sharding.PartitionSpec))
     assert ScanIn(0).axis == 0
