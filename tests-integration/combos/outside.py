@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 
 from fx_core.errors import FxError
-from fx_core.errors.plugins import PluginVersionError
+from fx_core.errors.plugins import PluginError
 from fx_core.plugins import API_VERSION, PluginSource, Registry, Switches, checks
 from fx_core.plugins.doctor import examine
 from fx_core.plugins.sources import installed_sources
@@ -90,7 +90,7 @@ def versions(mine: Sources, others: Sources) -> Iterator[str]:
             old, checks.API_VERSION = checks.API_VERSION, version
             try:
                 checks.check_version(plugin, source.origin)
-            except PluginVersionError:
+            except PluginError:
                 refused = True
             else:
                 refused = False

@@ -73,14 +73,14 @@ PROGRAM = textwrap.dedent("""
     if task == "save" and count > 1:
         # What fails in one process fails in all, and the next save works.
         from fx_ckpt.errors import OtherProcessError
-        from fx_core.errors.files import PathTakenError
+        from fx_core.errors.files import AlreadyExistsError
         try:
             fx_ckpt.save(directory + "/step_00000003", placed(9))
-        except PathTakenError:
+        except AlreadyExistsError:
             assert index == 0
         except OtherProcessError as error:
             assert index == 1
-            assert "Process 0 could not save" in str(error) and "PathTakenError" in str(error), error
+            assert "Process 0 could not save" in str(error) and "AlreadyExistsError" in str(error), error
         else:
             raise AssertionError("saved over a checkpoint")
         # Each process has its own place in the data.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_export.errors import ExporterOptionError, UnsupportedProgramError, VerificationError
+from fx_export.errors import ArgumentTypeError, UnsupportedProgramError, VerificationError
 from networks import NETWORKS, network
 
 pytest.importorskip("tensorflow")
@@ -96,9 +96,9 @@ def test_loops_of_narrow_floats(tmp_path):
 
 def test_free_sizes_have_to_be_given(tmp_path):
     other = {"x": jax.ShapeDtypeStruct(jax.export.symbolic_shape("length, 2"), jnp.float32)}
-    with pytest.raises(ExporterOptionError, match=r"each free size(.|\n)*batch in input 0, length in input 1/x"):
+    with pytest.raises(ArgumentTypeError, match=r"each free size(.|\n)*batch in input 0, length in input 1/x"):
         save(tmp_path, lambda _, x, y: x, {}, ["float32[batch]", other])
-    with pytest.raises(ExporterOptionError, match="representative inputs with int8=True only"):
+    with pytest.raises(ArgumentTypeError, match="representative inputs with int8=True only"):
         save(tmp_path, lambda _, x: x, {}, ["float32[2]"], representative=[[np.ones(2, np.float32)]])
 
 

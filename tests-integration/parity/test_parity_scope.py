@@ -228,7 +228,7 @@ MISUSE = {
     # The reference raises ValueError and TypeError here; ours are classes of their own that derive from these.
     "ValueError NameInUseError": lambda m: m.init(twice)(KEY),
     "ValueError InvalidRngError": lambda m: m.init(dense)(0, X),
-    "TypeError InvalidScopeNameError": lambda m: m.bind({}).push(3),
+    "TypeError ArgumentTypeError": lambda m: m.bind({}).push(3),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fx_train.distributed import ray as fx_ray
-from fx_train.errors import NoRayWorkerError
+from fx_train.errors import DistributedStartError
 
 pytestmark = pytest.mark.slow
 
@@ -42,5 +42,5 @@ def test_a_job_whose_worker_dies_resumes_and_ends_like_one_device(tmp_path):
 
 def test_the_program_that_makes_the_trainer_is_no_worker():
     importlib.import_module("ray.train")
-    with pytest.raises(NoRayWorkerError, match="a call in the loop function of a trainer"):
+    with pytest.raises(DistributedStartError, match="a call in the loop function of a trainer"):
         fx_ray.initialize()

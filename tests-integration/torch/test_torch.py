@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 sys.path.insert(0, str(Path(__file__).parent))
 import torch_layers
 import torch_modules
-from fx_export.torch import TorchFileError, from_torch, read_pt, to_torch
+from fx_export.torch import BundleError, from_torch, read_pt, to_torch
 
 torch.manual_seed(0)
 MODULES = torch_modules.modules()
@@ -57,10 +57,10 @@ def test_files_of_torch_save(tmp_path):
             assert found["model"][name].dtype.name == str(tensor.dtype).removeprefix("torch.")
             np.testing.assert_array_equal(found["model"][name].astype(complex), tensor.detach().to(torch.complex128))
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(TorchFileError, match="before PyTorch"):
+    with pytest.raises(BundleError, match="before PyTorch"):
         read_pt(tmp_path / "old.pt")
     torch.save(torch.nn.Linear(2, 3), tmp_path / "module.pt")
-    with pytest.raises(TorchFileError, match="Linear"):
+    with pytest.raises(BundleError, match="Linear"):
         read_pt(tmp_path / "module.pt")
 
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 from absl import flags
 from fx_ckpt import CheckpointManager
-from fx_ckpt.errors import IteratorMismatchError
+from fx_ckpt.errors import CheckpointError
 from fx_train import Checkpoints, Run, StepState, make_train_step
 from fx_train.data import Batches, Prefetch
 
@@ -149,7 +149,7 @@ def test_other_iterators_than_were_saved_are_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, plain(), fail_at=5)
     manager = CheckpointManager(tmp_path / "checkpoints", keep=2)
-    with pytest.raises(IteratorMismatchError, match="training"):
+    with pytest.raises(CheckpointError, match="training"):
         manager.restore(iterators={"training": plain()})
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_bridge.errors import AbsentStreamError
+from fx_bridge.errors import BridgeError
 from fx_core import meta
 
 X = jnp.linspace(-1, 1, 6).reshape(3, 2)
@@ -237,7 +237,7 @@ def test_transforms_of_nnx_inside_of_linen():
         expected = expected @ layer["kernel"] + layer["bias"][None]
     np.testing.assert_allclose(out, expected, rtol=1e-5)
     assert model.apply(variables, X, False, rngs={"dropout": KEY}).shape == X.shape
-    with pytest.raises(AbsentStreamError, match="RNG stream that was not given"):
+    with pytest.raises(BridgeError, match="RNG stream that was not given"):
         model.apply(variables, X, False)
 
 

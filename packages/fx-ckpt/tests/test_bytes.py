@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 from fx_ckpt import from_bytes, msgpack_restore, msgpack_serialize, to_bytes
-from fx_ckpt.errors import BytesError, UnsupportedLeafError
+from fx_ckpt.errors import DamagedDataError, UnsupportedLeafError
 from fx_ckpt.formats import msgpack as msgpack_format
 from fx_core.errors.serialization import StateDictMismatchError
 from fx_core.stored_dtypes import NUMBERS
@@ -148,7 +148,7 @@ PIECE = msgpack.ExtType(1, msgpack.packb(((2,), "int8", b"ab")))
     ],
 )
 def test_hostile_bytes_are_refused(encoded, text):
-    with pytest.raises(BytesError, match=f"These bytes cannot be read(.|\n)*{text}"):
+    with pytest.raises(DamagedDataError, match=f"These bytes cannot be read(.|\n)*{text}"):
         msgpack_restore(encoded)
 
 
@@ -157,7 +157,7 @@ WHOLE = to_bytes({"a": jnp.arange(5), "b": {"c": 1.5, "d": "text", "e": np.float
 
 def test_each_cut_is_noticed():
     for length in range(len(WHOLE)):
-        with pytest.raises(BytesError):
+        with pytest.raises(DamagedDataError):
             msgpack_restore(WHOLE[:length])
 
 
@@ -166,7 +166,7 @@ def test_each_cut_is_noticed():
 def test_changed_bytes_give_a_tree_or_the_own_error(position, change):
     try:
         msgpack_restore(WHOLE[:position] + change + WHOLE[position + len(change) :])
-    except BytesError as error:
+    except DamagedDataError as error:
         assert "cannot be read" in str(error)  # noqa: PT017
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from fx_ckpt.errors import CastError, InvalidOptionError, RestoreMismatchError
+from fx_ckpt.errors import ArgumentError, CastError, RestoreMismatchError
 from jax.sharding import PartitionSpec as P
 
 BACKENDS = ["msgpack", "safetensors", "orbax"]
@@ -141,7 +141,7 @@ def test_steps_are_integers_however_they_are_held(tmp_path, step):
 
 @pytest.mark.parametrize("step", [np.float32(3), 3.0, "3", True, np.True_, -1, np.array([1, 2]), None])
 def test_what_is_no_step_is_refused_with_help(tmp_path, step):
-    with pytest.raises(InvalidOptionError, match=r"an integer, not negative(.|\n)*int\(step\)"):
+    with pytest.raises(ArgumentError, match=r"an integer, not negative(.|\n)*int\(step\)"):
         fx_ckpt.CheckpointManager(tmp_path).save(step, {})
 
 

@@ -9,8 +9,8 @@ import textwrap
 import fx_ckpt
 import jax.numpy as jnp
 import pytest
-from fx_ckpt.errors import StructureError
-from fx_core.errors.files import DamagedFilesError, ManifestError, PathTakenError
+from fx_ckpt.errors import DamagedDataError
+from fx_core.errors import AlreadyExistsError, DamagedFilesError, ManifestError
 from fx_core.files import MANIFEST, AtomicDirectory
 from fx_core.plugins import hookimpl, registry
 
@@ -65,13 +65,13 @@ def test_hostile_manifests_that_are_sealed_correctly(tmp_path, change):
     with AtomicDirectory(tmp_path / "y", format="fx-checkpoint", version=1) as new:
         fields = {k: v for k, v in manifest.items() if k not in ("files", "digest", *change)}
         new.manifest.update(fields, **{k: v for k, v in change.items() if v is not None})
-    with pytest.raises(StructureError, match="stored structure of the tree is not valid"):
+    with pytest.raises(DamagedDataError, match="stored structure of the tree is not valid"):
         fx_ckpt.restore(tmp_path / "y")
 
 
 def test_a_taken_path_is_kept_unless_overwrite(tmp_path):
     path = fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack")
-    with pytest.raises(PathTakenError):
+    with pytest.raises(AlreadyExistsError):
         fx_ckpt.save(path, {"step": 9}, backend="msgpack")
     assert fx_ckpt.restore(path)["step"] == 3
     fx_ckpt.save(path, {"step": 9}, backend="orbax", overwrite=True)

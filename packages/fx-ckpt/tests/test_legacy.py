@@ -8,7 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from fx_ckpt import checkpoints as c
-from fx_ckpt.errors import BytesError, InvalidOptionError, NoCheckpointError, StepTakenError
+from fx_ckpt.errors import ArgumentError, DamagedDataError, NoCheckpointError, StepTakenError
 from fx_ckpt.orbax_utils import restore_args_from_target, save_args_from_target
 from fx_core import config
 from fx_core.errors import InvalidCheckpointError
@@ -84,10 +84,10 @@ def test_arguments_for_orbax():
 
 def test_damage_and_options_without_meaning(tmp_path):
     (tmp_path / "checkpoint_1").write_bytes(b"\xc1")
-    with pytest.raises(BytesError, match="cannot be read"):
+    with pytest.raises(DamagedDataError, match="cannot be read"):
         c.restore_checkpoint(tmp_path, TREE)
     for option in ("gda_manager", "orbax_transforms", "allow_partial_mpa_restoration"):
-        with pytest.raises(InvalidOptionError, match=f"'{option}' is wrong"):
+        with pytest.raises(ArgumentError, match=f"'{option}' is wrong"):
             c.restore_checkpoint(tmp_path, TREE, **{option: True})
 
 

@@ -6,7 +6,7 @@ import fx_ckpt
 import numpy as np
 import pytest
 from fx_ckpt import CheckpointManager
-from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
+from fx_ckpt.errors import ArgumentError, NoCheckpointError, StepTakenError
 from fx_core.errors.files import DamagedFilesError
 
 
@@ -123,17 +123,17 @@ def test_damage_is_an_error_not_an_older_step(tmp_path):
     ],
 )
 def test_wrong_options(tmp_path, options, text):
-    with pytest.raises(InvalidOptionError, match=text):
+    with pytest.raises(ArgumentError, match=text):
         manager(tmp_path, **options)
 
 
 def test_wrong_steps_and_metrics(tmp_path):
     for step in (-1, 1.0, True):
-        with pytest.raises(InvalidOptionError, match="'step' is wrong"):
+        with pytest.raises(ArgumentError, match="'step' is wrong"):
             manager(tmp_path).save(step, {})
-    with pytest.raises(InvalidOptionError, match="the metric 'loss', which decides"):
+    with pytest.raises(ArgumentError, match="the metric 'loss', which decides"):
         manager(tmp_path, best="loss").save(1, {}, metrics={"acc": 1.0})
-    with pytest.raises(InvalidOptionError, match="'best' is wrong"):
+    with pytest.raises(ArgumentError, match="'best' is wrong"):
         manager(tmp_path).best_step()
 
 

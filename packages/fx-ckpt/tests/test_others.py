@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from fx_ckpt import CheckpointManager, checkpoints, orbax_utils
-from fx_ckpt.errors import BytesError, InvalidOptionError, NoCheckpointError
+from fx_ckpt.errors import ArgumentError, DamagedDataError, NoCheckpointError
 from fx_core.errors.files import ManifestError
 from fx_core.errors.plugins import EntryLoadError
 from fx_core.errors.serialization import StateDictMismatchError
@@ -179,7 +179,7 @@ def test_other_structures_are_refused(tmp_path, target, text):
 def test_damaged_metadata_of_orbax(tmp_path, content):
     checkpoints.save_checkpoint(tmp_path, TREE, 1, orbax_checkpointer=ocp.PyTreeCheckpointer())
     (tmp_path / "checkpoint_1/_METADATA").write_bytes(content)
-    with pytest.raises(BytesError, match="Orbax cannot read"):
+    with pytest.raises(DamagedDataError, match="Orbax cannot read"):
         checkpoints.restore_checkpoint(tmp_path, TREE)
 
 
@@ -191,7 +191,7 @@ def test_a_class_is_no_target(tmp_path, read):
         "from_bytes": lambda: fx_ckpt.from_bytes(State, fx_ckpt.to_bytes(TREE)),
         "restore_checkpoint": lambda: checkpoints.restore_checkpoint(tmp_path, State),
     }
-    with pytest.raises(InvalidOptionError, match=r"'target' is wrong(.|\n)*an object of the class"):
+    with pytest.raises(ArgumentError, match=r"'target' is wrong(.|\n)*an object of the class"):
         calls[read]()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fx_core import filesystem
-from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError, PathError, PathTakenError
+from fx_core.errors import AlreadyExistsError, ArgumentError, DamagedFilesError, ManifestError
 from fx_core.files import (
     MANIFEST,
     AtomicDirectory,
@@ -55,7 +55,7 @@ def test_a_failing_writer_leaves_nothing(tmp_path):
 
 def test_a_taken_path_is_refused_and_kept(tmp_path):
     write(tmp_path / "x", b"old")
-    with pytest.raises(PathTakenError, match="something at this path already") as error:
+    with pytest.raises(AlreadyExistsError, match="something at this path already") as error:
         write(tmp_path / "x", b"new")
     assert error.value.path == str(tmp_path / "x")
     assert (tmp_path / "x/sub/a.bin").read_bytes() == b"old"
@@ -151,14 +151,14 @@ def test_a_manifest_over_the_limit_is_not_read(tmp_path, monkeypatch):
     [({1: 2}, "key 1 is of type int"), ({"a": (1,)}, "type tuple"), ([float("nan")], "not a finite number")],
 )
 def test_json_that_would_change_is_refused(value, problem):
-    with pytest.raises(NotJsonError, match=f"The metadata cannot be stored as JSON(.|\n)*{problem}"):
+    with pytest.raises(ArgumentError, match=f"The metadata cannot be stored as JSON(.|\n)*{problem}"):
         canonical_json(value, "metadata")
 
 
 def test_endless_nesting_is_refused():
     loop: list = []
     loop.append(loop)
-    with pytest.raises(NotJsonError, match="nested more than 500 deep"):
+    with pytest.raises(ArgumentError, match="nested more than 500 deep"):
         canonical_json(loop, "metadata")
 
 
@@ -267,14 +267,14 @@ def make_with_notes(path):
 def test_what_is_not_ours_is_never_replaced(tmp_path, make, found, overwrite):
     make(tmp_path / "x")
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-    with pytest.raises(PathTakenError, match=f"something at this path already(.|\n)*{found}(.|\n)*move away"):
+    with pytest.raises(AlreadyExistsError, match=f"something at this path already(.|\n)*{found}(.|\n)*move away"):
         write(tmp_path / "x", overwrite=overwrite)
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
 def test_what_others_put_there_while_it_was_written_is_not_replaced(tmp_path):
     with (
-        pytest.raises(PathTakenError, match="a file"),
+        pytest.raises(AlreadyExistsError, match="a file"),
         AtomicDirectory(tmp_path / "x", format="test", version=1, overwrite=True),
     ):
         (tmp_path / "x").write_text("work")
@@ -311,7 +311,7 @@ def test_what_may_not_be_removed_stays_under_its_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", [str, Path])
 def test_places_elsewhere_are_refused(tmp_path, monkeypatch, path, kind):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PathError, match=r"not on this machine(.|\n)*copied file by file") as error:
+    with pytest.raises(ArgumentError, match=r"not on this machine(.|\n)*copied file by file") as error:
         write(kind(path))
     assert "://" in error.value.path
     with pytest.raises(ValueError, match="://"):
@@ -335,9 +335,9 @@ def test_home_and_urls_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert local_path("./~/x") == tmp_path / "~/x"
     assert local_path("~") == tmp_path
-    with pytest.raises(PathError, match="on 'server', which is not this machine"):
+    with pytest.raises(ArgumentError, match="on 'server', which is not this machine"):
         local_path("file://server/share")
-    with pytest.raises(PathError, match="home directory is not known"):
+    with pytest.raises(ArgumentError, match="home directory is not known"):
         local_path("~nobody-of-that-name/x")
 
 
@@ -350,7 +350,7 @@ def test_home_and_urls_of_this_machine(tmp_path, monkeypatch):
     ],
 )
 def test_names_that_cannot_be(tmp_path, name, problem):
-    with pytest.raises(PathError, match=problem):
+    with pytest.raises(ArgumentError, match=problem):
         write(tmp_path / name)
     assert os.listdir(tmp_path) == []
 
@@ -362,7 +362,7 @@ def test_the_longest_name(tmp_path):
 def test_a_file_among_the_parents_is_named(tmp_path):
     (tmp_path / "x").write_text("work")
     for path in ("x/y", "x/y/z"):
-        with pytest.raises(PathTakenError, match="a file, where a directory is to be") as error:
+        with pytest.raises(AlreadyExistsError, match="a file, where a directory is to be") as error:
             write(tmp_path / path)
         assert error.value.path == str(tmp_path / "x")
 

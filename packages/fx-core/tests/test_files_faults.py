@@ -8,7 +8,7 @@ import threading
 import pytest
 from fx_core import filesystem
 from fx_core._canonical_json import sealed
-from fx_core.errors.files import DamagedFilesError, ManifestError, PathTakenError
+from fx_core.errors import AlreadyExistsError, DamagedFilesError, ManifestError
 from fx_core.files import MANIFEST, AtomicDirectory, clean_leftovers, files_below, read_manifest, settled, verify_files
 from fx_core.testing.disks import RecordedDisk
 from fx_core.testing.faults import (
@@ -158,7 +158,7 @@ def test_a_failing_call_raises_and_leaves_the_old_or_the_new(tmp_path, error, la
 
 
 def test_the_faster_of_two_writers_wins_and_the_other_is_told(tmp_path):
-    with pytest.raises(PathTakenError, match="something at this path already"):  # noqa: SIM117
+    with pytest.raises(AlreadyExistsError, match="something at this path already"):  # noqa: SIM117
         with AtomicDirectory(tmp_path / "x", format="test", version=1):
             write(tmp_path / "x", NEW, overwrite=False)
     assert check(tmp_path, (NEW,)) == NEW
@@ -169,7 +169,7 @@ def test_a_race_for_a_path_is_told_as_well(tmp_path, monkeypatch):
     monkeypatch.setattr(AtomicDirectory, "check_free", lambda self: None)
     monkeypatch.setattr("fx_core.files._exists", lambda path: False)
     write(tmp_path / "x", OLD)
-    with pytest.raises(PathTakenError, match="something at this path already"):
+    with pytest.raises(AlreadyExistsError, match="something at this path already"):
         write(tmp_path / "x", NEW, overwrite=False)
     monkeypatch.undo()
     assert check(tmp_path, (OLD,)) == OLD

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 from fx_core import io
-from fx_core.errors import AlreadyExistsError
-from fx_core.errors.files import PathError
+from fx_core.errors import AlreadyExistsError, ArgumentError
 
 
 @pytest.fixture(params=["here", "elsewhere"])
@@ -68,16 +67,16 @@ def test_from_one_place_to_another(tmp_path):
     write(tmp_path / "file", b"12345")
     io.copy(tmp_path / "file", "memory://copied")
     assert io.getsize("memory://copied") == 5
-    with pytest.raises(PathError, match="another file system"):
+    with pytest.raises(ArgumentError, match="another file system"):
         io.rename("memory://copied", tmp_path / "moved")
 
 
 def test_urls_that_nobody_opens(monkeypatch):
     pytest.importorskip("fsspec")
-    with pytest.raises(PathError, match="cannot open this URL"):
+    with pytest.raises(ArgumentError, match="cannot open this URL"):
         io.exists("nosuchplace://bucket")
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(PathError, match=r"(?s)where: gs://bucket/x.*fx-core\[remote\]"):
+    with pytest.raises(ArgumentError, match=r"(?s)where: gs://bucket/x.*fx-core\[remote\]"):
         io.exists("gs://bucket/x")
 
 

@@ -2,7 +2,7 @@ import inspect
 
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.ops import OpArgumentError
+from fx_core.errors.ops import ArgumentError
 from fx_core.layers import (
     Cell,
     Layer,
@@ -71,7 +71,7 @@ def test_values_read_and_write():
     assert kept["calls"] == 1
     with pytest.raises(AttributeError, match=r"Scale\.specs\(\) has no 'bias', only scale, calls"):
         _ = v.bias
-    with pytest.raises(OpArgumentError, match="assigns to 'scale', which is no state"):
+    with pytest.raises(ArgumentError, match="assigns to 'scale', which is no state"):
         v.scale = 1
 
 
@@ -94,7 +94,7 @@ def test_specs_that_mean_nothing_are_refused(specs, text):
         def specs(self):
             return specs
 
-    with pytest.raises(OpArgumentError, match=text):
+    with pytest.raises(ArgumentError, match=text):
         checked_specs(Odd())
 
 
@@ -109,7 +109,7 @@ def test_specs_may_name_every_kind():
 
 @pytest.mark.parametrize("field", ["name", "parent", "rngs"])
 def test_fields_that_faces_have_are_refused(field):
-    with pytest.raises(OpArgumentError, match=f"has a field '{field}'"):
+    with pytest.raises(ArgumentError, match=f"has a field '{field}'"):
         type("Odd", (Layer,), {"__annotations__": {field: int}})
 
 
@@ -119,5 +119,5 @@ def test_a_layer_that_computes_nothing_is_refused():
             return 0
 
     for layer in (Odd, Layer):
-        with pytest.raises(OpArgumentError, match="does not say what it computes"):
+        with pytest.raises(ArgumentError, match="does not say what it computes"):
             call_signature(layer)

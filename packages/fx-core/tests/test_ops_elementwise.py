@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import DropoutRateError
+from fx_core.errors import ArgumentError
 from fx_core.ops import activations, dropout, initializers
 
 
@@ -31,7 +31,7 @@ def test_dropout_at_the_ends():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, 50, float("nan")])
 def test_dropout_rate_is_a_probability(rate):
-    with pytest.raises(DropoutRateError, match=r"(?s)probability to drop.*between 0 and 1"):
+    with pytest.raises(ArgumentError, match=r"(?s)probability to drop.*between 0 and 1"):
         dropout.dropout(jnp.ones(2), rate, jax.random.key(0))
 
 

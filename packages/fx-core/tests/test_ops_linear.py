@@ -5,13 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors import (
-    BatchDimsError,
-    ContractionShapeError,
-    EinsumEquationError,
-    InexactDtypeError,
-    InvalidAxesError,
-    LookupIndexDtypeError,
-    OpArgumentError,
+    ArgumentError,
+    DtypeError,
+    ShapeMismatchError,
 )
 from fx_core.ops import dropout as drop
 from fx_core.ops import dtypes, embed, linear
@@ -122,25 +118,25 @@ def test_einsum_and_its_bias(equation, x_shape, kernel_shape, bias_shape, bias_b
     ],
 )
 def test_bad_equations(equation, text):
-    with pytest.raises(EinsumEquationError, match=text) as info:
+    with pytest.raises(ArgumentError, match=text) as info:
         linear.plan_einsum(equation, 2, 2)
     assert "abc,cd->abd" in str(info.value)
     assert isinstance(info.value, ValueError)
 
 
 def test_missing_equation():
-    with pytest.raises(EinsumEquationError, match="is missing"):
+    with pytest.raises(ArgumentError, match="is missing"):
         linear.check_einsum(None)
 
 
 def test_bad_axes():
-    with pytest.raises(InvalidAxesError, match="axis does not fit an array of 2 dimensions"):
+    with pytest.raises(ShapeMismatchError, match="axis does not fit an array of 2 dimensions"):
         linear.plan_dense_general(2, 3, axis=2)
-    with pytest.raises(InvalidAxesError, match="distinct axes between -2 and 1"):
+    with pytest.raises(ShapeMismatchError, match="distinct axes between -2 and 1"):
         linear.plan_dense_general(2, 3, axis=(1, -1))
-    with pytest.raises(InvalidAxesError, match="overlaps batch_dims"):
+    with pytest.raises(ShapeMismatchError, match="overlaps batch_dims"):
         linear.plan_dense_general(2, 3, axis=0, batch_dims=(0,))
-    with pytest.raises(BatchDimsError, match="consecutive leading dimensions, starting from 0"):
+    with pytest.raises(ArgumentError, match="consecutive leading dimensions, starting from 0"):
         linear.plan_dense_general(3, 3, batch_dims=(1,))
 
 
@@ -159,7 +155,7 @@ def test_lookup_and_attend():
 
 
 def test_lookup_wants_integers():
-    with pytest.raises(LookupIndexDtypeError, match=r"(?s)looked up by integers.*float32.*attend"):
+    with pytest.raises(DtypeError, match=r"(?s)looked up by integers.*float32.*attend"):
         embed.lookup(jnp.ones((2, 2)), jnp.ones(1))
 
 
@@ -191,10 +187,10 @@ def test_promotion_keeps_integers_if_asked():
 
 
 def test_integer_dtype_is_refused():
-    with pytest.raises(InexactDtypeError, match=r"(?s)must be inexact.*int32") as info:
+    with pytest.raises(DtypeError, match=r"(?s)must be inexact.*int32") as info:
         dtypes.promote_dtype(jnp.ones(2), dtype=jnp.int32)
-    assert isinstance(info.value, OpArgumentError)
-    with pytest.raises(InexactDtypeError, match="must be inexact"):
+    assert isinstance(info.value, ArgumentError)
+    with pytest.raises(DtypeError, match="must be inexact"):
         dtypes.promote_dtype(jnp.ones(2, jnp.int32), dtype=jnp.int32)
 
 
@@ -208,16 +204,16 @@ def test_integer_dtype_is_refused():
 )
 def test_einsum_of_wrong_sizes(equation, x, bias, text):
     plan = linear.plan_einsum(equation, len(x), 2)
-    with pytest.raises(ContractionShapeError, match=text):
+    with pytest.raises(ShapeMismatchError, match=text):
         linear.einsum(plan, jnp.ones(x), jnp.ones((3, 5)), None if bias is None else jnp.ones(bias))
 
 
 def test_dense_general_of_wrong_sizes():
     plan = linear.plan_dense_general(3, 5, axis=(1, 2))
-    with pytest.raises(ContractionShapeError, match=r"sizes \(3, 4\) in the axes \(1, 2\).*\n  got: shape \(2, 4, 3\)"):
+    with pytest.raises(ShapeMismatchError, match=r"sizes \(3, 4\) in the axes \(1, 2\).*\n  got: shape \(2, 4, 3\)"):
         linear.dense_general(plan, jnp.ones((2, 4, 3)), jnp.ones((3, 4, 5)))
 
 
 def test_dropout_over_axes_that_are_not_there():
-    with pytest.raises(InvalidAxesError, match="broadcast_dims does not fit an array of 2 dimensions"):
+    with pytest.raises(ShapeMismatchError, match="broadcast_dims does not fit an array of 2 dimensions"):
         drop.dropout(jnp.ones((2, 3)), 0.5, jax.random.key(0), broadcast_dims=(2,))

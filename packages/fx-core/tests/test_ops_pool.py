@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import PoolWindowError
+from fx_core.errors import ArgumentError
 from fx_core.ops import pool
 
 
@@ -73,7 +73,7 @@ def test_bfloat16_stays():
     ],
 )
 def test_bad_windows(arguments, text):
-    with pytest.raises(PoolWindowError, match=text):
+    with pytest.raises(ArgumentError, match=text):
         pool.max_pool(jnp.ones((1, 5, 5, 1)), *arguments)
 
 

@@ -8,10 +8,7 @@ from fx_core import plugins
 from fx_core.errors import (
     EntryLoadError,
     EntryNameClashError,
-    PluginHookError,
-    PluginImportError,
-    PluginSwitchError,
-    PluginVersionError,
+    PluginError,
     RegistryBusyError,
     UnknownEntryError,
 )
@@ -186,13 +183,10 @@ def test_the_doctor_sees_failures_and_clashes():
 @pytest.mark.parametrize(
     "error",
     [
-        PluginImportError("p", "d", "m", "cause"),
-        PluginVersionError("p", "d", "2.0", "1.0"),
-        PluginHookError("p", None, "fx_layers", "is wrong"),
+        PluginError("It is refused.", plugin="p", distribution="d", got="2.0", fix="Install another"),
         EntryNameClashError("layer", "n", [("a", "x:y"), ("b", "x:z")]),
         UnknownEntryError("layer", "n", [], "Do it."),
         EntryLoadError("layer", "n", "a:b", "cause", "d", "e"),
-        PluginSwitchError("FX_X", "y"),
         RegistryBusyError(),
     ],
 )

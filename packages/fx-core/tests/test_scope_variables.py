@@ -6,13 +6,13 @@ import pytest
 from fx_core import meta
 from fx_core.errors import (
     ApplyScopeInvalidVariablesTypeError,
+    ArgumentError,
+    ArgumentTypeError,
     InvalidRngError,
     InvalidScopeError,
-    InvalidScopeNameError,
     ModifyScopeVariableError,
     NameInUseError,
     ScopeCollectionNotFound,
-    ScopeFlagNotFoundError,
     ScopeParamNotFoundError,
     ScopeParamShapeError,
     ScopeVariableNotFoundError,
@@ -185,7 +185,7 @@ def test_names():
         scope.variable("state", "kid", lambda: 1)
     assert scope.name_reserved("n", "params")
     assert not scope.name_reserved("n", "cache")
-    with pytest.raises(InvalidScopeNameError, match="must be a string") as name_info:
+    with pytest.raises(ArgumentTypeError, match="must be a string") as name_info:
         scope.push(3)
     assert name_info.value.got == "int: 3"
 
@@ -249,7 +249,7 @@ def test_flags():
     assert scope.has_flag("train")
     assert scope.get_flag("train") is True
     assert scope.get_flag("q", 3) == 3
-    with pytest.raises(ScopeFlagNotFoundError, match="no flag 'q'") as info:
+    with pytest.raises(ArgumentError, match="no flag 'q'") as info:
         scope.get_flag("q")
     assert (info.value.path, info.value.expected) == ("/a", "one of ['train']")
 

@@ -93,7 +93,7 @@ def test_the_name_of_the_root_is_free():
 
 
 def test_keys_that_become_the_same_string_are_refused():
-    with pytest.raises(errors.AmbiguousKeyError, match=r"where: a\n.*\n  got: 1, '1'"):
+    with pytest.raises(errors.ArgumentError, match=r"where: a\n.*\n  got: 1, '1'"):
         to_state_dict({"a": {1: 1, "1": 2, 3: 4}})
 
 
@@ -122,7 +122,7 @@ def test_types_of_ones_own():
     assert from_state_dict(tree, {"a": {"0": {"n": 4}}}) == {"a": [(3, 4, "./a/0")]}
     special = Special(1)
     assert to_state_dict(special) is special
-    with pytest.raises(errors.AlreadyRegisteredError, match=r"Counter are registered already"):
+    with pytest.raises(errors.ArgumentError, match=r"Counter are registered already"):
         serialization.register_serialization_state(Counter, lambda c: {}, restore)
     serialization.register_serialization_state(Counter, lambda c: {"m": c.n}, restore, override=True)
     assert to_state_dict(Counter(3)) == {"m": 3}

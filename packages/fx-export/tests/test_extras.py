@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core.errors.plugins import EntryLoadError
-from fx_export.errors import ExporterOptionError, InputMismatchError
+from fx_export.errors import ArgumentTypeError, InputMismatchError
 from fx_export.interface import interface_of
 from fx_export.verification import verified
 
@@ -58,5 +58,5 @@ def test_names_of_inputs_and_outputs_are_as_many_as_there_are():
     assert [port.name for port in found.inputs] == ["input/a", "input/b"]
     assert [port.name for port in found.outputs] == ["output/0", "output/1/c"]
     for names in (["x"], ["x", "x"]):
-        with pytest.raises(ExporterOptionError, match=r"2 different names, for input/a, input/b"):
+        with pytest.raises(ArgumentTypeError, match=r"2 different names, for input/a, input/b"):
             interface_of(fn, {}, inputs, names)

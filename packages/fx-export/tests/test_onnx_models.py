@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from fx_core.plugins import OnnxPrimitiveEntry, hookimpl, registry
-from fx_export.errors import BundleError, ExporterOptionError, UncoveredPrimitivesError, UnsupportedProgramError
+from fx_export.errors import ArgumentTypeError, BundleError, UncoveredPrimitivesError, UnsupportedProgramError
 from fx_export.onnx.walk import module_path
 
 KERNEL = np.linspace(-1, 1, 32, dtype=np.float32).reshape(8, 4)
@@ -172,7 +172,7 @@ def test_plugins_bring_translations(tmp_path):
 
 @pytest.mark.parametrize("option", [{"opset": 17}, {"opset": "23"}, {"external_bytes": -1}, {"external_bytes": 2**31}])
 def test_options_are_checked(tmp_path, option):
-    with pytest.raises(ExporterOptionError, match="'onnx' does not take this"):
+    with pytest.raises(ArgumentTypeError, match="'onnx' does not take this"):
         export(tmp_path, lambda w, x: x, {}, ["float32[8]"], **option)
 
 

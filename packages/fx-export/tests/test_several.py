@@ -12,11 +12,11 @@ import pytest
 from fx_core.files import AtomicDirectory
 from fx_export import EntryPoint
 from fx_export.errors import (
+    ArgumentTypeError,
     BundleError,
-    EntryPointError,
     ExpiryWarning,
-    ExporterOptionError,
     InputMismatchError,
+    ItemNotFoundError,
     UnsupportedProgramError,
     VerificationError,
 )
@@ -63,20 +63,20 @@ def test_entry_points_share_what_they_have_in_common(halves):
 
 def test_one_has_to_be_chosen(halves, tmp_path):
     network = fx_export.load(halves)
-    with pytest.raises(EntryPointError, match=r"several networks(.|\n)*backward, forward"):
+    with pytest.raises(ItemNotFoundError, match=r"several networks(.|\n)*backward, forward"):
         network(np.ones((4, 3), np.float32))
     with pytest.raises(LookupError, match="no entry point 'sideways'"):
         network["sideways"]
     one = fx_export.export(tmp_path / "one", forward, WEIGHTS, ["float32[batch, 3]"])
-    with pytest.raises(EntryPointError, match="it is one network"):
+    with pytest.raises(ItemNotFoundError, match="it is one network"):
         fx_export.load(one)["forward"]
 
 
 def test_names_of_entry_points_are_identifiers(tmp_path):
     for entries in ({}, {"../x": HALVES["forward"]}, {3: HALVES["forward"]}):
-        with pytest.raises(ExporterOptionError, match="identifiers"):
+        with pytest.raises(ArgumentTypeError, match="identifiers"):
             fx_export.export_several(tmp_path / "x", entries, WEIGHTS)
-    with pytest.raises(ExporterOptionError, match="unknown"):
+    with pytest.raises(ArgumentTypeError, match="unknown"):
         fx_export.export_several(tmp_path / "x", HALVES, WEIGHTS, unknown=1)
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +130,7 @@ def test_inputs_have_names(tmp_path):
     assert (network.program.input_names, network.program.output_names) == (("x", "y"), ("z",))
     with pytest.raises(InputMismatchError, match=r"the names x, y(.|\n)*x"):
         network(x=x)
-    with pytest.raises(ExporterOptionError, match="output_names: 1 different names"):
+    with pytest.raises(ArgumentTypeError, match="output_names: 1 different names"):
         fx_export.export(tmp_path / "b", forward, WEIGHTS, inputs[:1], output_names=["a", "b"])
 
 
@@ -138,7 +138,7 @@ def test_older_versions_of_stablehlo(tmp_path):
     path = fx_export.export(tmp_path / "net", forward, WEIGHTS, ["float32[batch, 3]"], stablehlo="1.10.0")
     assert b"StableHLO_v1.10.0" in (path / "data/program.bin").read_bytes()
     assert fx_export.load(path)(np.ones((2, 3), np.float32)).shape == (2, 2)
-    with pytest.raises(ExporterOptionError, match="a version such as"):
+    with pytest.raises(ArgumentTypeError, match="a version such as"):
         fx_export.export(tmp_path / "b", forward, WEIGHTS, ["float32[batch, 3]"], stablehlo="old")
     with pytest.raises(UnsupportedProgramError, match=r"StableHLO 9\.99\.0"):
         fx_export.export(tmp_path / "b", forward, WEIGHTS, ["float32[batch, 3]"], stablehlo="9.99.0")

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.models import ModelFunctionError
+from fx_core.errors import ArgumentTypeError
 from fx_core.plugins import ExporterEntry, ModelEntry, hookimpl, registry
-from fx_export.errors import InputTextError, VerificationError
+from fx_export.errors import ArgumentError, VerificationError
 from fx_export.inputs import described_inputs
 from fx_export.stablehlo import StableHLOExporter
 from fx_export.verification import verified
@@ -112,12 +112,12 @@ def test_integers_are_drawn_from_the_range_of_an_example():
 
 @pytest.mark.parametrize("text", ["float32", "float31[2]", "float32[a b]", "float32[2", "object[2]"])
 def test_malformed_descriptions(text):
-    with pytest.raises(InputTextError, match=r"describes no input(.|\n)*float32\[batch, 28, 28, 1\]"):
+    with pytest.raises(ArgumentError, match=r"describes no input(.|\n)*float32\[batch, 28, 28, 1\]"):
         described_inputs([text])
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(ModelFunctionError, match=r"cannot be exported(.|\n)*got: int"):
+    with pytest.raises(ArgumentTypeError, match=r"cannot be exported(.|\n)*got: int"):
         fx_export.export(tmp_path / "net", 3, {}, ["float32[2]"])
 
 

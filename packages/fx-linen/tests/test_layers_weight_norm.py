@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_linen.weight_normalization import NonMatrixWeightError
+from fx_linen.weight_normalization import ShapeMismatchError
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -28,7 +28,7 @@ def test_the_largest_singular_value_becomes_one():
 
 def test_only_matrices_where_asked():
     layer = nn.SpectralNorm(nn.Conv(2, (3,)), error_on_non_matrix=True)
-    with pytest.raises(NonMatrixWeightError, match="is no matrix, but error_on_non_matrix is True") as caught:
+    with pytest.raises(ShapeMismatchError, match="is no matrix, but error_on_non_matrix is True") as caught:
         layer.init(KEY, jnp.ones((1, 5, 3)), update_stats=True)
     assert "layer_instance/kernel" in str(caught.value)
     assert "(3, 3, 2)" in str(caught.value)

@@ -182,21 +182,21 @@ def test_misuse(what, run, error, path, values, fix):
 
 
 LAYERS = {
-    "einsum": (lambda: nn.Einsum((3, 4), "ab,bc->ac"), jnp.ones((2, 5)), errors.ContractionShapeError, "Einsum_0"),
-    "scalar": (lambda: nn.Dense(2), jnp.ones(()), errors.FeatureAxisError, "Dense_0"),
-    "text": (lambda: nn.Conv(2, (3,)), "abc", errors.FeatureAxisError, "Conv_0"),
+    "einsum": (lambda: nn.Einsum((3, 4), "ab,bc->ac"), jnp.ones((2, 5)), errors.ShapeMismatchError, "Einsum_0"),
+    "scalar": (lambda: nn.Dense(2), jnp.ones(()), errors.ShapeMismatchError, "Dense_0"),
+    "text": (lambda: nn.Conv(2, (3,)), "abc", errors.ShapeMismatchError, "Conv_0"),
     "vector": (
         lambda: nn.MultiHeadDotProductAttention(2),
         jnp.ones(4),
-        errors.AttentionShapeError,
+        errors.ShapeMismatchError,
         "MultiHeadDotProductAttention_0",
     ),
-    "groups": (lambda: nn.GroupNorm(5), jnp.ones((2, 3)), errors.NormGroupsError, "GroupNorm_0"),
-    "axes": (lambda: nn.LayerNorm(), jnp.ones(()), errors.InvalidAxesError, "LayerNorm_0"),
-    "negative": (lambda: nn.Dense(-1), jnp.ones((2, 3)), errors.LayerSizeError, "Dense_0"),
-    "half": (lambda: nn.Dense(2.5), jnp.ones((2, 3)), errors.LayerSizeError, "Dense_0"),
-    "name": (lambda: nn.Embed("3", 4), jnp.ones(2, int), errors.LayerSizeError, "Embed_0"),
-    "indices": (lambda: nn.Embed(3, 4), jnp.ones(2), errors.LookupIndexDtypeError, "Embed_0"),
+    "groups": (lambda: nn.GroupNorm(5), jnp.ones((2, 3)), errors.ArgumentError, "GroupNorm_0"),
+    "axes": (lambda: nn.LayerNorm(), jnp.ones(()), errors.ShapeMismatchError, "LayerNorm_0"),
+    "negative": (lambda: nn.Dense(-1), jnp.ones((2, 3)), errors.ArgumentError, "Dense_0"),
+    "half": (lambda: nn.Dense(2.5), jnp.ones((2, 3)), errors.ArgumentError, "Dense_0"),
+    "name": (lambda: nn.Embed("3", 4), jnp.ones(2, int), errors.ArgumentError, "Embed_0"),
+    "indices": (lambda: nn.Embed(3, 4), jnp.ones(2), errors.DtypeError, "Embed_0"),
 }
 
 

@@ -4,7 +4,7 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.partitioning import PartitionNameMismatchError
+from fx_core.errors.partitioning import ShardingRuleError
 from fx_linen import partitioning
 from jax.sharding import PartitionSpec as P
 
@@ -64,7 +64,7 @@ def test_scan_names_the_axis_of_its_layers():
     _, state = stack.apply(variables, X, mutable=["params_axes", "stats", "stats_axes"])
     assert names(state) == names(variables)
     renamed = partitioning.scan_with_axes(Step, **OWN, length=2, axis_name="depth", axes_collections=collections)()
-    with pytest.raises(PartitionNameMismatchError, match=r"Axis 0 of a variable with partition names .*is not 'depth'"):
+    with pytest.raises(ShardingRuleError, match=r"Axis 0 of a variable with partition names .*is not 'depth'"):
         renamed.apply(variables, X, mutable=["params_axes", "stats", "stats_axes"])
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors import LayerInputError, NonMatrixWeightError
+from fx_core.errors import LayerInputError, ShapeMismatchError
 from fx_core.errors.nnx_layers import LayerCallError
 
 X = jnp.sin(jnp.arange(4 * 3.0)).reshape(4, 3)
@@ -118,7 +118,7 @@ def test_estimates_are_stored_while_training_only():
     layer.set_view(use_running_average=False)
     layer(X)
     assert jnp.any(layer.batch_stats["kernel", "u"][...] != u)
-    with pytest.raises(NonMatrixWeightError, match=r"'kernel' is no matrix[\s\S]*\(2, 2, 3, 4\)"):
+    with pytest.raises(ShapeMismatchError, match=r"'kernel' is no matrix[\s\S]*\(2, 2, 3, 4\)"):
         nnx.SpectralNorm(nnx.Conv(3, 4, (2, 2), rngs=nnx.Rngs(0)), error_on_non_matrix=True, rngs=nnx.Rngs(1))
 
 

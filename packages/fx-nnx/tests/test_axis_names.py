@@ -6,10 +6,10 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.partitioning import (
-    PartitionAxisError,
+from fx_core.errors import (
+    ItemNotFoundError,
     PartitioningUnspecifiedError,
-    PartitionNameMismatchError,
+    ShardingRuleError,
 )
 from fx_nnx import sharding
 from jax.sharding import NamedSharding, PartitionSpec
@@ -115,9 +115,9 @@ def test_specs_and_shardings_take_names():
 
 def test_another_name_is_not_taken_away():
     model = nnx.Dict(k=kernel(jnp.ones((4, 2, 3))))
-    with pytest.raises(PartitionNameMismatchError, match="is not 'layers'"):
+    with pytest.raises(ShardingRuleError, match="is not 'layers'"):
         seen_by_vmap(model)
-    with pytest.raises(PartitionAxisError, match="Axis 2 is out of range"):
+    with pytest.raises(ItemNotFoundError, match="Axis 2 is out of range"):
         nnx.vmap(lambda k: k.sum(), in_axes=2, transform_metadata=LAYERS)(model.k)
     assert model.k.out_sharding == ("din", "dout")
 

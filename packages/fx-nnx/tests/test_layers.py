@@ -6,7 +6,7 @@ import optax
 import pytest
 from fx_core.errors import LayerInputError, RngsTypeError
 from fx_core.errors.nnx_layers import LayerCallError, OptimizerStateError
-from fx_core.errors.ops import ConvWindowError, DropoutRateError, EinsumEquationError
+from fx_core.errors.ops import ArgumentError
 
 
 def rngs():
@@ -89,7 +89,7 @@ def test_dropout_sources_of_keys():
     np.testing.assert_array_equal(layer(x, rngs=stream), layer(x, rngs=nnx.Rngs(0)))
     with pytest.raises(TypeError, match="got int"):
         nnx.Dropout(0.5, rngs=0)
-    with pytest.raises(DropoutRateError):
+    with pytest.raises(ArgumentError):
         nnx.Dropout(1.5)
     assert layer(x, deterministic=True) is x
     layer.set_view(deterministic=True)
@@ -97,11 +97,11 @@ def test_dropout_sources_of_keys():
 
 
 def test_bad_layers_say_so_when_they_are_made():
-    with pytest.raises(ConvWindowError):
+    with pytest.raises(ArgumentError):
         nnx.Conv(1, 1, (3, 3), strides=(1, 2, 3), rngs=rngs())
-    with pytest.raises(EinsumEquationError):
+    with pytest.raises(ArgumentError):
         nnx.Einsum("ab->a", (1,), rngs=rngs())
-    with pytest.raises(EinsumEquationError, match="missing"):
+    with pytest.raises(ArgumentError, match="missing"):
         nnx.Einsum(None, (1, 1), rngs=rngs())(jnp.ones((1, 1)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fx_core.errors import TraceContextError
 from fx_core.errors.nnx import HiddenDataError, MissingAttributeError, StaticAttributeError
-from fx_core.errors.ops import EmptySequentialError
+from fx_core.errors.ops import ArgumentError
 
 
 class Pair(nnx.Module):
@@ -178,7 +178,7 @@ def test_sequential():
     assert nnx.Sequential()(1, 2) == (1, 2)
     assert nnx.Sequential()(a=1) == {"a": 1}
     assert nnx.Sequential()() is None
-    with pytest.raises(EmptySequentialError, match="Sequential has no layers to call"):
+    with pytest.raises(ArgumentError, match="Sequential has no layers to call"):
         nnx.Sequential()(1, a=1)
 
 

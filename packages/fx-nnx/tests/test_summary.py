@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import treescope
-from fx_core.errors import NoSuchMethodError, SummaryExtraMissingError
+from fx_core.errors import MissingPackageError, NoSuchMethodError
 
 PLAIN = {"force_terminal": False, "width": 160}
 
@@ -75,7 +75,7 @@ def test_errors(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_rich)
-    with pytest.raises(SummaryExtraMissingError, match=r"pip install 'fx-nnx\[summary\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'fx-nnx\[summary\]'"):
         nnx.tabulate(Net(), jnp.ones((1, 2)))
 
 

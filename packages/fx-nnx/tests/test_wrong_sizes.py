@@ -5,16 +5,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from fx_core.errors import (
-    AttentionShapeError,
-    CarryShapeError,
-    ContractionShapeError,
-    EinsumEquationError,
-    InvalidAxesError,
+    ArgumentError,
+    DtypeError,
     LayerCallError,
     LayerInputError,
-    LayerSizeError,
-    LookupIndexDtypeError,
-    NormMaskShapeError,
+    ShapeMismatchError,
     VariableValueError,
 )
 
@@ -45,45 +40,45 @@ CASES = {
         lambda: nnx.LinearGeneral((3, 4), 5, axis=(-2, -1), rngs=rngs()),
         [(2, 3, 5)],
         {},
-        ContractionShapeError,
+        ShapeMismatchError,
         r"sizes \(3, 4\) in the axes \(1, 2\).*\(2, 3, 5\)",
     ),
     "general-batch": (
         lambda: nnx.LinearGeneral(3, 5, batch_axis={0: 2}, rngs=rngs()),
         [(3, 3)],
         {},
-        ContractionShapeError,
+        ShapeMismatchError,
         r"sizes \(2, 3\) in the axes \(0, 1\).*\(3, 3\)",
     ),
     "general-rank": (
         lambda: nnx.LinearGeneral((3, 4), 5, axis=(-2, -1), rngs=rngs()),
         [(2,)],
         {},
-        InvalidAxesError,
+        ShapeMismatchError,
         "1 dimensions",
     ),
     "einsum": (
         lambda: nnx.Einsum("nta,hab->nthb", (8, 2, 4), (8, 4), rngs=rngs()),
         [(2, 3, 5)],
         {},
-        ContractionShapeError,
+        ShapeMismatchError,
         r"2 in axis 2.*\(2, 3, 5\)",
     ),
     "einsum-rank": (
         lambda: nnx.Einsum("nta,hab->nthb", (8, 2, 4), rngs=rngs()),
         [(2, 3)],
         {},
-        EinsumEquationError,
+        ArgumentError,
         "names 3 dimensions of an operand that has 2",
     ),
     "einsum-bias": (
         lambda: nnx.Einsum("nta,hab->nthb", (8, 2, 4), (8, 3), rngs=rngs()),
         [(2, 3, 2)],
         {},
-        ContractionShapeError,
+        ShapeMismatchError,
         r"bias.*\(8, 4\).*\(8, 3\)",
     ),
-    "embed": (lambda: nnx.Embed(3, 4, rngs=rngs()), [(2,)], {}, LookupIndexDtypeError, "integers.*float32"),
+    "embed": (lambda: nnx.Embed(3, 4, rngs=rngs()), [(2,)], {}, DtypeError, "integers.*float32"),
     "axes": (
         lambda: nnx.LayerNorm(3, feature_axes=(-2, -1), reduction_axes=(-2, -1), rngs=rngs()),
         [(2, 4, 4)],
@@ -95,35 +90,35 @@ CASES = {
         lambda: nnx.BatchNorm(3, rngs=rngs()),
         [(2, 3)],
         norm_mask,
-        NormMaskShapeError,
+        ShapeMismatchError,
         r"\(2, 3\).*\(5, 3\)",
     ),
     "layer-mask": (
         lambda: nnx.LayerNorm(3, rngs=rngs()),
         [(2, 3)],
         norm_mask,
-        NormMaskShapeError,
+        ShapeMismatchError,
         r"\(2, 3\).*\(5, 3\)",
     ),
-    "rms-mask": (lambda: nnx.RMSNorm(3, rngs=rngs()), [(2, 3)], norm_mask, NormMaskShapeError, r"\(2, 3\).*\(5, 3\)"),
+    "rms-mask": (lambda: nnx.RMSNorm(3, rngs=rngs()), [(2, 3)], norm_mask, ShapeMismatchError, r"\(2, 3\).*\(5, 3\)"),
     "group-mask": (
         lambda: nnx.GroupNorm(6, num_groups=3, rngs=rngs()),
         [(2, 6)],
         norm_mask,
-        NormMaskShapeError,
+        ShapeMismatchError,
         r"\(2, 6\).*\(5, 3\)",
     ),
-    "attention-rank": (attention, [(4,)], {}, AttentionShapeError, r"inputs_q has no axis of tokens.*\(4,\)"),
+    "attention-rank": (attention, [(4,)], {}, ShapeMismatchError, r"inputs_q has no axis of tokens.*\(4,\)"),
     "attention-keys": (attention, [(2, 3, 4), (2, 3, 5)], {}, LayerInputError, r"inputs_k.*4 features.*\(2, 3, 5\)"),
-    "attention-values": (attention, [(2, 3, 4), (2, 5, 4), (2, 6, 4)], {}, AttentionShapeError, "length"),
-    "carry": (gru, [(2, 5), (2, 3)], {}, CarryShapeError, "4 features.*5"),
-    "carry-batch": (gru, [(3, 4), (2, 3)], {}, CarryShapeError, r"\(2, 4\).*\(3, 4\)"),
+    "attention-values": (attention, [(2, 3, 4), (2, 5, 4), (2, 6, 4)], {}, ShapeMismatchError, "length"),
+    "carry": (gru, [(2, 5), (2, 3)], {}, ShapeMismatchError, "4 features.*5"),
+    "carry-batch": (gru, [(3, 4), (2, 3)], {}, ShapeMismatchError, r"\(2, 4\).*\(3, 4\)"),
     "cell-input": (gru, [(2, 4), (2, 5)], {}, LayerInputError, r"3 features.*\(2, 5\)"),
     "dropout": (
         lambda: nnx.Dropout(0.5, broadcast_dims=(5,), rngs=rngs()),
         [(2, 3)],
         {},
-        InvalidAxesError,
+        ShapeMismatchError,
         "broadcast_dims",
     ),
     "lora": (
@@ -150,7 +145,7 @@ def test_layers_inside_layers_say_where_they_are():
     model = Holder(nnx.RNN(gru()))
     with pytest.raises(LayerInputError, match="where: Holder/layer: GRUCell"):
         model.layer(one((2, 5, 4)))
-    with pytest.raises(CarryShapeError, match="where: Holder/layer: GRUCell"):
+    with pytest.raises(ShapeMismatchError, match="where: Holder/layer: GRUCell"):
         model.layer(one((2, 5, 3)), initial_carry=one((3, 4)))
     normed = Holder(nnx.WeightNorm(nnx.Linear(3, 4, rngs=rngs()), rngs=rngs()))
     with pytest.raises(LayerInputError, match="where: Holder/layer: Linear"):
@@ -159,14 +154,14 @@ def test_layers_inside_layers_say_where_they_are():
 
 def test_long_carries_of_lstms():
     cell = nnx.LSTMCell(3, 4, rngs=rngs())
-    with pytest.raises(CarryShapeError, match="an LSTM does not have the batch"):
+    with pytest.raises(ShapeMismatchError, match="an LSTM does not have the batch"):
         cell((one((2, 4)), one((3, 4))), one((2, 3)))
     assert cell((one((1, 4)), one((1, 4))), one((2, 3)))[1].shape == (2, 4)
 
 
 @pytest.mark.parametrize("size", ["3", -1, 2.5])
 def test_sizes_that_make_no_shape(size):
-    with pytest.raises(LayerSizeError, match="integers that are not negative"):
+    with pytest.raises(ArgumentError, match="integers that are not negative"):
         nnx.Linear(size, 4, rngs=rngs())
 
 

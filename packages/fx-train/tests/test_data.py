@@ -6,7 +6,7 @@ import optax
 import pytest
 from fx_train import Checkpoints, Run, StepState, make_train_step
 from fx_train.data import Batches, Prefetch
-from fx_train.errors import BatchMismatchError, IndivisibleBatchError, NoPositionError, NotEnoughDataError
+from fx_train.errors import ArgumentTypeError, BatchError
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 ARRAYS = {"x": X, "y": X.sum(axis=1)}
@@ -39,15 +39,15 @@ def test_processes_share_a_batch():
 
 
 def test_data_that_makes_no_batches():
-    with pytest.raises(NotEnoughDataError, match="got: 24 examples and a batch of 25"):
+    with pytest.raises(BatchError, match="got: 24 examples and a batch of 25"):
         Batches(ARRAYS, 25)
-    with pytest.raises(NotEnoughDataError, match=r"a batch of 2\.0"):
+    with pytest.raises(BatchError, match=r"a batch of 2\.0"):
         Batches(ARRAYS, 2.0)
-    with pytest.raises(NotEnoughDataError, match="0 examples make no batch"):
+    with pytest.raises(BatchError, match="0 examples make no batch"):
         Batches(np.zeros((0, 2)), 1)
-    with pytest.raises(BatchMismatchError, match=r"\(3,\), \(4,\)"):
+    with pytest.raises(BatchError, match=r"\(3,\), \(4,\)"):
         Batches([np.zeros(3), np.zeros(4)], 1)
-    with pytest.raises(IndivisibleBatchError, match="between 3 processes"):
+    with pytest.raises(BatchError, match="between 3 processes"):
         Batches(ARRAYS, 4, process=(0, 3))
 
 
@@ -77,7 +77,7 @@ def test_a_position_is_the_one_of_the_last_batch_handed_out():
 def test_a_generator_has_no_position():
     with Prefetch(Batches(ARRAYS, 4)(0)) as ahead:
         for call in (ahead.get_state, lambda: ahead.set_state(None)):
-            with pytest.raises(NoPositionError, match="The position of a generator cannot be saved"):
+            with pytest.raises(ArgumentTypeError, match="The position of a generator cannot be saved"):
                 call()
 
 

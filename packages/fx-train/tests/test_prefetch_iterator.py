@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 from fx_train.data import Prefetch
-from fx_train.errors import InvalidBufferSizeError
+from fx_train.errors import ArgumentError
 from fx_train.prefetch_iterator import PrefetchIterator
 
 
@@ -61,9 +61,9 @@ def test_close_ends_the_thread_and_the_source():
 
 
 def test_a_buffer_holds_something():
-    with pytest.raises(InvalidBufferSizeError, match="PrefetchIterator cannot hold 0 items"):
+    with pytest.raises(ArgumentError, match="PrefetchIterator cannot hold 0 items"):
         PrefetchIterator([], 0)
-    with pytest.raises(InvalidBufferSizeError, match=r"cannot hold 1\.5 items"):
+    with pytest.raises(ArgumentError, match=r"cannot hold 1\.5 items"):
         PrefetchIterator([], 1.5)
 
 

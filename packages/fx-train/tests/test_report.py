@@ -11,7 +11,7 @@ from pathlib import Path
 import click.testing
 import pytest
 from fx_core.plugins import registry
-from fx_train.errors import NoRunError, ReportNotWrittenError, RunFileError
+from fx_train.errors import RunFileError
 from fx_train.report import read_run, write_report
 from fx_train.report.curves import chart, groups, ticks
 from fx_train.report.records import thinned
@@ -196,7 +196,7 @@ def test_many_values_that_are_not_finite_are_thinned_too():
 
 
 def test_no_or_damaged_records(tmp_path):
-    with pytest.raises(NoRunError, match=r"expected: metrics\.jsonl, metrics\.csv or run\.json"):
+    with pytest.raises(RunFileError, match=r"expected: metrics\.jsonl, metrics\.csv or run\.json"):
         read_run(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"st\n{"step": 2, "loss": 1}\n')
     with pytest.raises(RunFileError, match="line 1"):
@@ -216,7 +216,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
     assert read_run(tmp_path).metrics == {"loss": {1: 2.0}}
     (tmp_path / "taken").mkdir()
     for place, problem in (("taken", "it is a directory"), ("no/such.html", "No such file")):
-        with pytest.raises(ReportNotWrittenError, match=problem):
+        with pytest.raises(RunFileError, match=problem):
             write_report(tmp_path, tmp_path / place)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "taken"]
 

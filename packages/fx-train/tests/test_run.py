@@ -18,7 +18,7 @@ from fx_train import (
     StopOnSignal,
     Throughput,
 )
-from fx_train.errors import DataEndedError, InvalidCadenceError, RunDirectoryError, StepNotRecordedError
+from fx_train.errors import ArgumentError, DataEndedError, RunError, RunFileError
 from fx_train.loop.callbacks import Cadence
 from rich.console import Console
 
@@ -92,14 +92,14 @@ def test_too_few_batches_are_an_error():
 
 def test_forgotten_record_is_an_error():
     run = Run("unused", total_steps=3)
-    with pytest.raises(StepNotRecordedError, match="Step 0 was not recorded"):
+    with pytest.raises(RunError, match="Step 0 was not recorded"):
         for _ in run.steps(["a", "b", "c"]):
             pass
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True])
 def test_cadence_must_be_a_positive_int(every):
-    with pytest.raises(InvalidCadenceError, match="Checkpoints cannot act every"):
+    with pytest.raises(ArgumentError, match="Checkpoints cannot act every"):
         Checkpoints(Memory(), every=every)
 
 
@@ -140,7 +140,7 @@ def test_progress_bar_shows_steps_and_metrics_in_a_terminal_only(tmp_path):
 def test_a_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(RunDirectoryError, match=r"got: .*Not a directory"),
+        pytest.raises(RunFileError, match=r"got: .*Not a directory"),
         Run(tmp_path / "file" / "run", total_steps=1),
     ):
         raise AssertionError("not reached")

@@ -7,7 +7,7 @@ import optax
 import optax.contrib
 import pytest
 from fx_train import TrainState
-from fx_train.errors import OptimizerArgumentError
+from fx_train.errors import StateMismatchError
 from fx_train.step import StepState, make_train_step, trainable_only
 
 X = jax.random.normal(jax.random.key(0), (16, 3))
@@ -72,14 +72,14 @@ def test_an_update_without_further_parameters_gets_none():
 
 def test_whoever_wants_more_is_told_how():
     text = r"expected: a call of its update with '.*'grad',? and 'value_fn'(.|\n)*Use fx_train.step.make_train_step"
-    with pytest.raises(OptimizerArgumentError, match=text):
+    with pytest.raises(StateMismatchError, match=text):
         TrainState.create(apply_fn=None, params=PARAMS, tx=optax.lbfgs()).apply_gradients(grads=PARAMS)
 
     def update(updates, state, params=None, *, weather):
         raise AssertionError(weather)
 
     tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
-    with pytest.raises(OptimizerArgumentError, match="with 'weather'"):
+    with pytest.raises(StateMismatchError, match="with 'weather'"):
         trained(tx)
 
     def broken(updates, state, params=None):

@@ -7,7 +7,7 @@ from fx_nnx import Dict, Variable, variable_name_from_type
 from fx_nnx.objects.pytree import attributes_of
 
 from fx_bridge.boxes import to_linen_var, variable_of
-from fx_bridge.errors import NameConflictError
+from fx_bridge.errors import name_conflict
 from fx_bridge.trees import Path, leaves_of
 
 __all__ = ["INITIALIZING", "MODULE", "RNGS", "collections_of", "name_of", "put_variables"]
@@ -20,7 +20,7 @@ def put_variables(module: Any, variables: Mapping[str, Any]) -> None:
     """Puts variables of the Linen module into their attributes; collections without a variable type get one.
 
     Raises:
-      NameConflictError: a name is taken by something else.
+      BridgeError: a name is taken by something else.
     """
     for (collection, path), leaf in leaves_of(variables).items():
         _put(module, collection, path, leaf)
@@ -36,7 +36,7 @@ def _put(module: Any, collection: str, path: Path, leaf: Any) -> None:
             inner = Dict()
             node._nnx_set(key, inner)
         elif not isinstance(inner, Dict):
-            raise NameConflictError(name_of(module), key, "a submodule", _describe(inner))
+            raise name_conflict(name_of(module), key, "a submodule", _describe(inner))
         node = inner
     name = path[-1]
     old = attributes_of(node).get(name)
@@ -48,7 +48,7 @@ def _put(module: Any, collection: str, path: Path, leaf: Any) -> None:
         return
     made = variable_of(collection, leaf, allow_register=True)
     if type(old) is not type(made):
-        raise NameConflictError(name_of(module), "/".join(path), kind, _describe(old))
+        raise name_conflict(name_of(module), "/".join(path), kind, _describe(old))
     if made.get_metadata() == old.get_metadata():
         value = made.get_raw_value()
         old.set_raw_value(value[...] if made.ref else value)
@@ -60,7 +60,7 @@ def _check_free(module: Any, node: Any, name: str, what: str) -> None:
     if node is not module:
         return
     if name in (MODULE, RNGS, INITIALIZING) or hasattr(type(module), name):
-        raise NameConflictError(name_of(module), name, what, "ToNNX itself")
+        raise name_conflict(name_of(module), name, what, "ToNNX itself")
 
 
 def _describe(value: Any) -> str:

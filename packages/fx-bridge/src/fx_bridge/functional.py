@@ -6,7 +6,7 @@ from typing import Any
 
 from fx_nnx import GraphDef, State, split
 
-from fx_bridge.errors import UninitializedError
+from fx_bridge.errors import uninitialized
 
 __all__ = ["Functional", "functional"]
 
@@ -45,7 +45,7 @@ class Functional:
         """
         if self.graphdef is None:
             name = getattr(self.module_type, "__name__", "module")
-            raise UninitializedError(f"Functional({name})", None, None, "call init(rngs=...) first")
+            raise uninitialized(f"Functional({name})", None, None, "call init(rngs=...) first")
         return self.graphdef.apply(*states)
 
 

@@ -16,7 +16,7 @@ from fx_nnx.rngs.stream import as_key
 
 from fx_bridge.attributes import put_variables
 from fx_bridge.boxes import variable_of
-from fx_bridge.errors import NameConflictError, UninitializedError, UnknownPathError
+from fx_bridge.errors import name_conflict, uninitialized, unknown_path
 from fx_bridge.streams import FALLBACK, mark_absent
 from fx_bridge.structure import ARRAYS, Shapes, Structure, place_of, structure_of
 from fx_bridge.to_nnx import ToNNX, wrapped_in
@@ -38,7 +38,7 @@ class InnerCall:
     Raises:
       UninitializedError: a variable is missing that cannot be made.
       ScopeParamShapeError: a parameter has another shape than the constructor gives it.
-      UnknownPathError: a variable has no place in the module.
+      BridgeError: a variable has no place in the module.
     """
 
     def __init__(self, owner: Any, metadata_fn: Callable[[Variable[Any]], Any] | None):
@@ -107,7 +107,7 @@ class InnerCall:
 
     def _refuse(self, place: Place) -> None:
         name = getattr(self.owner.nnx_class, "__name__", "the NNX module")
-        raise UninitializedError(
+        raise uninitialized(
             f"ToLinen({name})",
             self.scope.path_text,
             text(place) if self.given else None,
@@ -206,12 +206,12 @@ def _attach(module: Any, collection: str, path: Path, leaf: Any) -> None:
             key = int(key)
         if depth < len(path) - 1:
             if not isinstance(node, Pytree) or key not in children:
-                raise UnknownPathError(type(module).__name__, collection, path)
+                raise unknown_path(type(module).__name__, collection, path)
             node = children[key]
         elif not isinstance(node, Pytree):
-            raise UnknownPathError(type(module).__name__, collection, path)
+            raise unknown_path(type(module).__name__, collection, path)
         elif key in children or hasattr(type(node), str(key)):
-            raise NameConflictError(type(node).__name__, key, f"a variable of {collection!r}", "another attribute")
+            raise name_conflict(type(node).__name__, key, f"a variable of {collection!r}", "another attribute")
         else:
             value = leaf if collection == ARRAYS else variable_of(collection, leaf, allow_register=True)
             node._nnx_set(key, value)

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.errors import ArgumentTypeError
 from fx_nnx import RngKey, Rngs, RngStream, iter_graph
 
-from fx_bridge.errors import AbsentStreamError, BridgeRngsError
+from fx_bridge.errors import BridgeError
 
 __all__ = ["FALLBACK", "ScopeRngs", "forked", "is_absent", "keys_of", "mark_absent", "rngs_of"]
 
@@ -34,7 +35,7 @@ def keys_of(rngs: Any) -> dict[str, Any]:
       rngs: an `Rngs`, a key, a dictionary of keys, or None.
 
     Raises:
-      BridgeRngsError: it is something else.
+      ArgumentTypeError: it is something else.
     """
     if rngs is None:
         return {}
@@ -48,7 +49,7 @@ def keys_of(rngs: Any) -> dict[str, Any]:
     elif _is_key(rngs):
         return {FALLBACK: rngs}
     else:
-        raise BridgeRngsError(rngs)
+        raise _bridge_rngs(rngs)
     if FALLBACK not in keys and "default" in keys:
         keys[FALLBACK] = keys.pop("default")
     return keys
@@ -58,7 +59,7 @@ def rngs_of(rngs: Any) -> ScopeRngs:
     """Returns streams for a bridge module: a key or a seed becomes the default stream.
 
     Raises:
-      BridgeRngsError: ``rngs`` is no `Rngs`, key, seed or dictionary of those.
+      ArgumentTypeError: ``rngs`` is no `Rngs`, key, seed or dictionary of those.
     """
     if rngs is None:
         return ScopeRngs()
@@ -74,14 +75,14 @@ def rngs_of(rngs: Any) -> ScopeRngs:
         return ScopeRngs(**rngs)
     if _is_key(rngs):
         return ScopeRngs(rngs)
-    raise BridgeRngsError(rngs)
+    raise _bridge_rngs(rngs)
 
 
 def forked(rngs: Any) -> Any:
     """Forks the streams for a wrapped module, as layers of NNX do.
 
     Raises:
-      BridgeRngsError: it is no `Rngs`.
+      ArgumentTypeError: it is no `Rngs`.
     """
     if rngs is None:
         return None
@@ -89,7 +90,7 @@ def forked(rngs: Any) -> Any:
         return rngs.fork()
     if isinstance(rngs, RngStream):
         return Rngs(rngs.fork())
-    raise BridgeRngsError(rngs)
+    raise _bridge_rngs(rngs)
 
 
 def mark_absent(module: Any) -> None:
@@ -108,9 +109,14 @@ def absent(variable: Any, _: Any) -> Any:
     """The hook of a stream that was not given.
 
     Raises:
-      AbsentStreamError: always.
+      BridgeError: always.
     """
-    raise AbsentStreamError(variable.tag)
+    raise BridgeError(
+        "An NNX module draws from an RNG stream that was not given.",
+        expected=f"a key for the stream, or for {variable.tag!r}, which serves streams that were not given",
+        got="neither",
+        fix="pass rngs={'dropout': key}, or what the stream is called, or set the layer to be deterministic",
+    )
 
 
 def _is_key(value: Any) -> bool:
@@ -120,3 +126,12 @@ def _is_key(value: Any) -> bool:
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return value.shape == ()
     return dtype == np.uint32 and value.ndim == 1
+
+
+def _bridge_rngs(got: Any) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "These are no RNG streams.",
+        expected="an fx_nnx.Rngs, a key, or a dictionary of keys by stream name",
+        got=f"{type(got).__name__}: {got!r}",
+        fix="pass rngs=nnx.Rngs(0, dropout=1) or rngs={'dropout': key}",
+    )

@@ -24,7 +24,7 @@ from fx_linen.module import detached
 from fx_nnx import GraphDef, Pytree, RngState, Variable, split, variable_name_from_type
 from fx_nnx.variables.defaults import default_options
 
-from fx_bridge.errors import BridgeTargetError
+from fx_bridge.errors import bridge_target
 from fx_bridge.streams import FALLBACK, ScopeRngs
 from fx_bridge.trees import Path, Place
 
@@ -109,7 +109,7 @@ def structure_of(
       anew: whether to look again, whatever is remembered.
 
     Raises:
-      BridgeTargetError: it makes no NNX module.
+      ArgumentTypeError: it makes no NNX module.
     """
     try:
         known, key = _memory_of(make, args, kwargs, streams)
@@ -138,7 +138,7 @@ def _record(make: Any, args: Any, kwargs: Any, streams: Mapping[str, Any] | None
         with detached():
             module = make(*args, **options)
         if not isinstance(module, Pytree):
-            raise BridgeTargetError("ToLinen", "a class of NNX modules, or a function that makes one", module)
+            raise bridge_target("ToLinen", "a class of NNX modules, or a function that makes one", module)
         graphdef, state = split(module)
         paths, leaves = state._pairs()
         found["graphdef"], found["places"] = graphdef, [place_of(path, leaf) for path, leaf in zip(paths, leaves)]

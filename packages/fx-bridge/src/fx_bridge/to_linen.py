@@ -10,7 +10,7 @@ from fx_linen.module import detached
 from fx_nnx import Pytree, Variable
 
 from fx_bridge.boxes import to_linen_var
-from fx_bridge.errors import BridgeMethodError, BridgeTargetError
+from fx_bridge.errors import bridge_method, bridge_target
 from fx_bridge.inner import InnerCall
 from fx_bridge.to_nnx import initializing
 
@@ -57,8 +57,8 @@ class ToLinen(linen.Module):
 
         Raises:
           UninitializedError: there are no variables.
-          BridgeMethodError: there is no such method.
-          AbsentStreamError: the module draws from a stream that was not given.
+          InvalidAttributeError: there is no such method.
+          BridgeError: the module draws from a stream that was not given.
         """
         call = InnerCall(self, self.metadata_fn)
         module = call.module
@@ -110,7 +110,7 @@ def to_linen(
       **kwargs: more arguments of the class.
     """
     if not callable(nnx_class) or isinstance(nnx_class, Pytree):
-        raise BridgeTargetError("to_linen", "a class of NNX modules, or a function that makes one", nnx_class)
+        raise bridge_target("to_linen", "a class of NNX modules, or a function that makes one", nnx_class)
     return ToLinen(
         nnx_class, args=args, kwargs=FrozenDict(kwargs), skip_rng=skip_rng, metadata_fn=metadata_fn, name=name
     )
@@ -133,8 +133,8 @@ def _method_of(module: Any, method: Any) -> Callable[..., Any]:
         found = getattr(module, method, None)
         if not callable(found):
             known = [name for name in dir(type(module)) if not name.startswith("_")]
-            raise BridgeMethodError(type(module).__name__, method, known)
+            raise bridge_method(type(module).__name__, method, known)
         return found
     if not callable(method):
-        raise BridgeMethodError(type(module).__name__, method, ["__call__"])
+        raise bridge_method(type(module).__name__, method, ["__call__"])
     return lambda *args, **kwargs: getattr(method, "__func__", method)(module, *args, **kwargs)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import fx_linen as linen
+from fx_core.errors import InvalidAttributeError
 from fx_core.errors.scope import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError
 from fx_core.plugins.registry import registry
 from fx_core.scope import DenyList, filter_to_set, in_filter
@@ -14,13 +15,7 @@ from fx_nnx.objects.pytree import attributes_of
 
 from fx_bridge.attributes import INITIALIZING, MODULE, collections_of, name_of, put_variables
 from fx_bridge.context import current_scope
-from fx_bridge.errors import (
-    BridgeAttributeError,
-    BridgeMethodError,
-    BridgeTargetError,
-    UninitializedError,
-    UnknownCollectionError,
-)
+from fx_bridge.errors import BridgeError, bridge_method, bridge_target, uninitialized
 from fx_bridge.streams import forked, keys_of
 
 __all__ = ["ToNNX", "initializing", "lazy_init", "wrapped_in"]
@@ -48,8 +43,8 @@ class ToNNX(Module):
       rngs: streams, of which the module gets its own; ``default`` is what Linen calls ``params``.
 
     Raises:
-      BridgeTargetError: it is no Linen module.
-      BridgeRngsError: ``rngs`` is no `fx_nnx.Rngs`.
+      ArgumentTypeError: it is no Linen module.
+      ArgumentTypeError: ``rngs`` is no `fx_nnx.Rngs`.
     """
 
     def __init__(self, module: Any, rngs: Any = None):
@@ -61,7 +56,7 @@ class ToNNX(Module):
                 elif module.parent is not None:
                     module = module.clone(name=None)
         elif not hasattr(type(module), "init_with_output"):
-            raise BridgeTargetError("ToNNX", "a Linen module, such as fx_linen.Dense(3)", module)
+            raise bridge_target("ToNNX", "a Linen module, such as fx_linen.Dense(3)", module)
         self.to_nnx__module = module
         self.to_nnx__rngs = forked(rngs)
         put_variables(self, variables)
@@ -111,9 +106,9 @@ class ToNNX(Module):
 
         Raises:
           UninitializedError: there are no variables yet.
-          BridgeMethodError: there is no such method.
-          UnknownCollectionError: ``mutable`` names a collection that nobody knows.
-          NameConflictError: the names of new variables are taken.
+          InvalidAttributeError: there is no such method.
+          BridgeError: ``mutable`` names a collection that nobody knows.
+          BridgeError: the names of new variables are taken.
         """
         keys = self._keys(rngs)
         if mutable is None and (scope := current_scope()) is not None:
@@ -127,7 +122,7 @@ class ToNNX(Module):
         module = None if name.startswith("__") else attributes_of(self).get(MODULE)
         if module is not None and callable(getattr(type(module), name, None)):
             return functools.partial(self, method=name)
-        raise BridgeAttributeError("ToNNX" if module is None else name_of(self), name, bool(collections_of(self)))
+        raise _bridge_attribute("ToNNX" if module is None else name_of(self), name, bool(collections_of(self)))
 
     def _keys(self, rngs: Any) -> dict[str, Any]:
         return keys_of(self.to_nnx__rngs if rngs is None else rngs)
@@ -155,7 +150,7 @@ class ToNNX(Module):
         except (ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError) as error:
             if variables:
                 raise
-            raise UninitializedError(
+            raise uninitialized(
                 f"ToNNX({type(module).__name__})", error.path, None, "call bridge.lazy_init(model, x) once"
             ) from error
         if mutable is False:
@@ -181,7 +176,7 @@ def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any
       ``fn``.
 
     Raises:
-      BridgeTargetError: ``fn`` is neither.
+      ArgumentTypeError: ``fn`` is neither.
 
     >>> import jax.numpy as jnp
     >>> import fx_linen as nn
@@ -197,7 +192,7 @@ def lazy_init(fn: Module | Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     target = fn.func if isinstance(fn, functools.partial) else fn
     module = target if isinstance(target, Module) else getattr(target, "__self__", None)
     if not isinstance(module, Module):
-        raise BridgeTargetError("lazy_init", "an NNX module or a method of one", fn)
+        raise bridge_target("lazy_init", "an NNX module or a method of one", fn)
     if isinstance(fn, ToNNX):
         fn.lazy_init(*args, **kwargs)
         return fn
@@ -240,7 +235,7 @@ def wrapped_in(model: Any) -> Iterator[ToNNX]:
 
 def _check_method(module: Any, method: Any) -> None:
     if isinstance(method, str) and not callable(getattr(module, method, None)):
-        raise BridgeMethodError(type(module).__name__, method, _methods(module))
+        raise bridge_method(type(module).__name__, method, _methods(module))
 
 
 def _methods(module: Any) -> list[str]:
@@ -257,7 +252,14 @@ def _check_collections(mutable: Any, updates: Mapping[str, Any], variables: Mapp
     for name in sorted(filter_to_set(mutable) - known):
         known |= set(registry().collections)
         if name not in known and not _registered(name):
-            raise UnknownCollectionError(name, known)
+            raise BridgeError(
+                f"There is no collection {name!r}.",
+                collection=name,
+                expected=f"one of {', '.join(sorted(known))}",
+                got=repr(name),
+                fix="check the spelling; if the module only makes it sometimes, "
+                "fx_nnx.register_variable_name(name, type)",
+            )
 
 
 def _registered(name: str) -> bool:
@@ -266,3 +268,13 @@ def _registered(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _bridge_attribute(module: str, name: str, initialized: bool) -> InvalidAttributeError:
+    return InvalidAttributeError(
+        f"{module} has no attribute {name!r}" + ("." if initialized else "; it has no variables yet."),
+        path=module,
+        expected="a variable, a submodule, or a method of the Linen module",
+        got=name,
+        fix="check the spelling" if initialized else "call bridge.lazy_init(model, x) once",
+    )

@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 from fx_core import config, filesystem
-from fx_core.errors.files import PathTakenError
+from fx_core.errors import AlreadyExistsError
 from fx_core.files import local_path, make_directory
 
-from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError, class_as_target
+from fx_ckpt.errors import StepTakenError, class_as_target, invalid_option, no_checkpoint
 from fx_ckpt.formats.msgpack import from_bytes, msgpack_restore, to_bytes
 from fx_ckpt.formats.orbax_trees import filled, orbax, read_state
 from fx_ckpt.recognition import Found, is_checkpoint, is_msgpack, is_orbax, recognized
@@ -125,20 +125,20 @@ def save_checkpoint(
 
     Raises:
       StepTakenError: there is this step or a later one.
-      PathTakenError: something else has the name of the step.
-      PathError: the directory is the URL of another place, or no name of a file.
-      InvalidOptionError: ``keep`` is negative.
+      AlreadyExistsError: something else has the name of the step.
+      ArgumentError: the directory is the URL of another place, or no name of a file.
+      ArgumentError: ``keep`` is negative.
       UnsupportedLeafError: the tree holds something that msgpack cannot.
     """
     if keep is not None and keep < 0:
-        raise InvalidOptionError("keep", "how many steps to keep, or 0 for all", keep, "Pass keep=1 or more, or 0.")
+        raise invalid_option("keep", "how many steps to keep, or 0 for all", keep, "Pass keep=1 or more, or 0.")
     if orbax_checkpointer is None and config.use_orbax_checkpointing:
         orbax_checkpointer = orbax().PyTreeCheckpointer()
     directory = local_path(ckpt_dir)
     path = local_path(directory / f"{prefix}{step}")
     found = _foreign(path)
     if found is not None:
-        raise PathTakenError(path, found)
+        raise AlreadyExistsError(path, found)
     make_directory(directory)
     later = [name for name in _names(directory, prefix) if float(name.removeprefix(prefix)) >= float(step)]
     if later and not overwrite:
@@ -177,12 +177,12 @@ def save_checkpoint_multiprocess(
     With one process this is `save_checkpoint`. With several, pass an ``orbax_checkpointer``, which writes together.
 
     Raises:
-      InvalidOptionError: there are several processes and no checkpointer, or a ``gda_manager`` was given.
+      ArgumentError: there are several processes and no checkpointer, or a ``gda_manager`` was given.
     """
     _refuse("gda_manager", gda_manager)
     if jax.process_count() > 1 and orbax_checkpointer is None:
         fix = "Pass orbax.checkpoint.PyTreeCheckpointer(); or use fx_ckpt.save, which chooses by itself."
-        raise InvalidOptionError("orbax_checkpointer", "an Orbax checkpointer, with several processes", None, fix)
+        raise invalid_option("orbax_checkpointer", "an Orbax checkpointer, with several processes", None, fix)
     return save_checkpoint(
         ckpt_dir, target, step, prefix, keep, overwrite, keep_every_n_steps, async_manager, orbax_checkpointer
     )
@@ -218,10 +218,10 @@ def restore_checkpoint(
 
     Raises:
       NoCheckpointError: the step named is not there, or there is something that another function reads; it says which.
-      PathError: the directory is the URL of another place, or no name of a file.
-      BytesError: the file is cut, changed, or something else.
+      ArgumentError: the directory is the URL of another place, or no name of a file.
+      DamagedDataError: the file is cut, changed, or something else.
       StateDictMismatchError: the target has another structure.
-      InvalidOptionError: an argument that must be left alone was given.
+      ArgumentError: an argument that must be left alone was given.
     """
     del parallel
     _refuse("gda_manager", gda_manager)
@@ -255,7 +255,7 @@ def _find(directory: Path, step: Step | None, prefix: str) -> Path | None:
         path = directory / f"{prefix}{step}"
         if not path.exists():
             available = [name.removeprefix(prefix) for name in _names(directory, prefix)]
-            raise NoCheckpointError(str(directory), step, available)
+            raise no_checkpoint(str(directory), step, available)
         return path
     if directory.is_file() or (directory.is_dir() and is_orbax(directory)):
         return directory
@@ -267,7 +267,7 @@ def _refuse_others(path: Path) -> None:
     """Refuse what another function reads: to give the target back would look like a restore."""
     found = _OURS if is_checkpoint(path) else recognized(path)
     if path.is_dir() and not is_orbax(path) and found is not None and found.reader.startswith("Use "):
-        raise NoCheckpointError(str(path), found=found.what, fix=found.reader)
+        raise no_checkpoint(str(path), found=found.what, fix=found.reader)
 
 
 _OURS = Found("a checkpoint that fx_ckpt.save wrote", "Use fx_ckpt.restore(path, target).")
@@ -358,4 +358,4 @@ def _discard(path: Path) -> None:
 def _refuse(name: str, value: Any) -> None:
     if value is not None:
         fix = f"Leave {name!r} out; restore without a target to get everything, and convert it."
-        raise InvalidOptionError(name, "nothing: fx does not take it", value, fix)
+        raise invalid_option(name, "nothing: fx does not take it", value, fix)

@@ -24,7 +24,7 @@ def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overw
     Raises:
       ManifestError: this is no checkpoint, or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
-      PathTakenError: there is something at the destination; what is no checkpoint is never replaced.
+      AlreadyExistsError: there is something at the destination; what is no checkpoint is never replaced.
       UnknownEntryError: there is no such backend.
 
     Example:

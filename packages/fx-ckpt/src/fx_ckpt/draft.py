@@ -79,7 +79,7 @@ class Draft:
         """Writes the checkpoint; on return it is on the disk.
 
         Raises:
-          PathTakenError: there is something at the path.
+          AlreadyExistsError: there is something at the path.
         """
         if processes.count() > 1:
             return processes.write_together(self)
@@ -96,7 +96,7 @@ class Draft:
         """Finds out now what would make `write` fail later, in a thread.
 
         Raises:
-          PathTakenError: there is something at the path, or it may not be replaced.
+          AlreadyExistsError: there is something at the path, or it may not be replaced.
         """
         self.directory().check_free()
 

@@ -1,17 +1,16 @@
-"""The errors of fx-ckpt: one class per mistake."""
+"""The errors of fx-ckpt: a class for each kind that a caller would catch."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from fx_core.errors import FxError, InvalidCheckpointError
-from fx_core.errors.renaming import RenamingError as RenamingError
+from fx_core.errors import ArgumentError, FxError, InvalidCheckpointError
 
 ROOT = "the root of the tree"
 _SHOWN, _LONGEST = 40, 500
 
 
-class CheckpointError(FxError):
-    """Base class of the errors about checkpoints."""
+class CheckpointError(FxError, ValueError):
+    """Base class of the errors about checkpoints, and what has no class of its own."""
 
 
 class UnsupportedLeafError(CheckpointError, TypeError):
@@ -21,42 +20,29 @@ class UnsupportedLeafError(CheckpointError, TypeError):
 
         fx_ckpt.save(path, {"params": params, "apply_fn": model.apply})  # raises
         fx_ckpt.save(path, {"params": params})
-
-    Args:
-      path: where in the tree.
-      got: what was there.
-      fix: what to do instead.
     """
 
-    def __init__(self, path: str, got: str, fix: str = "Leave it out, or make it a static field of a pytree class."):
-        super().__init__(
-            "This cannot be stored in a checkpoint.",
-            path=path or ROOT,
-            expected="arrays, PRNG keys, Python numbers, strings, bytes, None, and pytrees of these",
-            got=got,
-            fix=fix,
-        )
+
+class CastError(CheckpointError):
+    """Numbers do not fit into the dtype that is wanted, or that JAX is set to: they would wrap or become infinite."""
 
 
-class UnsupportedKeyError(CheckpointError, TypeError):
-    """A dictionary key cannot be stored exactly.
+class DamagedDataError(CheckpointError):
+    """What was read is not what fx, or the backend, writes: cut, changed, or hostile. Nothing was loaded."""
 
-    Args:
-      path: the dictionary.
-      key: the key.
+
+class NoCheckpointError(CheckpointError, LookupError):
+    """There is no such checkpoint.
+
+    Wrong: ``manager.restore(step=7)`` where ``manager.steps()`` is ``[5]``.
     """
 
-    def __init__(self, path: str, key: Any):
-        super().__init__(
-            "This dictionary key cannot be stored in a checkpoint.",
-            path=path or ROOT,
-            expected="strings, integers, floats, booleans, None, and tuples of these",
-            got=f"{key!r} of type {type(key).__name__}",
-            fix="Use strings of whole characters as keys.",
-        )
+
+class OtherProcessError(CheckpointError, RuntimeError):
+    """A save failed in another process; nothing was saved."""
 
 
-class RestoreMismatchError(CheckpointError, ValueError):
+class RestoreMismatchError(CheckpointError):
     """The checkpoint and the target differ; the text lists every difference.
 
     Nothing is cast, dropped or filled in::
@@ -89,134 +75,7 @@ class RestoreMismatchError(CheckpointError, ValueError):
         )
 
 
-class CastError(CheckpointError, ValueError):
-    """A cast was asked for, and some numbers do not fit into the other dtype: they would wrap, or become infinite.
-
-    Args:
-      path: where in the tree.
-      saved: the saved dtype.
-      wanted: the dtype to cast to.
-      got: what was there.
-    """
-
-    def __init__(self, path: str, saved: str, wanted: str, got: str):
-        super().__init__(
-            f"Numbers of {saved} do not fit into {wanted}.",
-            path=path,
-            expected=f"numbers that {wanted} can hold",
-            got=got,
-            fix="Cast to a wider dtype; or restore without a cast, and clip the numbers yourself.",
-        )
-
-
-class DtypeUnavailableError(CheckpointError, ValueError):
-    """A 64-bit array was saved, and JAX is set to 32 bits.
-
-    Args:
-      path: where in the tree.
-      dtype: the saved dtype.
-    """
-
-    def __init__(self, path: str, dtype: str):
-        super().__init__(
-            "JAX would cast this array silently.",
-            path=path,
-            expected=f"{dtype}, as saved",
-            got="a target for a JAX array, with jax_enable_x64 off",
-            fix='Enable 64 bits, jax.config.update("jax_enable_x64", True), or put a NumPy array into the target.',
-        )
-
-
-class BytesError(CheckpointError, ValueError):
-    """Bytes are not what `to_bytes` or `msgpack_serialize` writes: cut, changed, or hostile.
-
-    Args:
-      problem: what is wrong with them.
-      expected: what should be there.
-      got: what is there.
-    """
-
-    def __init__(self, problem: str, *, expected: Any = None, got: Any = None):
-        super().__init__(
-            f"These bytes cannot be read: {problem}",
-            expected=expected,
-            got=got,
-            fix="Use another copy; nothing was loaded from this one.",
-        )
-
-
-class BackendDataError(CheckpointError, ValueError):
-    """A backend gave back something else than what was saved.
-
-    Args:
-      path: where in the tree.
-      expected: what was saved.
-      got: what came back.
-      backend: name of the backend.
-    """
-
-    def __init__(self, path: str, expected: Any, got: Any, backend: str = ""):
-        super().__init__(
-            f"The backend {backend!r} did not return what was saved."
-            if backend
-            else "The stored data is inconsistent.",
-            path=path or ROOT,
-            expected=expected,
-            got=got,
-            fix="Report this to the authors of the backend, or use another copy.",
-        )
-
-
-class StructureError(CheckpointError, ValueError):
-    """The description of the tree in a manifest makes no sense.
-
-    Args:
-      problem: what is wrong.
-      got: the offending part.
-    """
-
-    def __init__(self, problem: str, got: Any = None):
-        super().__init__(
-            f"The stored structure of the tree is not valid: {problem}.",
-            got=None if got is None else str(got)[:200],
-            fix="Use another copy, or the version of fx that wrote it.",
-        )
-
-
-class NoCheckpointError(CheckpointError, LookupError, ValueError):
-    """There is no such checkpoint.
-
-    Args:
-      directory: where it was looked for.
-      step: the step asked for; None means any.
-      available: the steps that are there.
-      found: what is there instead.
-      fix: what reads it.
-    """
-
-    def __init__(
-        self,
-        directory: str,
-        step: Any = None,
-        available: Sequence[Any] = (),
-        found: str | None = None,
-        fix: str = "Check the directory and the step, or save first.",
-    ):
-        shown = ", ".join(map(str, available[-20:])) or "none"
-        super().__init__(
-            "There is no checkpoint here that this function reads."
-            if found is not None
-            else "There is no checkpoint here."
-            if step is None
-            else f"There is no checkpoint of step {step}.",
-            path=directory,
-            expected=None if step is None else f"step {step}",
-            got=found or f"steps: {shown}",
-            fix=fix,
-        )
-
-
-class StepTakenError(CheckpointError, InvalidCheckpointError, ValueError):
+class StepTakenError(CheckpointError, InvalidCheckpointError):
     """A checkpoint of this step, or of a later one, exists.
 
     Args:
@@ -237,62 +96,77 @@ class StepTakenError(CheckpointError, InvalidCheckpointError, ValueError):
         )
 
 
-class InvalidOptionError(CheckpointError, ValueError):
-    """An argument does not make sense.
-
-    Args:
-      name: the argument.
-      expected: what it may be.
-      got: what it was.
-      fix: what to do.
-    """
-
-    def __init__(self, name: str, expected: Any, got: Any, fix: str):
-        super().__init__(
-            f"The argument {name!r} is wrong.",
-            expected=expected,
-            got=repr(got)[:_LONGEST],
-            fix=fix,
-        )
-
-
-def class_as_target(target: type) -> InvalidOptionError:
+def class_as_target(target: type) -> ArgumentError:
     """The error for a class where one of its objects is meant."""
     fix = f"Make a {target.__name__} first, and pass it; or pass no target and get dictionaries."
-    return InvalidOptionError("target", "a tree of arrays, such as an object of the class", target, fix)
+    return invalid_option("target", "a tree of arrays, such as an object of the class", target, fix)
 
 
-class IteratorMismatchError(CheckpointError, ValueError):
-    """Other data iterators were saved than are to be restored.
-
-    Args:
-      path: the checkpoint.
-      saved: names of the saved ones.
-      given: names of the given ones.
-    """
-
-    def __init__(self, path: str, saved: Sequence[str], given: Sequence[str]):
-        super().__init__(
-            "The data iterators of the checkpoint are not those to restore.",
-            path=path,
-            expected=", ".join(saved) or "no iterators",
-            got=", ".join(given) or "no iterators",
-            fix="Pass iterators of the saved names; a checkpoint has those of each process that wrote it.",
-        )
+def unsupported_leaf(
+    path: str, got: str, fix: str = "Leave it out, or make it a static field of a pytree class."
+) -> UnsupportedLeafError:
+    """The tree holds something that cannot be stored exactly."""
+    return UnsupportedLeafError(
+        "This cannot be stored in a checkpoint.",
+        path=path or ROOT,
+        expected="arrays, PRNG keys, Python numbers, strings, bytes, None, and pytrees of these",
+        got=got,
+        fix=fix,
+    )
 
 
-class OtherProcessError(CheckpointError, RuntimeError):
-    """A save failed in another process; nothing was saved.
+def unreadable(problem: str, *, expected: Any = None, got: Any = None) -> DamagedDataError:
+    """Bytes are not what `to_bytes` or `msgpack_serialize` writes: cut, changed, or hostile."""
+    return DamagedDataError(
+        f"These bytes cannot be read: {problem}",
+        expected=expected,
+        got=got,
+        fix="Use another copy; nothing was loaded from this one.",
+    )
 
-    Args:
-      process: its number.
-      problem: what it raised.
-    """
 
-    def __init__(self, process: int, problem: str):
-        super().__init__(
-            f"Process {process} could not save.",
-            expected="a save by all processes",
-            got=problem,
-            fix="See the error of that process; the earlier checkpoints are as they were.",
-        )
+def inconsistent_data(path: str, expected: Any, got: Any, backend: str = "") -> DamagedDataError:
+    """A backend gave back something else than what was saved."""
+    return DamagedDataError(
+        f"The backend {backend!r} did not return what was saved." if backend else "The stored data is inconsistent.",
+        path=path or ROOT,
+        expected=expected,
+        got=got,
+        fix="Report this to the authors of the backend, or use another copy.",
+    )
+
+
+def invalid_structure(problem: str, got: Any = None) -> DamagedDataError:
+    """The description of the tree in a manifest makes no sense."""
+    return DamagedDataError(
+        f"The stored structure of the tree is not valid: {problem}.",
+        got=None if got is None else str(got)[:200],
+        fix="Use another copy, or the version of fx that wrote it.",
+    )
+
+
+def no_checkpoint(
+    directory: str,
+    step: Any = None,
+    available: Sequence[Any] = (),
+    found: str | None = None,
+    fix: str = "Check the directory and the step, or save first.",
+) -> NoCheckpointError:
+    """There is no such checkpoint."""
+    shown = ", ".join(map(str, available[-20:])) or "none"
+    return NoCheckpointError(
+        "There is no checkpoint here that this function reads."
+        if found is not None
+        else "There is no checkpoint here."
+        if step is None
+        else f"There is no checkpoint of step {step}.",
+        path=directory,
+        expected=None if step is None else f"step {step}",
+        got=found or f"steps: {shown}",
+        fix=fix,
+    )
+
+
+def invalid_option(name: str, expected: Any, got: Any, fix: str) -> ArgumentError:
+    """An argument does not make sense."""
+    return ArgumentError(f"The argument {name!r} is wrong.", expected=expected, got=repr(got)[:_LONGEST], fix=fix)

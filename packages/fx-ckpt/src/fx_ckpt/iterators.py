@@ -8,7 +8,7 @@ from typing import Any
 from fx_core.files import canonical_json
 
 from fx_ckpt.backends.msgpack import MsgpackBackend
-from fx_ckpt.errors import InvalidOptionError, IteratorMismatchError, StructureError
+from fx_ckpt.errors import CheckpointError, invalid_option, invalid_structure
 from fx_ckpt.running import processes
 from fx_ckpt.tree.apart import put_together, take_apart
 from fx_ckpt.tree.structure import from_json, to_json
@@ -20,13 +20,13 @@ def states(named: Mapping[str, Any]) -> dict[str, Any]:
     """Asks iterators for their states.
 
     Raises:
-      InvalidOptionError: one has no ``get_state`` and ``set_state``.
+      ArgumentError: one has no ``get_state`` and ``set_state``.
     """
     for name, iterator in named.items():
         if not (callable(getattr(iterator, "get_state", None)) and callable(getattr(iterator, "set_state", None))):
             expected = f"an object with get_state and set_state as {name!r}"
             fix = "Pass an iterator that can be resumed, such as one of grain, or leave it out."
-            raise InvalidOptionError("iterators", expected, iterator, fix)
+            raise invalid_option("iterators", expected, iterator, fix)
     return {name: iterator.get_state() for name, iterator in named.items()}
 
 
@@ -45,13 +45,19 @@ def restore(directory: Path, named: Mapping[str, Any], where: str) -> None:
     """Sets the states of iterators.
 
     Raises:
-      IteratorMismatchError: other iterators were saved.
-      InvalidOptionError: one has no ``get_state`` and ``set_state``.
+      CheckpointError: other iterators were saved.
+      ArgumentError: one has no ``get_state`` and ``set_state``.
     """
     states(named)
     saved = read(directory)
     if saved.keys() != named.keys():
-        raise IteratorMismatchError(where, sorted(saved), sorted(named))
+        raise CheckpointError(
+            "The data iterators of the checkpoint are not those to restore.",
+            path=where,
+            expected=", ".join(sorted(saved)) or "no iterators",
+            got=", ".join(sorted(named)) or "no iterators",
+            fix="Pass iterators of the saved names; a checkpoint has those of each process that wrote it.",
+        )
     for name, iterator in named.items():
         iterator.set_state(saved[name])
 
@@ -60,7 +66,7 @@ def read(directory: Path) -> dict[str, Any]:
     """Reads the states that this process wrote, or none.
 
     Raises:
-      StructureError: the description of the states makes no sense.
+      DamagedDataError: the description of the states makes no sense.
     """
     own = _own(directory)
     if not own.is_dir():
@@ -68,7 +74,7 @@ def read(directory: Path) -> dict[str, Any]:
     try:
         structure = from_json(json.loads((own / _STRUCTURE).read_bytes()))
     except (ValueError, RecursionError) as error:
-        raise StructureError("it is no JSON", error) from None
+        raise invalid_structure("it is no JSON", error) from None
     return put_together(structure, MsgpackBackend().restore(own))
 
 

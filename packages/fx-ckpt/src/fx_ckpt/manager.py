@@ -18,7 +18,7 @@ from fx_core.manifests import foreign
 
 from fx_ckpt import operations as checkpoint
 from fx_ckpt.draft import AUTO, FORMAT, OWN, Draft, prepare
-from fx_ckpt.errors import InvalidOptionError, NoCheckpointError, StepTakenError
+from fx_ckpt.errors import NoCheckpointError, StepTakenError, invalid_option, no_checkpoint
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.recognition import Found, is_checkpoint, recognized
 from fx_ckpt.running import processes
@@ -64,8 +64,8 @@ class CheckpointManager:
       save_interval: save only steps that are a multiple of this.
 
     Raises:
-      InvalidOptionError: an argument does not make sense.
-      PathError: the directory is the URL of another place, or no name of a file.
+      ArgumentError: an argument does not make sense.
+      ArgumentError: the directory is the URL of another place, or no name of a file.
 
     Example:
       >>> import tempfile
@@ -92,9 +92,9 @@ class CheckpointManager:
     ):
         for name, number in {"keep": keep, "keep_every": keep_every, "save_interval": save_interval}.items():
             if number is not None and (type(number) is not int or number < 1):
-                raise InvalidOptionError(name, "a positive integer", number, _FIXES[name])
+                raise invalid_option(name, "a positive integer", number, _FIXES[name])
         if mode not in ("max", "min"):
-            raise InvalidOptionError("mode", '"max" or "min"', mode, 'Pass "min" for losses, "max" for accuracies.')
+            raise invalid_option("mode", '"max" or "min"', mode, 'Pass "min" for losses, "max" for accuracies.')
         self.directory = local_path(directory)
         self.backend, self.save_interval, self.async_ = backend, save_interval, async_
         self.keep, self.keep_every, self.best, self.mode = keep, keep_every, best, mode
@@ -130,8 +130,8 @@ class CheckpointManager:
 
         Raises:
           StepTakenError: there is a checkpoint of this step or a later one.
-          PathTakenError: what has the name of the step is no checkpoint.
-          InvalidOptionError: the step is no natural number, or the metric called ``best`` is missing.
+          AlreadyExistsError: what has the name of the step is no checkpoint.
+          ArgumentError: the step is no natural number, or the metric called ``best`` is missing.
           Preempted: SIGTERM came before; the step is on the disk.
           Exception: what an earlier save raised, if nobody has heard of it; this one is then not begun.
         """
@@ -141,9 +141,7 @@ class CheckpointManager:
             return False
         if self.best is not None and self.best not in (metrics or {}) and not last:
             expected = f"the metric {self.best!r}, which decides what is best"
-            raise InvalidOptionError(
-                "metrics", expected, metrics, f"Pass metrics={{{self.best!r}: …}} with every save."
-            )
+            raise invalid_option("metrics", expected, metrics, f"Pass metrics={{{self.best!r}: …}} with every save.")
         newest = self.latest_step()
         if not (last and newest == step):
             self._check_after(newest, step, overwrite)
@@ -210,12 +208,10 @@ class CheckpointManager:
         """Returns the step with the best metric, the last of equal ones; None if no step has it.
 
         Raises:
-          InvalidOptionError: the manager was made without ``best``.
+          ArgumentError: the manager was made without ``best``.
         """
         if self.best is None:
-            raise InvalidOptionError(
-                "best", "the name of a metric", None, "Make the manager with best='loss' or the like."
-            )
+            raise invalid_option("best", "the name of a metric", None, "Make the manager with best='loss' or the like.")
         return self._best_of(self.all_steps())
 
     def path(self, step: int) -> Path:
@@ -285,8 +281,8 @@ class CheckpointManager:
         if is_checkpoint(self.directory):
             found = Found("one checkpoint, not a directory of steps", "Use fx_ckpt.restore(path).")
         if found is None or not found.reader.startswith("Use "):
-            return NoCheckpointError(str(self.directory), step, steps)
-        return NoCheckpointError(str(self.directory), step, steps, found.what, found.reader)
+            return no_checkpoint(str(self.directory), step, steps)
+        return no_checkpoint(str(self.directory), step, steps, found.what, found.reader)
 
     def _check_name(self, step: int) -> None:
         saved = checkpoint.inspect(self._path(step)).step
@@ -344,7 +340,7 @@ def _number(step: Any) -> int:
             number = operator.index(step)
     if number is None or number < 0:
         fix = "Pass int(step), outside of jit."
-        raise InvalidOptionError("step", "an integer, not negative", step, fix)
+        raise invalid_option("step", "an integer, not negative", step, fix)
     return number
 
 

@@ -12,7 +12,7 @@ from fx_core.plugins import registry
 
 from fx_ckpt import iterators
 from fx_ckpt.draft import AUTO, DATA, FORMAT, ITERATORS, VERSION, load_backend, prepare
-from fx_ckpt.errors import StructureError, class_as_target
+from fx_ckpt.errors import class_as_target, invalid_structure
 from fx_ckpt.formats import digests
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.recognition import refused
@@ -56,12 +56,12 @@ def save(
 
     Raises:
       UnsupportedLeafError: the tree holds something that cannot be stored exactly.
-      UnsupportedKeyError: so does one of its dictionaries' keys.
-      NotJsonError: JSON cannot hold the metadata.
-      PathTakenError: there is something at the path.
-      PathError: the path is the URL of another place, or no name of a file.
+      UnsupportedLeafError: so does one of its dictionaries' keys.
+      ArgumentError: JSON cannot hold the metadata.
+      AlreadyExistsError: there is something at the path.
+      ArgumentError: the path is the URL of another place, or no name of a file.
       UnknownEntryError: there is no such backend.
-      InvalidOptionError: an iterator has no ``get_state`` and ``set_state``.
+      ArgumentError: an iterator has no ``get_state`` and ``set_state``.
 
     Example:
       >>> import tempfile, numpy as np
@@ -108,10 +108,10 @@ def restore(
       ManifestError: this is no checkpoint, and the text says what it is and what reads it; or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
       RestoreMismatchError: the target differs; the text lists every place.
-      DtypeUnavailableError: the target wants a 64-bit JAX array, and JAX is set to 32 bits.
+      CastError: the target wants a 64-bit JAX array, and JAX is set to 32 bits.
       CastError: a number does not fit into the dtype that was asked for.
-      IteratorMismatchError: other iterators were saved.
-      InvalidOptionError: a filter that chooses nothing, no dtype, or a class as target.
+      CheckpointError: other iterators were saved.
+      ArgumentError: a filter that chooses nothing, no dtype, or a class as target.
     """
 
     if isinstance(target, type):
@@ -221,7 +221,7 @@ def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any, mapped: 
         state = (backend.restore_mapped if mapped else backend.restore)(info.path / DATA, like)
     except FileNotFoundError as error:
         # Every file in the manifest is there; one that the backend always writes is not in it.
-        raise StructureError(f"the backend {info.backend!r} lacks a file", error.filename) from None
+        raise invalid_structure(f"the backend {info.backend!r} lacks a file", error.filename) from None
     if target is None:
         return put_together(info.structure, state, wanted, cast, mapped)
     return fill(info.structure, state, target, wanted, cast, mapped)
@@ -246,7 +246,7 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
             structure=_structure(manifest),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise StructureError("the manifest lacks what a checkpoint needs", error) from error
+        raise invalid_structure("the manifest lacks what a checkpoint needs", error) from error
 
 
 def _structure(manifest: Mapping[str, Any]) -> Node:

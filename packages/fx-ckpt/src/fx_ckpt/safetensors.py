@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core import filesystem
-from fx_core.errors.files import PathTakenError
+from fx_core.errors import AlreadyExistsError, ArgumentError
 from fx_core.files import local_path, make_directory
 from fx_core.patterns import glob
 
-from fx_ckpt.errors import InvalidOptionError, RenamingError, RestoreMismatchError, UnsupportedLeafError
+from fx_ckpt.errors import RestoreMismatchError, invalid_option, unsupported_leaf
 from fx_ckpt.formats.extents import Extent, read_arrays
 from fx_ckpt.formats.safetensors_file import has_dtype, read_header
 from fx_ckpt.formats.safetensors_shards import LARGEST_FILE, put_in_place, read_headers, write_shards
@@ -53,10 +53,10 @@ def save_safetensors(
 
     Raises:
       UnsupportedLeafError: the tree holds something else than arrays of these dtypes.
-      RenamingError: no rule is for an array, or two arrays get one name.
-      InvalidOptionError: the metadata is not text by name.
-      PathTakenError: a directory is in the place of the file, or a file in that of the directory.
-      PathError: the path is the URL of another place, or no name of a file.
+      ArgumentError: no rule is for an array, or two arrays get one name.
+      ArgumentError: the metadata is not text by name.
+      AlreadyExistsError: a directory is in the place of the file, or a file in that of the directory.
+      ArgumentError: the path is the URL of another place, or no name of a file.
 
     Example:
       >>> import tempfile
@@ -74,7 +74,7 @@ def save_safetensors(
     alone = path.suffix == ".safetensors"
     directory = path.parent if alone else path
     if alone and path.is_dir():
-        raise PathTakenError(path, "a directory, where a file is to be")
+        raise AlreadyExistsError(path, "a directory, where a file is to be")
     make_directory(directory)
     hidden = directory / f".{path.name}.{secrets.token_hex(4)}"
     hidden.mkdir()
@@ -114,10 +114,10 @@ def load_safetensors(
 
     Raises:
       FileNotFoundError: there is nothing at the path.
-      PathError: the path is the URL of another place, or no name of a file.
-      BytesError: the files are cut, changed, hostile, or something else.
+      ArgumentError: the path is the URL of another place, or no name of a file.
+      DamagedDataError: the files are cut, changed, hostile, or something else.
       RestoreMismatchError: they do not have what the target wants, or more; the text lists everything.
-      RenamingError: no rule is for an array, or several are.
+      ArgumentError: no rule is for an array, or several are.
     """
     headers = _headers(local_path(path), follow_links)
     headers = {name: entry for name, entry in headers.items() if not any(glob(name, pattern) for pattern in ignore)}
@@ -150,7 +150,7 @@ def _renamed(tree: Any, rules: Sequence[Rule]) -> dict[str, Any]:
     for name, array in _arrays(node, state if isinstance(node, Branch) else state[ROOT], ()):
         theirs, rule = find(rules, name, array.ndim)
         if theirs in arrays:
-            raise RenamingError(f"Two arrays would be called {theirs!r}.", got=name)
+            raise ArgumentError(f"Two arrays would be called {theirs!r}.", got=name, fix="Add a Rule for it.")
         arrays[theirs] = array if rule.axes is None else np.transpose(np.asarray(array), rule.axes)
     return arrays
 
@@ -159,7 +159,7 @@ def _check_metadata(metadata: Any) -> None:
     for name, text in ({} if metadata is None else dict(metadata)).items():
         if type(name) is not str or type(text) is not str or not (is_text(name) and is_text(text)):
             fix = "Write numbers as text: metadata={'step': '3'}."
-            raise InvalidOptionError("metadata", "text by name", {name: text}, fix)
+            raise invalid_option("metadata", "text by name", {name: text}, fix)
 
 
 def _arrays(node: Node, state: Any, path: tuple[str, ...]) -> Any:
@@ -167,7 +167,7 @@ def _arrays(node: Node, state: Any, path: tuple[str, ...]) -> Any:
         name = "/".join(path) or ROOT
         if node.kind != "array" or node.raw or not has_dtype(node.dtype):
             fix = "Leave it out, or use fx_ckpt.save with backend='safetensors', which stores everything."
-            raise UnsupportedLeafError(name, f"{node}, which safetensors does not have", fix)
+            raise unsupported_leaf(name, f"{node}, which safetensors does not have", fix)
         yield name, state if isinstance(state, jax.Array) else np.asarray(state)
         return
     for name, child in zip(state_names(node), node.children):
@@ -190,7 +190,7 @@ def _nested(headers: Mapping[str, tuple[Path, Extent]], rules: Sequence[Rule] | 
         for parent in parents:
             inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else inner
         if not isinstance(inner, dict) or last in inner:
-            raise RenamingError(f"Two arrays would be at {ours!r}.", got=name)
+            raise ArgumentError(f"Two arrays would be at {ours!r}.", got=name, fix="Add a Rule for it.")
         inner[last] = _transposed(array, rule)
     return tree
 

@@ -12,7 +12,7 @@ import pytest
 from fx_ckpt import CheckpointManager
 from fx_ckpt.errors import NoCheckpointError
 from fx_ckpt.testing.crashes import ERRORS
-from fx_core.errors.files import DamagedFilesError, ManifestError, PathTakenError
+from fx_core.errors import AlreadyExistsError, DamagedFilesError, ManifestError
 from fx_core.testing.faults import FaultyFileSystem, fail_from, io_error
 
 BACKENDS = ["msgpack", "safetensors"]
@@ -116,7 +116,7 @@ def test_two_writers_in_one_directory_leave_whole_steps(tmp_path):
         for step in steps:
             try:
                 manager.save(step, tree_of(step))
-            except (fx_ckpt.errors.StepTakenError, PathTakenError) as error:
+            except (fx_ckpt.errors.StepTakenError, AlreadyExistsError) as error:
                 errors.append(error)
 
     threads = [threading.Thread(target=write, args=(range(first, 60, 2),)) for first in (1, 2)]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fx_ckpt.backends.layout import assemble
 from fx_ckpt.backends.zarr import _check
-from fx_ckpt.errors import BytesError, CheckpointError, StructureError
+from fx_ckpt.errors import CheckpointError, DamagedDataError
 from fx_ckpt.formats.safetensors_file import read_header
 from fx_ckpt.formats.safetensors_shards import read_headers
 from fx_ckpt.testing.payloads import PAYLOADS
@@ -92,7 +92,7 @@ def test_msgpack(data):
     tracemalloc.start()
     try:
         arrays(fx_ckpt.msgpack_restore(data))
-    except BytesError as error:
+    except DamagedDataError as error:
         assert "These bytes cannot be read" in str(error)  # noqa: PT017
     finally:
         peak = tracemalloc.get_traced_memory()[1]
@@ -136,7 +136,7 @@ def test_safetensors(tmp_path_factory, header, shift, shifted):
     path.write_bytes(length.to_bytes(8, "little") + text + content)
     try:
         extents, metadata = read_header(path)
-    except BytesError:
+    except DamagedDataError:
         return
     assert all(type(value) is str for value in metadata.values())
     pieces = sorted(piece for extent in extents.values() for piece in extent.pieces)
@@ -165,7 +165,7 @@ def test_index_of_safetensors(tmp_path_factory, text):
     (directory / "model.safetensors.index.json").write_bytes(text)
     try:
         found, _ = read_headers(directory)
-    except BytesError:
+    except DamagedDataError:
         return
     assert {path for path, _ in found.values()} <= {directory / "model.safetensors"}
 
@@ -195,7 +195,7 @@ nodes = st.recursive(
 def test_structure(data):
     try:
         node = from_json(data)
-    except StructureError:
+    except DamagedDataError:
         return
     assert from_json(json.loads(json.dumps(to_json(node)))) == node
 
@@ -209,7 +209,7 @@ def test_layout(entry):
 
     try:
         assemble({"a": entry}, None, fetch)
-    except StructureError as error:
+    except DamagedDataError as error:
         assert "not valid" in str(error)  # noqa: PT017
 
 
@@ -224,7 +224,7 @@ def test_layout(entry):
     )
 )
 def test_description_of_an_orbax_array(text):
-    with pytest.raises(BytesError):
+    with pytest.raises(DamagedDataError):
         _check("name", text, np.dtype(np.float32), (2, 3))
 
 

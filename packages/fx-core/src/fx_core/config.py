@@ -16,15 +16,16 @@ JAX does not know these flags: a function that was compiled under one value is n
 them before the first trace.
 """
 
+import difflib
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from fx_core.errors.config import InvalidFlagValueError, UnknownFlagError
+from fx_core.errors.kinds import ArgumentError, InvalidAttributeError
 
 __all__ = [
     "fix_rng_separator",
@@ -83,12 +84,12 @@ class _Flag:
 
     def parse(self, variable: str, text: str) -> Any:
         if text not in _TRUE + _FALSE:
-            raise InvalidFlagValueError(variable, self.expected, text)
+            raise _invalid_flag_value(variable, self.expected, text)
         return text in _TRUE
 
     def check(self, value: Any) -> Any:
         if not isinstance(value, bool):
-            raise InvalidFlagValueError(self.name, self.expected, value)
+            raise _invalid_flag_value(self.name, self.expected, value)
         return value
 
 
@@ -101,13 +102,13 @@ class _DepthFlag(_Flag):
         if text in ("", "none"):
             return None
         if not text.isdecimal():
-            raise InvalidFlagValueError(variable, self.expected, text)
+            raise _invalid_flag_value(variable, self.expected, text)
         return int(text)
 
     def check(self, value: Any) -> Any:
         natural = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         if value is not None and not natural:
-            raise InvalidFlagValueError(self.name, self.expected, value)
+            raise _invalid_flag_value(self.name, self.expected, value)
         return value
 
 
@@ -129,7 +130,7 @@ def _flag(name: str) -> _Flag:
     try:
         return _FLAGS[name.removeprefix("flax_").replace("frozendict", "frozen_dict")]
     except KeyError:
-        raise UnknownFlagError(name, _FLAGS) from None
+        raise _unknown_flag(name, _FLAGS) from None
 
 
 def __getattr__(name: str) -> Any:
@@ -152,8 +153,8 @@ def update(name: str, value: Any) -> None:
       value: its new value.
 
     Raises:
-      UnknownFlagError: there is no such flag; the text has the nearest name.
-      InvalidFlagValueError: the flag does not take this value.
+      InvalidAttributeError: there is no such flag; the text has the nearest name.
+      ArgumentError: the flag does not take this value.
     """
     _flag(name).__set__(None, value)
 
@@ -166,8 +167,8 @@ def override(**values: Any) -> Iterator[None]:
       **values: flags and their values.
 
     Raises:
-      UnknownFlagError: there is no such flag.
-      InvalidFlagValueError: a flag does not take its value.
+      InvalidAttributeError: there is no such flag.
+      ArgumentError: a flag does not take its value.
     """
     checked = {_flag(name).name: _flag(name).check(value) for name, value in values.items()}
     token = _overrides.set({**_overrides.get(), **checked})
@@ -190,3 +191,18 @@ def temp_flip_flag(name: str, value: Any) -> Iterator[None]:
 
 
 sys.modules[__name__].__class__ = _ConfigModule
+
+
+def _unknown_flag(name: str, known: Iterable[str]) -> InvalidAttributeError:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    fix = f"Did you mean {near[0]!r}?" if near else "Use one of the flags above."
+    return InvalidAttributeError(
+        f"There is no flag {name!r}.", expected="one of " + ", ".join(names), got=name, fix=fix
+    )
+
+
+def _invalid_flag_value(name: str, expected: str, got: Any) -> ArgumentError:
+    return ArgumentError(
+        f"{name} cannot be {got!r}.", expected=expected, got=repr(got), fix=f"Give {name} one of the values above."
+    )

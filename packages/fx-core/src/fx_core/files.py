@@ -26,7 +26,8 @@ from typing import Any, Self
 
 from fx_core import filesystem
 from fx_core._canonical_json import canonical_json, sealed
-from fx_core.errors.files import ManifestError, PathTakenError
+from fx_core.errors.checkpoint import AlreadyExistsError
+from fx_core.errors.files import ManifestError
 from fx_core.manifests import MANIFEST, digest_file, files_below, foreign, read_manifest, signature, verify_files
 from fx_core.paths import local_path
 
@@ -72,8 +73,8 @@ class AtomicDirectory:
       digests: digests of files, by relative name, that whoever wrote them has taken on the way; the others are read.
 
     Raises:
-      PathTakenError: there is something at ``path`` and ``overwrite`` is false, or it is not of this format.
-      PathError: the path is the URL of another place, or no name of a file.
+      AlreadyExistsError: there is something at ``path`` and ``overwrite`` is false, or it is not of this format.
+      ArgumentError: the path is the URL of another place, or no name of a file.
     """
 
     def __init__(
@@ -117,13 +118,13 @@ class AtomicDirectory:
         """Refuses a path that is taken; entering and leaving do so, too.
 
         Raises:
-          PathTakenError: there is something at ``path`` that is not to be, or may not be, replaced.
+          AlreadyExistsError: there is something at ``path`` that is not to be, or may not be, replaced.
         """
         found = foreign(self.path, self._format, self._own)
         if found is not None:
-            raise PathTakenError(self.path, found)
+            raise AlreadyExistsError(self.path, found)
         if not self.overwrite and _exists(self.path) and os.listdir(self.path):
-            raise PathTakenError(self.path)
+            raise AlreadyExistsError(self.path)
 
     def _commit(self) -> None:
         self.manifest["files"] = {
@@ -151,7 +152,7 @@ class AtomicDirectory:
         except OSError as error:
             # Another writer was faster: its directory has a manifest, so that it cannot be renamed over.
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                raise PathTakenError(self.path) from None
+                raise AlreadyExistsError(self.path) from None
             raise
 
     def _replace(self) -> None:
@@ -264,14 +265,14 @@ def make_directory(path: Path) -> None:
     """Creates a directory that may be there, with its parents, so that the disk knows of each.
 
     Raises:
-      PathTakenError: it, or one of its parents, is a file.
+      AlreadyExistsError: it, or one of its parents, is a file.
     """
     missing = [p for p in [path, *path.parents] if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         taken = next(p for p in [path, *path.parents] if p.exists())
-        raise PathTakenError(taken, "a file, where a directory is to be") from None
+        raise AlreadyExistsError(taken, "a file, where a directory is to be") from None
     for made in missing:
         filesystem.flush_directory(made.parent)
 

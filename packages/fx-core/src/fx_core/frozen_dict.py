@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from fx_core.errors.scope import FrozenDictImmutableError, FrozenDictTypeError
+from fx_core.errors.kinds import ArgumentTypeError, ImmutableError
 
 __all__ = ["FrozenDict", "FrozenKeysView", "FrozenValuesView", "copy", "freeze", "pop", "pretty_repr", "unfreeze"]
 
@@ -68,10 +68,10 @@ class FrozenDict(Mapping[K, V]):
         return _frozen(value) if type(value) is dict else value  # type: ignore[return-value]
 
     def __setitem__(self, key: K, value: V) -> None:
-        raise FrozenDictImmutableError(key)
+        raise _frozen_dict_immutable(key)
 
     def __delitem__(self, key: K) -> None:
-        raise FrozenDictImmutableError(key)
+        raise _frozen_dict_immutable(key)
 
     def __contains__(self, key: object) -> bool:
         return key in self._dict
@@ -201,13 +201,13 @@ def copy(x: Any, add_or_replace: Mapping[Any, Any] = _frozen({})) -> Any:
     {'a': 1, 'b': 2}
 
     Raises:
-      FrozenDictTypeError: ``x`` is no dictionary.
+      ArgumentTypeError: ``x`` is no dictionary.
     """
     if isinstance(x, FrozenDict):
         return x.copy(add_or_replace)
     if isinstance(x, dict):
         return {**_copied(x), **add_or_replace}
-    raise FrozenDictTypeError(x)
+    raise _frozen_dict_type(x)
 
 
 def pop(x: Any, key: Any) -> tuple[Any, Any]:
@@ -217,14 +217,14 @@ def pop(x: Any, key: Any) -> tuple[Any, Any]:
     ({'b': 2}, 1)
 
     Raises:
-      FrozenDictTypeError: ``x`` is no dictionary.
+      ArgumentTypeError: ``x`` is no dictionary.
       KeyError: there is no such key.
     """
     if isinstance(x, FrozenDict):
         return x.pop(key)
     if isinstance(x, dict):
         return {k: v for k, v in x.items() if k != key}, x[key]
-    raise FrozenDictTypeError(x)
+    raise _frozen_dict_type(x)
 
 
 def pretty_repr(x: Any, num_spaces: int = 4) -> str:
@@ -253,3 +253,19 @@ def _pretty(x: Any, num_spaces: int) -> str:
     indent = " " * num_spaces
     lines = "".join(f"{key}: {_pretty(value, num_spaces)},\n" for key, value in x.items())
     return "{\n" + "".join(f"{indent}{line}\n" for line in lines.splitlines()) + "}"
+
+
+def _frozen_dict_immutable(key: Any) -> ImmutableError:
+    return ImmutableError(
+        f"A FrozenDict is immutable: the item {key!r} cannot be set or deleted.",
+        fix="Make a changed copy with `copy({...})` or `pop(key)`, or a plain dictionary with `unfreeze()`.",
+    )
+
+
+def _frozen_dict_type(got: Any) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "This function works on dictionaries.",
+        expected="a FrozenDict or a dict",
+        got=f"{type(got).__name__}: {got!r}",
+        fix="Pass a dictionary.",
+    )

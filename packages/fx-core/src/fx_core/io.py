@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fx_core.errors.checkpoint import AlreadyExistsError
-from fx_core.errors.files import PathError
+from fx_core.errors.kinds import ArgumentError
 
 __all__ = [
     "BackendMode",
@@ -86,7 +86,7 @@ def open_file(path: AnyPath, mode: str = "r") -> Any:
       mode: as of Python's `open`.
 
     Raises:
-      PathError: it is a URL, and fsspec or its package for that kind of place is not installed.
+      ArgumentError: it is a URL, and fsspec or its package for that kind of place is not installed.
       OSError: as of Python's `open`.
     """
     fs, place = _served(path)
@@ -163,14 +163,14 @@ def rename(src: AnyPath, dst: AnyPath, overwrite: bool = False) -> None:
 
     Raises:
       AlreadyExistsError: there is something at ``dst``, and ``overwrite`` is False.
-      PathError: the places are of two file systems.
+      ArgumentError: the places are of two file systems.
       OSError: there is nothing at ``src``.
     """
     if not overwrite and exists(dst):
         raise AlreadyExistsError(dst)
     (fs, place), (other, target) = _served(src), _served(dst)
     if fs is not other:
-        raise PathError(os.fspath(dst), "Renaming leads to another file system.", fix="Use copy, then remove.")
+        raise ArgumentError("Renaming leads to another file system.", path=os.fspath(dst), fix="Use copy, then remove.")
     if fs is None:
         os.replace(place, target)
     else:
@@ -207,7 +207,7 @@ def _served(path: AnyPath) -> tuple[Any, str]:
     """The file system of fsspec that serves a path, None for this machine's, and the path as it takes it.
 
     Raises:
-      PathError: a package is missing.
+      ArgumentError: a package is missing.
     """
     text = os.fspath(path)
     if not _URL.match(text):
@@ -215,10 +215,12 @@ def _served(path: AnyPath) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError:
-        raise PathError(
-            text, "This is a URL, and fsspec, which opens them, is not installed.", fix="pip install 'fx-core[remote]'"
+        raise ArgumentError(
+            "This is a URL, and fsspec, which opens them, is not installed.",
+            path=text,
+            fix="pip install 'fx-core[remote]'",
         ) from None
     try:
         return fsspec.core.url_to_fs(text)
     except (ImportError, ValueError) as error:  # the package of that place, or no such place
-        raise PathError(text, f"fsspec cannot open this URL: {error}", fix="Install what it names.") from error
+        raise ArgumentError(f"fsspec cannot open this URL: {error}", path=text, fix="Install what it names.") from error

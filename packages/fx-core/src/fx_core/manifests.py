@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_core._canonical_json import sealed
-from fx_core.errors.files import DamagedFilesError, ManifestError, NotJsonError
+from fx_core.errors.files import DamagedFilesError, ManifestError
 
 MANIFEST = "manifest.json"
 """Name of the manifest in every directory that fx writes."""
@@ -133,7 +133,7 @@ def _unsealed(path: Path) -> dict[str, Any]:
         manifest = json.loads(stored)
         rest = {key: value for key, value in manifest.items() if key != "digest"}
         intact = sealed(rest) == stored
-    except (ValueError, RecursionError, AttributeError, NotJsonError):
+    except (ValueError, RecursionError, AttributeError):
         intact, rest = False, {}
     if not intact or not _lists_files(rest.get("files")):
         raise ManifestError(path, "The manifest is damaged: it does not match its own digest.")

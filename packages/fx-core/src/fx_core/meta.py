@@ -14,7 +14,7 @@ Variables hold boxes so that metadata travels with them; models see what `unbox`
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import jax
@@ -23,7 +23,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement, struct
 from fx_core.array_node import is_array_node
-from fx_core.errors.partitioning import PartitionAxisError, PartitioningUnspecifiedError, PartitionNameMismatchError
+from fx_core.errors.kinds import ItemNotFoundError
+from fx_core.errors.partitioning import PartitioningUnspecifiedError, ShardingRuleError
 from fx_core.made import made_by_arguments
 from fx_core.typing import LogicalNames
 
@@ -122,12 +123,12 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
 
         Raises:
           PartitioningUnspecifiedError: ``params`` has no ``PARTITION_NAME``.
-          PartitionAxisError: the index is out of range.
+          ItemNotFoundError: the index is out of range.
         """
         names = list(self.names)
         at = index if index >= 0 else index + len(names) + 1
         if at < 0:
-            raise PartitionAxisError(self.names, index)
+            raise _partition_axis(self.names, index)
         names += [None] * (at - len(names))
         names.insert(at, self._axis_name(params))
         return self.replace(names=tuple(names))
@@ -137,14 +138,19 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
 
         Raises:
           PartitioningUnspecifiedError: ``params`` has no ``PARTITION_NAME``.
-          PartitionAxisError: the index is out of range.
-          PartitionNameMismatchError: the axis has another name.
+          ItemNotFoundError: the index is out of range.
+          ShardingRuleError: the axis has another name.
         """
         name, names = self._axis_name(params), list(self.names)
         if not -len(names) <= index < len(names):
-            raise PartitionAxisError(self.names, index)
+            raise _partition_axis(self.names, index)
         if names[index] != name:
-            raise PartitionNameMismatchError(self.names, index, name)
+            raise ShardingRuleError(
+                f"Axis {index} of a variable with partition names {tuple(self.names)} is not {name!r}.",
+                expected=f"{name!r} at index {index}",
+                got=repr(self.names[index]),
+                fix="Give the transform the axis and the partition name that the variable was created with.",
+            )
         del names[index]
         return self.replace(names=tuple(names))
 
@@ -284,3 +290,12 @@ def get_global_mesh() -> jax.sharding.AbstractMesh | None:
 def global_mesh_defined() -> bool:
     """Returns whether `jax.set_mesh` made a mesh current."""
     return placement.active_mesh() is not None
+
+
+def _partition_axis(names: Sequence[str | None], index: int) -> ItemNotFoundError:
+    return ItemNotFoundError(
+        f"Axis {index} is out of range for partition names {tuple(names)}.",
+        expected=f"an axis of an array with {len(names)} named dimensions",
+        got=index,
+        fix="Give every dimension a name or None, and check the transform's variable_axes.",
+    )

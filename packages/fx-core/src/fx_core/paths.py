@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from fx_core.errors.files import PathError
+from fx_core.errors.kinds import ArgumentError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(:/.*|::.*)", re.DOTALL)
 _ROOM = len(".") + len(".fx-new-") + 8
@@ -20,8 +20,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
       path: a path, or a URL of this machine.
 
     Raises:
-      PathError: it is the URL of another place, which would become a directory called ``gs:`` here; or its name is one
-        that the file system cannot have, with the hidden name beside it that writing needs.
+      ArgumentError: it is the URL of another place, which would become a directory called ``gs:`` here; or its name is
+        one that the file system cannot have, with the hidden name beside it that writing needs.
 
     Example:
       >>> local_path("~/run") == Path.home() / "run"
@@ -36,17 +36,17 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     elif found is not None:
         # `Path` has made one slash of two.
         url = re.sub(r":/+", "://", text, count=1)
-        raise PathError(
-            url,
+        raise ArgumentError(
             f"{found[1]!r} paths are not on this machine, and this cannot open them.",
+            path=url,
             fix="Write to a local or mounted directory, and copy it: a finished one may be copied file by file, "
             f"manifest last. A directory here that has such a name is {'./' + text!r}.",
         )
     # Before `Path`, to which "./~" is the same as "~".
     expanded = os.path.expanduser(text)
     if text.startswith("~") and expanded == text:
-        raise PathError(
-            text, "The home directory is not known.", fix="Write the path in full, or './~…' for such a name."
+        raise ArgumentError(
+            "The home directory is not known.", path=text, fix="Write the path in full, or './~…' for such a name."
         )
     local = Path(expanded).absolute()
     return _possible(Path(os.path.realpath(local)) if local.name in ("", "..") else local)
@@ -55,8 +55,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 def _of_url(url: str, rest: str) -> str:
     host = rest[2:].partition("/")[0] if rest.startswith("//") else ""
     if host not in ("", "localhost"):
-        raise PathError(
-            url, f"This is a path on {host!r}, which is not this machine.", fix="Mount it, or copy from there."
+        raise ArgumentError(
+            f"This is a path on {host!r}, which is not this machine.", path=url, fix="Mount it, or copy from there."
         )
     return "/" + unquote(rest.removeprefix("//").removeprefix(host).lstrip("/"))
 
@@ -65,11 +65,19 @@ def _possible(path: Path) -> Path:
     try:
         size = len(os.fsencode(path.name))
     except UnicodeEncodeError:
-        raise PathError(ascii(str(path)), "This is no name of a file: it has half of a character.") from None
+        raise ArgumentError(
+            "This is no name of a file: it has half of a character.", path=ascii(str(path)), fix="Use another name."
+        ) from None
     if "\0" in str(path):
-        raise PathError(repr(str(path)), "This is no name of a file: it has a zero byte.")
+        raise ArgumentError(
+            "This is no name of a file: it has a zero byte.", path=repr(str(path)), fix="Use another name."
+        )
     if size > _LONGEST:
-        raise PathError(
-            str(path), "The last part of the path is too long.", expected=f"≤ {_LONGEST} bytes", got=f"{size} bytes"
+        raise ArgumentError(
+            "The last part of the path is too long.",
+            path=str(path),
+            expected=f"≤ {_LONGEST} bytes",
+            got=f"{size} bytes",
+            fix="Use another name.",
         )
     return path

@@ -11,12 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fx_core.array_node import ArrayNode, is_array_node
-from fx_core.errors.partitioning import (
-    IndivisibleAxisError,
-    MeshAxisNotFoundError,
-    MeshAxisReusedError,
-    TooManyAxisNamesError,
-)
+from fx_core.errors.partitioning import ShardingRuleError
 
 __all__ = ["active_mesh", "check_spec", "place", "spec_of"]
 
@@ -39,27 +34,58 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
       names: the logical names that ``spec`` was made from, for the errors; ``spec`` itself by default.
 
     Raises:
-      TooManyAxisNamesError: the spec is longer than the shape.
-      MeshAxisNotFoundError: the mesh lacks an axis.
-      MeshAxisReusedError: an axis is used for two dimensions.
-      IndivisibleAxisError: a dimension is no multiple of its mesh axes.
+      ShardingRuleError: the spec is longer than the shape.
+      ShardingRuleError: the mesh lacks an axis.
+      ShardingRuleError: an axis is used for two dimensions.
+      ShardingRuleError: a dimension is no multiple of its mesh axes.
     """
     names = tuple(spec if names is None else names)
     if len(spec) > len(shape):
-        raise TooManyAxisNamesError(names, shape)
+        raise ShardingRuleError(
+            f"An array of shape {tuple(shape)} has {len(names)} axis names.",
+            name=tuple(names),
+            shape=shape,
+            expected=f"at most {len(shape)} names",
+            got=tuple(names),
+            fix="Give one name, or None, per dimension.",
+        )
     sizes, taken = mesh.shape, {}
     manual = {axis for axis, kind in zip(mesh.axis_names, mesh.axis_types) if kind is AxisType.Manual}
     for dimension, (entry, name) in enumerate(zip(spec, names)):
         axes = _axes(entry)
         for axis in axes:
             if axis not in sizes:
-                raise MeshAxisNotFoundError(name, shape, axis, sizes)
+                raise ShardingRuleError(
+                    f"Logical axis {name!r} of an array of shape {tuple(shape)} is mapped to {axis!r}, "
+                    "which is not an axis of the mesh.",
+                    name=name,
+                    shape=shape,
+                    expected=f"one of the mesh axes {dict(sizes)}",
+                    got=repr(axis),
+                    fix=f"Add a rule for {name!r} that names a mesh axis or None, or make a mesh with {axis!r}.",
+                )
             if axis in taken:
-                raise MeshAxisReusedError(name, taken[axis], shape, axis, sizes[axis])
+                raise ShardingRuleError(
+                    f"Logical axes {taken[axis]!r} and {name!r} of an array of shape {tuple(shape)} are both mapped to "
+                    f"mesh axis {axis!r} of size {sizes[axis]}.",
+                    name=name,
+                    shape=shape,
+                    expected="every mesh axis at most once per array",
+                    got=f"{axis!r} twice",
+                    fix="Map one of the two to another mesh axis or to None.",
+                )
             taken[axis] = name
         pieces = math.prod(sizes[axis] for axis in axes if axis not in manual)
         if shape[dimension] % pieces:
-            raise IndivisibleAxisError(name, shape, dimension, entry, pieces)
+            raise ShardingRuleError(
+                f"Logical axis {name!r}, dimension {dimension} of an array of shape {tuple(shape)}, cannot be divided "
+                f"over mesh axis {entry!r} of size {pieces}.",
+                name=name,
+                shape=shape,
+                expected=f"a multiple of {pieces}",
+                got=shape[dimension],
+                fix=f"Change the dimension, the mesh, or the rule for {name!r} (None replicates).",
+            )
 
 
 def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable[Any] | None = None) -> Any:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from fx_core.errors.renaming import RenamingError
+from fx_core.errors.kinds import ArgumentError
 
 __all__ = ["SAME", "Rule", "find", "find_back", "torch_rules"]
 
@@ -26,7 +26,7 @@ class Rule:
       rank: the rule is for arrays with so many axes; None for all.
 
     Raises:
-      RenamingError: the patterns do not fit together.
+      ArgumentError: the patterns do not fit together.
 
     Example:
       >>> rule = Rule("blocks_{n}/kernel", "blocks.{n}.weight", axes=(1, 0))
@@ -41,11 +41,15 @@ class Rule:
 
     def __post_init__(self) -> None:
         if sorted(_PLACEHOLDER.findall(self.ours)) != sorted(_PLACEHOLDER.findall(self.theirs)):
-            raise RenamingError(f"The patterns of {self} do not have the same placeholders.", got=self.theirs)
+            raise ArgumentError(
+                f"The patterns of {self} do not have the same placeholders.", got=self.theirs, fix="Add a Rule for it."
+            )
         if self.axes is not None and sorted(self.axes) != list(range(len(self.axes))):
-            raise RenamingError(f"The axes of {self} are no permutation.", got=self.axes)
+            raise ArgumentError(f"The axes of {self} are no permutation.", got=self.axes, fix="Add a Rule for it.")
         if self.axes is not None and self.rank not in (None, len(self.axes)):
-            raise RenamingError(f"The axes of {self} are not as many as its rank.", got=self.rank)
+            raise ArgumentError(
+                f"The axes of {self} are not as many as its rank.", got=self.rank, fix="Add a Rule for it."
+            )
 
     def to_theirs(self, name: str, ndim: int) -> str | None:
         """Their name for one of ours; None if the rule is not for it."""
@@ -66,7 +70,7 @@ class Rule:
         # Each placeholder but the first multiplies the time by the length.
         several = len(_PLACEHOLDER.findall(source)) > 1
         if several and (len(name) > _LONGEST or name.count(divider) > _DEEPEST):
-            raise RenamingError(
+            raise ArgumentError(
                 "A name is too long to be translated.",
                 got=f"{name[:80]}… of {len(name)} characters",
                 fix=f"Names have at most {_LONGEST} characters and {_DEEPEST} parts.",
@@ -112,26 +116,26 @@ def find(rules: Iterable[Rule], name: str, ndim: int) -> tuple[str, Rule]:
     """Their name for one of ours, by the first rule that is for it.
 
     Raises:
-      RenamingError: there is none.
+      ArgumentError: there is none.
     """
     for rule in rules:
         theirs = rule.to_theirs(name, ndim)
         if theirs is not None:
             return theirs, rule
-    raise RenamingError(f"No rule is for {name!r}, which has {ndim} axes.", got=name)
+    raise ArgumentError(f"No rule is for {name!r}, which has {ndim} axes.", got=name, fix="Add a Rule for it.")
 
 
 def find_back(rules: Sequence[Rule], name: str, ndim: int) -> tuple[str, Rule]:
     """Our name for one of theirs, by the only rule that is for it.
 
     Raises:
-      RenamingError: there is none, or there are several that do not agree.
+      ArgumentError: there is none, or there are several that do not agree.
     """
     found = {(ours, rule.axes): rule for rule in rules if (ours := rule.to_ours(name, ndim)) is not None}
     if not found:
-        raise RenamingError(f"No rule is for {name!r}, which has {ndim} axes.", got=name)
+        raise ArgumentError(f"No rule is for {name!r}, which has {ndim} axes.", got=name, fix="Add a Rule for it.")
     if len(found) > 1:
-        raise RenamingError(
+        raise ArgumentError(
             f"{name!r} may be {' or '.join(sorted(ours for ours, _ in found))}.",
             got=name,
             fix="Pass a target, whose names decide; or a rule that is for this one only.",

@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 
 import jax
 
-from fx_core.errors.serialization import AlreadyRegisteredError, AmbiguousKeyError, StateDictMismatchError
+from fx_core.errors.kinds import ArgumentError
+from fx_core.errors.serialization import StateDictMismatchError
 from fx_core.frozen_dict import FrozenDict
 
 __all__ = [
@@ -87,10 +88,10 @@ def register_serialization_state(
       override: replace functions that are registered already.
 
     Raises:
-      AlreadyRegisteredError: the type has functions already and ``override`` is False.
+      ArgumentError: the type has functions already and ``override`` is False.
     """
     if ty in _registry and not override:
-        raise AlreadyRegisteredError(f"{ty.__module__}.{ty.__qualname__}")
+        raise _already_registered(f"{ty.__module__}.{ty.__qualname__}")
     _registry[ty] = (ty_to_state_dict, ty_from_state_dict)
 
 
@@ -110,7 +111,7 @@ def to_state_dict(target: Any) -> Any:
       Nested dicts with string keys, whose leaves are those of ``target``; a leaf itself when ``target`` is one.
 
     Raises:
-      AmbiguousKeyError: two keys of a dict are the same string.
+      ArgumentError: two keys of a dict are the same string.
     """
     functions = _functions(type(target))
     return target if functions is None else functions[0](target)
@@ -188,7 +189,13 @@ def _dict_to_state(target: Mapping[Any, Any]) -> dict[str, Any]:
     named = {str(key): value for key, value in target.items()}
     if len(named) < len(target):
         texts = [str(key) for key in target]
-        raise AmbiguousKeyError(tuple(key for key in target if texts.count(str(key)) > 1), current_path())
+        raise ArgumentError(
+            "State dictionaries have string keys, and several keys here become the same string.",
+            path=current_path(),
+            expected="keys with distinct str(key)",
+            got=", ".join(map(repr, tuple(key for key in target if texts.count(str(key)) > 1))),
+            fix="Rename one of the keys.",
+        )
     return named_to_state(named)
 
 
@@ -258,3 +265,11 @@ def __getattr__(name: str) -> Any:
             f"`from fx_ckpt import {name}`."
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _already_registered(type_name: str) -> ArgumentError:
+    return ArgumentError(
+        f"State dictionary functions for {type_name} are registered already.",
+        got=type_name,
+        fix="Register once, or pass override=True to replace them.",
+    )

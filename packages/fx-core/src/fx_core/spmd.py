@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement
 from fx_core.compat.jax import Format, with_memory_layout
-from fx_core.errors.partitioning import InconsistentRulesError, MeshRequiredError
+from fx_core.errors.partitioning import ShardingRuleError, mesh_required
 from fx_core.typing import AxisName, LogicalRules, Sharding
 
 __all__ = [
@@ -77,14 +77,19 @@ def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> A
     """Returns two sets of rules as one.
 
     Raises:
-      InconsistentRulesError: they map a name differently.
+      ShardingRuleError: they map a name differently.
     """
     if not rule1 or not rule2:
         return rule1 or rule2
     combined = dict(rule1)
     for name, axis in rule2:
         if name in combined and combined[name] != axis:
-            raise InconsistentRulesError(name, combined[name], axis)
+            raise ShardingRuleError(
+                f"Two rules for the logical axis {name!r} disagree.",
+                expected=f"{name!r} -> {combined[name]!r} everywhere",
+                got=f"also {name!r} -> {axis!r}",
+                fix="Remove one of the rules, or give the axes different names.",
+            )
         combined[name] = axis
     return tuple(combined.items())
 
@@ -124,7 +129,7 @@ def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
       As `map_sharding`.
 
     Raises:
-      InconsistentRulesError: the two sets of rules disagree about a name.
+      ShardingRuleError: the two sets of rules disagree about a name.
     """
     mapped = dict(composite_rules(get_logical_axis_rules(), sharding_rules) or ())
     return map_sharding(lambda name: mapped.get(name, name) if isinstance(name, str) else name, sharding)
@@ -159,7 +164,7 @@ def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | No
       The same values, laid out.
 
     Raises:
-      MeshRequiredError: there is no mesh.
+      ShardingRuleError: there is no mesh.
       ShardingRuleError: an array cannot be laid out so; the text has the logical name, the shape of the array, the mesh
         axis and its size.
     """
@@ -170,7 +175,7 @@ def shard_value(value: Any, out_sharding: Any, sharding_rules: LogicalRules | No
     names = names.spec if isinstance(names, NamedSharding) else names
     spec = apply_rules(names, sharding_rules)
     if mesh is None and placement.active_mesh() is None:
-        raise MeshRequiredError(spec)
+        raise mesh_required(spec)
     placed = placement.place(value, spec, mesh, names)
     layout = out_sharding.layout if isinstance(out_sharding, Format) else None
     if layout is None:

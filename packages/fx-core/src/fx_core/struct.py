@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar, dataclass_transform, overload
 import jax
 
 from fx_core import serialization
-from fx_core.errors.struct import FrozenStructError, StructReplaceError
+from fx_core.errors.kinds import ArgumentTypeError, ImmutableError
 
 __all__ = ["PyTreeNode", "dataclass", "field"]
 
@@ -68,7 +68,7 @@ def dataclass(clz: Any = None, **kwargs: Any) -> Any:
       The class (a new one with ``slots=True``).
 
     Raises:
-      FrozenStructError: by instances, when a field is assigned or deleted.
+      ImmutableError: by instances, when a field is assigned or deleted.
     """
     if clz is None:
         return functools.partial(dataclass, **kwargs)
@@ -108,7 +108,7 @@ class PyTreeNode:
         """Returns a copy with some fields changed.
 
         Raises:
-          StructReplaceError: a name is not a field that can be given.
+          ArgumentTypeError: a name is not a field that can be given.
         """
         return _replace(self, **overrides)
 
@@ -129,7 +129,12 @@ def _replace(self: Any, **updates: Any) -> Any:
     fields = type(self).__dataclass_fields__
     unknown = [name for name in updates if name not in fields or not fields[name].init]
     if unknown:
-        raise StructReplaceError(type(self).__qualname__, unknown, [n for n in fields if fields[n].init])
+        raise ArgumentTypeError(
+            f"{type(self).__qualname__} cannot replace what it does not have.",
+            expected="fields " + ", ".join([n for n in fields if fields[n].init]),
+            got=", ".join(unknown),
+            fix="Check the spelling, or declare the field in the class.",
+        )
     return dataclasses.replace(self, **updates)
 
 
@@ -144,13 +149,13 @@ def _explain_frozen(cls: Any) -> None:
         try:
             forbid_set(self, name, value)
         except dataclasses.FrozenInstanceError:
-            raise FrozenStructError(type(self).__qualname__, name) from None
+            raise _frozen_struct(type(self).__qualname__, name) from None
 
     def delete_attribute(self: Any, name: str) -> None:
         try:
             forbid_delete(self, name)
         except dataclasses.FrozenInstanceError:
-            raise FrozenStructError(type(self).__qualname__, name, "delete") from None
+            raise _frozen_struct(type(self).__qualname__, name, "delete") from None
 
     cls.__setattr__, cls.__delattr__ = set_attribute, delete_attribute
 
@@ -164,3 +169,8 @@ def _from_state(target: Any, state: Any) -> Any:
     state = serialization.matched(state, names, type(target).__qualname__)
     updates = {n: serialization.from_state_dict(getattr(target, n), state[n], n) for n in names}
     return dataclasses.replace(target, **updates)
+
+
+def _frozen_struct(cls_name: str, field: str, action: str = "set") -> ImmutableError:
+    fix = f"Make a changed copy: new = old.replace({field}=...)."
+    return ImmutableError(f"Cannot {action} {field!r} of {cls_name}: its instances are immutable.", fix=fix)

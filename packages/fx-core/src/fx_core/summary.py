@@ -15,7 +15,7 @@ import numpy as np
 
 from fx_core.array_node import is_array_node
 from fx_core.compat.jax import evaluate_jaxpr, inner_jaxprs
-from fx_core.errors.summary import SummaryExtraMissingError
+from fx_core.errors.kinds import MissingPackageError
 from fx_core.meta import AxisMetadata
 
 __all__ = ["abstract", "count_flops", "draw", "inexact", "show_shapes", "show_size", "size_and_bytes"]
@@ -167,14 +167,19 @@ def draw(
       column_kwargs: options of its columns.
 
     Raises:
-      SummaryExtraMissingError: rich is not installed.
+      MissingPackageError: rich is not installed.
     """
     try:
         import rich.console
         import rich.table
         import rich.text
     except ImportError as error:
-        raise SummaryExtraMissingError(package) from error
+        raise MissingPackageError(
+            "tabulate needs the package rich.",
+            expected=f"the extra summary of {package}",
+            got="no module named 'rich'",
+            fix=f"pip install '{package}[summary]'",
+        ) from error
     options = {"show_header": True, "show_lines": True, "show_footer": True, "title": title}
     drawn = rich.table.Table(**{**options, **table_kwargs})
     for column, foot in zip(columns, feet, strict=True):

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fx_core.errors import ItemNotFoundError
 from fx_core.files import local_path, read_manifest, settled, verify_files
 from fx_core.plugins import Exporter, registry
 
-from fx_export.errors import BundleError, EntryPointError, ExporterOptionError
+from fx_export.errors import exporter_option, unreadable_bundle
 from fx_export.plugin import fx_exporters
 
 FORMAT, VERSION = "fx-bundle", 1
@@ -56,10 +57,10 @@ class Bundle:
         """Returns one of several networks.
 
         Raises:
-          EntryPointError: there is none of this name.
+          ItemNotFoundError: there is none of this name.
         """
         if name not in self.entry_points:
-            raise EntryPointError(str(self.path), name, sorted(self.entry_points))
+            raise _entry_point(str(self.path), name, sorted(self.entry_points))
         return self.entry_points[name]
 
 
@@ -83,7 +84,7 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       DamagedFilesError: a file was changed, cut, removed or added.
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
-      ExporterOptionError: ``compiled`` was given, and JAX compiles nothing for this format.
+      ArgumentTypeError: ``compiled`` was given, and JAX compiles nothing for this format.
     """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
@@ -104,7 +105,7 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
 def _keep_compiled(exporter: str, programs: Sequence[Any], directory: str) -> None:
     for program in programs:
         if not hasattr(program, "keep_compiled"):
-            raise ExporterOptionError(exporter, "no directory for compiled programs: JAX compiles none", directory)
+            raise exporter_option(exporter, "no directory for compiled programs: JAX compiles none", directory)
         program.keep_compiled(directory)
 
 
@@ -113,7 +114,9 @@ def load_several(exporter: Any, data: Path, names: Sequence[str]) -> dict[str, C
     if hasattr(exporter, "load_several"):
         programs = exporter.load_several(data)
         if sorted(programs) != sorted(names):
-            raise BundleError(str(data), "it has other entry points than the manifest says.", got=sorted(programs))
+            raise unreadable_bundle(
+                str(data), "it has other entry points than the manifest says.", got=sorted(programs)
+            )
         return programs
     return {name: exporter.load(data / name) for name in names}
 
@@ -122,7 +125,7 @@ def _entry_names(path: StrPath, manifest: Mapping[str, Any]) -> list[str]:
     names = _field(path, manifest, "entry_points", list)
     # They are names of directories.
     if not names or not all(isinstance(name, str) and name.isidentifier() for name in names):
-        raise BundleError(str(path), "the names of entry points are no identifiers.", got=str(names)[:80])
+        raise unreadable_bundle(str(path), "the names of entry points are no identifiers.", got=str(names)[:80])
     return names
 
 
@@ -133,7 +136,7 @@ class _Several:
         self._path, self._names = path, names
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        raise EntryPointError(self._path, None, self._names)
+        raise _entry_point(self._path, None, self._names)
 
 
 _FIELDS: dict[str, type] = {"exporter": str, "metadata": dict, "written_by": dict}
@@ -141,9 +144,11 @@ _FIELDS: dict[str, type] = {"exporter": str, "metadata": dict, "written_by": dic
 
 def _field(path: StrPath, manifest: Mapping[str, Any], name: str, kind: type) -> Any:
     if name not in manifest:
-        raise BundleError(str(path), f"the manifest lacks {name!r}.")
+        raise unreadable_bundle(str(path), f"the manifest lacks {name!r}.")
     if not isinstance(manifest[name], kind):
-        raise BundleError(str(path), f"{name!r} in the manifest is no {kind.__name__}.", got=repr(manifest[name])[:80])
+        raise unreadable_bundle(
+            str(path), f"{name!r} in the manifest is no {kind.__name__}.", got=repr(manifest[name])[:80]
+        )
     return manifest[name]
 
 
@@ -161,3 +166,13 @@ def exporter_named(name: str) -> Exporter:
       UnknownEntryError: there is no such exporter.
     """
     return registry().exporters[name].load()()
+
+
+def _entry_point(path: str, got: str | None, names: Sequence[str]) -> ItemNotFoundError:
+    return ItemNotFoundError(
+        "This bundle has several networks." if got is None else f"This bundle has no entry point {got!r}.",
+        path=path,
+        expected=", ".join(names) or "no names: it is one network",
+        got=got,
+        fix=f"Choose one: load(path)[{names[0]!r}](...)." if names else "Call it: load(path)(...).",
+    )

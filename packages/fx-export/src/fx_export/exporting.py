@@ -12,7 +12,7 @@ from fx_core.plugins import Exporter
 
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
-from fx_export.errors import ExporterOptionError, PlatformError
+from fx_export.errors import PlatformError, exporter_option
 from fx_export.inputs import input_specs, names_in
 from fx_export.models import as_function
 from fx_export.verification import verified
@@ -60,15 +60,15 @@ def export(
       The path.
 
     Raises:
-      ModelFunctionError: the model is none of those above, or its variables are missing.
+      ArgumentTypeError: the model is none of those above, or its variables are missing.
       UnsupportedProgramError: the function has effects or callbacks, or takes or returns custom containers.
-      UnsupportedWeightError: a variable is no array of numbers.
+      ArgumentTypeError: a variable is no array of numbers.
       VerificationError: what was written computes something else.
-      ExporterOptionError: the exporter does not take an option, or the inputs are no list.
-      InputTextError: a text describes no input.
-      PathTakenError: there is something at the path.
-      PathError: the path is the URL of another place, or no name of a file.
-      NotJsonError: JSON cannot hold the metadata.
+      ArgumentTypeError: the exporter does not take an option, or the inputs are no list.
+      ArgumentError: a text describes no input.
+      AlreadyExistsError: there is something at the path.
+      ArgumentError: the path is the URL of another place, or no name of a file.
+      ArgumentError: JSON cannot hold the metadata.
       UnknownEntryError: there is no such exporter.
 
     Example:
@@ -141,4 +141,4 @@ def _check_options(name: str, exporter: Exporter, options: Mapping[str, Any]) ->
     try:
         inspect.signature(exporter.export).bind(Path(), None, None, (), metadata={}, **options)
     except TypeError as error:
-        raise ExporterOptionError(name, str(inspect.signature(exporter.export)), str(error)) from None
+        raise exporter_option(name, str(inspect.signature(exporter.export)), str(error)) from None

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.errors import ArgumentError
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import ExporterOptionError, InputMismatchError, InputTextError
+from fx_export.errors import exporter_option, input_mismatch
 
 _TEXT = re.compile(r"\s*(?:([A-Za-z_][\w./-]*)\s*:)?\s*(\w+)\s*\[([^\[\]]*)\]\s*")
 
@@ -21,7 +22,7 @@ def described_inputs(texts: Sequence[str], constraints: Sequence[str] = ()) -> l
       constraints: what is known about the sizes, such as ``"length <= 128"``.
 
     Raises:
-      InputTextError: a text is malformed.
+      ArgumentError: a text is malformed.
 
     Example:
       >>> described_inputs(["tokens:int32[batch, length]", "bool[batch, length]"])[1].shape
@@ -35,12 +36,12 @@ def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) 
     """Returns a description for each input that is a text; the others stay as they are.
 
     Raises:
-      ExporterOptionError: the inputs are no list.
-      InputTextError: a text is malformed.
+      ArgumentTypeError: the inputs are no list.
+      ArgumentError: a text is malformed.
     """
     if not isinstance(inputs, (list, tuple)):
         # An array would be taken for as many inputs as it has rows.
-        raise ExporterOptionError(format, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
+        raise exporter_option(format, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
     texts = [value for value in inputs if isinstance(value, str)]
     described = iter(described_inputs(texts, constraints))
     return [next(described) if isinstance(value, str) else value for value in inputs]
@@ -59,11 +60,11 @@ def names_in(texts: Sequence[str]) -> list[str] | None:
 def _described(text: str, scope: Any) -> jax.ShapeDtypeStruct:
     found = _TEXT.fullmatch(text)
     if found is None or found[2] not in NUMBERS:
-        raise InputTextError(text)
+        raise _input_text(text)
     try:
         shape = jax.export.symbolic_shape(found[3], scope=scope) if found[3].strip() else ()
     except (ValueError, TypeError) as error:
-        raise InputTextError(text) from error
+        raise _input_text(text) from error
     return jax.ShapeDtypeStruct(shape, NUMBERS[found[2]])
 
 
@@ -98,12 +99,12 @@ class InputCheck:
           InputMismatchError: an input has another structure, shape or dtype, or there are more or fewer.
         """
         if len(inputs) != len(self.specs):
-            raise InputMismatchError("all inputs", f"{len(self.specs)} inputs", f"{len(inputs)} inputs")
+            raise input_mismatch("all inputs", f"{len(self.specs)} inputs", f"{len(inputs)} inputs")
         sizes: dict[str, int] = {}
         for number, (value, (specs, treedef)) in enumerate(zip(inputs, self._flat)):
             leaves, given = jax.tree.flatten(value)
             if given != treedef:
-                raise InputMismatchError(f"input {number}", treedef, given)
+                raise input_mismatch(f"input {number}", treedef, given)
             for (path, spec), leaf in zip(specs, leaves):
                 _check(f"input {number}{jax.tree_util.keystr(path)}", spec, leaf, sizes)
 
@@ -112,11 +113,20 @@ def _check(name: str, spec: Any, leaf: Any, sizes: dict[str, int]) -> None:
     if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
         leaf = np.asarray(leaf)
     if leaf.dtype != spec.dtype or len(leaf.shape) != len(spec.shape):
-        raise InputMismatchError(name, text_of(spec), text_of(leaf))
+        raise input_mismatch(name, text_of(spec), text_of(leaf))
     for size, given in zip(spec.shape, leaf.shape):
         symbol = str(size)
         # Sizes like 2*batch are left to JAX, which solves for them.
         wanted = size if isinstance(size, int) else sizes.setdefault(symbol, given) if symbol.isidentifier() else given
         if wanted != given:
             where = "" if isinstance(size, int) else f", where {symbol} is {wanted}"
-            raise InputMismatchError(name, text_of(spec) + where, text_of(leaf))
+            raise input_mismatch(name, text_of(spec) + where, text_of(leaf))
+
+
+def _input_text(got: str) -> ArgumentError:
+    return ArgumentError(
+        "This describes no input.",
+        expected="an optional name, a dtype and sizes, such as image:float32[batch, 28, 28, 1]",
+        got=got,
+        fix="Write numbers for fixed sizes and names for free ones.",
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from fx_core.files import canonical_json
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import BundleError, ExporterOptionError
+from fx_export.errors import exporter_option, unreadable_bundle
 from fx_export.inputs import InputCheck, spec_of
 from fx_export.keys import key_spec, kind_of, words_of
 from fx_export.trees import described, rebuilt
@@ -52,9 +52,9 @@ def interface_of(
       output_names: the same of the outputs; by default ``output`` with paths.
 
     Raises:
-      ExporterOptionError: there are more names or fewer, or two are the same.
+      ArgumentTypeError: there are more names or fewer, or two are the same.
       UnsupportedProgramError: inputs or outputs are custom containers.
-      UnsupportedWeightError: a variable is no array of numbers.
+      ArgumentTypeError: a variable is no array of numbers.
     """
     specs = [jax.tree.map(spec_of, value) for value in inputs]
     weights = jax.tree.unflatten(jax.tree.structure(variables), [spec_of(w) for _, w in named_arrays(variables)])
@@ -79,7 +79,7 @@ def _names(stem: str, tree: Any) -> list[str]:
 def _given_ports(option: str, given: Sequence[str] | None, own: Sequence[str], tree: Any) -> list[Port]:
     if given is not None and (len(given) != len(own) or len(set(given)) != len(own)):
         expected = f"{len(own)} different names, for {', '.join(own)}"
-        raise ExporterOptionError(option, expected, ", ".join(map(str, given)))
+        raise exporter_option(option, expected, ", ".join(map(str, given)))
     leaves = jax.tree.leaves(tree)
     words = [words_of(leaf) for leaf in leaves]
     found = zip(own if given is None else given, words, leaves, strict=True)
@@ -174,19 +174,19 @@ def _ports(index: Mapping[str, Any], which: str, path: str) -> list[Port]:
         ]
     # The parser of sizes raises whatever it stumbles upon.
     except Exception as error:
-        raise BundleError(path, f"the {which} are malformed.", got=f"{type(error).__name__}: {error}") from error
+        raise unreadable_bundle(path, f"the {which} are malformed.", got=f"{type(error).__name__}: {error}") from error
 
 
 def _index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(str(path), "the index is missing or no JSON.", got=error) from error
+        raise unreadable_bundle(str(path), "the index is missing or no JSON.", got=error) from error
     fields = {"inputs": list, "outputs": list, "in_tree": dict}
     if not isinstance(index, dict) or any(not isinstance(index.get(k), t) for k, t in fields.items()):
-        raise BundleError(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
+        raise unreadable_bundle(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
     if "out_tree" not in index:
-        raise BundleError(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
+        raise unreadable_bundle(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
     return index
 
 
@@ -198,5 +198,5 @@ def signature_of(index: Mapping[str, Any], path: Path) -> str:
     """
     signature = index.get("signature")
     if not isinstance(signature, str):
-        raise BundleError(str(path), "the index lacks the signature.", got=str(signature)[:100])
+        raise unreadable_bundle(str(path), "the index lacks the signature.", got=str(signature)[:100])
     return signature

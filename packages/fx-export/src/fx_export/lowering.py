@@ -8,7 +8,7 @@ import jax
 import jax.export
 from fx_core.compat import jax as compat
 
-from fx_export.errors import UnsupportedProgramError
+from fx_export.errors import unsupported_program
 from fx_export.inputs import spec_of
 
 
@@ -40,10 +40,10 @@ def lowered(
         with compat.short_locations():
             program = jax.export.export(jax.jit(of_weights), platforms=platforms)([spec_of(w) for w in weights], *specs)
     except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
-        raise UnsupportedProgramError(f"{type(error).__name__}: {error}") from error
+        raise unsupported_program(f"{type(error).__name__}: {error}") from error
     effects = [str(effect) for effect in program.ordered_effects + program.unordered_effects]
     if effects:
-        raise UnsupportedProgramError(f"the effects {', '.join(effects)}")
+        raise unsupported_program(f"the effects {', '.join(effects)}")
     return program
 
 
@@ -66,4 +66,4 @@ def downgraded(program: jax.export.Exported, version: str) -> bytes:
             sorted(set(re.findall(r"custom_call @([\w.]+)", program.mlir_module())) - {"shape_assertion"})
         )
         problem = f"operations that StableHLO {version} does not have: {str(error)[:500]}"
-        raise UnsupportedProgramError(f"{problem}; calls of JAX's own: {calls or 'none'}") from error
+        raise unsupported_program(f"{problem}; calls of JAX's own: {calls or 'none'}") from error

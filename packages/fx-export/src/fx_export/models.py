@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fx_core.errors.models import ModelFunctionError
+from fx_core.errors import ArgumentTypeError
 from fx_core.plugins import ModelEntry, registry
 
 Function = Callable[..., Any]
@@ -20,7 +20,7 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
       call: keyword arguments of each call.
 
     Raises:
-      ModelFunctionError: it is none of these, or its variables are missing.
+      ArgumentTypeError: it is none of these, or its variables are missing.
     """
     entry = _entry(model)
     if entry is not None:
@@ -28,11 +28,11 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
     if hasattr(model, "apply_fn") and hasattr(model, "params"):
         return _of_state(model, variables, call)
     if not callable(model):
-        raise ModelFunctionError(
+        raise ArgumentTypeError(
             "This cannot be exported.",
-            type(model).__qualname__,
-            "Give a function of the variables and the inputs.",
-            "a Linen module with variables, an NNX module, a training state, or a function",
+            expected="a Linen module with variables, an NNX module, a training state, or a function",
+            got=type(model).__qualname__,
+            fix="Give a function of the variables and the inputs.",
         )
     return (functools.partial(model, **call) if call else model), variables
 

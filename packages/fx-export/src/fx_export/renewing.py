@@ -11,7 +11,7 @@ from fx_core.files import AtomicDirectory, read_manifest
 
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, Bundle, StrPath, exporter_named, load
-from fx_export.errors import BundleError
+from fx_export.errors import unreadable_bundle
 from fx_export.verification import verified
 
 
@@ -41,7 +41,7 @@ def renew(path: StrPath, *, key: bytes | None = None, **options: Any) -> Path:
     """
     old = load(path, key=key)
     if old.exporter != "stablehlo":
-        raise BundleError(str(path), f"{old.exporter!r} bundles do not expire.", fix="Leave it as it is.")
+        raise unreadable_bundle(str(path), f"{old.exporter!r} bundles do not expire.", fix="Leave it as it is.")
     manifest = read_manifest(old.path, format=FORMAT, version=VERSION, key=key)
     writer: Any = exporter_named("stablehlo")
     programs = dict(old.entry_points) or {"": old.program}

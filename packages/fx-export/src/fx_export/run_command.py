@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from fx_core.errors.models import ModelFunctionError
+from fx_core.errors import ArgumentTypeError
 
 from fx_export.exporting import export
 
@@ -24,7 +24,7 @@ def built(text: str, run: Path) -> tuple[Any, Any]:
       The model, and its variables where the function gives both.
 
     Raises:
-      ModelFunctionError: there is no such function.
+      ArgumentTypeError: there is no such function.
     """
     return _parts(_function(text)(run))
 
@@ -47,12 +47,12 @@ def _function(text: str) -> Callable[[Path], Any]:
     return found
 
 
-def _no_function(text: str, got: str) -> ModelFunctionError:
-    return ModelFunctionError(
+def _no_function(text: str, got: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
         f"{text!r} names no function that makes a model.",
-        got,
-        "Write a function that takes the path of the run and gives the model, or the model and its variables.",
-        "package.module:function",
+        expected="package.module:function",
+        got=got,
+        fix="Write a function that takes the path of the run and gives the model, or the model and its variables.",
     )
 
 

@@ -12,7 +12,7 @@ from fx_core.files import AtomicDirectory, canonical_json
 
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named, load_several
-from fx_export.errors import ExporterOptionError, PlatformError
+from fx_export.errors import PlatformError, exporter_option
 from fx_export.exporting import verification_settings
 from fx_export.inputs import input_specs
 from fx_export.models import as_function
@@ -72,9 +72,9 @@ def export_several(
       The path.
 
     Raises:
-      ExporterOptionError: there are no entry points, a name is no identifier, or the exporter does not take an option.
+      ArgumentTypeError: there are no entry points, a name is no identifier, or the exporter does not take an option.
       ExportError: what `fx_export.export` raises for one of them.
-      PathTakenError: there is something at the path.
+      AlreadyExistsError: there is something at the path.
 
     Example:
       >>> import tempfile, jax.numpy as jnp
@@ -90,7 +90,7 @@ def export_several(
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
     if not entry_points or not all(isinstance(name, str) and name.isidentifier() for name in entry_points):
-        raise ExporterOptionError(format, "entry points whose names are identifiers", sorted(map(str, entry_points)))
+        raise exporter_option(format, "entry points whose names are identifiers", sorted(map(str, entry_points)))
     writer: Any = exporter_named(format)
     functions = {}
     for name, entry in entry_points.items():
@@ -148,4 +148,4 @@ def _check_options(name: str, exporter: Any, options: Mapping[str, Any]) -> None
     try:
         signature.bind(Path(), *([{}] if several else [None, None, ()]), metadata={}, **options)
     except TypeError as error:
-        raise ExporterOptionError(name, str(signature), str(error)) from None
+        raise exporter_option(name, str(signature), str(error)) from None

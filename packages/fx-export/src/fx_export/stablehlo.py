@@ -14,13 +14,7 @@ import numpy as np
 from fx_core.compat import jax as compat
 from fx_core.files import canonical_json
 
-from fx_export.errors import (
-    BundleError,
-    ExporterOptionError,
-    InputMismatchError,
-    PlatformError,
-    UnsupportedProgramError,
-)
+from fx_export.errors import PlatformError, exporter_option, input_mismatch, unreadable_bundle, unsupported_program
 from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
 from fx_export.lowering import downgraded, lowered
@@ -62,8 +56,8 @@ class StableHLOExporter:
         Raises:
           UnsupportedProgramError: the function has effects, or takes or returns custom containers; or the older
             version of StableHLO does not have what it computes.
-          UnsupportedWeightError: a variable is no array of numbers.
-          ExporterOptionError: a platform is unknown, or there are more names or fewer than arrays.
+          ArgumentTypeError: a variable is no array of numbers.
+          ArgumentTypeError: a platform is unknown, or there are more names or fewer than arrays.
         """
         del metadata
         weights = _Weights()
@@ -100,8 +94,8 @@ class StableHLOExporter:
 
         Raises:
           UnsupportedProgramError: see `export`.
-          UnsupportedWeightError: see `export`.
-          ExporterOptionError: see `export`.
+          ArgumentTypeError: see `export`.
+          ArgumentTypeError: see `export`.
         """
         del metadata
         weights, programs = _Weights(), {}
@@ -130,7 +124,7 @@ class StableHLOExporter:
         index, weights = self._read_index(directory)
         programs = index.get("programs")
         if not isinstance(programs, dict) or not all(name.isidentifier() for name in programs):
-            raise BundleError(str(directory / _INDEX), "the index lacks the programs.")
+            raise unreadable_bundle(str(directory / _INDEX), "the index lacks the programs.")
         return {name: _loaded(directory / f"{name}.bin", index, programs[name], weights) for name in programs}
 
     def _write_index(
@@ -216,13 +210,15 @@ class Program:
         except ValueError as error:
             # Shapes are checked; what JAX still finds are sizes that break the symbolic constraints.
             expected = [jax.tree.map(text_of, spec) for spec in self.inputs]
-            raise InputMismatchError("all inputs", expected, str(error).partition("\n")[0]) from error
+            raise input_mismatch("all inputs", expected, str(error).partition("\n")[0]) from error
         except RuntimeError as error:
             # Older compilers find out when they compile.
             if "deserialize StableHLO" not in str(error):
                 raise
             fix = 'Use a newer JAX, or export with stablehlo="1.10.0".'
-            raise BundleError("the program", "it was written by a newer JAX.", got=jax.__version__, fix=fix) from error
+            raise unreadable_bundle(
+                "the program", "it was written by a newer JAX.", got=jax.__version__, fix=fix
+            ) from error
 
     def keep_compiled(self, directory: str) -> None:
         """Keep what is compiled from now on in a directory, and take it from there in later processes."""
@@ -239,7 +235,7 @@ class Program:
 
     def _by_name(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
         if inputs or sorted(named) != sorted(self.input_names):
-            raise InputMismatchError("all inputs", f"the names {', '.join(self.input_names)}", ", ".join(sorted(named)))
+            raise input_mismatch("all inputs", f"the names {', '.join(self.input_names)}", ", ".join(sorted(named)))
         treedef = jax.tree.structure(self.inputs)
         return jax.tree.unflatten(treedef, [named[name] for name in self.input_names])
 
@@ -258,16 +254,14 @@ def _written(
 ) -> dict[str, Any]:
     """Write a program, and give its entry of the index."""
     if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
-        raise ExporterOptionError("stablehlo", f"platforms out of {', '.join(_PLATFORMS)}", platforms)
+        raise exporter_option("stablehlo", f"platforms out of {', '.join(_PLATFORMS)}", platforms)
     own = [array for _, array in named_arrays(variables)]
     program = lowered(fn, variables, own, inputs, platforms)
     taken, given = program.in_avals[len(own) :], program.out_avals
     names = {}
     for option, value, arrays in (("input_names", input_names, taken), ("output_names", output_names, given)):
         if value is not None and (len(value) != len(arrays) or len(set(value)) != len(arrays)):
-            raise ExporterOptionError(
-                "stablehlo", f"{option}: {len(arrays)} different names", ", ".join(map(str, value))
-            )
+            raise exporter_option("stablehlo", f"{option}: {len(arrays)} different names", ", ".join(map(str, value)))
         names |= {option: list(value)} if value is not None else {}
     if stablehlo is not None:
         program = dataclasses.replace(program, mlir_module_serialized=_in_version(program, stablehlo))
@@ -284,7 +278,7 @@ def _written(
 def _in_version(program: jax.export.Exported, version: Any) -> bytes:
     parts = version.split(".") if isinstance(version, str) else []
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
-        raise ExporterOptionError("stablehlo", 'stablehlo: a version such as "1.10.0"', version)
+        raise exporter_option("stablehlo", 'stablehlo: a version such as "1.10.0"', version)
     return downgraded(program, version)
 
 
@@ -296,7 +290,7 @@ def _serialized(program: jax.export.Exported) -> bytes:
     try:
         return bytes(program.serialize())
     except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
-        raise UnsupportedProgramError(f"{type(error).__name__}: {error}") from error
+        raise unsupported_program(f"{type(error).__name__}: {error}") from error
 
 
 def _loaded(path: Path, index: Mapping[str, Any], entry: Any, weights: Sequence[Any]) -> Program:
@@ -305,11 +299,17 @@ def _loaded(path: Path, index: Mapping[str, Any], entry: Any, weights: Sequence[
     # Version 0.1 wrote each program with all weights, in order.
     places: Any = known.get("uses", list(range(len(weights))))
     if not all(isinstance(each, list) for each in names) or not _are_places(places, len(weights)):
-        raise BundleError(str(path), "its entry of the index is malformed.", got=str(entry)[:100])
+        raise unreadable_bundle(str(path), "its entry of the index is malformed.", got=str(entry)[:100])
     program = _deserialized(path, index)
     platform = jax.export.default_export_platform()
     if platform not in program.platforms:
-        raise PlatformError(str(path.parent), program.platforms, platform)
+        raise PlatformError(
+            "This bundle was made for other platforms.",
+            path=str(path.parent),
+            expected=", ".join(program.platforms),
+            got=platform,
+            fix=f"Export with platforms=[…, {platform!r}], or run where one of the platforms is there.",
+        )
     weight_names = [index["weights"][place]["name"] for place in places]
     return Program(program, [weights[place] for place in places], weight_names, *names)
 
@@ -322,9 +322,9 @@ def _index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(str(path), "the index is missing or no JSON.", got=error) from error
+        raise unreadable_bundle(str(path), "the index is missing or no JSON.", got=error) from error
     if not isinstance(index, dict):
-        raise BundleError(str(path), "the index is no object.", got=type(index).__name__)
+        raise unreadable_bundle(str(path), "the index is no object.", got=type(index).__name__)
     return index
 
 
@@ -335,6 +335,6 @@ def _deserialized(path: Path, index: Mapping[str, Any]) -> jax.export.Exported:
     except Exception as error:
         written, here = index.get("jax"), jax.__version__
         fix = f"It was written with jax {written} and this is jax {here}: use that version or a newer one."
-        raise BundleError(
+        raise unreadable_bundle(
             str(path), "JAX does not read the program.", got=f"{type(error).__name__}: {error}", fix=fix
         ) from error

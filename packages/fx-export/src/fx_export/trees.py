@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fx_export.errors import BundleError, UnsupportedProgramError
+from fx_export.errors import unreadable_bundle, unsupported_program
 
 _DEPTH = 64
 
@@ -28,7 +28,7 @@ def _described(tree: Any, numbers: Iterator[int]) -> Any:
     if type(tree) is dict and all(isinstance(key, str) for key in tree):
         return {"dict": {key: _described(tree[key], numbers) for key in sorted(tree)}}
     if not hasattr(tree, "shape") and not isinstance(tree, (bool, int, float, complex)):
-        raise UnsupportedProgramError(f"{type(tree).__name__} among inputs or outputs")
+        raise unsupported_program(f"{type(tree).__name__} among inputs or outputs")
     return next(numbers)
 
 
@@ -58,4 +58,4 @@ def _rebuilt(description: Any, leaves: Sequence[Any], path: str, depth: int) -> 
         if kind in ("list", "tuple") and isinstance(parts, list):
             built = [_rebuilt(part, leaves, path, depth - 1) for part in parts]
             return tuple(built) if kind == "tuple" else built
-    raise BundleError(path, "the description of inputs or outputs is malformed.", got=str(description)[:100])
+    raise unreadable_bundle(path, "the description of inputs or outputs is malformed.", got=str(description)[:100])

@@ -77,7 +77,7 @@ def verified(
         report["max_absolute_error"] = max(report["max_absolute_error"], absolute)
         report["max_relative_error"] = max(report["max_relative_error"], relative)
     if not report["trials"]:
-        raise VerificationError(
+        raise _verification(
             "all outputs", "no inputs at all", "at least one trial", "none of the sizes fits: name some in verify_sizes"
         )
     return report
@@ -136,18 +136,18 @@ def _array(
 def _compared(expected: Any, got: Any, label: str, tolerance: float) -> tuple[float, float]:
     wanted, given = jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(got)
     if len(wanted) != len(given):
-        raise VerificationError("all outputs", label, f"{len(wanted)} arrays", f"{len(given)} arrays")
+        raise _verification("all outputs", label, f"{len(wanted)} arrays", f"{len(given)} arrays")
     worst = (0.0, 0.0)
     for (path, one), other in zip(wanted, given):
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "the output"
         one, other = np.asarray(words_of(one)), np.asarray(words_of(other))
         if (one.shape, one.dtype) != (other.shape, other.dtype):
-            raise VerificationError(name, label, f"{one.dtype}{one.shape}", f"{other.dtype}{other.shape}")
+            raise _verification(name, label, f"{one.dtype}{one.shape}", f"{other.dtype}{other.shape}")
         allowed = tolerance if one.dtype.kind not in "iub" else 0.0
         absolute, relative = _difference(one, other)
         if not relative <= allowed:
             found = f"a difference of {absolute:.3g}, relatively {relative:.3g}"
-            raise VerificationError(name, label, f"a relative difference of at most {allowed:g}", found)
+            raise _verification(name, label, f"a relative difference of at most {allowed:g}", found)
         worst = max(worst[0], absolute), max(worst[1], relative)
     return worst
 
@@ -167,3 +167,13 @@ def _difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         absolute = float(np.max(np.abs(np.where(same, 0, a - b))))
     finite = np.abs(a[np.isfinite(a)])
     return absolute, absolute / (1 + float(finite.max(initial=0)))
+
+
+def _verification(path: str, case: str, expected: str, got: str) -> VerificationError:
+    return VerificationError(
+        f"The exported network computes something else than the model, for {case}.",
+        path=path,
+        expected=expected,
+        got=got,
+        fix="Raise the tolerance if that is close enough, or report it: nothing was written.",
+    )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import BundleError, UnsupportedWeightError
+from fx_export.errors import unreadable_bundle, unsupported_weight
 
 _ALIGNMENT = 64
 Weight = tuple[str, np.ndarray]
@@ -20,7 +20,7 @@ def named_arrays(variables: Any) -> list[Weight]:
     """Returns the arrays of the variables with their paths, in the order of JAX's leaves.
 
     Raises:
-      UnsupportedWeightError: a leaf is no array of numbers.
+      ArgumentTypeError: a leaf is no array of numbers.
     """
     return [_named(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(variables)]
 
@@ -45,7 +45,7 @@ def read_weights(path: Path, index: Any) -> list[np.ndarray]:
     """
     content = path.read_bytes()
     if not isinstance(index, list):
-        raise BundleError(str(path), "the index of the weights is no list.")
+        raise unreadable_bundle(str(path), "the index of the weights is no list.")
     return [_read(path, content, entry) for entry in index]
 
 
@@ -54,7 +54,7 @@ def _named(path: Any, leaf: Any) -> Weight:
     dtype = np.dtype(type(leaf)) if isinstance(leaf, (bool, int, float, complex)) else getattr(leaf, "dtype", None)
     if getattr(dtype, "name", None) not in NUMBERS:
         what = type(leaf).__name__ if dtype is None else f"an array of dtype {dtype}"
-        raise UnsupportedWeightError(name, what)
+        raise unsupported_weight(name, what)
     # JAX would cast 64-bit values when they are called with; the file holds what is computed with.
     return name, np.asarray(jnp.asarray(leaf))
 
@@ -62,7 +62,9 @@ def _named(path: Any, leaf: Any) -> Weight:
 def _read(path: Path, content: bytes, entry: Any) -> np.ndarray:
     fields = {"name": str, "dtype": str, "shape": list, "offset": int}
     if not isinstance(entry, Mapping) or {key: type(value) for key, value in entry.items()} != fields:
-        raise BundleError(str(path), "an entry of the index lacks name, dtype, shape or offset.", got=str(entry)[:100])
+        raise unreadable_bundle(
+            str(path), "an entry of the index lacks name, dtype, shape or offset.", got=str(entry)[:100]
+        )
     shape, offset, dtype = entry["shape"], entry["offset"], NUMBERS.get(entry["dtype"])
     problem = None
     if dtype is None or not _is_shape(shape):
@@ -70,7 +72,7 @@ def _read(path: Path, content: bytes, entry: Any) -> np.ndarray:
     elif offset < 0 or offset + math.prod(shape) * dtype.itemsize > len(content):
         problem = "lies outside of the file"
     if problem or dtype is None:
-        raise BundleError(str(path), f"the weight {entry['name']!r} {problem}.", got=str(entry)[:100])
+        raise unreadable_bundle(str(path), f"the weight {entry['name']!r} {problem}.", got=str(entry)[:100])
     count = math.prod(shape)
     return np.frombuffer(content, dtype, count, offset).reshape(shape) if count else np.zeros(shape, dtype)
 

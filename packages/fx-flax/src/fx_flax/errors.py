@@ -1,6 +1,6 @@
 """The errors and the warning of fx-flax."""
 
-from fx_core.errors import FxError
+from fx_core.errors import FxError, MissingPackageError
 
 __all__ = ["FlaxImportedError", "FlaxNameError", "FlaxVersionWarning", "MissingPackageError", "UnreadableSourceError"]
 
@@ -36,21 +36,20 @@ class FlaxNameError(FxError, AttributeError):
         self.module, self.name = module, name
 
 
-class MissingPackageError(FxError, ModuleNotFoundError):
-    """A name of Flax needs a package of fx that is not installed."""
-
-    def __init__(self, wanted: str, package: str):
-        distribution = package.replace("_", "-")
-        super().__init__(
-            f"{wanted} is in {distribution}, which is not installed.",
-            fix=f"pip install {distribution}, or 'fx-flax[all]' for all that programs written for Flax may need",
-        )
-        self.name = package
-
-
 class UnreadableSourceError(FxError, ValueError):
     """A file that `fx migrate` is to rewrite cannot be decoded, or is not of the language that its name tells."""
 
 
 class FlaxVersionWarning(UserWarning):
     """A library asks for a newer Flax than the one whose names fx-flax knows."""
+
+
+def package_missing(wanted: str, package: str) -> MissingPackageError:
+    """A name of Flax needs a package of fx that is not installed."""
+    distribution = package.replace("_", "-")
+    error = MissingPackageError(
+        f"{wanted} is in {distribution}, which is not installed.",
+        fix=f"pip install {distribution}, or 'fx-flax[all]' for all that programs written for Flax may need",
+    )
+    error.name = package
+    return error

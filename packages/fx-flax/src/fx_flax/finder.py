@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
 
-from fx_flax.errors import MissingPackageError
+from fx_flax.errors import package_missing
 from fx_flax.modules import FlaxModule
 from fx_flax.requirements import warn_if_newer
 from fx_flax.table import API_VERSION, module_names, submodules
@@ -54,7 +54,7 @@ class FlaxFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         names = module_names(module.__name__)
         assert names is not None
         if names.home is not None and importlib.util.find_spec(names.home) is None:
-            raise MissingPackageError(module.__name__, names.home)
+            raise package_missing(module.__name__, names.home)
         if module.__name__ in ("flax", "flax.version"):
             module.__version__ = API_VERSION  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import fx_core.config
 import fx_core.traceback_util
+from fx_core.errors import MissingPackageError
 
-from fx_flax.errors import MissingPackageError
 from fx_flax.modules import find_place
 
 __all__ = ["Flag", "Flags", "config", "read_environment"]

@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-from fx_flax.errors import FlaxNameError, MissingPackageError
+from fx_flax.errors import FlaxNameError, package_missing
 from fx_flax.table import API_VERSION, FlaxModuleNames, module_names, submodules
 
 __all__ = ["FlaxModule", "find_place"]
@@ -28,7 +28,7 @@ def find_place(wanted: str, place: str) -> tuple[types.ModuleType, str]:
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name == package:
-            raise MissingPackageError(wanted, package) from error
+            raise package_missing(wanted, package) from error
         raise
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.ops import EmptySequentialError, ParameterShapeError, SequentialLayersError
+from fx_core.errors import ArgumentTypeError, ShapeMismatchError
+from fx_core.errors.ops import empty_sequential
 
 from fx_linen.module import Module, compact, nowrap
 
@@ -22,7 +23,7 @@ class Sequential(Module):
       layers: a sequence of functions and modules; module parameters are called ``layers_0``, ``layers_1``, ….
 
     Raises:
-      SequentialLayersError: the layers are not a sequence.
+      ArgumentTypeError: the layers are not a sequence.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> model = nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(2)])
@@ -34,7 +35,12 @@ class Sequential(Module):
 
     def __post_init__(self) -> None:
         if not isinstance(self.layers, Sequence):
-            raise SequentialLayersError(self.layers)
+            raise ArgumentTypeError(
+                "The layers of Sequential must be a sequence.",
+                expected="a list or tuple of functions and modules",
+                got=type(self.layers).__name__,
+                fix="put the layers into a list: Sequential([layer_1, layer_2])",
+            )
         super().__post_init__()
 
     @compact
@@ -49,10 +55,10 @@ class Sequential(Module):
           What the last layer returns.
 
         Raises:
-          EmptySequentialError: there are no layers.
+          ArgumentError: there are no layers.
         """
         if not self.layers:
-            raise EmptySequentialError(self.name)
+            raise empty_sequential(self.name)
         outputs = self.layers[0](*args, **kwargs)
         for layer in self.layers[1:]:
             if isinstance(outputs, tuple):
@@ -92,7 +98,7 @@ class BatchApply:
           What the function returns, the first dimension of each array split again.
 
         Raises:
-          ParameterShapeError: no array has enough dimensions.
+          ShapeMismatchError: no array has enough dimensions.
         """
         leading = self._leading((args, kwargs))
         size = math.prod(leading)
@@ -105,7 +111,7 @@ class BatchApply:
 
         def split(leaf: Any) -> Any:
             if jnp.ndim(leaf) < 1 or leaf.shape[0] != size:
-                raise ParameterShapeError(
+                raise ShapeMismatchError(
                     "A result of the function has no batch dimension to split.",
                     expected=f"shape ({size}, ...)",
                     got=jnp.shape(leaf),
@@ -122,7 +128,7 @@ class BatchApply:
             shape = jnp.shape(leaf)
             if len(shape) >= self.num_dims:
                 return shape[: self.num_dims]
-        raise ParameterShapeError(
+        raise ShapeMismatchError(
             "BatchApply found no array with enough dimensions.",
             expected=f"at least one input of {self.num_dims} dimensions or more",
             got=[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)],

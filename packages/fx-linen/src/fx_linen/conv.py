@@ -95,11 +95,11 @@ class Conv(_Conv):
           An array of shape ``(*batch, *windows, features)``.
 
         Raises:
-          ConvWindowError: kernel size, strides or dilations do not fit.
-          ConvPaddingError: a padding that is not known.
-          ConvFeatureGroupsError: the groups do not divide the features.
-          ConvInputRankError: the input has too few dimensions.
-          MaskShapeError: mask and kernel differ in shape.
+          ArgumentError: kernel size, strides or dilations do not fit.
+          ArgumentError: a padding that is not known.
+          ArgumentError: the groups do not divide the features.
+          ShapeMismatchError: the input has too few dimensions.
+          ShapeMismatchError: mask and kernel differ in shape.
         """
         plan = self._plan()
         shapes = conv.conv_params(
@@ -135,11 +135,11 @@ class ConvLocal(_Conv):
           An array of shape ``(*batch, *windows, features)``.
 
         Raises:
-          ConvWindowError: kernel size, strides or dilations do not fit.
-          ConvPaddingError: a padding that is not known.
-          ConvFeatureGroupsError: there are feature groups.
-          ConvInputRankError: the input has too few dimensions.
-          MaskShapeError: mask and kernel differ in shape.
+          ArgumentError: kernel size, strides or dilations do not fit.
+          ArgumentError: a padding that is not known.
+          ArgumentError: there are feature groups.
+          ShapeMismatchError: the input has too few dimensions.
+          ShapeMismatchError: mask and kernel differ in shape.
         """
         plan = self._plan()
         shapes = conv.conv_local_params(plan, jnp.shape(inputs), self.features, self.use_bias)
@@ -201,10 +201,10 @@ class ConvTranspose(Module):
           An array of shape ``(*batch, *larger_space, features)``.
 
         Raises:
-          ConvWindowError: kernel size, strides or dilations do not fit.
-          ConvPaddingError: a padding that is not known.
-          ConvInputRankError: the input has too few dimensions.
-          MaskShapeError: mask and kernel differ in shape.
+          ArgumentError: kernel size, strides or dilations do not fit.
+          ArgumentError: a padding that is not known.
+          ShapeMismatchError: the input has too few dimensions.
+          ShapeMismatchError: mask and kernel differ in shape.
         """
         plan = conv.plan_conv_transpose(
             self.kernel_size, self.strides, self.padding, self.kernel_dilation, self.transpose_kernel

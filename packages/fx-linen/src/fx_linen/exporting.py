@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fx_core.errors.models import ModelFunctionError
+from fx_core.errors import ArgumentTypeError
 from fx_core.frozen_dict import unfreeze
 from fx_core.meta import unbox
 
@@ -21,7 +21,7 @@ def as_function(
       **call: keyword arguments of ``apply``: those of the method, ``method``, ``rngs``, ``mutable``.
 
     Raises:
-      ModelFunctionError: there are no variables: a Linen module holds none.
+      ArgumentTypeError: there are no variables: a Linen module holds none.
 
     Example:
       >>> import fx_linen as nn, jax, jax.numpy as jnp
@@ -31,7 +31,9 @@ def as_function(
       (4, 2)
     """
     if variables is None:
-        raise ModelFunctionError(
-            "A Linen module holds no variables.", None, "Give those of init, or of the training state.", "variables"
+        raise ArgumentTypeError(
+            "A Linen module holds no variables.",
+            expected="variables",
+            fix="Give those of init, or of the training state.",
         )
     return (lambda variables, *inputs: model.apply(variables, *inputs, **call)), unfreeze(unbox(variables))

@@ -94,7 +94,7 @@ class Fp8DirectDotGeneralOp(_Fp8Op):
           The product in the dtype of ``rhs``.
 
         Raises:
-          AmaxHistoryError: the history has no entry.
+          ArgumentError: the history has no entry.
         """
         return fp8_dot_general(lhs, rhs, dimension_numbers, *self._scaling())
 
@@ -166,7 +166,7 @@ class Fp8Einsum(_Fp8Op):
           What the equation says.
 
         Raises:
-          AmaxHistoryError: the history has no entry.
+          ArgumentError: the history has no entry.
         """
         state, formats = self._scaling()
 

@@ -119,8 +119,8 @@ class DenseGeneral(Module):
           An array of shape ``(*batch, *other_axes, *features)``.
 
         Raises:
-          InvalidAxesError: an axis is outside the input, or named twice.
-          BatchDimsError: the batch dimensions are not the leading ones.
+          ShapeMismatchError: an axis is outside the input, or named twice.
+          ArgumentError: the batch dimensions are not the leading ones.
         """
         shape = jnp.shape(inputs)
         plan = linear.plan_dense_general(len(shape), self.features, self.axis, self.batch_dims)
@@ -187,7 +187,7 @@ class Einsum(Module):
           What the equation says.
 
         Raises:
-          EinsumEquationError: the equation is not one of two operands with a result.
+          ArgumentError: the equation is not one of two operands with a result.
         """
         equation = merge_param("einsum_str", self.einsum_str, einsum_str)
         plan = linear.plan_einsum(equation, jnp.ndim(inputs), len(self.shape))
@@ -244,7 +244,7 @@ class Embed(Module):
           An array of shape ``(*inputs.shape, features)``.
 
         Raises:
-          LookupIndexDtypeError: the inputs are not integers.
+          DtypeError: the inputs are not integers.
         """
         (embedding,) = self.promote_dtype(self.embedding, dtype=self.dtype, inexact=False)
         return embed.lookup(embedding, jnp.asarray(inputs))

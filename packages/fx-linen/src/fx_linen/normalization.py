@@ -81,7 +81,7 @@ class BatchNorm(Module):
           An array like ``x``.
 
         Raises:
-          InvalidAxesError: an axis is outside the input.
+          ShapeMismatchError: an axis is outside the input.
         """
         use_running_average = merge_param("use_running_average", self.use_running_average, use_running_average)
         plan = norm.plan_batch_norm(jnp.ndim(x), self.axis)
@@ -152,7 +152,7 @@ class LayerNorm(Module):
           An array like ``x``.
 
         Raises:
-          InvalidAxesError: an axis is outside the input.
+          ShapeMismatchError: an axis is outside the input.
         """
         plan = norm.plan_layer_norm(jnp.ndim(x), self.reduction_axes, self.feature_axes)
         return _normalized(self, plan, x, mask)
@@ -197,7 +197,7 @@ class RMSNorm(Module):
           An array like ``x``.
 
         Raises:
-          InvalidAxesError: an axis is outside the input.
+          ShapeMismatchError: an axis is outside the input.
         """
         plan = norm.plan_layer_norm(jnp.ndim(x), self.reduction_axes, self.feature_axes)
         return _normalized(self, plan, x, mask, use_mean=False)
@@ -244,8 +244,8 @@ class InstanceNorm(Module):
           An array like ``x``.
 
         Raises:
-          NormFeatureAxesError: the batch axis is among the features.
-          InvalidAxesError: an axis is outside the input.
+          ArgumentError: the batch axis is among the features.
+          ShapeMismatchError: an axis is outside the input.
         """
         return _normalized(self, norm.plan_instance_norm(jnp.ndim(x), self.feature_axes), x, mask)
 
@@ -295,8 +295,8 @@ class GroupNorm(Module):
           An array like ``x``.
 
         Raises:
-          NormGroupsError: both or none of the group arguments are given, or the features do not divide.
-          NormReductionAxesError: the last axis is not reduced.
+          ArgumentError: both or none of the group arguments are given, or the features do not divide.
+          ArgumentError: the last axis is not reduced.
         """
         plan = norm.plan_group_norm(jnp.shape(x), self.num_groups, self.group_size, self.reduction_axes)
         specs = norm.norm_params(plan.feature_shape(jnp.shape(x)), self.use_scale, self.use_bias)

@@ -37,7 +37,7 @@ def from_layer(layer: type[layers.Layer]) -> type[Module]:
       layer: a subclass of `fx_core.layers.Layer`.
 
     Raises:
-      OpArgumentError: it does not say what it computes.
+      ArgumentError: it does not say what it computes.
     """
     types, axes = layers.field_types(layer), layers.input_axes(layer)
     namespace: dict[str, Any] = {"__doc__": layer.__doc__, "__module__": layer.__module__}

@@ -47,7 +47,7 @@ class Dropout(Module):
           An array like the inputs.
 
         Raises:
-          DropoutRateError: the rate is not a probability.
+          ArgumentError: the rate is not a probability.
         """
         deterministic = merge_param("deterministic", self.deterministic, deterministic)
         dropout.check_rate(self.rate)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.ops import NonMatrixWeightError
+from fx_core.errors.ops import non_matrix_weight
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
@@ -16,7 +16,7 @@ from fx_core.scope import Variable
 from fx_linen.module import Module, compact, nowrap
 from fx_linen.transforms import map_variables
 
-__all__ = ["NonMatrixWeightError", "SpectralNorm", "WeightNorm"]
+__all__ = ["SpectralNorm", "WeightNorm"]
 
 # Where variables exist before `init`, weights are normalized twice in one call; what belongs to them is made once.
 Estimates = dict[str, tuple[Variable[Any], Variable[Any], jax.Array]]
@@ -80,7 +80,7 @@ class SpectralNorm(Module):
           What the layer returns.
 
         Raises:
-          NonMatrixWeightError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
+          ShapeMismatchError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
         """
 
         known: Estimates = {}
@@ -102,7 +102,7 @@ class SpectralNorm(Module):
         if weight.ndim < 2:
             return weight
         if weight.ndim > 2 and self.error_on_non_matrix:
-            raise NonMatrixWeightError(name, weight.shape)
+            raise non_matrix_weight(name, weight.shape)
         if name not in known:
             known[name] = self._estimate(name, weight)
         u, sigma, before = known[name]

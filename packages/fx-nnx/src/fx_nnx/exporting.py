@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from fx_core.errors.models import ModelFunctionError
+from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.graph.functions import merge, split
 from fx_nnx.modules.module import Module
@@ -24,7 +24,7 @@ def as_function(
       **call: keyword arguments of it.
 
     Raises:
-      ModelFunctionError: the call changes variables, which a function of the inputs cannot; raised when it is traced.
+      ArgumentTypeError: the call changes variables, which a function of the inputs cannot; raised when it is traced.
 
     Example:
       >>> import fx_nnx as nnx, jax.numpy as jnp
@@ -50,8 +50,8 @@ def _refuse_changes(before: Any, after: Any) -> None:
     changed = [path for path, leaf in jax.tree_util.tree_leaves_with_path(before) if known.get(path) is not leaf]
     if changed:
         names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in changed]
-        raise ModelFunctionError(
+        raise ArgumentTypeError(
             "The call changes variables of the model.",
-            ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else ""),
-            "Call model.eval(), or export a function that takes what changes as an input and returns it.",
+            got=", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else ""),
+            fix="Call model.eval(), or export a function that takes what changes as an input and returns it.",
         )

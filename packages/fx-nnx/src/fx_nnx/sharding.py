@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from fx_core import placement
 from fx_core.array_node import ArrayNode
-from fx_core.errors.partitioning import MeshRequiredError, PartitioningUnspecifiedError
+from fx_core.errors.partitioning import PartitioningUnspecifiedError, mesh_required
 from fx_core.meta import PARTITION_NAME
 from fx_core.spmd import apply_rules, get_mesh, logical_axis_rules
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -49,7 +49,7 @@ def add_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) -> An
       transform_metadata: the name under `PARTITION_NAME`; other entries go into the metadata of their names.
 
     Raises:
-      PartitionAxisError: the index is out of range.
+      ItemNotFoundError: the index is out of range.
       PartitioningUnspecifiedError: there is no name for the axis.
     """
     return _each(tree, axes.add_axis, index, transform_metadata)
@@ -59,8 +59,8 @@ def remove_axis(tree: Any, index: int, transform_metadata: Mapping[str, Any]) ->
     """Informs the variables of a tree that their values have lost an axis: the opposite of `add_axis`.
 
     Raises:
-      PartitionAxisError: the index is out of range.
-      PartitionNameMismatchError: the axis has another name.
+      ItemNotFoundError: the index is out of range.
+      ShardingRuleError: the axis has another name.
       PartitioningUnspecifiedError: there is no name for the axis.
     """
     return _each(tree, axes.remove_axis, index, transform_metadata)
@@ -141,7 +141,7 @@ def abstract_with_sharding(tree: Any, graph: bool | None = None) -> Any:
       The same tree. The mesh is that of the metadata, or the current one; without one, the rest is left alone.
 
     Raises:
-      MeshRequiredError: a variable names axes, and there is no mesh.
+      ShardingRuleError: a variable names axes, and there is no mesh.
       ShardingRuleError: a variable cannot be laid out so.
     """
 
@@ -228,7 +228,7 @@ def _sharding(leaf: Any, mesh: Any) -> Any:
     mesh = placement.active_mesh() if mesh is None else mesh
     if mesh is None:
         if names:
-            raise MeshRequiredError(spec)
+            raise mesh_required(spec)
         return None
     value = _value(leaf)
     if is_array(value):

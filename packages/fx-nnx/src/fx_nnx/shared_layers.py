@@ -50,7 +50,7 @@ def from_layer(layer: type[layers.Layer]) -> type[Module]:
       layer: a subclass of `fx_core.layers.Layer`.
 
     Raises:
-      OpArgumentError: it does not say what it computes.
+      ArgumentError: it does not say what it computes.
     """
     namespace: dict[str, Any] = {"__doc__": layer.__doc__, "__module__": layer.__module__, "_fx_layer": layer}
     namespace |= {"__qualname__": layer.__qualname__, "__init__": _init(layer), "__call__": _call(layer)}

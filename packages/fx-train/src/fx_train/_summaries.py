@@ -19,7 +19,7 @@ from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata  # pyright: 
 from tensorboardX.proto.tensor_pb2 import TensorProto  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto  # pyright: ignore[reportAttributeAccessIssue]
 
-from fx_train.errors import SummaryShapeError
+from fx_train.errors import summary_shape
 
 # Numbers of TensorFlow's types, from its public types.proto.
 _TYPES = {
@@ -81,7 +81,7 @@ def tensor(tag: str, array: np.ndarray, metadata: Any) -> Any:
     if array.dtype.kind in "SUO":
         return _strings(tag, [_bytes(s) for s in array.ravel()], metadata, array.shape)
     if array.dtype.name not in _TYPES:
-        raise SummaryShapeError("tensor", tag, f"a type among {', '.join(_TYPES)}", array.dtype)
+        raise summary_shape("tensor", tag, f"a type among {', '.join(_TYPES)}", array.dtype)
     message = TensorProto(
         dtype=_TYPES[array.dtype.name],
         tensor_shape=_shape(array.shape),

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.errors import ArgumentError
 
-from fx_train.errors import EmptyForestError, IndivisibleBatchError
+from fx_train.errors import indivisible_batch
 from fx_train.jax_utils import unreplicate
 
 __all__ = ["get_metrics", "onehot", "shard", "shard_prng_key", "stack_forest"]
@@ -27,13 +28,13 @@ def shard(xs: Any) -> Any:
       The tree with arrays (devices, batch / devices, ...).
 
     Raises:
-      IndivisibleBatchError: a batch is no multiple of the number of local devices.
+      BatchError: a batch is no multiple of the number of local devices.
     """
     devices = jax.local_device_count()
 
     def split(x: Any) -> Any:
         if np.ndim(x) == 0 or x.shape[0] % devices:
-            raise IndivisibleBatchError(np.shape(x), devices, "local devices")
+            raise indivisible_batch(np.shape(x), devices, "local devices")
         return x.reshape((devices, x.shape[0] // devices, *x.shape[1:]))
 
     return jax.tree.map(split, xs)
@@ -55,10 +56,10 @@ def stack_forest(forest: Sequence[Any]) -> Any:
     [1.0, 3.0]
 
     Raises:
-      EmptyForestError: there is no tree, so that nothing says what the result looks like.
+      ArgumentError: there is no tree, so that nothing says what the result looks like.
     """
     if not forest:
-        raise EmptyForestError()
+        raise ArgumentError("There is no tree to stack.", expected="at least one", got="an empty sequence")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *forest)
 
 

@@ -9,14 +9,9 @@ from typing import Any, Self
 
 import jax
 import numpy as np
+from fx_core.errors import ArgumentTypeError
 
-from fx_train.errors import (
-    BatchMismatchError,
-    IndivisibleBatchError,
-    InvalidPartError,
-    NoPositionError,
-    NotEnoughDataError,
-)
+from fx_train.errors import BatchError, batch_mismatch, indivisible_batch
 from fx_train.prefetch_iterator import PrefetchIterator
 
 __all__ = ["Batches", "Prefetch"]
@@ -42,25 +37,37 @@ class Batches:
         `fx_train.distributed.batch_part` knows them. See `fx_train.distributed.global_batch`.
 
     Raises:
-      BatchMismatchError: the arrays have different numbers of examples.
-      NotEnoughDataError: there are fewer examples than a batch has.
-      IndivisibleBatchError: a batch cannot be split between the processes.
-      InvalidPartError: there is no part of that index.
+      BatchError: the arrays have different numbers of examples.
+      BatchError: there are fewer examples than a batch has.
+      BatchError: a batch cannot be split between the processes.
+      BatchError: there is no part of that index.
     """
 
     def __init__(self, arrays: Any, size: int, *, seed: int | None = 0, process: tuple[int, int] = (0, 1)):
         lengths = [np.shape(leaf) for leaf in jax.tree.leaves(arrays)]
         if len({shape[:1] for shape in lengths}) != 1 or lengths[0] == ():
-            raise BatchMismatchError(lengths)
+            raise batch_mismatch(lengths)
         self.arrays, self.size, self.seed = arrays, size, seed
         self.examples = lengths[0][0]
         if not isinstance(size, int | np.integer) or size < 1 or self.examples < size:
-            raise NotEnoughDataError(self.examples, size)
+            raise BatchError(
+                f"{self.examples} examples make no batch of {size}.",
+                expected="a batch of 1 or more examples, and at least as many examples",
+                got=f"{self.examples} examples and a batch of {size}",
+                fix="Choose a smaller batch, or see why there are so few examples.",
+            )
         index, count = process
         if not 0 <= index < count:
-            raise InvalidPartError(index, count)
+            raise BatchError(
+                "There is no such part of a batch.",
+                expected=f"process=(index, count) with an index from 0 to {count - 1}"
+                if count > 0
+                else "at least one part",
+                got=f"({index}, {count})",
+                fix="Use fx_train.distributed.batch_part(mesh).",
+            )
         if size % count:
-            raise IndivisibleBatchError((size,), count, "processes")
+            raise indivisible_batch((size,), count, "processes")
         self._part = slice(size // count * index, size // count * (index + 1))
 
     @property
@@ -99,7 +106,7 @@ class Prefetch(Iterator[Any]):
         batch, such as `fx_train.distributed.global_batch`; None leaves them as they are.
 
     Raises:
-      InvalidBufferSizeError: ``size`` is not positive.
+      ArgumentError: ``size`` is not positive.
     """
 
     def __init__(self, data: Iterable[Any], size: int = 2, *, place: Any = None):
@@ -120,20 +127,20 @@ class Prefetch(Iterator[Any]):
         """Returns the position behind the batch that was handed out last.
 
         Raises:
-          NoPositionError: the iterator does not know its position.
+          ArgumentTypeError: the iterator does not know its position.
         """
         if not self._knows:
-            raise NoPositionError(type(self._data).__name__)
+            raise _no_position(type(self._data).__name__)
         return self._position
 
     def set_state(self, state: Any) -> None:
         """Go to a position; batches that wait are dropped.
 
         Raises:
-          NoPositionError: the iterator does not know its position.
+          ArgumentTypeError: the iterator does not know its position.
         """
         if not self._knows:
-            raise NoPositionError(type(self._data).__name__)
+            raise _no_position(type(self._data).__name__)
         self._ahead.close()
         self._data.set_state(state)  # pyright: ignore[reportAttributeAccessIssue]
         self._start()
@@ -162,3 +169,12 @@ def _placed(batch: Any, place: Any) -> Any:
     if isinstance(place, Callable) and not isinstance(place, Mapping):
         return place(batch)
     return jax.device_put(batch, place)
+
+
+def _no_position(kind: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"The position of a {kind} cannot be saved.",
+        expected="an iterator with get_state and set_state, such as those of grain",
+        got=kind,
+        fix="Use such an iterator, or give run.steps a function of the first step.",
+    )

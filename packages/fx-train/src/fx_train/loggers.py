@@ -7,14 +7,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from fx_core.terminal import plain
 
 from fx_train._writing import writing
-from fx_train.errors import ForeignTableError, ReservedMetricError
+from fx_train.errors import MetricError, RunFileError
 
 OWN = ("step", "time")
 """What entries hold besides metrics."""
@@ -43,8 +43,8 @@ class JsonLinesLogger:
         """Appends one line.
 
         Raises:
-          ReservedMetricError: a metric is called ``step`` or ``time``.
-          RecordNotWrittenError: the file cannot be written.
+          MetricError: a metric is called ``step`` or ``time``.
+          RunFileError: the file cannot be written.
         """
         _check_names(metrics)
         entry = {"step": step, "time": time.time(), **{name: _plain(value) for name, value in metrics.items()}}
@@ -66,8 +66,8 @@ class CsvLogger:
       directory: where the file lies.
 
     Raises:
-      ForeignTableError: there is a ``metrics.csv`` that is not such a table.
-      RecordNotWrittenError: the file cannot be written.
+      RunFileError: there is a ``metrics.csv`` that is not such a table.
+      RunFileError: the file cannot be written.
     """
 
     def __init__(self, directory: Path):
@@ -77,7 +77,7 @@ class CsvLogger:
             if self._path.exists() and self._path.stat().st_size:
                 self._columns = next(iter(self._rows()), [])
                 if tuple(self._columns[:2]) != OWN:
-                    raise ForeignTableError(str(self._path), self._columns)
+                    raise _foreign_table(str(self._path), self._columns)
                 _cut_half_line(self._path)
             else:
                 self._write(self._path, [])
@@ -87,8 +87,8 @@ class CsvLogger:
         """Appends one row.
 
         Raises:
-          ReservedMetricError: a metric is called ``step`` or ``time``.
-          RecordNotWrittenError: the file cannot be written.
+          MetricError: a metric is called ``step`` or ``time``.
+          RunFileError: the file cannot be written.
         """
         _check_names(metrics)
         new = [name for name in metrics if name not in self._columns]
@@ -117,7 +117,7 @@ class CsvLogger:
             with self._path.open(newline="", encoding="utf-8") as file:
                 yield from csv.reader(file)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ForeignTableError(str(self._path), [f"what cannot be read as a table ({error})"]) from error
+            raise _foreign_table(str(self._path), [f"what cannot be read as a table ({error})"]) from error
 
     def _write(self, path: Path, rows: list[list[str]]) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -180,7 +180,7 @@ class TensorBoardLogger:
 def _check_names(metrics: Mapping[str, float]) -> None:
     for name in OWN:
         if name in metrics:
-            raise ReservedMetricError(name)
+            raise _reserved_metric(name)
 
 
 def _plain(value: float) -> float | str:
@@ -199,3 +199,22 @@ def _cut_half_line(path: Path) -> None:
             file.truncate(keep)
         elif half:  # a whole entry, or none of ours: only its end is missing
             file.write(b"\n")
+
+
+def _reserved_metric(name: str) -> MetricError:
+    return MetricError(
+        f"No metric can be called {name!r} here.",
+        expected="names besides 'step' and 'time', which every entry has",
+        got=repr(name),
+        fix=f"Call it {f'eval/{name}'!r}, or {f'{name}s'!r}.",
+    )
+
+
+def _foreign_table(file: str, columns: Sequence[str]) -> RunFileError:
+    return RunFileError(
+        "There is another table where metrics belong.",
+        path=file,
+        expected="the columns step, time, ...",
+        got=", ".join(columns),
+        fix="Move the file away, or give the run another directory.",
+    )

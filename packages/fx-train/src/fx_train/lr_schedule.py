@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from fx_train.errors import InvalidScheduleError
+from fx_core.errors import ArgumentError
 
 __all__ = [
     "create_constant_learning_rate_schedule",
@@ -39,7 +38,7 @@ def create_constant_learning_rate_schedule(
       A function of the step (an int or an array) that gives the rate, float32 of the step's shape; it traces.
 
     Raises:
-      InvalidScheduleError: an argument is negative, or an epoch has no steps.
+      ArgumentError: an argument is negative, or an epoch has no steps.
     """
     _check(steps_per_epoch, warmup_length)
 
@@ -72,14 +71,14 @@ def create_stepped_learning_rate_schedule(
       A function of the step, as of `create_constant_learning_rate_schedule`.
 
     Raises:
-      InvalidScheduleError: the pairs are no pairs or not in order, or another argument makes no sense.
+      ArgumentError: the pairs are no pairs or not in order, or another argument makes no sense.
     """
     _check(steps_per_epoch, warmup_length)
     pairs = [tuple(pair) for pair in lr_sched_steps]
     if any(len(pair) != 2 for pair in pairs):
-        raise InvalidScheduleError("lr_sched_steps", "pairs (epoch, factor)", lr_sched_steps)
+        raise _invalid_schedule("lr_sched_steps", "pairs (epoch, factor)", lr_sched_steps)
     if [pair[0] for pair in pairs] != sorted(pair[0] for pair in pairs):
-        raise InvalidScheduleError("lr_sched_steps", "pairs whose epochs rise", lr_sched_steps)
+        raise _invalid_schedule("lr_sched_steps", "pairs whose epochs rise", lr_sched_steps)
     boundaries = np.array([round(epoch * steps_per_epoch) for epoch, _ in pairs], np.int32)
     factors = jnp.array([1.0, *(factor for _, factor in pairs)])
 
@@ -112,11 +111,11 @@ def create_cosine_learning_rate_schedule(
       A function of the step, as of `create_constant_learning_rate_schedule`.
 
     Raises:
-      InvalidScheduleError: an argument is negative, or one that divides is 0.
+      ArgumentError: an argument is negative, or one that divides is 0.
     """
     _check(steps_per_epoch, warmup_length)
     if halfcos_epochs <= 0:
-        raise InvalidScheduleError("halfcos_epochs", "a positive number of epochs", halfcos_epochs)
+        raise _invalid_schedule("halfcos_epochs", "a positive number of epochs", halfcos_epochs)
     steps = halfcos_epochs * steps_per_epoch
 
     def schedule(step: Any) -> Any:
@@ -128,11 +127,15 @@ def create_cosine_learning_rate_schedule(
 
 def _check(steps_per_epoch: int, warmup_length: float) -> None:
     if steps_per_epoch <= 0:
-        raise InvalidScheduleError("steps_per_epoch", "a positive number of steps", steps_per_epoch)
+        raise _invalid_schedule("steps_per_epoch", "a positive number of steps", steps_per_epoch)
     if warmup_length < 0:
-        raise InvalidScheduleError("warmup_length", "a number of epochs, not negative", warmup_length)
+        raise _invalid_schedule("warmup_length", "a number of epochs, not negative", warmup_length)
 
 
 def _warmed_up(rate: Any, epoch: Any, length: float) -> jax.Array:
     scale = jnp.minimum(1.0, epoch / length) if length > 0 else 1.0
     return jnp.asarray(rate * scale, jnp.float32)
+
+
+def _invalid_schedule(argument: str, expected: str, got: object) -> ArgumentError:
+    return ArgumentError(f"The schedule's {argument} makes no sense.", expected=expected, got=repr(got))

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
-from fx_train.errors import InvalidBufferSizeError
+from fx_train.errors import invalid_buffer_size
 
 __all__ = ["PrefetchIterator"]
 
@@ -30,12 +30,12 @@ class PrefetchIterator(Iterator[T], Generic[T]):
       buffer_size: how many items may wait.
 
     Raises:
-      InvalidBufferSizeError: ``buffer_size`` is not positive.
+      ArgumentError: ``buffer_size`` is not positive.
     """
 
     def __init__(self, data_iter: Iterable[T], buffer_size: int = 1):
         if not isinstance(buffer_size, int) or buffer_size < 1:
-            raise InvalidBufferSizeError("PrefetchIterator", buffer_size)
+            raise invalid_buffer_size("PrefetchIterator", buffer_size)
         self._items = _Items(buffer_size)
         self._outcome: tuple[str, Any] | None = None
         # The thread knows the items, not this object: who drops it without `close` ends the thread, too.

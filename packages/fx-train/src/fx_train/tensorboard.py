@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from fx_core.errors import InvalidAttributeError
 
-from fx_train.errors import ClosedWriterError, MissingExtraError, SummaryShapeError
+from fx_train.errors import missing_extra, summary_shape
 
 __all__ = ["SummaryWriter"]
 
@@ -34,8 +35,8 @@ class SummaryWriter:
       auto_flush: whether every summary is on the disk when the call returns.
 
     Raises:
-      MissingExtraError: tensorboardX is not installed.
-      ClosedWriterError: by all methods but `close`, after that.
+      MissingPackageError: tensorboardX is not installed.
+      InvalidAttributeError: by all methods but `close`, after that.
     """
 
     def __init__(self, log_dir: str | Path, auto_flush: bool = True):
@@ -44,7 +45,7 @@ class SummaryWriter:
 
             from fx_train import _summaries
         except ImportError as error:
-            raise MissingExtraError("SummaryWriter", "tensorboardX", "tensorboard") from error
+            raise missing_extra("SummaryWriter", "tensorboardX", "tensorboard") from error
         self._make = _summaries
         self._auto_flush = auto_flush
         # tensorboardX's own writer of summaries works in a thread, and its flush does not wait for it.
@@ -63,11 +64,11 @@ class SummaryWriter:
           step: position on the curve.
 
         Raises:
-          SummaryShapeError: ``value`` has several elements.
+          MetricError: ``value`` has several elements.
         """
         value = np.asarray(value)
         if value.size != 1:
-            raise SummaryShapeError("scalar", tag, "one element", value.shape)
+            raise summary_shape("scalar", tag, "one element", value.shape)
         self._add(self._make.scalar(tag, float(value.reshape(()))), step)
 
     def image(self, tag: str, image: Any, step: int, max_outputs: int = 3) -> None:
@@ -82,7 +83,7 @@ class SummaryWriter:
           max_outputs: how many of a batch to record.
 
         Raises:
-          SummaryShapeError: the shape is another one, or the dtype one of other whole numbers.
+          MetricError: the shape is another one, or the dtype one of other whole numbers.
         """
         image = np.asarray(image)
         if image.ndim == 2 or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
@@ -90,9 +91,9 @@ class SummaryWriter:
         if image.ndim == 3:
             image = image[None]
         if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
-            raise SummaryShapeError("image", tag, "(batch, height, width, 1, 3 or 4 channels)", image.shape)
+            raise summary_shape("image", tag, "(batch, height, width, 1, 3 or 4 channels)", image.shape)
         if image.dtype.kind in "iu" and image.dtype != np.uint8:
-            raise SummaryShapeError("image", tag, "uint8, or floating point from 0 to 1", image.dtype)
+            raise summary_shape("image", tag, "uint8, or floating point from 0 to 1", image.dtype)
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)
         self._add(self._make.images(tag, image[:max_outputs]), step)
@@ -108,7 +109,7 @@ class SummaryWriter:
           max_outputs: how many of a batch to record.
 
         Raises:
-          SummaryShapeError: the shape is another one.
+          MetricError: the shape is another one.
         """
         audio = np.asarray(audiodata)
         if audio.ndim == 1:
@@ -116,18 +117,18 @@ class SummaryWriter:
         if audio.ndim == 2:
             audio = audio[None]
         if audio.ndim != 3:
-            raise SummaryShapeError("audio", tag, "(batch, samples, channels)", audio.shape)
+            raise summary_shape("audio", tag, "(batch, samples, channels)", audio.shape)
         self._add(self._make.sounds(tag, audio[:max_outputs], sample_rate), step)
 
     def histogram(self, tag: str, values: Any, step: int, bins: int | None = None) -> None:
         """Records the distribution of values of any shape, in 30 intervals unless ``bins`` says otherwise.
 
         Raises:
-          SummaryShapeError: there is no value, or one is not finite.
+          MetricError: there is no value, or one is not finite.
         """
         values = np.asarray(values, np.float64).ravel()
         if not values.size or not np.isfinite(values).all():
-            raise SummaryShapeError("histogram", tag, "finite values, at least one", values.shape)
+            raise summary_shape("histogram", tag, "finite values, at least one", values.shape)
         self._add(self._make.histogram(tag, values, 30 if bins is None else bins), step)
 
     def text(self, tag: str, textdata: Any, step: int) -> None:
@@ -165,7 +166,11 @@ class SummaryWriter:
     @property
     def _writer(self) -> Any:
         if self._open_writer is None:
-            raise ClosedWriterError()
+            raise InvalidAttributeError(
+                "The writer is closed.",
+                expected="summaries before close, and inside of `with`",
+                fix="Write it earlier, or make another SummaryWriter of the same directory.",
+            )
         return self._open_writer
 
     def _add(self, summary: Any, step: int) -> None:

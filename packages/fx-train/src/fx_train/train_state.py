@@ -8,14 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from fx_core import struct
+from fx_core.errors import ArgumentError
 
-from fx_train.errors import (
-    GradientMismatchError,
-    GradientShapeError,
-    InvalidStepOptionError,
-    NotTrainableError,
-    OptimizerArgumentError,
-)
+from fx_train.errors import StateMismatchError, invalid_step_option, not_trainable
 
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 """Collection beside ``params`` whose values are *replaced* by their gradients instead of optimized.
@@ -64,7 +59,7 @@ class TrainState(struct.PyTreeNode):
         """Creates a state at step 0 with a fresh optimizer state; ``kwargs`` are the fields of a subclass.
 
         Raises:
-          InvalidStepOptionError: ``tx`` is no optimizer, such as a function that makes one.
+          ArgumentError: ``tx`` is no optimizer, such as a function that makes one.
         """
         if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))) or isinstance(tx, type):
             raise _no_optimizer(cls, tx)
@@ -82,10 +77,10 @@ class TrainState(struct.PyTreeNode):
           The new state; this one is unchanged.
 
         Raises:
-          GradientMismatchError: ``grads`` has another structure than ``params``.
-          GradientShapeError: its arrays have other shapes.
-          OptimizerArgumentError: the optimizer's update needs more arguments than gradients.
-          NotTrainableError: a parameter of whole numbers would be moved by fractions. One whose gradient is of
+          StateMismatchError: ``grads`` has another structure than ``params``.
+          StateMismatchError: its arrays have other shapes.
+          StateMismatchError: the optimizer's update wants to be told more than gradients.
+          StateMismatchError: a parameter of whole numbers would be moved by fractions. One whose gradient is of
             `jax.dtypes.float0`, as JAX gives it, stays.
         """
         params = optimized(self.params)
@@ -100,7 +95,13 @@ class TrainState(struct.PyTreeNode):
         except TypeError as error:
             if _WANTED not in str(error):
                 raise
-            raise OptimizerArgumentError(str(error).partition(_WANTED)[2]) from error
+            raise StateMismatchError(
+                "The optimizer wants to know more than gradients.",
+                expected=f"a call of its update with {str(error).partition(_WANTED)[2].strip(' s:')}",
+                got="gradients, its state and the parameters",
+                fix="Use fx_train.step.make_train_step, which tells value, grad, value_fn, obj_fn and grad_fn; or call "
+                "state.tx.update(grads, state.opt_state, state.params, ...) yourself, and state.replace.",
+            ) from error
         if whole:
             updates = _whole_updates(params, updates, optimized(fixed))
         params = with_optimized(grads, optax.apply_updates(params, updates))
@@ -122,15 +123,15 @@ def _whole_updates(params: Any, updates: Any, fixed: Any) -> Any:
         if stays:
             return jnp.zeros_like(param)
         if _is_inexact(update):
-            raise NotTrainableError(jax.tree_util.keystr(path), jnp.result_type(param))
+            raise not_trainable(jax.tree_util.keystr(path), jnp.result_type(param))
         return update
 
     return jax.tree_util.tree_map_with_path(check, params, updates, fixed)
 
 
-def _no_optimizer(cls: type, tx: Any) -> InvalidStepOptionError:
+def _no_optimizer(cls: type, tx: Any) -> ArgumentError:
     made = callable(tx)
-    return InvalidStepOptionError(
+    return invalid_step_option(
         "tx",
         "an optimizer of optax, such as optax.adam(1e-3)",
         f"the function {getattr(tx, '__name__', tx)}" if made else repr(tx),
@@ -143,19 +144,19 @@ def _is_inexact(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
 
 
-def _other_shapes(params: Any, grads: Any) -> GradientShapeError:
+def _other_shapes(params: Any, grads: Any) -> StateMismatchError:
     pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(grads))
     differ = [(jax.tree_util.keystr(path), np.shape(p), np.shape(g)) for (path, p), g in pairs]
-    return GradientShapeError([each for each in differ if each[1] != each[2]])
+    return _gradient_shape([each for each in differ if each[1] != each[2]])
 
 
-def _mismatch(params: Any, grads: Any) -> GradientMismatchError:
+def _mismatch(params: Any, grads: Any) -> StateMismatchError:
     paths = [
         [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(t)] for t in (params, grads)
     ]
     missing = [path for path in paths[0] if path not in paths[1]]
     unknown = [path for path in paths[1] if path not in paths[0]]
-    return GradientMismatchError(missing, unknown, jax.tree.structure(params), jax.tree.structure(grads))
+    return _gradient_mismatch(missing, unknown, jax.tree.structure(params), jax.tree.structure(grads))
 
 
 def _has_overwrites(params: Any) -> bool:
@@ -180,3 +181,23 @@ def with_optimized(params: Any, new: Any) -> Any:
     if not _has_overwrites(params):
         return new
     return type(params)({"params": new, OVERWRITE_WITH_GRADIENT: params[OVERWRITE_WITH_GRADIENT]})
+
+
+def _gradient_mismatch(missing: list[str], unknown: list[str], params: object, grads: object) -> StateMismatchError:
+    names = missing or unknown
+    return StateMismatchError(
+        "The gradients do not fit the parameters.",
+        path=", ".join(names) or None,
+        expected=f"gradients for {', '.join(missing)}" if missing else f"a tree like the parameters, {params}",
+        got=f"none for them, but some for {', '.join(unknown)}" if missing and unknown else grads,
+        fix="Differentiate with respect to state.params.",
+    )
+
+
+def _gradient_shape(differ: list[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> StateMismatchError:
+    return StateMismatchError(
+        "The gradients have other shapes than the parameters.",
+        path=", ".join(path for path, _, _ in differ),
+        expected=", ".join(str(shape) for _, shape, _ in differ),
+        got=", ".join(str(shape) for _, _, shape in differ),
+    )

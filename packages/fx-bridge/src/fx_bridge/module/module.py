@@ -14,7 +14,7 @@ from fx_nnx.objects.pytree import attributes_of
 
 from fx_bridge.boxes import variable_of
 from fx_bridge.context import current_context
-from fx_bridge.errors import BridgeMethodError, BridgePlaceError, NameConflictError, UninitializedError
+from fx_bridge.errors import bridge_method, bridge_place, name_conflict, uninitialized
 from fx_bridge.module.compact import entered, wrap_method
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
@@ -154,7 +154,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           The result; with ``mutable``, a pair of it and all variables, in which only these collections have changed.
 
         Raises:
-          BridgeMethodError: there is no such method.
+          InvalidAttributeError: there is no such method.
           UninitializedError: a variable is missing.
         """
         module = _copy(self)
@@ -197,8 +197,8 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           The `fx_nnx.Param`, which stands for its value in computations.
 
         Raises:
-          BridgePlaceError: neither ``init`` nor ``apply`` runs.
-          NameConflictError: something else has the name.
+          BridgeError: neither ``init`` nor ``apply`` runs.
+          BridgeError: something else has the name.
           UninitializedError: it does not exist and cannot be made.
         """
 
@@ -230,8 +230,8 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           The variable.
 
         Raises:
-          BridgePlaceError: neither ``init`` nor ``apply`` runs.
-          NameConflictError: something else has the name.
+          BridgeError: neither ``init`` nor ``apply`` runs.
+          BridgeError: something else has the name.
           UninitializedError: it does not exist and cannot be made.
         """
         make = None if init_fn is None else functools.partial(init_fn, *init_args, **init_kwargs)
@@ -241,7 +241,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
         """Draws a key from a stream.
 
         Raises:
-          BridgePlaceError: neither ``init`` nor ``apply`` runs.
+          BridgeError: neither ``init`` nor ``apply`` runs.
           MissingRngError: the stream was not given, nor one that serves it.
         """
         return _scope_of(self, "make_rng").rngs[name]()
@@ -261,9 +261,9 @@ class Module(NnxModule, metaclass=_BridgeMeta):
             return found
         if found is not None or hasattr(type(self), name):
             old = "a method" if found is None else f"a {type(found).__name__}"
-            raise NameConflictError(type(self).__name__, name, what, old)
+            raise name_conflict(type(self).__name__, name, what, old)
         if make is None or not scope.may_create(collection):
-            raise UninitializedError(
+            raise uninitialized(
                 type(self).__name__,
                 None,
                 f"{collection}/{name}",
@@ -318,7 +318,7 @@ def attach(parent: Any, module: Any, name: str | None, kind: type | None = None)
       kind: the class that it is named by, if not its own.
 
     Raises:
-      NameConflictError: the name is taken.
+      BridgeError: the name is taken.
     """
     entry = current_context()
     assert entry is not None
@@ -330,9 +330,9 @@ def attach(parent: Any, module: Any, name: str | None, kind: type | None = None)
     _claim(parent, entry, name, "a submodule")
     old = attributes_of(parent).get(name)
     if old is not None and not isinstance(old, Pending) and type(old) is not type(module):
-        raise NameConflictError(type(parent).__name__, name, f"a {kind.__name__}", f"a {type(old).__name__}")
+        raise name_conflict(type(parent).__name__, name, f"a {kind.__name__}", f"a {type(old).__name__}")
     if old is None and hasattr(type(parent), name):
-        raise NameConflictError(type(parent).__name__, name, f"a {kind.__name__}", "a method")
+        raise name_conflict(type(parent).__name__, name, f"a {kind.__name__}", "a method")
     if isinstance(old, Pending) or (old is not None and not parent.is_initializing()):
         take_over(module, old)  # in `init`, the last call decides, as in Flax
     parent._nnx_set(name, module)
@@ -343,7 +343,7 @@ def attach(parent: Any, module: Any, name: str | None, kind: type | None = None)
 
 def _claim(module: Any, entry: Any, name: str, what: str) -> None:
     if name in entry.names:
-        raise NameConflictError(type(module).__name__, name, what, entry.names[name])
+        raise name_conflict(type(module).__name__, name, what, entry.names[name])
     entry.names[name] = what
 
 
@@ -358,7 +358,7 @@ def _bind(value: Any, scope: Scope) -> None:
 
 def _scope_of(module: Any, what: str) -> Scope:
     if module.scope is None:
-        raise BridgePlaceError(
+        raise bridge_place(
             f"{type(module).__name__}.{what}",
             "a module that init or apply runs, or one made by a compact method of such a module",
             "module.init(key, x) and module.apply(variables, x); inside of other NNX modules, ToNNX(module, rngs=rngs)",
@@ -372,10 +372,10 @@ def _method_of(module: Any, method: Any) -> Callable[..., Any]:
         found = getattr(module, method, None)
         if not callable(found):
             general = set(dir(Module)) - {"__call__"}
-            raise BridgeMethodError(type(module).__name__, method, set(dir(type(module))) - general)
+            raise bridge_method(type(module).__name__, method, set(dir(type(module))) - general)
         return found
     if not callable(method):
-        raise BridgeMethodError(type(module).__name__, method, ["__call__"])
+        raise bridge_method(type(module).__name__, method, ["__call__"])
     return functools.partial(wrap_method(getattr(method, "__func__", method)), module)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fx_nnx import Module as NnxModule
 
 from fx_bridge.context import current_context
-from fx_bridge.errors import BridgePlaceError, BridgeTargetError
+from fx_bridge.errors import bridge_place, bridge_target
 from fx_bridge.module.compact import entered
 from fx_bridge.module.module import attach
 from fx_bridge.streams import FALLBACK, ScopeRngs, mark_absent
@@ -36,9 +36,9 @@ def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) ->
       The module.
 
     Raises:
-      BridgePlaceError: neither ``setup`` nor a compact method of a bridge module runs.
-      BridgeTargetError: the factory makes something else.
-      NameConflictError: the name is taken.
+      BridgeError: neither ``setup`` nor a compact method of a bridge module runs.
+      ArgumentTypeError: the factory makes something else.
+      BridgeError: the name is taken.
     """
     parent, in_compact = _parent("nnx_in_bridge_mdl")
     rngs = parent.scope.rngs
@@ -49,7 +49,7 @@ def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) ->
     with entered(None):
         module = factory(rngs)
     if not isinstance(module, NnxModule):
-        raise BridgeTargetError("nnx_in_bridge_mdl", "a function of streams that makes an NNX module", module)
+        raise bridge_target("nnx_in_bridge_mdl", "a function of streams that makes an NNX module", module)
     if absent:
         mark_absent(module)
     if in_compact or name is not None:
@@ -68,8 +68,8 @@ def linen_in_bridge_mdl(linen_module: Any, name: str | None = None) -> ToNNX:
       The module as an NNX module.
 
     Raises:
-      BridgePlaceError: neither ``setup`` nor a compact method of a bridge module runs.
-      NameConflictError: the name is taken.
+      BridgeError: neither ``setup`` nor a compact method of a bridge module runs.
+      BridgeError: the name is taken.
     """
     parent, in_compact = _parent("linen_in_bridge_mdl")
     module = ToNNX(linen_module, parent.scope.rngs)
@@ -83,7 +83,7 @@ def linen_in_bridge_mdl(linen_module: Any, name: str | None = None) -> ToNNX:
 def _parent(what: str) -> tuple[Any, bool]:
     entry = current_context()
     if entry is None or not entry.may_attach or entry.module.scope is None:
-        raise BridgePlaceError(
+        raise bridge_place(
             what,
             "setup or a compact method of a bridge module that init or apply runs",
             "make the module as in NNX elsewhere",

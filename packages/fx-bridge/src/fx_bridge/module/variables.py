@@ -10,7 +10,7 @@ from fx_nnx.states.paths import key_order
 
 from fx_bridge.attributes import put_variables
 from fx_bridge.boxes import to_linen_var, variable_of
-from fx_bridge.errors import NameConflictError, UnknownPathError
+from fx_bridge.errors import name_conflict, unknown_path
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
 from fx_bridge.structure import ARRAYS, place_of
@@ -65,7 +65,7 @@ def unpack(variables: Mapping[str, Any]) -> Pending:
     """Returns the variables of collections, as they will be attributes.
 
     Raises:
-      NameConflictError: two of them have one path.
+      BridgeError: two of them have one path.
     """
     made = Pending()
     for (collection, path), leaf in leaves_of(variables).items():
@@ -75,11 +75,11 @@ def unpack(variables: Mapping[str, Any]) -> Pending:
             if inner is None:
                 inner = node[str(key)] = Pending()
             elif not isinstance(inner, Pending):
-                raise NameConflictError("the variables", "/".join(map(str, path)), repr(collection), "another variable")
+                raise name_conflict("the variables", "/".join(map(str, path)), repr(collection), "another variable")
             node = inner
         name = str(path[-1])
         if name in node:
-            raise NameConflictError("the variables", "/".join(map(str, path)), repr(collection), "another collection")
+            raise name_conflict("the variables", "/".join(map(str, path)), repr(collection), "another collection")
         node[name] = leaf if collection == ARRAYS else variable_of(collection, leaf, allow_register=True)
     return made
 
@@ -88,7 +88,7 @@ def load(node: Any, pending: Pending, path: Path = ()) -> None:
     """Puts variables into a module, a list, or another part of one; what is not there yet stays pending.
 
     Raises:
-      UnknownPathError: a part has no place for a variable.
+      BridgeError: a part has no place for a variable.
     """
     if isinstance(node, ToNNX):
         put_variables(node, collect(pending))
@@ -98,7 +98,7 @@ def load(node: Any, pending: Pending, path: Path = ()) -> None:
         key, old = _child(children, name)
         if old is None:
             if not isinstance(node, Pytree):
-                raise UnknownPathError(type(node).__name__, None, (*path, name))
+                raise unknown_path(type(node).__name__, None, (*path, name))
             node._nnx_set(name, value)
         elif old is value:
             continue
@@ -107,7 +107,7 @@ def load(node: Any, pending: Pending, path: Path = ()) -> None:
         elif isinstance(old, Variable) and isinstance(value, Variable):
             old.copy_from(value)
         elif isinstance(old, Pytree | Mapping | list | tuple | Variable):
-            raise NameConflictError(type(node).__name__, name, "a variable", f"a {type(old).__name__}")
+            raise name_conflict(type(node).__name__, name, "a variable", f"a {type(old).__name__}")
         elif isinstance(node, Pytree):
             node._nnx_set(key, value)
         else:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.errors import StructureError, UnsupportedLeafError
+from fx_ckpt.errors import invalid_structure, unsupported_leaf
 from fx_ckpt.tree.dtypes import possible_shape
 from fx_ckpt.tree.structure import DEEPEST
 
@@ -30,7 +30,7 @@ def lay_out(value: Any, visit: Callable[[Names, Any], None], names: Names = ()) 
         return {key: lay_out(item, visit, (*names, key)) for key, item in value.items()}
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         if value.dtype.name not in NUMBERS:
-            raise UnsupportedLeafError("/".join(names), f"an array of dtype {value.dtype}", "Use another dtype.")
+            raise unsupported_leaf("/".join(names), f"an array of dtype {value.dtype}", "Use another dtype.")
         if math.prod(value.shape):
             visit(names, value)
         return ["array", value.dtype.name, list(value.shape)]
@@ -40,7 +40,7 @@ def lay_out(value: Any, visit: Callable[[Names, Any], None], names: Names = ()) 
         return ["float", _hex(value)]
     if type(value) is complex:
         return ["complex", [_hex(value.real), _hex(value.imag)]]
-    raise UnsupportedLeafError("/".join(names), f"an object of type {type(value).__name__}")
+    raise unsupported_leaf("/".join(names), f"an object of type {type(value).__name__}")
 
 
 def assemble(layout: Any, like: Any, fetch: Callable[[Names, np.dtype, tuple[int, ...]], Any]) -> Any:
@@ -52,14 +52,14 @@ def assemble(layout: Any, like: Any, fetch: Callable[[Names, np.dtype, tuple[int
       fetch: gives the array of some names, dtype and shape.
 
     Raises:
-      StructureError: it is not what `lay_out` gave.
+      DamagedDataError: it is not what `lay_out` gave.
     """
     return _assemble(layout, like, fetch, ())
 
 
 def _assemble(layout: Any, like: Any, fetch: Any, names: Names) -> Any:
     if len(names) > DEEPEST + 1:
-        raise StructureError(f"it is nested more than {DEEPEST} deep")
+        raise invalid_structure(f"it is nested more than {DEEPEST} deep")
     if isinstance(layout, dict):
         part = like if isinstance(like, Mapping) else None
         return {
@@ -68,7 +68,7 @@ def _assemble(layout: Any, like: Any, fetch: Any, names: Names) -> Any:
             if part is None or key in part
         }
     if not (isinstance(layout, list) and layout):
-        raise StructureError("a value is not described", layout)
+        raise invalid_structure("a value is not described", layout)
     kind, *rest = layout
     if kind == "array":
         dtype, shape = described(rest)
@@ -80,20 +80,20 @@ def described(rest: Any) -> tuple[np.dtype, tuple[int, ...]]:
     """Returns the dtype and shape in the description of an array.
 
     Raises:
-      StructureError: they make no sense.
+      DamagedDataError: they make no sense.
     """
     dtype = NUMBERS.get(rest[0]) if len(rest) == 2 and type(rest[0]) is str else None
     shape = rest[-1] if rest else None
     if dtype is None:
-        raise StructureError("an array has an unknown dtype", rest[:1])
+        raise invalid_structure("an array has an unknown dtype", rest[:1])
     if not possible_shape(shape):
-        raise StructureError("an array has an impossible shape", shape)
+        raise invalid_structure("an array has an impossible shape", shape)
     return dtype, tuple(rest[1])
 
 
 def _scalar(kind: Any, rest: Any) -> Any:
     if len(rest) != 1:
-        raise StructureError("a value is not described", [kind, *rest])
+        raise invalid_structure("a value is not described", [kind, *rest])
     value: Any = rest[0]
     try:
         if kind == "float":
@@ -102,10 +102,10 @@ def _scalar(kind: Any, rest: Any) -> Any:
             real, imag = map(_from_hex, value)
             return complex(real, imag)
     except (TypeError, ValueError, OverflowError, AttributeError, struct.error):
-        raise StructureError("a number is not one", value) from None
+        raise invalid_structure("a number is not one", value) from None
     if kind in ("NoneType", "bool", "int", "str") and type(value).__name__ == kind:
         return value
-    raise StructureError("a value is of an unknown kind", kind)
+    raise invalid_structure("a value is of an unknown kind", kind)
 
 
 def _hex(value: float) -> str:

@@ -32,7 +32,7 @@ class MsgpackBackend:
         """Reads the file; arrays come back as NumPy arrays, which the caller places where ``like`` says.
 
         Raises:
-          BytesError: the file is not what `save` wrote.
+          DamagedDataError: the file is not what `save` wrote.
         """
         return _read(directory / FILE, like, read_arrays)
 

@@ -21,7 +21,7 @@ from fx_core.stored_dtypes import NUMBERS
 
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
 from fx_ckpt.backends.zarr import check_declared
-from fx_ckpt.errors import BytesError, StructureError, UnsupportedLeafError
+from fx_ckpt.errors import invalid_structure, unreadable, unsupported_leaf
 from fx_ckpt.running import processes
 
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
@@ -44,7 +44,7 @@ class OrbaxBackend:
         Raises:
           UnsupportedLeafError: Orbax cannot hold an array of several hosts, or a name.
           OSError: the disk is full, or the like.
-          BytesError: Orbax has not written everything, though it said nothing.
+          DamagedDataError: Orbax has not written everything, though it said nothing.
         """
         arrays: dict[str, Any] = {}
         declared: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
@@ -52,7 +52,7 @@ class OrbaxBackend:
         def take(names: Names, array: Any) -> None:
             if len(_name(names)) > _LONGEST_NAME:
                 where, fix = "/".join(names)[:80] + "…", "Use shorter keys, or another backend."
-                raise UnsupportedLeafError(where, f"keys of {len(_name(names))} bytes together", fix)
+                raise unsupported_leaf(where, f"keys of {len(_name(names))} bytes together", fix)
             declared[_name(names)] = _stored_as(np.dtype(array.dtype), array.shape)
             _put(arrays, names, _storable(array))
 
@@ -71,15 +71,15 @@ class OrbaxBackend:
         """Reads everything, or what ``like`` has; arrays go to the shardings in it, others come back as NumPy arrays.
 
         Raises:
-          StructureError: the layout is not what `save` wrote.
-          BytesError: Orbax's files hold other arrays than the layout.
+          DamagedDataError: the layout is not what `save` wrote.
+          DamagedDataError: Orbax's files hold other arrays than the layout.
         """
         try:
             layout = json.loads((directory / _LAYOUT).read_text())
         except (ValueError, RecursionError) as error:
-            raise StructureError("the layout is no JSON", error) from None
+            raise invalid_structure("the layout is no JSON", error) from None
         if not isinstance(layout, dict):
-            raise StructureError("the layout is no dictionary", layout)
+            raise invalid_structure("the layout is no dictionary", layout)
         wanted: dict[str, Any] = {}
         declared: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
 
@@ -99,7 +99,7 @@ class OrbaxBackend:
                 raise
             # Its parsers raise whatever they stumble upon.
             except Exception as error:
-                raise BytesError(f"Orbax cannot read its files: {type(error).__name__}: {error}"[:500]) from error
+                raise unreadable(f"Orbax cannot read its files: {type(error).__name__}: {error}"[:500]) from error
         return assemble(
             layout, like, lambda names, dtype, shape: _restored(_below(arrays, names, escaped), dtype, shape)
         )
@@ -118,7 +118,7 @@ def _storable(array: Any) -> Any:
             return array
         if not array.is_fully_addressable:
             got = f"{array.ndim} axes of {array.dtype} on several hosts"
-            raise UnsupportedLeafError("", got, f"Use a dtype that Orbax stores, and at most {_MOST_AXES} axes.")
+            raise unsupported_leaf("", got, f"Use a dtype that Orbax stores, and at most {_MOST_AXES} axes.")
     array = np.asarray(array)
     array = array if array.ndim <= _MOST_AXES else array.reshape(-1)
     return array if array.dtype.name in _NATIVE else array.view(np.uint8)

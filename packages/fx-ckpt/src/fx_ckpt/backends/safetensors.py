@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
-from fx_ckpt.errors import BytesError, StructureError
+from fx_ckpt.errors import invalid_structure, unreadable
 from fx_ckpt.formats.extents import Extent, map_arrays, read_arrays
 from fx_ckpt.formats.safetensors_file import has_dtype
 from fx_ckpt.formats.safetensors_shards import read_headers, write_shards
@@ -35,8 +35,8 @@ class SafetensorsBackend:
         """Reads the state; arrays come back as NumPy arrays, which the caller places where ``like`` says.
 
         Raises:
-          BytesError: the files are not what `save` wrote.
-          StructureError: nor is what they say of the state.
+          DamagedDataError: the files are not what `save` wrote.
+          DamagedDataError: nor is what they say of the state.
         """
         return self._restore(directory, like, read_arrays)
 
@@ -50,9 +50,9 @@ class SafetensorsBackend:
         try:
             layout = json.loads(metadata[_LAYOUT])
         except (KeyError, ValueError, RecursionError) as error:
-            raise StructureError("the metadata has no layout", error) from None
+            raise invalid_structure("the metadata has no layout", error) from None
         if not isinstance(layout, dict):
-            raise StructureError("the layout is no dictionary", layout)
+            raise invalid_structure("the layout is no dictionary", layout)
         wanted: list[tuple[Path, Extent]] = []
         assemble(layout, like, lambda *array: wanted.append(_extent(headers, *array)))
         arrays = iter(_read(wanted, fetch))
@@ -80,12 +80,12 @@ def _extent(
 ) -> tuple[Path, Extent]:
     name = _name(names)
     if name not in headers:
-        raise BytesError("an array is missing.", expected=name[:200])
+        raise unreadable("an array is missing.", expected=name[:200])
     path, stored = headers[name]
     as_bytes = (*shape, dtype.itemsize) if dtype.itemsize > 1 else shape
     expected = (dtype, shape) if has_dtype(dtype.name) else (np.dtype(np.uint8), as_bytes)
     if (stored.dtype, stored.shape) != expected:
-        raise BytesError(
+        raise unreadable(
             f"{name[:80]!r} is not the declared array.", expected=expected, got=(stored.dtype, stored.shape)
         )
     return path, Extent(dtype, shape, stored.pieces)

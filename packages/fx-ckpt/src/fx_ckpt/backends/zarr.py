@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorstore
 
-from fx_ckpt.errors import BytesError
+from fx_ckpt.errors import unreadable
 
 _LARGEST = 2**16
 _COMPRESSORS = (None, "zstd", "blosc", "zlib", "gzip")
@@ -23,7 +23,7 @@ def check_declared(directory: Path, declared: Mapping[str, tuple[np.dtype, tuple
       declared: dtype and shape of arrays, by their names in the files.
 
     Raises:
-      BytesError: an array is missing, or is not the declared one.
+      DamagedDataError: an array is missing, or is not the declared one.
     """
     where = {"driver": "file", "path": f"{directory}/"}
     try:
@@ -31,24 +31,24 @@ def check_declared(directory: Path, declared: Mapping[str, tuple[np.dtype, tuple
         answers = {name: store.read(f"{name}/.zarray") for name in declared}
         texts = {name: answer.result().value for name, answer in answers.items()}
     except (ValueError, OSError) as error:
-        raise BytesError(f"Orbax's files cannot be opened: {error}"[:500]) from None
+        raise unreadable(f"Orbax's files cannot be opened: {error}"[:500]) from None
     for name, (dtype, shape) in declared.items():
         _check(name, texts[name], dtype, shape)
 
 
 def _check(name: str, text: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> None:
     if not text:
-        raise BytesError("an array is missing in Orbax's files.", expected=name[:200])
+        raise unreadable("an array is missing in Orbax's files.", expected=name[:200])
     try:
         found = json.loads(text) if len(text) <= _LARGEST else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise BytesError(f"the description of {name[:80]!r} in Orbax's files is not one.", got=text[:80])
+        raise unreadable(f"the description of {name[:80]!r} in Orbax's files is not one.", got=text[:80])
     expected = {"shape": list(shape), "dtype": _code(dtype), "filters": None, "order": "C", "zarr_format": 2}
     got = {field: found.get(field) for field in expected}
     if got != expected or not _fits(found.get("chunks"), shape) or not _known(found.get("compressor")):
-        raise BytesError(f"{name[:80]!r} in Orbax's files is not the declared array.", expected=expected, got=got)
+        raise unreadable(f"{name[:80]!r} in Orbax's files is not the declared array.", expected=expected, got=got)
 
 
 def _code(dtype: np.dtype) -> str:

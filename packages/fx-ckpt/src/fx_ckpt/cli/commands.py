@@ -16,7 +16,7 @@ from fx_ckpt import operations as checkpoint
 from fx_ckpt.cli import tables
 from fx_ckpt.cli.differences import differences
 from fx_ckpt.draft import FORMAT, OWN
-from fx_ckpt.errors import NoCheckpointError
+from fx_ckpt.errors import no_checkpoint
 from fx_ckpt.info import CheckpointInfo
 from fx_ckpt.manager import CheckpointManager
 
@@ -142,7 +142,7 @@ def rm(path: Path, steps: tuple[int, ...], yes: bool, as_json: bool) -> None:
     there = manager.all_steps()
     for step in steps:
         if step not in there:
-            raise NoCheckpointError(str(manager.directory), step, there)
+            raise no_checkpoint(str(manager.directory), step, there)
     infos, damaged = _infos(manager, dict.fromkeys(steps))
     size = sum(info.size for info in infos.values())
     if not yes:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fx_ckpt.errors import BytesError
+from fx_ckpt.errors import unreadable
 from fx_ckpt.formats.digests import BlockDigest
 from fx_ckpt.running.parallel import BLOCK, aligned_empty, as_bytes, in_parallel
 
@@ -115,7 +115,7 @@ class MappedFile:
     """A file as memory, for looking at what is not an array; on leaving, no view of it may be left.
 
     Raises:
-      BytesError: the file is empty.
+      DamagedDataError: the file is empty.
     """
 
     def __init__(self, path: Path):
@@ -124,7 +124,7 @@ class MappedFile:
     def __enter__(self) -> memoryview:
         with open(self._path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
-                raise BytesError("the file is empty.", got=self._path.name)
+                raise unreadable("the file is empty.", got=self._path.name)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._view = memoryview(self._map)
         return self._view
@@ -140,7 +140,7 @@ def read_arrays(path: Path, extents: Sequence[Extent]) -> list[np.ndarray]:
     """Reads arrays from a file, by several threads, into memory that JAX takes over without a copy.
 
     Raises:
-      BytesError: the file is shorter than the extents say.
+      DamagedDataError: the file is shorter than the extents say.
     """
     arrays = [aligned_empty(extent.shape, extent.dtype) for extent in extents]
     jobs = [job for extent, array in zip(extents, arrays) for job in _jobs(extent, as_bytes(array))]
@@ -191,5 +191,5 @@ def _read_into(file: Any, offset: int, target: memoryview) -> None:
     while len(target):
         count = file.readinto(target)
         if not count:
-            raise BytesError("the file ends too early.", got=f"{offset} bytes and what follows")
+            raise unreadable("the file ends too early.", got=f"{offset} bytes and what follows")
         target = target[count:]

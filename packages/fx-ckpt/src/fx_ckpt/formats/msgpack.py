@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 from fx_core.serialization import from_state_dict, is_serializable, to_state_dict
 
-from fx_ckpt.errors import ROOT, UnsupportedLeafError, class_as_target
+from fx_ckpt.errors import ROOT, UnsupportedLeafError, class_as_target, unsupported_leaf
 from fx_ckpt.formats.msgpack_decode import ARRAY, CHUNKED, COMPLEX, SCALAR, Decoder, dtype_of, map_extents
 from fx_ckpt.running.parallel import as_bytes
 
@@ -49,9 +49,9 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
       encoded_bytes: what `to_bytes` gave.
 
     Raises:
-      BytesError: the bytes are cut, changed, or something else.
+      DamagedDataError: the bytes are cut, changed, or something else.
       StateDictMismatchError: the target has another structure.
-      InvalidOptionError: the target is a class.
+      ArgumentError: the target is a class.
     """
     if isinstance(target, type):
         raise class_as_target(target)
@@ -82,7 +82,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
       encoded_pytree: what `msgpack_serialize` gave.
 
     Raises:
-      BytesError: the bytes are cut, changed, or something else.
+      DamagedDataError: the bytes are cut, changed, or something else.
     """
     data = memoryview(encoded_pytree).cast("B").toreadonly()
     return map_extents(Decoder(data).whole(), lambda extent: extent.view(data))
@@ -102,11 +102,9 @@ def encoded(tree: Any, in_order: bool = True) -> Iterator[Any]:
     except UnsupportedLeafError:
         raise
     except TypeError as error:  # keys that have no order
-        raise UnsupportedLeafError(
-            "", str(error), "Call to_state_dict on the tree first, or use in_place=True."
-        ) from error
+        raise unsupported_leaf("", str(error), "Call to_state_dict on the tree first, or use in_place=True.") from error
     except RecursionError as error:
-        raise UnsupportedLeafError("", str(error), "Look for a container that holds itself.") from error
+        raise unsupported_leaf("", str(error), "Look for a container that holds itself.") from error
 
 
 def _sorted(tree: Any) -> Any:
@@ -143,28 +141,28 @@ def _packed(value: Any, packer: msgpack.Packer, path: str) -> Any:
     except UnsupportedLeafError as error:
         raise error.locate(path or ROOT) from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnsupportedLeafError(path, str(error)) from error
+        raise unsupported_leaf(path, str(error)) from error
 
 
 def _unsupported(value: Any) -> Any:
     if type(value) is int:
-        raise UnsupportedLeafError("", f"{value}, an integer beyond 64 bits", "Store it as a string.")
+        raise unsupported_leaf("", f"{value}, an integer beyond 64 bits", "Store it as a string.")
     got = f"{value!r:.200} of type {type(value).__name__}"
     if is_serializable(value):
-        raise UnsupportedLeafError("", got, "Call to_state_dict on the tree first.")
-    raise UnsupportedLeafError("", got)
+        raise unsupported_leaf("", got, "Call to_state_dict on the tree first.")
+    raise unsupported_leaf("", got)
 
 
 def _numpy(value: Any, path: str) -> np.ndarray:
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         fix = "Use fx_ckpt.save, which stores keys, or jax.random.key_data."
-        raise UnsupportedLeafError(path, f"a typed PRNG key array {value.dtype}{value.shape}", fix)
+        raise unsupported_leaf(path, f"a typed PRNG key array {value.dtype}{value.shape}", fix)
     array = np.asarray(value)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     if dtype_of(array.dtype.name) != array.dtype:
         fix = "Make it an array of numbers or booleans; store texts as strings, in a list."
-        raise UnsupportedLeafError(path, f"a NumPy array of dtype {array.dtype}", fix)
+        raise unsupported_leaf(path, f"a NumPy array of dtype {array.dtype}", fix)
     return array
 
 

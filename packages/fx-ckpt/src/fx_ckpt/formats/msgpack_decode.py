@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.errors import BytesError
+from fx_ckpt.errors import unreadable
 from fx_ckpt.formats.extents import Extent
 from fx_ckpt.tree.dtypes import LONG, TIMES, possible_shape
 
@@ -54,14 +54,14 @@ class Decoder:
         """Returns the only value in the bytes; arrays are `Extent`.
 
         Raises:
-          BytesError: it is cut, changed, hostile, or followed by something.
+          DamagedDataError: it is cut, changed, hostile, or followed by something.
         """
         try:
             value = self._value(0)
         except RecursionError:
-            raise BytesError("containers are nested too deep for this call (recursion).") from None
+            raise unreadable("containers are nested too deep for this call (recursion).") from None
         if self._at != len(self._data):
-            raise BytesError(f"ExtraData: {len(self._data) - self._at} bytes follow the value.")
+            raise unreadable(f"ExtraData: {len(self._data) - self._at} bytes follow the value.")
         return value
 
     def _value(self, depth: int) -> Any:
@@ -84,7 +84,7 @@ class Decoder:
 
     def _sized(self, code: int, depth: int) -> Any:
         if code == 0xC1:
-            raise BytesError("a byte that msgpack never uses.", got=hex(code))
+            raise unreadable("a byte that msgpack never uses.", got=hex(code))
         length = _FIXED[code] if code in _FIXED else self._unpack(code)
         if code <= 0xC6:
             return bytes(self._take(length))
@@ -97,7 +97,7 @@ class Decoder:
     def _take(self, count: int) -> memoryview:
         taken = self._data[self._at : self._at + count]
         if len(taken) != count:
-            raise BytesError("they end too early.", expected=f"{count} bytes more", got=len(taken))
+            raise unreadable("they end too early.", expected=f"{count} bytes more", got=len(taken))
         self._at += count
         return taken
 
@@ -109,18 +109,18 @@ class Decoder:
         try:
             return str(self._take(length), "utf-8")
         except UnicodeDecodeError as error:
-            raise BytesError(f"UnicodeDecodeError: {error.reason}") from None
+            raise unreadable(f"UnicodeDecodeError: {error.reason}") from None
 
     def _room(self, count: int, depth: int) -> None:
         # An empty dictionary is one byte here, and a hundred in memory.
         self._containers += 1
         if self._containers > _MOST_CONTAINERS:
-            raise BytesError("there are too many containers.", expected=f"≤ {_MOST_CONTAINERS}")
+            raise unreadable("there are too many containers.", expected=f"≤ {_MOST_CONTAINERS}")
         # Each item takes a byte at least, so that a count beyond the bytes that are left is a lie.
         if count > len(self._data) - self._at:
-            raise BytesError("a container has more items than there are bytes.", got=count)
+            raise unreadable("a container has more items than there are bytes.", got=count)
         if depth >= DEEPEST:
-            raise BytesError(f"containers are nested more than {DEEPEST} deep (recursion).")
+            raise unreadable(f"containers are nested more than {DEEPEST} deep (recursion).")
 
     def _list(self, count: int, depth: int) -> list[Any]:
         self._room(count, depth)
@@ -132,9 +132,9 @@ class Decoder:
         for _ in range(count):
             key = self._value(depth + 1)
             if isinstance(key, (list, dict, Extent)):
-                raise BytesError("a dictionary has a key that is a container.", got=type(key).__name__)
+                raise unreadable("a dictionary has a key that is a container.", got=type(key).__name__)
             if key in mapping:
-                raise BytesError("a dictionary has a key twice.", got=repr(key)[:80])
+                raise unreadable("a dictionary has a key twice.", got=repr(key)[:80])
             mapping[key] = self._value(depth + 1)
         return joined(mapping) if CHUNKED in mapping else mapping
 
@@ -147,33 +147,33 @@ class Decoder:
         if code == SCALAR:
             extent = inside._array()
             if extent.shape != ():
-                raise BytesError("a scalar has a shape.", expected=(), got=extent.shape)
+                raise unreadable("a scalar has a shape.", expected=(), got=extent.shape)
             ((offset, size),) = extent.pieces
             at = offset - self._offset
             return np.frombuffer(self._data[at : at + size], extent.dtype)[0]
         if code == COMPLEX:
             parts = inside.whole()
             if not (isinstance(parts, list) and [type(part) for part in parts] == [float, float]):
-                raise BytesError("a complex number is not a pair of floats.", got=repr(parts)[:80])
+                raise unreadable("a complex number is not a pair of floats.", got=repr(parts)[:80])
             return complex(*parts)
-        raise BytesError("an unknown kind of value.", expected="extension types 1, 2, 3", got=code)
+        raise unreadable("an unknown kind of value.", expected="extension types 1, 2, 3", got=code)
 
     def _array(self) -> Extent:
         """An array: shape, name of the dtype, and bytes, which are not looked at."""
         if self._take(1)[0] != 0x93:
-            raise BytesError("an array is not a triple of shape, dtype and bytes.")
+            raise unreadable("an array is not a triple of shape, dtype and bytes.")
         shape, name = self._value(0), self._value(0)
         code = self._take(1)[0]
         if not (isinstance(shape, list) and isinstance(name, str) and 0xC4 <= code <= 0xC6):
-            raise BytesError("an array is not a triple of shape, dtype and bytes.")
+            raise unreadable("an array is not a triple of shape, dtype and bytes.")
         length = self._unpack(code)
         start = self._at
         self._take(length)
         if self._at != len(self._data):
-            raise BytesError("an array is not a triple of shape, dtype and bytes: something follows.")
+            raise unreadable("an array is not a triple of shape, dtype and bytes: something follows.")
         dtype = dtype_of(name)
         if dtype is None:
-            raise BytesError("an array has an unknown dtype.", got=name[:80])
+            raise unreadable("an array has an unknown dtype.", got=name[:80])
         return _extent(dtype, shape, ((self._offset + start, length),))
 
 
@@ -181,16 +181,16 @@ def joined(mapping: dict[Any, Any]) -> Extent:
     """Returns an array that was written in pieces.
 
     Raises:
-      BytesError: the pieces do not make up an array.
+      DamagedDataError: the pieces do not make up an array.
     """
     shape, pieces = _counted(mapping.get("shape")), _counted(mapping.get("chunks"))
     if not pieces or not all(isinstance(piece, Extent) and len(piece.shape) == 1 for piece in pieces):
-        raise BytesError("an array in pieces has pieces that are no flat arrays.")
+        raise unreadable("an array in pieces has pieces that are no flat arrays.")
     dtypes = {piece.dtype for piece in pieces}
     check_shape(shape)
     size = sum(piece.shape[0] for piece in pieces)
     if size != math.prod(shape) or len(dtypes) != 1:
-        raise BytesError("the pieces of an array do not make up its shape.", expected=tuple(shape), got=size)
+        raise unreadable("the pieces of an array do not make up its shape.", expected=tuple(shape), got=size)
     return _extent(dtypes.pop(), shape, tuple(part for piece in pieces for part in piece.pieces))
 
 
@@ -198,10 +198,10 @@ def check_shape(shape: Any) -> None:
     """Refuses what is no shape.
 
     Raises:
-      BytesError: too many axes, or sizes that are no natural numbers.
+      DamagedDataError: too many axes, or sizes that are no natural numbers.
     """
     if not possible_shape(shape):
-        raise BytesError("an array has an impossible shape.", got=repr(shape)[:80])
+        raise unreadable("an array has an impossible shape.", got=repr(shape)[:80])
 
 
 def dtype_of(name: str) -> np.dtype | None:
@@ -228,11 +228,11 @@ def _extent(dtype: np.dtype, shape: list[Any], pieces: tuple[tuple[int, int], ..
     expected, got = math.prod(shape) * dtype.itemsize, sum(length for _, length in pieces)
     if expected != got:
         text = f"{expected} bytes for {dtype.name}{tuple(shape)}"
-        raise BytesError("an array has another size than its shape says.", expected=text, got=got)
+        raise unreadable("an array has another size than its shape says.", expected=text, got=got)
     return Extent(dtype, tuple(shape), pieces)
 
 
 def _counted(numbered: Any) -> list[Any]:
     if not isinstance(numbered, dict) or any(str(index) not in numbered for index in range(len(numbered))):
-        raise BytesError("an array in pieces lacks shape or pieces.")
+        raise unreadable("an array in pieces lacks shape or pieces.")
     return [numbered[str(index)] for index in range(len(numbered))]

@@ -11,7 +11,7 @@ from fx_core.errors.plugins import EntryLoadError
 from fx_core.errors.serialization import StateDictMismatchError
 from fx_core.serialization import to_state_dict
 
-from fx_ckpt.errors import BytesError
+from fx_ckpt.errors import unreadable
 from fx_ckpt.tree.nodes import Opened, open_node
 from fx_ckpt.tree.structure import Path as TreePath
 from fx_ckpt.tree.structure import render, step_of
@@ -35,7 +35,7 @@ def read_state(path: Path, checkpointer: Any = None) -> Any:
     """Reads a directory as a state dictionary, with NumPy arrays: the devices of the writer may not be here.
 
     Raises:
-      BytesError: Orbax cannot read it.
+      DamagedDataError: Orbax cannot read it.
       EntryLoadError: Orbax is not installed.
     """
     ocp = orbax()
@@ -48,7 +48,7 @@ def read_state(path: Path, checkpointer: Any = None) -> Any:
         raise
     # Its parsers raise whatever they stumble upon.
     except Exception as error:
-        raise BytesError(f"Orbax cannot read {path}: {type(error).__name__}: {error}"[:500]) from error
+        raise unreadable(f"Orbax cannot read {path}: {type(error).__name__}: {error}"[:500]) from error
 
 
 def filled(target: Any, state: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.errors import BytesError
+from fx_ckpt.errors import unreadable
 from fx_ckpt.formats.extents import DigestingFile, Extent, MappedFile
 from fx_ckpt.running.parallel import as_bytes
 from fx_ckpt.tree.dtypes import possible_shape
@@ -61,18 +61,18 @@ def read_header(path: Path) -> tuple[dict[str, Extent], dict[str, str]]:
     """Returns where each array of a file is, and the metadata.
 
     Raises:
-      BytesError: the file is cut, changed, hostile, or something else.
+      DamagedDataError: the file is cut, changed, hostile, or something else.
     """
     with MappedFile(path) as data:
         size = len(data)
         length = int.from_bytes(data[:8], "little")
         if size < 8 or length > min(LARGEST_HEADER, size - 8):
-            raise BytesError("the header is longer than it may be.", expected=f"≤ {size - 8} bytes", got=length)
+            raise unreadable("the header is longer than it may be.", expected=f"≤ {size - 8} bytes", got=length)
         text = bytes(data[8 : 8 + length])
     header = _parsed(text)
     metadata = header.pop(_METADATA, {})
     if not (isinstance(metadata, dict) and all(type(value) is str for value in metadata.values())):
-        raise BytesError("the metadata is not text by name.", got=str(metadata)[:80])
+        raise unreadable("the metadata is not text by name.", got=str(metadata)[:80])
     extents = {name: _extent(name, entry, 8 + length) for name, entry in header.items()}
     _check_cover(extents, 8 + length, size)
     return extents, metadata
@@ -88,7 +88,7 @@ def _header(names: list[str], arrays: Mapping[str, Any], metadata: Mapping[str, 
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
     if len(text) > LARGEST_HEADER:
-        raise BytesError("the header would be longer than readers accept.", expected=LARGEST_HEADER, got=len(text))
+        raise unreadable("the header would be longer than readers accept.", expected=LARGEST_HEADER, got=len(text))
     return len(text).to_bytes(8, "little") + text
 
 
@@ -96,33 +96,33 @@ def _parsed(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text.decode(), object_pairs_hook=_once) if text[:1] == b"{" else None
     except (ValueError, RecursionError) as error:
-        raise BytesError(f"the header is no JSON: {error}") from None
+        raise unreadable(f"the header is no JSON: {error}") from None
     if not isinstance(header, dict):
-        raise BytesError("the header is no JSON object.", got=repr(text[:40]))
+        raise unreadable("the header is no JSON object.", got=repr(text[:40]))
     return header
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        raise BytesError("the header has a name twice.")
+        raise unreadable("the header has a name twice.")
     return mapping
 
 
 def _extent(name: str, entry: Any, start: int) -> Extent:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise BytesError(f"the entry of {name[:80]!r} has wrong fields.", got=str(entry)[:80])
+        raise unreadable(f"the entry of {name[:80]!r} has wrong fields.", got=str(entry)[:80])
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(dtype) is not str or dtype not in _DTYPES:
-        raise BytesError(f"{name[:80]!r} has an unknown dtype.", expected=", ".join(_DTYPES), got=str(dtype)[:80])
+        raise unreadable(f"{name[:80]!r} has an unknown dtype.", expected=", ".join(_DTYPES), got=str(dtype)[:80])
     if not possible_shape(shape):
-        raise BytesError(f"{name[:80]!r} has an impossible shape.", got=str(shape)[:80])
+        raise unreadable(f"{name[:80]!r} has an impossible shape.", got=str(shape)[:80])
     if not _naturals(offsets) or len(offsets) != 2:
-        raise BytesError(f"{name[:80]!r} has impossible offsets.", got=str(offsets)[:80])
+        raise unreadable(f"{name[:80]!r} has impossible offsets.", got=str(offsets)[:80])
     begin, end = offsets
     size = math.prod(shape) * _DTYPES[dtype].itemsize
     if end - begin != size:
-        raise BytesError(f"{name[:80]!r} has another size than its shape says.", expected=size, got=end - begin)
+        raise unreadable(f"{name[:80]!r} has another size than its shape says.", expected=size, got=end - begin)
     return Extent(_DTYPES[dtype], tuple(shape), ((start + begin, size),))
 
 
@@ -135,7 +135,7 @@ def _check_cover(extents: Mapping[str, Extent], start: int, size: int) -> None:
         ((offset, length),) = extent.pieces
         if offset != start:
             problem = "overlaps another array" if offset < start else "has a hole before it"
-            raise BytesError(f"{name[:80]!r} {problem}.", expected=f"offset {start}", got=offset)
+            raise unreadable(f"{name[:80]!r} {problem}.", expected=f"offset {start}", got=offset)
         start += length
     if start != size:
-        raise BytesError("the arrays do not fill the file.", expected=f"{start} bytes", got=size)
+        raise unreadable("the arrays do not fill the file.", expected=f"{start} bytes", got=size)

@@ -10,7 +10,7 @@ from typing import Any
 
 from fx_core import filesystem
 
-from fx_ckpt.errors import BytesError
+from fx_ckpt.errors import DamagedDataError, unreadable
 from fx_ckpt.formats.extents import Extent
 from fx_ckpt.formats.safetensors_file import read_header, write_file
 
@@ -58,7 +58,7 @@ def read_headers(directory: Path, follow_links: bool = False) -> tuple[dict[str,
       follow_links: whether the files may be links, as in the cache of Hugging Face.
 
     Raises:
-      BytesError: the index and the files do not agree, or one of them is cut, changed or hostile.
+      DamagedDataError: the index and the files do not agree, or one of them is cut, changed or hostile.
     """
     index = directory / _INDEX
     if not index.exists():
@@ -77,11 +77,11 @@ def read_headers(directory: Path, follow_links: bool = False) -> tuple[dict[str,
         metadata = own if metadata is None else metadata
         for name, extent in header.items():
             if files.get(name) != file:
-                raise BytesError(f"{file} has an array that the index has elsewhere.", got=name[:80])
+                raise unreadable(f"{file} has an array that the index has elsewhere.", got=name[:80])
             found[name] = (path, extent)
     missing = sorted(files.keys() - found.keys())
     if missing:
-        raise BytesError("arrays of the index are in no file.", got=", ".join(missing[:5])[:200])
+        raise unreadable("arrays of the index are in no file.", got=", ".join(missing[:5])[:200])
     return found, metadata or {}
 
 
@@ -119,7 +119,7 @@ def _old_shards(directory: Path) -> set[str]:
     names = {name for name in (_INDEX, f"{STEM}.safetensors") if os.path.lexists(directory / name)}
     if _INDEX in names:
         # What is no index names no files of ours.
-        with contextlib.suppress(BytesError, OSError):
+        with contextlib.suppress(DamagedDataError, OSError):
             named = set(_weight_map(directory / _INDEX).values())
             names |= {name for name in named if _SHARD.fullmatch(name) and (directory / name).is_file()}
     return names
@@ -140,24 +140,24 @@ def _divided(arrays: Mapping[str, Any], largest: int) -> list[dict[str, Any]]:
 def _weight_map(index: Path) -> dict[str, str]:
     size = index.stat().st_size
     if size > _LARGEST_INDEX:
-        raise BytesError("the index is too large.", expected=f"≤ {_LARGEST_INDEX} bytes", got=size)
+        raise unreadable("the index is too large.", expected=f"≤ {_LARGEST_INDEX} bytes", got=size)
     with open(index, "rb") as file:
         # Python makes room for as much as is asked for.
         text = file.read(size)
     try:
         files = json.loads(text)["weight_map"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise BytesError(f"the index is not one: {type(error).__name__}: {error}") from None
+        raise unreadable(f"the index is not one: {type(error).__name__}: {error}") from None
     if not isinstance(files, dict) or not files:
-        raise BytesError("the index names no files.")
+        raise unreadable("the index names no files.")
     for file in files.values():
         if type(file) is not str or not file.endswith(".safetensors") or any(char in file for char in "/\\\0:"):
-            raise BytesError("the index names a file outside of its directory.", got=repr(file)[:80])
+            raise unreadable("the index names a file outside of its directory.", got=repr(file)[:80])
     return files
 
 
 def _check_place(path: Path, follow_links: bool) -> None:
     if not path.exists():
-        raise BytesError("a file is missing.", expected=path.name)
+        raise unreadable("a file is missing.", expected=path.name)
     if not path.is_file() or (path.is_symlink() and not follow_links):
-        raise BytesError("a file is a link, or no file.", expected=f"a regular file {path.name}")
+        raise unreadable("a file is a link, or no file.", expected=f"a regular file {path.name}")

@@ -89,5 +89,10 @@ def agree(task: Callable[[], Any]) -> list[str]:
         raise problem
     for process, text in enumerate(answers):
         if text.startswith("-"):
-            raise OtherProcessError(process, text[1:])
+            raise OtherProcessError(
+                f"Process {process} could not save.",
+                expected="a save by all processes",
+                got=text[1:],
+                fix="See the error of that process; the earlier checkpoints are as they were.",
+            )
     return [text[1:] for text in answers]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fx_core.errors.files import PathTakenError
+from fx_core.errors import AlreadyExistsError
 from fx_core.files import MANIFEST, AtomicDirectory
 
 from fx_ckpt import checkpoints
@@ -145,7 +145,7 @@ def left_alone(backend: str, work: Path) -> Counter[str]:
 def _refused(write: Callable[[Path, str], object], place: Path, backend: str) -> bool:
     try:
         write(place, backend)
-    except PathTakenError:
+    except AlreadyExistsError:
         return True
     return False
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fx_ckpt.errors import BackendDataError, StructureError
+from fx_ckpt.errors import inconsistent_data, invalid_structure
 from fx_ckpt.tree.casting import cast_leaf, converted
 from fx_ckpt.tree.leaves import decode, describe, encode
 from fx_ckpt.tree.nodes import open_node
@@ -19,8 +19,8 @@ def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
 
     Raises:
       UnsupportedLeafError: a leaf cannot be stored exactly.
-      UnsupportedKeyError: a dictionary key cannot be stored exactly.
-      StructureError: the tree is nested too deep, or contains itself.
+      UnsupportedLeafError: a dictionary key cannot be stored exactly.
+      DamagedDataError: the tree is nested too deep, or contains itself.
     """
     node, state = _take_apart(tree, ())
     return node, state if isinstance(node, Branch) else {ROOT: state}
@@ -31,8 +31,8 @@ def described(tree: Any) -> Node:
 
     Raises:
       UnsupportedLeafError: a leaf cannot be stored.
-      UnsupportedKeyError: a dictionary key cannot be stored.
-      StructureError: the tree is nested too deep, or contains itself.
+      UnsupportedLeafError: a dictionary key cannot be stored.
+      DamagedDataError: the tree is nested too deep, or contains itself.
     """
     return _described(tree, ())
 
@@ -62,7 +62,7 @@ def put_together(
       mapped: NumPy arrays may be read-only.
 
     Raises:
-      BackendDataError: the state dictionary does not have the structure.
+      DamagedDataError: the state dictionary does not have the structure.
     """
     return _put_together(node, root_state(node, state), (), wanted or Chosen(), cast, mapped)
 
@@ -71,10 +71,10 @@ def child_state(state: Any, name: str, path: Path) -> Any:
     """Returns an entry of a state dictionary.
 
     Raises:
-      BackendDataError: there is none.
+      DamagedDataError: there is none.
     """
     if not isinstance(state, Mapping) or name not in state:
-        raise BackendDataError(render(path), f"an entry {name!r}", type(state).__name__)
+        raise inconsistent_data(render(path), f"an entry {name!r}", type(state).__name__)
     return state[name]
 
 
@@ -87,10 +87,10 @@ def check_depth(path: Path) -> None:
     """Refuses what is nested too deep.
 
     Raises:
-      StructureError: it is.
+      DamagedDataError: it is.
     """
     if len(path) > DEEPEST:
-        raise StructureError(f"it is nested more than {DEEPEST} deep, or contains itself", render(path)[:80] + "…")
+        raise invalid_structure(f"it is nested more than {DEEPEST} deep, or contains itself", render(path)[:80] + "…")
 
 
 def _take_apart(tree: Any, path: Path) -> tuple[Node, Any]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.errors import CastError, InvalidOptionError
+from fx_ckpt.errors import CastError, invalid_option
 from fx_ckpt.tree.structure import Leaf
 
 _FAMILIES = (jnp.floating, jnp.integer, jnp.complexfloating)
@@ -18,14 +18,14 @@ def check_cast(cast: Any, target: Any) -> Any:
     """Returns a cast as True, None, or a NumPy dtype.
 
     Raises:
-      InvalidOptionError: it is no dtype of floating-point numbers, or True without a target.
+      ArgumentError: it is no dtype of floating-point numbers, or True without a target.
     """
     if cast is None or cast is False:
         return None
     if cast is True:
         if target is None:
             fix = "Pass cast=jnp.bfloat16 or another dtype, or a target."
-            raise InvalidOptionError("cast", "a dtype, where no target says which", cast, fix)
+            raise invalid_option("cast", "a dtype, where no target says which", cast, fix)
         return True
     try:
         dtype = jnp.dtype(cast)
@@ -33,7 +33,7 @@ def check_cast(cast: Any, target: Any) -> Any:
         dtype = None
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or dtype.name not in NUMBERS:
         fix = "Pass cast=jnp.float32 or the like; integers follow the target, with cast=True."
-        raise InvalidOptionError("cast", "True, or a dtype of floating-point numbers", cast, fix)
+        raise invalid_option("cast", "True, or a dtype of floating-point numbers", cast, fix)
     return dtype
 
 
@@ -74,7 +74,7 @@ def converted(stored: Any, saved: Leaf, wanted: Leaf, path: str) -> Any:
     if jnp.issubdtype(dtype, jnp.integer) and stored.size:
         limits, low, high = jnp.iinfo(dtype), int(stored.min()), int(stored.max())
         if low < limits.min or high > limits.max:
-            raise CastError(path, saved.dtype, wanted.dtype, f"numbers from {low} to {high}")
+            raise _cast(path, saved.dtype, wanted.dtype, f"numbers from {low} to {high}")
     with np.errstate(over="ignore", invalid="ignore"):
         cast = stored.astype(dtype)
     if not jnp.issubdtype(dtype, jnp.integer):
@@ -87,10 +87,20 @@ def _check_range(stored: Any, cast: Any, saved: Leaf, wanted: Leaf, path: str) -
     finite: Any = jnp.isfinite if isinstance(stored, jax.Array) else _is_finite
     lost = finite(stored) & ~finite(cast)
     if bool(lost.any()):
-        raise CastError(path, saved.dtype, wanted.dtype, f"{int(lost.sum())} finite numbers beyond its range")
+        raise _cast(path, saved.dtype, wanted.dtype, f"{int(lost.sum())} finite numbers beyond its range")
 
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
     # NumPy knows nothing of the small dtypes of ml_dtypes, which all fit into 32 bits.
     known = array.dtype.kind in "fc" and array.dtype.isbuiltin == 1
     return np.isfinite(array if known else array.astype(np.float32))
+
+
+def _cast(path: str, saved: str, wanted: str, got: str) -> CastError:
+    return CastError(
+        f"Numbers of {saved} do not fit into {wanted}.",
+        path=path,
+        expected=f"numbers that {wanted} can hold",
+        got=got,
+        fix="Cast to a wider dtype; or restore without a cast, and clip the numbers yourself.",
+    )

@@ -64,8 +64,8 @@ def fill(
 
     Raises:
       RestoreMismatchError: the checkpoint has different values for what is one object.
-      BackendDataError: the state dictionary does not have the structure.
-      DtypeUnavailableError: JAX would cast an array that the target wants as a JAX array.
+      DamagedDataError: the state dictionary does not have the structure.
+      CastError: JAX would cast an array that the target wants as a JAX array.
     """
     shared = Shared()
     filled = _fill(node, root_state(node, state), target, (), (chosen or Chosen(), cast, mapped), shared)

@@ -13,7 +13,7 @@ from fx_core.compat.jax import weakly_typed
 from fx_core.stored_dtypes import NUMBERS
 from jax.core import Tracer
 
-from fx_ckpt.errors import BackendDataError, DtypeUnavailableError, UnsupportedLeafError
+from fx_ckpt.errors import CastError, inconsistent_data, unsupported_leaf
 from fx_ckpt.tree.dtypes import RAW
 from fx_ckpt.tree.structure import Leaf, is_text
 
@@ -33,13 +33,13 @@ def describe(value: Any, path: str) -> Leaf:
     if kind is not None:
         return Leaf(kind)
     if isinstance(value, Tracer):
-        raise UnsupportedLeafError(path, "a tracer", "Save outside of jit, grad and vmap.")
+        raise unsupported_leaf(path, "a tracer", "Save outside of jit, grad and vmap.")
     if isinstance(value, (jax.Array, jax.ShapeDtypeStruct)):
         return _describe_jax(value, path)
     if type(value) is np.ndarray or isinstance(value, np.generic):
         origin = "numpy" if type(value) is np.ndarray else "scalar"
         return _describe_numpy(value.dtype, np.shape(value), origin, path)
-    raise UnsupportedLeafError(path, f"an object of type {type(value).__module__}.{type(value).__qualname__}")
+    raise unsupported_leaf(path, f"an object of type {type(value).__module__}.{type(value).__qualname__}")
 
 
 def encode(value: Any, path: str) -> tuple[Leaf, Any]:
@@ -76,8 +76,8 @@ def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = 
       mapped: NumPy arrays may be read-only.
 
     Raises:
-      BackendDataError: the backend returned something else than was saved.
-      DtypeUnavailableError: the target wants a JAX array of a dtype that JAX would cast.
+      DamagedDataError: the backend returned something else than was saved.
+      CastError: the target wants a JAX array of a dtype that JAX would cast.
     """
     if leaf.kind == "key":
         return _decode_key(leaf, stored, path, like)
@@ -89,7 +89,13 @@ def decode(leaf: Leaf, stored: Any, path: str, like: Any = None, mapped: bool = 
     origin = _wanted_origin(leaf, like)
     if origin == "jax" and jax.dtypes.canonicalize_dtype(stored.dtype) != stored.dtype:
         if like is not None:
-            raise DtypeUnavailableError(path, leaf.dtype)
+            raise CastError(
+                "JAX would cast this array silently.",
+                path=path,
+                expected=f"{leaf.dtype}, as saved",
+                got="a target for a JAX array, with jax_enable_x64 off",
+                fix='Enable 64 bits, jax.config.update("jax_enable_x64", True), or put a NumPy array into the target.',
+            )
         origin = "numpy"
     if origin == "jax":
         return _placed(stored, leaf, like)
@@ -111,11 +117,11 @@ def _raw_bytes(value: Any) -> bytes:
 def _describe_jax(value: Any, path: str) -> Leaf:
     shape = tuple(value.shape)
     if isinstance(value, jax.Array) and value.is_deleted():
-        raise UnsupportedLeafError(path, "an array that was deleted or donated", "Save it before it is donated.")
+        raise unsupported_leaf(path, "an array that was deleted or donated", "Save it before it is donated.")
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return Leaf("key", shape=shape, impl=_impl(value, path))
     if value.dtype.name not in NUMBERS:
-        raise UnsupportedLeafError(path, f"an array of dtype {value.dtype}", "Use another dtype.")
+        raise unsupported_leaf(path, f"an array of dtype {value.dtype}", "Use another dtype.")
     return Leaf("array", value.dtype.name, shape, weak=bool(value.weak_type), sharding=_layout(value))
 
 
@@ -135,7 +141,7 @@ def _impl(value: Any, path: str) -> str:
     jax.eval_shape(lambda keys: seen.append(jax.random.key_impl(keys)), value)
     (impl,) = seen
     if type(impl) is not str:
-        raise UnsupportedLeafError(path, f"PRNG keys of {impl}", "Store jax.random.key_data of them.")
+        raise unsupported_leaf(path, f"PRNG keys of {impl}", "Store jax.random.key_data of them.")
     return impl
 
 
@@ -144,21 +150,21 @@ def _describe_numpy(dtype: np.dtype, shape: tuple[int, ...], origin: str, path: 
         return Leaf("array", dtype.name, shape, origin)
     if dtype.names is None and RAW.fullmatch(dtype.str):
         return Leaf("array", dtype.str, shape, origin, raw=True)
-    raise UnsupportedLeafError(path, f"a NumPy array of dtype {dtype}", "Use numbers, strings or dates.")
+    raise unsupported_leaf(path, f"a NumPy array of dtype {dtype}", "Use numbers, strings or dates.")
 
 
 def _check_text(text: str, path: str) -> None:
     if not is_text(text):
-        raise UnsupportedLeafError(path, "a string that is no text (it has half of a character)", "Use bytes.")
+        raise unsupported_leaf(path, "a string that is no text (it has half of a character)", "Use bytes.")
 
 
 def _decode_key(leaf: Leaf, stored: Any, path: str, like: Any) -> jax.Array:
     try:
         keys = jax.random.wrap_key_data(jnp.asarray(stored), impl=leaf.impl)
     except (ValueError, TypeError) as error:
-        raise BackendDataError(path, str(leaf), str(error)) from error
+        raise inconsistent_data(path, str(leaf), str(error)) from error
     if keys.shape != leaf.shape:
-        raise BackendDataError(path, leaf.shape, keys.shape)
+        raise inconsistent_data(path, leaf.shape, keys.shape)
     sharding = _wanted_sharding(like)
     if sharding is None:
         return keys
@@ -179,19 +185,19 @@ def _decode_python(leaf: Leaf, stored: Any, path: str) -> Any:
             return stored
     elif type(stored) is _STORED_AS[leaf.kind]:
         return stored
-    raise BackendDataError(path, str(leaf), f"{type(stored).__name__}")
+    raise inconsistent_data(path, str(leaf), f"{type(stored).__name__}")
 
 
 def _decode_raw(leaf: Leaf, stored: Any, path: str) -> Any:
     content = np.asarray(_check_array(stored, "uint8", None, path)).tobytes()
     if not RAW.fullmatch(leaf.dtype):
-        raise BackendDataError(path, "a dtype of strings, dates or foreign byte order", leaf.dtype[:40])
+        raise inconsistent_data(path, "a dtype of strings, dates or foreign byte order", leaf.dtype[:40])
     dtype = np.dtype(leaf.dtype)
     if leaf.origin == "scalar" and dtype.kind in "SU" and leaf.shape == ():
         return _decode_text(leaf, content, path)
     # Compared before anything is allocated: the shape comes from a file.
     if math.prod(leaf.shape) * dtype.itemsize != len(content):
-        raise BackendDataError(path, str(leaf), f"{len(content)} bytes")
+        raise inconsistent_data(path, str(leaf), f"{len(content)} bytes")
     array = np.frombuffer(content, dtype).reshape(leaf.shape) if content else np.zeros(leaf.shape, dtype)
     return array[()] if leaf.origin == "scalar" else array.copy()
 
@@ -202,15 +208,15 @@ def _decode_text(leaf: Leaf, content: bytes, path: str) -> Any:
     try:
         return np.str_(content.decode(f"utf-32-{'be' if leaf.dtype[0] == '>' else 'le'}", "surrogatepass"))
     except UnicodeDecodeError as error:
-        raise BackendDataError(path, str(leaf), error.reason) from None
+        raise inconsistent_data(path, str(leaf), error.reason) from None
 
 
 def _check_array(stored: Any, dtype: str, shape: tuple[int, ...] | None, path: str) -> Any:
     if not isinstance(stored, (np.ndarray, jax.Array)):
-        raise BackendDataError(path, f"an array of {dtype}", type(stored).__name__)
+        raise inconsistent_data(path, f"an array of {dtype}", type(stored).__name__)
     if stored.dtype.name != dtype or (shape is not None and stored.shape != shape):
         expected = f"{dtype}{list(shape)}" if shape is not None else dtype
-        raise BackendDataError(path, expected, f"{stored.dtype.name}{list(stored.shape)}")
+        raise inconsistent_data(path, expected, f"{stored.dtype.name}{list(stored.shape)}")
     return stored
 
 

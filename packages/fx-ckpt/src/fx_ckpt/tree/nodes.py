@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_ckpt.errors import UnsupportedKeyError
+from fx_ckpt.errors import ROOT, UnsupportedLeafError
 from fx_ckpt.tree.structure import BranchKind, Key, is_text
 
 _LEAVES = (type(None), bool, int, float, complex, str, bytes, np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct)
@@ -36,7 +36,7 @@ def open_node(tree: Any, path: str = "") -> Opened | None:
     """Opens a container; None for a leaf, or for what JAX knows no containers of.
 
     Raises:
-      UnsupportedKeyError: a dictionary key cannot be stored.
+      UnsupportedLeafError: a dictionary key cannot be stored.
     """
     if type(tree) is dict:
         keys = tuple(tree)
@@ -77,6 +77,16 @@ def _check_key(key: Any, path: str) -> None:
             _check_key(part, path)
     elif type(key) is str:
         if not is_text(key):
-            raise UnsupportedKeyError(path, key)
+            raise _unsupported_key(path, key)
     elif not (key is None or type(key) in (int, bool) or (type(key) is float and key - key == 0)):
-        raise UnsupportedKeyError(path, key)
+        raise _unsupported_key(path, key)
+
+
+def _unsupported_key(path: str, key: Any) -> UnsupportedLeafError:
+    return UnsupportedLeafError(
+        "This dictionary key cannot be stored in a checkpoint.",
+        path=path or ROOT,
+        expected="strings, integers, floats, booleans, None, and tuples of these",
+        got=f"{key!r} of type {type(key).__name__}",
+        fix="Use strings of whole characters as keys.",
+    )

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from fx_core.patterns import glob
 from fx_core.scope import DenyList
 
-from fx_ckpt.errors import InvalidOptionError
+from fx_ckpt.errors import invalid_option
 from fx_ckpt.tree.nodes import open_node
 from fx_ckpt.tree.structure import Leaf, Node, Path, spelled, step_of
 
@@ -24,7 +24,7 @@ def chooser(select: Select, names: Mapping[Path, str]) -> Callable[[Path, Leaf |
       names: how each path is spelled.
 
     Raises:
-      InvalidOptionError: it is no filter.
+      ArgumentError: it is no filter.
     """
     if select is None or isinstance(select, bool):
         return lambda path, leaf, classes: select is not False
@@ -44,7 +44,7 @@ def chooser(select: Select, names: Mapping[Path, str]) -> Callable[[Path, Leaf |
         parts = [chooser(part, names) for part in select]
         return lambda path, leaf, classes: any(part(path, leaf, classes) for part in parts)
     expected = "a pattern, a class, a function of path and leaf, or several of these"
-    raise InvalidOptionError("only", expected, select, "Pass only='params/*', only=nnx.Param or the like.")
+    raise invalid_option("only", expected, select, "Pass only='params/*', only=nnx.Param or the like.")
 
 
 _SHOWN = 5
@@ -69,7 +69,7 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
     """Returns the paths that a filter chooses, in what was saved and in the target.
 
     Raises:
-      InvalidOptionError: it chooses nothing, which nobody wants.
+      ArgumentError: it chooses nothing, which nobody wants.
     """
     if select is None or select is True:
         return Chosen()
@@ -85,7 +85,7 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
     if not found:
         some = ", ".join(list(names.values())[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         fix = f"Choose among {some}; fx_ckpt.inspect(path).leaves() has all."
-        raise InvalidOptionError("only", "a filter that chooses something", select, fix)
+        raise invalid_option("only", "a filter that chooses something", select, fix)
     return Chosen(found)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_ckpt.errors import StructureError
+from fx_ckpt.errors import invalid_structure
 from fx_ckpt.tree.dtypes import possible_shape
 
 BranchKind = Literal["mapping", "sequence", "fields"]
@@ -118,27 +118,27 @@ def from_json(data: Any, depth: int = 0) -> Node:
     """Reads a structure, trusting nothing.
 
     Raises:
-      StructureError: it is not what `to_json` gives.
+      DamagedDataError: it is not what `to_json` gives.
     """
     if depth > DEEPEST:
-        raise StructureError(f"it is nested more than {DEEPEST} deep")
+        raise invalid_structure(f"it is nested more than {DEEPEST} deep")
     if not isinstance(data, dict):
-        raise StructureError("a node is not an object", data)
+        raise invalid_structure("a node is not an object", data)
     return _branch(data, depth) if data.get("kind") in BRANCHES else _leaf(data)
 
 
 def _branch(data: dict[str, Any], depth: int) -> Branch:
     keys, children = data.get("keys"), data.get("children")
     if data.keys() != {"kind", "type", "keys", "children"} or type(data["type"]) is not str:
-        raise StructureError("a container has wrong fields", sorted(data))
+        raise invalid_structure("a container has wrong fields", sorted(data))
     if not (isinstance(keys, list) and isinstance(children, list) and len(keys) == len(children)):
-        raise StructureError("a container's keys and children do not match", data["type"])
+        raise invalid_structure("a container's keys and children do not match", data["type"])
     parsed = tuple(_key_from_json(key) for key in keys)
     _check_keys(parsed, data["type"])
     if data["kind"] == "sequence" and parsed != tuple(range(len(parsed))):
-        raise StructureError("a sequence has wrong positions", data["type"])
+        raise invalid_structure("a sequence has wrong positions", data["type"])
     if data["kind"] == "fields" and not all(type(key) is str for key in parsed):
-        raise StructureError("field names are not strings", data["type"])
+        raise invalid_structure("field names are not strings", data["type"])
     return Branch(data["kind"], data["type"], parsed, tuple(from_json(child, depth + 1) for child in children))
 
 
@@ -146,17 +146,17 @@ def _check_keys(keys: tuple[Key, ...], name: str) -> None:
     hashes = collections.Counter(hash(key) for key in keys if type(key) is not str)
     # Numbers can be chosen so that their hashes are equal: a dictionary of them takes quadratic time.
     if hashes and max(hashes.values()) > _ALIKE:
-        raise StructureError("a container has too many keys with one hash", name)
+        raise invalid_structure("a container has too many keys with one hash", name)
     if len({step_of("mapping", key) for key in keys}) != len(keys):
-        raise StructureError("a container has a key twice", name)
+        raise invalid_structure("a container has a key twice", name)
 
 
 def _leaf(data: dict[str, Any]) -> Leaf:
     shape = data.get("shape", [])
     if data.get("kind") not in (*SCALARS, "array", "key") or data.get("origin", "jax") not in ORIGINS:
-        raise StructureError("a leaf is of an unknown kind", data.get("kind"))
+        raise invalid_structure("a leaf is of an unknown kind", data.get("kind"))
     if not possible_shape(shape):
-        raise StructureError("a leaf has an impossible shape", shape)
+        raise invalid_structure("a leaf has an impossible shape", shape)
     types = {
         "dtype": str,
         "weak": bool,
@@ -168,7 +168,7 @@ def _leaf(data: dict[str, Any]) -> Leaf:
         "shape": list,
     }
     if not all(name in types and type(value) is types[name] for name, value in data.items()):
-        raise StructureError("a leaf has wrong fields", sorted(data))
+        raise invalid_structure("a leaf has wrong fields", sorted(data))
     return Leaf(**{**data, "shape": tuple(shape)})
 
 
@@ -181,7 +181,7 @@ def _key_from_json(key: Any) -> Key:
         return tuple(_key_from_json(part) for part in key)
     if key is None or type(key) in (int, float, bool) or (type(key) is str and is_text(key)):
         return key
-    raise StructureError("a key is of an unknown kind", key)
+    raise invalid_structure("a key is of an unknown kind", key)
 
 
 def render(path: Path) -> str:

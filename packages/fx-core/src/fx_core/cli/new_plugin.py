@@ -10,7 +10,7 @@ import click
 
 from fx_core._version import __version__
 from fx_core.errors import FxError
-from fx_core.errors.plugins import PluginDirectoryError, PluginNameError
+from fx_core.errors.kinds import ArgumentError
 from fx_core.plugins.hooks import API_VERSION
 from fx_core.plugins.known import FAMILY
 from fx_core.plugins.switches import normalize
@@ -45,13 +45,18 @@ def write_plugin(name: str, parent: Path) -> Path:
       The directory of the package.
 
     Raises:
-      PluginNameError: the name is no distribution name, or makes no module name, or is one of fx's.
-      PluginDirectoryError: the directory exists and holds something.
+      ArgumentError: the name is no distribution name, or makes no module name, or is one of fx's.
+      ArgumentError: the directory exists and holds something.
     """
     values = _values(name)
     directory = parent / values["name"]
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise PluginDirectoryError(str(directory))
+        raise ArgumentError(
+            "The new plugin would overwrite files.",
+            expected="a directory that is empty or does not exist",
+            got=str(directory),
+            fix="Choose another name, or another place with --directory.",
+        )
     templates = importlib.resources.files("fx_core.cli") / "templates"
     for template, destination in _FILES.items():
         path = directory / destination.format(**values)
@@ -66,7 +71,12 @@ def _values(name: str) -> dict[str, str]:
     module = distribution.replace("-", "_")
     plausible = re.fullmatch(r"[A-Za-z0-9]+([-_.]+[A-Za-z0-9]+)*", name, re.ASCII)
     if not plausible or not module.isidentifier() or keyword.iskeyword(module) or distribution in FAMILY:
-        raise PluginNameError(name)
+        raise ArgumentError(
+            f"A plugin cannot be called {name!r}.",
+            expected="letters, digits and dashes, beginning with a letter, no Python keyword and no package of fx",
+            got=name,
+            fix="Choose a name like 'acme-layers'.",
+        )
     major, minor = map(int, __version__.split(".")[:2])
     return {
         "name": distribution,

@@ -3,10 +3,11 @@
 import copy
 import dataclasses
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fx_core.errors.tree import CursorAssignError, CursorAttributeError, CursorIndexError, CursorKeyError
+from fx_core.errors.kinds import ArgumentTypeError, InvalidAttributeError, ItemNotFoundError
+from fx_core.errors.tree import brief
 from fx_core.frozen_dict import FrozenDict
 
 
@@ -43,14 +44,14 @@ def normalize(obj: Any, key: Any, kind: str, path: str) -> tuple[Any, str]:
     """Returns one name for each entry, so that ``x[-1]``, ``x[2]`` and ``x.field`` mean the same child.
 
     Raises:
-      CursorIndexError: no such index in a list or tuple.
+      ItemNotFoundError: no such index in a list or tuple.
     """
     if kind == "attr" or not isinstance(obj, list | tuple):
         return key, kind
     try:
         index = range(len(obj))[operator.index(key)]
     except (IndexError, TypeError):
-        raise CursorIndexError(key, len(obj), path) from None
+        raise _cursor_index(key, len(obj), path) from None
     return (field_names(obj)[index], "attr") if is_namedtuple(obj) else (index, "item")
 
 
@@ -58,21 +59,27 @@ def read(obj: Any, key: Any, kind: str, path: str) -> Any:
     """Returns the entry of a container, by a normalized key.
 
     Raises:
-      CursorAttributeError: no such attribute.
-      CursorKeyError: no such key.
-      CursorAssignError: the object has no entries.
+      InvalidAttributeError: no such attribute.
+      ItemNotFoundError: no such key.
+      ArgumentTypeError: the object has no entries.
     """
     if kind == "attr":
         fields = field_names(obj)
         if key not in fields and (isinstance(obj, Mapping | list | tuple) or not hasattr(obj, key)):
-            raise CursorAttributeError(key, obj, fields, path)
+            raise _cursor_attribute(key, obj, fields, path)
         return getattr(obj, key)
     if isinstance(obj, Mapping):
         if key not in obj:
-            raise CursorKeyError(key, obj, path)
+            raise ItemNotFoundError(
+                f"Key {key!r} is not in the dict.",
+                path=path or None,
+                expected="one of " + brief(list(obj)),
+                got=repr(key),
+                fix="Check the key, or assign to it to add it.",
+            )
         return obj[key]
     if not hasattr(obj, "__getitem__"):
-        raise CursorAssignError(key, obj, path)
+        raise _cursor_assign(key, obj, path)
     return obj[key]
 
 
@@ -80,14 +87,14 @@ def check_writable(obj: Any, key: Any, kind: str, path: str) -> None:
     """Checks that an entry can be changed, or added to a dict.
 
     Raises:
-      CursorAttributeError: no such field.
-      CursorAssignError: the object has no entries.
+      InvalidAttributeError: no such field.
+      ArgumentTypeError: the object has no entries.
     """
     if kind == "attr":
         if key not in field_names(obj):
-            raise CursorAttributeError(key, obj, field_names(obj), path)
+            raise _cursor_attribute(key, obj, field_names(obj), path)
     elif not isinstance(obj, Mapping | list | tuple):
-        raise CursorAssignError(key, obj, path)
+        raise _cursor_assign(key, obj, path)
 
 
 def rebuild(obj: Any, changes: dict[Any, Any]) -> Any:
@@ -103,3 +110,33 @@ def rebuild(obj: Any, changes: dict[Any, Any]) -> Any:
     if isinstance(obj, list | tuple):
         return type(obj)([changes.get(index, value) for index, value in enumerate(obj)])
     return dataclasses.replace(obj, **changes)
+
+
+def _cursor_index(index: Any, length: int, path: str = "") -> ItemNotFoundError:
+    return ItemNotFoundError(
+        f"Index {index!r} does not name an entry of a sequence of {length}.",
+        path=path or None,
+        expected=f"an integer from {-length} to {length - 1}" if length else "nothing: the sequence is empty",
+        got=repr(index),
+        fix="Check the index; to change several entries set each, or set the whole sequence.",
+    )
+
+
+def _cursor_attribute(name: str, obj: Any, fields: Sequence[str] = (), path: str = "") -> InvalidAttributeError:
+    return InvalidAttributeError(
+        f"{type(obj).__name__} has no attribute {name!r} that a cursor can use.",
+        path=path or None,
+        expected="one of " + ", ".join(fields) if fields else "a named tuple or a dataclass",
+        got=repr(name),
+        fix="Check the name; entries of dicts and lists are reached with [...].",
+    )
+
+
+def _cursor_assign(key: Any, obj: Any, path: str = "") -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"A cursor cannot go to {key!r} inside of {type(obj).__name__}.",
+        path=path or None,
+        expected="a dict, FrozenDict, list, tuple, named tuple or dataclass",
+        got=f"{type(obj).__name__}: {brief(obj)}",
+        fix="Set the whole object instead.",
+    )

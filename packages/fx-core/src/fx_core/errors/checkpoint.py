@@ -5,33 +5,6 @@ from typing import Any
 
 from fx_core.errors._base import FxError
 
-__all__ = ["AlreadyExistsError", "InvalidCheckpointError"]
-
-
-class AlreadyExistsError(FxError):
-    """A file or directory would be overwritten without permission.
-
-    Wrong::
-
-        save_checkpoint(directory, state, step=3)
-        save_checkpoint(directory, state, step=3)
-
-    Right::
-
-        save_checkpoint(directory, state, step=3, overwrite=True)
-
-    Args:
-      path: what exists already.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]):
-        super().__init__(
-            "There is something at this path already.",
-            path=os.fspath(path),
-            expected="a free path",
-            fix="Choose another path, delete what is there, or pass overwrite=True.",
-        )
-
 
 class InvalidCheckpointError(FxError, ValueError):
     """A checkpoint was to be written for a step that is not after those that are there.
@@ -58,4 +31,28 @@ class InvalidCheckpointError(FxError, ValueError):
             expected="a step after the latest checkpoint",
             got=step,
             fix="Continue from the latest step, or pass overwrite=True, which deletes later checkpoints.",
+        )
+
+
+class AlreadyExistsError(FxError):
+    """A file or directory would be overwritten without permission, or holds what is not fx's to replace.
+
+    Nothing is replaced unless asked for, and then only what fx wrote there, by its manifest::
+
+        fx_ckpt.save("run/final", tree)
+        fx_ckpt.save("run/final", tree)                  # raises
+        fx_ckpt.save("run/final", tree, overwrite=True)  # replaces it, atomically
+        fx_ckpt.save("home/me", tree, overwrite=True)    # raises: it holds other files
+    """
+
+    def __init__(self, path: str | os.PathLike[str], found: str | None = None):
+        keep = ", and overwrite=True does not replace what is not its own"
+        super().__init__(
+            f"There is something at this path already{keep if found else ''}.",
+            path=os.fspath(path),
+            expected=None if found else "a free path",
+            got=found,
+            fix="Choose another path, or move away what is there."
+            if found
+            else "Choose another path, or pass overwrite=True to replace it.",
         )

@@ -5,20 +5,6 @@ from typing import Any
 
 from fx_core.errors._base import FxError
 
-__all__ = [
-    "ApplyModuleInvalidMethodError",
-    "AssignSubModuleError",
-    "DescriptorAttributeError",
-    "IncorrectPostInitOverrideError",
-    "InvalidInstanceModuleError",
-    "MultipleMethodsCompactError",
-    "ReservedModuleAttributeError",
-    "SetAttributeFrozenModuleError",
-    "SetAttributeInModuleSetupError",
-    "TransformTargetError",
-    "TransformedMethodReturnValueError",
-]
-
 
 class ApplyModuleInvalidMethodError(FxError, TypeError):
     """``method`` of ``apply`` or ``init`` is not a method of the module.

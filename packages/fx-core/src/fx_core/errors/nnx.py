@@ -6,34 +6,6 @@ from typing import Any
 from fx_core.errors._base import FxError
 from fx_core.errors.scope import TraceContextError
 
-__all__ = [
-    "CycleReplacedError",
-    "FilterOrderError",
-    "FilterTypeError",
-    "HiddenDataError",
-    "InPlaceOperationError",
-    "MetadataError",
-    "MissingAttributeError",
-    "MissingRngError",
-    "ModeValueError",
-    "NnxError",
-    "NonExhaustiveFiltersError",
-    "NotANodeError",
-    "RandomMethodError",
-    "RngSplitError",
-    "SharedReferenceError",
-    "SplitStreamError",
-    "StateStructureError",
-    "StaticAttributeError",
-    "TraceLevelError",
-    "UnhashableStaticError",
-    "UnknownReferenceError",
-    "UnknownViewOptionError",
-    "VariableAttributeError",
-    "VariableConversionError",
-    "VariableTypeError",
-]
-
 
 def show_path(path: Sequence[Any]) -> str:
     """Writes a path of attributes and items as ``/encoder/layers/0``."""

@@ -6,20 +6,6 @@ from typing import Any
 from fx_core.errors._base import FxError
 from fx_core.errors.nnx import NnxError
 
-__all__ = [
-    "CacheMissingError",
-    "CaptureTargetError",
-    "EmaStructureError",
-    "LayerCallError",
-    "LayerInputError",
-    "MetricInputError",
-    "MetricInterfaceError",
-    "MetricUpdateError",
-    "NoSuchMethodError",
-    "OptimizerStateError",
-    "RngsTypeError",
-]
-
 
 class LayerInputError(NnxError):
     """An input does not have as many features as the layer was made for, or is no array.

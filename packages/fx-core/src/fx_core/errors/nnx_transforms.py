@@ -6,21 +6,6 @@ from typing import Any
 from fx_core.errors._base import FxError
 from fx_core.errors.nnx import NnxError, show_path
 
-__all__ = [
-    "ArgumentNumberError",
-    "ContextTagError",
-    "CustomRuleError",
-    "DerivativeDtypeError",
-    "DonatedBufferError",
-    "NodeStatesError",
-    "OutputAliasError",
-    "PrefixError",
-    "SealedStateError",
-    "StaleConstantError",
-    "StaticArgumentError",
-    "TangentError",
-]
-
 
 class PrefixError(NnxError):
     """Axes, shardings or parts of a derivative do not fit the arguments or results that they are for.

@@ -5,8 +5,6 @@ from typing import Any
 
 from fx_core.errors.nnx import NnxError
 
-__all__ = ["SowTargetError", "UnknownVariableNameError", "VariableNameTakenError", "VariableValueError"]
-
 
 class SowTargetError(NnxError, TypeError):
     """A value was sown, or a perturbation asked for, under the name of another attribute.

@@ -19,6 +19,7 @@ class PluginError(FxError):
     Attributes:
       plugin: name of its entry point, or of what was registered by hand.
       distribution: installed distribution that it belongs to, if any.
+      hook: name of the hook that it is about, if it is about one.
     """
 
     def __init__(
@@ -27,92 +28,15 @@ class PluginError(FxError):
         *,
         plugin: str,
         distribution: str | None,
+        hook: str | None = None,
         expected: object = None,
         got: object = None,
         fix: str | None = None,
     ):
-        self.plugin, self.distribution = plugin, distribution
+        self.plugin, self.distribution, self.hook = plugin, distribution, hook
         switch = f"turn the plugin off with FX_DISABLE_PLUGINS={plugin}"
         super().__init__(
             what, expected=expected, got=got, fix=f"{fix}, or {switch}." if fix else f"{switch[0].upper()}{switch[1:]}."
-        )
-
-
-class PluginImportError(PluginError):
-    """The module that an entry point names cannot be imported.
-
-    A plugin module should import nothing but `fx_core.plugins`, since it is loaded with every program. Wrong::
-
-        import torch  # needed by one of the entries only
-
-    Right: let the entry name it, so that only who asks for the entry imports it::
-
-        ExporterEntry(name="acme.torch", target="acme.torch_export:TorchExporter", summary="To PyTorch")
-    """
-
-    def __init__(self, plugin: str, distribution: str | None, module: str, cause: str):
-        super().__init__(
-            f"Plugin {plugin!r} {_of(distribution)} failed to import: {cause}.",
-            plugin=plugin,
-            distribution=distribution,
-            expected=f"module {module!r} to import",
-            got=cause,
-            fix=f"Repair or upgrade {distribution}" if distribution else None,
-        )
-
-
-class PluginVersionError(PluginError):
-    """A plugin was written for another version of the plugin interface.
-
-    A plugin says which one it uses by ``fx_api_version = "1.0"`` in its module. The first number has to be that of
-    fx, the second at most that of fx.
-    """
-
-    def __init__(self, plugin: str, distribution: str | None, declared: object, ours: str):
-        super().__init__(
-            f"Plugin {plugin!r} {_of(distribution)} was refused: it declares plugin API {declared!r}, "
-            f"this fx-core has {ours!r}.",
-            plugin=plugin,
-            distribution=distribution,
-            expected=f"fx_api_version = {ours!r} or an earlier {ours.split('.')[0]}.x, as text",
-            got=declared,
-            fix=f"Install a {distribution or plugin} that fits this fx-core, or an fx-core that fits it",
-        )
-
-
-class PluginHookError(PluginError):
-    """A hook of a plugin raised, has a wrong name or signature, or returned something that is no entry.
-
-    Wrong::
-
-        @hookimpl
-        def fx_layers():
-            return {"acme.Maxout": Maxout}  # imports the layer, and is no entry
-
-    Right::
-
-        @hookimpl
-        def fx_layers():
-            return [LayerEntry(name="acme.Maxout", target="acme.linen:Maxout", face="linen", summary="Maxout units")]
-    """
-
-    def __init__(
-        self,
-        plugin: str,
-        distribution: str | None,
-        hook: str,
-        problem: str,
-        expected: object = None,
-        got: object = None,
-    ):
-        self.hook = hook
-        super().__init__(
-            f"Hook {hook!r} of plugin {plugin!r} {_of(distribution)} {problem}.",
-            plugin=plugin,
-            distribution=distribution,
-            expected=expected,
-            got=got,
-            fix="Correct the hook",
         )
 
 
@@ -193,19 +117,10 @@ class EntryLoadError(FxError, ImportError):
         else:
             fix = "Correct the target of the entry."
         super().__init__(
-            f"The {kind} {name!r} {_of(distribution)} cannot be loaded: {cause}.",
+            f"The {kind} {name!r} {of_distribution(distribution)} cannot be loaded: {cause}.",
             expected=f"{target!r} to import",
             got=cause,
             fix=fix,
-        )
-
-
-class PluginSwitchError(FxError):
-    """An environment variable that steers plugins has a value that means nothing."""
-
-    def __init__(self, variable: str, value: str):
-        super().__init__(
-            f"{variable}={value!r} is neither on nor off.", expected="1 or 0", got=value, fix="Set 1 or 0."
         )
 
 
@@ -222,29 +137,26 @@ class RegistryBusyError(FxError):
         )
 
 
-class PluginNameError(FxError):
-    """A new plugin cannot have that name."""
-
-    def __init__(self, name: str):
-        super().__init__(
-            f"A plugin cannot be called {name!r}.",
-            expected="letters, digits and dashes, beginning with a letter, no Python keyword and no package of fx",
-            got=name,
-            fix="Choose a name like 'acme-layers'.",
-        )
-
-
-class PluginDirectoryError(FxError):
-    """The directory for a new plugin exists and is not empty; nothing is overwritten."""
-
-    def __init__(self, directory: str):
-        super().__init__(
-            "The new plugin would overwrite files.",
-            expected="a directory that is empty or does not exist",
-            got=directory,
-            fix="Choose another name, or another place with --directory.",
-        )
-
-
-def _of(distribution: str | None) -> str:
+def of_distribution(distribution: str | None) -> str:
+    """Returns where a plugin comes from, in words."""
     return f"of distribution {distribution!r}" if distribution else "(registered by hand)"
+
+
+def plugin_hook(
+    plugin: str,
+    distribution: str | None,
+    hook: str,
+    problem: str,
+    expected: object = None,
+    got: object = None,
+) -> PluginError:
+    """A hook of a plugin raised, has a wrong name or signature, or returned something that is no entry."""
+    return PluginError(
+        f"Hook {hook!r} of plugin {plugin!r} {of_distribution(distribution)} {problem}.",
+        plugin=plugin,
+        distribution=distribution,
+        hook=hook,
+        expected=expected,
+        got=got,
+        fix="Correct the hook",
+    )

@@ -54,37 +54,6 @@ class ApplyScopeInvalidVariablesStructureError(FxError):
         )
 
 
-class FrozenDictImmutableError(FxError, ValueError):
-    """Something tried to write into a `FrozenDict`.
-
-    Wrong::
-
-        params["kernel"] = kernel
-
-    Right::
-
-        params = params.copy({"kernel": kernel})
-    """
-
-    def __init__(self, key: Any):
-        super().__init__(
-            f"A FrozenDict is immutable: the item {key!r} cannot be set or deleted.",
-            fix="Make a changed copy with `copy({...})` or `pop(key)`, or a plain dictionary with `unfreeze()`.",
-        )
-
-
-class FrozenDictTypeError(FxError, TypeError):
-    """A function of `fx_core.frozen_dict` got something that is no dictionary."""
-
-    def __init__(self, got: Any):
-        super().__init__(
-            "This function works on dictionaries.",
-            expected="a FrozenDict or a dict",
-            got=f"{type(got).__name__}: {got!r}",
-            fix="Pass a dictionary.",
-        )
-
-
 class ImmutableVariableError(FxError):
     """A variable that must not change was written to."""
 
@@ -155,19 +124,6 @@ class InvalidScopeError(FxError):
             expected="a scope inside of the call it was made for",
             got="a scope whose `init`, `apply` or `temporary` has ended",
             fix="Return values, not scopes, and keep no scope outside of its function; `bind` makes one that lasts.",
-        )
-
-
-class InvalidScopeNameError(FxError, TypeError):
-    """A name of a scope or variable is not a string."""
-
-    def __init__(self, name: Any, path: str | None = None):
-        super().__init__(
-            "The name of a scope or variable must be a string.",
-            path=path,
-            expected="a str",
-            got=f"{type(name).__name__}: {name!r}",
-            fix="Write the name as a string, such as 'layer_0'.",
         )
 
 
@@ -294,19 +250,6 @@ class ScopeCollectionNotFound(FxError):  # noqa: N818 (the reference API's name)
             expected=f"{var_name!r} in the collection {col_name!r}",
             got=f"the collections {sorted(given)}" if given else "no such collection, or an empty one",
             fix=fix,
-        )
-
-
-class ScopeFlagNotFoundError(FxError, ValueError):
-    """A flag was asked for that the scope does not have, without a default."""
-
-    def __init__(self, key: str, path: str, known: Any):
-        super().__init__(
-            f"There is no flag {key!r} on the scope.",
-            path=path,
-            expected=f"one of {sorted(known)}",
-            got=repr(key),
-            fix="Pass `flags` to init or apply, or a default to `get_flag`.",
         )
 
 

@@ -5,19 +5,6 @@ from typing import Self
 
 from fx_core.errors._base import FxError
 
-__all__ = [
-    "AliasedStateError",
-    "AxisSizeError",
-    "BranchStateError",
-    "BroadcastVariableError",
-    "CarryChangedError",
-    "CollectionNotLiftedError",
-    "RngNotLiftedError",
-    "SlotError",
-    "TransformError",
-    "TransformOutputError",
-]
-
 
 class TransformError(FxError):
     """Base class of the mistakes made in calling a lifted transform."""

@@ -2,13 +2,6 @@
 
 from fx_core.errors._base import FxError
 
-__all__ = [
-    "CallCompactUnboundModuleError",
-    "CallSetupUnboundModuleError",
-    "CallShareScopeOnUnboundModuleError",
-    "CallUnbindOnUnboundModuleError",
-]
-
 
 class CallCompactUnboundModuleError(FxError):
     """A compact method was called on a module that has no variables.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 import jax.numpy as jnp
 
-from fx_core.errors.ops import OpArgumentError
+from fx_core.errors.kinds import ArgumentError
 from fx_core.layers.specs import ParamSpec, State, Stream
 
 __all__ = ["Layer", "call_signature", "checked_specs", "dtype_of_params", "field_types", "input_axes", "input_size"]
@@ -60,7 +60,7 @@ class Layer:
         super().__init_subclass__(**kwargs)
         reserved = _RESERVED & inspect.get_annotations(cls).keys()
         if reserved:
-            raise OpArgumentError(
+            raise ArgumentError(
                 f"{cls.__name__} has a field {min(reserved)!r}, which its Linen or NNX class has already.",
                 fix="Rename the field.",
             )
@@ -91,12 +91,12 @@ def call_signature(layer: type[Layer]) -> inspect.Signature:
     """Returns the signature of the call of a layer: that of `Layer.apply` without ``v``.
 
     Raises:
-      OpArgumentError: the layer has no ``apply(self, v, …)``.
+      ArgumentError: the layer has no ``apply(self, v, …)``.
     """
     apply = getattr(layer, "apply", None)
     parameters = list(inspect.signature(apply).parameters.values()) if callable(apply) else []
     if len(parameters) < 2:
-        raise OpArgumentError(
+        raise ArgumentError(
             f"{layer.__name__} does not say what it computes.",
             expected="a method apply(self, v, x)",
             got=apply,
@@ -130,20 +130,20 @@ def checked_specs(layer: Layer) -> Mapping[str, Any]:
     """Returns the specs of a layer.
 
     Raises:
-      OpArgumentError: a name is that of a field or no name, or a value is none that a spec can have.
+      ArgumentError: a name is that of a field or no name, or a value is none that a spec can have.
     """
     kind, specs = type(layer).__name__, layer.specs()
     fields = {field.name for field in dataclasses.fields(layer)}  # type: ignore[arg-type]
     for name, spec in specs.items():
         if name in fields or name in _OWN or not name.isidentifier() or name.startswith("_"):
-            raise OpArgumentError(
+            raise ArgumentError(
                 f"{kind}.specs() has the name {name!r}.",
                 expected="a name that no field has, which is an identifier without an underscore in front",
                 got=name,
                 fix="Choose another name.",
             )
         if not (spec is None or isinstance(spec, ParamSpec | State | Stream) or _is_part(spec)):
-            raise OpArgumentError(
+            raise ArgumentError(
                 f"{kind}.specs()[{name!r}] is no spec.",
                 expected="a ParamSpec, State, Stream or Layer, a list or dict of layers, or None",
                 got=spec,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from fx_core.errors.ops import OpArgumentError
+from fx_core.errors.kinds import ArgumentError
 
 __all__ = ["Cell", "Values"]
 
@@ -47,7 +47,7 @@ class Values:
         part = self._parts.get(name)
         if not isinstance(part, Cell) or part.write is None:
             written = [key for key, one in self._parts.items() if isinstance(one, Cell) and one.write]
-            raise OpArgumentError(
+            raise ArgumentError(
                 f"{self._layer} assigns to {name!r}, which is no state of it.",
                 expected=f"one of {', '.join(written)}" if written else "no assignment: it has no state",
                 got=name,

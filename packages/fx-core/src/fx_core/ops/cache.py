@@ -23,7 +23,7 @@ from jax import lax
 from jax.core import Tracer
 
 from fx_core import struct
-from fx_core.errors.attention import CacheFullError, CacheShapeError
+from fx_core.errors.attention import CacheFullError, cache_shape
 from fx_core.ops.attention.plan import fits_weights
 from fx_core.ops.attention.weights import full_rank
 from fx_core.typing import Dtype
@@ -92,7 +92,7 @@ def append(cache: KVCache, key: jax.Array, value: jax.Array) -> KVCache:
       The new cache, in the dtype of the old one.
 
     Raises:
-      CacheShapeError: the arrays do not fit the cache.
+      ShapeMismatchError: the arrays do not fit the cache.
       CacheFullError: there is no room for so many tokens, as far as known.
 
     >>> import jax.numpy as jnp
@@ -104,7 +104,7 @@ def append(cache: KVCache, key: jax.Array, value: jax.Array) -> KVCache:
     length = cache.key.shape[-3]
     used = _known_maximum(cache.index)
     if tokens > length or (used is not None and used + tokens > length):
-        raise CacheFullError(used, tokens, length)
+        raise _cache_full(used, tokens, length)
     return KVCache(
         _write(cache.key, key, cache.index),
         _write(cache.value, value, cache.index),
@@ -145,7 +145,7 @@ def decoding_mask(cache: KVCache, tokens: int, num_heads: int, mask: jax.Array |
       Booleans of shape ``(*batch, 1 or num_heads, tokens, length)``.
 
     Raises:
-      AttentionMaskShapeError: the mask does not broadcast.
+      ShapeMismatchError: the mask does not broadcast.
 
     >>> decoding_mask(init_cache((1,), 3, 2, 8), 1, 2, jnp.array([0, 1, 1])).tolist()
     [[[[False, False, False]]]]
@@ -216,7 +216,7 @@ def _check_shapes(cache: KVCache, key: jax.Array, value: jax.Array) -> int:
         expected = (*old.shape[:-3], tokens, *old.shape[-2:])
         if tokens is None or new.shape != expected:
             shown = ("tokens" if size is None else size for size in (*expected[:-3], tokens, *expected[-2:]))
-            raise CacheShapeError(
+            raise cache_shape(
                 f"new {name}",
                 expected=f"({', '.join(map(str, shown))}), like the cache of {old.shape}",
                 got=new.shape,
@@ -224,7 +224,7 @@ def _check_shapes(cache: KVCache, key: jax.Array, value: jax.Array) -> int:
             )
     batch = cache.key.shape[:-3]
     if cache.index.shape not in ((), batch):
-        raise CacheShapeError(
+        raise cache_shape(
             "index",
             expected=f"a scalar, or one index per row of shape {batch}",
             got=cache.index.shape,
@@ -247,3 +247,13 @@ def _write(old: jax.Array, new: jax.Array, index: jax.Array) -> jax.Array:
     for _ in range(index.ndim):
         write_row = jax.vmap(write_row)
     return write_row(old, new.astype(old.dtype), index)
+
+
+def _cache_full(used: int | None, new: int, length: int) -> CacheFullError:
+    free = length if used is None else max(length - used, 0)
+    return CacheFullError(
+        f"The key-value cache has no room for {new} more token(s).",
+        expected=f"at most {free} token(s)",
+        got=f"{new} token(s), with {0 if used is None else used} of {length} places in use",
+        fix="make a longer cache: its length is that of the inputs it was initialized with",
+    )

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.ops import DropoutRateError, InvalidAxesError
+from fx_core.errors.kinds import ArgumentError
+from fx_core.errors.ops import invalid_axes
 
 __all__ = ["check_rate", "dropout", "keep_mask"]
 
@@ -16,10 +17,15 @@ def check_rate(rate: Any) -> None:
     """Makes sure that a dropout rate is a probability.
 
     Raises:
-      DropoutRateError: it is not between 0 and 1.
+      ArgumentError: it is not between 0 and 1.
     """
     if not 0.0 <= rate <= 1.0:
-        raise DropoutRateError(rate)
+        raise ArgumentError(
+            "A dropout rate is the probability to drop a value.",
+            expected="a number between 0 and 1",
+            got=rate,
+            fix="divide by 100 if the rate is in percent",
+        )
 
 
 def keep_mask(key: jax.Array, keep_prob: float, shape: Sequence[int], broadcast_dims: Sequence[int] = ()) -> jax.Array:
@@ -35,11 +41,11 @@ def keep_mask(key: jax.Array, keep_prob: float, shape: Sequence[int], broadcast_
       Booleans that broadcast to ``shape``.
 
     Raises:
-      InvalidAxesError: a dimension is outside the shape.
+      ShapeMismatchError: a dimension is outside the shape.
     """
     drawn = list(shape)
     if any(not -len(drawn) <= dim < len(drawn) for dim in broadcast_dims):
-        raise InvalidAxesError("broadcast_dims", broadcast_dims, len(drawn))
+        raise invalid_axes("broadcast_dims", broadcast_dims, len(drawn))
     for dim in broadcast_dims:
         drawn[dim] = 1
     return jax.random.bernoulli(key, p=keep_prob, shape=tuple(drawn))
@@ -60,7 +66,7 @@ def dropout(inputs: jax.Array, rate: float, key: jax.Array, broadcast_dims: Sequ
       An array like ``inputs``.
 
     Raises:
-      DropoutRateError: the rate is not between 0 and 1.
+      ArgumentError: the rate is not between 0 and 1.
 
     >>> import jax, jax.numpy as jnp
     >>> dropout(jnp.ones(4), 0.5, jax.random.key(1))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fx_core.array_node import ArrayNode
-from fx_core.errors.ops import InexactDtypeError
+from fx_core.errors.kinds import DtypeError
 from fx_core.typing import Dtype
 
 __all__ = ["Dtype", "canonicalize_dtype", "promote_dtype"]
@@ -29,7 +29,7 @@ def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = T
       ``dtype`` if given, else the promoted dtype of the arguments.
 
     Raises:
-      InexactDtypeError: ``dtype`` is an integer type although ``inexact``.
+      DtypeError: ``dtype`` is an integer type although ``inexact``.
 
     >>> import jax.numpy as jnp
     >>> canonicalize_dtype(jnp.ones(2, jnp.int32), None)
@@ -40,7 +40,12 @@ def canonicalize_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = T
         if inexact and not jnp.issubdtype(dtype, jnp.inexact):
             dtype = jnp.promote_types(jnp.float32, dtype)
     elif inexact and not jnp.issubdtype(dtype, jnp.inexact):
-        raise InexactDtypeError(dtype)
+        raise DtypeError(
+            "The computation dtype must be inexact.",
+            expected="a floating point or complex dtype",
+            got=dtype,
+            fix="pass a floating point dtype, or dtype=None to follow the inputs",
+        )
     return dtype
 
 
@@ -56,7 +61,7 @@ def promote_dtype(*args: Any, dtype: Dtype | None = None, inexact: bool = True) 
       The arguments as arrays, or array-like parameters, of one dtype.
 
     Raises:
-      InexactDtypeError: ``dtype`` is an integer type although ``inexact``.
+      DtypeError: ``dtype`` is an integer type although ``inexact``.
 
     >>> import jax.numpy as jnp
     >>> [a.dtype for a in promote_dtype(jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.float32))]

@@ -9,7 +9,7 @@ import jax
 from jax import lax
 
 from fx_core.array_node import ArrayNode, array_of
-from fx_core.errors.ops import ContractionShapeError, EinsumEquationError
+from fx_core.errors.kinds import ArgumentError, ShapeMismatchError
 from fx_core.ops import contract
 from fx_core.ops.contract import Contraction
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
@@ -41,18 +41,18 @@ class EinsumPlan:
         """Compares the shapes of input, kernel and bias.
 
         Raises:
-          ContractionShapeError: they do not fit each other.
+          ShapeMismatchError: they do not fit each other.
         """
         if any(inputs[i] != kernel[j] and 1 not in (inputs[i], kernel[j]) for i, j in self.joined):
             needed = ", ".join(f"{kernel[j]} in axis {i}" for i, j in self.joined)
-            raise ContractionShapeError(
+            raise ShapeMismatchError(
                 f"The input does not have the sizes of the kernel in {self.equation!r}.",
                 expected=f"{needed}, as the kernel of shape {tuple(kernel)}",
                 got=f"shape {tuple(inputs)}",
                 fix="give the input these sizes, or make the layer for those that it has",
             )
         if bias is not None and tuple(bias) != tuple(kernel[dim] for dim in self.bias_dims):
-            raise ContractionShapeError(
+            raise ShapeMismatchError(
                 f"The bias does not have the dimensions of the result of {self.equation!r} that the kernel has.",
                 expected=tuple(kernel[dim] for dim in self.bias_dims),
                 got=tuple(bias),
@@ -76,7 +76,7 @@ def plan_einsum(equation: str, inputs_ndim: int, kernel_ndim: int) -> EinsumPlan
       kernel_ndim: number of dimensions of the kernel.
 
     Raises:
-      EinsumEquationError: there are not exactly two operands, or no ``->``.
+      ArgumentError: there are not exactly two operands, or no ``->``.
 
     >>> plan_einsum("abc,cde->abed", 3, 3).bias_dims
     (2, 1)
@@ -96,14 +96,14 @@ def plan_einsum(equation: str, inputs_ndim: int, kernel_ndim: int) -> EinsumPlan
 
 
 def check_einsum(equation: str | None) -> str:
-    """Returns the equation without blanks, or raise `EinsumEquationError`."""
+    """Returns the equation without blanks, or raise `ArgumentError`."""
     if equation is None:
-        raise EinsumEquationError(None, "is missing")
+        raise _einsum_equation(None, "is missing")
     plain = equation.replace(" ", "")
     if "->" not in plain:
-        raise EinsumEquationError(equation, "does not say what the result is")
+        raise _einsum_equation(equation, "does not say what the result is")
     if plain.count(",") != 1:
-        raise EinsumEquationError(equation, f"has {plain.count(',') + 1} operand(s) instead of two")
+        raise _einsum_equation(equation, f"has {plain.count(',') + 1} operand(s) instead of two")
     return plain
 
 
@@ -148,7 +148,7 @@ def einsum(
       What the equation says.
 
     Raises:
-      ContractionShapeError: the shapes do not fit each other.
+      ShapeMismatchError: the shapes do not fit each other.
 
     >>> import jax.numpy as jnp
     >>> plan = plan_einsum("abc,cd->adb", 3, 2)
@@ -163,12 +163,21 @@ def einsum(
 def _labels(equation: str, operand: str, ndim: int) -> list[str | int]:
     # A dimension under the ellipsis is labeled by its distance to the last one there: that is how they are broadcast.
     if operand.count("...") > 1:
-        raise EinsumEquationError(equation, "has two ellipses in one operand")
+        raise _einsum_equation(equation, "has two ellipses in one operand")
     named = operand.replace("...", "")
     hidden = ndim - len(named)
     if hidden < 0 or (hidden > 0 and "..." not in operand):
-        raise EinsumEquationError(equation, f"names {len(named)} dimensions of an operand that has {ndim}")
+        raise _einsum_equation(equation, f"names {len(named)} dimensions of an operand that has {ndim}")
     labels: list[str | int] = []
     for part in operand.replace("...", "."):
         labels.extend(range(-hidden, 0) if part == "." else [part])
     return labels
+
+
+def _einsum_equation(equation: str | None, problem: str) -> ArgumentError:
+    return ArgumentError(
+        f"The einsum equation {problem}.",
+        expected="an equation such as 'abc,cd->abd': input, kernel, result",
+        got=None if equation is None else repr(equation),
+        fix="write the equation with one comma and one '->', once: in the constructor or in the call",
+    )

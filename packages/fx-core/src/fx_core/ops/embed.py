@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fx_core.array_node import ArrayNode
-from fx_core.errors.ops import LookupIndexDtypeError
+from fx_core.errors.kinds import DtypeError
 from fx_core.ops.contract import dot_general
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import ParamSpec
@@ -27,10 +27,15 @@ def check_indices(indices: jax.Array) -> None:
     """Makes sure that indices are integers.
 
     Raises:
-      LookupIndexDtypeError: they are not.
+      DtypeError: they are not.
     """
     if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise LookupIndexDtypeError(indices.dtype)
+        raise DtypeError(
+            "An embedding is looked up by integers.",
+            expected="an array of signed or unsigned integers",
+            got=indices.dtype,
+            fix="cast the indices with .astype(jnp.int32); to multiply vectors with the embedding use attend",
+        )
 
 
 def lookup(embedding: jax.Array | ArrayNode, indices: jax.Array, out_sharding: Any = None) -> jax.Array:
@@ -48,7 +53,7 @@ def lookup(embedding: jax.Array | ArrayNode, indices: jax.Array, out_sharding: A
       An array of shape ``(*indices.shape, features)``.
 
     Raises:
-      LookupIndexDtypeError: the indices are not integers.
+      DtypeError: the indices are not integers.
 
     >>> import jax.numpy as jnp
     >>> lookup(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1, 1]))

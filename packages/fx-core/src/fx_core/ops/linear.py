@@ -9,7 +9,8 @@ import jax
 from jax import lax
 
 from fx_core.array_node import ArrayNode, array_of
-from fx_core.errors.ops import BatchDimsError, ContractionShapeError, InvalidAxesError
+from fx_core.errors.kinds import ArgumentError, ShapeMismatchError
+from fx_core.errors.ops import invalid_axes
 from fx_core.ops import contract
 from fx_core.ops.contract import Contraction
 from fx_core.ops.einsum import EinsumPlan, check_einsum, einsum, einsum_params, plan_einsum
@@ -123,9 +124,14 @@ def _plan_dense_general(
 ) -> DenseGeneralPlan:
     contracted, batch = _positive(axis, ndim, "axis"), _positive(batch_dims, ndim, "batch_dims")
     if batch != tuple(range(len(batch))):
-        raise BatchDimsError(batch_dims)
+        raise ArgumentError(
+            "Batch dimensions must be consecutive leading dimensions, starting from 0.",
+            expected=f"batch_dims={tuple(range(len(batch_dims)))}",
+            got=f"batch_dims={tuple(batch_dims)}",
+            fix="move the batch axes of the input to the front (jnp.moveaxis)",
+        )
     if set(contracted) & set(batch):
-        raise InvalidAxesError("axis, which overlaps batch_dims,", axis, ndim)
+        raise invalid_axes("axis, which overlaps batch_dims,", axis, ndim)
     free = tuple(i for i in range(ndim) if i not in contracted and i not in batch)
     return DenseGeneralPlan(features, contracted, batch, free)
 
@@ -145,8 +151,8 @@ def plan_dense_general(
       The plan; equal arguments give the same object.
 
     Raises:
-      InvalidAxesError: an axis is outside the input, or named twice.
-      BatchDimsError: the batch dimensions are not the leading ones.
+      ShapeMismatchError: an axis is outside the input, or named twice.
+      ArgumentError: the batch dimensions are not the leading ones.
 
     >>> plan_dense_general(4, (8, 2), axis=(1, -1), batch_dims=(0,)).free
     (2,)
@@ -217,7 +223,7 @@ def dense_general(
       An array of shape ``(*batch, *free, *features)``.
 
     Raises:
-      ContractionShapeError: the input does not have the sizes of the kernel.
+      ShapeMismatchError: the input does not have the sizes of the kernel.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.ones((2, 3, 4))
@@ -227,7 +233,7 @@ def dense_general(
     batch = len(plan.batch_dims)
     joined = (*plan.batch_dims, *plan.axis)
     if tuple([inputs.shape[axis] for axis in joined]) != kernel.shape[: len(joined)]:
-        raise ContractionShapeError(
+        raise ShapeMismatchError(
             "The input does not have the sizes of the kernel.",
             expected=f"sizes {kernel.shape[: len(joined)]} in the axes {joined}, as the kernel of shape {kernel.shape}",
             got=f"shape {inputs.shape}",
@@ -248,5 +254,5 @@ def _ints(value: int | Sequence[int]) -> tuple[int, ...]:
 def _positive(axes: tuple[int, ...], ndim: int, what: str) -> tuple[int, ...]:
     positive = tuple(axis + ndim if axis < 0 else axis for axis in axes)
     if any(not 0 <= axis < ndim for axis in positive) or len(set(positive)) != len(positive):
-        raise InvalidAxesError(what, axes, ndim)
+        raise invalid_axes(what, axes, ndim)
     return tuple(sorted(positive))

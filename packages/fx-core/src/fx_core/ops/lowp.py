@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fx_core.errors.lowp import AmaxHistoryError
+from fx_core.errors.kinds import ArgumentError
 from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import ones, zeros
 from fx_core.ops.params import ParamSpec
@@ -58,13 +58,18 @@ def fp8_state(history_length: int) -> dict[str, ParamSpec]:
       history_length: how many past steps a scale heeds.
 
     Raises:
-      AmaxHistoryError: it is less than 1.
+      ArgumentError: it is less than 1.
 
     >>> fp8_state(16)["input_amax_history"].shape
     (16,)
     """
     if history_length < 1:
-        raise AmaxHistoryError(history_length)
+        raise ArgumentError(
+            "Scaling needs the largest magnitudes of past steps.",
+            expected="amax_history_length of at least 1",
+            got=history_length,
+            fix="keep some steps: 1024 is the default, 16 is often enough",
+        )
     scale, history = ParamSpec((1,), ones, ("one",)), ParamSpec((history_length,), zeros, ("history",))
     return {name: scale if name.endswith("scale") else history for name in Fp8State._fields}
 

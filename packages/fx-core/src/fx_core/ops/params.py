@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fx_core.errors.ops import LayerSizeError
+from fx_core.errors.ops import layer_size
 
 __all__ = ["ParamSpec", "Params"]
 
@@ -24,7 +24,7 @@ class ParamSpec:
       axes: a logical name for each axis, such as ``("in", "out")``.
 
     Raises:
-      LayerSizeError: the sizes are no numbers that a shape can have.
+      ArgumentError: the sizes are no numbers that a shape can have.
     """
 
     shape: tuple[int, ...]
@@ -42,7 +42,7 @@ def _check_size(size: Any, shape: tuple[Any, ...]) -> None:
     if isinstance(size, bool | float | str | bytes | tuple | list | None) or (
         isinstance(size, int | np.integer) and size < 0
     ):
-        raise LayerSizeError(shape)
+        raise layer_size(shape)
 
 
 Params = Mapping[str, ParamSpec]

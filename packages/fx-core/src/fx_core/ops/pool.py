@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fx_core.errors.ops import PoolWindowError
+from fx_core.errors.kinds import ArgumentError
 
 __all__ = ["avg_pool", "max_pool", "min_pool", "pool"]
 
@@ -42,7 +42,7 @@ def pool(
       An array of shape ``(*batch, *windows, features)``.
 
     Raises:
-      PoolWindowError: window, strides or padding do not fit each other or the input.
+      ArgumentError: window, strides or padding do not fit each other or the input.
 
     >>> import jax.numpy as jnp
     >>> pool(jnp.arange(4.0).reshape(4, 1), 0.0, lax.add, (2,), (2,), "VALID")[:, 0]
@@ -73,7 +73,7 @@ def max_pool(
       An array of shape ``(*batch, *windows, features)`` and the dtype of the inputs.
 
     Raises:
-      PoolWindowError: window, strides or padding do not fit each other or the input.
+      ArgumentError: window, strides or padding do not fit each other or the input.
 
     >>> import jax.numpy as jnp
     >>> max_pool(jnp.array([[1.0], [5.0], [2.0]]), (2,))[:, 0]
@@ -97,7 +97,7 @@ def min_pool(
       An array of shape ``(*batch, *windows, features)`` and the dtype of the inputs.
 
     Raises:
-      PoolWindowError: window, strides or padding do not fit each other or the input.
+      ArgumentError: window, strides or padding do not fit each other or the input.
 
     >>> import jax.numpy as jnp
     >>> min_pool(jnp.array([[1.0], [5.0], [2.0]]), (2,))[:, 0]
@@ -126,7 +126,7 @@ def avg_pool(
       An array of shape ``(*batch, *windows, features)``; of integers and booleans, floating point numbers.
 
     Raises:
-      PoolWindowError: window, strides or padding do not fit each other or the input.
+      ArgumentError: window, strides or padding do not fit each other or the input.
 
     >>> import jax.numpy as jnp
     >>> avg_pool(jnp.ones((3, 1)), (2,), padding="SAME")[:, 0]
@@ -158,14 +158,14 @@ def _extreme(inputs: jax.Array, *, lowest: bool) -> Any:
 def _check(shape: Sequence[Any], window_shape: Sequence[int], strides: Any) -> None:
     rank = len(window_shape)
     if len(shape) < rank + 1:
-        raise PoolWindowError(
+        raise ArgumentError(
             "The input has too few dimensions for the window.",
             expected=f"(*batch, {'space, ' * rank}features)",
             got=tuple(shape),
             fix="add the missing dimension, often the features: x[..., None]",
         )
     if not isinstance(strides, Sequence) or len(strides) != rank:
-        raise PoolWindowError(
+        raise ArgumentError(
             "The strides do not fit the window.",
             expected=f"{rank} integers, one per dimension of window_shape={tuple(window_shape)}",
             got=f"strides={strides!r}",
@@ -179,7 +179,7 @@ def _pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
     except (TypeError, ValueError):
         pairs = ()
     if len(pairs) != rank:
-        raise PoolWindowError(
+        raise ArgumentError(
             "The padding does not fit the window.",
             expected=f"'SAME', 'VALID', or {rank} pair(s) (before, after)",
             got=f"padding={padding!r}",

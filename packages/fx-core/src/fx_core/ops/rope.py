@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.attention import RopeShapeError
+from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.typing import Dtype
 
 __all__ = ["apply_rope", "rope", "rope_tables"]
@@ -27,7 +27,7 @@ def rope_tables(positions: jax.Array, depth: int, theta: float = 10000.0) -> tup
       Sine and cosine in float32, each of shape ``(*positions.shape, depth / 2)``.
 
     Raises:
-      RopeShapeError: the depth is odd or not positive.
+      ShapeMismatchError: the depth is odd or not positive.
 
     >>> import jax.numpy as jnp
     >>> sin, cos = rope_tables(jnp.arange(3), 4)
@@ -35,7 +35,7 @@ def rope_tables(positions: jax.Array, depth: int, theta: float = 10000.0) -> tup
     ((3, 2), Array([1., 1.], dtype=float32))
     """
     if depth < 2 or depth % 2:
-        raise RopeShapeError(
+        raise ShapeMismatchError(
             "Rotary positions turn pairs of features.",
             expected="a positive even depth",
             got=depth,
@@ -60,7 +60,7 @@ def apply_rope(x: jax.Array, sin: jax.Array, cos: jax.Array, *, dtype: Dtype | N
       An array of the shape of ``x``.
 
     Raises:
-      RopeShapeError: the tables do not fit the vectors.
+      ShapeMismatchError: the tables do not fit the vectors.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([[[1.0, 0.0]]])
@@ -92,7 +92,7 @@ def rope(
       An array of the shape of ``x``.
 
     Raises:
-      RopeShapeError: the depth is odd, or there is not one position per token.
+      ShapeMismatchError: the depth is odd, or there is not one position per token.
 
     >>> import jax.numpy as jnp
     >>> rope(jnp.ones((2, 1, 2)))[0]  # position 0 stays
@@ -109,7 +109,7 @@ def _check_tables(x: jax.Array, shape: tuple[int, ...]) -> None:
     batch = len(target) - 2
     fits = len(padded) == len(target) and all(a in (1, b) for a, b in zip(padded[:batch], target))
     if x.ndim < 3 or len(shape) < 2 or x.shape[-1] % 2 or not fits or padded[batch:] != target[batch:]:
-        raise RopeShapeError(
+        raise ShapeMismatchError(
             "The positions do not fit the vectors to turn.",
             expected=f"one position per token of an array of shape {x.shape}: (*batch, length, heads, even depth)",
             got=f"tables of shape {tuple(shape)}",

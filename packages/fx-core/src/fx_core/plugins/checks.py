@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, cast
 
-from fx_core.errors.plugins import PluginHookError, PluginVersionError
+from fx_core.errors.plugins import PluginError, of_distribution, plugin_hook
 from fx_core.plugins.entries import (
     CheckpointBackendEntry,
     CollectionEntry,
@@ -42,20 +42,20 @@ def check_version(plugin: object, origin: Origin) -> None:
     """Refuses a plugin that declares an API version which this one does not serve; declaring none means ours.
 
     Raises:
-      PluginVersionError: the first number differs, the second is larger than ours, or it is no version.
+      PluginError: the first number differs, the second is larger than ours, or it is no version.
     """
     declared = getattr(plugin, "fx_api_version", None)
     if declared is None:
         return
     match = re.fullmatch(r"(\d+)\.(\d+)", declared) if isinstance(declared, str) else None
     if match is None or int(match[1]) != API_VERSION[0] or int(match[2]) > API_VERSION[1]:
-        raise PluginVersionError(origin.plugin, origin.distribution, declared, ".".join(map(str, API_VERSION)))
+        raise _plugin_version(origin.plugin, origin.distribution, declared, ".".join(map(str, API_VERSION)))
 
 
-def unknown_hook(name: str, origin: Origin) -> PluginHookError:
+def unknown_hook(name: str, origin: Origin) -> PluginError:
     """Creates the error for a hook that does not exist, with the nearest one that does."""
     near = difflib.get_close_matches(name, [*ENTRY_HOOKS, *LIFECYCLE_HOOKS], n=1, cutoff=0.5)
-    return PluginHookError(
+    return plugin_hook(
         origin.plugin,
         origin.distribution,
         name,
@@ -65,7 +65,7 @@ def unknown_hook(name: str, origin: Origin) -> PluginHookError:
     )
 
 
-def check_entries(hook: str, results: object, origin: Origin) -> tuple[list[Entry], list[PluginHookError]]:
+def check_entries(hook: str, results: object, origin: Origin) -> tuple[list[Entry], list[PluginError]]:
     """Sorts what a hook returned into good entries and errors.
 
     Args:
@@ -79,19 +79,19 @@ def check_entries(hook: str, results: object, origin: Origin) -> tuple[list[Entr
     wanted = ENTRY_HOOKS[hook]
     if isinstance(results, (str, bytes, Entry)) or not isinstance(results, Iterable):
         expected = f"an iterable of {wanted.__name__}"
-        error = PluginHookError(
+        error = plugin_hook(
             origin.plugin, origin.distribution, hook, "returned rubbish", expected, _short(cast(object, results))
         )
         return [], [error]
     good: list[Entry] = []
-    errors: list[PluginHookError] = []
+    errors: list[PluginError] = []
     for result in cast(Iterable[object], results):
         fault = _fault(result, wanted, origin)
         if fault is None:
             good.append(cast(Entry, result))
         else:
             problem, expected = fault
-            errors.append(PluginHookError(origin.plugin, origin.distribution, hook, problem, expected, _short(result)))
+            errors.append(plugin_hook(origin.plugin, origin.distribution, hook, problem, expected, _short(result)))
     return good, errors
 
 
@@ -128,3 +128,15 @@ def _slot_fault(entry: CollectionEntry) -> tuple[str, str] | None:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _plugin_version(plugin: str, distribution: str | None, declared: object, ours: str) -> PluginError:
+    return PluginError(
+        f"Plugin {plugin!r} {of_distribution(distribution)} was refused: it declares plugin API {declared!r}, "
+        f"this fx-core has {ours!r}.",
+        plugin=plugin,
+        distribution=distribution,
+        expected=f"fx_api_version = {ours!r} or an earlier {ours.split('.')[0]}.x, as text",
+        got=declared,
+        fix=f"Install a {distribution or plugin} that fits this fx-core, or an fx-core that fits it",
+    )

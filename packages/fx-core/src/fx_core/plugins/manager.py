@@ -4,7 +4,7 @@ import logging
 
 import pluggy
 
-from fx_core.errors.plugins import PluginHookError
+from fx_core.errors.plugins import PluginError, plugin_hook
 from fx_core.plugins import hooks
 from fx_core.plugins.checks import ENTRY_HOOKS, check_entries, check_version, unknown_hook
 from fx_core.plugins.entries import Entry, Origin, describe
@@ -30,20 +30,20 @@ def make_manager(trace: bool = False) -> pluggy.PluginManager:
     return manager
 
 
-def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> list[PluginHookError]:
+def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> list[PluginError]:
     """Returns a plugin to the manager.
 
     Returns:
       An error for each hook that does not exist; the others are in force.
 
     Raises:
-      PluginVersionError: the plugin was written for another API.
-      PluginHookError: pluggy refuses the plugin, which is then out.
+      PluginError: the plugin was written for another API.
+      PluginError: pluggy refuses the plugin, which is then out.
     """
     check_version(plugin, origin)
     name = f"{origin.owner}:{origin.plugin}"
     if manager.is_registered(plugin) or manager.has_plugin(name):
-        raise PluginHookError(origin.plugin, origin.distribution, "register", "cannot be registered: it is already")
+        raise plugin_hook(origin.plugin, origin.distribution, "register", "cannot be registered: it is already")
     try:
         manager.register(plugin, name)
     except Exception as error:
@@ -51,7 +51,7 @@ def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> l
         if manager.get_plugin(name) is plugin:
             manager.unregister(plugin, name)
         problem = f"cannot be registered: {describe(error)}"
-        raise PluginHookError(origin.plugin, origin.distribution, "register", problem) from error
+        raise plugin_hook(origin.plugin, origin.distribution, "register", problem) from error
     callers = manager.get_hookcallers(plugin) or []
     return [
         unknown_hook(caller.name, origin)
@@ -61,13 +61,11 @@ def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> l
     ]
 
 
-def entries_of(
-    manager: pluggy.PluginManager, plugin: object, origin: Origin
-) -> tuple[list[Entry], list[PluginHookError]]:
+def entries_of(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> tuple[list[Entry], list[PluginError]]:
     """Calls the entry hooks of one plugin; whatever goes wrong is returned, not raised."""
     others = [other for other in manager.get_plugins() if other is not plugin]
     good: list[Entry] = []
-    errors: list[PluginHookError] = []
+    errors: list[PluginError] = []
     for hook in ENTRY_HOOKS:
         call = manager.subset_hook_caller(hook, others)
         try:
@@ -75,7 +73,7 @@ def entries_of(
             results = [result if _is_scalar(result) else list(result) for result in call()]
         except (Exception, SystemExit) as error:
             problem = f"raised {describe(error)}"
-            failure = PluginHookError(origin.plugin, origin.distribution, hook, problem)
+            failure = plugin_hook(origin.plugin, origin.distribution, hook, problem)
             failure.__cause__ = error
             errors.append(failure)
             continue

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from fx_core.errors.plugins import FxPluginWarning, PluginError, PluginImportError, RegistryBusyError, UnknownEntryError
+from fx_core.errors.plugins import FxPluginWarning, PluginError, RegistryBusyError, UnknownEntryError, of_distribution
 from fx_core.plugins.entries import (
     CheckpointBackendEntry,
     CollectionEntry,
@@ -200,7 +200,7 @@ class Registry:
         try:
             plugin = source.load()
         except (Exception, SystemExit) as error:
-            failure = PluginImportError(origin.plugin, origin.distribution, origin.module, describe(error))
+            failure = _plugin_import(origin.plugin, origin.distribution, origin.module, describe(error))
             failure.__cause__ = error
             status, problems = _failed(origin, failure)
         else:
@@ -313,3 +313,14 @@ def _load() -> Registry:
 def _failed(origin: Origin, error: PluginError) -> tuple[PluginStatus, list[PluginError]]:
     reason = str(error).partition("\n")[0]
     return PluginStatus(origin, "failed", reason), [error]
+
+
+def _plugin_import(plugin: str, distribution: str | None, module: str, cause: str) -> PluginError:
+    return PluginError(
+        f"Plugin {plugin!r} {of_distribution(distribution)} failed to import: {cause}.",
+        plugin=plugin,
+        distribution=distribution,
+        expected=f"module {module!r} to import",
+        got=cause,
+        fix=f"Repair or upgrade {distribution}" if distribution else None,
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Self
 
-from fx_core.errors.plugins import PluginSwitchError
+from fx_core.errors.kinds import ArgumentError
 
 _ON = frozenset({"1", "true", "yes", "on"})
 _OFF = frozenset({"", "0", "false", "no", "off"})
@@ -40,7 +40,7 @@ class Switches:
         """Reads the switches from ``environ``, by default that of the process.
 
         Raises:
-          PluginSwitchError: a variable that should be 0 or 1 is neither.
+          ArgumentError: a variable that should be 0 or 1 is neither.
         """
         environ = os.environ if environ is None else environ
         return cls(
@@ -69,4 +69,4 @@ def _flag(environ: Mapping[str, str], variable: str, default: bool = False) -> b
         return True
     if value.strip().lower() in _OFF:
         return False
-    raise PluginSwitchError(variable, value)
+    raise ArgumentError(f"{variable}={value!r} is neither on nor off.", expected="1 or 0", got=value, fix="Set 1 or 0.")

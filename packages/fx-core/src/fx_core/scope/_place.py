@@ -7,7 +7,8 @@ from typing import Any, Self, TypeAlias
 import jax
 
 from fx_core.compat.jax import belongs_to, current_trace, traces_within
-from fx_core.errors.scope import InvalidScopeError, InvalidScopeNameError, JaxTransformError, NameInUseError
+from fx_core.errors.kinds import ArgumentTypeError
+from fx_core.errors.scope import InvalidScopeError, JaxTransformError, NameInUseError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope._filters import CollectionFilter
 from fx_core.scope._outside import NotThereError, is_outside, made_in
@@ -173,7 +174,13 @@ class Place:
           NameInUseError: it is taken; only variables of different collections may share a name.
         """
         if not isinstance(name, str):
-            raise InvalidScopeNameError(name, self.path_text)
+            raise ArgumentTypeError(
+                "The name of a scope or variable must be a string.",
+                path=self.path_text,
+                expected="a str",
+                got=f"{type(name).__name__}: {name!r}",
+                fix="Write the name as a string, such as 'layer_0'.",
+            )
         if self.name_reserved(name, col):
             kind = "scope" if col is None else "parameter" if col == "params" else "variable"
             raise NameInUseError(kind, name, self.path_text, col)

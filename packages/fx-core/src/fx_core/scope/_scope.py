@@ -7,13 +7,13 @@ from typing import Any
 import jax
 
 from fx_core import config
+from fx_core.errors.kinds import ArgumentError
 from fx_core.errors.scope import (
     ApplyScopeInvalidVariablesTypeError,
     InvalidRngError,
     InvalidScopeError,
     ModifyScopeVariableError,
     ScopeCollectionNotFound,
-    ScopeFlagNotFoundError,
     ScopeParamNotFoundError,
     ScopeVariableNotFoundError,
 )
@@ -351,10 +351,16 @@ class Scope(Place):
         """Returns the value of a flag.
 
         Raises:
-          ScopeFlagNotFoundError: there is none and no default.
+          ArgumentError: there is none and no default.
         """
         if key in self.flags:
             return self.flags[key]
         if default is _NO_DEFAULT:
-            raise ScopeFlagNotFoundError(key, self.path_text, self.flags)
+            raise ArgumentError(
+                f"There is no flag {key!r} on the scope.",
+                path=self.path_text,
+                expected=f"one of {sorted(self.flags)}",
+                got=repr(key),
+                fix="Pass `flags` to init or apply, or a default to `get_flag`.",
+            )
         return default

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fx_core.errors.tree import FlattenKeyError, FlattenTypeError, UnflattenConflictError
+from fx_core.errors.kinds import ArgumentError, ArgumentTypeError
+from fx_core.errors.tree import flatten_type
 from fx_core.frozen_dict import FrozenDict
 from fx_core.typing import PathParts
 
@@ -48,11 +49,11 @@ def flatten_dict(
       The flat dict.
 
     Raises:
-      FlattenTypeError: ``xs`` is no dict.
-      FlattenKeyError: ``sep`` is given and a key is no string.
+      ArgumentTypeError: ``xs`` is no dict.
+      ArgumentTypeError: ``sep`` is given and a key is no string.
     """
     if not isinstance(xs, dict | FrozenDict):
-        raise FlattenTypeError("flatten_dict", xs)
+        raise flatten_type("flatten_dict", xs)
     return {_join(path, sep): value for path, value in _leaves((), xs, keep_empty_nodes, is_leaf)}
 
 
@@ -72,15 +73,15 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> Any:
       The nested dict. The value itself when the only path is the empty tuple.
 
     Raises:
-      FlattenTypeError: ``xs`` is no dict.
-      FlattenKeyError: keys are not tuples, or not strings when ``sep`` is given.
-      UnflattenConflictError: a path has a value, and there are values below it.
+      ArgumentTypeError: ``xs`` is no dict.
+      ArgumentTypeError: keys are not tuples, or not strings when ``sep`` is given.
+      ArgumentError: a path has a value, and there are values below it.
     """
     if not isinstance(xs, dict | FrozenDict):
-        raise FlattenTypeError("unflatten_dict", xs)
+        raise flatten_type("unflatten_dict", xs)
     if () in xs and sep is None:
         if len(xs) > 1:
-            raise UnflattenConflictError(())
+            raise _unflatten_conflict(())
         return {} if isinstance(xs[()], _EmptyNode) else xs[()]
     root: dict[Any, Any] = {}
     ours = {id(root)}  # dicts made here, to be told from dicts that are values
@@ -100,7 +101,7 @@ def path_aware_map(f: Callable[[PathParts, Any], Any], nested_dict: Mapping[Any,
       nested_dict: a dict or `FrozenDict`, nested.
 
     Raises:
-      FlattenTypeError: ``nested_dict`` is no dict.
+      ArgumentTypeError: ``nested_dict`` is no dict.
     """
     flat = flatten_dict(nested_dict, keep_empty_nodes=True)
     return unflatten_dict({path: x if isinstance(x, _EmptyNode) else f(path, x) for path, x in flat.items()})
@@ -121,7 +122,7 @@ def _join(path: tuple[Any, ...], sep: str | None) -> Any:
         return path
     for key in path:
         if not isinstance(key, str):
-            raise FlattenKeyError(key, sep)
+            raise _flatten_key(key, sep)
     return sep.join(path)
 
 
@@ -130,7 +131,7 @@ def _split(key: Any, sep: str | None) -> tuple[Any, ...]:
         return key
     if sep is not None and isinstance(key, str):
         return tuple(key.split(sep))
-    raise FlattenKeyError(key, sep)
+    raise _flatten_key(key, sep)
 
 
 def _put(root: dict[Any, Any], path: tuple[Any, ...], value: Any, ours: set[int]) -> None:
@@ -140,7 +141,7 @@ def _put(root: dict[Any, Any], path: tuple[Any, ...], value: Any, ours: set[int]
             node[part] = {}
             ours.add(id(node[part]))
         elif id(node[part]) not in ours:
-            raise UnflattenConflictError(path[: depth + 1])
+            raise _unflatten_conflict(path[: depth + 1])
         node = node[part]
     last, empty = path[-1], isinstance(value, _EmptyNode)
     if last not in node:
@@ -148,4 +149,20 @@ def _put(root: dict[Any, Any], path: tuple[Any, ...], value: Any, ours: set[int]
         if empty:
             ours.add(id(node[last]))
     elif not (empty and id(node[last]) in ours):
-        raise UnflattenConflictError(path)
+        raise _unflatten_conflict(path)
+
+
+def _flatten_key(key: Any, sep: str | None) -> ArgumentTypeError:
+    wanted = "a tuple of keys" if sep is None else "string keys"
+    fix = "Pass the separator of the keys as sep." if sep is None else "Leave out sep, and keys become tuples."
+    return ArgumentTypeError(f"Key {key!r} does not fit sep={sep!r}.", expected=wanted, got=type(key).__name__, fix=fix)
+
+
+def _unflatten_conflict(key: Any) -> ArgumentError:
+    return ArgumentError(
+        "A path is a value and a dict at the same time.",
+        path=repr(key),
+        expected="each path either a value or a dict",
+        got=f"a value at {key!r} and values below it",
+        fix="Rename one of them.",
+    )

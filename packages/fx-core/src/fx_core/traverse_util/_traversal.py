@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 
-from fx_core.errors.tree import FlattenTypeError, TraversalCountError, TraversalLookupError, TraversalTypeError
+from fx_core.errors.kinds import ArgumentError, ArgumentTypeError, ItemNotFoundError
+from fx_core.errors.tree import brief, flatten_type
 from fx_core.frozen_dict import FrozenDict
 from fx_core.traverse_util._flatten import empty_node, flatten_dict, unflatten_dict
 
@@ -42,12 +43,12 @@ class Traversal(ABC):
         """Returns a copy of ``inputs`` in which the selected parts are ``values``, in the order of `iterate`.
 
         Raises:
-          TraversalCountError: the number of values is not that of the parts.
+          ArgumentError: the number of values is not that of the parts.
         """
         given = list(values)
         selected = sum(1 for _ in self.iterate(inputs))
         if len(given) != selected:
-            raise TraversalCountError(len(given), selected)
+            raise _traversal_count(len(given), selected)
         each = iter(given)
         return self.update(lambda _: next(each), inputs)
 
@@ -181,7 +182,7 @@ class TraverseAttr(Traversal):
 
     def _get(self, inputs: Any) -> Any:
         if not hasattr(inputs, self._attr):
-            raise TraversalTypeError(f"attribute {self._attr!r}", "an object with this attribute", inputs)
+            raise _traversal_type(f"attribute {self._attr!r}", "an object with this attribute", inputs)
         return getattr(inputs, self._attr)
 
 
@@ -218,7 +219,7 @@ class TraverseItem(Traversal):
         try:
             return inputs[self._key]
         except LookupError:
-            raise TraversalLookupError(self._key, inputs) from None
+            raise _traversal_lookup(self._key, inputs) from None
 
 
 class TraverseEach(Traversal):
@@ -282,7 +283,7 @@ class ModelParamTraversal(Traversal):
 
     def _sorted(self, inputs: Any) -> list[tuple[str, Any, Any]]:
         if not isinstance(inputs, Mapping):
-            raise FlattenTypeError("ModelParamTraversal", inputs)
+            raise flatten_type("ModelParamTraversal", inputs)
         flat = flatten_dict(inputs, keep_empty_nodes=True)
         named = [("/" + "/".join(map(str, path)), path, value) for path, value in flat.items()]
         return sorted(named, key=lambda item: item[0])
@@ -298,7 +299,7 @@ def _is_namedtuple(x: Any) -> bool:
 
 def _need_sequence(traversal: str, inputs: Any) -> None:
     if not isinstance(inputs, list | tuple):
-        raise TraversalTypeError(traversal, "a dict, list or tuple", inputs)
+        raise _traversal_type(traversal, "a dict, list or tuple", inputs)
 
 
 def _like_mapping(inputs: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
@@ -311,3 +312,28 @@ def _like_mapping(inputs: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
 
 def _like_sequence(inputs: Any, entries: list[Any]) -> Any:
     return type(inputs)(*entries) if _is_namedtuple(inputs) else type(inputs)(entries)
+
+
+def _traversal_type(traversal: str, expected: str, value: Any) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"Cannot traverse {traversal} of this object.",
+        expected=expected,
+        got=f"{type(value).__name__}: {brief(value)}",
+        fix="Select the right part of the tree first, by [key] or .attribute.",
+    )
+
+
+def _traversal_lookup(key: Any, value: Any) -> ItemNotFoundError:
+    have = ", ".join(map(repr, value)) if hasattr(value, "keys") else f"{len(value)} entries"
+    return ItemNotFoundError(
+        f"No entry {key!r} to traverse.", expected=f"one of: {have}", got=repr(key), fix="Check the key."
+    )
+
+
+def _traversal_count(given: int, selected: int) -> ArgumentError:
+    return ArgumentError(
+        f"Too {'many' if given > selected else 'few'} values for this traversal.",
+        expected=f"{selected} values",
+        got=f"{given} values",
+        fix="Count what the traversal selects with list(traversal.iterate(inputs)).",
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from fx_export.errors import ExporterOptionError, UnsupportedProgramError
+from fx_export.errors import exporter_option, unsupported_program
 from fx_export.extras import imported
 from fx_export.inputs import spec_of
 from fx_export.interface import Interface, signature_of
@@ -54,15 +54,15 @@ class LiteRTExporter:
           output_names: the same of the outputs.
 
         Raises:
-          ExporterOptionError: a size stays free, or there are representative inputs without ``int8``.
+          ArgumentTypeError: a size stays free, or there are representative inputs without ``int8``.
           UnsupportedProgramError: the converter does not take the program.
-          UnsupportedWeightError: a variable is no array of numbers.
+          ArgumentTypeError: a variable is no array of numbers.
         """
         del metadata
         tf = imported("tensorflow", "litert", "litert")
         inputs = _fixed(inputs, sizes or {})
         if len(representative) and not int8:
-            raise ExporterOptionError("litert", "representative inputs with int8=True only", f"int8={int8}")
+            raise exporter_option("litert", "representative inputs with int8=True only", f"int8={int8}")
         with tempfile.TemporaryDirectory() as scratch:
             names: dict[str, Any] = {"input_names": input_names, "output_names": output_names}
             saved = Path(scratch)
@@ -110,7 +110,7 @@ def _fixed(inputs: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
         for name in sorted(symbols_of(size) - set(sizes))
     ]
     if free:
-        raise ExporterOptionError(
+        raise exporter_option(
             "litert", "sizes={…} with a number for each free size", f"no number for {', '.join(free)}"
         )
 
@@ -128,4 +128,4 @@ def _converted(converter: Any) -> bytes:
             return converter.convert()
     # The converter raises classes of its own, RuntimeError and ValueError.
     except Exception as error:
-        raise UnsupportedProgramError(f"{type(error).__name__}: {str(error)[:500]}") from error
+        raise unsupported_program(f"{type(error).__name__}: {str(error)[:500]}") from error

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fx_export.errors import BundleError
+from fx_export.errors import unreadable_bundle
 from fx_export.extras import imported
 from fx_export.interface import Interface
 
@@ -31,7 +31,7 @@ class LiteRTModel:
         # LiteRT raises RuntimeError and ValueError, and whatever its parsers stumble upon.
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:500]}"
-            raise BundleError(str(path), "LiteRT does not load the model.", got=problem) from error
+            raise unreadable_bundle(str(path), "LiteRT does not load the model.", got=problem) from error
 
     def __call__(self, *inputs: Any) -> Any:
         """Computes.

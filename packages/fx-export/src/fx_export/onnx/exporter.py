@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from fx_export.errors import ExporterOptionError
+from fx_export.errors import exporter_option
 from fx_export.interface import Interface, interface_of
 from fx_export.keys import on_words, words_of
 from fx_export.onnx.fusion import fuse_patterns
@@ -52,8 +52,8 @@ class OnnxExporter:
         Raises:
           UncoveredPrimitivesError: the function uses primitives that have no translation; all are listed.
           UnsupportedProgramError: inputs or outputs are custom containers, or a size cannot be computed.
-          UnsupportedWeightError: a variable is no array of numbers.
-          ExporterOptionError: an option has another value than those above.
+          ArgumentTypeError: a variable is no array of numbers.
+          ArgumentTypeError: an option has another value than those above.
         """
         _check(opset, external_bytes)
         interface = interface_of(fn, variables, inputs, input_names, output_names)
@@ -107,6 +107,6 @@ class OnnxProgram:
 
 def _check(opset: int, external: int) -> None:
     if type(opset) is not int or opset not in _OPSETS:
-        raise ExporterOptionError("onnx", f"opset from {_OPSETS[0]} to {_OPSETS[-1]}", opset)
+        raise exporter_option("onnx", f"opset from {_OPSETS[0]} to {_OPSETS[-1]}", opset)
     if type(external) is not int or not 0 <= external < 1 << 31:
-        raise ExporterOptionError("onnx", "external_bytes from 0 to 2**31 - 1", external)
+        raise exporter_option("onnx", "external_bytes from 0 to 2**31 - 1", external)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from fx_core.compat import jax as compat
 
-from fx_export.errors import UncoveredPrimitivesError, UnsupportedProgramError
+from fx_export.errors import UncoveredPrimitivesError, unsupported_program
 from fx_export.inputs import spec_of
 from fx_export.interface import Port
 from fx_export.onnx import primitives
@@ -61,7 +61,7 @@ def translated(
     Raises:
       UncoveredPrimitivesError: it uses primitives that have no translation; all are listed.
       UnsupportedProgramError: an input or a variable has a dtype that ONNX does not have.
-      UnsupportedWeightError: a variable is no array of numbers.
+      ArgumentTypeError: a variable is no array of numbers.
     """
     weights = named_arrays(variables)
     treedef = jax.tree.structure(variables)
@@ -95,7 +95,7 @@ def _check_dtypes(arrays: Sequence[tuple[str, Any]]) -> None:
         try:
             dtype_of(array)
         except RefusedError as refusal:
-            raise UnsupportedProgramError(f"{name!r} has {refusal}") from refusal
+            raise unsupported_program(f"{name!r} has {refusal}") from refusal
 
 
 def _parameter(build: Builder, name: str, array: np.ndarray) -> Tensor:

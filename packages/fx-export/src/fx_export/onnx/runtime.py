@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 
-from fx_export.errors import BundleError
+from fx_export.errors import unreadable_bundle
 
 _BYTES = {"bfloat16": (16, np.uint16), "float8_e4m3fn": (17, np.uint8), "float8_e4m3fnuz": (18, np.uint8),
           "float8_e5m2": (19, np.uint8), "float8_e5m2fnuz": (20, np.uint8)}  # fmt: skip
@@ -34,7 +34,7 @@ class Session:
         # ONNX Runtime raises classes of its own, which have no common base but this.
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:500]}"
-            raise BundleError(str(path), "ONNX Runtime does not load the model.", got=problem) from error
+            raise unreadable_bundle(str(path), "ONNX Runtime does not load the model.", got=problem) from error
 
     def __call__(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], dtypes: Sequence[np.dtype]

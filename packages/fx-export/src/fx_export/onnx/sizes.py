@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fx_export.errors import UnsupportedProgramError
+from fx_export.errors import unsupported_program
 from fx_export.onnx.tensor import Dim, Tensor, is_static, stored_tensor
 from fx_export.sizes import is_fixed, linear, parsed
 
@@ -64,9 +64,7 @@ class Sizes:
             return build.constant(node.value, np.int64)
         if isinstance(node, ast.Name):
             if node.id not in self._symbols:
-                raise UnsupportedProgramError(
-                    f"the size {node.id!r}, in {text!r}, which is no size of an input by itself"
-                )
+                raise unsupported_program(f"the size {node.id!r}, in {text!r}, which is no size of an input by itself")
             return self._symbols[node.id]
         if isinstance(node, ast.UnaryOp):
             return build.elementwise("Neg", [self._compute(node.operand, text)])
@@ -78,7 +76,7 @@ class Sizes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = {"max": "Max", "min": "Min"}.get(node.func.id, node.func.id)
             return self._apply(name, node.args[0], node.args[1], text)
-        raise UnsupportedProgramError(f"the size {text!r}")
+        raise unsupported_program(f"the size {text!r}")
 
     def _apply(self, op: str, left: Any, right: Any, text: str) -> Tensor:
         build = self._build

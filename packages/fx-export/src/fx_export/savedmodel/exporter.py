@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_export.errors import ExporterOptionError, UnsupportedProgramError
+from fx_export.errors import exporter_option, unsupported_program
 from fx_export.interface import Interface, interface_of, signature_of
 from fx_export.keys import on_words, words_of
 from fx_export.lowering import lowered
@@ -60,12 +60,12 @@ class SavedModelExporter:
         Raises:
           UnsupportedProgramError: the function has effects or operations that TensorFlow does not take, or inputs or
             outputs are custom containers.
-          UnsupportedWeightError: a variable is no array of numbers.
-          ExporterOptionError: an option has another value than those above.
+          ArgumentTypeError: a variable is no array of numbers.
+          ArgumentTypeError: an option has another value than those above.
         """
         del metadata
         if isinstance(platforms, str) or not platforms or not set(platforms) <= set(PLATFORMS):
-            raise ExporterOptionError("savedmodel", f"platforms out of {', '.join(PLATFORMS)}", platforms)
+            raise exporter_option("savedmodel", f"platforms out of {', '.join(PLATFORMS)}", platforms)
         interface = interface_of(fn, variables, inputs, input_names, output_names)
         interface = interface.renamed(tensorflow_names(interface.inputs), tensorflow_names(interface.outputs))
         weights = named_arrays(variables)
@@ -96,4 +96,4 @@ def _refuse_small(arrays: Sequence[tuple[str, np.dtype]]) -> None:
     for name, dtype in arrays:
         if dtype.name in _SMALL:
             problem = f"{name!r} has the dtype {dtype.name}, which TensorFlow hands over wrongly: use int8 there"
-            raise UnsupportedProgramError(problem)
+            raise unsupported_program(problem)

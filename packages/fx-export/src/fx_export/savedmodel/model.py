@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_export.errors import BundleError, InputMismatchError, UnsupportedProgramError
+from fx_export.errors import input_mismatch, unreadable_bundle, unsupported_program
 from fx_export.interface import Interface, Port
 from fx_export.savedmodel.program import static, tensorflow
 
@@ -69,7 +69,7 @@ def save_model(
             function = tf.function(computed, autograph=False).get_concrete_function(**specs)
             tf.saved_model.save(module, str(directory), signatures={signature: function})
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
-        raise UnsupportedProgramError(_problem(error)) from error
+        raise unsupported_program(_problem(error)) from error
 
 
 def _variable_name(path: str) -> str:
@@ -99,7 +99,9 @@ class SavedModel:
             self._function = self._model.signatures[signature]
         # TensorFlow raises classes of its own, KeyError and whatever its parsers stumble upon.
         except Exception as error:
-            raise BundleError(str(directory), "TensorFlow does not load the model.", got=_problem(error)) from error
+            raise unreadable_bundle(
+                str(directory), "TensorFlow does not load the model.", got=_problem(error)
+            ) from error
 
     def __call__(self, *inputs: Any) -> Any:
         """Computes.
@@ -115,10 +117,10 @@ class SavedModel:
         except tf.errors.InvalidArgumentError as error:
             # Shapes are checked; what is left are sizes that break the symbolic constraints.
             if "polymorphic shapes specification" not in str(error):
-                raise UnsupportedProgramError(_problem(error)) from error
-            raise InputMismatchError("all inputs", self.inputs, _problem(error)) from error
+                raise unsupported_program(_problem(error)) from error
+            raise input_mismatch("all inputs", self.inputs, _problem(error)) from error
         except tf.errors.OpError as error:
-            raise UnsupportedProgramError(_problem(error)) from error
+            raise unsupported_program(_problem(error)) from error
         return self._interface.results([results[port.name].numpy() for port in self._interface.outputs])
 
 

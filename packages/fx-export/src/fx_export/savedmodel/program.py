@@ -6,7 +6,7 @@ from typing import Any
 import jax.export
 from fx_core.compat import jax as compat
 
-from fx_export.errors import UnsupportedProgramError
+from fx_export.errors import unsupported_program
 from fx_export.extras import imported
 from fx_export.lowering import downgraded
 
@@ -37,7 +37,7 @@ class ProgramOp:
         supported = self._xla.call_module_maximum_supported_version()
         if program.calling_convention_version > supported:
             problem = f"calling convention {program.calling_convention_version}; TensorFlow {tf.__version__} has"
-            raise UnsupportedProgramError(f"{problem} those up to {supported}")
+            raise unsupported_program(f"{problem} those up to {supported}")
         self._kept = program.module_kept_var_idx
         self._attributes: dict[str, Any] = {
             "version": program.calling_convention_version,

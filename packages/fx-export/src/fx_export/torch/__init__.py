@@ -7,21 +7,22 @@
 
 from fx_core.renaming import Rule
 
+from fx_export.errors import BundleError, MissingPackageError
 from fx_export.torch.archive import read_pt
 from fx_export.torch.convert import from_torch, to_torch
-from fx_export.torch.errors import SafetensorsMissingError, TorchFileError, TorchMismatchError, UnknownLayerError
+from fx_export.torch.errors import TorchMismatchError, UnknownLayerError
 from fx_export.torch.layers import KINDS, LayerRule, Part, TorchArray, linear_rule
 from fx_export.torch.layouts import Layout
 
 __all__ = [
     "KINDS",
+    "BundleError",
     "LayerRule",
     "Layout",
+    "MissingPackageError",
     "Part",
     "Rule",
-    "SafetensorsMissingError",
     "TorchArray",
-    "TorchFileError",
     "TorchMismatchError",
     "UnknownLayerError",
     "from_torch",

@@ -11,7 +11,8 @@ import numpy as np
 from fx_core.files import local_path
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.torch.errors import TorchFileError
+from fx_export.errors import BundleError
+from fx_export.torch.errors import unreadable_torch_file
 from fx_export.torch.pickles import Marker, unpickled
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -40,27 +41,27 @@ def read_pt(path: str | os.PathLike[str]) -> Any:
       as tied weights, share it here.
 
     Raises:
-      TorchFileError: the file is damaged, hostile, of the format before 1.6, or holds more than tensors and containers.
+      BundleError: the file is damaged, hostile, of the format before 1.6, or holds more than tensors and containers.
       FileNotFoundError: there is nothing at the path.
-      PathError: the path is the URL of another place.
+      ArgumentError: the path is the URL of another place.
     """
     source = local_path(path)
     with open(source, "rb") as file:
         start = file.read(16)
         size = os.fstat(file.fileno()).st_size
         if start[: len(_LEGACY)] == _LEGACY:
-            raise TorchFileError(str(source), "it has the format from before PyTorch 1.6.", fix=_AGAIN)
+            raise unreadable_torch_file(str(source), "it has the format from before PyTorch 1.6.", fix=_AGAIN)
         if not start.startswith(b"PK"):
-            raise TorchFileError(str(source), "it is no zip.", got=start, fix=_AGAIN)
+            raise unreadable_torch_file(str(source), "it is no zip.", got=start, fix=_AGAIN)
         try:
             with zipfile.ZipFile(file) as archive:
                 return _Archive(source, archive, size).content()
         # zipfile raises whatever it stumbles upon.
         except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError, OverflowError, LookupError) as error:
-            if isinstance(error, TorchFileError):
+            if isinstance(error, BundleError):
                 raise
             problem = f"{type(error).__name__}: {error}"
-            raise TorchFileError(str(source), "the zip is damaged.", got=problem) from error
+            raise unreadable_torch_file(str(source), "the zip is damaged.", got=problem) from error
 
 
 class _Storage:
@@ -104,8 +105,8 @@ class _Archive:
             raise self._error("its numbers are big-endian.", fix=_AGAIN)
         return unpickled(self._read("data.pkl", _LARGEST_PICKLE), self._path, _known(self), self._persistent)
 
-    def _error(self, problem: str, got: Any = None, fix: str = "Use another copy of the file.") -> TorchFileError:
-        return TorchFileError(self._path, problem, got, fix)
+    def _error(self, problem: str, got: Any = None, fix: str = "Use another copy of the file.") -> BundleError:
+        return unreadable_torch_file(self._path, problem, got, fix)
 
     def _read(self, name: str, most: int) -> bytes:
         info = self._entries.get(self._root + name)

@@ -51,9 +51,9 @@ def to_torch(
     Raises:
       UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
       TorchMismatchError: a layer has no form in PyTorch, or two arrays get one name.
-      UnsupportedWeightError: a weight is no array of numbers.
-      TorchFileError: safetensors have no such dtype.
-      SafetensorsMissingError: safetensors are not installed.
+      ArgumentTypeError: a weight is no array of numbers.
+      BundleError: safetensors have no such dtype.
+      MissingPackageError: safetensors are not installed.
 
     Example:
       >>> params = {"head": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
@@ -98,8 +98,8 @@ def from_torch(
       TorchMismatchError: arrays are missing, left over, or of another shape or dtype; one text lists everything, and
         nothing was changed.
       UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
-      TorchFileError: the file is damaged, hostile, or something else.
-      UnsupportedWeightError: a weight of the target is no array of numbers.
+      BundleError: the file is damaged, hostile, or something else.
+      ArgumentTypeError: a weight of the target is no array of numbers.
       FileNotFoundError: there is nothing at the path.
 
     Example:

@@ -3,32 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fx_export.errors import ExportError
+from fx_export.errors import BundleError, ExportError
 
 _SHOWN = 40
-
-
-class TorchFileError(ExportError, ValueError):
-    """A file of PyTorch is damaged, hostile, or holds something else than tensors.
-
-    Args:
-      path: the file.
-      problem: what is wrong.
-      got: what is there.
-      fix: what to do.
-    """
-
-    def __init__(
-        self, path: str, problem: str, got: Any = None, fix: str = "Save the state dictionary again, by torch.save."
-    ):
-        super().__init__(f"This file of PyTorch is not read: {problem}", path=path, got=got, fix=fix)
-
-
-class SafetensorsMissingError(ExportError, ImportError):
-    """The library that reads and writes safetensors is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__("Files of safetensors need the library.", fix="pip install 'fx-export[torch]'")
 
 
 class TorchMismatchError(ExportError, ValueError):
@@ -86,3 +63,10 @@ class UnknownLayerError(ExportError, ValueError):
             got="".join(f"\n    {line}" for line in layers[:_SHOWN]),
             fix="Say it by path: layers={'decoder/up': 'conv_transpose', '*': 'conv'}; the first that fits counts.",
         )
+
+
+def unreadable_torch_file(
+    path: str, problem: str, got: Any = None, fix: str = "Save the state dictionary again, by torch.save."
+) -> BundleError:
+    """A file of PyTorch is damaged, hostile, or holds something else than tensors."""
+    return BundleError(f"This file of PyTorch is not read: {problem}", path=path, got=got, fix=fix)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from fx_core import filesystem
+from fx_core.errors import MissingPackageError
 from fx_core.files import local_path, make_directory
 from fx_core.stored_dtypes import NUMBERS
 
 from fx_export.torch.archive import read_pt
-from fx_export.torch.errors import SafetensorsMissingError, TorchFileError
+from fx_export.torch.errors import unreadable_torch_file
 
 _DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
@@ -24,10 +25,10 @@ def read_state(path: str | os.PathLike[str]) -> Any:
     """Reads a file of weights: safetensors, or a zip of `torch.save`; the content decides which.
 
     Raises:
-      TorchFileError: it is damaged, hostile, or neither.
-      SafetensorsMissingError: it is safetensors, and the library is missing.
+      BundleError: it is damaged, hostile, or neither.
+      MissingPackageError: it is safetensors, and the library is missing.
       FileNotFoundError: there is nothing at the path.
-      PathError: the path is the URL of another place.
+      ArgumentError: the path is the URL of another place.
     """
     source = local_path(path)
     with open(source, "rb") as file:
@@ -40,9 +41,9 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -
     """Writes safetensors, which appear whole or not at all; a file at the path is replaced.
 
     Raises:
-      TorchFileError: safetensors have no such dtype.
-      SafetensorsMissingError: the library is missing.
-      PathError: the path is the URL of another place.
+      BundleError: safetensors have no such dtype.
+      MissingPackageError: the library is missing.
+      ArgumentError: the path is the URL of another place.
       OSError: the disk is full, and the like; nothing is left behind.
     """
     save = _library("safetensors.numpy").save
@@ -50,7 +51,7 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -
     wrong = sorted(name for name, array in state.items() if array.dtype.name not in _DTYPES.values())
     if wrong:
         got = ", ".join(f"{name} {state[name].dtype}" for name in wrong[:5])
-        raise TorchFileError(str(target), "safetensors have no such dtype.", got, "Cast it.")
+        raise unreadable_torch_file(str(target), "safetensors have no such dtype.", got, "Cast it.")
     make_directory(target.parent)
     hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
@@ -70,10 +71,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         entries = library.deserialize(path.read_bytes())
     except library.SafetensorError as error:
-        raise TorchFileError(str(path), "it is no safetensors.", got=error, fix="Use another copy.") from error
+        raise unreadable_torch_file(str(path), "it is no safetensors.", got=error, fix="Use another copy.") from error
     lacking = sorted({entry["dtype"] for _, entry in entries} - _DTYPES.keys())
     if lacking:
-        raise TorchFileError(str(path), "it has dtypes that are not read.", got=", ".join(lacking), fix="Cast them.")
+        raise unreadable_torch_file(
+            str(path), "it has dtypes that are not read.", got=", ".join(lacking), fix="Cast them."
+        )
     return {
         name: np.frombuffer(entry["data"], NUMBERS[_DTYPES[entry["dtype"]]]).reshape(entry["shape"])
         for name, entry in entries
@@ -87,4 +90,6 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise SafetensorsMissingError from error
+        raise MissingPackageError(
+            "Files of safetensors need the library.", fix="pip install 'fx-export[torch]'"
+        ) from error

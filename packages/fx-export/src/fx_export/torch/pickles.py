@@ -8,7 +8,8 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fx_export.torch.errors import TorchFileError
+from fx_export.errors import BundleError
+from fx_export.torch.errors import unreadable_torch_file
 
 _MOST = 10_000_000
 """Instructions that a pickle may have: some hundred for each tensor."""
@@ -44,20 +45,20 @@ def unpickled(data: bytes, path: str, known: Mapping[str, Marker], persistent: C
       What it makes: dicts, lists, tuples, sets, texts, bytes, numbers, None, markers, and what their calls gave.
 
     Raises:
-      TorchFileError: it is malformed, too large, or wants something else.
+      BundleError: it is malformed, too large, or wants something else.
     """
     machine = _Machine(path, known, persistent)
     try:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):
             if count > _MOST:
-                raise TorchFileError(path, "it has more instructions than any state dictionary.", fix=_TRUST)
+                raise unreadable_torch_file(path, "it has more instructions than any state dictionary.", fix=_TRUST)
             machine.run(opcode.name, arg)
         (result,) = machine.stack
-    except TorchFileError:
+    except BundleError:
         raise
     # What the parser and the stack stumble upon.
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, StopIteration) as error:
-        raise TorchFileError(path, "the pickle is malformed.", got=f"{type(error).__name__}: {error}") from error
+        raise unreadable_torch_file(path, "the pickle is malformed.", got=f"{type(error).__name__}: {error}") from error
     return result
 
 
@@ -95,13 +96,13 @@ class _Machine:
         elif name not in _FOR_READERS:
             method = getattr(self, f"_{name.lower()}", None)
             if method is None:
-                raise TorchFileError(self._path, f"its pickle has the instruction {name}.", fix=_TRUST)
+                raise unreadable_torch_file(self._path, f"its pickle has the instruction {name}.", fix=_TRUST)
             method(arg)
 
     def _limited(self, value: Any) -> Any:
         size = value.bit_length() if isinstance(value, int) else len(value) if isinstance(value, (str, bytes)) else 0
         if size > _LONGEST:
-            raise TorchFileError(self._path, "a text or number in it is longer than any name.", got=f"{size}")
+            raise unreadable_torch_file(self._path, "a text or number in it is longer than any name.", got=f"{size}")
         return value
 
     def _popped(self) -> list[Any]:
@@ -152,13 +153,13 @@ class _Machine:
         target = self._into(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, int, float, bytes, type(None))):
-                raise TorchFileError(self._path, "a dictionary in it has keys that are no texts or numbers.")
+                raise unreadable_torch_file(self._path, "a dictionary in it has keys that are no texts or numbers.")
             target[key] = value
 
     def _into(self, kind: type) -> Any:
         target = self.stack[-1]
         if type(target) is not kind:
-            raise TorchFileError(self._path, "its pickle changes something that is no container.", fix=_TRUST)
+            raise unreadable_torch_file(self._path, "its pickle changes something that is no container.", fix=_TRUST)
         return target
 
     def _binput(self, index: int) -> None:
@@ -183,7 +184,7 @@ class _Machine:
 
     def _named(self, name: str) -> Marker:
         if name not in self._known:
-            raise TorchFileError(
+            raise unreadable_torch_file(
                 self._path, "it holds objects of Python, whose code would have to run.", name[:200], _TRUST
             )
         return self._known[name]
@@ -191,7 +192,7 @@ class _Machine:
     def _reduce(self, _: Any) -> None:
         arguments, called = self.stack.pop(), self.stack.pop()
         if not (isinstance(called, Marker) and called.call and isinstance(arguments, tuple)):
-            raise TorchFileError(self._path, "its pickle calls something.", fix=_TRUST)
+            raise unreadable_torch_file(self._path, "its pickle calls something.", fix=_TRUST)
         self.stack.append(called.call(*arguments))
 
     def _newobj(self, _: Any) -> None:
@@ -201,7 +202,7 @@ class _Machine:
         # Attributes: state dictionaries have versions of their modules in one. Nothing here has any.
         self.stack.pop()
         if type(self.stack[-1]) is not dict:
-            raise TorchFileError(self._path, "its pickle sets attributes of something.", fix=_TRUST)
+            raise unreadable_torch_file(self._path, "its pickle sets attributes of something.", fix=_TRUST)
 
     def _binpersid(self, _: Any) -> None:
         self.stack.append(self._persistent(self.stack.pop()))

@@ -12,7 +12,7 @@ from fx_core.identity import identity_of
 from fx_core.meta import AxisMetadata
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import UnsupportedWeightError
+from fx_export.errors import unsupported_weight
 from fx_export.torch.errors import TorchMismatchError
 
 Path = tuple[str, ...]
@@ -50,7 +50,7 @@ class Network:
       objects: what stands at a path, where that is an object such as a layer.
 
     Raises:
-      UnsupportedWeightError: a weight is no array of numbers.
+      ArgumentTypeError: a weight is no array of numbers.
       TorchMismatchError: two collections have an array at one path.
     """
 
@@ -100,7 +100,7 @@ class Network:
 
     def _walk(self, node: Any, path: Path, holder: Any, counts: bool) -> Iterator[Leaf]:
         if len(path) > _DEEPEST:
-            raise UnsupportedWeightError("/".join(path)[:200], "a tree that is nested too deeply")
+            raise unsupported_weight("/".join(path)[:200], "a tree that is nested too deeply")
         if identity_of(node) == "variable":
             holder = node
             counts = counts and not _TYPES & {cls.__name__ for cls in type(node).__mro__}
@@ -128,7 +128,7 @@ def _checked(path: Path, value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     if is_array_node(value) or getattr(dtype, "name", None) not in NUMBERS:
         what = f"{type(value).__name__}" + ("" if dtype is None else f" of dtype {dtype}")
-        raise UnsupportedWeightError("/".join(path), what)
+        raise unsupported_weight("/".join(path), what)
     return value
 
 

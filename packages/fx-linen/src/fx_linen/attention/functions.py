@@ -51,7 +51,7 @@ def dot_product_attention_weights(
       Weights of shape ``(*batch, heads, queries, keys)``.
 
     Raises:
-      OpArgumentError: one of its subclasses, see the function of `fx_core.ops`.
+      ArgumentError: one of its subclasses, see the function of `fx_core.ops`.
 
     >>> import jax.numpy as jnp, fx_linen as nn
     >>> nn.dot_product_attention_weights(jnp.ones((1, 1, 8)), jnp.ones((2, 1, 8)))
@@ -117,7 +117,7 @@ def dot_product_attention(
       An array of shape ``(*batch, queries, heads, value_depth)``.
 
     Raises:
-      OpArgumentError: one of its subclasses, see the function of `fx_core.ops`.
+      ArgumentError: one of its subclasses, see the function of `fx_core.ops`.
 
     >>> import jax.numpy as jnp, fx_linen as nn
     >>> nn.dot_product_attention(jnp.ones((1, 1, 2)), jnp.ones((2, 1, 2)), jnp.array([[[0.0]], [[1.0]]]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors import AttentionInputsError, CacheShapeError
+from fx_core.errors.attention import attention_inputs, cache_shape
 from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
@@ -128,11 +128,11 @@ class MultiHeadDotProductAttention(Module):
           An array of shape ``(*batch, queries, out_features)``.
 
         Raises:
-          AttentionInputsError: it is not clear what keys or values are made of.
-          AttentionHeadsError: ``num_heads`` does not divide the features.
-          AttentionShapeError: the inputs do not fit each other.
-          AttentionMaskShapeError: the mask does not broadcast to the weights.
-          CacheShapeError: the inputs do not fit the cache.
+          ArgumentError: it is not clear what keys or values are made of.
+          ArgumentError: ``num_heads`` does not divide the features.
+          ShapeMismatchError: the inputs do not fit each other.
+          ShapeMismatchError: the mask does not broadcast to the weights.
+          ShapeMismatchError: the inputs do not fit the cache.
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
         """
         keys_from, values_from = self._keys_and_values(inputs_q, inputs_k, inputs_v, inputs_kv)
@@ -189,7 +189,7 @@ class MultiHeadDotProductAttention(Module):
     ) -> tuple[jax.Array, jax.Array]:
         if inputs_kv is not None:
             if inputs_k is not None or inputs_v is not None:
-                raise AttentionInputsError(
+                raise attention_inputs(
                     "inputs_kv was given together with inputs_k or inputs_v.",
                     path="/" + "/".join(self.path),
                     expected="inputs_kv alone, or inputs_k and inputs_v",
@@ -199,7 +199,7 @@ class MultiHeadDotProductAttention(Module):
             return inputs_kv, inputs_kv
         if inputs_k is None:
             if inputs_v is not None:
-                raise AttentionInputsError(
+                raise attention_inputs(
                     "inputs_v was given without inputs_k.",
                     path="/" + "/".join(self.path),
                     expected="inputs_k, with or without inputs_v",
@@ -220,7 +220,7 @@ class MultiHeadDotProductAttention(Module):
         if not ready:  # init, which sees all tokens at once
             return key, value, mask
         if query.shape[:-1] != key.shape[:-1]:
-            raise CacheShapeError(
+            raise cache_shape(
                 "query",
                 expected=f"{key.shape[-3]} token(s), as the keys: shape {(*key.shape[:-1], query.shape[-1])}",
                 got=query.shape,
@@ -308,7 +308,7 @@ class SelfAttention(MultiHeadDotProductAttention):
           An array of shape ``(*batch, length, out_features)``.
 
         Raises:
-          OpArgumentError: one of its subclasses, see `MultiHeadDotProductAttention`.
+          ArgumentError: one of its subclasses, see `MultiHeadDotProductAttention`.
         """
         _deprecated(
             "SelfAttention will be deprecated soon. MultiHeadDotProductAttention(...)(inputs_q, mask=mask) is the same."

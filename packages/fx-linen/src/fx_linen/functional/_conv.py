@@ -61,8 +61,8 @@ def conv(
       An array of shape ``(*batch, *windows, features)``.
 
     Raises:
-      ConvWindowError: kernel size, strides or dilations do not fit.
-      ConvFeatureGroupsError: the groups do not divide the features.
+      ArgumentError: kernel size, strides or dilations do not fit.
+      ArgumentError: the groups do not divide the features.
     """
     plan = conv_ops.plan_conv(kernel_size, strides, padding, input_dilation, kernel_dilation, feature_group_count)
     specs = conv_ops.conv_params(plan.kernel_size, features_of(inputs), features, feature_group_count, bias)
@@ -108,7 +108,7 @@ def conv_transpose(
       An array of shape ``(*batch, *larger_space, features)``.
 
     Raises:
-      ConvWindowError: kernel size, strides or dilation do not fit.
+      ArgumentError: kernel size, strides or dilation do not fit.
     """
     plan = conv_ops.plan_conv_transpose(kernel_size, strides, padding, kernel_dilation)
     specs = conv_ops.conv_transpose_params(plan, features_of(inputs), features, bias)

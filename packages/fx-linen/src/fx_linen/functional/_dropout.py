@@ -36,7 +36,7 @@ def dropout(
       An array like the inputs.
 
     Raises:
-      DropoutRateError: the rate is not a probability.
+      ArgumentError: the rate is not a probability.
     """
     dropout_ops.check_rate(rate)
     if rate == 0.0 or deterministic:

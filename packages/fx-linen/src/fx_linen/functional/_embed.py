@@ -39,7 +39,7 @@ def embed(
       An array of shape ``(*inputs.shape, features)``.
 
     Raises:
-      LookupIndexDtypeError: the inputs are not integers.
+      DtypeError: the inputs are not integers.
     """
     shape = embed_ops.embed_params(num_embeddings, features)["embedding"].shape
     table = scope.param("embedding", embedding_init, shape, param_dtype)
@@ -61,7 +61,7 @@ class Embedding:
         """Returns the vectors of integers: shape ``(*indices.shape, features)``.
 
         Raises:
-          LookupIndexDtypeError: the indices are not integers.
+          DtypeError: the indices are not integers.
         """
         return embed_ops.lookup(self.table, jnp.asarray(indices))
 

@@ -107,7 +107,7 @@ def group_norm(
       An array like ``x``.
 
     Raises:
-      NormGroupsError: the groups do not divide the features.
+      ArgumentError: the groups do not divide the features.
     """
     plan = norm.plan_group_norm(jnp.shape(x), num_groups, group_size, None)
     shape = plan.feature_shape(jnp.shape(x))

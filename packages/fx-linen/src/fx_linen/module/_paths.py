@@ -93,7 +93,7 @@ class Listing(Running):
           The table as text.
 
         Raises:
-          SummaryExtraMissingError: rich is not installed.
+          MissingPackageError: rich is not installed.
         """
         # The table is an optional part with dependencies of its own; modules work without it.
         from fx_linen import summary

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax
-from fx_core.errors.recurrent import CellInterfaceError
+from fx_core.errors.recurrent import cell_interface
 from fx_core.meta import unbox
 from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.inputs import features_of
@@ -49,18 +49,18 @@ class RNNCellBase(Module):
           A tree of arrays whose leading axes are the batch.
 
         Raises:
-          CellInterfaceError: the cell does not define it.
+          UnsupportedOperationError: the cell does not define it.
         """
-        raise CellInterfaceError(type(self).__name__, "initialize_carry")
+        raise cell_interface(type(self).__name__, "initialize_carry")
 
     @property
     def num_feature_axes(self) -> int:
         """How many axes of the inputs hold features: 1 for vectors, 3 for images.
 
         Raises:
-          CellInterfaceError: the cell does not define it.
+          UnsupportedOperationError: the cell does not define it.
         """
-        raise CellInterfaceError(type(self).__name__, "num_feature_axes")
+        raise cell_interface(type(self).__name__, "num_feature_axes")
 
 
 def width_of(cell: Any, carry: Any, gate: str) -> int:

@@ -74,7 +74,7 @@ class Bidirectional(Module):
           The merged outputs; with ``return_carry`` a pair of both carries and the outputs.
 
         Raises:
-          CarryShapeError: ``initial_carry`` is no pair. Also the errors of `RNN`.
+          ShapeMismatchError: ``initial_carry`` is no pair. Also the errors of `RNN`.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major

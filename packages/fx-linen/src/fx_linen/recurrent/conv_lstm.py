@@ -65,7 +65,7 @@ class ConvLSTMCell(RNNCellBase):
           The new carry, and the output.
 
         Raises:
-          CarryShapeError: the carry does not fit the images.
+          ShapeMismatchError: the carry does not fit the images.
         """
         plan = plan_conv(self.kernel_size, self.strides, self.padding)
         params = recurrent.conv_lstm_params(plan, features_of(inputs), self.features, self.use_bias)

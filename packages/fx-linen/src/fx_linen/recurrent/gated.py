@@ -83,7 +83,7 @@ class SimpleCell(_VectorCell):
           The new carry, twice: it is the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features than the parameters.
+          ShapeMismatchError: the carry has another number of features than the parameters.
         """
         params = recurrent.simple_params(
             features_of(inputs),
@@ -147,7 +147,7 @@ class GRUCell(_VectorCell):
           The new carry, twice: it is the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features than the parameters.
+          ShapeMismatchError: the carry has another number of features than the parameters.
         """
         params = recurrent.gru_params(
             features_of(inputs),
@@ -218,7 +218,7 @@ class MGUCell(_VectorCell):
           The new carry, twice: it is the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features than the parameters.
+          ShapeMismatchError: the carry has another number of features than the parameters.
         """
         params = recurrent.mgu_params(
             features_of(inputs),

@@ -103,7 +103,7 @@ class LSTMCell(_LSTMCell):
           The new carry, and the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features than the parameters, or not two parts.
+          ShapeMismatchError: the carry has another number of features than the parameters, or not two parts.
         """
         of_inputs, of_carry = self._maps(carry, inputs)
         new = recurrent.lstm(carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn)
@@ -147,7 +147,7 @@ class OptimizedLSTMCell(_LSTMCell):
           The new carry, and the output.
 
         Raises:
-          CarryShapeError: the carry has another number of features than the parameters, or not two parts.
+          ShapeMismatchError: the carry has another number of features than the parameters, or not two parts.
         """
         of_inputs, of_carry = self._maps(carry, inputs)
         new = recurrent.lstm_fused(

@@ -102,9 +102,9 @@ class RNN(Module):
           ``(*batch, …)``, and the outputs.
 
         Raises:
-          CellInterfaceError: the cell is no cell.
-          SequenceInputError: the inputs have no time axis.
-          SequenceLengthsError: the lengths do not fit the batch.
+          UnsupportedOperationError: the cell is no cell.
+          ShapeMismatchError: the inputs have no time axis.
+          ShapeMismatchError: the lengths do not fit the batch.
           CarryChangedError: the cell returns a carry of another structure, shape or dtype.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
@@ -163,7 +163,7 @@ def flip_sequences(
       time_major: where the time axis is.
 
     Raises:
-      SequenceLengthsError: the lengths do not fit the batch.
+      ShapeMismatchError: the lengths do not fit the batch.
 
     >>> import jax.numpy as jnp
     >>> flip_sequences(jnp.array([[1, 2, 3, 0]]), jnp.array([3]), num_batch_dims=1)[:, :3]

@@ -3,7 +3,7 @@
 from fx_core.scope import MutableVariableDict, RNGSequences
 from fx_core.typing import LogicalNames
 
-from fx_linen.summary._render import SummaryExtraMissingError, render, tabulate
+from fx_linen.summary._render import render, tabulate
 from fx_linen.summary._table import Row, Table, make_table
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "MutableVariableDict",
     "RNGSequences",
     "Row",
-    "SummaryExtraMissingError",
     "Table",
     "make_table",
     "render",

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from fx_core.errors.summary import SummaryExtraMissingError
 from fx_core.scope import DenyList
 from fx_core.summary import draw, show_shapes, show_size, size_and_bytes
 
 from fx_linen.summary._table import Row, Table, make_table
 
-__all__ = ["SummaryExtraMissingError", "render", "tabulate"]
+__all__ = ["render", "tabulate"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -49,7 +48,7 @@ def tabulate(
       A function of ``(*args, **kwargs)`` that returns the text.
 
     Raises:
-      SummaryExtraMissingError: rich is not installed.
+      MissingPackageError: rich is not installed.
     """
 
     def show(*args: Any, **more: Any) -> str:

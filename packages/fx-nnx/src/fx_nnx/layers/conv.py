@@ -54,9 +54,9 @@ class Conv(Module):
       bias_metadata: metadata of the variable ``bias``.
 
     Raises:
-      ConvWindowError: sizes that are not positive or do not fit each other.
-      ConvPaddingError: an unknown padding.
-      ConvFeatureGroupsError: the groups do not divide the features.
+      ArgumentError: sizes that are not positive or do not fit each other.
+      ArgumentError: an unknown padding.
+      ArgumentError: the groups do not divide the features.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class Conv(Module):
 
         Raises:
           LayerInputError: the input has another number of features.
-          ConvInputRankError: the input has too few dimensions.
-          MaskShapeError: the mask has another shape than the kernel.
+          ShapeMismatchError: the input has too few dimensions.
+          ShapeMismatchError: the mask has another shape than the kernel.
         """
         inputs = check_features(self, value_of(self.kernel).shape[-2] * self.feature_group_count, inputs)
         kernel = conv.masked(value_of(self.kernel), self.mask)
@@ -172,8 +172,8 @@ class ConvTranspose(Module):
       bias_metadata: metadata of the variable ``bias``.
 
     Raises:
-      ConvWindowError: sizes that are not positive or do not fit each other.
-      ConvPaddingError: an unknown padding.
+      ArgumentError: sizes that are not positive or do not fit each other.
+      ArgumentError: an unknown padding.
     """
 
     def __init__(
@@ -233,8 +233,8 @@ class ConvTranspose(Module):
 
         Raises:
           LayerInputError: the input has another number of features.
-          ConvInputRankError: the input has too few dimensions.
-          MaskShapeError: the mask has another shape than the kernel.
+          ShapeMismatchError: the input has too few dimensions.
+          ShapeMismatchError: the mask has another shape than the kernel.
         """
         inputs = check_features(self, value_of(self.kernel).shape[-1 if self.transpose_kernel else -2], inputs)
         kernel = conv.masked(value_of(self.kernel), self.mask)

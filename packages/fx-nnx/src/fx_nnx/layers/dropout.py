@@ -36,7 +36,7 @@ class Dropout(Module):
       rngs: streams, or one stream; the layer takes a fork of it. Without it, each call has to bring one.
 
     Raises:
-      DropoutRateError: the rate is not between 0 and 1.
+      ArgumentError: the rate is not between 0 and 1.
     """
 
     def __init__(

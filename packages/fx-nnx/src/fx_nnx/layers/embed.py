@@ -69,7 +69,7 @@ class Embed(Module):
           An array of shape ``(*inputs.shape, features)``.
 
         Raises:
-          LookupIndexDtypeError: the inputs are not integers.
+          DtypeError: the inputs are not integers.
         """
         inputs = as_array(self, inputs)
         (table,) = self.promote_dtype((value_of(self.embedding),), dtype=self.dtype, inexact=False)

@@ -174,8 +174,8 @@ class LinearGeneral(Module):
           An array of shape ``(*batch, *rest, *out_features)``.
 
         Raises:
-          InvalidAxesError: the input has no such axes.
-          ContractionShapeError: it has other sizes there.
+          ShapeMismatchError: the input has no such axes.
+          ShapeMismatchError: it has other sizes there.
         """
         inputs = as_array(self, inputs)
         plan = linear.plan_dense_general(
@@ -212,7 +212,7 @@ class Einsum(Module):
       bias_metadata: metadata of the variable ``bias``.
 
     Raises:
-      EinsumEquationError: the equation is not one of two operands and a result.
+      ArgumentError: the equation is not one of two operands and a result.
     """
 
     def __init__(
@@ -257,8 +257,8 @@ class Einsum(Module):
           What the equation says.
 
         Raises:
-          EinsumEquationError: there is no equation, or it does not fit the operands.
-          ContractionShapeError: the operands have other sizes than it says.
+          ArgumentError: there is no equation, or it does not fit the operands.
+          ShapeMismatchError: the operands have other sizes than it says.
         """
         equation = linear.check_einsum(self.einsum_str if einsum_str is None else einsum_str)
         inputs = as_array(self, inputs)

@@ -11,7 +11,7 @@ import numpy as np
 from fx_core.array_node import ArrayNode
 from fx_core.errors import FxError
 from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
-from fx_core.errors.ops import LayerSizeError
+from fx_core.errors.ops import layer_size
 from fx_core.ops import dtypes
 
 from fx_nnx.locate import path_of
@@ -70,10 +70,10 @@ def make_param(
 
     Raises:
       RngsTypeError: ``rngs`` are no streams.
-      LayerSizeError: the sizes are no numbers that a shape can have.
+      ArgumentError: the sizes are no numbers that a shape can have.
     """
     if not all(isinstance(size, int | np.integer) and size >= 0 for size in shape):
-        raise LayerSizeError(shape)
+        raise layer_size(shape)
     if not isinstance(rngs, Rngs) and not hasattr(rngs, "params"):
         raise RngsTypeError(rngs)
     return Param(init(rngs.params(), shape, dtype), **metadata)

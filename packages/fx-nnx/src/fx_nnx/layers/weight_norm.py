@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.ops import NonMatrixWeightError
+from fx_core.errors.ops import non_matrix_weight
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import normal, ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
@@ -87,7 +87,7 @@ class SpectralNorm(Module):
       rngs: streams; ``u`` is drawn from ``params``.
 
     Raises:
-      NonMatrixWeightError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
+      ShapeMismatchError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SpectralNorm(Module):
         for path, weight in _weights(layer_instance):
             shape = weight.get_value().shape
             if len(shape) > 2 and error_on_non_matrix:
-                raise NonMatrixWeightError(_name(path), shape)
+                raise non_matrix_weight(_name(path), shape)
             if len(shape) >= 2:
                 u = _initial_u(rngs.params(), (1, shape[-1]), param_dtype)
                 self.batch_stats[*path, "u"] = BatchStat(u)

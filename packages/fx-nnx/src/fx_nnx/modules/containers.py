@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
 from typing import Any, Generic, TypeVar
 
-from fx_core.errors.ops import EmptySequentialError
+from fx_core.errors.ops import empty_sequential
 
 from fx_nnx.links import announce
 from fx_nnx.modules.module import Module
@@ -170,11 +170,11 @@ class Sequential(Module):
         Without functions the result is the one argument, or what a function would hand on: a tuple, or a dictionary.
 
         Raises:
-          EmptySequentialError: there are no functions, and arguments of both kinds.
+          ArgumentError: there are no functions, and arguments of both kinds.
         """
         if not len(self.layers):
             if args and kwargs:
-                raise EmptySequentialError()
+                raise empty_sequential()
             return kwargs or (args[0] if len(args) == 1 else args or None)
         out: Any = None
         for i, layer in enumerate(self.layers):

@@ -99,7 +99,7 @@ def tabulate(
 
     Raises:
       NoSuchMethodError: the model has no such method.
-      SummaryExtraMissingError: rich is not installed.
+      MissingPackageError: rich is not installed.
     """
     if not callable(getattr(obj, method, None)):
         raise NoSuchMethodError(type(obj).__name__, method)

@@ -19,7 +19,7 @@ def add_axis(variable: Any, index: int, transform_metadata: Mapping[str, Any]) -
         names of other metadata what goes into those, if they are tuples.
 
     Raises:
-      PartitionAxisError: the index is out of range.
+      ItemNotFoundError: the index is out of range.
       PartitioningUnspecifiedError: there is no name for the axis.
     """
     _change(variable, index, transform_metadata, "add_axis")
@@ -29,8 +29,8 @@ def remove_axis(variable: Any, index: int, transform_metadata: Mapping[str, Any]
     """Informs a variable that its value has lost an axis: the opposite of `add_axis`.
 
     Raises:
-      PartitionAxisError: the index is out of range.
-      PartitionNameMismatchError: the axis has another name.
+      ItemNotFoundError: the index is out of range.
+      ShardingRuleError: the axis has another name.
       PartitioningUnspecifiedError: there is no name for the axis.
     """
     _change(variable, index, transform_metadata, "remove_axis")

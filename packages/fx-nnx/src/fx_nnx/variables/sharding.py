@@ -17,7 +17,7 @@ def place(value: Any, metadata: Mapping[str, Any]) -> Any:
     not to be the current one. With the metadata ``eager_sharding=False`` the value stays as it is.
 
     Raises:
-      MeshRequiredError: there is no mesh.
+      ShardingRuleError: there is no mesh.
       ShardingRuleError: an array cannot be laid out so.
     """
     names = metadata.get("out_sharding")

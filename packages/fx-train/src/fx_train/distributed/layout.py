@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.errors import ShardingRuleError
 from fx_core.placement import check_spec
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fx_train.errors import IndivisibleBatchError, InvalidRuleError, MeshAxisError, UnevenMeshError
+from fx_train.errors import indivisible_batch
 
 __all__ = ["batch_part", "create_sharded", "global_batch", "place", "shardings"]
 
@@ -54,8 +55,8 @@ def shardings(tree: Any, mesh: Mesh, rules: Rules = (), axes: Mapping[str, Any] 
     Raises:
       ShardingRuleError: a rule cannot be met: the mesh lacks an axis, or a dimension is no multiple of it. The text has
         the logical name, the shape and the mesh axis.
-      MeshAxisError: the mesh lacks the axis of a rule that is one string.
-      InvalidRuleError: a rule is no pair, or its pattern is no regular expression.
+      ShardingRuleError: the mesh lacks the axis of a rule that is one string.
+      ShardingRuleError: a rule is no pair, or its pattern is no regular expression.
     """
     compiled = [_compiled(rule) for rule in rules]
     unseen = {pattern.pattern for pattern, _ in compiled}
@@ -87,15 +88,15 @@ def _compiled(rule: Any) -> tuple[re.Pattern[str], Any]:
         if isinstance(layout, Iterable):
             return re.compile(pattern), layout
     except (TypeError, ValueError, re.error) as error:
-        raise InvalidRuleError(rule, str(error)) from error
-    raise InvalidRuleError(rule, f"a layout of type {type(layout).__name__}")
+        raise _invalid_rule(rule, str(error)) from error
+    raise _invalid_rule(rule, f"a layout of type {type(layout).__name__}")
 
 
 def _split_largest(shape: tuple[int, ...], axis: Any, mesh: Mesh) -> tuple[Any, ...]:
     axes = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for name in axes:
         if name not in mesh.shape:
-            raise MeshAxisError(name, mesh.axis_names)
+            raise _mesh_axis(name, mesh.axis_names)
     pieces = math.prod(mesh.shape[name] for name in axes)
     fitting = [(size, -i) for i, size in enumerate(shape) if size % pieces == 0 and size > 0]
     if not fitting or pieces == 1:
@@ -149,8 +150,8 @@ def batch_part(mesh: Mesh, axis: str | tuple[str, ...] = "data") -> tuple[int, i
       axis: mesh axis, or axes, over which examples are split.
 
     Raises:
-      MeshAxisError: the mesh has no such axis.
-      UnevenMeshError: the parts of processes overlap or differ in size.
+      ShardingRuleError: the mesh has no such axis.
+      ShardingRuleError: the parts of processes overlap or differ in size.
     """
     parts = _parts(mesh, axis)
     different = sorted(set(parts.values()), key=min)
@@ -162,7 +163,7 @@ def _parts(mesh: Mesh, axis: str | tuple[str, ...]) -> dict[int, frozenset[int]]
     axes = axis if isinstance(axis, tuple) else (axis,)
     for name in axes:
         if name not in mesh.shape:
-            raise MeshAxisError(name, mesh.axis_names)
+            raise _mesh_axis(name, mesh.axis_names)
     sizes = [mesh.shape[name] for name in axes]
     positions = [mesh.axis_names.index(name) for name in axes]
     found: dict[int, set[int]] = {}
@@ -173,7 +174,16 @@ def _parts(mesh: Mesh, axis: str | tuple[str, ...]) -> dict[int, frozenset[int]]
     different = set(parts.values())
     consecutive = all(max(places) - min(places) < len(places) for places in different)
     if not consecutive or sum(map(len, different)) != math.prod(sizes) or len(set(map(len, different))) > 1:
-        raise UnevenMeshError(axes, {process: sorted(places) for process, places in parts.items()})
+        raise ShardingRuleError(
+            f"A batch that is split over {', '.join(axes)} has no equal parts for the processes.",
+            expected="consecutive places along the axes for each process, as many as the others have",
+            got="; ".join(
+                f"process {process}: {list(places)}"
+                for process, places in sorted({process: sorted(places) for process, places in parts.items()}.items())
+            ),
+            fix="Put the axes of the batch first in the mesh's description. Their size has to divide the number of "
+            "processes, or to be a multiple of it.",
+        )
     return parts
 
 
@@ -190,9 +200,9 @@ def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -
       The tree of arrays (examples of all parts, ...).
 
     Raises:
-      MeshAxisError: the mesh has no such axis.
-      UnevenMeshError: the parts of processes overlap or differ in size.
-      IndivisibleBatchError: the examples of all parts cannot be split evenly over the axis.
+      ShardingRuleError: the mesh has no such axis.
+      ShardingRuleError: the parts of processes overlap or differ in size.
+      BatchError: the examples of all parts cannot be split evenly over the axis.
     """
     count = _part_count(mesh, axis)
     pieces = math.prod(mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
@@ -202,7 +212,7 @@ def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -
         shape = np.shape(x)
         whole = (shape[0] * count, *shape[1:]) if shape else ()
         if not whole or whole[0] % pieces:
-            raise IndivisibleBatchError(whole, pieces, f"devices along {axis!r}")
+            raise indivisible_batch(whole, pieces, f"devices along {axis!r}")
         return jax.make_array_from_process_local_data(sharding, np.asarray(x), whole)
 
     return jax.tree.map(join, local)
@@ -211,3 +221,18 @@ def global_batch(local: Any, mesh: Mesh, axis: str | tuple[str, ...] = "data") -
 @functools.lru_cache(32)
 def _part_count(mesh: Mesh, axis: str | tuple[str, ...]) -> int:
     return len(set(_parts(mesh, axis).values()))
+
+
+def _mesh_axis(name: object, axes: Sequence[Any]) -> ShardingRuleError:
+    return ShardingRuleError(
+        f"The mesh has no axis {name!r}.", expected=f"one of {', '.join(map(str, axes))}", got=repr(name)
+    )
+
+
+def _invalid_rule(rule: object, problem: str) -> ShardingRuleError:
+    return ShardingRuleError(
+        "A rule for layouts cannot be read.",
+        expected='a pair of a regular expression and a layout, such as ("kernel$", ("data", None))',
+        got=f"{rule!r} ({problem})",
+        fix="Give a list of such pairs; the first one whose pattern is found in the path of an array counts.",
+    )

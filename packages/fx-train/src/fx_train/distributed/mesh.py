@@ -7,9 +7,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.errors import ShardingRuleError
 from jax.sharding import AxisType, Mesh
-
-from fx_train.errors import MeshDescriptionError
 
 __all__ = ["make_mesh"]
 
@@ -31,28 +30,37 @@ def make_mesh(description: str, devices: Sequence[Any] | None = None) -> Mesh:
       A mesh whose axes are of type Auto: `jax.jit` decides what the shardings of arrays leave open.
 
     Raises:
-      MeshDescriptionError: the description is malformed, or does not use exactly the devices there are.
+      ShardingRuleError: the description is malformed, or does not use exactly the devices there are.
     """
     devices = list(jax.devices() if devices is None else devices)
     if not isinstance(description, str):
-        raise MeshDescriptionError(str(description), len(devices), "a text like 'data:4, model:2'")
+        raise _mesh_description(str(description), len(devices), "a text like 'data:4, model:2'")
     parts = [part.strip() for part in description.split(",")]
     matches = [_AXIS.fullmatch(part) for part in parts]
     if not all(matches):
-        raise MeshDescriptionError(description, len(devices), "axes like 'data:4', divided by commas")
+        raise _mesh_description(description, len(devices), "axes like 'data:4', divided by commas")
     axes = [(match[1], int(match[2])) for match in matches if match]
     names, sizes = [name for name, _ in axes], [size for _, size in axes]
     if len(set(names)) != len(names) or sizes.count(-1) > 1:
-        raise MeshDescriptionError(description, len(devices), "every name once, and one -1 at most")
+        raise _mesh_description(description, len(devices), "every name once, and one -1 at most")
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes:
         if len(devices) % known:
-            raise MeshDescriptionError(description, len(devices), f"a number of devices that is a multiple of {known}")
+            raise _mesh_description(description, len(devices), f"a number of devices that is a multiple of {known}")
         sizes[sizes.index(-1)] = len(devices) // known
     elif known != len(devices):
-        raise MeshDescriptionError(description, len(devices), f"{known} devices")
+        raise _mesh_description(description, len(devices), f"{known} devices")
     kinds = (AxisType.Auto,) * len(names)
     if devices == jax.devices():
         # JAX knows which devices are neighbors.
         return jax.make_mesh(tuple(sizes), tuple(names), axis_types=kinds)
     return Mesh(np.array(devices).reshape(sizes), tuple(names), axis_types=kinds)
+
+
+def _mesh_description(description: str, devices: int, expected: str) -> ShardingRuleError:
+    return ShardingRuleError(
+        f"No mesh can be made from {description!r}.",
+        expected=expected,
+        got=f"{description!r} and {devices} devices",
+        fix="Write one axis as name:-1 to let it take what is left.",
+    )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fx_train.errors import FirstProcessError
+from fx_train.errors import DistributedStartError
 
 __all__ = ["any_process", "barrier", "first_only", "is_first", "process_count"]
 
@@ -33,7 +33,7 @@ def first_only(function: Callable[[], T]) -> T | None:
       What the function returned in the first process, None in the others.
 
     Raises:
-      FirstProcessError: in the other processes, when the function failed in the first, where its error is raised.
+      DistributedStartError: in the other processes, when the function failed in the first, where its error is raised.
     """
     result, failure = None, None
     if is_first():
@@ -46,7 +46,9 @@ def first_only(function: Callable[[], T]) -> T | None:
     if failure is not None:
         raise failure
     if failed:
-        raise FirstProcessError()
+        raise DistributedStartError(
+            "The first process failed at what it does for all.", fix="Look at the output of process 0."
+        )
     return result
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 
 from fx_train.distributed import start
-from fx_train.errors import MissingExtraError, NoRayWorkerError
+from fx_train.errors import DistributedStartError, missing_extra
 
 __all__ = ["initialize"]
 
@@ -40,8 +40,8 @@ def initialize(**options: Any) -> None:
       **options: ``start_timeout`` and others of `fx_train.distributed.initialize`.
 
     Raises:
-      MissingExtraError: there is no Ray.
-      NoRayWorkerError: this is no worker of a Ray Train job.
+      MissingPackageError: there is no Ray.
+      DistributedStartError: this is no worker of a Ray Train job.
       DistributedStartError: the workers did not come together.
     """
     try:
@@ -49,13 +49,17 @@ def initialize(**options: Any) -> None:
         collective = importlib.import_module("ray.train.collective")
         util = importlib.import_module("ray.util")
     except ImportError as error:
-        raise MissingExtraError("A job of Ray Train", "ray[train]", "ray") from error
+        raise missing_extra("A job of Ray Train", "ray[train]", "ray") from error
     try:
         context = train.get_context()
         index, count = context.get_world_rank(), context.get_world_size()
     except Exception as error:
         # Which of Ray's errors it is depends on how far Ray was started.
-        raise NoRayWorkerError() from error
+        raise DistributedStartError(
+            "This process is no worker of a Ray Train job.",
+            expected="a call in the loop function of a trainer, such as ray.train.v2.jax.JaxTrainer",
+            fix="Call it there, or fx_train.distributed.initialize for processes that something else starts.",
+        ) from error
     if jax.distributed.is_initialized():
         return
     address = f"{util.get_node_ip_address()}:{_free_port()}" if index == 0 else None

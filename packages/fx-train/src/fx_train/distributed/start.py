@@ -4,13 +4,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from fx_train.distributed._ending import end_at_once_by_errors
-from fx_train.errors import DistributedStartError, IncompleteProcessError
+from fx_train.errors import DistributedStartError
 
 __all__ = ["initialize"]
 
@@ -54,7 +54,7 @@ def initialize(
       **options: for `jax.distributed.initialize`.
 
     Raises:
-      IncompleteProcessError: some but not all of coordinator, number and index are known.
+      DistributedStartError: some but not all of coordinator, number and index are known.
       DistributedStartError: the coordinator cannot be reached, index and number do not fit, or a device was used
         before. When the first process waits for others that do not come, JAX's runtime ends it after
         ``start_timeout``, with a message.
@@ -62,7 +62,7 @@ def initialize(
     found = _found(coordinator, processes, index, os.environ)
     if jax.distributed.is_initialized():
         if coordinator is not None:
-            raise DistributedStartError(found or {}, "they are together already", expected="one call of initialize")
+            raise _distributed_start(found or {}, "they are together already", expected="one call of initialize")
         return
     if found is None:
         if not _cluster(os.environ) and options.get("cluster_detection_method") in (None, "deactivate"):
@@ -84,7 +84,7 @@ def initialize(
             **options,
         )
     except (RuntimeError, ValueError) as error:
-        raise DistributedStartError(found, str(error)) from error
+        raise _distributed_start(found, str(error)) from error
     end_at_once_by_errors()
 
 
@@ -103,7 +103,7 @@ def _found(
     if not known:
         return None
     if len(known) < 3:
-        raise IncompleteProcessError(sorted(known), sorted(set(values) - known))
+        raise _incomplete_process(sorted(known), sorted(set(values) - known))
     return values
 
 
@@ -111,9 +111,9 @@ def _check(found: Mapping[str, Any]) -> None:
     """Say what is wrong with the place of this process, before others wait for it."""
     host, _, port = found["coordinator_address"].rpartition(":")
     if not host or not port.isdecimal():
-        raise DistributedStartError(found, f"the coordinator {found['coordinator_address']!r}", expected="host:port")
+        raise _distributed_start(found, f"the coordinator {found['coordinator_address']!r}", expected="host:port")
     if not 0 <= found["process_id"] < found["num_processes"]:
-        raise DistributedStartError(
+        raise _distributed_start(
             found, f"index {found['process_id']} of {found['num_processes']}", expected="an index below the number"
         )
 
@@ -128,7 +128,7 @@ def _reach(found: Mapping[str, Any], timeout: float) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                raise DistributedStartError(found, f"the coordinator cannot be reached: {error}") from error
+                raise _distributed_start(found, f"the coordinator cannot be reached: {error}") from error
             time.sleep(0.1)
 
 
@@ -146,7 +146,7 @@ def _number(name: str, text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isdecimal():
-        raise IncompleteProcessError([f"{name}={text!r}"], ["a natural number"])
+        raise _incomplete_process([f"{name}={text!r}"], ["a natural number"])
     return int(text)
 
 
@@ -154,3 +154,28 @@ def _cluster(environment: Mapping[str, str]) -> bool:
     """Whether a launcher that JAX knows started several processes."""
     sizes = (environment.get("SLURM_STEP_NUM_TASKS"), environment.get("OMPI_COMM_WORLD_SIZE"))
     return any(size is not None and size.isdecimal() and int(size) > 1 for size in sizes)
+
+
+def _incomplete_process(known: Sequence[str], missing: Sequence[str]) -> DistributedStartError:
+    return DistributedStartError(
+        "This process does not know its place among the others.",
+        expected="coordinator, number of processes and index, or none of them",
+        got=f"{', '.join(known)} without {', '.join(missing)}",
+        fix="Set FX_COORDINATOR, FX_PROCESS_COUNT and FX_PROCESS_INDEX, or start with "
+        "python -m fx_train.distributed.launch, srun or mpirun.",
+    )
+
+
+def _distributed_start(
+    found: Mapping[str, Any],
+    cause: str,
+    expected: str = "every process to call initialize, with one coordinator and number, before it uses a device",
+) -> DistributedStartError:
+    place = ", ".join(f"{name} {value}" for name, value in found.items()) or "found by JAX"
+    return DistributedStartError(
+        "The processes did not come together.",
+        expected=expected,
+        got=f"{cause.strip().splitlines()[0] if cause.strip() else 'no answer'} ({place})",
+        fix="See whether one of them died at its start, whether the coordinator's port can be reached, and start "
+        "all anew.",
+    )

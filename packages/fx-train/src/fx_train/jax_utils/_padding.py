@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_train.errors import BatchMismatchError, UnpaddableResultError
+from fx_train.errors import BatchError, batch_mismatch
 
 
 def pad_shard_unpad(
@@ -37,8 +37,8 @@ def pad_shard_unpad(
       ``min_device_batch`` pads to at least so many examples per device, so that one compiled size serves all.
 
     Raises:
-      BatchMismatchError: by the function, when there is no array or their leading axes differ.
-      UnpaddableResultError: by the function, when a result is a scalar, into which the padding went as well.
+      BatchError: by the function, when there is no array or their leading axes differ.
+      BatchError: by the function, when a result is a scalar, into which the padding went as well.
     """
     fixed = frozenset((static_argnums,) if isinstance(static_argnums, int) else static_argnums)
     fixed_names = frozenset((static_argnames,) if isinstance(static_argnames, str) else static_argnames)
@@ -62,7 +62,12 @@ def pad_shard_unpad(
             return out
         out = jax.device_get(out)
         if any(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(out)):
-            raise UnpaddableResultError(devices, per_device)
+            raise BatchError(
+                "A function of padded batches gave a scalar.",
+                expected=f"arrays ({devices} devices, {per_device} examples, ...)",
+                got="a scalar",
+                fix="Return a value per example, or pass static_return=True if the padding does no harm.",
+            )
         return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:batch], out)
 
     return call
@@ -72,7 +77,7 @@ def _batch_size(trees: list[Any]) -> int:
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(trees)]
     sizes = {shape[0] if shape else None for shape in shapes}
     if len(sizes) != 1 or None in sizes:
-        raise BatchMismatchError(shapes)
+        raise batch_mismatch(shapes)
     return shapes[0][0]
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fx_train.errors import IndivisibleBatchError, InvalidBufferSizeError
+from fx_train.errors import indivisible_batch, invalid_buffer_size
 
 _AXIS = "_device_put_sharded"
 
@@ -97,11 +97,11 @@ def prefetch_to_device(
       The same trees as `jax.Array`.
 
     Raises:
-      InvalidBufferSizeError: ``size`` is not positive.
-      IndivisibleBatchError: a leading axis is no multiple of the number of devices.
+      ArgumentError: ``size`` is not positive.
+      BatchError: a leading axis is no multiple of the number of devices.
     """
     if not isinstance(size, int) or size < 1:
-        raise InvalidBufferSizeError("prefetch_to_device", size)
+        raise invalid_buffer_size("prefetch_to_device", size)
     devices = list(jax.local_devices() if devices is None else devices)
     return _prefetched(iterator, size, _sharding(devices, axis_name), len(devices))
 
@@ -112,7 +112,7 @@ def _prefetched(iterator: Iterator[Any], size: int, sharding: NamedSharding, cou
         if batch is not _END:
             for leaf in jax.tree.leaves(batch):
                 if np.ndim(leaf) == 0 or leaf.shape[0] % count:
-                    raise IndivisibleBatchError(np.shape(leaf), count, "devices")
+                    raise indivisible_batch(np.shape(leaf), count, "devices")
             queue.append(jax.device_put(batch, sharding))
             if len(queue) < size:
                 continue

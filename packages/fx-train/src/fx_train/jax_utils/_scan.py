@@ -5,8 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-from fx_train.errors import InvalidScanAxisError
+from fx_core.errors import ShapeMismatchError
 
 
 def scan_in_dim(
@@ -35,7 +34,7 @@ def scan_in_dim(
       The last carry, and the ys joined at the axes.
 
     Raises:
-      InvalidScanAxisError: an axis is out of range or named twice.
+      ShapeMismatchError: an axis is out of range or named twice.
     """
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     unrolls = (unroll,) if isinstance(unroll, int) else tuple(unroll)
@@ -65,5 +64,9 @@ def _loop(step: Callable[[Any, Any], tuple[Any, Any]], unroll: int) -> Callable[
 def _normal(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     normal = tuple(axis + ndim if axis < 0 else axis for axis in axes)
     if not all(0 <= axis < ndim for axis in normal) or len(set(normal)) != len(normal):
-        raise InvalidScanAxisError(axes, ndim)
+        raise ShapeMismatchError(
+            f"Cannot scan over axes {axes} of an array with {ndim} axes.",
+            expected=f"different axes from {-ndim} to {ndim - 1}",
+            got=str(axes),
+        )
     return normal

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from fx_core.errors import ArgumentError
 
-from fx_train.errors import InvalidCadenceError, MetricValueError
+from fx_train.errors import MetricError
 
 
 class Progress(Protocol):
@@ -125,7 +126,9 @@ class Cadence:
 
     def __init__(self, callback: str, every: int):
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise InvalidCadenceError(callback, every)
+            raise ArgumentError(
+                f"{callback} cannot act every {every!r} steps.", expected="an int of at least 1", got=repr(every)
+            )
         self.every = every
 
     def __call__(self, step: int, total_steps: int) -> bool:
@@ -144,7 +147,7 @@ def as_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
     A metric object counts as what its ``compute()`` gives.
 
     Raises:
-      MetricValueError: a metric is no single number.
+      MetricError: a metric is no single number.
     """
     return {name: _as_float(name, value) for name, value in metrics.items()}
 
@@ -159,7 +162,7 @@ def _as_float(name: str, value: Any) -> float:
             return float(number)
     except TypeError:
         pass
-    raise MetricValueError(name, value)
+    raise _metric_value(name, value)
 
 
 def are_ready(tree: Any) -> bool:
@@ -172,3 +175,12 @@ def are_ready(tree: Any) -> bool:
 def is_writer() -> bool:
     """Returns whether this process writes what one process has to write for all."""
     return jax.process_index() == 0
+
+
+def _metric_value(name: str, value: object) -> MetricError:
+    shape = getattr(value, "shape", None)
+    return MetricError(
+        f"The metric {name!r} is no single number.",
+        expected="a scalar, or a metric object whose compute() gives one",
+        got=type(value).__name__ if shape is None else f"an array of shape {shape}",
+    )

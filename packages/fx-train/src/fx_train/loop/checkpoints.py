@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_train.errors import InvalidCallbackOptionError, NonFiniteError, ResumeForgottenError
+from fx_train.errors import NonFiniteError, RunError, invalid_callback_option
 from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats
 from fx_train.loop.guard import is_finite
 
@@ -55,7 +55,7 @@ class Checkpoints(Callback):
         to know them, as `fx_ckpt.CheckpointManager` does.
 
     Raises:
-      InvalidCallbackOptionError: ``manager`` is none.
+      ArgumentError: ``manager`` is none.
     """
 
     examines_first = True
@@ -63,7 +63,7 @@ class Checkpoints(Callback):
     def __init__(self, manager: Checkpointer, *, every: int, iterators: Mapping[str, Any] | None = None):
         if isinstance(manager, type) or not all(hasattr(manager, each) for each in ("save", "restore", "latest_step")):
             expected = "an object with save, restore and latest_step, such as CheckpointManager(directory)"
-            raise InvalidCallbackOptionError("Checkpoints", "manager", expected, manager)
+            raise invalid_callback_option("Checkpoints", "manager", expected, manager)
         self.manager = manager
         self._due = Cadence("Checkpoints", every)
         self._iterators = {name: _Recorded(each) for name, each in (iterators or {}).items()}
@@ -94,12 +94,16 @@ class Checkpoints(Callback):
         """Know the state, so that it can be saved if another callback fails before `on_step`.
 
         Raises:
-          ResumeForgottenError: there are checkpoints already, of this step or a later one.
+          RunError: there are checkpoints already, of this step or a later one.
         """
         if self._last is None and self._saved is None:
             newest = self.manager.latest_step()
             if newest is not None and newest >= run.step:
-                raise ResumeForgottenError(newest)
+                raise RunError(
+                    "There are checkpoints of an earlier run, and this one did not resume it.",
+                    expected="a call of run.resume before the loop, or a manager of a new directory",
+                    got=f"checkpoints up to step {newest}",
+                )
         self._last = run.step, state, metrics
         for iterator in self._iterators.values():
             iterator.record()

@@ -27,7 +27,7 @@ class Describe(Callback):
       classes: names of the classes in confusion matrices.
 
     Raises:
-      RecordNotWrittenError: the file cannot be written.
+      RunFileError: the file cannot be written.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, *, classes: list[str] | None = None):

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from fx_train.errors import InvalidCallbackOptionError, MetricsNotMappingError
+from fx_train.errors import invalid_callback_option, metrics_not_mapping
 from fx_train.loop.callbacks import Cadence, Callback, Progress
 
 
@@ -23,15 +23,15 @@ class Evaluate(Callback):
       prefix: what comes before the names.
 
     Raises:
-      InvalidCallbackOptionError: ``measure`` is no function.
-      MetricsNotMappingError: in `Run.record`, when it gives no metrics by name.
+      ArgumentError: ``measure`` is no function.
+      MetricError: in `Run.record`, when it gives no metrics by name.
     """
 
     def __init__(self, measure: Callable[[Any], Mapping[str, Any]], *, every: int, prefix: str = "eval/"):
         self._measure, self._prefix = measure, prefix
         self._due = Cadence("Evaluate", every)
         if not callable(measure):
-            raise InvalidCallbackOptionError("Evaluate", "measure", "a function of the state", measure)
+            raise invalid_callback_option("Evaluate", "measure", "a function of the state", measure)
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Measures when it is time."""
@@ -40,7 +40,7 @@ class Evaluate(Callback):
             return None
         measured = self._measure(state)
         if not isinstance(measured, Mapping):
-            raise MetricsNotMappingError(measured)
+            raise metrics_not_mapping(measured)
         return {self._prefix + name: value for name, value in measured.items()}
 
 
@@ -54,13 +54,13 @@ class Throughput(Callback):
       batch: examples per step.
 
     Raises:
-      InvalidCallbackOptionError: ``batch`` is not positive.
+      ArgumentError: ``batch`` is not positive.
     """
 
     def __init__(self, *, every: int, batch: int | None = None):
         self._due, self._batch = Cadence("Throughput", every), batch
         if batch is not None and (type(batch) is not int or batch < 1):
-            raise InvalidCallbackOptionError("Throughput", "batch", "a number of examples, at least 1", batch)
+            raise invalid_callback_option("Throughput", "batch", "a number of examples, at least 1", batch)
         self._since: tuple[int, float] | None = None
 
     def on_start(self, run: Progress) -> None:

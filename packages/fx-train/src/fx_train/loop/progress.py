@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fx_core.terminal import plain
 
-from fx_train.errors import MissingExtraError
+from fx_train.errors import missing_extra
 from fx_train.loop.callbacks import Callback, Progress, as_floats, is_writer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ProgressBar(Callback):
             from rich import console as rich_console
             from rich import progress
         except ImportError as error:
-            raise MissingExtraError("ProgressBar", "rich", "progress") from error
+            raise missing_extra("ProgressBar", "rich", "progress") from error
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}", style="bold", markup=False),
             progress.BarColumn(),

@@ -7,19 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fx_train.errors import (
-    DataEndedError,
-    InvalidCallbackError,
-    InvalidDataError,
-    InvalidTotalStepsError,
-    LateResumeError,
-    MetricsNotMappingError,
-    ResumeStepError,
-    RunDirectoryError,
-    StepBeyondEndError,
-    StepNotRecordedError,
-    StepRecordedTwiceError,
-)
+from fx_core.errors import ArgumentError, ArgumentTypeError
+
+from fx_train.errors import DataEndedError, RunError, RunFileError, metrics_not_mapping
 from fx_train.loop.callbacks import Callback
 
 logger = logging.getLogger("fx.train")
@@ -50,13 +40,15 @@ class Run:
       callbacks: see `fx_train.loop.Callback`.
 
     Raises:
-      InvalidTotalStepsError: ``total_steps`` is no natural number.
-      InvalidCallbackError: a callback is none.
+      ArgumentError: ``total_steps`` is no natural number.
+      ArgumentTypeError: a callback is none.
     """
 
     def __init__(self, directory: str | Path, *, total_steps: int, callbacks: Sequence[Callback] = ()):
         if not isinstance(total_steps, int) or isinstance(total_steps, bool) or total_steps < 0:
-            raise InvalidTotalStepsError(total_steps)
+            raise ArgumentError(
+                "A run cannot have that many steps.", expected="an int, not negative", got=repr(total_steps)
+            )
         self.directory = Path(directory)
         self.total_steps = total_steps
         self.callbacks = _checked(callbacks)
@@ -80,9 +72,9 @@ class Run:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise RunDirectoryError(str(self.directory), "a file") from None
+            raise _run_directory(str(self.directory), "a file") from None
         except OSError as error:
-            raise RunDirectoryError(str(self.directory), str(error)) from error
+            raise _run_directory(str(self.directory), str(error)) from error
         started: list[Callback] = []
         try:
             for callback in self.callbacks:
@@ -103,15 +95,24 @@ class Run:
         """Returns the state to start from: what a callback restores, or ``state`` itself in a fresh run.
 
         Raises:
-          ResumeStepError: what is restored has more steps behind it than the run has in all.
-          LateResumeError: steps were recorded already.
+          RunError: what is restored has more steps behind it than the run has in all.
+          RunError: steps were recorded already.
         """
         if self._recorded:
-            raise LateResumeError(self.step)
+            raise RunError(
+                f"The run cannot resume at step {self.step}.",
+                expected="one call of run.resume before the loop",
+                got="a call after steps were recorded",
+            )
         for callback in self.callbacks:
             state = callback.restore(self, state)
         if not 0 <= self.step <= self.total_steps:
-            raise ResumeStepError(self.step, self.total_steps)
+            raise RunError(
+                f"The run cannot go on from step {self.step}.",
+                expected=f"a checkpoint of step 0 to {self.total_steps}",
+                got=f"step {self.step}",
+                fix="Raise total_steps, which counts the steps before a resume too, or use another directory.",
+            )
         return state
 
     def steps(self, data: Iterable[Any] | Callable[[int], Iterable[Any]]) -> Iterator[tuple[int, Any]]:
@@ -128,8 +129,8 @@ class Run:
 
         Raises:
           DataEndedError: there are fewer batches than steps.
-          InvalidDataError: ``data`` is neither iterable nor a function that gives something iterable.
-          StepNotRecordedError: the body did not call `record`.
+          ArgumentTypeError: ``data`` is neither iterable nor a function that gives something iterable.
+          RunError: the body did not call `record`.
         """
         batches = _iterator(data(self.step) if callable(data) else data)
         if self.step > 0 and not self._recorded and not callable(data):
@@ -140,11 +141,16 @@ class Run:
                 try:
                     batch = next(batches)
                 except StopIteration:
-                    raise DataEndedError(step, self.total_steps, empty=step == first) from None
+                    raise _data_ended(step, self.total_steps, empty=step == first) from None
                 self._given = step
                 yield step, batch
                 if self.step == step:
-                    raise StepNotRecordedError(step)
+                    raise RunError(
+                        f"Step {step} was not recorded.",
+                        expected="one call of run.record(state, metrics) per step",
+                        got="none",
+                        fix="Call run.record at the end of the loop's body.",
+                    )
             self.settle()
         finally:
             self._given = None
@@ -155,16 +161,25 @@ class Run:
         Nothing here waits for the device: a callback converts metrics when it shows or stores them.
 
         Raises:
-          StepRecordedTwiceError: the step that `steps` gave last was recorded already.
-          StepBeyondEndError: all steps were recorded.
-          MetricsNotMappingError: ``metrics`` have no names.
+          RunError: the step that `steps` gave last was recorded already.
+          RunError: all steps were recorded.
+          MetricError: ``metrics`` have no names.
         """
         if self._given is not None and self._given != self.step:
-            raise StepRecordedTwiceError(self._given)
+            raise RunError(
+                f"Step {self._given} was recorded already.",
+                expected="one call of run.record(state, metrics) per step",
+                got="two",
+            )
         if self.step >= self.total_steps:
-            raise StepBeyondEndError(self.total_steps)
+            raise RunError(
+                "All steps of the run were recorded already.",
+                expected=f"{self.total_steps} calls of run.record in all",
+                got="one more",
+                fix="Loop over run.steps(data), or raise total_steps.",
+            )
         if type(metrics) is not dict and not isinstance(metrics, Mapping):
-            raise MetricsNotMappingError(metrics)
+            raise metrics_not_mapping(metrics)
         self.step = step = self.step + 1
         self._recorded, more_metrics = True, False
         for callback in self._examiners:
@@ -239,10 +254,10 @@ class Run:
 
 def _checked(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     if not isinstance(callbacks, Iterable):
-        raise InvalidCallbackError(callbacks)
+        raise _invalid_callback(callbacks)
     for callback in (given := tuple(callbacks)):
         if not isinstance(callback, Callback):
-            raise InvalidCallbackError(callback)
+            raise _invalid_callback(callback)
     return given
 
 
@@ -264,4 +279,33 @@ def _iterator(data: Any) -> Iterator[Any]:
     try:
         return iter(data)
     except TypeError:
-        raise InvalidDataError(data) from None
+        raise ArgumentTypeError(
+            "There are no batches in the data of the run.",
+            expected="an iterable of batches, or a function of the first step that gives one",
+            got=f"{data!r} of type {type(data).__name__}",
+        ) from None
+
+
+def _data_ended(steps: int, total: int, *, empty: bool = False) -> DataEndedError:
+    return DataEndedError(
+        "The data is empty." if empty else "The data ended before the run did.",
+        expected=f"{total} steps",
+        got=f"{steps} steps",
+        fix="See whether an earlier loop has used up the iterator: a function of the first step makes a new one."
+        if empty
+        else "Give data that repeats, or set total_steps to what the data has.",
+    )
+
+
+def _invalid_callback(callback: object) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "A run cannot call this back.",
+        expected="a list of objects of subclasses of fx_train.Callback",
+        got=f"the class {callback.__name__}" if isinstance(callback, type) else repr(callback),
+    )
+
+
+def _run_directory(path: str, problem: str) -> RunFileError:
+    return RunFileError(
+        "A run needs a directory.", path=path, expected="a directory, or a place where one can be made", got=problem
+    )

@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from fx_core.errors import ArgumentError
+
 from fx_train.early_stopping import EarlyStopping
-from fx_train.errors import InvalidCallbackOptionError, InvalidModeError, MetricNeverSeenError, NotMainThreadError
+from fx_train.errors import MetricError, RunError, invalid_callback_option
 from fx_train.loop.callbacks import Callback, Progress, as_floats
 
 _TWICE = 1.0
@@ -30,18 +32,18 @@ class StopEarly(Callback):
       min_delta: an improvement must be larger than this.
 
     Raises:
-      InvalidModeError: ``mode`` is another word.
-      InvalidCallbackOptionError: ``patience`` or ``min_delta`` is negative.
-      MetricNeverSeenError: at the end of the run, when no step had the metric.
+      ArgumentError: ``mode`` is another word.
+      ArgumentError: ``patience`` or ``min_delta`` is negative.
+      MetricError: at the end of the run, when no step had the metric.
     """
 
     def __init__(self, metric: str, *, mode: Literal["min", "max"] = "min", patience: int = 0, min_delta: float = 0.0):
         if mode not in ("min", "max"):
-            raise InvalidModeError(mode)
+            raise ArgumentError("The metric has no direction.", expected='"min" or "max"', got=repr(mode))
         if type(patience) is not int or patience < 0:
-            raise InvalidCallbackOptionError("StopEarly", "patience", "a number of measurements, at least 0", patience)
+            raise invalid_callback_option("StopEarly", "patience", "a number of measurements, at least 0", patience)
         if not min_delta >= 0:
-            raise InvalidCallbackOptionError("StopEarly", "min_delta", "a difference, at least 0", min_delta)
+            raise invalid_callback_option("StopEarly", "min_delta", "a difference, at least 0", min_delta)
         self.metric, self._sign = metric, 1 if mode == "min" else -1
         self.stopping = EarlyStopping(min_delta=min_delta, patience=patience)
         self._seen: set[str] = set()
@@ -66,7 +68,11 @@ class StopEarly(Callback):
     def on_end(self, run: Progress, error: BaseException | None) -> None:
         """Complains about a metric that never came."""
         if error is None and self._seen and self.metric not in self._seen and math.isinf(self.stopping.best_metric):
-            raise MetricNeverSeenError(self.metric, sorted(self._seen))
+            raise MetricError(
+                f"No step had the metric {self.metric!r}.",
+                expected=f"one of {', '.join(sorted(self._seen))}",
+                got=self.metric,
+            )
 
     def get_state(self) -> Any:
         """Best value and count."""
@@ -95,7 +101,7 @@ class StopOnSignal(Callback):
 
     Raises:
       SystemExit: at the end of a run that a signal stopped, if there is an ``exit_status``.
-      NotMainThreadError: the run is not in the main thread, where alone Python takes signals.
+      RunError: the run is not in the main thread, where alone Python takes signals.
     """
 
     def __init__(
@@ -112,7 +118,10 @@ class StopOnSignal(Callback):
     def on_start(self, run: Progress) -> None:
         """Takes the signals."""
         if threading.current_thread() is not threading.main_thread():
-            raise NotMainThreadError()
+            raise RunError(
+                "StopOnSignal works in the main thread only.",
+                fix="Leave the callback out, and call run.stop(reason) from a callback of your own.",
+            )
         from fx_train.distributed import process_count
 
         self._got, self._stopped, self._alone = None, False, process_count() == 1

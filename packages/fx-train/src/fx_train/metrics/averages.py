@@ -41,7 +41,7 @@ class Mean(Metric):
         """Takes values of any shape, with weights of the same shape (1 by default, 0 or False to leave one out).
 
         Raises:
-          MetricShapeError: the shapes differ.
+          MetricError: the shapes differ.
         """
         same_shape(values=values, weights=weights)
         values = jnp.asarray(values, jnp.float32)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
 
-from fx_train.errors import MetricMergeError, MetricShapeError
+from fx_train.errors import MetricError, metric_shape
 from fx_train.metrics.counts import Count
 
 
@@ -23,7 +23,7 @@ class Metric(struct.PyTreeNode):
         """Returns the metric over what both have seen.
 
         Raises:
-          MetricMergeError: they are metrics of different kinds, or of different numbers of classes.
+          MetricError: they are metrics of different kinds, or of different numbers of classes.
         """
         same_kind(self, other)
         return self.replace(**{name: _merged(value, getattr(other, name)) for name, value in self._sums()})
@@ -62,20 +62,26 @@ def same_kind(one: Metric, other: Any) -> None:
     """Checks that two metrics counted the same things.
 
     Raises:
-      MetricMergeError: they did not.
+      MetricError: they did not.
     """
     # The type besides, since structures of different classes with as many fields are equal to JAX.
     kinds = [(jax.tree.structure(m), [np.shape(x) for x in jax.tree.leaves(m)], type(m)) for m in (one, other)]
     if kinds[0] != kinds[1]:
-        raise MetricMergeError(*(f"{kind.__name__} of {shapes}" for _, shapes, kind in kinds))
+        raise _metric_merge(*(f"{kind.__name__} of {shapes}" for _, shapes, kind in kinds))
 
 
 def same_shape(**arrays: Any) -> None:
     """Checks that arrays have one shape.
 
     Raises:
-      MetricShapeError: they have not; broadcasting would count something else than was meant.
+      MetricError: they have not; broadcasting would count something else than was meant.
     """
     shapes = {name: np.shape(array) for name, array in arrays.items() if array is not None}
     if len(set(shapes.values())) > 1:
-        raise MetricShapeError(shapes)
+        raise metric_shape(shapes)
+
+
+def _metric_merge(one: str, other: str) -> MetricError:
+    return MetricError(
+        "These metrics cannot be merged.", expected=f"another {one}", got=other, fix="Make both by one empty(...)."
+    )

@@ -5,8 +5,9 @@ from typing import Any, Literal, Self
 import jax
 import jax.numpy as jnp
 from fx_core import struct
+from fx_core.errors import ArgumentError
 
-from fx_train.errors import InvalidAverageError, MetricShapeError
+from fx_train.errors import metric_shape
 from fx_train.metrics.base import Metric, same_shape
 from fx_train.metrics.counts import Count
 
@@ -37,7 +38,7 @@ class Accuracy(Metric):
         """Takes labels and predictions, integers of one shape; where ``mask`` is False they do not count.
 
         Raises:
-          MetricShapeError: the shapes differ.
+          MetricError: the shapes differ.
         """
         same_shape(labels=labels, predictions=predictions, mask=mask)
         return self._counted(jnp.asarray(labels) == jnp.asarray(predictions), mask)
@@ -76,11 +77,11 @@ class TopK(Accuracy):
         """Takes labels (...) and scores (..., classes).
 
         Raises:
-          MetricShapeError: the shapes do not fit, or there are fewer than k classes.
+          MetricError: the shapes do not fit, or there are fewer than k classes.
         """
         labels, logits = jnp.asarray(labels), jnp.asarray(logits)
         if logits.shape[:-1] != labels.shape or logits.shape[-1] < self.k:
-            raise MetricShapeError({"labels": labels.shape, f"logits of at least {self.k} classes": logits.shape})
+            raise metric_shape({"labels": labels.shape, f"logits of at least {self.k} classes": logits.shape})
         same_shape(labels=labels, mask=mask)
         _, best = jax.lax.top_k(logits, self.k)
         return self._counted(jnp.any(best == labels[..., None], axis=-1), mask)
@@ -117,7 +118,7 @@ class PrecisionRecall(Metric):
         """Takes labels and predictions, integers of one shape; where ``mask`` is False they do not count.
 
         Raises:
-          MetricShapeError: the shapes differ.
+          MetricError: the shapes differ.
         """
         same_shape(labels=labels, predictions=predictions, mask=mask)
         labels, predictions = jnp.ravel(jnp.asarray(labels)), jnp.ravel(jnp.asarray(predictions))
@@ -161,7 +162,9 @@ class PrecisionRecall(Metric):
         if average == "weighted":
             labeled = self.labeled.as_float()
             return jnp.nansum(each * labeled) / jnp.sum(labeled)
-        raise InvalidAverageError(average)
+        raise ArgumentError(
+            "There is no such average.", expected='"macro", "micro", "weighted" or None', got=repr(average)
+        )
 
 
 class Confusion(Metric):
@@ -188,7 +191,7 @@ class Confusion(Metric):
         """Counts labels and predictions, integers of one shape; where ``mask`` is False they do not count.
 
         Raises:
-          MetricShapeError: the shapes differ.
+          MetricError: the shapes differ.
         """
         same_shape(labels=labels, predictions=predictions, mask=mask)
         classes = self.counts.shape[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_train._writing import writing
-from fx_train.errors import ReportNotWrittenError, RunFileError
+from fx_train.errors import RunFileError, damaged_record
 from fx_train.report.curves import chart, groups
 from fx_train.report.numbers import duration, moment, number
 from fx_train.report.records import RunRecords, Series, read_run
@@ -30,9 +30,9 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
       The file.
 
     Raises:
-      NoRunError: the directory has no records.
+      RunFileError: the directory has no records.
       RunFileError: they are damaged.
-      ReportNotWrittenError: the file cannot be written.
+      RunFileError: the file cannot be written.
     """
     file = Path(run) / "report.html" if output is None else Path(output)
     records = read_run(run)
@@ -40,9 +40,9 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
         content = page(records)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         # What JSON holds may have any form, if somebody else wrote it.
-        raise RunFileError(str(Path(run) / "run.json"), f"{type(error).__name__}: {error}") from error
+        raise damaged_record(str(Path(run) / "run.json"), f"{type(error).__name__}: {error}") from error
     draft = file.with_name(file.name + ".tmp")
-    with writing(file, ReportNotWrittenError):
+    with writing(file, _report_not_written):
         if file.is_dir():
             raise IsADirectoryError("it is a directory")
         draft.write_text(content, encoding="utf-8", errors="xmlcharrefreplace")
@@ -156,3 +156,13 @@ def _curves(records: RunRecords) -> str:
 def _ordered(names: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
     """The loss first, then what was measured in several ways, then the rest."""
     return sorted(groups(names).items(), key=lambda item: (item[0] != "loss", len(item[1]) < 2))
+
+
+def _report_not_written(file: str, problem: str) -> RunFileError:
+    return RunFileError(
+        "The report cannot be written.",
+        path=file,
+        expected="a file in a directory that is there and may be written",
+        got=problem,
+        fix="Name another file: fx report RUN --output FILE, or write_report(run, file).",
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fx_train.errors import NoRunError, RunFileError
+from fx_train.errors import RunFileError, damaged_record
 
 Series = dict[int, float]
 """Value by step."""
@@ -38,13 +38,19 @@ def read_run(directory: str | Path) -> RunRecords:
     A step that was logged twice, by a run that was killed and resumed, counts as it was logged last.
 
     Raises:
-      NoRunError: the directory has none of them.
+      RunFileError: the directory has none of them.
       RunFileError: one of them is damaged, or cannot be read.
     """
     directory = Path(directory)
     lines, table, about = (directory / name for name in ("metrics.jsonl", "metrics.csv", "run.json"))
     if not any(file.exists() for file in (lines, table, about)):
-        raise NoRunError(str(directory))
+        raise RunFileError(
+            "There is no run to report on.",
+            path=str(directory),
+            expected="metrics.jsonl, metrics.csv or run.json",
+            got="none of them",
+            fix='Train with the callbacks Log("jsonl", every=...) and Describe(), or name the right directory.',
+        )
     rows: Iterable[tuple[int, Any]] = _lines(lines) if lines.exists() else _rows(table) if table.exists() else ()
     metrics: dict[str, Series] = {}
     latest = None
@@ -57,7 +63,7 @@ def read_run(directory: str | Path) -> RunRecords:
                 elif name != "step":
                     metrics.setdefault(name, {})[step] = float(value)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise RunFileError(
+            raise damaged_record(
                 str(lines if lines.exists() else table),
                 f"line {number} is no entry with a step and numbers ({type(error).__name__}: {error})",
             ) from error
@@ -86,7 +92,7 @@ def _text(file: Path) -> str:
         # A killed process may leave half a character at the end.
         return (whole + end).decode() + half.decode(errors="replace")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunFileError(str(file), f"it cannot be read as text ({error})") from error
+        raise damaged_record(str(file), f"it cannot be read as text ({error})") from error
 
 
 def _lines(file: Path) -> Iterable[tuple[int, Any]]:
@@ -99,7 +105,7 @@ def _lines(file: Path) -> Iterable[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:
             if number == len(content) and isinstance(error, json.JSONDecodeError):
                 break  # a killed process may leave half a line at the end
-            raise RunFileError(str(file), f"line {number}: {error}") from error
+            raise damaged_record(str(file), f"line {number}: {error}") from error
 
 
 def _rows(file: Path) -> Iterable[tuple[int, Any]]:
@@ -110,16 +116,16 @@ def _rows(file: Path) -> Iterable[tuple[int, Any]]:
         for row in reader:
             yield reader.line_num, {name: value for name, value in row.items() if value not in ("", None)}
     except csv.Error as error:
-        raise RunFileError(str(file), f"line {reader.line_num}: {error}") from error
+        raise damaged_record(str(file), f"line {reader.line_num}: {error}") from error
 
 
 def _json(file: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(_text(file))
     except (ValueError, RecursionError) as error:
-        raise RunFileError(str(file), str(error)) from error
+        raise damaged_record(str(file), str(error)) from error
     if not isinstance(content, dict):
-        raise RunFileError(str(file), f"{type(content).__name__} instead of an object")
+        raise damaged_record(str(file), f"{type(content).__name__} instead of an object")
     return content
 
 

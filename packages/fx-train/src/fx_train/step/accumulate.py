@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_train.errors import BatchMismatchError, IndivisibleBatchError
+from fx_train.errors import batch_mismatch, indivisible_batch
 
 Part = Callable[[Any, Any], tuple[Any, Any, Any]]
 """(carry, part of the batch) → (carry, terms of the sum, other results)."""
@@ -23,12 +23,12 @@ def batch_size(batch: Any) -> int:
     """Returns the common leading axis of all arrays of a batch.
 
     Raises:
-      BatchMismatchError: there is none.
+      BatchError: there is none.
     """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(batch)]
     sizes = {shape[0] if shape else None for shape in shapes}
     if len(sizes) != 1 or None in sizes:
-        raise BatchMismatchError(shapes)
+        raise batch_mismatch(shapes)
     return shapes[0][0]
 
 
@@ -53,11 +53,11 @@ def in_parts(part: Part, carry: Any, batch: Any, parts: int) -> tuple[Any, Any, 
       The last carry, the sums (in float32 or wider) and the other results with a leading axis of parts.
 
     Raises:
-      IndivisibleBatchError: the parts would not be equal.
+      BatchError: the parts would not be equal.
     """
     size = batch_size(batch)
     if size % parts or size == 0:
-        raise IndivisibleBatchError((size,), parts, "equal parts")
+        raise indivisible_batch((size,), parts, "equal parts")
     if parts == 1:
         carry, terms, others = part(carry, batch)
         return carry, terms, jax.tree.map(lambda x: jnp.asarray(x)[None], others)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_train.dynamic_scale import all_finite
-from fx_train.errors import IndivisibleBatchError, InvalidStepOptionError
+from fx_train.errors import indivisible_batch, invalid_step_option
 from fx_train.step.accumulate import batch_size, groups
 from fx_train.step.compiled import CompiledStep, check_state
 from fx_train.step.gradients import gradients
@@ -101,23 +101,22 @@ def make_train_step(
       the fields that are needed; a batch is a tree of arrays with one leading axis.
 
     Raises:
-      InvalidStepOptionError: an option makes no sense.
-      NotAStateError, DonatedStateError, MissingFieldError, LossOutputError, NotTrainableError, VariablesMismatchError,
-        PolicyMismatchError, OptimizerArgumentError, IndivisibleBatchError, BatchMismatchError: by the function, when
-        state, batch, optimizer and loss function do not fit.
+      ArgumentError: an option makes no sense.
+      ArgumentTypeError, DonatedStateError, StateMismatchError, BatchError: by the function, when state, batch,
+        optimizer and loss function do not fit.
     """
     if not callable(loss_fn):
-        raise InvalidStepOptionError("loss_fn", "a function of parameters and batch", loss_fn)
+        raise invalid_step_option("loss_fn", "a function of parameters and batch", loss_fn)
     if policy is not None and not isinstance(policy, Policy):
-        raise InvalidStepOptionError("policy", 'a Policy, such as Policy(compute="bfloat16")', repr(policy))
+        raise invalid_step_option("policy", 'a Policy, such as Policy(compute="bfloat16")', repr(policy))
     if parameters is not None and not callable(parameters):
-        raise InvalidStepOptionError("parameters", "a function of the parameters", repr(parameters))
+        raise invalid_step_option("parameters", "a function of the parameters", repr(parameters))
     if type(accumulate) is not int or accumulate < 1:
-        raise InvalidStepOptionError("accumulate", "a number of parts, at least 1", accumulate)
+        raise invalid_step_option("accumulate", "a number of parts, at least 1", accumulate)
     if clip is not None and not (isinstance(clip, int | float) and not isinstance(clip, bool) and clip > 0):
-        raise InvalidStepOptionError("clip", "a positive norm", clip)
+        raise invalid_step_option("clip", "a positive norm", clip)
     if ema is not None and not (isinstance(ema, int | float) and 0 <= ema < 1):
-        raise InvalidStepOptionError("ema", "a decay from 0 to below 1", ema)
+        raise invalid_step_option("ema", "a decay from 0 to below 1", ema)
     weigh = _weighing(weight, needed=accumulate > 1 or reproducible)
     loss = Loss(loss_fn, policy, parameters)
 
@@ -157,7 +156,7 @@ def _weighing(weight: Any, *, needed: bool) -> Weight | None:
     if weight == "examples" or (weight is None and not needed):
         return None
     if not callable(weight):
-        raise InvalidStepOptionError(
+        raise invalid_step_option(
             "weight",
             'what the mean of each part counts by, where a batch is worked on in parts: "examples", or a function',
             repr(weight),
@@ -168,7 +167,7 @@ def _weighing(weight: Any, *, needed: bool) -> Weight | None:
     def weigh(batch: Any) -> Any:
         share: Any = weight(batch)
         if jnp.shape(share) != ():
-            raise InvalidStepOptionError("weight", "a function that gives one number", f"shape {jnp.shape(share)}")
+            raise invalid_step_option("weight", "a function that gives one number", f"shape {jnp.shape(share)}")
         return share
 
     return weigh
@@ -177,9 +176,9 @@ def _weighing(weight: Any, *, needed: bool) -> Weight | None:
 def _groups(loss: Loss, state: TrainState, batch: Any, accumulate: int) -> int:
     size = batch_size(batch)
     if size == 0 or size % accumulate:
-        raise IndivisibleBatchError((size,), accumulate, "equal parts")
+        raise indivisible_batch((size,), accumulate, "equal parts")
     if loss.changes_variables(state, batch):
-        raise InvalidStepOptionError(
+        raise invalid_step_option(
             "reproducible", "a loss function that leaves its variables as they are", "one that changes them"
         )
     return groups(size)

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+from fx_core.errors import ArgumentTypeError
 
-from fx_train.errors import DonatedStateError, NotAStateError
+from fx_train.errors import DonatedStateError
 
 
 class CompiledStep:
@@ -51,17 +52,29 @@ def check_state(state: Any) -> None:
     """Checks that a state is one.
 
     Raises:
-      NotAStateError: it is not.
+      ArgumentTypeError: it is not.
     """
     # By what it has, since a state of somebody else's will do.
     if not all(hasattr(state, name) for name in ("params", "tx", "opt_state", "apply_gradients", "replace")):
-        raise NotAStateError(type(state).__name__)
+        raise ArgumentTypeError(
+            "A training step updates a state by a batch.",
+            expected="train_step(state, batch) with a StepState, or another TrainState",
+            got=f"a {type(state).__name__} as state",
+            fix="Make one: StepState.create(params=params, tx=tx).",
+        )
 
 
 def _check_there(state: Any, cause: Exception | None = None) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if isinstance(leaf, jax.Array) and _is_concrete(leaf) and leaf.is_deleted():
-            raise DonatedStateError(jax.tree_util.keystr(path)) from cause
+            raise DonatedStateError(
+                "The state was used up by an earlier step.",
+                path=jax.tree_util.keystr(path),
+                expected="the state that the last step gave",
+                got="one whose memory that step took (donation)",
+                fix="Go on with the new state: state, metrics = train_step(state, batch). To keep the old one, copy it "
+                "first or pass donate=False to make_train_step.",
+            ) from cause
 
 
 def _is_concrete(leaf: Any) -> bool:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fx_train.dynamic_scale import DynamicScale
-from fx_train.errors import LossOutputError, NotTrainableError
+from fx_train.errors import loss_output, not_trainable
 from fx_train.step.accumulate import in_parts
 from fx_train.step.loss import Loss, Weight
 from fx_train.step.trainable import split_params
@@ -64,14 +64,14 @@ def _check_dtypes(params: Any, mask: Any) -> None:
     paths = jax.tree_util.tree_leaves_with_path(params)
     for (path, leaf), yes in zip(paths, [True] * len(paths) if mask is None else jax.tree.leaves(mask)):
         if yes and not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            raise NotTrainableError(jax.tree_util.keystr(path), jnp.result_type(leaf))
+            raise not_trainable(jax.tree_util.keystr(path), jnp.result_type(leaf))
 
 
 def _check_scalars(metrics: Mapping[str, Any]) -> None:
     for name, metric in metrics.items():
         if not hasattr(metric, "merge") and any(jnp.shape(leaf) for leaf in jax.tree.leaves(metric)):
             shapes = ", ".join(str(jnp.shape(leaf)) for leaf in jax.tree.leaves(metric))
-            raise LossOutputError(
+            raise loss_output(
                 "scalars, or metrics that merge (fx_train.metrics), for parts of a batch", f"{name!r} of shape {shapes}"
             )
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_train.errors import LossOutputError, MissingFieldError, VariablesMismatchError
+from fx_train.errors import StateMismatchError, loss_output
 from fx_train.step.policy import Policy
 from fx_train.train_state import TrainState
 
@@ -36,7 +36,7 @@ class Loss:
         """Returns the state's key for this step and its variables, each None if nobody asks for it.
 
         Raises:
-          MissingFieldError: it asks for what the state does not have.
+          StateMismatchError: it asks for what the state does not have.
         """
         key = jax.random.fold_in(field(state, "key"), state.step) if "key" in self.wants else None
         return key, field(state, "variables") if "variables" in self.wants else None
@@ -47,7 +47,7 @@ class Loss:
         Variables are not cast: running averages would lose what little a step adds to them.
 
         Raises:
-          LossOutputError, VariablesMismatchError: the function gives something else.
+          ArgumentTypeError, StateMismatchError: the function gives something else.
         """
         # The loss may write into the containers that it gets, as modules made of them do: they have to be its own.
         own = jax.tree.map(_same, variables)
@@ -57,15 +57,15 @@ class Loss:
         parts: Any = out if isinstance(out, tuple) else (out,)
         has_variables = "variables" in self.wants
         if len(parts) not in ((3,) if has_variables else (1, 2)) or not isinstance(([*parts, {}])[1], Mapping):
-            raise LossOutputError(
+            raise loss_output(
                 "(loss, metrics, variables)" if has_variables else "loss or (loss, metrics)",
                 f"a tuple of {len(parts)}" if isinstance(out, tuple) else type(out).__name__,
             )
         if not isinstance(parts[0], jax.Array | np.ndarray | np.generic | int | float):
-            raise LossOutputError("a scalar loss of floating point", type(parts[0]).__name__)
+            raise loss_output("a scalar loss of floating point", type(parts[0]).__name__)
         value = jnp.asarray(parts[0])
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise LossOutputError("a scalar loss of floating point", f"{value.dtype.name} of shape {value.shape}")
+            raise loss_output("a scalar loss of floating point", f"{value.dtype.name} of shape {value.shape}")
         metrics = _checked_metrics(parts[1] if len(parts) > 1 else {})
         return give(value), give(metrics), _updated(variables, parts[2]) if has_variables else None
 
@@ -87,22 +87,26 @@ def field(state: TrainState, name: str) -> Any:
     """Returns what a state has in a field.
 
     Raises:
-      MissingFieldError: nothing.
+      StateMismatchError: nothing.
     """
     value = getattr(state, name, None)
     if value is None:
-        raise MissingFieldError(type(state).__name__, name)
+        raise StateMismatchError(
+            f"The state has no {name}.",
+            expected=f"a {type(state).__name__} with a value in its field {name!r}",
+            fix=f"Give {name}= to StepState.create.",
+        )
     return value
 
 
 def _checked_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     taken = sorted(_TAKEN & {*metrics})
     if taken:
-        raise LossOutputError(f"metrics with other names than {', '.join(sorted(_TAKEN))}", ", ".join(taken))
+        raise loss_output(f"metrics with other names than {', '.join(sorted(_TAKEN))}", ", ".join(taken))
     for name, metric in metrics.items():
         for leaf in jax.tree.leaves(metric):
             if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
-                raise LossOutputError("metrics that are numbers or arrays", f"{type(leaf).__name__} in {name!r}")
+                raise loss_output("metrics that are numbers or arrays", f"{type(leaf).__name__} in {name!r}")
     return dict(metrics)
 
 
@@ -122,7 +126,7 @@ def _updated(variables: Any, new: Any) -> Any:
     paths = [[jax.tree_util.keystr(path) for path, _ in leaves] for leaves in (old_leaves, new_leaves)]
     shapes = [[jnp.shape(leaf) for _, leaf in leaves] for leaves in (old_leaves, new_leaves)]
     if paths[0] != paths[1] or shapes[0] != shapes[1]:
-        raise VariablesMismatchError(*(dict(zip(p, s)) for p, s in zip(paths, shapes)))
+        raise _variables_mismatch(*(dict(zip(p, s)) for p, s in zip(paths, shapes)))
     leaves = [_cast_like(leaf, old) for (_, leaf), (_, old) in zip(new_leaves, old_leaves)]
     return jax.tree.structure(variables).unflatten(leaves)
 
@@ -130,3 +134,15 @@ def _updated(variables: Any, new: Any) -> Any:
 def _cast_like(new: Any, old: Any) -> Any:
     dtype = jnp.result_type(old)
     return new if getattr(new, "dtype", None) == dtype else jnp.asarray(new, dtype)
+
+
+def _variables_mismatch(expected: dict[str, tuple[int, ...]], got: dict[str, tuple[int, ...]]) -> StateMismatchError:
+    differ = sorted({*expected.items()} ^ {*got.items()})
+    names = list(dict.fromkeys(name for name, _ in differ))
+    return StateMismatchError(
+        "The loss function's new variables do not fit the old ones.",
+        path=", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else None,
+        expected=", ".join(f"{n} {expected[n]}" if n in expected else f"no {n}" for n in names[:5]),
+        got=", ".join(f"{n} {got[n]}" if n in got else f"no {n}" for n in names[:5]),
+        fix="Give the collections with all their arrays, or leave out those that do not change.",
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fx_train.errors import InvalidStepOptionError, PolicyMismatchError
+from fx_train.errors import StateMismatchError, invalid_step_option
 
 __all__ = ["Policy"]
 
@@ -28,7 +28,7 @@ class Policy:
       output: dtype of the loss and the metrics.
 
     Raises:
-      InvalidStepOptionError: one is no dtype of floating-point numbers.
+      ArgumentError: one is no dtype of floating-point numbers.
     """
 
     params: Any = "float32"
@@ -43,7 +43,7 @@ class Policy:
             except TypeError:
                 fine = False
             if not fine:
-                raise InvalidStepOptionError("policy", f"a dtype of floating point for {name}", repr(dtype))
+                raise invalid_step_option("policy", f"a dtype of floating point for {name}", repr(dtype))
 
     def to_params(self, tree: Any) -> Any:
         """Casts as parameters are stored; for the parameters that a state begins with."""
@@ -61,12 +61,18 @@ class Policy:
         """Checks that parameters are stored as they should be.
 
         Raises:
-          PolicyMismatchError: one is not.
+          StateMismatchError: one is not.
         """
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             dtype = jnp.result_type(leaf)
             if jnp.issubdtype(dtype, jnp.floating) and dtype != jnp.dtype(self.params):
-                raise PolicyMismatchError(jax.tree_util.keystr(path), jnp.dtype(self.params), dtype)
+                raise StateMismatchError(
+                    "A parameter has another dtype than the policy stores.",
+                    path=jax.tree_util.keystr(path),
+                    expected=jnp.dtype(self.params),
+                    got=dtype,
+                    fix="Make the state with policy.to_params(params), or change the policy's params.",
+                )
 
 
 def _cast(tree: Any, dtype: Any) -> Any:

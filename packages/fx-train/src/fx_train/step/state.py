@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from fx_train.dynamic_scale import DynamicScale
-from fx_train.errors import InvalidStepOptionError
+from fx_train.errors import invalid_step_option
 from fx_train.train_state import TrainState
 
 __all__ = ["StepState"]
@@ -55,11 +55,11 @@ class StepState(TrainState):
           **kwargs: ``variables``, ``key``, ``dynamic_scale`` and the fields of a subclass.
 
         Raises:
-          InvalidStepOptionError: ``ema`` is a number: the decay is an option of `make_train_step`.
+          ArgumentError: ``ema`` is a number: the decay is an option of `make_train_step`.
         """
         if not isinstance(ema, bool):
             expected = "True or False; make_train_step has the decay"
-            raise InvalidStepOptionError("ema", expected, ema, where=f"{cls.__name__}.create")
+            raise invalid_step_option("ema", expected, ema, where=f"{cls.__name__}.create")
         average = jax.tree.map(_average_of, params) if ema else None
         state = super().create(apply_fn=apply_fn, params=params, tx=tx, ema=average, **kwargs)  # pyright: ignore[reportArgumentType]
         # Arrays from the start: Python numbers would have the second step compile anew.

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from fx_train.errors import InvalidMaskError
+from fx_train.errors import StateMismatchError
 
 __all__ = ["Trainable", "trainable_mask", "trainable_only"]
 
@@ -33,7 +33,7 @@ def trainable_mask(params: Any, trainable: Trainable) -> Any:
       A tree like ``params`` of booleans.
 
     Raises:
-      InvalidMaskError: the tree of booleans does not fit, or nothing would be trained.
+      StateMismatchError: the tree of booleans does not fit, or nothing would be trained.
     """
     if isinstance(trainable, type) or callable(trainable):
 
@@ -48,17 +48,15 @@ def trainable_mask(params: Any, trainable: Trainable) -> Any:
         mask = jax.tree_util.tree_map_with_path(choose, params, is_leaf=_is_variable)
     else:
         if not all(isinstance(leaf, bool) for leaf in jax.tree.leaves(trainable)):
-            raise InvalidMaskError(
-                "The mask holds something else than booleans.", jax.tree.structure(params), trainable
-            )
+            raise _invalid_mask("The mask holds something else than booleans.", jax.tree.structure(params), trainable)
         try:
             mask = jax.tree.map(lambda yes, part: jax.tree.map(lambda _: yes, part), trainable, params)
         except (ValueError, TypeError):
-            raise InvalidMaskError(
+            raise _invalid_mask(
                 "The mask does not fit the parameters.", jax.tree.structure(params), jax.tree.structure(trainable)
             ) from None
     if not any(jax.tree.leaves(mask)):
-        raise InvalidMaskError("No parameter would be trained.", "at least one True", "only False")
+        raise _invalid_mask("No parameter would be trained.", "at least one True", "only False")
     return mask
 
 
@@ -107,3 +105,12 @@ def _is_variable(x: Any) -> bool:
 
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path)
+
+
+def _invalid_mask(what: str, expected: object, got: object) -> StateMismatchError:
+    return StateMismatchError(
+        what,
+        expected=expected,
+        got=got,
+        fix="Give a tree of booleans like the parameters (or of its subtrees), or a function of path and array.",
+    )

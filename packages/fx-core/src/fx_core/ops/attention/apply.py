@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fx_core.errors.attention import AttentionHookError
+from fx_core.errors.attention import attention_hook
 from fx_core.ops.attention import cudnn
 from fx_core.ops.attention.plan import AttentionPlan, Implementation, flat_batch, plan_attention
 from fx_core.ops.attention.weights import (
@@ -83,12 +83,12 @@ def dot_product_attention(
       An array of shape ``(*batch, queries, heads, value_depth)``.
 
     Raises:
-      AttentionShapeError: queries, keys and values do not fit each other.
-      AttentionHeadsError: the heads of the keys do not divide those of the queries.
-      AttentionMaskShapeError: bias or mask do not broadcast to the weights.
-      AttentionHookError: one einsum function without the other, or with ``precision`` or ``einsum_dot_general``.
-      AttentionDropoutKeyError: weights are to be dropped without a key.
-      DropoutRateError: the rate is not between 0 and 1.
+      ShapeMismatchError: queries, keys and values do not fit each other.
+      ArgumentError: the heads of the keys do not divide those of the queries.
+      ShapeMismatchError: bias or mask do not broadcast to the weights.
+      ArgumentError: one einsum function without the other, or with ``precision`` or ``einsum_dot_general``.
+      ArgumentError: weights are to be dropped without a key.
+      ArgumentError: the rate is not between 0 and 1.
 
     >>> import jax.numpy as jnp
     >>> keys, values = jnp.ones((3, 1, 2)), jnp.arange(3.0).reshape(3, 1, 1)
@@ -131,13 +131,13 @@ def _check_hooks(precision: PrecisionLike, dot_general: Any, weights_einsum: Any
     if weights_einsum is None and value_einsum is None:
         return built_in
     if weights_einsum is None or value_einsum is None:
-        raise AttentionHookError(
+        raise attention_hook(
             "One einsum function of attention was given without the other.",
             expected="qk_attn_weights_einsum and attn_weights_value_einsum together",
             got=f"qk_attn_weights_einsum={weights_einsum}, attn_weights_value_einsum={value_einsum}",
         )
     if built_in:
-        raise AttentionHookError(
+        raise attention_hook(
             "Einsum functions were given together with options of the built-in one.",
             expected="qk_attn_weights_einsum and attn_weights_value_einsum, or precision and einsum_dot_general",
             got=f"all four, with precision={precision} and einsum_dot_general={dot_general}",

@@ -5,7 +5,7 @@ import functools
 
 import jax
 
-from fx_core.errors.attention import AttentionHeadsError
+from fx_core.errors.attention import attention_heads
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.linear import dense_general_params
 from fx_core.ops.norm import layer_norm, norm_params, plan_layer_norm
@@ -45,16 +45,16 @@ def plan_heads(
       out_features: size of the result; ``qkv_features`` if None.
 
     Raises:
-      AttentionHeadsError: the features do not divide into the heads, or the heads into groups.
+      ArgumentError: the features do not divide into the heads, or the heads into groups.
 
     >>> plan_heads(64, 8, 2)
     HeadsPlan(num_heads=8, num_kv_heads=2, depth=8, out_features=64)
     """
     if num_heads < 1 or qkv_features % num_heads:
-        raise AttentionHeadsError("features", qkv_features, "num_heads", num_heads)
+        raise attention_heads("features", qkv_features, "num_heads", num_heads)
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
     if kv_heads < 1 or num_heads % kv_heads:
-        raise AttentionHeadsError("heads of the queries", num_heads, "num_kv_heads", kv_heads)
+        raise attention_heads("heads of the queries", num_heads, "num_kv_heads", kv_heads)
     out = qkv_features if out_features is None else out_features
     return HeadsPlan(num_heads, kv_heads, qkv_features // num_heads, out)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_core.errors.attention import MaskRankError
+from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.typing import Dtype
 
 __all__ = ["causal", "combine_masks", "make_attention_mask", "make_causal_mask"]
@@ -75,7 +75,7 @@ def combine_masks(*masks: Any, dtype: Dtype = jnp.float32) -> jax.Array | None:
       The combined mask, or None if there is none.
 
     Raises:
-      MaskRankError: the masks have different numbers of dimensions.
+      ShapeMismatchError: the masks have different numbers of dimensions.
 
     >>> import jax.numpy as jnp
     >>> combine_masks(jnp.array([1, 1, 0]), None, jnp.array([0, 1, 1]))
@@ -85,7 +85,12 @@ def combine_masks(*masks: Any, dtype: Dtype = jnp.float32) -> jax.Array | None:
     if not given:
         return None
     if len({np.ndim(mask) for mask in given}) > 1:
-        raise MaskRankError([np.shape(mask) for mask in given])
+        raise ShapeMismatchError(
+            "Masks that are combined must have the same number of dimensions.",
+            expected="masks of one rank, such as (batch, heads, queries, keys)",
+            got=f"shapes {', '.join(str(tuple(shape)) for shape in [np.shape(mask) for mask in given])}",
+            fix="add leading dimensions of size 1: mask[None]",
+        )
     combined, *others = given
     for mask in others:
         combined = jnp.logical_and(combined, mask)

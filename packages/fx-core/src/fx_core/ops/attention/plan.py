@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from fx_core.errors.attention import AttentionHeadsError, AttentionMaskShapeError, AttentionShapeError
+from fx_core.errors.attention import attention_heads
+from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.typing import Dtype
 
 __all__ = ["AttentionPlan", "Implementation", "fits_weights", "flat_batch", "plan_attention"]
@@ -82,9 +83,9 @@ def plan_attention(
       The plan; equal arguments give the same object.
 
     Raises:
-      AttentionShapeError: queries, keys and values do not fit each other.
-      AttentionHeadsError: the heads of the keys do not divide those of the queries.
-      AttentionMaskShapeError: bias or mask do not broadcast to the weights.
+      ShapeMismatchError: queries, keys and values do not fit each other.
+      ArgumentError: the heads of the keys do not divide those of the queries.
+      ShapeMismatchError: bias or mask do not broadcast to the weights.
 
     >>> plan = plan_attention((2, 5, 8, 16), (2, 7, 4, 16), (2, 7, 4, 16), dtype="float32")
     >>> plan.weights_shape, plan.groups, plan.kernel
@@ -94,7 +95,7 @@ def plan_attention(
     queries, heads, depth = query[-3:]
     keys, kv_heads = key[-3:-1]
     if not kv_heads or heads % kv_heads:
-        raise AttentionHeadsError("heads of the queries", heads, "num_kv_heads", kv_heads)
+        raise attention_heads("heads of the queries", heads, "num_kv_heads", kv_heads)
     plan = AttentionPlan(query[:-3], queries, keys, heads, kv_heads, depth, "plain")
     # A bias with more batch than the queries makes more weights than planned; only the plain way knows how.
     bias_fits, mask_fits = (
@@ -112,28 +113,28 @@ def _check_shapes(query: Shape, key: Shape, value: Shape | None) -> None:
     names = "queries and keys" if value is None else "queries, keys and values"
     shapes = (query, key) if value is None else (query, key, value)
     if len({len(shape) for shape in shapes}) > 1 or len(query) < 3:
-        raise AttentionShapeError(
+        raise ShapeMismatchError(
             f"The {names} do not have the same number of dimensions, at least three.",
             expected="(*batch, length, heads, depth) for each",
             got=shapes,
             fix="add the missing dimensions, such as x[None] for a batch of one",
         )
     if len({shape[:-3] for shape in shapes}) > 1:
-        raise AttentionShapeError(
+        raise ShapeMismatchError(
             f"The {names} have different batch dimensions.",
             expected=f"batch dimensions {query[:-3]}, as the queries",
             got=shapes,
             fix="repeat the smaller ones (jnp.broadcast_to)",
         )
     if query[-1] != key[-1]:
-        raise AttentionShapeError(
+        raise ShapeMismatchError(
             "Queries and keys have different depths.",
             expected=f"depth {query[-1]}, as the queries",
             got=shapes,
             fix="project queries and keys to the same number of features",
         )
     if value is not None and value[-3:-1] != key[-3:-1]:
-        raise AttentionShapeError(
+        raise ShapeMismatchError(
             "Keys and values differ in length or heads.",
             expected=f"(length, heads) = {key[-3:-1]}, as the keys",
             got=shapes,
@@ -150,12 +151,17 @@ def fits_weights(name: str, shape: Sequence[int] | None, weights: Shape) -> bool
       weights: ``(*batch, heads, queries, keys)``.
 
     Raises:
-      AttentionMaskShapeError: it does not broadcast at all.
+      ShapeMismatchError: it does not broadcast at all.
     """
     if shape is None:
         return True
     if any(size != full and 1 not in (size, full) for size, full in zip(reversed(shape), reversed(weights))):
-        raise AttentionMaskShapeError(name, shape, weights)
+        raise ShapeMismatchError(
+            f"The {name} does not broadcast to the attention weights.",
+            expected=f"a shape that broadcasts to (*batch, heads, queries, keys) = {tuple(weights)}",
+            got=tuple(shape),
+            fix="make_attention_mask and make_causal_mask give masks of the right shape",
+        )
     padded = (1,) * (len(weights) - len(shape)) + tuple(shape)
     return len(padded) == len(weights) and all(size in (1, full) for size, full in zip(padded, weights))
 

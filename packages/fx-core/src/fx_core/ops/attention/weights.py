@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 
 from fx_core.compat.jax import einsum_with
-from fx_core.errors.attention import AttentionDropoutKeyError, AttentionHookError
+from fx_core.errors.attention import attention_hook
+from fx_core.errors.kinds import ArgumentError
 from fx_core.ops.attention.masks import causal
 from fx_core.ops.attention.plan import AttentionPlan, plan_attention
 from fx_core.ops.dropout import check_rate, keep_mask
@@ -79,12 +80,12 @@ def dot_product_attention_weights(
       Weights of shape ``(*batch, heads, queries, keys)``.
 
     Raises:
-      AttentionShapeError: queries and keys do not fit each other.
-      AttentionHeadsError: the heads of the keys do not divide those of the queries.
-      AttentionMaskShapeError: bias or mask do not broadcast to the weights.
-      AttentionHookError: ``einsum`` together with ``precision`` or ``einsum_dot_general``.
-      AttentionDropoutKeyError: weights are to be dropped without a key.
-      DropoutRateError: the rate is not between 0 and 1.
+      ShapeMismatchError: queries and keys do not fit each other.
+      ArgumentError: the heads of the keys do not divide those of the queries.
+      ShapeMismatchError: bias or mask do not broadcast to the weights.
+      ArgumentError: ``einsum`` together with ``precision`` or ``einsum_dot_general``.
+      ArgumentError: weights are to be dropped without a key.
+      ArgumentError: the rate is not between 0 and 1.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.ones((4, 1, 8))
@@ -93,7 +94,7 @@ def dot_product_attention_weights(
     """
     query, key = promote_dtype(query, key, dtype=dtype)
     if einsum is not None and (precision is not None or einsum_dot_general is not None):
-        raise AttentionHookError(
+        raise attention_hook(
             "An einsum function was given together with options of the built-in one.",
             expected="einsum, or precision and einsum_dot_general",
             got=f"precision={precision}, einsum_dot_general={einsum_dot_general}, einsum={einsum}",
@@ -163,14 +164,19 @@ def drops(rate: float, deterministic: bool, key: jax.Array | None) -> bool:
     """Returns whether weights are dropped.
 
     Raises:
-      DropoutRateError: the rate is not between 0 and 1.
-      AttentionDropoutKeyError: they are, and there is no key.
+      ArgumentError: the rate is not between 0 and 1.
+      ArgumentError: they are, and there is no key.
     """
     check_rate(rate)
     if deterministic or rate == 0.0:
         return False
     if key is None:
-        raise AttentionDropoutKeyError(rate)
+        raise ArgumentError(
+            "Dropping attention weights needs a PRNG key.",
+            expected="dropout_rng=jax.random.key(...)",
+            got=f"dropout_rng=None with dropout_rate={rate}",
+            fix="pass dropout_rng, or deterministic=True to drop nothing",
+        )
     return True
 
 

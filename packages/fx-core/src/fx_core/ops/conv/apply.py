@@ -1,6 +1,7 @@
 """Convolutions with one kernel for all positions, and with a kernel per position."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from fx_core.array_node import ArrayNode, array_of
-from fx_core.errors.ops import ConvFeatureGroupsError, ConvInputRankError, MaskShapeError
+from fx_core.errors.kinds import ShapeMismatchError
+from fx_core.errors.ops import conv_feature_groups
 from fx_core.ops import contract
 from fx_core.ops.contract import Contraction
 from fx_core.ops.conv.plan import ConvPlan
@@ -44,7 +46,7 @@ def conv(
       An array of shape ``(*batch, *windows, out)``.
 
     Raises:
-      ConvInputRankError: the input has fewer dimensions than the kernel needs.
+      ShapeMismatchError: the input has fewer dimensions than the kernel needs.
 
     >>> import jax.numpy as jnp
     >>> from fx_core.ops.conv import plan_conv
@@ -82,17 +84,17 @@ def conv_local_params(
       use_bias: whether there is a bias.
 
     Raises:
-      ConvFeatureGroupsError: the plan has feature groups.
-      ConvInputRankError: the input has fewer dimensions than the kernel needs.
+      ArgumentError: the plan has feature groups.
+      ShapeMismatchError: the input has fewer dimensions than the kernel needs.
 
     >>> from fx_core.ops.conv import plan_conv
     >>> conv_local_params(plan_conv((3,), padding="VALID"), (1, 6, 2), 5)["kernel"].shape
     (4, 6, 5)
     """
     if plan.groups != 1:
-        raise ConvFeatureGroupsError(plan.groups, None, "A local convolution has no feature groups.")
+        raise conv_feature_groups(plan.groups, None, "A local convolution has no feature groups.")
     if len(inputs_shape) < plan.rank + 1:
-        raise ConvInputRankError(inputs_shape, plan.rank)
+        raise _conv_input_rank(inputs_shape, plan.rank)
     in_features = inputs_shape[-1]
     image = jax.ShapeDtypeStruct((1, *inputs_shape[-plan.rank - 1 :]), jnp.float32)
     kernel = jax.ShapeDtypeStruct((*plan.kernel_size, in_features, features), jnp.float32)
@@ -126,7 +128,7 @@ def conv_local(
       An array of shape ``(*batch, *windows, out)``.
 
     Raises:
-      ConvInputRankError: the input has fewer dimensions than the kernel needs.
+      ShapeMismatchError: the input has fewer dimensions than the kernel needs.
 
     >>> import jax.numpy as jnp
     >>> from fx_core.ops.conv import plan_conv
@@ -155,12 +157,17 @@ def masked(kernel: Any, mask: Any) -> Any:
     """Multiplies a kernel with a mask of the same shape; None leaves it.
 
     Raises:
-      MaskShapeError: the shapes differ.
+      ShapeMismatchError: the shapes differ.
     """
     if mask is None:
         return kernel
     if tuple(mask.shape) != kernel.shape:
-        raise MaskShapeError(mask.shape, kernel.shape)
+        raise ShapeMismatchError(
+            "The mask must have the same shape as the kernel.",
+            expected=tuple(kernel.shape),
+            got=tuple(mask.shape),
+            fix="give the mask one entry per kernel entry (jnp.broadcast_to)",
+        )
     return array_of(kernel) * mask
 
 
@@ -171,13 +178,13 @@ def flatten_batch(inputs: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, .
       The array of shape ``(batch, *space, features)`` and the batch dimensions that it had.
 
     Raises:
-      ConvInputRankError: the input has fewer dimensions than the kernel needs.
+      ShapeMismatchError: the input has fewer dimensions than the kernel needs.
     """
     batch = inputs.ndim - rank - 1
     if batch == 1:
         return inputs, inputs.shape[:1]
     if batch < 0:
-        raise ConvInputRankError(inputs.shape, rank)
+        raise _conv_input_rank(inputs.shape, rank)
     sizes = inputs.shape[:batch]
     return inputs.reshape((math.prod(sizes), *inputs.shape[batch:])), sizes
 
@@ -197,3 +204,12 @@ def _pad(plan: ConvPlan, inputs: jax.Array) -> jax.Array:
     if plan.pad_mode is None:
         return inputs
     return jnp.pad(inputs, ((0, 0), *plan.pad_width, (0, 0)), mode=plan.pad_mode)
+
+
+def _conv_input_rank(shape: Sequence[Any], rank: int) -> ShapeMismatchError:
+    return ShapeMismatchError(
+        f"The input has too few dimensions for a convolution with {rank} spatial dimension(s).",
+        expected=f"(*batch, {'space, ' * rank}features)",
+        got=tuple(shape),
+        fix="add the missing dimension, often the features: x[..., None]",
+    )

@@ -5,7 +5,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from fx_core.errors.ops import ConvFeatureGroupsError, ConvPaddingError, ConvWindowError
+from fx_core.errors.kinds import ArgumentError
+from fx_core.errors.ops import conv_feature_groups
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
 
@@ -75,8 +76,8 @@ def plan_conv(
       The plan; equal arguments give the same object.
 
     Raises:
-      ConvWindowError: sizes that are not positive or do not fit the number of spatial dimensions.
-      ConvPaddingError: a padding that is not known, or not for this number of dimensions.
+      ArgumentError: sizes that are not positive or do not fit the number of spatial dimensions.
+      ArgumentError: a padding that is not known, or not for this number of dimensions.
 
     >>> plan_conv((3, 3), strides=2, padding=1).padding
     ((1, 1), (1, 1))
@@ -102,7 +103,7 @@ def _plan(
     if isinstance(lax_padding, str) and any(step > 1 for step in spacing):
         # JAX refuses every name here, because "SAME" has no clear meaning for an input with gaps; "VALID" has.
         if lax_padding != "VALID":
-            raise ConvPaddingError(padding, rank, "'VALID' or explicit padding, when the input is dilated")
+            raise _conv_padding(padding, rank, "'VALID' or explicit padding, when the input is dilated")
         lax_padding = ((0, 0),) * rank
     return ConvPlan(
         kernel_size=kernel_size,
@@ -125,7 +126,7 @@ def normalize_window(name: str, value: int | Sequence[int] | None, rank: int | N
       rank: number of spatial dimensions; None to take it from ``value``.
 
     Raises:
-      ConvWindowError: the value is something else.
+      ArgumentError: the value is something else.
     """
     if value is None and rank is not None:
         return (1,) * rank
@@ -133,9 +134,9 @@ def normalize_window(name: str, value: int | Sequence[int] | None, rank: int | N
         sizes = tuple(value) if isinstance(value, Sequence) else (int(value),) * (rank or 1)  # type: ignore[arg-type]
         good = all(size == int(size) and size > 0 for size in sizes) and len(sizes) == (rank or len(sizes)) and sizes
     except (TypeError, ValueError):
-        raise ConvWindowError(name, value, rank) from None
+        raise _conv_window(name, value, rank) from None
     if not good:
-        raise ConvWindowError(name, value, rank)
+        raise _conv_window(name, value, rank)
     return tuple(int(size) for size in sizes)
 
 
@@ -148,7 +149,7 @@ def normalize_padding(padding: Any, rank: int, names: frozenset[str]) -> LaxPadd
       names: the names that are allowed.
 
     Raises:
-      ConvPaddingError: the padding is something else.
+      ArgumentError: the padding is something else.
     """
     if isinstance(padding, str):
         if padding.upper() in names:
@@ -162,7 +163,7 @@ def normalize_padding(padding: Any, rank: int, names: frozenset[str]) -> LaxPadd
         except (TypeError, ValueError, IndexError):
             pass
     allowed = f"{', '.join(sorted(names))}, an integer, or {rank} integer(s) or pair(s)"
-    raise ConvPaddingError(padding, rank, allowed)
+    raise _conv_padding(padding, rank, allowed)
 
 
 def _split_padding(
@@ -188,14 +189,14 @@ def conv_params(
     """Returns the parameters of `fx_core, by name.ops.conv.conv`.
 
     Raises:
-      ConvFeatureGroupsError: the groups do not divide the input or output features.
+      ArgumentError: the groups do not divide the input or output features.
 
     >>> {name: spec.shape for name, spec in conv_params((3, 3), 8, 16, groups=2).items()}
     {'kernel': (3, 3, 4, 16), 'bias': (16,)}
     """
     for what, size in (("input", in_features), ("output", features)):
         if size % groups:
-            raise ConvFeatureGroupsError(groups, size, f"The feature groups do not divide the {what} features.")
+            raise conv_feature_groups(groups, size, f"The feature groups do not divide the {what} features.")
     space = tuple(f"window_{i}" for i in range(len(kernel_size)))
     shape = (*kernel_size, in_features // groups, features)
     params = {"kernel": ParamSpec(shape, default_kernel_init, (*space, "in", "out"))}
@@ -209,3 +210,24 @@ def hashable(value: Any) -> Any:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return value
     return tuple([hashable(item) for item in value])
+
+
+def _conv_window(name: str, value: Any, rank: int | None) -> ArgumentError:
+    expected = "a sequence of positive integers, one per spatial dimension"
+    if rank is not None:
+        expected = f"a positive integer or {rank} of them, one per spatial dimension"
+    return ArgumentError(
+        f"The {name} of a convolution is not usable.",
+        expected=expected,
+        got=f"{name}={value!r}",
+        fix=f"give {name} as many entries as the kernel has spatial dimensions",
+    )
+
+
+def _conv_padding(padding: Any, rank: int, allowed: str) -> ArgumentError:
+    return ArgumentError(
+        f"The padding does not fit a convolution with {rank} spatial dimension(s).",
+        expected=allowed,
+        got=f"padding={padding!r}",
+        fix="choose one of these, or pad the input with jnp.pad and use padding='VALID'",
+    )

@@ -65,8 +65,8 @@ def plan_conv_transpose(
       The plan; equal arguments give the same object.
 
     Raises:
-      ConvWindowError: sizes that are not positive or do not fit the number of spatial dimensions.
-      ConvPaddingError: a padding that is not known.
+      ArgumentError: sizes that are not positive or do not fit the number of spatial dimensions.
+      ArgumentError: a padding that is not known.
 
     >>> plan_conv_transpose((3, 3), strides=2, padding="CIRCULAR").circular
     True
@@ -137,7 +137,7 @@ def conv_transpose(
       whose sizes the strides divide.
 
     Raises:
-      ConvInputRankError: the input has fewer dimensions than the kernel needs.
+      ShapeMismatchError: the input has fewer dimensions than the kernel needs.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([1.0, 10.0]).reshape(2, 1)

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from fx_core.errors.ops import InvalidAxesError, NormFeatureAxesError, NormGroupsError, NormReductionAxesError
+from fx_core.errors.kinds import ArgumentError
+from fx_core.errors.ops import invalid_axes
 from fx_core.ops.initializers import default_bias_init, default_scale_init
 from fx_core.ops.params import ParamSpec
 
@@ -71,7 +72,7 @@ def plan_layer_norm(ndim: int, reduction_axes: Axes = -1, feature_axes: Axes = -
       feature_axes: axes with scale and bias.
 
     Raises:
-      InvalidAxesError: an axis is outside the input.
+      ShapeMismatchError: an axis is outside the input.
 
     >>> plan_layer_norm(3, (-1, 1)).reduction_axes
     (1, 2)
@@ -90,7 +91,7 @@ def plan_batch_norm(ndim: int, axis: Axes = -1) -> NormPlan:
     """Plans a batch norm: all axes but those of the features are reduced.
 
     Raises:
-      InvalidAxesError: an axis is outside the input.
+      ShapeMismatchError: an axis is outside the input.
 
     >>> plan_batch_norm(4).reduction_axes
     (0, 1, 2)
@@ -108,15 +109,20 @@ def plan_instance_norm(ndim: int, feature_axes: Axes = -1) -> NormPlan:
     """Plans an instance norm: all axes but the batch and those of the features are reduced.
 
     Raises:
-      InvalidAxesError: an axis is outside the input.
-      NormFeatureAxesError: the batch axis is among the features.
+      ShapeMismatchError: an axis is outside the input.
+      ArgumentError: the batch axis is among the features.
 
     >>> plan_instance_norm(4).reduction_axes
     (1, 2)
     """
     features = _canonical(_ints(feature_axes), ndim, "feature_axes")
     if 0 in features:
-        raise NormFeatureAxesError(_ints(feature_axes))
+        raise ArgumentError(
+            "The feature axes cannot include the leading axis, which is the batch.",
+            expected="feature axes from 1 on",
+            got=tuple(_ints(feature_axes)),
+            fix="leave 0 out of feature_axes",
+        )
     return NormPlan(ndim, tuple(i for i in range(1, ndim) if i not in features), features)
 
 
@@ -135,9 +141,9 @@ def plan_group_norm(
       reduction_axes: all but the first if None.
 
     Raises:
-      NormGroupsError: both or none are given, or the channels do not divide.
-      NormReductionAxesError: the last axis is not reduced.
-      InvalidAxesError: an axis is outside the input.
+      ArgumentError: both or none are given, or the channels do not divide.
+      ArgumentError: the last axis is not reduced.
+      ShapeMismatchError: an axis is outside the input.
 
     >>> plan_group_norm((2, 5, 8), num_groups=None, group_size=2).groups
     4
@@ -147,7 +153,12 @@ def plan_group_norm(
         tuple(range(1, ndim)) if reduction_axes is None else _canonical(_ints(reduction_axes), ndim, "reduction_axes")
     )
     if ndim - 1 not in axes:
-        raise NormReductionAxesError(axes, ndim)
+        raise ArgumentError(
+            "The reduction axes must include the last axis, which holds the features.",
+            expected=f"axes with {ndim - 1}",
+            got=tuple(axes),
+            fix="add -1 to reduction_axes",
+        )
     return NormPlan(ndim, axes, (ndim - 1,), group_count(shape[-1], num_groups, group_size))
 
 
@@ -155,10 +166,10 @@ def group_count(channels: int, num_groups: int | None, group_size: int | None) -
     """Returns the number of groups, whichever way it is said.
 
     Raises:
-      NormGroupsError: both or none are given, or the channels do not divide.
+      ArgumentError: both or none are given, or the channels do not divide.
     """
     if (num_groups is None) == (group_size is None):
-        raise NormGroupsError(
+        raise ArgumentError(
             "A group norm needs either num_groups or group_size.",
             expected="one of them, the other None",
             got=f"num_groups={num_groups}, group_size={group_size}",
@@ -167,7 +178,7 @@ def group_count(channels: int, num_groups: int | None, group_size: int | None) -
     divisor = group_size if num_groups is None else num_groups
     name = "group_size" if num_groups is None else "num_groups"
     if not divisor or divisor < 0 or channels % divisor:
-        raise NormGroupsError(
+        raise ArgumentError(
             f"The {channels} channels cannot be divided into groups.",
             expected=f"a {name} that divides {channels}",
             got=f"{name}={divisor}",
@@ -183,5 +194,5 @@ def _ints(axes: Axes) -> tuple[int, ...]:
 def _canonical(axes: tuple[int, ...], ndim: int, what: str) -> tuple[int, ...]:
     positive = {axis + ndim if axis < 0 else axis for axis in axes}
     if any(not 0 <= axis < ndim for axis in positive):
-        raise InvalidAxesError(what, axes, ndim)
+        raise invalid_axes(what, axes, ndim)
     return tuple(sorted(positive))

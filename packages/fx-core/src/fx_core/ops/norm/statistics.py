@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.ops import NormMaskShapeError
+from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.typing import Dtype
 
 __all__ = ["mean_square", "moments", "running_average"]
@@ -45,7 +45,7 @@ def moments(
       Mean and variance, with ``axes`` removed; NaN where no value counts, on any device.
 
     Raises:
-      NormMaskShapeError: the mask does not broadcast to ``x``.
+      ShapeMismatchError: the mask does not broadcast to ``x``.
 
     >>> import jax.numpy as jnp
     >>> moments(jnp.array([1.0, 3.0]), (0,))
@@ -100,13 +100,18 @@ def boolean_mask(mask: Any, x: jax.Array) -> jax.Array | None:
     """Returns a mask as booleans: what is not 0 counts. None stays None.
 
     Raises:
-      NormMaskShapeError: the mask does not broadcast to ``x``.
+      ShapeMismatchError: the mask does not broadcast to ``x``.
     """
     if mask is None:
         return None
     shape = jnp.shape(mask)
     if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
-        raise NormMaskShapeError(shape, x.shape)
+        raise ShapeMismatchError(
+            "The mask does not broadcast to the input of the normalization.",
+            expected=f"a shape that broadcasts to {tuple(x.shape)}",
+            got=tuple(shape),
+            fix="give the mask one entry per value, or axes of size 1 (mask[:, None])",
+        )
     return jnp.asarray(mask) != 0
 
 

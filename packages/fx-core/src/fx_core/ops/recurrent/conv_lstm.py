@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from fx_core.errors.recurrent import CarryShapeError
+from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.ops.conv import ConvPlan, conv, conv_params
 from fx_core.ops.recurrent.lstm import LSTMCarry, lstm_update
 from fx_core.ops.recurrent.maps import Affine, pair_of
@@ -59,7 +59,7 @@ def conv_lstm(
       The new carry; its second part is the output.
 
     Raises:
-      CarryShapeError: the carry does not fit the gates.
+      ShapeMismatchError: the carry does not fit the gates.
 
     >>> import jax.numpy as jnp
     >>> from fx_core.ops.conv import plan_conv
@@ -79,7 +79,7 @@ def conv_lstm(
 
 def _check(carry: tuple[int, ...], needed: tuple[int, ...], what: str) -> None:
     if carry != needed:
-        raise CarryShapeError(
+        raise ShapeMismatchError(
             f"The carry of a convolutional LSTM does not have the {what} of its gates.",
             expected=needed,
             got=carry,

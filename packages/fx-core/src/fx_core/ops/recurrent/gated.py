@@ -37,7 +37,7 @@ def simple(
       The new carry, which is the output.
 
     Raises:
-      CarryShapeError: the carry has another number of features.
+      ShapeMismatchError: the carry has another number of features.
 
     >>> import jax.numpy as jnp
     >>> simple(jnp.ones(2), jnp.ones(3), Affine(jnp.ones((3, 2))), Affine(jnp.ones((2, 2))), activation_fn=lambda x: x)
@@ -78,7 +78,7 @@ def gru(
       The new carry, which is the output.
 
     Raises:
-      CarryShapeError: the carry has another number of features.
+      ShapeMismatchError: the carry has another number of features.
 
     >>> import jax.numpy as jnp
     >>> gru(jnp.ones(2), jnp.ones(3), [Affine(jnp.zeros((3, 2)))] * 3, [Affine(jnp.zeros((2, 2)))] * 3)
@@ -112,7 +112,7 @@ def gru_fused(
       The new carry, which is the output.
 
     Raises:
-      CarryShapeError: the carry has another number of features.
+      ShapeMismatchError: the carry has another number of features.
     """
     check_carry("a GRU", (h,), inputs, hidden_map, 3)
     of_inputs, of_carry = (jnp.split(gates, 3, axis=-1) for gates in (inputs_map(inputs), hidden_map(h)))
@@ -166,7 +166,7 @@ def mgu(
       The new carry, which is the output.
 
     Raises:
-      CarryShapeError: the carry has another number of features.
+      ShapeMismatchError: the carry has another number of features.
 
     >>> import jax.numpy as jnp
     >>> mgu(jnp.ones(2), jnp.ones(3), [Affine(jnp.zeros((3, 2)))] * 2, [Affine(jnp.zeros((2, 2)))] * 2)

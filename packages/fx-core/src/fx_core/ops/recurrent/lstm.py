@@ -48,7 +48,7 @@ def lstm(
       The new carry; its ``h`` is the output.
 
     Raises:
-      CarryShapeError: the carry has another number of features.
+      ShapeMismatchError: the carry has another number of features.
 
     >>> import jax.numpy as jnp
     >>> gates = [Affine(jnp.zeros((3, 2)))] * 4
@@ -85,7 +85,7 @@ def lstm_fused(
       The new carry; its ``h`` is the output.
 
     Raises:
-      CarryShapeError: the carry has another number of features.
+      ShapeMismatchError: the carry has another number of features.
     """
     c, h = pair_of("an LSTM", carry)
     check_carry("an LSTM", (c, h), inputs, hidden_map, 4)

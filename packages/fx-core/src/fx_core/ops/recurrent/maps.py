@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fx_core.array_node import ArrayNode, array_of
-from fx_core.errors.recurrent import CarryShapeError
+from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.ops.contract import dot_general
 from fx_core.ops.linear import dense
 from fx_core.typing import Dtype, PrecisionLike
@@ -104,11 +104,11 @@ def pair_of(what: str, carry: Any) -> tuple[Any, Any]:
       carry: a tuple or list of two.
 
     Raises:
-      CarryShapeError: it is something else.
+      ShapeMismatchError: it is something else.
     """
     if not isinstance(carry, (tuple, list)) or len(carry) != 2:
         got = f"a {type(carry).__name__} of {len(carry)}" if isinstance(carry, (tuple, list)) else type(carry).__name__
-        raise CarryShapeError(
+        raise ShapeMismatchError(
             f"The carry of {what} has two parts.",
             expected="a tuple of two",
             got=got,
@@ -128,7 +128,7 @@ def check_carry(cell: str, carry: Sequence[jax.Array], inputs: jax.Array, hidden
       outputs: how many gates it makes.
 
     Raises:
-      CarryShapeError: they differ.
+      ShapeMismatchError: they differ.
     """
     features, batch = hidden.kernel.shape[-1] // outputs, inputs.shape[:-1]
     for part in carry:
@@ -139,7 +139,7 @@ def check_carry(cell: str, carry: Sequence[jax.Array], inputs: jax.Array, hidden
 def _check_part(cell: str, shape: tuple[int, ...], batch: tuple[int, ...], features: int) -> None:
     size = shape[-1] if shape else None
     if size != features:
-        raise CarryShapeError(
+        raise ShapeMismatchError(
             f"The carry of {cell} does not have as many features as the cell.",
             expected=f"{features} features in the last axis",
             got=size,
@@ -148,7 +148,7 @@ def _check_part(cell: str, shape: tuple[int, ...], batch: tuple[int, ...], featu
     try:  # one carry for the whole batch will do
         jnp.broadcast_shapes(shape[:-1], batch)
     except ValueError:
-        raise CarryShapeError(
+        raise ShapeMismatchError(
             f"The carry of {cell} does not have the batch of the inputs.",
             expected=f"shape {(*batch, features)}",
             got=f"shape {shape}",

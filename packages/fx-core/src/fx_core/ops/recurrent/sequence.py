@@ -1,12 +1,14 @@
 """Sequences of different lengths in one array."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.errors.recurrent import CellInterfaceError, SequenceInputError, SequenceLengthsError
+from fx_core.errors.kinds import ShapeMismatchError
+from fx_core.errors.recurrent import cell_interface
 
 __all__ = ["check_lengths", "feature_axes_of", "flip_sequences", "select_last", "sequence_axes"]
 
@@ -17,14 +19,14 @@ def feature_axes_of(cell: Any) -> int:
     """Returns how many axes of features the inputs of a cell have.
 
     Raises:
-      CellInterfaceError: it does not say, or is the class of a cell.
+      UnsupportedOperationError: it does not say, or is the class of a cell.
     """
     if isinstance(cell, type):
-        raise CellInterfaceError(cell.__name__, None)
+        raise cell_interface(cell.__name__, None)
     try:
         return cell.num_feature_axes
     except AttributeError:
-        raise CellInterfaceError(type(cell).__name__, "num_feature_axes") from None
+        raise cell_interface(type(cell).__name__, "num_feature_axes") from None
 
 
 def sequence_axes(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> tuple[int, tuple[int, ...]]:
@@ -39,14 +41,14 @@ def sequence_axes(shape: tuple[int, ...], feature_axes: int, time_major: bool) -
       The time axis and the sizes of the batch axes.
 
     Raises:
-      SequenceInputError: there are too few axes.
+      ShapeMismatchError: there are too few axes.
 
     >>> sequence_axes((8, 20, 3), 1, time_major=False)
     (1, (8,))
     """
     batch = len(shape) - feature_axes - 1
     if batch < 0:
-        raise SequenceInputError(shape, feature_axes, time_major)
+        raise _sequence_input(shape, feature_axes, time_major)
     return (0, shape[1 : batch + 1]) if time_major else (batch, shape[:batch])
 
 
@@ -58,11 +60,16 @@ def check_lengths(lengths: Any, batch: tuple[int, ...]) -> jax.Array:
       batch: sizes of the batch axes.
 
     Raises:
-      SequenceLengthsError: they are not integers of that shape.
+      ShapeMismatchError: they are not integers of that shape.
     """
     lengths = jnp.asarray(lengths)
     if lengths.shape != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise SequenceLengthsError(batch, lengths.shape, lengths.dtype)
+        raise ShapeMismatchError(
+            "The lengths do not fit the sequences.",
+            expected=f"integers of shape {tuple(batch)}, one per sequence",
+            got=f"{lengths.dtype} of shape {tuple(lengths.shape)}",
+            fix="give seq_lengths the batch dimensions of the inputs, without time and features",
+        )
     return lengths
 
 
@@ -116,3 +123,13 @@ def select_last(history: T, lengths: jax.Array, initial: T) -> T:
         return jnp.where(lax.expand_dims(lengths > 0, free), lax.squeeze(last, (0,)), first)
 
     return jax.tree.map(select, history, initial)
+
+
+def _sequence_input(shape: Sequence[int], feature_axes: int, time_major: bool) -> ShapeMismatchError:
+    features = ", ".join(["*batch", "time"] if not time_major else ["time", "*batch"])
+    return ShapeMismatchError(
+        "The input has too few dimensions for a sequence.",
+        expected=f"({features}, then {feature_axes} axes of features)",
+        got=tuple(shape),
+        fix="add the time axis: x[None] for a sequence of one step, or call the cell itself",
+    )

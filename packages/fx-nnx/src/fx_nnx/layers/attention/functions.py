@@ -53,7 +53,7 @@ def dot_product_attention(
       An array of shape ``(*batch, queries, heads, value_depth)``.
 
     Raises:
-      OpArgumentError: one of its subclasses, see the function of `fx_core.ops`.
+      ArgumentError: one of its subclasses, see the function of `fx_core.ops`.
 
     >>> import jax.numpy as jnp
     >>> dot_product_attention(jnp.ones((1, 1, 2)), jnp.ones((2, 1, 2)), jnp.array([[[0.0]], [[1.0]]]))
@@ -105,8 +105,8 @@ def dot_product_attention_with_rope(
       An array of shape ``(*batch, queries, heads, value_depth)``.
 
     Raises:
-      RopeShapeError: the depth is odd, or there is not one position per token.
-      OpArgumentError: one of its subclasses, see `dot_product_attention`.
+      ShapeMismatchError: the depth is odd, or there is not one position per token.
+      ArgumentError: one of its subclasses, see `dot_product_attention`.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.ones((1, 3, 2, 4))

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.attention import AttentionHookError, AttentionInputsError, AttentionShapeError, CacheShapeError
+from fx_core.errors import ShapeMismatchError
+from fx_core.errors.attention import attention_hook, attention_inputs, cache_shape
 from fx_core.errors.nnx_layers import CacheMissingError, LayerCallError
 from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options, takes
@@ -93,7 +94,7 @@ class MultiHeadAttention(Module):
       key_ln_scale_metadata: metadata of the scale of ``key_ln``.
 
     Raises:
-      AttentionHeadsError: the features do not divide into the heads, or the heads into groups.
+      ArgumentError: the features do not divide into the heads, or the heads into groups.
     """
 
     def __init__(
@@ -224,14 +225,14 @@ class MultiHeadAttention(Module):
           An array of shape ``(*batch, queries, out_features)``.
 
         Raises:
-          AttentionInputsError: values without keys.
-          AttentionShapeError: the inputs have no axis of tokens, or do not fit each other.
+          ArgumentError: values without keys.
+          ShapeMismatchError: the inputs have no axis of tokens, or do not fit each other.
           LayerInputError: the inputs have other numbers of features.
           LayerCallError: nobody says whether to decode or to drop, or there is no RNG stream.
           CacheMissingError: there is no cache to decode with.
-          CacheShapeError: the inputs do not fit the cache.
+          ShapeMismatchError: the inputs do not fit the cache.
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
-          AttentionMaskShapeError: the mask does not broadcast to the weights.
+          ShapeMismatchError: the mask does not broadcast to the weights.
         """
         keys_from, values_from = self._keys_and_values(inputs_q, inputs_k, inputs_v)
         query = self.query(inputs_q, out_sharding=qkv_sharding)
@@ -243,7 +244,7 @@ class MultiHeadAttention(Module):
         if chosen("MultiHeadAttention", "decode", decode, self.decode):
             key, value, mask, options = self._decode(query, key, value, mask, input_positions)
         if input_positions is not None and not takes(self.attention_fn, "input_positions"):
-            raise AttentionHookError(
+            raise attention_hook(
                 "input_positions was given to an attention function that knows no positions.",
                 expected="an attention_fn with the argument input_positions",
                 got=getattr(self.attention_fn, "__name__", repr(self.attention_fn)),
@@ -301,7 +302,7 @@ class MultiHeadAttention(Module):
     ) -> tuple[jax.Array, jax.Array]:
         if inputs_k is None:
             if inputs_v is not None:
-                raise AttentionInputsError(
+                raise attention_inputs(
                     "inputs_v was given without inputs_k.",
                     path=path_of(self),
                     expected="inputs_k for both keys and values, or both",
@@ -322,7 +323,7 @@ class MultiHeadAttention(Module):
             if inputs.ndim < 2:
                 fix = f"add the axis: {name}[None] for one token"
                 wanted = "(*batch, tokens, features)"
-                raise AttentionShapeError(f"{name} has no axis of tokens.", expected=wanted, got=inputs.shape, fix=fix)
+                raise ShapeMismatchError(f"{name} has no axis of tokens.", expected=wanted, got=inputs.shape, fix=fix)
         return inputs_k, inputs_v
 
     def _decode(
@@ -337,7 +338,7 @@ class MultiHeadAttention(Module):
         if self.cached_key is None:
             raise CacheMissingError("MultiHeadAttention", path_of(self))
         if query.shape[:-2] != key.shape[:-2]:
-            raise CacheShapeError(
+            raise cache_shape(
                 "query",
                 expected=f"{key.shape[-3]} token(s), as the keys: batch and tokens {key.shape[:-2]}",
                 got=query.shape,

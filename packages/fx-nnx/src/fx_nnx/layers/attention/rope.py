@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.attention import RopeShapeError
+from fx_core.errors import ShapeMismatchError
 from fx_core.ops.rope import apply_rope, rope_tables
 
 from fx_nnx.layers.params import located
@@ -30,12 +30,12 @@ class RoPE(Module):
       max_seq_len: number of positions to keep them for.
 
     Raises:
-      RopeShapeError: only one of size and number is given, or the size is odd.
+      ShapeMismatchError: only one of size and number is given, or the size is odd.
     """
 
     def __init__(self, theta: float = 10000.0, embedding_size: int | None = None, max_seq_len: int | None = None):
         if (embedding_size is None) != (max_seq_len is None):
-            raise RopeShapeError(
+            raise ShapeMismatchError(
                 "Tables of sine and cosine need the size of the vectors and the number of positions.",
                 expected="both of embedding_size and max_seq_len, or none",
                 got=f"embedding_size={embedding_size}, max_seq_len={max_seq_len}",
@@ -65,7 +65,7 @@ class RoPE(Module):
           An array of the shape of ``x``, float32 at least.
 
         Raises:
-          RopeShapeError: the size is odd or not that of the tables, or there is not one position per vector.
+          ShapeMismatchError: the size is odd or not that of the tables, or there is not one position per vector.
         """
         return self.turn(x[..., None, :], input_positions)[..., 0, :]
 
@@ -80,7 +80,7 @@ class RoPE(Module):
         tables: tuple[jax.Array, jax.Array] = (self.cached_sin.get_value(), self.cached_cos.get_value())
         length, half = tables[0].shape
         if x.shape[-1] != 2 * half or (positions is None and x.shape[-3] > length):
-            raise RopeShapeError(
+            raise ShapeMismatchError(
                 "The vectors do not fit the tables of sine and cosine.",
                 expected=f"at most {length} vectors of {2 * half} features",
                 got=f"{x.shape[-3]} of {x.shape[-1]}",

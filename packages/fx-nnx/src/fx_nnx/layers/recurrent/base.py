@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 from fx_core.errors.nnx_layers import LayerCallError
-from fx_core.errors.recurrent import CellInterfaceError
+from fx_core.errors.recurrent import cell_interface
 from fx_core.ops.initializers import zeros
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent import Affine
@@ -56,9 +56,9 @@ class RNNCellBase(Module):
           The new carry, and the output.
 
         Raises:
-          CellInterfaceError: the cell does not define it.
+          UnsupportedOperationError: the cell does not define it.
         """
-        raise CellInterfaceError(type(self).__name__, "__call__")
+        raise cell_interface(type(self).__name__, "__call__")
 
     def initialize_carry(
         self,
@@ -77,18 +77,18 @@ class RNNCellBase(Module):
           A tree of arrays whose leading axes are the batch.
 
         Raises:
-          CellInterfaceError: the cell does not define it.
+          UnsupportedOperationError: the cell does not define it.
         """
-        raise CellInterfaceError(type(self).__name__, "initialize_carry")
+        raise cell_interface(type(self).__name__, "initialize_carry")
 
     @property
     def num_feature_axes(self) -> int:
         """How many axes of the inputs hold features: 1 for vectors, 3 for images.
 
         Raises:
-          CellInterfaceError: the cell does not define it.
+          UnsupportedOperationError: the cell does not define it.
         """
-        raise CellInterfaceError(type(self).__name__, "num_feature_axes")
+        raise cell_interface(type(self).__name__, "num_feature_axes")
 
 
 class VectorCell(RNNCellBase):

@@ -141,7 +141,7 @@ class SimpleCell(_OneCarry):
 
         Raises:
           LayerInputError: the inputs have another number of features.
-          CarryShapeError: the carry has another number of features.
+          ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.dense_i)
         (of_inputs,) = self._maps(inputs, self.dense_i)
@@ -250,7 +250,7 @@ class GRUCell(_OneCarry):
 
         Raises:
           LayerInputError: the inputs have another number of features.
-          CarryShapeError: the carry has another number of features.
+          ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.dense_i)
         (of_inputs,) = self._maps(inputs, self.dense_i)

@@ -155,7 +155,7 @@ class LSTMCell(_LSTMCell):
 
         Raises:
           LayerInputError: the inputs have another number of features.
-          CarryShapeError: the carry has another number of features.
+          ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.ii)
         of_inputs = self._maps(inputs, self.ii, self.if_, self.ig, self.io)
@@ -259,7 +259,7 @@ class OptimizedLSTMCell(_LSTMCell):
 
         Raises:
           LayerInputError: the inputs have another number of features.
-          CarryShapeError: the carry has another number of features.
+          ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.dense_i)
         (of_inputs,) = self._maps(inputs, self.dense_i)

@@ -112,10 +112,10 @@ class RNN(Module):
           ``(*batch, …)``, and the outputs.
 
         Raises:
-          CellInterfaceError: the cell is no cell.
+          UnsupportedOperationError: the cell is no cell.
           LayerCallError: the first carry is to be drawn, and there is no stream.
-          SequenceInputError: the inputs have no time axis.
-          SequenceLengthsError: the lengths do not fit the batch.
+          ShapeMismatchError: the inputs have no time axis.
+          ShapeMismatchError: the lengths do not fit the batch.
           CarryChangedError: the cell returns a carry of another structure, shape or dtype.
           BroadcastVariableError: a step writes a variable that all steps share.
         """
