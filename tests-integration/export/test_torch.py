@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fx_linen as nn
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
@@ -96,3 +97,36 @@ def _same_state(ours, theirs):
 def test_biases_that_do_not_fit_a_gru_of_nnx_are_reported():
     with pytest.raises(ValueError, match="bias_hh_l0: a part is not zero that the layer here does not have"):
         from_torch(RECORDS["GRU"]["state"], torch_layers.NNX["GRU"](nnx.Rngs(0)))
+
+
+def test_stacked_layers_of_both_faces_are_layers_each_by_itself():
+    class Block(nnx.Module):
+        def __init__(self, rngs):
+            self.up = nnx.ConvTranspose(2, 3, (2, 2), rngs=rngs)
+
+    class Stack(nnx.Module):
+        def __init__(self, rngs):
+            self.blocks = nnx.vmap(Block)(rngs.fork(split=3))
+
+    module = Stack(nnx.Rngs(0))
+    state = to_torch(module, stacked={"blocks": 0})
+    alone = to_torch(jax.tree.map(lambda x: x[1], nnx.state(module.blocks, nnx.Param)), layers={"*": "conv_transpose"})
+    np.testing.assert_array_equal(state["blocks.1.up.weight"], alone["up.weight"])
+    again = from_torch(state, Stack(nnx.Rngs(1)), stacked={"blocks": 0})
+    assert jax.tree.all(jax.tree.map(np.array_equal, nnx.state(again, nnx.Param), nnx.state(module, nnx.Param)))
+
+    class Layers(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.scan(Step, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+            return layer(name="layers")(x, None)[0]
+
+    class Step(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return nn.Dense(2)(x), None
+
+    variables = Layers().init(jax.random.key(0), jnp.ones((1, 2)))
+    kernels = variables["params"]["layers"]["Dense_0"]["kernel"]
+    state = to_torch(variables, stacked={"layers": 0})
+    np.testing.assert_array_equal(state["layers.2.Dense_0.weight"], kernels[2].T)

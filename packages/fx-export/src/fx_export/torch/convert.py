@@ -11,8 +11,10 @@ from fx_core.stored_dtypes import NUMBERS
 
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.files import read_state, write_state
+from fx_export.torch.parametrizations import computed
 from fx_export.torch.plan import Layers, planned
 from fx_export.torch.reading import Reader
+from fx_export.torch.stacks import Stacked
 from fx_export.torch.trees import Network, flattened
 from fx_export.torch.writing import written
 
@@ -26,6 +28,7 @@ def to_torch(
     layers: Layers | None = None,
     names: Sequence[Rule] = (),
     tied: Mapping[str, str] | None = None,
+    stacked: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns the weights of a network as a state dictionary of PyTorch, and writes them as safetensors.
 
@@ -43,6 +46,8 @@ def to_torch(
       names: rules from paths here to names there, such as ``Rule("blocks_{n}/{at*}", "h.{n}.{at*}")``, before dots are
         written for slashes.
       tied: second names of arrays: ``{"lm_head.weight": "embed.weight"}``.
+      stacked: layers that lie along an axis of their arrays, as `fx_linen.scan` and `fx_nnx.vmap` keep them: the axis
+        by the path below which they are, such as ``{"blocks": 0}``. They are written as ``blocks.0``, ``blocks.1``, ….
 
     Returns:
       Arrays by name, for ``module.load_state_dict({k: torch.tensor(v) for k, v in ...})``; bfloat16, which NumPy's
@@ -60,7 +65,7 @@ def to_torch(
       >>> {name: array.shape for name, array in to_torch({"params": params}).items()}
       {'head.weight': (3, 2), 'head.bias': (3,)}
     """
-    network = Network(source)
+    network = _network(source, stacked)
     state = written(network, planned(network, layers or {}, names), tied or {})
     if path is not None:
         write_state(path, state)
@@ -77,6 +82,7 @@ def from_torch(
     tied: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
     cast: bool = False,
+    stacked: Mapping[str, int] | None = None,
 ) -> Any:
     """Puts weights of PyTorch into a network.
 
@@ -90,6 +96,9 @@ def from_torch(
       tied: see `to_torch`; the file may have both names or one.
       ignore: PyTorch's names to leave out, with ``*`` for anything. Counters of batches of norms are never asked for.
       cast: whether other dtypes are cast, as long as no finite number becomes infinite; by default they are reported.
+      stacked: see `to_torch`.
+
+    Weights that PyTorch computes by weight or spectral normalization are read as they come out of it.
 
     Returns:
       The module, or a tree like the target.
@@ -108,10 +117,14 @@ def from_torch(
       (2, 3)
     """
     found = source if isinstance(source, Mapping) else read_state(source)
-    state = _state(found, part)
-    network = Network(target)
+    state = computed(_state(found, part))
+    network = _network(target, stacked)
     reader = Reader(network, planned(network, layers or {}, names), state, cast)
     return network.filled(reader.read(tied or {}, ignore))
+
+
+def _network(tree: Any, stacked: Mapping[str, int] | None) -> Any:
+    return Stacked(Network(tree), stacked) if stacked else Network(tree)
 
 
 def _state(found: Any, part: str | None) -> dict[str, Any]:
