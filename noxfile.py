@@ -215,11 +215,22 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation, warnings are errors, and run every code block in it and in the READMEs."""
+    """Build the documentation, warnings are errors, and run all code in it; `-- --serve` shows it while you write."""
     install_editable(session, EVERYTHING, "-r", "docs/requirements.txt", *TEST_TOOLS)
+    site = "docs/_build/html"
+    if session.posargs == ["--serve"]:
+        session.install("sphinx-autobuild>=2024.10")
+        written = [
+            part for name in ("api", "errors", "changes", "generated") for part in ("--ignore", f"docs/{name}/*")
+        ]
+        sources = ["--watch", "packages", "--re-ignore", r"__pycache__|/tests/"]
+        session.run("sphinx-autobuild", "--open-browser", "--port", "0", *written, *sources, "docs", site)
+        return
     readmes = [str(p.path / "README.md") for p in EVERYTHING]
     session.run("pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md", *readmes)
-    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", site)
+    session.run("python", "tools/notebooks.py", "--check", "--run")
+    session.run("python", "tools/docs_counts.py", site)
 
 
 @nox.session

@@ -188,8 +188,8 @@ def main() -> int:
     for package in workspace.packages().values():
         for file in sorted((package.path / "src").rglob("*.py")):
             found += [f"{file.relative_to(workspace.ROOT)}:{line}: {text}" for line, text in problems_of_source(file)]
-    pages = [*(workspace.ROOT / "docs").glob("**/*.md"), *(p.path / "README.md" for p in workspace.packages().values())]
-    for page in sorted(page for page in [*pages, workspace.ROOT / "README.md"] if "_build" not in page.parts):
+    pages = [*(workspace.ROOT / "docs").glob("*.md"), *(p.path / "README.md" for p in workspace.packages().values())]
+    for page in sorted([*pages, workspace.ROOT / "README.md"]):
         lines = problems_of_text(page.read_text())
         found += [f"{page.relative_to(workspace.ROOT)}:{line}: {text}" for line, text in lines]
     print("\n".join(found))

@@ -17,7 +17,7 @@ Tangents = Mapping[str, Any]
 
 
 def only_scope(transform: str, scopes: Sequence[Any], fix: str) -> None:
-    """Check that all variables are in one place."""
+    """Checks that all variables are in one place."""
     if len(scopes) > 1:
         raise ManyScopesError(transform, [scope.path_text for scope in scopes], fix)
 
