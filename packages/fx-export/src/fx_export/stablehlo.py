@@ -221,7 +221,7 @@ class Program:
             ) from error
 
     def keep_compiled(self, directory: str) -> None:
-        """Keep what is compiled from now on in a directory, and take it from there in later processes."""
+        """Keeps what is compiled from now on in a directory, and takes it from there in later processes."""
         self._kept_in, self._kept = directory, set()
 
     def _computed(self, inputs: Sequence[Any]) -> Any:

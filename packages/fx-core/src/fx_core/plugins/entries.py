@@ -142,7 +142,7 @@ class LayerEntry(Entry):
         return self if self.face == face else None
 
     def load(self) -> Any:
-        """Imports the target and return it, as a class of the face.
+        """Imports the target and returns it, as a class of the face.
 
         Raises:
           EntryLoadError: it, or the package of the face, cannot be imported.

@@ -1,4 +1,4 @@
-"""What every layer has to do that is written once for both faces."""
+"""What every layer has to do that is written once for Linen and NNX."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from fx_core import layers
 
 
 class SharedLayerSuite:
-    """The contract of a `fx_core.layers.Layer`: both faces compute the same, to the bit.
+    """The contract of a `fx_core.layers.Layer`: Linen and NNX compute the same, to the bit.
 
     Subclass it and say which layer and with which arguments; it needs fx-linen and fx-nnx.
     """

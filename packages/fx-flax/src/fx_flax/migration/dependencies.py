@@ -29,7 +29,7 @@ _ALONE = re.compile(r"(?<![\w./-])flax(?![\w/-])", re.IGNORECASE)
 
 
 def is_dependency_file(name: str) -> bool:
-    """Whether a file of this name is one that is understood.
+    """Returns whether a file of this name is one that is understood.
 
     >>> is_dependency_file("requirements-dev.txt"), is_dependency_file("setup.cfg"), is_dependency_file("notes.txt")
     (True, True, False)

@@ -164,7 +164,7 @@ class Plan:
         self.need_package(place)
 
     def need_package(self, place: str) -> None:
-        """Note that a package of fx is imported."""
+        """Records that a package of fx is imported."""
         package = place.partition(".")[0]
         if package.startswith("fx_"):
             self.packages.add(package)

@@ -95,7 +95,7 @@ class Names(cst.CSTVisitor):
         return position.start.line
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        """Note what a node is about; tell whether to look below it."""
+        """Records what a node is about; returns whether to look below it."""
         match node:
             case cst.Import() | cst.ImportFrom():
                 self.lines[node] = self.line(node)
@@ -126,7 +126,7 @@ class Names(cst.CSTVisitor):
         return True
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
-        """Leave an annotation."""
+        """Leaves an annotation."""
         self._annotations -= _weight(original_node)
 
     def _string(self, node: cst.SimpleString, text: str) -> None:

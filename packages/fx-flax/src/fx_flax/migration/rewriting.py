@@ -14,14 +14,14 @@ __all__ = ["Rewriting"]
 
 
 class Rewriting(cst.CSTTransformer):
-    """Replaces nodes and import statements."""
+    """Replaces nodes and imports statements."""
 
     def __init__(self, plan: Plan):
         super().__init__()
         self.plan = plan
 
     def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
-        """Replace what is planned, keep the rest."""
+        """Replaces what is planned, keeps the rest."""
         text = self.plan.expressions.get(original_node)
         if text is not None and text != _code(original_node):
             new = cst.parse_expression(text)
@@ -33,7 +33,7 @@ class Rewriting(cst.CSTTransformer):
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
     ) -> Any:
-        """Write the statements that an import becomes, each on a line."""
+        """Writes the statements that an import becomes, each on a line."""
         parts = self._statements(original_node.body, updated_node.body)
         if parts is None:
             return updated_node
@@ -49,12 +49,12 @@ class Rewriting(cst.CSTTransformer):
     def leave_SimpleStatementSuite(
         self, original_node: cst.SimpleStatementSuite, updated_node: cst.SimpleStatementSuite
     ) -> cst.SimpleStatementSuite:
-        """Write the statements that an import becomes, all on the line of its block."""
+        """Writes the statements that an import becomes, all on the line of its block."""
         parts = self._statements(original_node.body, updated_node.body)
         return updated_node if parts is None else updated_node.with_changes(body=_joined(parts or [cst.Pass()]))
 
     def leave_IndentedBlock(self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock) -> Any:
-        """Keep a block that has lost its only statement."""
+        """Keeps a block that has lost its only statement."""
         if updated_node.body or not original_node.body:
             return updated_node
         return updated_node.with_changes(body=[cst.SimpleStatementLine([cst.Pass()])])

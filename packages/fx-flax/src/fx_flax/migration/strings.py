@@ -17,7 +17,7 @@ _OF_OBJECTS = {"patch", "setattr"}
 
 
 def look_at_strings(names: Names, plan: Plan, report: Callable[..., None]) -> None:
-    """Plan the change of text that names modules or objects of Flax, and report what stays.
+    """Plans the change of text that names modules or objects of Flax, and report what stays.
 
     Args:
       names: what the program holds.

@@ -152,7 +152,7 @@ def _rewritten(path: Path, before: bytes, packages: set[str]) -> Migrated:
 
 
 def write(file: MigratedFile) -> None:
-    """Write a file as it is to be, so that nobody sees half of it; its permissions stay, links stay links.
+    """Writes a file as it is to be, so that nobody sees half of it; its permissions stay, links stay links.
 
     Args:
       file: from `migrate_tree`.

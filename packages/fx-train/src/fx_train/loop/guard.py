@@ -38,7 +38,7 @@ class NanGuard(Callback):
         self._look = self._found = None
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Asks the device when it is time, and read what it answered to an earlier question."""
+        """Asks the device when it is time, and reads what it answered to an earlier question."""
         due = self._due(run.step, run.total_steps)
         # Of several processes all have to read after the same step: one that ends leaves the others waiting.
         if self._look is not None and (due or jax.process_count() > 1 or self._look.is_answered()):
