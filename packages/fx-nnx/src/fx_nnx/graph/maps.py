@@ -112,7 +112,7 @@ def with_vars(
 
     Args:
       node: a model; it stays as it is.
-      hijax: accepted for compatibility; it only changes the metadata.
+      hijax: metadata of the variables; see `fx_nnx.use_hijax`.
       ref: whether values live in a `jax.Ref`.
       mutable: an older name of ``ref``.
       only: which variables.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fx_core.ops import norm
 from fx_core.ops.initializers import default_bias_init, default_scale_init, ones, zeros
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.dropout import chosen
 from fx_nnx.layers.params import check_features, located, make_param, promote_dtype, value_of
@@ -64,8 +65,8 @@ class BatchNorm(Module):
         axis: int = -1,
         momentum: float = 0.99,
         epsilon: float = 1e-5,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         use_bias: bool = True,
         use_scale: bool = True,
         bias_init: Initializer = default_bias_init,

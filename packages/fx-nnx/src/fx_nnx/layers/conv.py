@@ -10,6 +10,7 @@ from fx_core.ops import conv
 from fx_core.ops.conv.plan import hashable
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
 from fx_nnx.layers.params import check_features, located, make_param, promote_dtype, set_options, value_of
@@ -72,9 +73,9 @@ class Conv(Module):
         feature_group_count: int = 1,
         use_bias: bool = True,
         mask: Any = None,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        precision: PrecisionLike = None,
         kernel_init: Initializer = default_kernel_init,
         bias_init: Initializer = default_bias_init,
         conv_general_dilated: Callable[..., Any] = lax.conv_general_dilated,
@@ -187,9 +188,9 @@ class ConvTranspose(Module):
         kernel_dilation: int | Sequence[int] | None = None,
         use_bias: bool = True,
         mask: Any = None,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        precision: PrecisionLike = None,
         kernel_init: Initializer = default_kernel_init,
         bias_init: Initializer = default_bias_init,
         transpose_kernel: bool = False,

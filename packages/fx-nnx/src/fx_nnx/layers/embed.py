@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fx_core.ops import embed
 from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype, value_of
 from fx_nnx.modules.module import Module
@@ -41,8 +42,8 @@ class Embed(Module):
         num_embeddings: int,
         features: int,
         *,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         embedding_init: Initializer = default_embed_init,
         promote_dtype: Callable[..., Any] = promote_dtype,
         rngs: Rngs,

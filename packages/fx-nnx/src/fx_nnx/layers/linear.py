@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fx_core.ops import linear
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
 from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype, set_options, value_of
@@ -52,9 +53,9 @@ class Linear(Module):
         out_features: int,
         *,
         use_bias: bool = True,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        precision: PrecisionLike = None,
         kernel_init: Initializer = default_kernel_init,
         bias_init: Initializer = default_bias_init,
         dot_general: Callable[..., Any] = lax.dot_general,
@@ -130,11 +131,11 @@ class LinearGeneral(Module):
         axis: int | Sequence[int] = -1,
         batch_axis: Mapping[int, int] = MappingProxyType({}),
         use_bias: bool = True,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         kernel_init: Initializer = default_kernel_init,
         bias_init: Initializer = default_bias_init,
-        precision: Any = None,
+        precision: PrecisionLike = None,
         promote_dtype: Callable[..., Any] = promote_dtype,
         dot_general: Callable[..., Any] | None = None,
         dot_general_cls: Any = None,
@@ -221,9 +222,9 @@ class Einsum(Module):
         kernel_shape: Sequence[int],
         bias_shape: Sequence[int] | None = None,
         *,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        precision: Any = None,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        precision: PrecisionLike = None,
         kernel_init: Initializer = default_kernel_init,
         bias_init: Initializer = default_bias_init,
         promote_dtype: Callable[..., Any] = promote_dtype,

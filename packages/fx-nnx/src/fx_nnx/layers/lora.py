@@ -10,6 +10,7 @@ from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.initializers import he_uniform, zeros
 from fx_core.ops.linear import low_rank
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import check_features, located, promote_dtype, value_of
@@ -67,8 +68,8 @@ class LoRA(Module):
         out_features: int,
         *,
         base_module: Callable[..., Any] | None = None,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         a_initializer: Initializer = _default_a_init,
         b_initializer: Initializer = zeros,
         lora_param_type: type[Variable[Any]] = LoRAParam,
@@ -157,8 +158,8 @@ class LoRALinear(Linear):
         out_features: int,
         *,
         lora_rank: int,
-        lora_dtype: Any = None,
-        lora_param_dtype: Any = jnp.float32,
+        lora_dtype: Dtype | None = None,
+        lora_param_dtype: Dtype = jnp.float32,
         a_initializer: Initializer = _default_a_init,
         b_initializer: Initializer = zeros,
         lora_param_type: type[Variable[Any]] = LoRAParam,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fx_core.ops import norm
 from fx_core.ops.initializers import default_bias_init, default_scale_init
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.norm_base import NormBase
 from fx_nnx.layers.params import located, promote_dtype
@@ -59,8 +60,8 @@ class LayerNorm(NormBase):
         num_features: int,
         *,
         epsilon: float = 1e-6,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         use_bias: bool = True,
         use_scale: bool = True,
         bias_init: Initializer = default_bias_init,
@@ -132,7 +133,7 @@ class RMSNorm(NormBase):
       feature_axes: axes with a scale and bias of their own.
       axis_name: a mapped axis over which statistics are averaged, too.
       axis_index_groups: groups of devices along that axis.
-      use_fast_variance: accepted for compatibility: the mean of squares takes one pass.
+      use_fast_variance: no effect, the mean of squares takes one pass.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       rngs: streams; parameters are drawn from ``params``.
       scale_metadata: metadata of the variable ``scale``.
@@ -143,8 +144,8 @@ class RMSNorm(NormBase):
         num_features: int,
         *,
         epsilon: float = 1e-6,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         use_scale: bool = True,
         scale_init: Initializer = default_scale_init,
         reduction_axes: Axes = -1,
@@ -229,8 +230,8 @@ class GroupNorm(NormBase):
         group_size: int | None = None,
         *,
         epsilon: float = 1e-6,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         use_bias: bool = True,
         use_scale: bool = True,
         bias_init: Initializer = default_bias_init,
@@ -323,8 +324,8 @@ class InstanceNorm(NormBase):
         num_features: int,
         *,
         epsilon: float = 1e-6,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         use_bias: bool = True,
         use_scale: bool = True,
         bias_init: Initializer = default_bias_init,

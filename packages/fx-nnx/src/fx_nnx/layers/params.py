@@ -13,6 +13,7 @@ from fx_core.errors import FxError
 from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
 from fx_core.errors.ops import layer_size
 from fx_core.ops import dtypes
+from fx_core.typing import Dtype
 
 from fx_nnx.locate import path_of
 from fx_nnx.rngs.rngs import Rngs
@@ -48,7 +49,7 @@ def located(call: Callable[Concatenate[Layer, P], R]) -> Callable[Concatenate[La
     return located_call
 
 
-def promote_dtype(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> tuple[Any, ...]:
+def promote_dtype(args: Any, /, *, dtype: Dtype | None = None, inexact: bool = True) -> tuple[Any, ...]:
     """Returns some arrays in one dtype; see `fx_core.ops.dtypes.promote_dtype`.
 
     Args:
@@ -64,7 +65,7 @@ def promote_dtype(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> t
 
 
 def make_param(
-    rngs: Rngs, init: Callable[..., Any], shape: tuple[int, ...], dtype: Any, metadata: Mapping[str, Any]
+    rngs: Rngs, init: Callable[..., Any], shape: tuple[int, ...], dtype: Dtype, metadata: Mapping[str, Any]
 ) -> Param[Any]:
     """Draws a parameter with the next key of the stream ``params``.
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.ops.activations import prelu
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.params import as_array, located, promote_dtype, value_of
 from fx_nnx.modules.module import Module
@@ -36,8 +37,8 @@ class PReLU(Module):
         self,
         negative_slope_init: float = 0.01,
         *,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         promote_dtype: Callable[..., Any] = promote_dtype,
         negative_slope_metadata: Mapping[str, Any] = MappingProxyType({}),
     ):

@@ -14,6 +14,7 @@ from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import normal, ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_nnx.filters import Filter, PathContains, to_predicate
 from fx_nnx.graph.functions import merge, split
@@ -96,8 +97,8 @@ class SpectralNorm(Module):
         *,
         n_steps: int = 1,
         epsilon: float = 1e-12,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         error_on_non_matrix: bool = False,
         update_stats: bool = True,
         rngs: Rngs,
@@ -183,8 +184,8 @@ class WeightNorm(Module):
         use_scale: bool = True,
         scale_init: Initializer = ones,
         epsilon: float = 1e-12,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         variable_filter: Filter = PathContains("kernel", exact=True),  # noqa: B008 (an immutable filter)
         promote_dtype: Callable[..., Any] = promote_dtype,
         rngs: Rngs,

@@ -151,8 +151,8 @@ def with_rngs(
       fork: which other streams start anew with their next key.
       only: which streams are changed at all.
       graph: as in `fx_nnx.split`.
-      graph_updates: accepted for compatibility: the model is never changed, but for the counts of the streams that keys
-        were drawn from.
+      graph_updates: no effect, the model is never changed, but for the counts of the streams that keys were drawn
+        from.
 
     Returns:
       The new model, or a decorator.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.errors.nnx import show_path
 from fx_core.errors.nnx_layers import EmaStructureError
+from fx_core.typing import Dtype
 
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import merge, split, state
@@ -48,7 +49,9 @@ class EMA(Module):
       EmaStructureError: something that is no variable was to be averaged.
     """
 
-    def __init__(self, params: Any, decay: float, *, only: Filter = ..., graph: bool | None = None, dtype: Any = None):
+    def __init__(
+        self, params: Any, decay: float, *, only: Filter = ..., graph: bool | None = None, dtype: Dtype | None = None
+    ):
         self.decay, self.filter, self.graph = decay, tuple(only) if isinstance(only, list) else only, graph
         copies = [(path, variable.copy()) for path, variable in self._chosen(params)]
         for _, variable in copies:

@@ -110,7 +110,7 @@ class UpdateContext:
       outer_index_inner_ref: what was merged inside, by number.
       outer_index_outer_ref: the objects that were split outside, by number.
       inner_ref_outer_index: numbers of what was merged inside.
-      static_cache: accepted for compatibility.
+      static_cache: no effect, structures are remembered in any case.
     """
 
     tag: Any

@@ -28,7 +28,7 @@ def eval_shape(
       f: the function.
       *args: its arguments, of which nothing is changed; modules and shapes of arrays will do.
       graph: False treats modules as trees, in which no object is shared.
-      graph_updates: accepted for compatibility: what the function does to its arguments is dropped.
+      graph_updates: no effect, what the function does to its arguments is dropped.
       **kwargs: more arguments.
     """
     target = Target(f)
@@ -60,7 +60,7 @@ def make_jaxpr(
     Args:
       f: the function; without it, a decorator is returned.
       graph: False treats modules as trees, in which no object is shared.
-      graph_updates: accepted for compatibility: the arguments are not changed.
+      graph_updates: no effect, the arguments are not changed.
       static_argnums: positions of arguments to trace for.
     """
     target, statics = Target(f), StaticArguments(f, "make_jaxpr", static_argnums)

@@ -297,8 +297,8 @@ def cached_partial(
     Args:
       f: what `jit` gave.
       *cached_args: its first arguments.
-      graph: accepted for compatibility; ``f`` has its own.
-      graph_updates: accepted for compatibility.
+      graph: no effect, the mode is that of ``f``.
+      graph_updates: no effect, the mode is that of ``f``.
     """
     del graph, graph_updates
     return JitPartial(f, *cached_args)

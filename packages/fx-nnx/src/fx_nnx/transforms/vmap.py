@@ -98,7 +98,7 @@ def pmap(
       devices: the devices.
       backend: whose devices, where ``devices`` is not given.
       axis_size: number of devices, needed if nothing has a mapped axis.
-      donate_argnums: accepted for compatibility; nothing is donated.
+      donate_argnums: no effect, nothing is donated; `jit` with shardings donates.
       transform_metadata: as in `vmap`.
       graph: as in `vmap`.
       graph_updates: as in `vmap`.

@@ -30,7 +30,7 @@ def while_loop(
       body_fun: gives the next value, of the same structure; it may change the modules in it, but not their structure.
       init_val: the first value: a tree of modules and arrays.
       graph: False treats modules as trees, in which no object is shared.
-      graph_updates: accepted for compatibility.
+      graph_updates: as in `jit`.
 
     Returns:
       The last value, with the caller's modules.

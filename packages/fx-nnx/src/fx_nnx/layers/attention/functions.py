@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from fx_core.ops import attention
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_nnx.layers.attention.rope import RoPE
 from fx_nnx.layers.params import promote_dtype
@@ -25,8 +26,8 @@ def dot_product_attention(
     dropout_rng: jax.Array | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    dtype: Any = None,
-    precision: Any = None,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
     module: Module | None = None,
     promote_dtype: Callable[..., Any] = promote_dtype,
     is_causal: bool = False,

@@ -13,6 +13,7 @@ from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options, takes
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_nnx.layers.attention.described import described
 from fx_nnx.layers.attention.functions import dot_product_attention
@@ -106,12 +107,12 @@ class MultiHeadAttention(Module):
         num_kv_heads: int | None = None,
         in_kv_features: int | None = None,
         *,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         broadcast_dropout: bool = True,
         dropout_rate: float = 0.0,
         deterministic: bool | None = None,
-        precision: Any = None,
+        precision: PrecisionLike = None,
         kernel_init: Initializer = default_kernel_init,
         out_kernel_init: Initializer | None = None,
         bias_init: Initializer = default_bias_init,
@@ -252,7 +253,7 @@ class MultiHeadAttention(Module):
         attended = self._attend(query, key, value, mask, deterministic, rngs, sow_weights, options)
         return self.out(attended, out_sharding=out_sharding)
 
-    def init_cache(self, input_shape: tuple[int, ...], dtype: Any = jnp.float32) -> None:
+    def init_cache(self, input_shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> None:
         """Creates an empty cache, in place of an earlier one.
 
         Args:

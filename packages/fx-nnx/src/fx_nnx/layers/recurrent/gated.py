@@ -9,6 +9,7 @@ from fx_core.ops import recurrent
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import located, promote_dtype
@@ -82,8 +83,8 @@ class SimpleCell(_OneCarry):
         in_features: int,
         hidden_features: int,
         *,
-        dtype: Any = jnp.float32,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype = jnp.float32,
+        param_dtype: Dtype = jnp.float32,
         carry_init: Initializer | None = None,
         residual: bool = False,
         activation_fn: Callable[..., Any] = jnp.tanh,
@@ -196,8 +197,8 @@ class GRUCell(_OneCarry):
         kernel_init: Initializer = default_kernel_init,
         recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
         bias_init: Initializer = default_bias_init,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         carry_init: Initializer | None = None,
         promote_dtype: Callable[..., Any] = promote_dtype,
         keep_rngs: bool = False,

@@ -9,6 +9,7 @@ from fx_core.ops import recurrent
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import located, promote_dtype
@@ -90,8 +91,8 @@ class LSTMCell(_LSTMCell):
         kernel_init: Initializer = default_kernel_init,
         recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
         bias_init: Initializer = default_bias_init,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         carry_init: Initializer | None = None,
         promote_dtype: Callable[..., Any] = promote_dtype,
         keep_rngs: bool = False,
@@ -205,8 +206,8 @@ class OptimizedLSTMCell(_LSTMCell):
         kernel_init: Initializer = default_kernel_init,
         recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
         bias_init: Initializer = default_bias_init,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
         carry_init: Initializer | None = None,
         promote_dtype: Callable[..., Any] = promote_dtype,
         keep_rngs: bool = False,
