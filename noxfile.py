@@ -197,7 +197,8 @@ def quickstart(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Every example, shortened: it runs, resumes to the bit, and the GPT gives the same on other meshes."""
-    install_editable(session, EVERYTHING, "-r", "examples/digits/requirements.txt", *TEST_TOOLS)
+    plugin = "tests-integration/plugins/fx-moe-plugin"
+    install_editable(session, EVERYTHING, "-r", "examples/digits/requirements.txt", "-e", plugin, *TEST_TOOLS)
     session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/examples"]))
 
 

@@ -11,6 +11,7 @@ class Block(nn.Module):
 
     heads: int
     decode: bool = False
+    experts: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -21,6 +22,10 @@ class Block(nn.Module):
             normed, mask=mask
         )
         normed = nn.LayerNorm(name="norm_mlp")(x)
+        if self.experts:
+            # A plugin's layer, by its name: nothing here imports it.
+            sizes = {"features": x.shape[-1], "hidden": 4 * x.shape[-1], "experts": self.experts}
+            return x + nn.layer("moe.MixtureOfExperts", name="experts", **sizes)(normed)
         return x + nn.Dense(x.shape[-1], name="down")(nn.gelu(nn.Dense(4 * x.shape[-1], name="up")(normed)))
 
 
@@ -29,6 +34,9 @@ class GPT(nn.Module):
 
     With ``decode=True`` it takes the next tokens only, one or several, and keeps in the collection ``cache`` what the
     attention needs of the earlier ones; an ``init`` with a text of the full length makes that collection.
+
+    With ``experts`` the perceptrons are mixtures of that many, of which each token uses one; they put what keeps them
+    equally busy into the collection ``losses``.
     """
 
     layers: int = 4
@@ -36,6 +44,7 @@ class GPT(nn.Module):
     heads: int = 4
     length: int = 128
     decode: bool = False
+    experts: int = 0
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -48,5 +57,5 @@ class GPT(nn.Module):
         x = nn.Embed(VOCABULARY, self.features, name="tokens")(tokens)
         x = x + nn.Embed(self.length, self.features, name="positions")(positions)[None]
         for layer in range(self.layers):
-            x = Block(self.heads, self.decode, name=f"block_{layer}")(x)
+            x = Block(self.heads, self.decode, self.experts, name=f"block_{layer}")(x)
         return nn.Dense(VOCABULARY, name="head")(nn.LayerNorm(name="norm")(x))

@@ -57,11 +57,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--experts", type=int, default=0, help="as in training")
     arguments = parser.parse_args()
     # Without a target a checkpoint comes back as dicts of arrays.
     params = CheckpointManager(arguments.directory / "checkpoints").restore()["params"]
     key = jax.random.key(arguments.seed)
-    print(sample(GPT(), params, arguments.prompt, arguments.count, key, arguments.temperature))
+    print(sample(GPT(experts=arguments.experts), params, arguments.prompt, arguments.count, key, arguments.temperature))
 
 
 if __name__ == "__main__":

@@ -50,8 +50,6 @@ from fx_train.distributed import (
 from network import GPT
 from sample import sample
 
-NETWORK = GPT()
-
 LAYOUTS = {
     "data": [],
     "sharded": [(".*", "data")],
@@ -65,20 +63,16 @@ LAYOUTS = {
 }
 
 
-def losses(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-    """Negative log-likelihood of every character, (batch, time)."""
-    logits = NETWORK.apply({"params": params}, batch["x"]).astype(jnp.float32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
+def losses(network: GPT, params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Negative log-likelihood of every character, (batch, time), and what layers add to the loss."""
+    logits, sown = network.apply({"params": params}, batch["x"], mutable=["losses"])
+    more = sum(map(jnp.sum, jax.tree.leaves(sown)), jnp.zeros(()))
+    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), batch["y"]), more
 
 
-def loss_fn(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-    """Their mean."""
-    return losses(params, batch).mean()
-
-
-def create(key: jax.Array, steps: int) -> StepState:
+def create(network: GPT, key: jax.Array, steps: int) -> StepState:
     """The state before the first step."""
-    params = NETWORK.init(key, jnp.zeros((1, NETWORK.length), jnp.int32))["params"]
+    params = network.init(key, jnp.zeros((1, network.length), jnp.int32))["params"]
     rate = optax.warmup_cosine_decay_schedule(0.0, 2e-3, max(1, steps // 20), steps)
     return StepState.create(params=params, tx=optax.adamw(rate, weight_decay=0.1))
 
@@ -94,23 +88,29 @@ def main() -> None:
     parser.add_argument("--mesh", default="data:-1")
     parser.add_argument("--layout", choices=LAYOUTS, default="data")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--experts", type=int, default=0, help="a mixture of experts; needs fx-moe-plugin")
     arguments = parser.parse_args()
 
     initialize()
+    network = GPT(experts=arguments.experts)
     mesh = make_mesh(arguments.mesh)
-    text = windows(encode(load()), NETWORK.length)
+    text = windows(encode(load()), network.length)
     order = np.random.default_rng(0).permutation(len(text["x"]))
     held_out, training = ({k: v[part] for k, v in text.items()} for part in (order[:64], order[64:]))
     part, parts = batch_part(mesh)
     batches = Batches(training, arguments.batch, seed=arguments.seed, process=(part, parts))
     held_out = global_batch(jax.tree.map(lambda x: np.split(x, parts)[part], held_out), mesh)
-    measure = jax.jit(lambda params, batch: Perplexity.empty().update(losses(params, batch)))
+    measure = jax.jit(lambda params, batch: Perplexity.empty().update(losses(network, params, batch)[0]))
+
+    def loss_fn(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+        each, more = losses(network, params, batch)
+        return each.mean() + 0.01 * more
 
     def data(step: int) -> Prefetch:
         return Prefetch(batches(step), place=lambda batch: global_batch(batch, mesh))
 
     state = create_sharded(
-        lambda key: create(key, arguments.steps),
+        lambda key: create(network, key, arguments.steps),
         jax.random.key(arguments.seed),
         mesh=mesh,
         rules=LAYOUTS[arguments.layout],
@@ -137,7 +137,7 @@ def main() -> None:
         print(f"perplexity {perplexity:.2f} per character after {run.step} steps")
     if process_count() == 1:
         prompt = decode(training["x"][0][:20])
-        print(sample(NETWORK, jax.device_get(state.params), prompt, 100, jax.random.key(1)))
+        print(sample(network, jax.device_get(state.params), prompt, 100, jax.random.key(1)))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,18 @@ def test_written_text_is_what_the_whole_text_suggests(small, example):
         sample.sample(network, params, "dëf", 1, jax.random.key(0))
 
 
+def test_experts_of_a_plugin_take_the_place_of_the_perceptrons(example):
+    network = example("gpt", "network").GPT(layers=1, features=8, heads=2, length=12, experts=2)
+    train, tokens = example("gpt", "train"), jnp.arange(24).reshape(2, 12)
+    state = train.create(network, jax.random.key(0), steps=2)
+    assert set(state.params["block_0"]["experts"]) == {"router", "up", "down"}
+    each, more = train.losses(network, state.params, {"x": tokens, "y": tokens})
+    assert each.shape == (2, 12)
+    assert more >= 1.0
+    text = example("gpt", "sample").sample(network, state.params, "def ", 4, jax.random.key(0))
+    assert len(text) == 8
+
+
 def run(arguments, devices):
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": ""}
     done = subprocess.run(

@@ -249,6 +249,7 @@ def test_a_switch_is_on_or_off(variable):
 def test_tracing_logs_every_hook_call(caplog):
     with caplog.at_level(logging.DEBUG, logger="fx.plugins"):
         found = with_good(trace=True)
+        found.register(fake_plugin(fx_saving=None), name="listener")
         found.saving(path=None, tree={}, metadata={})
     text = caplog.text
     for hook in ("fx_layers", "fx_collections", "finish fx_collections", "fx_saving"):
@@ -316,3 +317,31 @@ def test_lifecycle_hooks_are_called_and_may_stop_a_save(tmp_path):
     with pytest.raises(FxError, match="Not this one"):
         found.saving(tmp_path, {}, {"step": 2})
     assert calls == [("saving", tmp_path, 1), ("restored", {"a": 1}), ("saving", tmp_path, 2)]
+
+
+def test_a_plugin_that_raises_in_a_lifecycle_hook_is_named_and_the_others_hear_of_it(tmp_path):
+    calls = []
+
+    class Listener:
+        @hookimpl
+        def fx_restored(self, tree):
+            calls.append(tree)
+
+    class Raises:
+        @hookimpl
+        def fx_saving(self, path):
+            raise KeyError("step")
+
+        @hookimpl
+        def fx_restored(self, path):
+            raise KeyError("step")
+
+    found = with_good()
+    found.register(Listener(), name="listener")
+    found.register(Raises(), name="raises")
+    with pytest.raises(KeyError, match="step") as caught:
+        found.saving(tmp_path, {}, {})
+    assert "fx_saving of plugin 'raises' raised this; FX_DISABLE_PLUGINS=raises" in caught.value.__notes__[0]
+    with pytest.warns(FxPluginWarning, match=r"Hook 'fx_restored' of plugin 'raises' .* raised KeyError"):
+        found.restored(tmp_path, {"a": 1}, {})
+    assert calls == [{"a": 1}]

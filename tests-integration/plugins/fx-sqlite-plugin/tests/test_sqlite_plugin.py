@@ -1,3 +1,4 @@
+import contextlib
 import sqlite3
 
 import numpy as np
@@ -9,7 +10,8 @@ fx_distribution = "fx-sqlite-plugin"
 
 def test_other_programs_can_read_it(tmp_path):
     SqliteBackend().save(tmp_path, {"a": {"kernel": np.ones((2, 3), np.float32)}, "step": 3})
-    rows = sqlite3.connect(tmp_path / "state.sqlite").execute("select path, dtype, shape from leaves").fetchall()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as database:
+        rows = database.execute("select path, dtype, shape from leaves").fetchall()
     assert ('["a", "kernel"]', "float32", "[2, 3]") in rows
 
 

@@ -1,6 +1,8 @@
 """The pluggy manager of fx, and its tracing."""
 
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pluggy
 
@@ -82,6 +84,17 @@ def entries_of(manager: pluggy.PluginManager, plugin: object, origin: Origin) ->
             good += entries
             errors += faults
     return good, errors
+
+
+def notify(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> Iterator[tuple[str, Exception]]:
+    """Calls a hook of each plugin, the newest first, and yields the name of each that raised, with what it raised."""
+    plugins = [impl.plugin for impl in reversed(getattr(manager.hook, hook).get_hookimpls())]
+    for plugin in plugins:
+        call = manager.subset_hook_caller(hook, [other for other in plugins if other is not plugin])
+        try:
+            call(**arguments)
+        except Exception as error:
+            yield (manager.get_name(plugin) or "?").partition(":")[2], error
 
 
 def _is_scalar(result: object) -> bool:

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from fx_core.errors.plugins import FxPluginWarning, PluginError, RegistryBusyError, UnknownEntryError, of_distribution
+from fx_core.errors.plugins import (
+    FxPluginWarning,
+    PluginError,
+    RegistryBusyError,
+    UnknownEntryError,
+    of_distribution,
+    plugin_hook,
+)
 from fx_core.plugins.entries import (
     CheckpointBackendEntry,
     CollectionEntry,
@@ -22,7 +29,7 @@ from fx_core.plugins.entries import (
     describe,
 )
 from fx_core.plugins.known import brought_by, nearest
-from fx_core.plugins.manager import entries_of, make_manager, register
+from fx_core.plugins.manager import entries_of, make_manager, notify, register
 from fx_core.plugins.sources import PluginSource, installed_sources, why_left_out
 from fx_core.plugins.switches import Switches, normalize
 from fx_core.plugins.table import EntryTable
@@ -168,11 +175,16 @@ class Registry:
 
     def saving(self, path: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
         """Notifies plugins that a checkpoint is about to be written; what one raises stops the save."""
-        self._manager.hook.fx_saving(path=path, tree=tree, metadata=metadata)
+        for plugin, error in notify(self._manager, "fx_saving", path=path, tree=tree, metadata=metadata):
+            error.add_note(f"fx_saving of plugin {plugin!r} raised this; FX_DISABLE_PLUGINS={plugin} turns it off.")
+            raise error
 
     def restored(self, path: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
-        """Notifies plugins that a checkpoint was read and verified."""
-        self._manager.hook.fx_restored(path=path, tree=tree, metadata=metadata)
+        """Notifies plugins that a checkpoint was read and verified; what one raises is a warning."""
+        for plugin, error in notify(self._manager, "fx_restored", path=path, tree=tree, metadata=metadata):
+            owner = next((s.origin.distribution for s in self.plugins if s.origin.plugin == plugin), None)
+            failure = plugin_hook(plugin, owner, "fx_restored", f"raised {describe(error)}")
+            warnings.warn(str(failure), FxPluginWarning, stacklevel=3)
 
     def tables(self) -> list[EntryTable[Any]]:
         """Returns all tables, those of layers included."""
