@@ -2,6 +2,8 @@
 
     python tests-integration/as_flax/compare.py keras qwix    # prints a table; fails where results differ
 
+A program that fails, or runs for longer than FX_AS_FLAX_SECONDS (600), is a row of the table; the others go on.
+
 Every program writes named arrays to the file that it is given. Both runs are in one environment, so that only Flax
 differs; in the second one nothing imports Flax, which fx-flax would refuse.
 """
@@ -18,13 +20,15 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+SECONDS = float(os.environ.get("FX_AS_FLAX_SECONDS", 600))  # for one program, so that none holds up the others
 LIBRARIES = tomllib.loads((HERE / "libraries.toml").read_text())
 
 
 def timed(command: list[str], results: Path) -> tuple[dict[str, np.ndarray], float]:
     """Run a program; give its results and how long it took."""
     started = time.monotonic()
-    subprocess.run([sys.executable, *command, str(results)], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, *command, str(results)], check=True, env=environment, timeout=SECONDS)
     with np.load(results) as loaded:
         return dict(loaded), time.monotonic() - started
 
@@ -45,8 +49,13 @@ def compare(name: str, directory: Path) -> tuple[bool, str]:
     """Run one library's program both ways; give whether the results agree, and the row of the table."""
     wanted = LIBRARIES[name]
     program = str(HERE / "programs" / f"{wanted['program']}.py")
-    flax, flax_seconds = timed([program], directory / f"{name}-flax.npz")
-    fx, fx_seconds = timed(["-m", "fx_flax", program], directory / f"{name}-fx.npz")
+    try:
+        flax, flax_seconds = timed([program], directory / f"{name}-flax.npz")
+        fx, fx_seconds = timed(["-m", "fx_flax", program], directory / f"{name}-fx.npz")
+    except subprocess.SubprocessError as error:
+        on_fx = "fx_flax" in error.cmd  # pyright: ignore[reportAttributeAccessIssue]
+        print(f"{name}: {error}", file=sys.stderr)
+        return False, f"| {name} {version(name)} | failed on {'fx' if on_fx else 'Flax'} | | | |"
     missing = flax.keys() ^ fx.keys()
     differences = {key: farthest(flax[key], fx[key]) for key in flax.keys() & fx.keys()}
     worst = max(differences.values())
