@@ -70,3 +70,33 @@ def test_the_plugin_of_pytest_runs_tests_and_their_conftest(tmp_path):
     done = run("-m", "pytest", "-p", "fx_flax.pytest", "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "flax: fx, with the names of Flax 0.12" in done.stdout
+
+
+SPAWNING = """
+import multiprocessing
+from flax.core import FrozenDict
+
+
+def inside(queue):
+    from flax import core
+
+    queue.put([FrozenDict.__module__, core.freeze({}).__class__.__module__])
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    process = context.Process(target=inside, args=(queue,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    print(queue.get())
+"""
+
+
+def test_processes_that_a_program_spawns_have_fx_as_well(tmp_path):
+    file = tmp_path / "program.py"
+    file.write_text(SPAWNING)
+    done = run("-m", "fx_flax", str(file))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['fx_core.frozen_dict', 'fx_core.frozen_dict']"

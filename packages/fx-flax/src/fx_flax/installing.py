@@ -6,6 +6,7 @@ from fx_flax.errors import FlaxImportedError
 from fx_flax.finder import FlaxDistributionFinder, FlaxFinder, FlaxPath
 from fx_flax.flags import read_environment
 from fx_flax.modules import FlaxModule
+from fx_flax.processes import leave_to_children, tell_children
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -19,7 +20,7 @@ def install() -> None:
     """Creates ``import flax``, and all below it, give fx in this process.
 
     Call it before anything imports Flax. A second call does nothing. The environment variables of Flax's flags, such as
-    ``FLAX_PROFILE``, are read.
+    ``FLAX_PROFILE``, are read. Processes that `multiprocessing` spawns have fx in the place of Flax, too.
 
     >>> import fx_flax
     >>> fx_flax.install()
@@ -46,6 +47,7 @@ def install() -> None:
     sys.meta_path.insert(0, FlaxFinder())
     sys.meta_path.append(FlaxDistributionFinder())
     sys.path_hooks.insert(0, FlaxPath)
+    tell_children(install)
 
 
 def uninstall() -> None:
@@ -55,5 +57,6 @@ def uninstall() -> None:
     """
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, FlaxFinder | FlaxDistributionFinder)]
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not FlaxPath]
+    leave_to_children()
     for name in [name for name, module in sys.modules.items() if isinstance(module, FlaxModule)]:
         del sys.modules[name]
