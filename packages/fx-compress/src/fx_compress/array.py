@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-from fx_core import struct
+from fx_core import serialization
 from fx_core.array_node import ArrayNode
 from jax import lax
 
@@ -20,7 +20,7 @@ __all__ = ["QuantizedArray"]
 _FACTOR = jnp.int8 if jax.__version_info__ >= (0, 10, 2) else jnp.int32
 
 
-@struct.dataclass
+@dataclasses.dataclass(frozen=True)
 class QuantizedArray(ArrayNode):
     """An array of few bits per element, which stands in for the float array it was made of.
 
@@ -53,10 +53,10 @@ class QuantizedArray(ArrayNode):
     scale: jax.Array
     zero: jax.Array | None
     input_scale: jax.Array | None
-    format: str = struct.field(pytree_node=False)
-    computes: str = struct.field(pytree_node=False)
-    features: int = struct.field(pytree_node=False)
-    activations: str | None = struct.field(pytree_node=False, default=None)
+    format: str
+    computes: str
+    features: int
+    activations: str | None = None
     shrink: jax.Array | None = None
 
     @property
@@ -68,6 +68,10 @@ class QuantizedArray(ArrayNode):
     def dtype(self) -> Any:
         """Dtype of the array that this stands for."""
         return jnp.dtype(self.computes)
+
+    def replace(self, **updates: Any) -> Self:
+        """Returns a copy with some fields changed."""
+        return dataclasses.replace(self, **updates)
 
     def astype(self, dtype: Any) -> Self:
         """Returns the same codes, to be computed with in another dtype."""
@@ -94,16 +98,17 @@ class QuantizedArray(ArrayNode):
         kind = format_named(self.format)
         return unpack(self.values, self.features, kind.integer) if kind.packed else self.values
 
-    def numbers(self) -> jax.Array:
-        """Returns what the codes stand for before scaling, less the zero point."""
-        numbers = format_named(self.format).numbers(self.codes(), self.dtype)
-        return numbers if self.zero is None else combine(numbers, self.zero.astype(self.dtype), jnp.subtract)
+    def numbers(self, dtype: Any = None) -> jax.Array:
+        """Returns what the codes stand for before scaling, less the zero point; in the dtype computed with by default."""
+        dtype = self.dtype if dtype is None else dtype
+        numbers = format_named(self.format).numbers(self.codes(), dtype)
+        return numbers if self.zero is None else combine(numbers, self.zero.astype(dtype), jnp.subtract)
 
     def materialize(self) -> jax.Array:
         """Returns the float array."""
         # float16 scales of small weights would round to nothing before they are multiplied.
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        result = combine(self.numbers().astype(wide), self.scale.astype(wide), jnp.multiply)
+        result = combine(self.numbers(wide), self.scale.astype(wide), jnp.multiply)
         return (result if self.shrink is None else result * self.shrink.astype(wide)).astype(self.dtype)
 
     def dot_general(
@@ -129,22 +134,26 @@ class QuantizedArray(ArrayNode):
         if self.activations is not None and self.zero is None:
             dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
             return _integer_dot(lhs, self, dimension_numbers, dtype)
+        dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
+        if dtype == jnp.float16:  # sums of codes before scaling leave its range
+            options["preferred_element_type"] = jnp.float32
         result = lax.dot_general(lhs, self.numbers(), dimension_numbers, **options)
-        return result * _beside(self.scale, lhs.ndim, dimension_numbers, right=True).astype(result.dtype)
+        return _scaled(result, _beside(self.scale, lhs.ndim, dimension_numbers, right=True)).astype(dtype)
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         """Convolves an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
         numbers = options.get("dimension_numbers")
         last = self.ndim - 1
         plain = isinstance(numbers, lax.ConvDimensionNumbers) and numbers.rhs_spec[0] == last
+        dtype = options.get("preferred_element_type") or jnp.result_type(lhs.dtype, self.dtype)
+        plain = plain and (dtype != jnp.float16 or self.activations is not None)
         if not plain or self.shrink is not None or any(size != 1 for size in self.scale.shape[:-1]):
             return lax.conv_general_dilated(lhs, self.materialize(), *args, **options)
         assert isinstance(numbers, lax.ConvDimensionNumbers)
         if self.activations is not None and self.zero is None:
-            dtype = options.get("preferred_element_type") or jnp.result_type(lhs.dtype, self.dtype)
             return _integer_conv(lhs, self, args, tuple(options.items()), dtype)
         result = lax.conv_general_dilated(lhs, self.numbers(), *args, **options)
-        return result * _along(self.scale, numbers.out_spec[1], result.ndim).astype(result.dtype)
+        return _scaled(result, _along(self.scale, numbers.out_spec[1], result.ndim))
 
     def take(self, indices: jax.Array) -> jax.Array:
         """Returns rows; NaN for an index outside."""
@@ -153,7 +162,8 @@ class QuantizedArray(ArrayNode):
         kind = format_named(self.format)
         codes = jnp.take(self.values, indices, axis=0, mode="clip")
         codes = unpack(codes, self.features, kind.integer) if kind.packed else codes
-        rows = kind.numbers(codes, self.dtype)
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        rows = kind.numbers(codes, wide)
 
         def picked(small: jax.Array) -> jax.Array:
             if small.shape[0] == 1:
@@ -161,10 +171,54 @@ class QuantizedArray(ArrayNode):
             return jnp.take(small, indices // (self.shape[0] // small.shape[0]), axis=0, mode="clip")
 
         if self.zero is not None:
-            rows = combine(rows, picked(self.zero.astype(self.dtype)), jnp.subtract)
-        rows = combine(rows, picked(self.scale.astype(self.dtype)), jnp.multiply)
+            rows = combine(rows, picked(self.zero.astype(wide)), jnp.subtract)
+        rows = combine(rows, picked(self.scale.astype(wide)), jnp.multiply)
         inside = jnp.take(jnp.ones(self.shape[0], self.dtype), indices)
-        return rows * inside.reshape(*inside.shape, *(1,) * (self.ndim - 1))
+        return rows.astype(self.dtype) * inside.reshape(*inside.shape, *(1,) * (self.ndim - 1))
+
+
+def _named(node: QuantizedArray) -> dict[str, Any]:
+    """The leaves by names that also say what the codes are, so that no checkpoint takes codes of one kind for another."""
+    odd = "_odd" if format_named(node.format).packed and node.features % 2 else ""
+    return {
+        f"values_{node.format}{odd}": node.values,
+        "scale": node.scale,
+        "zero": node.zero,
+        "input_scale": node.input_scale,
+        "shrink": node.shrink,
+    }
+
+
+def _flat(node: QuantizedArray) -> tuple[tuple[Any, ...], Any]:
+    leaves = (node.values, node.scale, node.zero, node.input_scale, node.shrink)
+    return leaves, (node.format, node.computes, node.features, node.activations)
+
+
+def _flat_with_keys(node: QuantizedArray) -> tuple[list[Any], Any]:
+    return [(jax.tree_util.GetAttrKey(name), leaf) for name, leaf in _named(node).items()], _flat(node)[1]
+
+
+def _unflat(static: Any, leaves: Any) -> QuantizedArray:
+    *first, shrink = leaves
+    return QuantizedArray(*first, *static, shrink)
+
+
+def _from_state(node: QuantizedArray, state: Any) -> QuantizedArray:
+    own = _named(node)
+    state = serialization.matched(state, list(own), "QuantizedArray")
+    return _unflat(_flat(node)[1], [serialization.from_state_dict(leaf, state[name], name) for name, leaf in own.items()])
+
+
+jax.tree_util.register_pytree_with_keys(QuantizedArray, _flat_with_keys, _unflat, _flat)
+serialization.register_serialization_state(
+    QuantizedArray, lambda node: serialization.named_to_state(_named(node)), _from_state
+)
+
+
+def _scaled(result: jax.Array, scale: jax.Array) -> jax.Array:
+    # A scale that is rounded to bfloat16 would bend a whole feature.
+    wide = jnp.promote_types(result.dtype, jnp.float32)
+    return (result.astype(wide) * scale.astype(wide)).astype(result.dtype)
 
 
 def _rounded(node: QuantizedArray, lhs: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -172,9 +226,11 @@ def _rounded(node: QuantizedArray, lhs: jax.Array, axes: tuple[int, ...]) -> tup
     wide = lhs.astype(jnp.float32)
     if node.activations == "static" and node.input_scale is not None:
         scale = jnp.broadcast_to(node.input_scale.astype(jnp.float32), (1,) * lhs.ndim)
+        # No integer is a NaN: it is kept in the scale.
+        scale = jnp.where(jnp.isnan(wide).any(axes, keepdims=True), jnp.nan, scale)
     else:
         largest = jnp.abs(wide).max(axes, keepdims=True)
-        scale = jnp.where(largest > 0, largest / 127, 1.0)
+        scale = jnp.where(largest == 0, 1.0, largest / 127)
     return jnp.clip(jnp.round(wide / scale), -127, 127).astype(_FACTOR), scale
 
 

@@ -1,11 +1,11 @@
 """Arithmetic of an array with a smaller one that has one entry per block of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
-__all__ = ["block_shape", "combine", "reduce_blocks"]
+__all__ = ["block_shape", "combine", "group_sizes", "reduce_blocks"]
 
 
 def block_shape(shape: tuple[int, ...], axes: tuple[int, ...], group: int | None) -> tuple[int, ...]:
@@ -14,15 +14,31 @@ def block_shape(shape: tuple[int, ...], axes: tuple[int, ...], group: int | None
     Args:
       shape: of the array.
       axes: axes that blocks extend over, counted from the front.
-      group: size of a block in the last of these axes; None for all of it.
+      group: number of elements of a block along these axes, the last of which is filled first; None for all of them.
 
-    >>> block_shape((64, 8), (0,), 16)
-    (4, 8)
+    >>> block_shape((64, 8), (0,), 16), block_shape((4, 16, 8), (0, 1), 32)
+    ((4, 8), (2, 1, 8))
     """
     sizes = [1 if axis in axes else size for axis, size in enumerate(shape)]
-    if group is not None:
-        sizes[axes[-1]] = shape[axes[-1]] // group
+    left = group or math.prod(shape[axis] for axis in axes)
+    for axis in reversed(axes):
+        within = min(left, shape[axis])
+        sizes[axis] = shape[axis] // max(within, 1)
+        left //= max(within, 1)
     return tuple(sizes)
+
+
+def group_sizes(sizes: Sequence[int]) -> list[int]:
+    """Returns the sizes of groups that divide elements along axes of these sizes, whose last is filled first.
+
+    >>> group_sizes([3, 4])
+    [1, 2, 4, 12]
+    """
+    found, whole = set[int](), 1
+    for size in reversed(sizes):
+        found |= {whole * n for n in range(1, size + 1) if size % n == 0}
+        whole *= size
+    return sorted(found)
 
 
 def combine(array: jax.Array, small: jax.Array, function: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:

@@ -33,7 +33,7 @@ def gptq(
     """Quantizes a linear map so that its outputs on the calibration inputs change little.
 
     Frantar et al., *GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers*, 2023. Scales
-    are those of rounding to nearest.
+    are those of rounding to nearest. Zeros stay zeros, so that pruned weights stay pruned.
 
     Args:
       scheme: format and scales.
@@ -76,11 +76,11 @@ def _factor(parameter: Parameter, statistics: Any, place: tuple[int, ...], rows:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _one(name: str, weight: jax.Array, scale: jax.Array, zero: jax.Array, factor: jax.Array) -> jax.Array:
-    kind, later = format_named(name), jnp.arange(len(weight))
+    kind, later, pruned = format_named(name), jnp.arange(len(weight)), weight == 0
 
     def step(i: Any, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         weight, codes = state
-        code = kind.encode(weight[i] / scale[i] + zero[i])
+        code = kind.encode(jnp.where(pruned[i], 0.0, weight[i] / scale[i]) + zero[i])
         got = (kind.numbers(code, jnp.float32) - zero[i]) * scale[i]
         error = (weight[i] - got) / factor[i, i]
         return weight - jnp.where(later > i, factor[i], 0.0)[:, None] * error[None, :], codes.at[i].set(code)

@@ -26,12 +26,14 @@ class Parameter:
       value: an array, an abstract one, or an array-like node.
       owners: class names of the containers above it, the nearest last: names of layers in object modules.
       kind: class name of the variable that holds it, such as ``"Param"``; None where arrays are bare.
+      types: classes of the container right above it, and of the variable if there is one.
     """
 
     path: str
     value: Any
     owners: tuple[str, ...]
     kind: str | None
+    types: tuple[type, ...] = ()
 
     @property
     def name(self) -> str:
@@ -40,11 +42,14 @@ class Parameter:
 
     @property
     def is_weight(self) -> bool:
-        """Whether it is a trained float parameter with two dimensions at least: what is worth compressing."""
+        """Whether it is a trained float parameter with two dimensions at least, and no bias or scale of a norm.
+
+        These have two dimensions in attention, and where layers are stacked.
+        """
         first = self.path.partition("/")[0]
         state = self.kind not in (None, "Param", "LoRAParam") or (self.kind is None and first in _STATE)
         floats = jnp.issubdtype(self.value.dtype, jnp.floating)
-        return not state and floats and len(self.value.shape) >= 2
+        return not state and floats and len(self.value.shape) >= 2 and self.name not in ("bias", "scale")
 
 
 # Collections of Linen, and fields of train states, that hold arrays which are no parameters.
@@ -64,19 +69,21 @@ def map_parameters(function: Callable[[Parameter], Any], tree: Any) -> Any:
     made: dict[int, Any] = {}
     alive: list[Any] = []
 
-    def visit(node: Any, path: tuple[str, ...], owners: tuple[str, ...], kind: str | None) -> Any:
+    def visit(node: Any, path: tuple[str, ...], owners: tuple[type, ...], kind: type | None) -> Any:
         if _is_array(node):
-            return function(Parameter("/".join(path), node, owners, kind))
+            names = tuple(owner.__name__ for owner in owners)
+            types = (*owners[-1:], *(() if kind is None else (kind,)))
+            return function(Parameter("/".join(path), node, names, None if kind is None else kind.__name__, types))
         if id(node) in made:  # one object in two places is one object in the copy
             return made[id(node)]
         found, treedef = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
         if not found or not found[0][0]:
             return node
         if _is_variable(node) or isinstance(node, AxisMetadata):
-            inner = type(node).__name__ if _is_variable(node) else kind
+            inner = type(node) if _is_variable(node) else kind
             children = [visit(child, path, owners, inner) for _, child in found]
         else:
-            above = (*owners, type(node).__name__)
+            above = (*owners, type(node))
             children = [visit(child, (*path, _text(keys[0])), above, None) for keys, child in found]
         copy = treedef.unflatten(children)
         made[id(node)] = copy

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from fx_core.array_node import ArrayNode
 
 from fx_compress.errors import CompressError, MaskError
 from fx_compress.parameters import Parameter, map_parameters, parameters
@@ -85,7 +86,7 @@ def apply_masks(model: Any, masks: Masks) -> Any:
     """Returns a model of the same kind with zeros where masks are False.
 
     Raises:
-      MaskError: a mask is for no parameter, or has another shape.
+      MaskError: a mask is for no parameter, or for a quantized one, or has another shape.
 
     >>> apply_masks({"kernel": jnp.ones(2)}, {"kernel": jnp.array([True, False])})["kernel"].tolist()
     [1.0, 0.0]
@@ -97,6 +98,14 @@ def apply_masks(model: Any, masks: Masks) -> Any:
         if mask is None:
             return parameter.value
         left.discard(parameter.path)
+        if isinstance(parameter.value, ArrayNode):
+            raise MaskError(
+                "This weight is no array of numbers that could be zero.",
+                path=parameter.path,
+                expected="an array",
+                got=type(parameter.value).__name__,
+                fix="prune first and quantize then: zeros stay zeros",
+            )
         if mask.shape != parameter.value.shape:
             raise MaskError(
                 "A mask has not the shape of its parameter.",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from fx_core.array_node import ArrayNode
 
 from fx_compress.array import QuantizedArray
@@ -78,6 +79,15 @@ def _quantized(
             fix="calibrate with the same rules, on batches that reach this layer, and pass calibration=",
         )
     statistics = calibration[parameter.path]
+    layers = list(np.ndindex(*parameter.value.shape[: rule.stacked]))
+    if sorted(statistics) != layers:
+        raise CalibrationError(
+            "The statistics are not those of the layers of this parameter.",
+            path=parameter.path,
+            expected=f"inputs of {len(layers)} layers, as stacked={rule.stacked} of the rule says",
+            got=f"inputs of the layers {', '.join(map(str, sorted(statistics)))}",
+            fix="calibrate with the rules that quantize is given, on batches that reach every layer",
+        )
     scale = input_scale(scheme, statistics, rule.stacked) if scheme.activations == "static" else None
     if scheme.rounding == "awq":
         return awq(scheme, parameter, axes, rule.stacked, statistics)

@@ -19,11 +19,14 @@ class Rule(Generic[T]):
     """What is done with the parameters in one place.
 
     Attributes:
-      where: a pattern of the path, in which ``*`` stands for any text (``"encoder/*/kernel"``); a class of layers of
-        fx-nnx, or a tuple of them; or a function of a `Parameter` that says yes or no.
+      where: a pattern of the path, in which ``*`` stands for any text (``"encoder/*/kernel"``); a class of layers, or
+        of variables of fx-nnx, or a tuple of them; or a function of a `Parameter` that says yes or no. A class stands
+        for its subclasses, too. Variables of Linen know no classes: there it stands for the layers that have their
+        name by it, such as ``Dense_0``.
       what: a scheme; None leaves the parameters as they are.
       axes: axes of the array that are contracted, counted from the end: ``(-2,)`` for a kernel ``(in, out)``. By
-        default all but the last of a kernel, and the last of an embedding.
+        default all but the last of a kernel, the first of the kernels ``(in, heads, features)`` of ``query``, ``key``
+        and ``value``, and the last of an embedding.
       stacked: number of leading axes that belong to stacked layers.
     """
 
@@ -38,7 +41,9 @@ class Rule(Generic[T]):
             return fnmatch.fnmatchcase(parameter.path, self.where)
         if isinstance(self.where, type | tuple):
             kinds = self.where if isinstance(self.where, tuple) else (self.where,)
-            return bool(parameter.owners) and parameter.owners[-1] in {kind.__name__ for kind in kinds}
+            layer = parameter.path.split("/")[-2:][0].rpartition("_")
+            named = parameter.kind is None and layer[2].isdecimal() and layer[0] in {kind.__name__ for kind in kinds}
+            return named or any(issubclass(each, kinds) for each in parameter.types)
         return bool(self.where(parameter))
 
     def contracted(self, parameter: Parameter) -> tuple[int, ...]:
@@ -46,7 +51,10 @@ class Rule(Generic[T]):
         ndim = len(parameter.value.shape)
         if self.axes is not None:
             return tuple(axis % ndim for axis in self.axes)
-        return (ndim - 1,) if parameter.name == "embedding" else tuple(range(self.stacked, ndim - 1))
+        if parameter.name == "embedding":
+            return (ndim - 1,)
+        heads = parameter.path.split("/")[-2:][0] in ("query", "key", "value") and ndim - self.stacked == 3
+        return (self.stacked,) if heads else tuple(range(self.stacked, ndim - 1))
 
     @property
     def label(self) -> str:

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from fx_core.array_node import ArrayNode
 
 from fx_compress.array import QuantizedArray
-from fx_compress.blocks import block_shape, combine, reduce_blocks
+from fx_compress.blocks import block_shape, combine, group_sizes, reduce_blocks
 from fx_compress.errors import SchemeError
 from fx_compress.formats import format_named, pack
 
@@ -123,10 +124,10 @@ class Scheme:
         kind = format_named(self.format)
         if self.symmetric:
             largest = reduce_blocks(jnp.abs(wide), shape, jnp.max) * shrink
-            return Scales(jnp.where(largest > 0, largest / kind.largest, 1.0), None)
+            return Scales(jnp.where(largest == 0, 1.0, largest / kind.largest), None)
         low = jnp.minimum(reduce_blocks(wide, shape, jnp.min), 0) * shrink
         high = jnp.maximum(reduce_blocks(wide, shape, jnp.max), 0) * shrink
-        scale = jnp.where(high > low, (high - low) / (2 * kind.largest), 1.0)
+        scale = jnp.where(high == low, 1.0, (high - low) / (2 * kind.largest))
         return Scales(scale, jnp.round(-low / scale - kind.largest))
 
     def _error(self, wide: jax.Array, shape: tuple[int, ...], shrink: jax.Array) -> jax.Array:
@@ -178,24 +179,31 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
       SchemeError: the array cannot be quantized so.
     """
     ndim = len(array.shape)
-    if ndim < 2 or not jnp.issubdtype(array.dtype, jnp.floating):
+    if isinstance(array, ArrayNode) or ndim < 2 or not jnp.issubdtype(array.dtype, jnp.floating):
         raise SchemeError(
             "This cannot be quantized.",
             path=path or None,
             expected="floats of two dimensions or more",
-            got=f"{array.dtype}{list(array.shape)}",
+            got=f"{getattr(array, 'format', array.dtype)}{list(array.shape)}",
             fix="choose kernels and embeddings only, and dequantize before quantizing anew",
         )
     axes = tuple(range(ndim - 1)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
-    size, group = array.shape[axes[-1]], scheme.group
-    if group is not None and size % group:
-        divisors = [n for n in range(1, size + 1) if size % n == 0]
+    sizes, group = group_sizes([array.shape[axis] for axis in axes]), scheme.group
+    if group is not None and group not in sizes:
         raise SchemeError(
             "The inputs do not divide into groups of this size.",
             path=path or None,
-            expected=f"a group that divides {size}, such as {min(divisors, key=lambda n: abs(n - group))}",
+            expected=f"a group that divides {array.shape[axes[-1]]}, or the like: {', '.join(map(str, sizes[-8:]))}",
             got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
+        )
+    if not isinstance(array, jax.core.Tracer) and not jnp.isfinite(array).all():
+        raise SchemeError(
+            "This weight is not finite.",
+            path=path or None,
+            expected="finite numbers",
+            got="NaN or inf",
+            fix="no code stands for these: look for the training step, or the file, that they come from",
         )
     return axes
 

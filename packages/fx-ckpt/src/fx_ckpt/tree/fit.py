@@ -170,7 +170,8 @@ def _quantized(whole: set[Path], parts: set[Path], side: str, first: str) -> lis
     lines = []
     for path in sorted(whole, key=render):
         inside = {other for other in parts if len(other) > len(path) and other[: len(path)] == path}
-        if {"values", "scale"} <= {str(other[-1][1]) for other in inside}:
+        names = {str(other[-1][1]) for other in inside}
+        if "scale" in names and any(name.startswith("values") for name in names):
             whole.discard(path)
             parts -= inside
             then = "fx_compress.dequantize it" if side == "saved" else "fx_compress.quantize them"
