@@ -46,12 +46,13 @@ def test_integers_stay_integers_in_stablehlo(scheme, kept, product):
 @pytest.mark.parametrize(
     ("scheme", "operator"),
     [
-        (fx_compress.int8(), None),
-        (fx_compress.int4(group=8, symmetric=False), None),
-        (fx_compress.nf4(group=8), None),
+        (fx_compress.int8(), "DequantizeLinear"),
+        (fx_compress.int4(), "DequantizeLinear"),
+        (fx_compress.int4(group=8, symmetric=False), "DequantizeLinear"),
+        (fx_compress.nf4(group=8), "Gather"),
         (fx_compress.int8(activations="dynamic"), "MatMulInteger"),
     ],
-    ids=["int8", "int4", "nf4", "dynamic"],
+    ids=["int8", "int4", "int4 in groups", "nf4", "dynamic"],
 )
 def test_onnx_files_hold_integers_and_compute_the_same(scheme, operator, tmp_path):
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -61,10 +62,13 @@ def test_onnx_files_hold_integers_and_compute_the_same(scheme, operator, tmp_pat
     file = next(iter([path] if path.is_file() else path.rglob("*.onnx")))
     graph = onnx.load(str(file)).graph
     kinds = {onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in graph.initializer if len(tensor.dims) == 2}
-    assert kinds & {"INT8", "UINT8"}
-    if operator is not None:
-        assert operator in {node.op_type for node in graph.node}
-    session = runtime.InferenceSession(str(file))
+    codes = {"int4": "INT4", "nf4": "UINT8"}.get(scheme.format, "INT8")
+    assert codes in kinds
+    assert [node.op_type for node in graph.node].count(operator) == 2
+    options = runtime.SessionOptions()
+    # In float32; by default the runtime rounds inputs of products with weights of few bits to eight bits.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    session = runtime.InferenceSession(str(file), options)
     (got,) = session.run(None, {session.get_inputs()[0].name: np.asarray(X)})
     np.testing.assert_allclose(got, Net().apply(small, X), rtol=1e-4, atol=1e-4)
 
@@ -82,3 +86,19 @@ def test_stacked_quantized_layers_are_never_floats_all_at_once(scheme):
     # Beside the model as stored there are the floats of two layers at most, of twelve.
     assert memory.temp_size_in_bytes <= 2.5 * layer
     assert small["kernel"].nbytes + memory.temp_size_in_bytes < 0.5 * 12 * layer
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.int4(group=4)], ids=["int8", "int4"])
+def test_onnx_files_dequantize_kernels_of_convolutions(scheme, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    module, x = nn.Conv(8, (3,)), jax.random.normal(jax.random.key(0), (2, 8, 4))
+    small = fx_compress.quantize(module.init(jax.random.key(1), x), scheme)
+    path = tmp_path / "net"
+    # The export itself compares with the model in ONNX Runtime.
+    fx_export.export(path, module, small, [jax.ShapeDtypeStruct(x.shape, x.dtype)], format="onnx")
+    nodes = onnx.load(str(next(path.rglob("*.onnx")))).graph.node
+    operators = [node.op_type for node in nodes]
+    assert "DequantizeLinear" in operators
+    assert "Cast" not in operators
+    np.testing.assert_allclose(fx_export.load(path)(x), module.apply(small, x), rtol=1e-4, atol=1e-5)

@@ -160,6 +160,15 @@ def test_a_quantized_checkpoint_is_not_loaded_into_floats(tmp_path):
         fx_ckpt.restore(tmp_path / "large", fx_compress.quantize(variables, {"*/kernel": fx_compress.int8()}))
 
 
+@pytest.mark.parametrize("backend", ["msgpack", "safetensors", "orbax"])
+def test_codes_of_one_format_are_not_loaded_as_another(backend, tmp_path):
+    # Both are bytes with two codes each, of the same shapes.
+    variables = Net().init(jax.random.key(0), X)
+    fx_ckpt.save(tmp_path / "nf4", fx_compress.quantize(variables, fx_compress.nf4(group=4)), backend=backend)
+    with pytest.raises(RestoreMismatchError, match=r"(?s)kernel/values_int4.*kernel/values_nf4"):
+        fx_ckpt.restore(tmp_path / "nf4", fx_compress.quantize(variables, fx_compress.int4(group=4)))
+
+
 def test_observers_without_anything_to_observe_are_refused():
     params = Net().init(jax.random.key(0), X)["params"]
     with pytest.raises(fx_compress.CalibrationError, match=r"(?s)Nothing is to be observed.*static"):

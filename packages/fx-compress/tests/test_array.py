@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_compress.formats import FORMATS, pack, unpack
+from fx_core import serialization
 from fx_core.array_node import ArrayNode
+from fx_core.errors import FxError
 from fx_core.ops.conv import conv, plan_conv
 from fx_core.ops.linear import dense
 from fx_core.testing import ArrayNodeSuite
+from jax import lax
 
 
 def random(*shape, seed=0):
@@ -215,3 +218,55 @@ class TestShrunkInputs(LayerAxes):
         factor = jnp.linspace(0.5, 2.0, array.shape[-2]).reshape(*(1,) * (array.ndim - 2), -1, 1)
         factor = jnp.broadcast_to(factor, (*array.shape[:-2], array.shape[-2], 1))
         return dataclasses.replace(self.scheme.quantize(array * factor), shrink=1 / factor)
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.fp8("e4m3"), fx_compress.fp8("e5m2")])
+def test_sums_of_codes_stay_in_the_range_of_float16(scheme):
+    kernel = scheme.quantize(random(64, 8).astype(jnp.float16))
+    x = 8 * random(4, 64, seed=1).astype(jnp.float16)
+    got = dense(x, kernel)
+    assert got.dtype == jnp.float16
+    exact = np.asarray(x, np.float64) @ np.asarray(kernel.astype(jnp.float32).materialize(), np.float64)
+    np.testing.assert_allclose(got, exact, rtol=2e-3, atol=2e-3 * np.abs(exact).max())
+    image = convolved(x.reshape(1, 4, 64), kernel.astype(jnp.float16))
+    np.testing.assert_allclose(image.reshape(4, 8), exact, rtol=2e-3, atol=2e-3 * np.abs(exact).max())
+
+
+def convolved(x, kernel):
+    """Of one position: the product with the kernel."""
+    node = dataclasses.replace(kernel, values=kernel.values[None], scale=kernel.scale[None])
+    numbers = lax.conv_dimension_numbers(x.shape, node.shape, ("NWC", "WIO", "NWC"))
+    return node.conv_general_dilated(x, (1,), "VALID", dimension_numbers=numbers)
+
+
+def test_scales_are_not_rounded_to_bfloat16():
+    table = fx_compress.int8().quantize(random(16, 8).astype(jnp.bfloat16), (1,))
+    np.testing.assert_array_equal(table.take(jnp.arange(16)), table.materialize())
+    eye = jnp.eye(16, dtype=jnp.bfloat16)
+    kernel = fx_compress.int8().quantize(random(16, 8).astype(jnp.bfloat16))
+    np.testing.assert_array_equal(dense(eye, kernel), kernel.materialize())
+
+
+def test_inputs_that_are_not_finite_are_seen_in_the_result():
+    x = random(3, 16, seed=1).at[1, 2].set(jnp.nan)
+    for input_scale in (None, jnp.float32(0.1)):
+        scheme = fx_compress.int8(activations="dynamic" if input_scale is None else "static")
+        got = dense(x, scheme.quantize(random(16, 8), input_scale=input_scale))
+        assert jnp.isnan(got[1]).all()
+    dynamic = fx_compress.int8(activations="dynamic").quantize(random(16, 8))
+    np.testing.assert_array_equal(jnp.isnan(dense(x, dynamic)).all(-1), [False, True, False])
+
+
+def test_leaves_are_named_by_what_their_codes_are():
+    def name(scheme, features):
+        (key, _), *_ = jax.tree_util.tree_leaves_with_path(scheme.quantize(random(4, features)))
+        return key[0].name
+
+    names = [name(fx_compress.int4(), 8), name(fx_compress.int4(), 7), name(fx_compress.nf4(group=4), 8)]
+    assert names == ["values_int4", "values_int4_odd", "values_nf4"]
+    small = fx_compress.nf4(group=4).quantize(random(4, 8))
+    state = serialization.to_state_dict(small)
+    back = serialization.from_state_dict(small.replace(scale=2 * small.scale), state)
+    np.testing.assert_array_equal(back.materialize(), small.materialize())
+    with pytest.raises(FxError, match=r"(?s)values_int4"):
+        serialization.from_state_dict(fx_compress.int4(group=4).quantize(random(4, 8)), state)

@@ -126,3 +126,10 @@ def test_wrong_masks_say_what_is_wrong(call, text):
 def test_reports_of_two_models_are_refused():
     with pytest.raises(fx_compress.CompressError, match=r"(?s)not one model.*where: b.*shape None"):
         fx_compress.compare({"a": jnp.ones(2)}, {"a": jnp.ones(2), "b": jnp.ones(2)})
+
+
+def test_masks_for_quantized_weights_are_refused():
+    weights = model()
+    masks = fx_compress.make_masks(weights, Magnitude(0.5))
+    with pytest.raises(fx_compress.MaskError, match=r"(?s)prune first and quantize then"):
+        fx_compress.apply_masks(fx_compress.quantize(weights, fx_compress.int8()), masks)

@@ -314,3 +314,101 @@ def test_stacked_layers_are_scaled_each_by_its_inputs():
     np.testing.assert_allclose(stack(small, x), stack(fx_compress.dequantize(small), x), rtol=1e-3, atol=1e-2)
     with pytest.raises(fx_compress.SchemeError, match="Scaling by the inputs"):
         fx_compress.int8(rounding="awq", activations="static")
+
+
+def test_biases_and_scales_of_norms_with_several_dimensions_are_no_weights():
+    stacked = {
+        "attention": {"query": {"kernel": random(8, 2, 4), "bias": random(2, 4)}},
+        "norm": {"scale": random(3, 8)},
+    }
+    small = fx_compress.quantize(stacked, fx_compress.int8())
+    assert isinstance(small["attention"]["query"]["kernel"], QuantizedArray)
+    assert small["attention"]["query"]["bias"] is stacked["attention"]["query"]["bias"]
+    assert small["norm"]["scale"] is stacked["norm"]["scale"]
+
+
+def test_kernels_of_heads_are_contracted_over_their_inputs():
+    attention = {"query": {"kernel": random(8, 2, 4)}, "out": {"kernel": random(2, 4, 8)}}
+    small = fx_compress.quantize(attention, fx_compress.int4(group=8))
+    assert small["query"]["kernel"].scale.shape == (1, 2, 4)
+    # A group may extend over several heads, as rows of a matrix do.
+    assert small["out"]["kernel"].scale.shape == (1, 1, 8)
+    stacked = {"query": {"kernel": random(3, 8, 2, 4)}}
+    small = fx_compress.quantize(stacked, [Rule("*", fx_compress.int4(group=4), stacked=1)])
+    assert small["query"]["kernel"].scale.shape == (3, 2, 2, 4)
+
+
+class Layer:
+    """A layer of somebody's own, as JAX sees it."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+
+class Special(Layer):
+    pass
+
+
+class Other(Layer):
+    pass
+
+
+for _class in (Layer, Special, Other):
+    jax.tree_util.register_pytree_with_keys(
+        _class,
+        lambda layer: (((jax.tree_util.GetAttrKey("kernel"), layer.kernel),), None),
+        lambda _, children, cls=_class: cls(*children),
+    )
+
+
+def test_a_rule_for_a_class_is_for_its_subclasses_and_for_names_that_linen_makes_of_it():
+    layers = {"a": Layer(random(4, 4)), "b": Special(random(4, 4)), "Special_0": {"kernel": random(4, 4)}}
+    small = fx_compress.quantize(layers, {Special: fx_compress.int8()})
+    assert isinstance(small["b"].kernel, QuantizedArray)
+    assert isinstance(small["Special_0"]["kernel"], QuantizedArray)
+    assert small["a"].kernel is layers["a"].kernel
+    small = fx_compress.quantize(layers, {(Layer, Other): fx_compress.int8()})
+    assert isinstance(small["b"].kernel, QuantizedArray)
+    assert isinstance(small["a"].kernel, QuantizedArray)
+    with pytest.raises(fx_compress.RuleError, match="The rule for Other is for no parameter"):
+        fx_compress.quantize(layers, {Other: fx_compress.int8()})
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.int4(symmetric=False, clip="mse")])
+def test_weights_that_are_not_finite_are_refused(scheme, bad):
+    weights = {"layer": {"kernel": random(4, 4).at[1, 2].set(bad)}}
+    with pytest.raises(fx_compress.SchemeError, match=r"(?s)not finite.*where: layer/kernel"):
+        fx_compress.quantize(weights, scheme)
+    # Inside of a compiled training step nobody can look: the NaN stays one.
+    seen = jax.jit(lambda w: fx_compress.fake_quantize(w, scheme))(weights)
+    assert not jnp.isfinite(seen["layer"]["kernel"]).all()
+
+
+def test_quantizing_twice_is_refused():
+    small = fx_compress.quantize(model(), fx_compress.int8())
+    with pytest.raises(fx_compress.SchemeError, match=r"(?s)got: int8.*dequantize before quantizing anew"):
+        fx_compress.quantize(small, fx_compress.int4())
+
+
+def test_pruned_weights_stay_pruned_by_error_compensation():
+    weights = {"kernel": random(16, 8)}
+    weights = fx_compress.apply_masks(weights, fx_compress.make_masks(weights, fx_compress.Magnitude(0.5)))
+    rules, x = fx_compress.int4(rounding="gptq", symmetric=False), random(64, 16, seed=1)
+    found = fx_compress.calibrate(lambda w, x: dense(x, w["kernel"]), weights, [x], rules)
+    small = fx_compress.quantize(weights, rules, calibration=found)
+    assert not small["kernel"].materialize()[weights["kernel"] == 0].any()
+
+
+def test_statistics_of_other_layers_are_refused():
+    weights, x = {"kernel": random(3, 4, 4)}, random(5, 4)
+    scheme = fx_compress.int8(activations="static")
+
+    def run(w, x):
+        return jax.lax.scan(lambda h, kernel: (dense(h, kernel), None), x, w["kernel"])[0]
+
+    found = fx_compress.calibrate(run, weights, [x], [Rule("*", scheme, stacked=1)])
+    with pytest.raises(
+        fx_compress.CalibrationError, match=r"(?s)inputs of 1 layers.*stacked=0.*\(0,\), \(1,\), \(2,\)"
+    ):
+        fx_compress.quantize(weights, scheme, calibration=found)

@@ -95,20 +95,18 @@ class QuantizedArray(ArrayNode):
 
     def codes(self) -> jax.Array:
         """Returns the codes, one per element of the array."""
-        kind = format_named(self.format)
-        return unpack(self.values, self.features, kind.integer) if kind.packed else self.values
+        return _codes(self.values, self.format, self.features)
 
-    def numbers(self, dtype: Any = None) -> jax.Array:
-        """Returns what the codes stand for before scaling, less the zero point; in the dtype computed with by default."""
-        dtype = self.dtype if dtype is None else dtype
-        numbers = format_named(self.format).numbers(self.codes(), dtype)
-        return numbers if self.zero is None else combine(numbers, self.zero.astype(dtype), jnp.subtract)
+    def numbers(self) -> jax.Array:
+        """Returns what the codes stand for before scaling, less the zero point."""
+        return _numbers(self.values, self.zero, self.format, self.features, self.dtype)
 
     def materialize(self) -> jax.Array:
         """Returns the float array."""
         # float16 scales of small weights would round to nothing before they are multiplied.
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        result = combine(self.numbers(wide), self.scale.astype(wide), jnp.multiply)
+        leaves = (self.values, self.scale) if self.zero is None else (self.values, self.scale, self.zero)
+        result = _dequantizer(self.format, self.features, wide)(*leaves)
         return (result if self.shrink is None else result * self.shrink.astype(wide)).astype(self.dtype)
 
     def dot_general(
@@ -177,8 +175,28 @@ class QuantizedArray(ArrayNode):
         return rows.astype(self.dtype) * inside.reshape(*inside.shape, *(1,) * (self.ndim - 1))
 
 
+def _codes(values: jax.Array, format: str, features: int) -> jax.Array:
+    kind = format_named(format)
+    return unpack(values, features, kind.integer) if kind.packed else values
+
+
+def _numbers(values: jax.Array, zero: jax.Array | None, format: str, features: int, dtype: Any) -> jax.Array:
+    numbers = format_named(format).numbers(_codes(values, format, features), dtype)
+    return numbers if zero is None else combine(numbers, zero.astype(dtype), jnp.subtract)
+
+
+@functools.cache
+def _dequantizer(format: str, features: int, dtype: Any) -> Callable[..., jax.Array]:
+    def dequantized(values: jax.Array, scale: jax.Array, zero: jax.Array | None = None) -> jax.Array:
+        return combine(_numbers(values, zero, format, features, dtype), scale.astype(dtype), jnp.multiply)
+
+    # Exporters know it by its name.
+    dequantized.__name__ = f"fx_dequantize_{format}"
+    return jax.jit(dequantized)
+
+
 def _named(node: QuantizedArray) -> dict[str, Any]:
-    """The leaves by names that also say what the codes are, so that no checkpoint takes codes of one kind for another."""
+    """The leaves by names that say what the codes are: no checkpoint takes those of one format for another's."""
     odd = "_odd" if format_named(node.format).packed and node.features % 2 else ""
     return {
         f"values_{node.format}{odd}": node.values,
@@ -206,7 +224,9 @@ def _unflat(static: Any, leaves: Any) -> QuantizedArray:
 def _from_state(node: QuantizedArray, state: Any) -> QuantizedArray:
     own = _named(node)
     state = serialization.matched(state, list(own), "QuantizedArray")
-    return _unflat(_flat(node)[1], [serialization.from_state_dict(leaf, state[name], name) for name, leaf in own.items()])
+    return _unflat(
+        _flat(node)[1], [serialization.from_state_dict(leaf, state[name], name) for name, leaf in own.items()]
+    )
 
 
 jax.tree_util.register_pytree_with_keys(QuantizedArray, _flat_with_keys, _unflat, _flat)

@@ -1,6 +1,8 @@
 """Number formats: how float values become codes and codes become numbers."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -107,6 +109,16 @@ def pack(codes: jax.Array) -> jax.Array:
 
 def unpack(stored: jax.Array, size: int, signed: bool) -> jax.Array:
     """Undoes `pack`: int8 codes with ``size`` entries in the last axis."""
-    pairs = jnp.stack([stored & 15, stored >> 4], axis=-1).reshape(*stored.shape[:-1], -1)[..., :size]
-    codes = pairs.astype(jnp.int8)
-    return jnp.where(codes > 7, codes - 16, codes).astype(jnp.int8) if signed else codes
+    return _unpacker(size, signed)(stored)
+
+
+@functools.cache
+def _unpacker(size: int, signed: bool) -> Callable[[jax.Array], jax.Array]:
+    def unpacked(stored: jax.Array) -> jax.Array:
+        pairs = jnp.stack([stored & 15, stored >> 4], axis=-1).reshape(*stored.shape[:-1], -1)[..., :size]
+        codes = pairs.astype(jnp.int8)
+        return jnp.where(codes > 7, codes - 16, codes).astype(jnp.int8) if signed else codes
+
+    # Exporters know it by its name.
+    unpacked.__name__ = "fx_unpack_int4" if signed else "fx_unpack_uint4"
+    return jax.jit(unpacked)

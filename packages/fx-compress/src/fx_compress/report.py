@@ -1,11 +1,16 @@
 """What compression did to a model: bytes and errors, parameter by parameter."""
 
 import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from fx_core.array_node import ArrayNode, array_of
+from fx_core.terminal import table_text
 
 from fx_compress.array import QuantizedArray
 from fx_compress.errors import CompressError
@@ -43,9 +48,11 @@ class Report:
 
     Attributes:
       rows: one per parameter, in the order of the model.
+      figures: what was measured before and after, by name, such as ``{"accuracy": (0.994, 0.991)}``.
     """
 
     rows: tuple[Row, ...]
+    figures: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def bytes_before(self) -> int:
@@ -66,8 +73,59 @@ class Report:
         """Returns the rows as plain dicts, for JSON."""
         return [dataclasses.asdict(row) for row in self.rows]
 
+    def as_json(self) -> dict[str, Any]:
+        """Returns what JSON can hold: sums, figures, and the rows, whose ``sqnr`` is None where it is infinite."""
+        rows = [{**row, "sqnr": row["sqnr"] if math.isfinite(row["sqnr"]) else None} for row in self.as_dicts()]
+        figures = {name: list(pair) for name, pair in self.figures.items()}
+        sums = {"bytes_before": self.bytes_before, "bytes_after": self.bytes_after, "ratio": self.ratio}
+        return {"format": _FORMAT, "version": 1, **sums, "figures": figures, "rows": rows}
+
+    def write(self, file: str | Path) -> Path:
+        """Write the report for ``fx compress report``.
+
+        Args:
+          file: a JSON file; missing directories are made.
+
+        Returns:
+          The file.
+
+        >>> import tempfile
+        >>> file = Report(()).write(Path(tempfile.mkdtemp()) / "int8.json")
+        >>> Report.read(file)
+        Report(rows=(), figures={})
+        """
+        file = Path(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        return file
+
+    @classmethod
+    def read(cls, file: str | Path) -> "Report":
+        """Returns the report that `write` wrote.
+
+        Raises:
+          CompressError: the file is not there, or holds something else.
+        """
+        try:
+            found = json.loads(Path(file).read_text(encoding="utf-8"))
+            if (found["format"], found["version"]) != (_FORMAT, 1):
+                raise ValueError(f"{found['format']}, version {found['version']}")
+            rows = [
+                Row(**{**row, "shape": tuple(row["shape"]), "sqnr": math.inf if row["sqnr"] is None else row["sqnr"]})
+                for row in found["rows"]
+            ]
+            figures = {name: (float(before), float(after)) for name, (before, after) in found["figures"].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CompressError(
+                "This is no report on compression.",
+                path=str(file),
+                expected="a JSON file that Report.write wrote",
+                got=f"{type(error).__name__}: {error}",
+                fix='fx_compress.compare(model, smaller).write("int8.json") in the program that compresses',
+            ) from error
+        return cls(tuple(rows), figures)
+
     def __str__(self) -> str:
-        head = ("parameter", "shape", "stored", "bytes", "was", "SQNR dB", "zeros")
         cells = [
             (
                 row.path,
@@ -81,23 +139,21 @@ class Report:
             for row in self.rows
         ]
         foot = ("all", "", f"{self.ratio:.3f} ×", f"{self.bytes_after:,}", f"{self.bytes_before:,}", "", "")
-        table = [head, *cells, foot]
-        widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-        left = (0, 1, 2)
-        lines = [
-            "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip()
-            for line in table
-        ]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        head = ("parameter", "shape", "stored", "bytes", "was", "SQNR dB", "zeros")
+        table = table_text(head, cells, total=foot, right=head[3:])
+        return "\n".join([table, *(f"{name}: {was:.6g} → {now:.6g}" for name, (was, now) in self.figures.items())])
 
 
-def compare(before: Any, after: Any) -> Report:
+_FORMAT = "fx-compress report"
+
+
+def compare(before: Any, after: Any, figures: Mapping[str, tuple[float, float]] | None = None) -> Report:
     """Compares a model with what became of it.
 
     Args:
       before: the model.
       after: the same model, quantized or pruned.
+      figures: what was measured of both, by name: ``{"accuracy": (0.994, 0.991)}``.
 
     Returns:
       A row per parameter that both have; ``print`` shows a table.
@@ -109,10 +165,10 @@ def compare(before: Any, after: Any) -> Report:
     >>> model = {"kernel": jnp.linspace(-1, 1, 64).reshape(8, 8), "bias": jnp.zeros(8)}
     >>> print(compare(model, fx_compress.quantize(model, fx_compress.int8())))
     parameter  shape  stored   bytes  was  SQNR dB  zeros
-    -----------------------------------------------------
+    ---------  -----  -------  -----  ---  -------  -----
     bias       8      float32     32   32    exact   100%
     kernel     8×8    int8        96  256     49.0     0%
-    -----------------------------------------------------
+    ---------  -----  -------  -----  ---  -------  -----
     all               0.444 ×    128  288
     """
     old = {parameter.path: parameter.value for parameter in parameters(before)}
@@ -126,7 +182,7 @@ def compare(before: Any, after: Any) -> Report:
             got=f"shape {_shape(new, differ[0])}",
             fix="compare the whole model with the whole model, or the parameters with the parameters",
         )
-    return Report(tuple(_row(path, old[path], new[path]) for path in old))
+    return Report(tuple(_row(path, old[path], new[path]) for path in old), dict(figures or {}))
 
 
 def _shape(found: dict[str, Any], path: str) -> Any:

@@ -40,6 +40,7 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         "new-plugin": "fx-core",
         "ckpt": "fx-ckpt",
         "export": "fx-export",
+        "compress": "fx-compress",
         "report": "fx-train",
         "run-flax": "fx-flax",
         "migrate": "fx-flax[migrate]",

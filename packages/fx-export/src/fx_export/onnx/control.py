@@ -10,6 +10,7 @@ from fx_export.onnx.builder import Builder
 from fx_export.onnx.elementwise import where
 from fx_export.onnx.graph import Graph
 from fx_export.onnx.kernels import resting
+from fx_export.onnx.quantized import named_function
 from fx_export.onnx.reduce import reduced
 from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import reversed_along
@@ -37,6 +38,9 @@ def platform_index(build: Builder, eqn: Any) -> Tensor:
            "remat", "remat2", "checkpoint", "composite", "custom_lin", "named_call")  # fmt: skip
 def inlined(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Programs that are called: their equations take their place."""
+    known = named_function(build, eqn.params.get("name"), eqn.outvars[0].aval, inputs) if eqn.outvars else None
+    if known is not None:
+        return known
     names = ("jaxpr", "call_jaxpr", "fun_jaxpr")
     jaxpr = next(eqn.params[name] for name in names if name in eqn.params)
     return build.walk(jaxpr if hasattr(jaxpr, "consts") else Open(jaxpr), inputs)

@@ -29,6 +29,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Products with weights of few bits in float32: by default the runtime rounds what they are multiplied with.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         # ONNX Runtime raises classes of its own, which have no common base but this.

@@ -1,12 +1,13 @@
 """The page."""
 
-import html
 import importlib.resources
 import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+
+from fx_core.pages import Section, html_page, tile, tiles
+from fx_core.pages import escaped as _
 
 from fx_train._writing import writing
 from fx_train.errors import RunFileError, damaged_record
@@ -17,6 +18,10 @@ from fx_train.report.tables import confusion, facts, parameters
 
 TILES = 12
 """How many metrics are shown at the top; all have their curves."""
+
+_SMOOTHING = (
+    '<label id="smoothing" hidden>smoothing <input type="range" min="0" max="0.98" step="0.02" value="0"></label>'
+)
 
 
 def write_report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -53,43 +58,22 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
 def page(records: RunRecords) -> str:
     """Returns the page as HTML."""
     resources = importlib.resources.files("fx_train.report")
-    style = (resources / "page.css").read_text(encoding="utf-8")
-    script = (resources / "page.js").read_text(encoding="utf-8")
     about = records.about
     # Names may hold anything, numbers do not.
-    matrices = {
-        f"confusion-{i}": (f"Confusion matrix: {name}", confusion(table))
+    matrices = [
+        Section(f"confusion-{i}", f"Confusion matrix: {name}", confusion(table))
         for i, (name, table) in enumerate(about.get("confusion", {}).items())
-    }
-    parts = {
-        "curves": ("Curves", _curves(records)),
-        **matrices,
-        "parameters": ("Parameters", parameters(about.get("parameters", []))),
-        "config": ("Configuration", facts(about.get("config", {}))),
-        "environment": ("Environment", facts(about.get("environment", {}))),
-    }
-    sections = [(key, title, body) for key, (title, body) in parts.items() if body]
-    links = "".join(f'<a href="#{key}">{_(title)}</a>' for key, title, _body in sections)
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{_(records.name)}</title>'
-        f'<link rel="icon" href="data:,"><style>{style}</style></head><body><main>{_header(records)}'
-        f"<nav>{links}</nav>{''.join(_section(*section) for section in sections)}</main>"
-        f"<script>{script}</script></body></html>\n"
-    )
-
-
-def _(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _section(key: str, title: str, body: str) -> str:
-    more = (
-        '<label id="smoothing" hidden>smoothing <input type="range" min="0" max="0.98" step="0.02" value="0"></label>'
-        if key == "curves"
-        else ""
-    )
-    return f'<section id="{key}"><h2>{_(title)}{more}</h2>{body}</section>'
+    ]
+    sections = [
+        Section("curves", "Curves", _curves(records), _SMOOTHING),
+        *matrices,
+        Section("parameters", "Parameters", parameters(about.get("parameters", []))),
+        Section("config", "Configuration", facts(about.get("config", {}))),
+        Section("environment", "Environment", facts(about.get("environment", {}))),
+    ]
+    style = (resources / "page.css").read_text(encoding="utf-8")
+    script = (resources / "page.js").read_text(encoding="utf-8")
+    return html_page(records.name, _header(records), sections, style=style, script=script)
 
 
 def _header(records: RunRecords) -> str:
@@ -98,9 +82,9 @@ def _header(records: RunRecords) -> str:
     kind = outcome.split(":")[0] if outcome.split(":")[0] in ("done", "running", "stopped", "unknown") else "failed"
     shown = f'<p class="outcome">{_(outcome)}</p>' if kind in ("failed", "stopped") else ""
     badge = "" if kind == "unknown" else f' <span class="badge {kind}">{kind}</span>'
-    tiles = _tiles(records)
+    shown_tiles = _tiles(records)
     when = "".join(f'<span class="fact">{_(fact)}</span>' for fact in _when(records, kind))
-    return f"<header><h1><span>{_(records.name)}</span>{badge}</h1><p>{when}</p>{shown}</header>{tiles}"
+    return f"<header><h1><span>{_(records.name)}</span>{badge}</h1><p>{when}</p>{shown}</header>{shown_tiles}"
 
 
 def _when(records: RunRecords, kind: str) -> Iterable[str]:
@@ -128,21 +112,14 @@ def _shown(records: RunRecords) -> Mapping[str, Series]:
 def _tiles(records: RunRecords) -> str:
     values = _shown(records)
     shown = [(name, values[name]) for _title, members in _ordered(values) for name in members.values()][:TILES]
-    # Rows of equal length.
-    columns = math.ceil(len(shown) / math.ceil(len(shown) / 6)) if shown else 1
-    tiles = "".join(
-        f'<div class="tile"><span>{_(name).replace("_", "_<wbr>").replace("/", "/<wbr>")}</span>'
-        f"<b>{number(list(series.values())[-1])}</b>{_range(series)}</div>"
-        for name, series in shown
-    )
-    return f'<div class="tiles" style="--columns:{columns}">{tiles}</div>' if tiles else ""
+    return tiles([tile(name, number(list(series.values())[-1]), _range(series)) for name, series in shown])
 
 
 def _range(series: Series) -> str:
     finite = [value for value in series.values() if math.isfinite(value)]
     if len(finite) < 2:
         return ""
-    return f"<small>{number(min(finite))} … {number(max(finite))}</small>"
+    return f"{number(min(finite))} … {number(max(finite))}"
 
 
 def _curves(records: RunRecords) -> str:

@@ -1,7 +1,6 @@
 """Confusion matrices, parameters and settings."""
 
 import base64
-import html
 import math
 import struct
 import zlib
@@ -9,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from fx_core.pages import escaped as _
 
 from fx_train.report.numbers import percent
 
@@ -48,10 +48,6 @@ def facts(values: Mapping[str, Any]) -> str:
     """Returns names and values; what is nested has names with dots."""
     rows = "".join(f"<tr><th>{_(name)}</th><td><code>{_(value)}</code></td></tr>" for name, value in _flat(values))
     return f'<table class="facts">{rows}</table>' if rows else ""
-
-
-def _(value: Any) -> str:
-    return html.escape(str(value))
 
 
 def _matrix(counts: np.ndarray, classes: Sequence[str], caption: str) -> str:
