@@ -1,0 +1,111 @@
+"""Make the trained network smaller: quantize it by several schemes, prune it, and see what each costs in perplexity.
+
+python train.py --directory runs/gpt
+pip install 'fx-compress[optax,cli]'
+python compress.py --directory runs/gpt
+fx compress report runs/gpt/compression
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fx_compress
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from data import encode, load, windows
+from fx_ckpt import CheckpointManager
+from fx_compress import Magnitude, NofM
+from network import GPT
+
+NETWORK = GPT()
+BATCH = 16
+# Groups over the inputs; embeddings and the last layer, through which every error goes, have eight bits.
+FOUR_BITS = {
+    "head/kernel": fx_compress.int8(),
+    "*/embedding": fx_compress.int8(),
+    "*/kernel": fx_compress.int4(group=32, clip="mse"),
+}
+
+Params = dict[str, Any]
+
+
+@jax.jit
+def loss_fn(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean negative log-likelihood of the characters y that follow x, both (batch, time)."""
+    return optax.softmax_cross_entropy_with_integer_labels(NETWORK.apply({"params": params}, x), y).mean()
+
+
+def finetune(
+    params: Params,
+    text: dict[str, np.ndarray],
+    steps: int,
+    tx: optax.GradientTransformation,
+    seen: Callable[[Params], Params] = lambda params: params,
+) -> Params:
+    """Train a little more; the network computes with what ``seen`` makes of the parameters."""
+
+    @jax.jit
+    def step(params: Params, state: Any, x: jax.Array, y: jax.Array) -> tuple[Params, Any]:
+        updates, state = tx.update(jax.grad(lambda p: loss_fn(seen(p), x, y))(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    order, state = np.random.default_rng(0), tx.init(params)
+    for _ in range(steps):
+        chosen = order.integers(0, len(text["x"]), BATCH)
+        params, state = step(params, state, text["x"][chosen], text["y"][chosen])
+    return params
+
+
+def variants(params: Params, text: dict[str, np.ndarray], steps: int) -> dict[str, Params]:
+    """The network, made smaller in several ways."""
+    tx = optax.adam(3e-4)
+
+    def pruned(pattern: Magnitude | NofM) -> Params:
+        rules = {"*/kernel": pattern}
+        schedule = fx_compress.sparsity_schedule(0, max(1, steps // 2))
+        pruning = fx_compress.prune_during_training(rules, schedule, every=max(1, steps // 20))
+        return finetune(params, text, steps, optax.chain(tx, pruning))
+
+    trained_for = finetune(params, text, steps, tx, lambda p: fx_compress.fake_quantize(p, FOUR_BITS))
+    return {
+        "float32": params,
+        "float32, trained on": finetune(params, text, steps, tx),
+        "int8 weights": fx_compress.quantize(params, fx_compress.int8()),
+        "int8, dynamic inputs": fx_compress.quantize(params, fx_compress.int8(activations="dynamic")),
+        "int4 in groups": fx_compress.quantize(params, FOUR_BITS),
+        "int4, trained for it": fx_compress.quantize(trained_for, FOUR_BITS),
+        "nf4 in groups": fx_compress.quantize(params, {**FOUR_BITS, "*/kernel": fx_compress.nf4(group=32)}),
+        "half of the weights": pruned(Magnitude(0.5)),
+        "two of four weights": pruned(NofM(2, 4)),
+    }
+
+
+def main() -> None:
+    """Compress and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--directory", type=Path, default=Path("runs/gpt"))
+    parser.add_argument("--steps", type=int, default=150, help="updates of fine-tuning")
+    parser.add_argument("--held-out", type=int, default=64, help="windows of text to measure on, 64 at most")
+    arguments = parser.parse_args()
+
+    text = windows(encode(load()), NETWORK.length)
+    order = np.random.default_rng(0).permutation(len(text["x"]))
+    held_out = {k: v[order[: min(64, arguments.held_out)]] for k, v in text.items()}
+    training = {k: v[order[64:]] for k, v in text.items()}
+    state = CheckpointManager(arguments.directory / "checkpoints").restore(only=["params"])
+    params = jax.tree.map(jnp.asarray, state["params"])
+    before = float(jnp.exp(loss_fn(params, **held_out)))
+    for name, smaller in variants(params, training, arguments.steps).items():
+        perplexity = float(jnp.exp(loss_fn(smaller, **held_out)))
+        report = fx_compress.compare(params, smaller, {"perplexity": (before, perplexity)})
+        report.write(arguments.directory / "compression" / f"{name}.json")
+        change = perplexity / before - 1
+        print(f"{name:22} {perplexity:8.4f} ({change:+.2%})  {report.bytes_after:9,} bytes ({report.ratio:.3f})")
+
+
+if __name__ == "__main__":
+    main()
