@@ -13,7 +13,7 @@ __all__ = ["write_page"]
 
 
 def write_page(reports: Mapping[str, Report], file: str | Path, title: str = "Compression") -> Path:
-    """Write an HTML page about one compressed model, or several of one model, which needs nothing besides itself.
+    """Writes an HTML page about one compressed model, or several of one model, which needs nothing besides itself.
 
     Args:
       reports: by name.

@@ -81,7 +81,7 @@ class Report:
         return {"format": _FORMAT, "version": 1, **sums, "figures": figures, "rows": rows}
 
     def write(self, file: str | Path) -> Path:
-        """Write the report for ``fx compress report``.
+        """Writes the report for ``fx compress report``.
 
         Args:
           file: a JSON file; missing directories are made.
