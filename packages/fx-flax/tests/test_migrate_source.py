@@ -104,7 +104,7 @@ def test_an_import_beside_which_names_are_written_in_full():
     """
     assert migrated(program) == textwrap.dedent(
         """
-        from fx_ckpt import msgpack_format as serialization
+        from fx_ckpt.formats import msgpack as serialization
         import fx_core.serialization
 
         data = serialization.to_bytes(fx_core.serialization.to_state_dict(serialization.from_bytes(x, y)))

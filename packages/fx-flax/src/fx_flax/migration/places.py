@@ -13,7 +13,7 @@ FACADES = frozenset({"fx_linen", "fx_nnx", "fx_bridge"})
 """Packages that import what is below them, so that a name for one of them reaches it."""
 LATER = frozenset({"fx_nnx.compat", "fx_nnx.ids", "fx_nnx.states.mappings"})
 """What is below them and has to be imported by its own name."""
-SHADOWED = ("fx_nnx.variables",)
+SHADOWED = ("fx_nnx.transforms.jit", "fx_nnx.variables")
 """Modules whose names mean something else where they are attributes: names are imported from them, one by one."""
 
 
