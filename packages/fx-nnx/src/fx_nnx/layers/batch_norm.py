@@ -123,8 +123,10 @@ class BatchNorm(Module):
                 use_fast_variance=self.use_fast_variance,
                 mask=mask,
             )
-            self.mean.set_value(norm.running_average(self.mean.get_value(), mean, self.momentum))
-            self.var.set_value(norm.running_average(self.var.get_value(), var, self.momentum))
+            for variable, new in ((self.mean, mean), (self.var, var)):
+                old = variable.get_value()
+                # Statistics of float64 or for averages in bfloat16 must not change the dtype of what is kept.
+                variable.set_value(norm.running_average(old, new, self.momentum).astype(old.dtype))
         return norm.batch_norm(plan, x, mean, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
