@@ -50,7 +50,7 @@ def vmap(
       RngNotLiftedError: ``fn`` draws from a stream that ``split_rngs`` does not name.
     """
     more = default_slots("vmap", variable_axes)
-    variable_axes = {**variable_axes, **{name: None if slot == "broadcast" else slot for name, slot in more.items()}}
+    variable_axes = {**variable_axes, **{name: slot if isinstance(slot, int) else None for name, slot in more.items()}}
     ins, outs, slots = variable_slots(variable_axes, metadata_params)
     streams, stream_slots = rng_slots(split_rngs)
     carrier = ScopeCarrier(ins, outs, streams, "vmap", own=split_names(split_rngs))
