@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_core import meta
-from fx_core.errors.nnx import VariableConversionError
-from fx_core.errors.nnx_variables import UnknownVariableNameError
+from fx_nnx.errors import NnxError, VariableConversionError
 
 
 class LinenNet(nn.Module):
@@ -79,7 +78,7 @@ def test_what_does_not_match_is_reported():
 
 
 def test_unknown_collections():
-    with pytest.raises(UnknownVariableNameError, match="'bridge_zork' is not registered"):
+    with pytest.raises(NnxError, match="'bridge_zork' is not registered"):
         bridge.convert_variables({"bridge_zork": {"x": 1.0}})
     state, _ = bridge.convert_variables({"bridge_zork": {"x": 1.0}}, allow_register=True)
     assert bridge.convert_variables(state)[0] == {"bridge_zork": {"x": 1.0}}

@@ -7,14 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import (
-    CarryChangedError,
-    NameInUseError,
-    ScopeParamShapeError,
-    ShapeMismatchError,
-    UnsupportedOperationError,
-)
+from fx_core.errors import NameInUseError, ScopeParamShapeError, ShapeMismatchError, UnsupportedOperationError
 from fx_linen import recurrent
+from fx_transforms.errors import CarryChangedError
 
 KEY = jax.random.key(0)
 CELLS = [nn.SimpleCell, nn.LSTMCell, nn.OptimizedLSTMCell, nn.GRUCell, nn.MGUCell]

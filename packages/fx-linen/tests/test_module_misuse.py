@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from fx_core import errors
-from fx_core.errors.transforms import AxisSizeError
+from fx_transforms.errors import AxisSizeError
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 3))

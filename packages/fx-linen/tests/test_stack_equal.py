@@ -4,7 +4,7 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.transforms import TransformOutputError
+from fx_transforms.errors import TransformError
 
 
 class Block(nn.Module):
@@ -101,7 +101,7 @@ def test_unequal_layers_are_refused(make):
         def __call__(self, x):
             return nn.stack_equal(make(), x)
 
-    with pytest.raises(TransformOutputError, match="layer 1"):
+    with pytest.raises(TransformError, match="layer 1"):
         jax.eval_shape(lambda x: Stack().apply({"params": {}}, x), X)
 
 
@@ -113,5 +113,5 @@ def test_one_layer_twice_is_refused():
             return nn.stack_equal([layer, layer], x)
 
     params = Stack().init(jax.random.key(0), X)
-    with pytest.raises(TransformOutputError, match="twice"):
+    with pytest.raises(TransformError, match="twice"):
         jax.eval_shape(Stack().apply, params, X)

@@ -7,8 +7,8 @@ import fx_linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.transforms import CarryChangedError, TransformError
 from fx_linen import partitioning
+from fx_transforms.errors import CarryChangedError, TransformError
 
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 X = jnp.ones((2, 4))

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors import LayerInputError, ShapeMismatchError
-from fx_core.errors.nnx_layers import LayerCallError
+from fx_core.errors import ShapeMismatchError
+from fx_nnx.errors import NnxError
 
 X = jnp.sin(jnp.arange(4 * 3.0)).reshape(4, 3)
 
@@ -26,9 +26,9 @@ def test_lora_adds_a_product_to_a_layer():
     close(layer(X), base(X))
     layer.lora_b[...] = jnp.ones((2, 5))
     close(layer(X), base(X) + X @ layer.lora_a[...] @ jnp.ones((2, 5)))
-    with pytest.raises(LayerInputError, match=r"LoRA: [\s\S]*3 features[\s\S]*\(4, 2\)"):
+    with pytest.raises(ShapeMismatchError, match=r"LoRA: [\s\S]*3 features[\s\S]*\(4, 2\)"):
         layer(X[:, :2])
-    with pytest.raises(LayerCallError, match=r"`self.base_module` must be callable[\s\S]*got: int"):
+    with pytest.raises(NnxError, match=r"`self.base_module` must be callable[\s\S]*got: int"):
         nnx.LoRA(3, 2, 5, base_module=7, rngs=nnx.Rngs(1))(X)
 
 

@@ -5,14 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import (
-    ArgumentError,
-    CacheFullError,
-    CacheMissingError,
-    LayerInputError,
-    ShapeMismatchError,
-)
-from fx_core.errors.nnx_layers import LayerCallError
+from fx_core.errors import ArgumentError, CacheFullError, ShapeMismatchError
+from fx_nnx.errors import NnxError
 
 X = jnp.sin(jnp.arange(2 * 6 * 8.0)).reshape(2, 6, 8)
 
@@ -145,16 +139,16 @@ def test_metadata_and_dtypes():
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: heads(decode=None)(X), LayerCallError, "neither the layer nor the call says 'decode'"),
-        (lambda: heads()(X[..., :5]), LayerInputError, r"inputs_q does not have[\s\S]*8 features[\s\S]*\(2, 6, 5\)"),
-        (lambda: heads()(X, X[..., :5]), LayerInputError, "inputs_k does not have"),
-        (lambda: heads()(X, X, X[..., :5]), LayerInputError, "inputs_v does not have"),
+        (lambda: heads(decode=None)(X), NnxError, "neither the layer nor the call says 'decode'"),
+        (lambda: heads()(X[..., :5]), ShapeMismatchError, r"inputs_q does not have[\s\S]*8 features[\s\S]*\(2, 6, 5\)"),
+        (lambda: heads()(X, X[..., :5]), ShapeMismatchError, "inputs_k does not have"),
+        (lambda: heads()(X, X, X[..., :5]), ShapeMismatchError, "inputs_v does not have"),
         (lambda: heads()(X, None, X), ArgumentError, "inputs_v was given without inputs_k"),
-        (lambda: heads()(X, decode=True), CacheMissingError, r"no cache to decode with[\s\S]*init_cache"),
-        (lambda: heads().set_view(batch_size=2), LayerCallError, "both of batch_size and max_length"),
+        (lambda: heads()(X, decode=True), NnxError, r"no cache to decode with[\s\S]*init_cache"),
+        (lambda: heads().set_view(batch_size=2), NnxError, "both of batch_size and max_length"),
         (
             lambda: heads(dropout_rate=0.5, deterministic=False, keep_rngs=False)(X),
-            LayerCallError,
+            NnxError,
             "'rngs' must be given",
         ),
         (lambda: heads(num_kv_heads=3), ArgumentError, "num_kv_heads that divides 4"),
@@ -182,7 +176,7 @@ def test_an_error_says_where_the_layer_is():
             self.blocks = nnx.List([nnx.Linear(8, 4, rngs=nnx.Rngs(0))])
 
     net = Net()
-    with pytest.raises(LayerInputError, match=r"Net/blocks/0[\s\S]*8 features[\s\S]*\(2, 6, 3\)"):
+    with pytest.raises(ShapeMismatchError, match=r"Net/blocks/0[\s\S]*8 features[\s\S]*\(2, 6, 3\)"):
         net.blocks[0](X[..., :3])
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import CaptureTargetError
+from fx_nnx.errors import ArgumentTypeError
 from fx_nnx.modules.intercept import watched
 
 X = jnp.arange(2.0)[None]
@@ -117,7 +117,7 @@ def test_watching_concerns_one_thread_only():
 
 
 def test_capture_needs_a_module():
-    with pytest.raises(CaptureTargetError, match=r"needs the module[\s\S]*pass the module as an argument"):
+    with pytest.raises(ArgumentTypeError, match=r"needs the module[\s\S]*pass the module as an argument"):
         nnx.capture(lambda x: x, nnx.Intermediate)(X)
 
 

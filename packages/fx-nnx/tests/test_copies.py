@@ -6,7 +6,7 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.nnx import TraceLevelError, VariableAttributeError
+from fx_nnx.errors import InvalidAttributeError, TraceLevelError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,7 +124,7 @@ def test_a_copy_announces_its_changes_and_is_guarded_like_any_object():
     made.a.del_metadata("tag")
     made.child.n = 2
     assert nnx.graphdef(made) != before
-    with pytest.raises(VariableAttributeError, match="zork"):
+    with pytest.raises(InvalidAttributeError, match="zork"):
         made.a.zork = 1
     with pytest.raises(TraceLevelError, match="Dict/a"):
         jax.jit(lambda: made.a.set_value(ARRAY))()

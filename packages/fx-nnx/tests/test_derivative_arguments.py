@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx_transforms import ArgumentNumberError, DerivativeDtypeError, StaticArgumentError
-from fx_core.errors.transforms import TransformError
+from fx_nnx.errors import ArgumentNumberError, ArgumentTypeError, StaticArgumentError
+from fx_transforms.errors import TransformError
 
 MODES = [{}, {"graph_updates": False}, {"graph": False}]
 
@@ -60,9 +60,9 @@ def test_modules_by_name(mode):
 def test_integers_have_no_derivative(mode):
     model = layer()
     model.kernel.set_value(jnp.ones((2, 2), jnp.int8))
-    with pytest.raises(DerivativeDtypeError, match=r"(?s)argument 0/kernel.*int8"):
+    with pytest.raises(ArgumentTypeError, match=r"(?s)argument 0/kernel.*int8"):
         nnx.grad(loss, **mode)(model, X)
-    with pytest.raises(DerivativeDtypeError, match=r"(?s)argument 1.*int32"):
+    with pytest.raises(ArgumentTypeError, match=r"(?s)argument 1.*int32"):
         nnx.grad(loss, argnums=1, **mode)(layer(), jnp.ones((1, 2), int))
     nnx.grad(loss, allow_int=True, **mode)(model, X)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.transforms import CarryChangedError
+from fx_transforms.errors import CarryChangedError
 
 count = []
 

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx import SharedReferenceError
-from fx_core.errors.nnx_transforms import ArgumentNumberError, DonatedBufferError
+from fx_nnx.errors import ArgumentNumberError, NnxError, SharedReferenceError
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -178,10 +177,10 @@ def step(agent, *_):
 
 
 def test_donated_values_that_share_a_buffer_are_named():
-    with pytest.raises(DonatedBufferError, match=r"(?s)argument 0/online/bias and argument 0/target/bias.*arrays=True"):
+    with pytest.raises(NnxError, match=r"(?s)argument 0/online/bias and argument 0/target/bias.*arrays=True"):
         nnx.jit(step, donate_argnums=0)(Agent())
     agent = Agent(arrays=True)
-    with pytest.raises(DonatedBufferError, match=r"argument 0/online/kernel and argument 1"):
+    with pytest.raises(NnxError, match=r"argument 0/online/kernel and argument 1"):
         nnx.jit(lambda agent, x: (step(agent), x + 1), donate_argnums=0)(agent, agent.online.kernel[...])
     agent = Agent(arrays=True)
     donating = nnx.jit(step, donate_argnums=0)

@@ -3,7 +3,7 @@ import threading
 import fx_nnx as nnx
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.nnx import ModeValueError, SharedReferenceError
+from fx_nnx.errors import ArgumentTypeError, SharedReferenceError
 
 
 @pytest.mark.parametrize("mode", [nnx.set_graph_mode, nnx.set_graph_updates, nnx.use_eager_sharding])
@@ -45,9 +45,9 @@ def test_decorated_functions_leave_the_setting_alone():
 
 
 def test_only_bools():
-    with pytest.raises(ModeValueError, match=r"set_graph_mode is on or off(.|\n)*got: 3"):
+    with pytest.raises(ArgumentTypeError, match=r"set_graph_mode is on or off(.|\n)*got: 3"):
         nnx.set_graph_mode(3)
-    with pytest.raises(ModeValueError, match=r"var_defaults\(ref=...\) is on or off"):
+    with pytest.raises(ArgumentTypeError, match=r"var_defaults\(ref=...\) is on or off"):
         nnx.var_defaults(ref=1)
 
 

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx import StateStructureError, TraceLevelError
-from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
+from fx_nnx.errors import StateStructureError, TraceLevelError
+from fx_transforms.errors import BroadcastVariableError, CarryChangedError
 
 
 class Carried(nnx.Pytree):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors.nnx import StaticAttributeError
+from fx_nnx.errors import NnxError
 
 FIRST = {
     "none": lambda: None,
@@ -163,7 +163,7 @@ def test_pytrees_go_on_refusing():
         def __init__(self):
             self.a = None
 
-    with pytest.raises(StaticAttributeError, match="Holder"):
+    with pytest.raises(NnxError, match="Holder"):
         Holder().a = nnx.Param(jnp.ones(1))
 
 

@@ -5,7 +5,7 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.nnx import ModeValueError, SharedReferenceError, StateStructureError
+from fx_nnx.errors import ArgumentTypeError, SharedReferenceError, StateStructureError
 
 
 def model():
@@ -75,7 +75,7 @@ def test_options_of_the_variables_of_a_model():
     back = nnx.vars_as(made, mutable=False, allow_duplicates=True)
     assert (back.a.ref, back.a[0]) == (False, 1)
     assert nnx.with_vars(node).a is node.a
-    with pytest.raises(ModeValueError, match="older name mutable"):
+    with pytest.raises(ArgumentTypeError, match="older name mutable"):
         nnx.with_vars(node, ref=True, mutable=False)
 
 

@@ -4,8 +4,8 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.nnx_variables import VariableValueError
-from fx_core.errors.transforms import TransformError
+from fx_nnx.errors import NnxError
+from fx_transforms.errors import TransformError
 
 ONE = jnp.ones(())
 
@@ -66,11 +66,11 @@ def test_one_reference_does_not_become_two():
         first = nnx.Param(x, ref=True)
         return first, first.copy(_copy_ref=False)
 
-    with pytest.raises(VariableValueError, match=r"cannot come out of jit, since another variable has it"):
+    with pytest.raises(NnxError, match=r"cannot come out of jit, since another variable has it"):
         nnx.jit(twins)(ONE)
     shared, same = nnx.jit(lambda x: (lambda p: (p, p))(nnx.Param(x, ref=True)))(ONE)
     assert shared is same
-    with pytest.raises(VariableValueError, match="argument 0"):
+    with pytest.raises(NnxError, match="argument 0"):
         nnx.jit(lambda p: p.copy(_copy_ref=False))(shared)
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx_layers import LayerInputError
+from fx_nnx.errors import ShapeMismatchError
 
 X = jnp.sin(jnp.arange(2 * 6 * 4.0)).reshape(2, 6, 4)
 rngs = lambda: nnx.Rngs(0)  # noqa: E731
@@ -92,7 +92,7 @@ def test_cells_take_what_their_kernels_take(kind):
         if path[0] in ("ii", "if_", "ig", "io", "dense_i") and path[-1] == "kernel":
             variable.set_value(half(variable[...], 0, 0))
     assert cell(carry, X[:, 0, :2])[1].shape == (2, 3)
-    with pytest.raises(LayerInputError, match="2 features"):
+    with pytest.raises(ShapeMismatchError, match="2 features"):
         cell(carry, X[:, 0])
 
 

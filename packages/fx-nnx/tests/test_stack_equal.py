@@ -4,7 +4,7 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.transforms import TransformOutputError
+from fx_transforms.errors import TransformError
 
 
 class Block(nnx.Module):
@@ -83,12 +83,12 @@ def test_outside_of_a_trace_it_is_the_loop():
 )
 def test_unequal_layers_are_refused(second):
     layers = nnx.List([nnx.Linear(4, 4, rngs=nnx.Rngs(0)), second()])
-    with pytest.raises(TransformOutputError, match="layer 1"):
+    with pytest.raises(TransformError, match="layer 1"):
         nnx.jit(lambda layers, x: nnx.stack_equal(layers, x))(layers, X)
 
 
 def test_layers_that_share_variables_are_refused():
     layers = [nnx.Linear(4, 4, rngs=nnx.Rngs(i)) for i in range(2)]
     layers[1].kernel = layers[0].kernel
-    with pytest.raises(TransformOutputError, match="layers 0 and 1 share"):
+    with pytest.raises(TransformError, match="layers 0 and 1 share"):
         nnx.jit(lambda layers, x: nnx.stack_equal(layers, x))(nnx.List(layers), X)

@@ -4,7 +4,7 @@ import fx_nnx as nnx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.transforms import AliasedStateError
+from fx_transforms.errors import TransformError
 
 
 def model():
@@ -47,10 +47,10 @@ def test_variables_that_become_shared_are_noticed():
     a, b, x = model(), model(), jnp.ones(3)
     f = nnx.vmap(lambda a, b, x: (a.w.sum() + b.w.sum()) * x, in_axes=(0, None, 0))
     assert f(a, b, x).tolist() == f(a, b, x).tolist() == [3 + 36, 12 + 36, 21 + 36]
-    with pytest.raises(AliasedStateError):
+    with pytest.raises(TransformError):
         f(a, a, x)
     b.w = a.w
-    with pytest.raises(AliasedStateError):
+    with pytest.raises(TransformError):
         f(a, b, x)
     b.w = nnx.Param(jnp.zeros((3, 3)))
     assert f(a, b, x).tolist() == [3, 12, 21]

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 import treescope
-from fx_core.errors import MissingPackageError, NoSuchMethodError
+from fx_core.errors import MissingPackageError
+from fx_nnx.errors import InvalidAttributeError
 
 PLAIN = {"force_terminal": False, "width": 160}
 
@@ -65,7 +66,7 @@ def test_depth_method_filter_and_operations():
 
 
 def test_errors(monkeypatch):
-    with pytest.raises(NoSuchMethodError, match="Net has no method 'decode'"):
+    with pytest.raises(InvalidAttributeError, match="Net has no method 'decode'"):
         nnx.tabulate(Net(), jnp.ones((1, 2)), method="decode")
     real = builtins.__import__
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors import EmaStructureError
+from fx_nnx.errors import NnxError
 
 X = jnp.sin(jnp.arange(8 * 2.0)).reshape(8, 2)
 Y = X.sum(1, keepdims=True)
@@ -69,9 +69,9 @@ def test_keys_and_counts_are_taken_over():
 
 def test_averages_that_do_not_fit():
     ema = nnx.EMA(net(), 0.9)
-    with pytest.raises(EmaStructureError, match=r"not those that are averaged[\s\S]*only one side has /"):
+    with pytest.raises(NnxError, match=r"not those that are averaged[\s\S]*only one side has /"):
         ema.update(nnx.state(net(), nnx.Param))
-    with pytest.raises(EmaStructureError, match=r"Only variables can be averaged[\s\S]*got: ArrayImpl"):
+    with pytest.raises(NnxError, match=r"Only variables can be averaged[\s\S]*got: ArrayImpl"):
         nnx.EMA({"a": X}, 0.9)
 
 

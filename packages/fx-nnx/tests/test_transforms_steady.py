@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_core.errors.nnx_transforms import PrefixError, SealedStateError
+from fx_nnx.errors import ArgumentTypeError, PrefixError
 from fx_nnx.states.sealed import SealedState, seal, unseal
 from fx_nnx.transforms import steady
 from fx_nnx.transforms.carrier import ObjectCarrier
@@ -167,7 +167,7 @@ def test_sealed_states_read_like_states_and_refuse_changes():
         lambda: state.__delitem__("a"),
         lambda: state.replace_by_pure_dict({"a": {"b": 3}}),
     ):
-        with pytest.raises(SealedStateError, match="cannot be changed"):
+        with pytest.raises(ArgumentTypeError, match="cannot be changed"):
             change()
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx import NotANodeError, SharedReferenceError
-from fx_core.errors.transforms import AliasedStateError
+from fx_nnx.errors import NnxError, SharedReferenceError
+from fx_transforms.errors import TransformError
 
 Point = collections.namedtuple("Point", ["y", "x"])
 
@@ -44,7 +44,7 @@ def test_a_leaf_alone_is_its_own_state(leaf, graph):
 
 
 def test_what_has_no_state_at_all_is_refused():
-    with pytest.raises(NotANodeError, match="got: object"):
+    with pytest.raises(NnxError, match="got: object"):
         nnx.split(object())
 
 
@@ -92,7 +92,7 @@ def test_numbers_in_containers_are_leaves_of_trees_only():
 
 def test_objects_that_are_no_pytrees_are_no_parts_of_trees():
     def refuses(f, place):
-        with pytest.raises(NotANodeError, match=f"Plain has pytree=False(?s:.*)where: {place}\n"):
+        with pytest.raises(NnxError, match=f"Plain has pytree=False(?s:.*)where: {place}\n"):
             f()
 
     model = Holder()
@@ -137,7 +137,7 @@ def test_a_variable_of_two_arguments_has_an_entry_in_each():
     axes = nnx.prefix(models, lambda path, v: path[0])
     assert (axes[0].w.get_value(), axes[1].w.get_value()) == (0, 1)
     for kwargs in ({}, {"graph_updates": False}):
-        with pytest.raises(AliasedStateError, match="with 0 and argument 1/w with 1"):
+        with pytest.raises(TransformError, match="with 0 and argument 1/w with 1"):
             nnx.vmap(lambda a, b: a.w.sum(), in_axes=axes, **kwargs)(*models)
     same = nnx.prefix(models, {...: 0})
     np.testing.assert_array_equal(nnx.vmap(lambda a, b: a.w.sum(), in_axes=same)(*models), [2.0, 2.0])
@@ -147,7 +147,7 @@ def test_what_is_on_two_paths_of_a_model_has_one_entry():
     shared = nnx.Param(1)
     model = nnx.Dict(a=nnx.Dict(w=shared), b=nnx.Dict(w=shared))
     assert nnx.prefix(model, {...: 0}).b.w.get_value() == 0
-    with pytest.raises(AliasedStateError, match="/a/w with 0 and /b/w with 1"):
+    with pytest.raises(TransformError, match="/a/w with 0 and /b/w with 1"):
         nnx.prefix(model, lambda path, v: 0 if path[0] == "a" else 1)
 
 
@@ -156,7 +156,7 @@ def test_a_shared_object_has_the_same_entries_on_each_path():
     model = nnx.Dict(a=inner, b=inner)
     axes = nnx.prefix(model, {...: 0})
     assert axes.a is axes.b
-    with pytest.raises(AliasedStateError, match="/a/w with 0 and /b/w with 1"):
+    with pytest.raises(TransformError, match="/a/w with 0 and /b/w with 1"):
         nnx.prefix(model, lambda path, v: 0 if path[0] == "a" else 1)
 
 

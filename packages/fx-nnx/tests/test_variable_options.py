@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from fx_core.errors import ImmutableVariableError
-from fx_core.errors.nnx import MetadataError, ModeValueError, TraceLevelError
+from fx_nnx.errors import ArgumentTypeError, NnxError, TraceLevelError
 from fx_nnx.variables import HijaxVariable
 
 OPTIONS = ("hijax", "ref", "eager_sharding")
@@ -23,14 +23,14 @@ def test_options_are_true_or_false(option, value):
     if value is None:
         assert nnx.Param(jnp.ones(()), **{option: None}).get_metadata(option) == v.get_metadata(option)
     else:
-        with pytest.raises(ModeValueError, match=rf"Variable\({option}=...\) is on or off"):
+        with pytest.raises(ArgumentTypeError, match=rf"Variable\({option}=...\) is on or off"):
             nnx.Param(jnp.ones(()), **{option: value})
     for change in (
         lambda: v.set_metadata(option, value),
         lambda: v.copy(**{option: value}),
         lambda: nnx.Param.from_metadata(jnp.ones(()), {option: value}),
     ):
-        with pytest.raises(ModeValueError, match=option):
+        with pytest.raises(ArgumentTypeError, match=option):
             change()
 
 
@@ -39,7 +39,7 @@ def test_kinds_of_storage_do_not_change_in_place(option):
     v = nnx.Param(jnp.ones(()))
     with pytest.raises(ValueError, match=f"cannot change '{option}' in place"):
         v.set_metadata(**{option: True})
-    with pytest.raises(MetadataError):
+    with pytest.raises(NnxError):
         v.set_metadata({option: True, "tag": 1})
     v.set_metadata(**{option: False})
     assert v.get_metadata(exclude_required=True) == {}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx import TraceLevelError, VariableAttributeError
+from fx_nnx.errors import InvalidAttributeError, TraceLevelError
 from fx_nnx.objects.pytree import PytreeState
 from fx_nnx.trace_state import current_jax_trace
 
@@ -155,15 +155,15 @@ def test_slots_of_subclasses():
     v = Slotted(jnp.asarray(ONE))
     v.extra = 4
     assert v.copy().extra == copy.deepcopy(v).extra == nnx.clone(nnx.Dict(v=v)).v.extra == 4
-    with pytest.raises(VariableAttributeError, match="Cannot set attribute 'other' of Slotted"):
+    with pytest.raises(InvalidAttributeError, match="Cannot set attribute 'other' of Slotted"):
         v.other = 1
 
 
 def test_our_own_kinds_take_no_attributes():
     for cls in (nnx.Variable, nnx.Param, nnx.BatchStat, nnx.LoRAParam, nnx.RngKey):
-        with pytest.raises(VariableAttributeError, match=f"Cannot set attribute 'level' of {cls.__name__}"):
+        with pytest.raises(InvalidAttributeError, match=f"Cannot set attribute 'level' of {cls.__name__}"):
             cls(1).level = 1
-    with pytest.raises(VariableAttributeError, match="'shape'"):
+    with pytest.raises(InvalidAttributeError, match="'shape'"):
         Named(1).shape = (2,)
 
 

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors.nnx import TraceLevelError
-from fx_core.errors.nnx_variables import VariableValueError
+from fx_nnx.errors import NnxError, TraceLevelError
 
 
 def written(first, value, index=..., **options):
@@ -49,7 +48,7 @@ def test_the_whole_is_broadcast_and_cast(value, dtype):
 )
 def test_what_does_not_fit_is_refused_and_nothing_changes(value):
     model = nnx.Dict(w=nnx.Param(jnp.ones((2, 3))))
-    with pytest.raises(VariableValueError, match=r"Dict/w\n  expected: what broadcasts to float32 of shape \(2, 3\)"):
+    with pytest.raises(NnxError, match=r"Dict/w\n  expected: what broadcasts to float32 of shape \(2, 3\)"):
         model.w[...] = value
     np.testing.assert_array_equal(model.w.get_value(), jnp.ones((2, 3)))
 
@@ -67,7 +66,7 @@ def test_an_array_of_the_same_type_is_taken_as_it_is():
     assert written(jnp.zeros(3), x) is x
     key = jax.random.key(1)
     assert written(jax.random.key(0), key) is key
-    with pytest.raises(VariableValueError, match="float32"):
+    with pytest.raises(NnxError, match="float32"):
         written(jax.random.key(0), jnp.ones(()))
 
 
@@ -91,7 +90,7 @@ def test_numpy_arrays_stay_and_are_not_shared():
     np.testing.assert_array_equal(v.get_value(), [[5, 1], [1, 1]])
     np.testing.assert_array_equal(first, np.zeros((2, 2)))
     assert jax.jit(lambda x: written(first, x))(1.0).shape == (2, 2)
-    with pytest.raises(VariableValueError, match=r"float64 of shape \(2, 2\)"):
+    with pytest.raises(NnxError, match=r"float64 of shape \(2, 2\)"):
         v[...] = np.ones(3)
 
 
@@ -136,7 +135,7 @@ def test_an_abstract_variable_takes_what_fits():
     got = written(abstract, np.ones((2, 3)))
     assert got.dtype == jnp.bfloat16
     assert isinstance(got, jax.Array)
-    with pytest.raises(VariableValueError, match=r"bfloat16 of shape \(2, 3\)"):
+    with pytest.raises(NnxError, match=r"bfloat16 of shape \(2, 3\)"):
         written(abstract, jnp.ones(7))
 
 
@@ -234,7 +233,7 @@ class Foreign:
 )
 def test_a_variable_of_another_library_is_no_value(put):
     model = nnx.Dict(w=nnx.Param(jnp.zeros(3)))
-    with pytest.raises(VariableValueError, match=r"Param: a variable of another library[\s\S]*Foreign[\s\S]*get_value"):
+    with pytest.raises(NnxError, match=r"Param: a variable of another library[\s\S]*Foreign[\s\S]*get_value"):
         put(model, Foreign())
     np.testing.assert_array_equal(model.w, jnp.zeros(3))
 

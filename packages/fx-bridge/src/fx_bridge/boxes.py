@@ -66,7 +66,7 @@ def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> 
     """Returns the NNX variable for a leaf of a Linen collection, boxed or not.
 
     Raises:
-      UnknownVariableNameError: no variable type stands for the collection.
+      NnxError: no variable type stands for the collection.
     """
     if isinstance(leaf, NNXMeta):
         return leaf.to_nnx_variable()

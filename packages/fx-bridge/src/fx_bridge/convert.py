@@ -47,7 +47,7 @@ def convert_variables(
 
     Raises:
       VariableConversionError: ``strict``, and something does not match.
-      UnknownVariableNameError: a collection has no variable type, or the other way round.
+      NnxError: a collection has no variable type, or the other way round.
     """
     options: dict[str, Any] = {"like": like, "rename": rename, "strict": strict, "allow_register": allow_register}
     if isinstance(variables, Mapping) and not isinstance(variables, State | Pytree):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fx_core.errors.nnx import VariableConversionError
+from fx_nnx.errors import VariableConversionError
 
 from fx_bridge.trees import Place, text
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import Any as Anything
 
-from fx_core.errors.nnx import FilterOrderError, FilterTypeError
+from fx_core.errors import ArgumentTypeError
+
+from fx_nnx.errors import NnxError
 
 __all__ = [
     "All",
@@ -213,7 +215,7 @@ def to_predicate(filter: Filter) -> Predicate:
     """Converts whatever stands for a filter into a function ``(path, value) -> bool``.
 
     Raises:
-      FilterTypeError: it does not stand for a filter.
+      ArgumentTypeError: it does not stand for a filter.
 
     >>> to_predicate(["dropout", None])
     Any(WithTag('dropout'), Nothing())
@@ -230,19 +232,27 @@ def to_predicate(filter: Filter) -> Predicate:
         return filter
     if isinstance(filter, list | tuple):
         return Any(*filter)
-    raise FilterTypeError(filter)
+    raise ArgumentTypeError(
+        "Invalid filter.",
+        expected="a variable type, a tag, a bool, `...`, None, a list of filters, or a function of (path, value)",
+        got=repr(filter),
+    )
 
 
 def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
     """Converts the filters of a split into predicates.
 
     Raises:
-      FilterOrderError: one that matches everything is not among the last.
-      FilterTypeError: something is no filter.
+      NnxError: one that matches everything is not among the last.
+      ArgumentTypeError: something is no filter.
     """
     for index, filter in enumerate(filters):
         if (filter is ... or filter is True) and not all(rest is ... or rest is True for rest in filters[index + 1 :]):
-            raise FilterOrderError(filter, index)
+            raise NnxError(
+                "`...` and `True` can only be the last filters.",
+                got=f"{filter!r} at index {index}",
+                fix="move it to the end",
+            )
     return tuple(to_predicate(filter) for filter in filters)
 
 

@@ -19,9 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core import struct
-from fx_core.errors.nnx_layers import MetricInputError, MetricInterfaceError, MetricUpdateError
+from fx_core.errors import ArgumentTypeError, UnsupportedOperationError
 from fx_core.ops.sums import add_counts, add_sums, count_as_float, merge_moments, split_count
 
+from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import split
 from fx_nnx.objects.pytree import Pytree
@@ -56,25 +57,25 @@ class Metric(Pytree):
         """Discards what was collected.
 
         Raises:
-          MetricInterfaceError: the metric does not define it.
+          UnsupportedOperationError: the metric does not define it.
         """
-        raise MetricInterfaceError(type(self).__name__, "reset")
+        raise _metric_interface(type(self).__name__, "reset")
 
     def update(self, **kwargs: Any) -> None:
         """Collects the values of one step.
 
         Raises:
-          MetricInterfaceError: the metric does not define it.
+          UnsupportedOperationError: the metric does not define it.
         """
-        raise MetricInterfaceError(type(self).__name__, "update")
+        raise _metric_interface(type(self).__name__, "update")
 
     def compute(self) -> Any:
         """Returns the summary of what was collected.
 
         Raises:
-          MetricInterfaceError: the metric does not define it.
+          UnsupportedOperationError: the metric does not define it.
         """
-        raise MetricInterfaceError(type(self).__name__, "compute")
+        raise _metric_interface(type(self).__name__, "compute")
 
     def split(self, *filters: Filter) -> tuple[Any, ...]:
         """Takes the metric apart into structure and states, as `fx_nnx.split` does."""
@@ -114,8 +115,8 @@ class Average(Metric):
           **kwargs: the values, a number or an array of any shape, under the metric's name for them.
 
         Raises:
-          MetricUpdateError: they are missing.
-          MetricInputError: the mask does not broadcast to them.
+          ArgumentTypeError: they are missing.
+          NnxError: the mask does not broadcast to them.
         """
         values = jnp.asarray(_named(self, self.argname, kwargs))
         keep = None if mask is None else _mask(self, mask, values.shape)
@@ -163,12 +164,12 @@ class Accuracy(Average):
           **_: what other metrics collect.
 
         Raises:
-          MetricInputError: the shapes do not fit each other, or the labels are not integers.
+          NnxError: the shapes do not fit each other, or the labels are not integers.
         """
         threshold = self.threshold
         expected = logits.shape[:-1] if threshold is None else logits.shape
         if labels.shape != expected or not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise MetricInputError(
+            raise _metric_input(
                 "Accuracy",
                 "labels and logits do not fit each other.",
                 expected=f"integer labels of shape {expected}, for logits of shape {logits.shape}",
@@ -231,8 +232,8 @@ class Welford(Metric):
           **kwargs: the values, a number or an array of any shape, under the metric's name for them.
 
         Raises:
-          MetricUpdateError: they are missing.
-          MetricInputError: the mask does not broadcast to them.
+          ArgumentTypeError: they are missing.
+          NnxError: the mask does not broadcast to them.
         """
         values = jnp.asarray(_named(self, self.argname, kwargs), jnp.float32)
         keep = None if mask is None else _mask(self, mask, values.shape)
@@ -297,12 +298,12 @@ class MultiMetric(Metric):
           **updates: the values.
 
         Raises:
-          MetricUpdateError: a metric does not find what it collects.
-          MetricInputError: there is a mask for a name that is no metric.
+          ArgumentTypeError: a metric does not find what it collects.
+          NnxError: there is a mask for a name that is no metric.
         """
         masks = mask if isinstance(mask, Mapping) else dict.fromkeys(self._metric_names, mask)
         if unknown := sorted(masks.keys() - set(self._metric_names)):
-            raise MetricInputError(
+            raise _metric_input(
                 type(self).__name__,
                 "there are masks for metrics that it has not.",
                 expected=f"names among {list(self._metric_names)}",
@@ -342,7 +343,12 @@ def _clear(*variables: MetricState) -> None:
 
 def _named(metric: Metric, name: str, values: dict[str, Any]) -> Any:
     if name not in values:
-        raise MetricUpdateError(type(metric).__name__, name, values)
+        raise ArgumentTypeError(
+            f"Expected keyword argument {name!r} for {type(metric).__name__}.",
+            expected=f"{name}=...",
+            got=f"the arguments {sorted(values)}",
+            fix=f"pass {name}=..., or make the metric for another argument",
+        )
     return values[name]
 
 
@@ -350,7 +356,7 @@ def _mask(metric: Metric, mask: Any, shape: tuple[int, ...]) -> jax.Array:
     mask = jnp.asarray(mask, bool)
     fits = mask.ndim <= len(shape) and all(a in (1, b) for a, b in zip(mask.shape[::-1], shape[::-1]))
     if not fits:
-        raise MetricInputError(
+        raise _metric_input(
             type(metric).__name__,
             "the mask does not fit the values.",
             expected=f"a mask that broadcasts to {shape}",
@@ -358,3 +364,16 @@ def _mask(metric: Metric, mask: Any, shape: tuple[int, ...]) -> jax.Array:
             fix="give one True or False per value",
         )
     return jnp.broadcast_to(mask, shape)
+
+
+def _metric_input(metric: str, what: str, *, expected: Any, got: Any, fix: str) -> NnxError:
+    return NnxError(f"{metric}: {what}", expected=expected, got=got, fix=fix)
+
+
+def _metric_interface(metric: str, missing: str) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        f"{metric} cannot be used as a metric.",
+        expected="update(**kwargs), compute(), reset()",
+        got=f"no {missing}",
+        fix=f"define {missing} in {metric}",
+    )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
-from fx_core.errors.nnx import ModeValueError
+from fx_nnx.errors import mode_value
 
 __all__ = ["Mode", "capturing", "set_graph_mode", "set_graph_updates", "use_eager_sharding", "using_eager_sharding"]
 
@@ -23,7 +23,7 @@ class Mode:
       value: the new value.
 
     Raises:
-      ModeValueError: it is not a bool.
+      ArgumentTypeError: it is not a bool.
     """
 
     __slots__ = ("_before", "value")
@@ -37,7 +37,7 @@ class Mode:
 
     def __init__(self, value: bool, /):
         if not isinstance(value, bool):
-            raise ModeValueError(type(self).__name__, value)
+            raise mode_value(type(self).__name__, value)
         self.value = value
         self._before = self._stack.get()
         self._stack.set((*self._before[:-1], value))
@@ -91,7 +91,7 @@ class set_graph_mode(Mode):  # noqa: N801  # the name of the reference library: 
     >>> with set_graph_mode(False):
     ...     nnx.split(nnx.Dict(a=shared, b=shared))
     Traceback (most recent call last):
-    fx_core.errors.nnx.SharedReferenceError: Param is reachable on two paths...
+    fx_nnx.errors.SharedReferenceError: Param is reachable on two paths...
     """
 
 

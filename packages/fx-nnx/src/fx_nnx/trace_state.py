@@ -4,8 +4,8 @@ from typing import Any
 
 from fx_core.compat.jax import current_trace
 from fx_core.errors import FxError, ImmutableVariableError
-from fx_core.errors.nnx import TraceLevelError
 
+from fx_nnx.errors import TraceLevelError
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.transforms import AliasedStateError, AxisSizeError, SlotError, TransformError
 from jax import lax
 
 from fx_transforms.carrier import Carrier, Groups
+from fx_transforms.errors import AxisSizeError, TransformError, aliased_state
 from fx_transforms.slot import Place, Slot
 
 __all__ = [
@@ -164,14 +164,19 @@ def check_slots(
     """Refuses slots that a transform has no use for.
 
     Raises:
-      SlotError: a slot is neither an axis (where ``axes``) nor one of ``places``.
+      TransformError: a slot is neither an axis (where ``axes``) nor one of ``places``.
     """
     allowed = {*places, Place.ABSENT}
     for index, slot in enumerate(slots):
         for place in (slot.into, slot.out):
             if not ((isinstance(place, int) and axes) or place in allowed):
                 names = [repr(p) for p in sorted(allowed, key=lambda p: p.value)] + ["an axis"] * axes
-                raise SlotError(transform, carrier.label(index, ()), repr(place), ", ".join(names))
+                raise TransformError(
+                    f"{transform} has no such place for {carrier.label(index, ())}.",
+                    expected=", ".join(names),
+                    got=repr(place),
+                    fix="choose one of those slots",
+                )
 
 
 def check_aliases(transform: str, places: Iterable[tuple[int, str, Any]]) -> None:
@@ -182,10 +187,10 @@ def check_aliases(transform: str, places: Iterable[tuple[int, str, Any]]) -> Non
       places: identity of the state (its `id`), path, and slot or anything else that has to agree.
 
     Raises:
-      AliasedStateError: two places of one identity disagree.
+      TransformError: two places of one identity disagree.
     """
     seen: dict[int, tuple[str, Any]] = {}
     for identity, path, slot in places:
         first = seen.setdefault(identity, (path, slot))
         if first[1] != slot:
-            raise AliasedStateError(transform, first, (path, slot))
+            raise aliased_state(transform, first, (path, slot))

@@ -7,9 +7,9 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 from fx_core.compat.jax import ShapedArray
-from fx_core.errors.transforms import AxisSizeError, TransformError, TransformOutputError
 
 from fx_transforms.axes import arg_arrays, check_new_axes, front, restore, spread
+from fx_transforms.errors import AxisSizeError, TransformError, transform_output
 from fx_transforms.steps import loop_steps
 
 __all__ = ["broadcast", "build_shaped_array", "scan"]
@@ -83,7 +83,7 @@ def scan(
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
             returned: Any = fn(known, carry, *join_args(kept, xs, axes, treedef))
             if not isinstance(returned, tuple) or len(returned) != 3:
-                raise TransformOutputError("scan", "a tuple (shared, carry, y)", returned)
+                raise transform_output("scan", "a tuple (shared, carry, y)", returned)
             shared_out, carry_out, y = returned
             results[:] = [Results.of(y, out_axes, check_constancy_invariants, "scan")]
             same, each = results[0].part(y)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.transforms import BranchStateError
 
 from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.errors import BranchStateError
 from fx_transforms.static import Static
 from fx_transforms.steps import differences
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.transforms import TransformOutputError
 
 from fx_transforms.carrier import Carrier, run
 from fx_transforms.chosen import Chosen
+from fx_transforms.errors import transform_output
 
 __all__ = ["grad", "value_and_grad"]
 
@@ -42,7 +42,7 @@ def value_and_grad(
       is what ``fn`` returned, the gradients are tuples in the order of ``wrt`` and ``argnums``.
 
     Raises:
-      TransformOutputError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
+      TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
     """
     groups_of, args_of = Chosen(wrt), Chosen([i - 1 for i in argnums])
 
@@ -78,10 +78,10 @@ def grad(fn: Callable[..., Any], carrier: Carrier[Any], *, has_aux: bool = False
 def scalar(transform: str, out: Any, has_aux: bool) -> Any:
     """Returns the number to differentiate."""
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
-        raise TransformOutputError(transform, "a tuple (loss, aux), since has_aux=True", out)
+        raise transform_output(transform, "a tuple (loss, aux), since has_aux=True", out)
     loss: Any = out[0] if has_aux else out
     leaves = jax.tree.leaves(loss)
     if len(leaves) != 1 or leaves[0] is not loss or jnp.shape(loss) != ():
         got = jax.tree.map(jax.typeof, loss)
-        raise TransformOutputError(transform, "a scalar" + (" first" if has_aux else ", has_aux=False"), got)
+        raise transform_output(transform, "a scalar" + (" first" if has_aux else ", has_aux=False"), got)
     return loss

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.transforms import BroadcastVariableError, TransformOutputError
 
 from fx_transforms.axes import check_new_axes, check_slots, common_size, front, new_group_axes, restore, split_keys
 from fx_transforms.axes_scan import Results, broadcast, join_args, part_args, prefix_axes
 from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.errors import BroadcastVariableError, transform_output
 from fx_transforms.slot import Place, Slot
 from fx_transforms.steps import loop_steps
 
@@ -60,8 +60,8 @@ def scan(
       AxisSizeError: mapped axes of different sizes, or none at all.
       BroadcastVariableError: shared state that depends on the step.
       CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
-      TransformOutputError: ``fn`` does not return a pair.
-      SlotError: a slot other than those above.
+      TransformError: ``fn`` does not return a pair.
+      TransformError: a slot other than those above.
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=True)
     options = {"reverse": reverse, "unroll": unroll, "_split_transpose": split_transpose}
@@ -127,7 +127,7 @@ def scan(
 def pair(transform: str, out: Any) -> tuple[Any, Any]:
     """Checks that a body returned two things."""
     if not isinstance(out, tuple) or len(out) != 2:
-        raise TransformOutputError(transform, "a tuple (carry, y)", out)
+        raise transform_output(transform, "a tuple (carry, y)", out)
     return out
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.transforms import TransformOutputError
 
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
+from fx_transforms.errors import transform_output
 
 __all__ = ["scan_equal"]
 
@@ -35,14 +35,14 @@ def scan_equal(
       what the last call gave.
 
     Raises:
-      TransformOutputError: the handles differ in their structure, or in shapes or dtypes of their arrays.
+      TransformError: the handles differ in their structure, or in shapes or dtypes of their arrays.
     """
     shape, first = carrier.split(handles[0])
     parts = [first]
     for number, handle in enumerate(handles[1:], 1):
         other, groups = carrier.split(handle)
         if other != shape or _types(groups) != _types(first):
-            raise TransformOutputError(
+            raise transform_output(
                 "stack_equal", "layers that are equal but for the values in them", f"layer {number}, unlike layer 0"
             )
         parts.append(groups)

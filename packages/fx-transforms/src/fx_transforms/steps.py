@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import evaluate_jaxpr, invariant_outputs
-from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError
 
+from fx_transforms.errors import BroadcastVariableError, CarryChangedError
 from fx_transforms.static import Static, hide_static, show_static
 
 __all__ = ["Namer", "Trial", "differences", "loop_steps"]

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.transforms import TransformOutputError
 
 from fx_transforms.carrier import Carrier, run
 from fx_transforms.chosen import Chosen
+from fx_transforms.errors import transform_output
 
 __all__ = ["jvp", "vjp"]
 
@@ -34,7 +34,7 @@ def vjp(
       ``(group_cotangents, *primal_cotangents)``; it is a pytree and may cross transforms.
 
     Raises:
-      TransformOutputError: ``fn`` does not give a pair where ``has_aux`` says so.
+      TransformError: ``fn`` does not give a pair where ``has_aux`` says so.
     """
     groups_of = Chosen(wrt)
 
@@ -69,7 +69,7 @@ def jvp(
       comes back without tangents.
 
     Raises:
-      TransformOutputError: ``fn`` does not give a pair where ``has_aux`` says so.
+      TransformError: ``fn`` does not give a pair where ``has_aux`` says so.
     """
 
     def call(handle: Any, primals: Sequence[Any], tangents: Sequence[Any], group_tangents: Sequence[Any]) -> Any:
@@ -92,5 +92,5 @@ def jvp(
 def first_of(transform: str, out: Any, has_aux: bool) -> Any:
     """Returns what is linearized: the result, or its first part."""
     if has_aux and not (isinstance(out, tuple) and len(out) == 2):
-        raise TransformOutputError(transform, "a tuple (out, aux), since has_aux=True", out)
+        raise transform_output(transform, "a tuple (out, aux), since has_aux=True", out)
     return out[0] if has_aux else out

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import jax
-from fx_core.errors.transforms import BroadcastVariableError
 
 from fx_transforms.axes import Sized, check_new_axes, check_slots, common_size, new_group_axes, split_keys, spread
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
+from fx_transforms.errors import BroadcastVariableError
 from fx_transforms.slot import Place, Slot
 
 __all__ = ["pmap", "vmap"]
@@ -46,7 +46,7 @@ def vmap(
 
     Raises:
       AxisSizeError: mapped axes of different sizes, or none at all.
-      SlotError: a slot other than those above.
+      TransformError: a slot other than those above.
     """
     mapper = functools.partial(jax.vmap, axis_name=axis_name, spmd_axis_name=spmd_axis_name)
     return _mapped(mapper, fn, carrier, slots, in_axes, out_axes, axis_size, transform)

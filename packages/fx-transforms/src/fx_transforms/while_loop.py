@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.transforms import BroadcastVariableError, CarryChangedError, TransformError
 
 from fx_transforms.axes import check_slots
 from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.errors import BroadcastVariableError, CarryChangedError, TransformError
 from fx_transforms.scan import name_carry
 from fx_transforms.slot import Place, Slot
 from fx_transforms.static import Static, hide_static, show_static
@@ -41,7 +41,7 @@ def while_loop(
     Raises:
       BroadcastVariableError: a step writes to shared state.
       CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
-      SlotError: a slot other than those above.
+      TransformError: a slot other than those above.
       TransformError: carried state has a `jax.Ref`.
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)

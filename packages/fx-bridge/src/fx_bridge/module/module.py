@@ -242,7 +242,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
 
         Raises:
           BridgeError: neither ``init`` nor ``apply`` runs.
-          MissingRngError: the stream was not given, nor one that serves it.
+          InvalidAttributeError: the stream was not given, nor one that serves it.
         """
         return _scope_of(self, "make_rng").rngs[name]()
 

@@ -8,17 +8,7 @@ from fx_linen.module._context import (
     enable_named_call,
     override_named_call,
 )
-from fx_linen.module._errors import (
-    BoundModulePickleError,
-    InitializationPlaceError,
-    MergeParamError,
-    MissingMethodError,
-    ModuleAttributeError,
-    ModuleParentError,
-    PerturbationNotFoundError,
-    UnboundModuleError,
-    UnhashableModuleError,
-)
+from fx_linen.module._errors import UnboundModuleError
 from fx_linen.module._functional import apply, init, init_with_output, merge_param
 from fx_linen.module._intercept import Interceptor, InterceptorContext, intercept_methods
 from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_method_once
@@ -27,20 +17,12 @@ from fx_linen.module._rebind import Progress, absorb_progress, absorb_state, mod
 from fx_linen.module._share import share_scope
 
 __all__ = [
-    "BoundModulePickleError",
-    "InitializationPlaceError",
     "Interceptor",
     "InterceptorContext",
-    "MergeParamError",
-    "MissingMethodError",
     "Module",
-    "ModuleAttributeError",
     "ModuleBase",
-    "ModuleParentError",
-    "PerturbationNotFoundError",
     "Progress",
     "UnboundModuleError",
-    "UnhashableModuleError",
     "absorb_progress",
     "absorb_state",
     "apply",

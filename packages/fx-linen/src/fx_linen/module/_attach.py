@@ -4,12 +4,11 @@ import weakref
 from typing import Any
 
 from fx_core import config
-from fx_core.errors import AssignSubModuleError, NameInUseError
+from fx_core.errors import ArgumentError, AssignSubModuleError, NameInUseError
 from fx_core.scope import Scope
 
 from fx_linen.module._base import UNSPECIFIED, ModuleBase, raw_parent, set_parent, where
 from fx_linen.module._context import context
-from fx_linen.module._errors import ModuleParentError
 from fx_linen.module._naming import automatic_name
 from fx_linen.module._tree import ATOMS, map_modules
 
@@ -47,7 +46,7 @@ def attach(module: ModuleBase, parent: Any) -> None:
         scope = parent
         state.adopted = {}
     else:
-        raise ModuleParentError(type(module).__name__, repr(parent))
+        raise _module_parent(type(module).__name__, repr(parent))
     attributes = module.__dict__
     attributes["scope"] = scope
     info = type(module)._info
@@ -69,7 +68,7 @@ def _place(module: ModuleBase, parent: ModuleBase) -> Scope:
     elif state.initialized and not (state.in_compact or state.in_setup):
         raise AssignSubModuleError(type(module).__name__, where(parent))
     if scope is None:
-        raise ModuleParentError(type(module).__name__, f"an unbound {type(parent).__name__}")
+        raise _module_parent(type(module).__name__, f"an unbound {type(parent).__name__}")
     name = module.name
     if name is None:
         name = module.__dict__["name"] = automatic_name(counters, module)
@@ -126,3 +125,12 @@ def _stand_in(owner: ModuleBase, module: Any) -> tuple[Any, bool]:
     clone = module.clone(name=module.name if keep else None)
     adopted[id(module)] = (module, weakref.ref(clone))
     return clone, True
+
+
+def _module_parent(cls_name: str, parent: str) -> ArgumentError:
+    return ArgumentError(
+        f"{cls_name} cannot be attached to this parent: parent must be None, Module or Scope.",
+        expected="None, a bound module or a scope",
+        got=parent,
+        fix="Leave parent out: a module made inside a method belongs to the module whose method it is.",
+    )

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fx_core import scope as core
+from fx_core.errors import ArgumentError
 from fx_core.traceback_util import api_boundary
 
 from fx_linen.module._base import ModuleBase
-from fx_linen.module._errors import MergeParamError
 from fx_linen.module._running import (
     WITHOUT_INTERMEDIATES,
     Capture,
@@ -108,16 +108,29 @@ def merge_param(name: str, a: T | None, b: T | None) -> T:
       b: the call's value, or None.
 
     Raises:
-      MergeParamError: both or none were given.
+      ArgumentError: both or none were given.
 
     >>> import fx_linen as nn
     >>> nn.merge_param("train", None, True)
     True
     """
     if a is not None and b is not None:
-        raise MergeParamError(name, True, (a, b))
+        raise _merge_param(name, True, (a, b))
     if a is None:
         if b is None:
-            raise MergeParamError(name, False)
+            raise _merge_param(name, False)
         return b
     return a
+
+
+def _merge_param(name: str, twice: bool, values: tuple[Any, Any] = (None, None)) -> ArgumentError:
+    if twice:
+        what = f'Parameter "{name}" was passed to the constructor and at call time. Should be passed just once.'
+    else:
+        what = f'Parameter "{name}" must be passed to the constructor or at call time.'
+    return ArgumentError(
+        what,
+        expected="one value, not None",
+        got=f"{values[0]!r} and {values[1]!r}",
+        fix=f"Give {name} once: {name}=... where the module is made, or where it is called.",
+    )

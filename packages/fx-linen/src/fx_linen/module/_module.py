@@ -5,7 +5,9 @@ import typing
 from typing import Any
 
 from fx_core.errors import (
+    ArgumentTypeError,
     IncorrectPostInitOverrideError,
+    InvalidAttributeError,
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
 )
@@ -14,7 +16,6 @@ from fx_core.scope import Scope
 from fx_linen.module._attach import adopt, attach, resolve_parent
 from fx_linen.module._base import UNSPECIFIED, ModuleBase, UnspecifiedParent, raw_parent, set_parent, where
 from fx_linen.module._call import ensure_setup
-from fx_linen.module._errors import BoundModulePickleError, ModuleAttributeError, UnhashableModuleError
 from fx_linen.module._fields import as_dataclass, class_info
 from fx_linen.module._methods import wrap_class
 from fx_linen.module._paths import Listing
@@ -99,7 +100,7 @@ class Module(Listing, Sowing):
             ensure_setup(self, state)
             if name in attributes:
                 return attributes[name]
-        raise ModuleAttributeError(type(self).__name__, name, attributes.get("scope") is not None)
+        raise _module_attribute(type(self).__name__, name, attributes.get("scope") is not None)
 
     def __dir__(self) -> list[str]:
         if self.__dict__.get("_state") is not None:
@@ -123,13 +124,13 @@ class Module(Listing, Sowing):
     def __hash__(self) -> int:
         kind, attributes = type(self), self.__dict__
         if attributes.get("scope") is not None:
-            raise UnhashableModuleError(
+            raise _unhashable_module(
                 kind.__name__, "it holds variables", "Hash the unbound module: module.clone() or module.unbind()[0]."
             )
         try:
             return hash((kind, self.name, *(attributes.get(field) for field in kind._info.hashed)))
         except TypeError as error:
-            raise UnhashableModuleError(
+            raise _unhashable_module(
                 kind.__name__, f"a field has no hash ({error})", "Use tuples and FrozenDict in the module's fields."
             ) from error
 
@@ -139,7 +140,11 @@ class Module(Listing, Sowing):
 
     def __getstate__(self) -> dict[str, Any]:
         if self.__dict__.get("scope") is not None:
-            raise BoundModulePickleError(type(self).__name__, where(self))
+            raise ArgumentTypeError(
+                f"A bound {type(self).__name__} cannot be pickled or copied: it holds variables.",
+                path=where(self),
+                fix="Use module, variables = module.unbind() and keep both, or module.clone().",
+            )
         return {key: portable(value) for key, value in self.__dict__.items() if key not in ("_state", "_parent")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -151,3 +156,15 @@ dataclasses.dataclass(Module, eq=False, repr=False)
 Module._info = class_info(Module)
 # The dataclass machinery left the default here; the property that keeps parents weakly takes its place.
 Module.parent = property(raw_parent, set_parent)  # type: ignore[assignment]
+
+
+def _module_attribute(cls_name: str, name: str, bound: bool) -> InvalidAttributeError:
+    fix = f'If "{name}" is assigned in setup(), it exists only inside init, apply or on a bound module.'
+    return InvalidAttributeError(
+        f'"{cls_name}" object has no attribute "{name}".',
+        fix="Check the spelling; setup() ran and did not assign it." if bound else fix,
+    )
+
+
+def _unhashable_module(cls_name: str, cause: str, fix: str) -> ArgumentTypeError:
+    return ArgumentTypeError(f"Can't call __hash__ on this {cls_name}: {cause}.", fix=fix)

@@ -12,6 +12,7 @@ from fx_core import scope as core
 from fx_core.collections import made_by_init
 from fx_core.errors import (
     ApplyModuleInvalidMethodError,
+    ArgumentTypeError,
     CallUnbindOnUnboundModuleError,
     InvalidInstanceModuleError,
     InvalidRngError,
@@ -22,7 +23,6 @@ from fx_core.traceback_util import api_boundary
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._context import CaptureFilter, context
 from fx_linen.module._copying import Copying
-from fx_linen.module._errors import MissingMethodError
 
 __all__ = ["CollectionFilter", "Running", "bound_function", "module_of", "rngs_of"]
 
@@ -86,7 +86,11 @@ def _call_attribute(name: str, module: Any, *args: Any, **kwargs: Any) -> Any:
     """Call an attribute of the bound module: a submodule, or a function in a field."""
     found = getattr(module, name)
     if not callable(found):
-        raise MissingMethodError(type(module).__name__, name, repr(type(found)))
+        raise ArgumentTypeError(
+            f"'{type(module).__name__}.{name}' must be a callable, got {type(found)!r}.",
+            expected="the name of a method",
+            fix="Pass a method's name, the method itself, or a function of the module.",
+        )
     return found(*args, **kwargs)
 
 

@@ -5,10 +5,9 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors import NameInUseError
+from fx_core.errors import ArgumentError, NameInUseError
 
 from fx_linen.module._base import where
-from fx_linen.module._errors import PerturbationNotFoundError
 from fx_linen.module._variables import VariableAccess, bound_scope
 
 __all__ = ["Sowing"]
@@ -85,7 +84,7 @@ class Sowing(VariableAccess):
           The value with the perturbation added.
 
         Raises:
-          PerturbationNotFoundError: the collection was given, but has no such variable.
+          ArgumentError: the collection was given, but has no such variable.
         """
         scope = bound_scope(self, "store variables")
         if self.is_mutable_collection(collection):
@@ -95,5 +94,11 @@ class Sowing(VariableAccess):
         elif collection not in scope.root.variables():
             return value
         elif not scope.has_variable(collection, name):
-            raise PerturbationNotFoundError(collection, name, where(self))
+            raise ArgumentError(
+                f"Perturbation collection {collection} present, but missing perturbation variable {name}.",
+                path=where(self),
+                collection=collection,
+                expected=f"a variable {name!r} of the shape of the value",
+                fix=f"Pass the {collection!r} collection that init returns, or none at all.",
+            )
         return jax.tree.map(jnp.add, value, scope.get_variable(collection, name))

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 import jax
+from fx_core.errors import ArgumentError
 from fx_core.scope import Scope, Variable
 
 from fx_linen.module._base import ModuleBase, where
-from fx_linen.module._errors import InitializationPlaceError, UnboundModuleError
+from fx_linen.module._errors import UnboundModuleError
 from fx_linen.module._naming import claim_variable
 
 __all__ = ["VariableAccess"]
@@ -31,7 +32,12 @@ def _check_place(module: ModuleBase, what: str, name: str) -> Scope:
     scope = bound_scope(module, f"make the variable {name!r}")
     state = module._state
     if state.initialized and not (state.in_compact or state.in_setup or state.name_scope is not None):
-        raise InitializationPlaceError(what, name, where(module))
+        raise ArgumentError(
+            f"{what} must be initialized in `setup()` or in a method wrapped in `@compact`.",
+            path=where(module),
+            got=f"{name!r} made by another method",
+            fix=f"Make {name!r} in setup(), or put @nn.compact on the method.",
+        )
     return scope
 
 
@@ -53,7 +59,7 @@ class VariableAccess(ModuleBase):
 
         Raises:
           NameInUseError: a submodule or another parameter has the name.
-          InitializationPlaceError: called outside of ``setup`` and compact methods.
+          ArgumentError: called outside of ``setup`` and compact methods.
           ScopeParamShapeError: the stored value has another shape than the initializer gives.
         """
         scope = _check_place(self, "Parameters", name)
@@ -86,7 +92,7 @@ class VariableAccess(ModuleBase):
 
         Raises:
           NameInUseError: a submodule or another variable of the collection has the name.
-          InitializationPlaceError: called outside of ``setup`` and compact methods.
+          ArgumentError: called outside of ``setup`` and compact methods.
         """
         scope = _check_place(self, "Variables", name)
         claim_variable(self, "variable", col, name)

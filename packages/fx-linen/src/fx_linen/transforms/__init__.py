@@ -6,7 +6,6 @@ arguments say. For functions of scopes see `fx_transforms.lift`.
 
 from fx_transforms.axes_scan import broadcast
 
-from fx_linen.transforms._errors import ManyScopesError, NotAModuleError, TransformMethodsError, UnknownMethodError
 from fx_linen.transforms.collections import add_metadata_axis, map_variables
 from fx_linen.transforms.cond import cond, switch
 from fx_linen.transforms.custom_vjp import custom_vjp
@@ -21,10 +20,6 @@ from fx_linen.transforms.vmap import vmap
 from fx_linen.transforms.while_loop import while_loop
 
 __all__ = [
-    "ManyScopesError",
-    "NotAModuleError",
-    "TransformMethodsError",
-    "UnknownMethodError",
     "add_metadata_axis",
     "broadcast",
     "checkpoint",

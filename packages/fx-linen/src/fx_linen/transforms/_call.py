@@ -6,12 +6,11 @@ from types import MethodType
 from typing import Any
 
 import jax
-from fx_core.errors import TransformedMethodReturnValueError
+from fx_core.errors import ArgumentTypeError, TransformedMethodReturnValueError
 from fx_core.scope import Scope, Variable
 
 from fx_linen.module import Progress, absorb_progress, module_scopes, progress_of, rebind, wrap_method_once
 from fx_linen.module._base import ModuleBase
-from fx_linen.transforms._errors import NotAModuleError
 
 __all__ = ["Call", "method_of", "name_of"]
 
@@ -49,7 +48,7 @@ class Call:
       target: the class of the module inside, for a transformed class.
 
     Raises:
-      NotAModuleError: the first argument is no module.
+      ArgumentTypeError: the first argument is no module.
 
     Attributes:
       args: the arguments with a leafless node in place of each module and variable.
@@ -64,7 +63,12 @@ class Call:
         self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], target: type[ModuleBase] | None = None
     ):
         if not isinstance(module, ModuleBase):
-            raise NotAModuleError(module)
+            raise ArgumentTypeError(
+                "A transformed function of a module was called on something else.",
+                expected="a module as the first argument",
+                got=f"{type(module).__name__}",
+                fix="Pass the module first: nn.remat(fn)(module, x). More modules may follow as arguments.",
+            )
         leaves = jax.tree.leaves((args, kwargs))
         self.modules: list[Any] = [module]
         if any(isinstance(leaf, _CARRIED) for leaf in leaves):

@@ -4,13 +4,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from fx_core.errors import TransformTargetError
+from fx_core.errors import ArgumentError, InvalidAttributeError, TransformTargetError
 
 from fx_linen.module import Module
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._pickling import Recipe
 from fx_linen.transforms._call import Call, ModuleFn, method_of
-from fx_linen.transforms._errors import TransformMethodsError, UnknownMethodError
 
 __all__ = ["Target", "anew", "named", "transform_target"]
 
@@ -45,8 +44,8 @@ def transform_target(
 
     Raises:
       TransformTargetError: the target is something else.
-      TransformMethodsError: ``methods`` is.
-      UnknownMethodError: the class has no such method.
+      ArgumentError: ``methods`` is.
+      InvalidAttributeError: the class has no such method.
     """
     if isinstance(target, type) and issubclass(target, ModuleBase):
         return _transform_class(prefix, make, target, options, methods)
@@ -72,7 +71,12 @@ def _transform_class(prefix: str, make: Any, target: Any, options: Mapping[str, 
         fn = getattr(target, name, None)
         if not callable(fn):
             known = [key for key in dir(target) if key not in _GENERAL and callable(getattr(target, key))]
-            raise UnknownMethodError(target.__name__, name, known)
+            raise InvalidAttributeError(
+                f"{target.__name__} has no method {name!r} to transform.",
+                expected=f"one of {', '.join(known)}",
+                got=repr(name),
+                fix="Correct the name, or give methods= with the names of methods that the class has.",
+            )
         namespace[name] = _lifted(method_of(fn), make(**{**options, **own}), target)
     cls: Any = type(target)(f"{prefix}{target.__name__}", (target,), namespace)
     cls._recipe = Recipe(cls, _remake, (prefix, target, dict(options), methods))
@@ -90,7 +94,12 @@ def _options_by_method(methods: Any) -> Mapping[str, Mapping[str, Any]]:
         return methods
     if isinstance(methods, (list, tuple)):
         return {name: {} for name in methods}
-    raise TransformMethodsError(methods)
+    raise ArgumentError(
+        "methods of a transform names no methods.",
+        expected="None for __call__, a list or tuple of names, or a dict of options by name",
+        got=repr(methods),
+        fix="Give the names in a list: methods=['encode', 'decode'].",
+    )
 
 
 def _lifted(fn: ModuleFn, prepare: Callable[[ModuleFn], Caller], target: type[ModuleBase] | None) -> ModuleFn:

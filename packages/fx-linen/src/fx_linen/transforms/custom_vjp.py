@@ -52,7 +52,7 @@ def custom_vjp(
       A function ``(module, *args)``.
 
     Raises:
-      ManyScopesError: when called: the module holds modules from elsewhere.
+      UnsupportedOperationError: when called: the module holds modules from elsewhere.
     """
     method, forward = method_of(fn), method_of(forward_fn)
 

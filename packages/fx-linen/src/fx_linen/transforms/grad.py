@@ -38,7 +38,7 @@ def value_and_grad(
       ``(value, grads)`` or ``((value, aux), grads)``, the gradients as a tuple with one entry per primal.
 
     Raises:
-      TransformOutputError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
+      TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
     """
@@ -82,7 +82,7 @@ def grad(
       A tuple with one gradient per primal, with ``has_aux`` a pair of it and ``aux``.
 
     Raises:
-      TransformOutputError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
+      TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
     """
     value, grads = value_and_grad(
         fn, mdl, *primals, has_aux=has_aux, reduce_axes=reduce_axes, variables=variables, rngs=rngs

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import at_top_level
-from fx_core.errors.transforms import TransformOutputError
+from fx_transforms.errors import transform_output
 from fx_transforms.scan_equal import scan_equal
 from fx_transforms.scope_carrier import ScopeCarrier
 
@@ -51,7 +51,7 @@ def stack_equal(layers: Sequence[Any], x: Any, *args: Any, unroll: int = 1, **kw
       What the last layer gave.
 
     Raises:
-      TransformOutputError: the layers differ, in their fields or in shapes or dtypes of their variables.
+      TransformError: the layers differ, in their fields or in shapes or dtypes of their variables.
     """
     layers = list(layers)
     if len(layers) < 2 or at_top_level() or jax.config.jax_disable_jit or layers[0].is_initializing():
@@ -60,14 +60,12 @@ def stack_equal(layers: Sequence[Any], x: Any, *args: Any, unroll: int = 1, **kw
         return x
     scopes = [bound_scope(layer, "stack_equal") for layer in layers]
     if len(set(map(id, scopes))) < len(scopes):
-        raise TransformOutputError("stack_equal", "each layer once", "one of them twice")
+        raise transform_output("stack_equal", "each layer once", "one of them twice")
     first: ModuleBase = layers[0]
     described = Fingerprint([first], [scopes[0]]).value
     for number, (layer, scope) in enumerate(zip(layers, scopes)):
         if Fingerprint([layer], [scope]).value != described:
-            raise TransformOutputError(
-                "stack_equal", f"layers like the first one, {first!r}", f"layer {number}: {layer!r}"
-            )
+            raise transform_output("stack_equal", f"layers like the first one, {first!r}", f"layer {number}: {layer!r}")
 
     def call(scope: Any, x: Any) -> Any:
         layer: Any = rebind(first, lambda _: scope)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from fx_core.errors import UnsupportedOperationError
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
 
 from fx_linen.transforms._direct import directly
-from fx_linen.transforms._errors import ManyScopesError
 
 __all__ = ["jvp", "vjp"]
 
@@ -19,7 +19,12 @@ Tangents = Mapping[str, Any]
 def only_scope(transform: str, scopes: Sequence[Any], fix: str) -> None:
     """Checks that all variables are in one place."""
     if len(scopes) > 1:
-        raise ManyScopesError(transform, [scope.path_text for scope in scopes], fix)
+        raise UnsupportedOperationError(
+            f"{transform} got a module whose variables are in several places, because it holds modules from elsewhere.",
+            expected="a module that has all its variables below itself",
+            got=f"variables at {', '.join([scope.path_text for scope in scopes])}",
+            fix=fix,
+        )
 
 
 def vjp(
@@ -66,7 +71,7 @@ def vjp(
       ``(variable_cotangents, *primal_cotangents)``, the first by collection. The function ``backward`` is a pytree.
 
     Raises:
-      ManyScopesError: the module holds modules from elsewhere, without ``multi_scope``.
+      UnsupportedOperationError: the module holds modules from elsewhere, without ``multi_scope``.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
     """
@@ -115,7 +120,7 @@ def jvp(
       ``(out, out_tangent)``.
 
     Raises:
-      ManyScopesError: the module holds modules from elsewhere.
+      UnsupportedOperationError: the module holds modules from elsewhere.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
     """

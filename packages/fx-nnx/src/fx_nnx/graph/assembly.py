@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import jax
 from fx_core.compat.jax import at_top_level, current_trace
-from fx_core.errors.nnx import UnknownReferenceError
 
 from fx_nnx.captures import frames, note_all
+from fx_nnx.errors import unknown_reference
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
 from fx_nnx.graph.makers import Make, Parts, becomes, container_maker, object_maker
 from fx_nnx.objects.pytree import Pytree
@@ -171,7 +171,7 @@ class _Reading:
             return lambda leaves, trace, made: leaves[position]
         if type(node) is NodeRef:
             if node.index not in self.met:
-                raise UnknownReferenceError(node.index)
+                raise unknown_reference(node.index)
             return lambda leaves, trace, made: made[node.index]
         if not issubclass(node.type, Pytree):
             return container_maker(node.type, self.parts(node), node.metadata)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fx_core.compat.jax import current_trace
-from fx_core.errors.nnx import UnknownReferenceError
 
+from fx_nnx.errors import unknown_reference
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, NodeDef, NodeRef, Static, VariableDef
 from fx_nnx.objects.pytree import Pytree, attributes_of, new_object, owned_kinds
 from fx_nnx.snapshots import Snapshot, thawed
@@ -55,7 +55,7 @@ class Builder:
             return self.object(plan)
         if kind is NodeRef:
             if plan.index not in self.index:
-                raise UnknownReferenceError(plan.index)
+                raise unknown_reference(plan.index)
             return self.index[plan.index]
         return self.container(plan)
 

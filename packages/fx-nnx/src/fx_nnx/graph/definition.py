@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-from fx_core.errors.nnx import UnhashableStaticError
+from fx_core.errors import ArgumentTypeError
 
+from fx_nnx.errors import unhashable_static
 from fx_nnx.representation import Representable
 from fx_nnx.snapshots import exact
 
@@ -190,14 +191,14 @@ class GraphDef(Representable):
     def _with_outer(self, outer: Sequence[tuple[int, int]]) -> "GraphDef":
         return GraphDef(self.nodes, self.attributes, self.num_leaves, outer)
 
-    def _unhashable(self) -> UnhashableStaticError:
+    def _unhashable(self) -> ArgumentTypeError:
         for path, kind, value in walk(self):
             if kind is not LEAF:
                 try:
                     hash(value)
                 except TypeError:
-                    return UnhashableStaticError(path, value)
-        return UnhashableStaticError((), self)
+                    return unhashable_static(path, value)
+        return unhashable_static((), self)
 
 
 def odd_keys(attributes: Sequence[tuple[Any, Any]]) -> list[Any]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from fx_core.errors.nnx import StateStructureError, show_path
 from jax.core import Tracer
 
+from fx_nnx.errors import StateStructureError, show_path
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.definition import GraphDef
@@ -41,8 +41,8 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
       The `GraphDef`, and a `State` for each filter. States hold the variables of the model, not copies.
 
     Raises:
-      NonExhaustiveFiltersError: the filters leave something over.
-      NotANodeError: the value is not made of nodes.
+      NnxError: the filters leave something over.
+      NnxError: the value is not made of nodes.
       SharedReferenceError: ``graph=False``, and something is reachable on two paths.
     """
     record = record_for(node, graph)

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
-
+from fx_nnx.errors import SharedReferenceError, StateStructureError, not_a_node
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.kinds import kind_of
@@ -22,7 +21,7 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     """Returns path and value of everything in a model, each object once, what it holds before the object itself.
 
     The order is that of the names. With ``graph=False`` an object on two paths is a `SharedReferenceError`,
-    and one that is no pytree a `NotANodeError`.
+    and one that is no pytree a `NnxError`.
 
     >>> import fx_nnx as nnx
     >>> class Leaf(nnx.Module):
@@ -38,7 +37,7 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
         kind = kind_of(value) if value is not None else "leaf"
         if kind in ("object", "variable"):
             if kind == "object" and not (shared or cast(Any, type(value))._nnx_pytree):
-                raise NotANodeError(value, path)
+                raise not_a_node(value, path)
             if id(value) in seen:
                 if not shared:
                     raise SharedReferenceError(type(value).__name__, seen[id(value)], path)
@@ -91,7 +90,7 @@ def pop(node: Any, /, *filters: Filter) -> Any:
       A `State`, or a tuple of them for several filters.
 
     Raises:
-      FilterOrderError: a filter comes after one that matches everything.
+      NnxError: a filter comes after one that matches everything.
       StateStructureError: there is no filter, or something in a list or tuple is chosen, where nothing can be taken
         out.
     """

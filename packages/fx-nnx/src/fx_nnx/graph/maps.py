@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from fx_core.compat.jax import current_trace
-from fx_core.errors.nnx import CycleReplacedError, ModeValueError, NotANodeError, SharedReferenceError
 
+from fx_nnx.errors import NnxError, SharedReferenceError, mode_value, not_a_node, show_path
 from fx_nnx.filters import All, Filter, to_predicate
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import children_of, one_level
@@ -62,7 +62,7 @@ def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | 
       What ``f`` gives for the whole. What was shared is shared, and ``f`` sees it once.
 
     Raises:
-      CycleReplacedError: ``f`` gave another object for one that is a part of itself.
+      NnxError: ``f`` gave another object for one that is a part of itself.
       SharedReferenceError: ``graph=False``, and something is reachable on two paths.
     """
     return _Mapping(f, shared=set_graph_mode.resolve(graph)).visit(node, ())
@@ -124,10 +124,10 @@ def with_vars(
 
     Raises:
       SharedReferenceError: a variable that changes is reachable on two paths.
-      ModeValueError: ``ref`` and ``mutable`` contradict each other.
+      ArgumentTypeError: ``ref`` and ``mutable`` contradict each other.
     """
     if None not in (ref, mutable) and ref != mutable:
-        raise ModeValueError("with_vars(ref=...) and its older name mutable", (ref, mutable))
+        raise mode_value("with_vars(ref=...) and its older name mutable", (ref, mutable))
     wanted = {"hijax": hijax, "ref": mutable if ref is None else ref}
     options = {name: value for name, value in wanted.items() if value is not None}
     matches = to_predicate(only)
@@ -168,7 +168,7 @@ class _Mapping:
         if key in self.where and not self.shared:
             raise SharedReferenceError(type(value).__name__, self.where[key], path)
         if kind == "object" and not (self.shared or cast(Any, type(value))._nnx_pytree):
-            raise NotANodeError(value, path)
+            raise not_a_node(value, path)
         if key in self.done:
             return self.done[key]
         if key in self.unfinished:
@@ -179,7 +179,13 @@ class _Mapping:
         copy = self.object(value, path) if kind == "object" else value
         made = self.done[key] = self.f(path, copy)
         if key in self.in_cycles and made is not copy:
-            raise CycleReplacedError(type(value).__name__, path, type(made).__name__)
+            raise NnxError(
+                f"{type(value).__name__} is a part of itself, so that a map cannot put another object in its place.",
+                path=show_path(path),
+                expected="the object that the function was called with, changed in place or not",
+                got=f"a new object of type {type(made).__name__}",
+                fix="change the copy that the function gets, and return it",
+            )
         return made
 
     def object(self, value: Any, path: Path) -> Any:

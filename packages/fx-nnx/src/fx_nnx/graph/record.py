@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import jax
 import numpy as np
-from fx_core.errors.nnx import NotANodeError, SharedReferenceError, StateStructureError
 
+from fx_nnx.errors import SharedReferenceError, StateStructureError, not_a_node
 from fx_nnx.graph.children import one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
 from fx_nnx.graph.kinds import kind_of, known_kinds
@@ -204,7 +204,7 @@ class Walk:
             self.variable(value, path)
         elif kind == "object":
             if not (self.shared or type(value)._nnx_pytree):
-                raise NotANodeError(value, path)
+                raise not_a_node(value, path)
             number = self.enter(value, path)
             if number is not None:
                 self.object(value, number, path)
@@ -325,12 +325,12 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
 
     Raises:
       SharedReferenceError: an object is shared although it must not.
-      NotANodeError: it is not made of nodes; or it is to be a tree, and has an object with ``pytree=False``.
+      NnxError: it is not made of nodes; or it is to be a tree, and has an object with ``pytree=False``.
     """
     record = Record(root)
     if root is None or kind_of(root) == "leaf":
         if not is_array(root) and not isinstance(root, int | float | complex | str | bytes | np.generic | None):
-            raise NotANodeError(root)
+            raise not_a_node(root)
         return record.of_leaf(root)
     walk = Walk(record, shared=shared, as_tree=not shared)
     with structure_lock:

@@ -9,10 +9,9 @@ from operator import attrgetter
 from typing import Any
 
 from fx_core.compat.jax import current_trace
-from fx_core.errors.nnx import StateStructureError, show_path
-from fx_core.errors.nnx_variables import VariableValueError
 
 from fx_nnx.captures import constants
+from fx_nnx.errors import StateStructureError, show_path, variable_value
 from fx_nnx.graph.assembly import assembly_of, value_of
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
@@ -50,7 +49,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     Raises:
       StateStructureError: there is a bare value at a path that the model has no value at, or a value where the model
         has several.
-      VariableValueError: a bare value has another shape than the one that it replaces, or is no array.
+      NnxError: a bare value has another shape than the one that it replaces, or is no array.
       TraceLevelError: the model was made outside the transform that runs.
     """
     if isinstance(node, Variable):
@@ -151,7 +150,7 @@ def _check(node: Any, targets: Mapping[Path, Any], path: Path, target: Any, leaf
         return
     where = f"{type(node).__name__}{show_path(path)}"
     if not isinstance(leaf, Variable) and (got is not None or wanted or not isinstance(new, int | float | complex)):
-        raise VariableValueError(
+        raise variable_value(
             type(target).__name__ if isinstance(target, Variable) else "array",
             where,
             "the value does not belong here",

@@ -105,8 +105,8 @@ class BatchNorm(Module):
           An array like ``x``.
 
         Raises:
-          LayerInputError: the input has another number of features.
-          LayerCallError: neither layer nor call say which statistics to use.
+          ShapeMismatchError: the input has another number of features.
+          NnxError: neither layer nor call say which statistics to use.
         """
         x = check_features(self, value_of(self.mean).shape[0], x, axis=self.axis)
         running = chosen("BatchNorm", "use_running_average", use_running_average, self.use_running_average)

@@ -123,7 +123,7 @@ class Conv(Module):
           An array of shape ``(*batch, *windows, out_features)``.
 
         Raises:
-          LayerInputError: the input has another number of features.
+          ShapeMismatchError: the input has another number of features.
           ShapeMismatchError: the input has too few dimensions.
           ShapeMismatchError: the mask has another shape than the kernel.
         """
@@ -233,7 +233,7 @@ class ConvTranspose(Module):
           An array of shape ``(*batch, *windows, out_features)``.
 
         Raises:
-          LayerInputError: the input has another number of features.
+          ShapeMismatchError: the input has another number of features.
           ShapeMismatchError: the input has too few dimensions.
           ShapeMismatchError: the mask has another shape than the kernel.
         """

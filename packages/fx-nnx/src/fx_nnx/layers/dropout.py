@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.dropout import check_rate, dropout
 
+from fx_nnx.errors import layer_call
 from fx_nnx.layers.params import as_array, located
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -66,13 +66,13 @@ class Dropout(Module):
           An array like ``inputs``.
 
         Raises:
-          LayerCallError: neither layer nor call say whether to drop, or there is no stream.
+          NnxError: neither layer nor call say whether to drop, or there is no stream.
         """
         if chosen("Dropout", "deterministic", deterministic, self.deterministic) or self.rate == 0.0:
             return inputs
         source = self.rngs if rngs is None else rngs
         if source is None:
-            raise LayerCallError(
+            raise layer_call(
                 "Dropout", "there is no RNG stream.", fix="pass rngs=... to the layer or to the call, or call eval()"
             )
         key = source if isinstance(source, jax.Array) else stream_of(source, self.rng_collection, "Dropout")()
@@ -92,11 +92,11 @@ def chosen(layer: str, name: str, in_call: bool | None, in_layer: bool | None) -
     """Returns what the call says, or else the layer.
 
     Raises:
-      LayerCallError: neither says anything.
+      NnxError: neither says anything.
     """
     found = in_layer if in_call is None else in_call
     if found is None:
-        raise LayerCallError(
+        raise layer_call(
             layer,
             f"neither the layer nor the call says {name!r}.",
             expected="True or False",

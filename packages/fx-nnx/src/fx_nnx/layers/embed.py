@@ -87,7 +87,7 @@ class Embed(Module):
           An array of shape ``(..., num_embeddings)``.
 
         Raises:
-          LayerInputError: the query has another number of features.
+          ShapeMismatchError: the query has another number of features.
         """
         query = check_features(self, value_of(self.embedding).shape[-1], query, "query")
         query, table = self.promote_dtype((query, value_of(self.embedding)), dtype=self.dtype)

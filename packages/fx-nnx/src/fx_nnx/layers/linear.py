@@ -87,7 +87,7 @@ class Linear(Module):
           An array of shape ``(..., out_features)``.
 
         Raises:
-          LayerInputError: the input has another number of features.
+          ShapeMismatchError: the input has another number of features.
         """
         inputs = check_features(self, value_of(self.kernel).shape[-2], inputs)
         x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)

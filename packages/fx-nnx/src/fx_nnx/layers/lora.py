@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.initializers import he_uniform, zeros
 from fx_core.ops.linear import low_rank
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype
 
+from fx_nnx.errors import layer_call
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import check_features, located, promote_dtype, value_of
 from fx_nnx.modules.module import Module
@@ -99,8 +99,8 @@ class LoRA(Module):
           An array of shape ``(..., out_features)``.
 
         Raises:
-          LayerInputError: the input has another number of features.
-          LayerCallError: the layer cannot be called, or its result has another shape.
+          ShapeMismatchError: the input has another number of features.
+          NnxError: the layer cannot be called, or its result has another shape.
         """
         x = check_features(self, value_of(self.lora_a).shape[-2], x)
         inputs, a, b = self.promote_dtype((x, value_of(self.lora_a), value_of(self.lora_b)), dtype=self.dtype)
@@ -109,7 +109,7 @@ class LoRA(Module):
             return change
         base: Any = self.base_module
         if not callable(base):
-            raise LayerCallError(
+            raise layer_call(
                 "LoRA",
                 "`self.base_module` must be callable.",
                 expected="a layer or a function",
@@ -118,7 +118,7 @@ class LoRA(Module):
             )
         result: Any = base(x, **kwargs)
         if jnp.shape(result) != change.shape:
-            raise LayerCallError(
+            raise layer_call(
                 "LoRA",
                 "the result of `base_module` does not have the shape of the change.",
                 expected=f"shape {change.shape}, out_features={self.out_features}",
@@ -207,7 +207,7 @@ class LoRALinear(Linear):
           An array of shape ``(..., out_features)``.
 
         Raises:
-          LayerInputError: the input has another number of features.
+          ShapeMismatchError: the input has another number of features.
         """
         result, change = super().__call__(x, out_sharding=out_sharding), self.lora(x)
         return result + (change if out_sharding is None else jax.sharding.reshard(change, out_sharding))

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core.array_node import ArrayNode
-from fx_core.errors import FxError
-from fx_core.errors.nnx_layers import LayerInputError, RngsTypeError
+from fx_core.errors import ArgumentTypeError, FxError, ShapeMismatchError
 from fx_core.errors.ops import layer_size
 from fx_core.ops import dtypes
 from fx_core.typing import Dtype
@@ -70,13 +69,18 @@ def make_param(
     """Draws a parameter with the next key of the stream ``params``.
 
     Raises:
-      RngsTypeError: ``rngs`` are no streams.
+      ArgumentTypeError: ``rngs`` are no streams.
       ArgumentError: the sizes are no numbers that a shape can have.
     """
     if not all(isinstance(size, int | np.integer) and size >= 0 for size in shape):
         raise layer_size(shape)
     if not isinstance(rngs, Rngs) and not hasattr(rngs, "params"):
-        raise RngsTypeError(rngs)
+        raise ArgumentTypeError(
+            "A layer draws its parameters from RNG streams.",
+            expected="rngs=nnx.Rngs(seed)",
+            got=f"{type(rngs).__name__}: {rngs!r}",
+            fix="make one Rngs, and hand it to all layers",
+        )
     return Param(init(rngs.params(), shape, dtype), **metadata)
 
 
@@ -110,14 +114,14 @@ def check_features(
       The input; lists of numbers become arrays.
 
     Raises:
-      LayerInputError: they differ; it says where the layer is.
+      ShapeMismatchError: they differ; it says where the layer is.
     """
     if not hasattr(inputs, "shape"):
         inputs = as_array(layer, inputs, what)
     shape = inputs.shape
     axes = (axis,) if isinstance(axis, int) else axis
     if any(not -len(shape) <= a < len(shape) for a in axes) or math.prod([shape[a] for a in axes]) != features:
-        raise LayerInputError(type(layer).__name__, path_of(layer), features, shape, what=what, axis=axis)
+        raise _layer_input(type(layer).__name__, path_of(layer), features, shape, what=what, axis=axis)
     return inputs
 
 
@@ -125,7 +129,7 @@ def as_array(layer: Any, inputs: Any, what: str = "input") -> jax.Array:
     """Creates an array of a list of numbers.
 
     Raises:
-      LayerInputError: it is something else.
+      ShapeMismatchError: it is something else.
     """
     if hasattr(inputs, "shape"):
         return inputs
@@ -134,4 +138,26 @@ def as_array(layer: Any, inputs: Any, what: str = "input") -> jax.Array:
             return jnp.asarray(inputs)
         except (TypeError, ValueError):
             pass
-    raise LayerInputError(type(layer).__name__, path_of(layer), None, None, what=what, got=inputs)
+    raise _layer_input(type(layer).__name__, path_of(layer), None, None, what=what, got=inputs)
+
+
+def _layer_input(
+    layer: str,
+    path: str | None,
+    expected: int | None,
+    shape: Sequence[int] | None,
+    *,
+    what: str = "input",
+    axis: int | Sequence[int] = -1,
+    got: Any = None,
+) -> ShapeMismatchError:
+    if shape is None:
+        problem, wanted, got = "is no array", "an array of numbers", type(got).__name__
+        fix = f"make the {what} an array (jnp.asarray)"
+    else:
+        where = f"axis {axis}" if isinstance(axis, int) else f"axes {tuple(axis)}"
+        problem = "does not have the features that the layer was made for"
+        wanted = f"{expected} features in {'the last axis' if axis == -1 else where}"
+        got = f"shape {tuple(shape)}"
+        fix = f"give the {what} {expected} features, or make the layer for those that it has"
+    return ShapeMismatchError(f"{layer}: the {what} {problem}.", path=path or layer, expected=wanted, got=got, fix=fix)

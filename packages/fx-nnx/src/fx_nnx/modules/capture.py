@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import current_trace
-from fx_core.errors.nnx_layers import CaptureTargetError
+from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import kind_of
@@ -73,7 +73,7 @@ def capture(
       names.
 
     Raises:
-      CaptureTargetError: no module is found, when the function is called.
+      ArgumentTypeError: no module is found, when the function is called.
     """
     if isinstance(fn, type) and issubclass(fn, Variable):
         types = (fn, *var_types)
@@ -83,7 +83,12 @@ def capture(
     def captured(*args: Any, **kwargs: Any) -> Any:
         roots = _roots(fn, args, kwargs)
         if not roots:
-            raise CaptureTargetError(getattr(fn, "__name__", repr(fn)))
+            raise ArgumentTypeError(
+                "capture needs the module to look at.",
+                expected="a module, a method of one, or a function whose arguments hold one",
+                got=getattr(fn, "__name__", repr(fn)),
+                fix="pass the module as an argument of the function",
+            )
         # By name, so that a method which was bound earlier is watched, too.
         owner, name = getattr(fn, "__self__", None), getattr(fn, "__name__", "")
         found = isinstance(owner, Module) and getattr(owner, name, None) == fn

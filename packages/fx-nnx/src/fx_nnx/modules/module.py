@@ -5,10 +5,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import MissingAttributeError, NotANodeError
-from fx_core.errors.nnx_variables import SowTargetError
+from fx_core.errors import ArgumentTypeError
 from fx_core.summary import show_size, size_and_bytes
 
+from fx_nnx.errors import missing_attribute, not_a_node
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.iterate import iter_graph
@@ -65,7 +65,7 @@ class Module(Pytree):
           Whether it was kept.
 
         Raises:
-          SowTargetError: the attribute is something else.
+          ArgumentTypeError: the attribute is something else.
         """
         if capture_noop:
             return False
@@ -94,7 +94,7 @@ class Module(Pytree):
           The sum.
 
         Raises:
-          SowTargetError: the attribute is something else.
+          ArgumentTypeError: the attribute is something else.
         """
         if capture_noop:
             return value
@@ -127,7 +127,7 @@ class Module(Pytree):
           **attributes: the new values.
 
         Raises:
-          MissingAttributeError: no module has one of the attributes.
+          NnxError: no module has one of the attributes.
 
         >>> import fx_nnx as nnx
         >>> layer = nnx.Dropout(0.5)
@@ -146,7 +146,7 @@ class Module(Pytree):
                     setattr(module, name, value)
                     missing.discard(name)
         if missing and raise_if_not_found:
-            raise MissingAttributeError(missing)
+            raise missing_attribute(missing)
 
     def _note(self) -> str:
         kinds: dict[str, list[Any]] = {}
@@ -176,10 +176,20 @@ def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
     """Returns name and module of the modules among the attributes of a module."""
     if not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
-        raise NotANodeError(node, ())
+        raise not_a_node(node, ())
     return ((key, child) for key, child in children_of(node) if isinstance(child, Module))
 
 
 def _expect(module: Module, name: str, found: Any, variable_type: type[Any]) -> None:
     if not isinstance(found, variable_type):
-        raise SowTargetError(type(module).__name__, name, variable_type.__name__, type(found).__name__)
+        raise _sow_target(type(module).__name__, name, variable_type.__name__, type(found).__name__)
+
+
+def _sow_target(owner: str, name: str, expected: str, got: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"{owner}.{name}: expected {expected}, got {got}.",
+        path=f"{owner}.{name}",
+        expected=f"a variable of type {expected}, or nothing",
+        got=got,
+        fix="sow under another name",
+    )

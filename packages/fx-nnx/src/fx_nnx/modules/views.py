@@ -1,10 +1,10 @@
 """Views: a second set of objects around the same variables, with other settings."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from fx_core.errors.nnx import MissingAttributeError, UnknownViewOptionError
-
+from fx_nnx.errors import NnxError, missing_attribute
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.functions import clone
 from fx_nnx.graph.iterate import iter_graph
@@ -36,7 +36,7 @@ def view(
       **kwargs: settings; `view_info` lists what there is.
 
     Raises:
-      UnknownViewOptionError: no chosen module takes one of the arguments.
+      NnxError: no chosen module takes one of the arguments.
     """
     matches = to_predicate(only)
     made = clone(node, variables=False, graph=graph)
@@ -49,7 +49,7 @@ def view(
                 set_view(**{name: kwargs[name] for name in taken})
                 unused -= taken
     if unused and raise_if_not_found:
-        raise UnknownViewOptionError(sorted(unused), sorted(_all_options(made)))
+        raise _unknown_view_option(sorted(unused), sorted(_all_options(made)))
     return made
 
 
@@ -66,7 +66,7 @@ def with_attributes(
       **attributes: the new values.
 
     Raises:
-      MissingAttributeError: no chosen module has one of the attributes.
+      NnxError: no chosen module has one of the attributes.
     """
     matches = to_predicate(only)
     made = clone(node, variables=False, graph=graph)
@@ -77,7 +77,7 @@ def with_attributes(
                 setattr(found, name, attributes[name])
                 missing.discard(name)
     if missing and raise_if_not_found:
-        raise MissingAttributeError(missing)
+        raise missing_attribute(missing)
     return made
 
 
@@ -149,3 +149,12 @@ def _argument_texts(doc: str) -> dict[str, list[str]]:
         elif name:
             texts[name].append(line.strip())
     return texts
+
+
+def _unknown_view_option(names: Sequence[str], known: Sequence[str]) -> NnxError:
+    return NnxError(
+        f"No module has a view with {', '.join(names)}.",
+        expected=f"one of {', '.join(known)}" if known else "no setting: no module has a method set_view",
+        got=", ".join(names),
+        fix="check the spelling and the filter (nnx.view_info(model) lists settings), or raise_if_not_found=False",
+    )

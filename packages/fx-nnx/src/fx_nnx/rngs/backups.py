@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import RngSplitError, show_path
 
 from fx_nnx import filters
+from fx_nnx.errors import NnxError, show_path
 from fx_nnx.filters import Filter, Predicate, to_predicate
 from fx_nnx.graph.functions import clone
 from fx_nnx.graph.iterate import iter_graph
@@ -74,11 +74,11 @@ def split_rngs(
       `SplitBackups`, for `restore_rngs` or ``with``; a copy, or a decorator.
 
     Raises:
-      RngSplitError: ``squeeze`` with more than one split.
-      SplitStreamError: a stream is split already.
+      NnxError: ``squeeze`` with more than one split.
+      NnxError: a stream is split already.
     """
     if squeeze and splits != 1:
-        raise RngSplitError("squeeze needs splits=1.", expected=1, got=splits, fix="leave squeeze away")
+        raise NnxError("squeeze needs splits=1.", expected=1, got=splits, fix="leave squeeze away")
     matches = _of_variables(only)
 
     def change(path: Path, stream: RngStream) -> Any:
@@ -111,7 +111,7 @@ def fork_rngs(
       As `split_rngs`.
 
     Raises:
-      SplitStreamError: a stream is split already.
+      NnxError: a stream is split already.
     """
     rules = [(_of_variables(f), size) for f, size in (split.items() if isinstance(split, dict) else [(..., split)])]
 
@@ -158,8 +158,8 @@ def with_rngs(
       The new model, or a decorator.
 
     Raises:
-      SplitStreamError: a stream is split already.
-      RngSplitError: two of ``split``, ``broadcast`` and ``fork`` name the same stream; ``...`` means those left over.
+      NnxError: a stream is split already.
+      NnxError: two of ``split``, ``broadcast`` and ``fork`` name the same stream; ``...`` means those left over.
     """
     chosen, forked = to_predicate(only), to_predicate(fork)
     splits, broadcasts = rules_of(split), rules_of(broadcast)
@@ -171,7 +171,7 @@ def with_rngs(
         asked = [name for name, matches in named if matches(path, stream)]
         if len(asked) > 1:
             what = f"with_rngs has more than one thing to do with the stream at {show_path(path)}."
-            raise RngSplitError(what, expected="one of split, broadcast and fork", got=" and ".join(asked))
+            raise NnxError(what, expected="one of split, broadcast and fork", got=" and ".join(asked))
         for rules, make in ((splits, RngStream.split), (broadcasts, RngStream.broadcast)):
             for matches, size in rules:
                 if matches(path, stream):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import RandomMethodError
 from fx_core.ops import initializers
+
+from fx_nnx.errors import NnxError
 
 __all__ = ["KeylessInitializer", "RandomMethods"]
 
@@ -73,7 +74,12 @@ def _with_exact_method(name: str, function: Callable[..., Any]) -> Callable[...,
     @functools.wraps(function)
     def draw(*args: Any, method: str = "exact", **kwargs: Any) -> jax.Array:
         if method != "exact":
-            raise RandomMethodError(name, method, jax.__version__)
+            raise NnxError(
+                f"JAX {jax.__version__} has no method {method!r} for {name}.",
+                expected="'exact'",
+                got=repr(method),
+                fix="leave method away, or use a newer JAX",
+            )
         return function(*args, **kwargs)
 
     signature = inspect.signature(function)

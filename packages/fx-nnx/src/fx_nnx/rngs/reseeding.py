@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import RngSplitError
 
+from fx_nnx.errors import NnxError
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.rngs.stream import RngStream
 
@@ -31,11 +31,11 @@ def reseed(node: Any, /, *, graph: bool | None = None, policy: Any = "scalars_on
       **stream_keys: seeds or keys by stream name; streams of other names stay.
 
     Raises:
-      RngSplitError: a stream is split, under ``"scalars_only"``.
+      NnxError: a stream is split, under ``"scalars_only"``.
       TraceLevelError: a stream was made outside the transform that runs.
     """
     if not callable(policy) and policy not in ("match_shape", "scalars_only"):
-        raise RngSplitError("Unknown policy.", expected="'scalars_only', 'match_shape' or a function", got=policy)
+        raise NnxError("Unknown policy.", expected="'scalars_only', 'match_shape' or a function", got=policy)
     sources = {name: _source(name, seed) for name, seed in stream_keys.items()}
     for path, stream in iter_graph(node, graph=graph):
         if isinstance(stream, RngStream) and stream.tag in sources:
@@ -57,7 +57,7 @@ def _shaped(policy: Any, path: Any, key: jax.Array, shape: tuple[int, ...]) -> j
         return jax.random.split(key, shape) if shape else key
     if shape:
         where = "/" + "/".join(map(str, path))
-        raise RngSplitError(
+        raise NnxError(
             f"The stream at {where} is split.", expected="a scalar key", got=shape, fix="policy='match_shape'"
         )
     return key

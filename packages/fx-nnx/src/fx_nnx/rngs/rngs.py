@@ -1,10 +1,10 @@
 """The RNG streams of a model, by name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import MissingRngError
+from fx_core.errors import InvalidAttributeError
 
 from fx_nnx.filters import Predicate, to_predicate
 from fx_nnx.objects.pytree import Pytree, attributes_of
@@ -47,7 +47,7 @@ class Rngs(RandomMethods, Pytree):
         if stream is None:
             stream = streams.get("default")
             if stream is None:
-                raise MissingRngError(name, list(streams))
+                raise _missing_rng(name, list(streams))
         return stream
 
     def __getattr__(self, name: str) -> RngStream:
@@ -124,3 +124,13 @@ def _collect(streams: dict[str, RngStream]) -> Rngs:
     for name, stream in streams.items():
         setattr(made, name, stream)
     return made
+
+
+def _missing_rng(name: str, known: Sequence[str], path: str | None = None) -> InvalidAttributeError:
+    return InvalidAttributeError(
+        f"There is no RNG stream {name!r}.",
+        path=path,
+        expected=f"one of {list(known)}" if known else "a stream",
+        got=name,
+        fix=f"Rngs(..., {name}=seed), or Rngs(seed), whose default stream serves every name",
+    )

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core import threefry
-from fx_core.errors.nnx import SplitStreamError
 
+from fx_nnx.errors import NnxError
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.rngs.draws import RandomMethods
 from fx_nnx.variables.variable import Variable
@@ -76,7 +76,7 @@ class RngStream(RandomMethods, Pytree):
         """Returns the next key.
 
         Raises:
-          SplitStreamError: the stream is split.
+          NnxError: the stream is split.
           TraceLevelError: the stream was made outside the transform that runs.
         """
         return self._next(self.key.get_value())
@@ -88,7 +88,12 @@ class RngStream(RandomMethods, Pytree):
 
     def _next(self, key: jax.Array) -> jax.Array:
         if key.ndim:
-            raise SplitStreamError(self.tag, key.shape)
+            raise NnxError(
+                f"The RNG stream {self.tag!r} is split.",
+                expected="a stream with one key",
+                got=f"keys of shape {tuple(key.shape)}",
+                fix="use it inside the vmap or scan that it was split for, or restore it with restore_rngs",
+            )
         count = self.count.get_value()
         if _on_host(key, count):
             # JAX would compile a program for either, which takes longer than small networks take to draw.

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import jax
-from fx_core.errors.nnx import NonExhaustiveFiltersError
 
+from fx_nnx.errors import NnxError, show_path
 from fx_nnx.filters import Filter, Predicate, filters_to_predicates
 from fx_nnx.states.paths import Path, key_order
 
@@ -70,7 +70,7 @@ class FlatState(Sequence[tuple[Path, Any]]):
         """Returns one flat state per filter; each leaf goes to the first filter that matches.
 
         Raises:
-          NonExhaustiveFiltersError: no filter matches some leaf.
+          NnxError: no filter matches some leaf.
         """
         return self._select((first, *filters), exhaustive=True)
 
@@ -103,7 +103,7 @@ def partition(
     """Returns for each predicate the positions of the leaves that it is the first to match.
 
     Raises:
-      NonExhaustiveFiltersError: ``exhaustive``, and some leaf is matched by none.
+      NnxError: ``exhaustive``, and some leaf is matched by none.
     """
     groups: list[list[int]] = [[] for _ in predicates]
     rest: list[Path] = []
@@ -115,7 +115,7 @@ def partition(
         else:
             rest.append(path)
     if exhaustive and rest:
-        raise NonExhaustiveFiltersError(rest)
+        raise _non_exhaustive_filters(rest)
     return groups
 
 
@@ -125,3 +125,14 @@ jax.tree_util.register_pytree_with_keys(
     lambda paths, leaves: FlatState.from_sorted_keys_values(paths, list(leaves)),
     lambda flat: (list(flat._leaves), tuple(flat._paths)),
 )
+
+
+def _non_exhaustive_filters(rest: Sequence[Sequence[Any]]) -> NnxError:
+    shown = ", ".join(show_path(path) for path in rest[:5]) + (", …" if len(rest) > 5 else "")
+    return NnxError(
+        f"The filters leave {len(rest)} value(s) over.",
+        path=show_path(rest[0]),
+        expected="filters that match every value",
+        got=f"no filter for {shown}",
+        fix="add `...` as the last filter",
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fx_core.errors.nnx import StateStructureError
+from fx_nnx.errors import StateStructureError
 
 __all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "nested_dicts", "sorted_keys"]
 

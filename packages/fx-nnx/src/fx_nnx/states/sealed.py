@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import jax
-from fx_core.errors.nnx_transforms import SealedStateError
+from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.states.paths import nested_dicts, sorted_keys
 from fx_nnx.states.state import State
@@ -42,7 +42,11 @@ class SealedState(State):
         return len(_nested(self))
 
     def _refuse(self) -> NoReturn:
-        raise SealedStateError(list(self))
+        raise ArgumentTypeError(
+            "The structure of a sealed state cannot be changed.",
+            got=f"a state with the keys {list(self)!r}",
+            fix="change the values of its variables, or a copy: State(state.raw_mapping)",
+        )
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._refuse()
@@ -51,7 +55,7 @@ class SealedState(State):
         self._refuse()
 
     def replace_by_pure_dict(self, pure_dict: Mapping[Any, Any], replace_fn: Any = None) -> None:
-        """Not possible, see `SealedStateError`."""
+        """Not possible, see `ArgumentTypeError`."""
         self._refuse()
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, Self, cast
 
 import jax
-from fx_core.errors.nnx import StateStructureError
 
+from fx_nnx.errors import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
@@ -150,7 +150,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         """Returns one state per filter; each leaf goes to the first filter that matches.
 
         Raises:
-          NonExhaustiveFiltersError: no filter matches some leaf.
+          NnxError: no filter matches some leaf.
         """
         states = _select(self, (first, *filters), exhaustive=True)
         return states if filters else states[0]

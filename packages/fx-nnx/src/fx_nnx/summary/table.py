@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx_layers import NoSuchMethodError
+from fx_core.errors import InvalidAttributeError
 from fx_core.summary import abstract, count_flops, draw, inexact, show_shapes, show_size, size_and_bytes
 
 from fx_nnx.graph.children import children_of
@@ -98,11 +98,11 @@ def tabulate(
       The table as text.
 
     Raises:
-      NoSuchMethodError: the model has no such method.
+      InvalidAttributeError: the model has no such method.
       MissingPackageError: rich is not installed.
     """
     if not callable(getattr(obj, method, None)):
-        raise NoSuchMethodError(type(obj).__name__, method)
+        raise _no_such_method(type(obj).__name__, method)
     calls = _trace(obj, method, input_args, input_kwargs, depth, (compute_flops, compute_vjp_flops))
     shown = [(row, path) for row, path in calls if row_filter(row)]
     own, whole = _variables(obj, {path for _, path in shown})
@@ -246,3 +246,13 @@ def _cells(row: CallInfo, own: Any, whole: Any, kinds: list[str], counts: list[s
         size = show_size(*size_and_bytes(whole[kind])) if whole.get(kind) else ""
         cells.append("\n\n".join(part for part in (named, size) if part))
     return cells
+
+
+def _no_such_method(layer: str, name: str) -> InvalidAttributeError:
+    return InvalidAttributeError(
+        f"{layer} has no method {name!r}.",
+        path=layer,
+        expected="the name of a method",
+        got=name,
+        fix="check the spelling",
+    )

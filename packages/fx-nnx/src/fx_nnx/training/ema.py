@@ -4,10 +4,9 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import show_path
-from fx_core.errors.nnx_layers import EmaStructureError
 from fx_core.typing import Dtype
 
+from fx_nnx.errors import NnxError, show_path
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import merge, split, state
 from fx_nnx.modules.module import Module
@@ -46,7 +45,7 @@ class EMA(Module):
       dtype: in which averages are kept; None for that of the variable, float32 at least.
 
     Raises:
-      EmaStructureError: something that is no variable was to be averaged.
+      NnxError: something that is no variable was to be averaged.
     """
 
     def __init__(
@@ -65,12 +64,12 @@ class EMA(Module):
           updates: the model, or a state of the same variables.
 
         Raises:
-          EmaStructureError: the variables are not those that are averaged.
+          NnxError: the variables are not those that are averaged.
         """
         new, own = dict(self._chosen(updates)), dict(self.params.flat_state())
         if new.keys() != own.keys():
             path = next(iter(new.keys() ^ own.keys()))
-            raise EmaStructureError(
+            raise _ema_structure(
                 "The variables are not those that are averaged.",
                 path=show_path(path),
                 expected=f"{len(own)} variables, as the average was made of",
@@ -100,7 +99,7 @@ class EMA(Module):
         found: list[tuple[Any, Any]] = list(state(tree, self.filter, graph=self.graph).flat_state())
         for path, leaf in found:
             if not isinstance(leaf, Variable):
-                raise EmaStructureError(
+                raise _ema_structure(
                     "Only variables can be averaged.",
                     path=show_path(path),
                     expected="a Variable",
@@ -115,3 +114,13 @@ def _is_inexact(x: Any) -> bool:
 
 def _widened(x: Any, dtype: Any) -> Any:
     return jnp.asarray(x, dtype or jnp.promote_types(x.dtype, jnp.float32)) if _is_inexact(x) else x
+
+
+def _ema_structure(what: str, *, path: str | None = None, expected: Any = None, got: Any = None) -> NnxError:
+    return NnxError(
+        what,
+        path=path,
+        expected=expected,
+        got=got,
+        fix="update with the model, or a state of it, that the average was made of; choose variables by only=...",
+    )

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx_layers import OptimizerStateError
 
+from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import state as state_of
 from fx_nnx.graph.updating import update as update_node
@@ -52,7 +52,7 @@ class Optimizer(Module):
       graph: as in `fx_nnx.split`.
 
     Raises:
-      OptimizerStateError: the model has no variables that match ``wrt``.
+      NnxError: the model has no variables that match ``wrt``.
     """
 
     def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter, graph: bool | None = None):
@@ -63,7 +63,7 @@ class Optimizer(Module):
         params = state_of(model, wrt, graph=graph)
         pure_params = as_pure(params)
         if not jax.tree.leaves(pure_params):
-            raise OptimizerStateError(
+            raise NnxError(
                 "The optimizer has nothing to train.",
                 expected=f"a model with variables that match wrt={wrt!r}",
                 got=f"a {type(model).__module__}.{type(model).__qualname__} without such",
@@ -92,7 +92,7 @@ class Optimizer(Module):
           What was added to the parameters, a state of bare arrays.
 
         Raises:
-          OptimizerStateError: the gradients have another structure.
+          NnxError: the gradients have another structure.
         """
         params = state_of(model, self.wrt, graph=self.graph)
         pure_params = as_pure(params)
@@ -113,7 +113,7 @@ class Optimizer(Module):
             found = as_pure(given.filter(self.wrt))
         got = jax.tree.structure(found)
         if got != expected:
-            raise OptimizerStateError(
+            raise NnxError(
                 "The gradients do not match the parameters of the optimizer.",
                 expected=expected,
                 got=got,
@@ -140,7 +140,7 @@ class ModelAndOptimizer(Optimizer):
       wrt: a filter for the parameters that are trained.
 
     Raises:
-      OptimizerStateError: the model has no variables that match ``wrt``.
+      NnxError: the model has no variables that match ``wrt``.
     """
 
     def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter = Param):
@@ -158,7 +158,7 @@ class ModelAndOptimizer(Optimizer):
           What was added to the parameters, a state of bare arrays.
 
         Raises:
-          OptimizerStateError: the gradients have another structure.
+          NnxError: the gradients have another structure.
         """
         return super().update(self.model, grads, **kwargs)
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from fx_core.errors.nnx_transforms import StaleConstantError
-
 from fx_nnx.captures import Captures
+from fx_nnx.errors import NnxError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.targets import Target
@@ -59,12 +58,18 @@ class Compiled(_Stage):
         """Calls it with the arguments that are not static; what it changes in them is changed for the caller.
 
         Raises:
-          StaleConstantError: variables that it read from outside have changed.
+          NnxError: variables that it read from outside have changed.
           TypeError: the arguments differ in structure, shapes or dtypes from those that it was compiled for.
         """
         carrier, prepared, captures, target, statics = self._context
         if not captures.hold():
-            raise StaleConstantError(getattr(target.f, "__name__", "the function"))
+            raise NnxError(
+                f"The program compiled of {getattr(target.f, '__name__', 'the function')} has old values of variables "
+                "as constants.",
+                expected="variables as they were when it was compiled",
+                got="variables from outside with new values",
+                fix="pass their modules as arguments, or lower and compile again",
+            )
         given = list(args)
         for number, _ in () if statics is None else statics[0]:
             given.insert(number, None)

@@ -5,8 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fx_core.errors.nnx_transforms import ArgumentNumberError, StaticArgumentError
-
+from fx_nnx.errors import ArgumentNumberError, StaticArgumentError
 from fx_nnx.snapshots import exact
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.targets import Target, carry, holds_nodes

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fx_core.errors.nnx_transforms import PrefixError
 from fx_core.frozen_dict import FrozenDict
 from fx_core.meta import PARTITION_NAME
 from fx_transforms import Place, Slot
 
+from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.carrier import ObjectCarrier, Places
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.modes import Carriage

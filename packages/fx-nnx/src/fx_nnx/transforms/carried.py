@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.transforms import CarryChangedError
+from fx_transforms.errors import CarryChangedError
 
 from fx_nnx.transforms.change import write_value
 from fx_nnx.transforms.forest import ForestWalk, is_node

@@ -3,12 +3,11 @@
 from typing import Any
 
 from fx_core.compat.jax import current_trace
-from fx_core.errors.nnx_transforms import OutputAliasError
-from fx_core.errors.nnx_variables import VariableValueError
-from fx_core.errors.transforms import AliasedStateError, BroadcastVariableError, CarryChangedError
 from fx_transforms.carrier import Outcome
+from fx_transforms.errors import BroadcastVariableError, CarryChangedError, aliased_state
 from fx_transforms.static import Static
 
+from fx_nnx.errors import NnxError, variable_value
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.graph.record import Slot
 from fx_nnx.modes import capturing
@@ -200,13 +199,13 @@ class Collection:
         References that were made inside stay behind, and the caller gets new ones.
 
         Raises:
-          VariableValueError: the reference of a variable would become two.
+          NnxError: the reference of a variable would become two.
         """
         value = read_value(leaf)
         if not is_variable(leaf) or not leaf.ref or not is_ref(value):
             return value
         if id(value) in self.refs:
-            raise VariableValueError(
+            raise variable_value(
                 type(leaf).__name__,
                 show_place(path),
                 f"its reference cannot come out of {self.carrier.transform}, since another variable has it",
@@ -255,7 +254,7 @@ class Collection:
         for leaf, number, path in zip(walk.leaves, origin, walk.paths):
             if not self.carrier.alias and is_variable(leaf) and id(leaf) in self.known:
                 first = self.layout.path_of(self.known[id(leaf)])
-                raise OutputAliasError(self.carrier.transform, type(leaf).__name__, first, show_place(path))
+                raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_place(path))
             place = self.out_place(number, path[1:], leaf)
             places.append(place)
             self.put(place, self.fresh_value(leaf, path), path)
@@ -273,7 +272,7 @@ class Collection:
         for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
             if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:
                 kind = type(leaf).__name__
-                raise OutputAliasError(self.carrier.transform, kind, "a model from outside of it", show_place(path))
+                raise _output_alias(self.carrier.transform, kind, "a model from outside of it", show_place(path))
         return origin
 
     def take_arrays(self) -> tuple[int, ...]:
@@ -330,4 +329,14 @@ class Collection:
                     here = (show_place(path), axis_of(self.out_place(number, path[1:], target)))
                     first = seen.setdefault(id(target), here)
                     if first[1] != here[1]:
-                        raise AliasedStateError(self.carrier.transform, first, here)
+                        raise aliased_state(self.carrier.transform, first, here)
+
+
+def _output_alias(transform: str, kind: str, first: str, second: str) -> NnxError:
+    return NnxError(
+        f"The function given to {transform} returns a {kind} that the caller has already.",
+        path=second,
+        expected="results without variables of the arguments, and each variable once",
+        got=f"the same {kind} at {first} and {second}",
+        fix="return its value or a copy, or use graph=True and graph_updates=True, which keep identities",
+    )

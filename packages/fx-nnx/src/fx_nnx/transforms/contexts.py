@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from fx_core.errors.nnx_transforms import ContextTagError
-
+from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.states.flat import FlatState, partition
@@ -219,9 +218,14 @@ def current_update_context(tag: Any) -> UpdateContext:
     """Returns the innermost `update_context` of a tag.
 
     Raises:
-      ContextTagError: there is none.
+      NnxError: there is none.
     """
     for context in reversed(_contexts.get()):
         if context.tag == tag:
             return context
-    raise ContextTagError(tag, [context.tag for context in _contexts.get()])
+    raise NnxError(
+        f"There is no update context {tag!r}.",
+        expected=f"one of {[context.tag for context in _contexts.get()]!r}",
+        got=repr(tag),
+        fix=f"do it inside of `with nnx.update_context({tag!r}):`",
+    )

@@ -7,11 +7,12 @@ from typing import Any
 
 import fx_transforms
 import jax
-from fx_core.errors.nnx_transforms import CustomRuleError, PrefixError, TangentError
+from fx_core.errors import ArgumentTypeError
 from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
+from fx_nnx.errors import PrefixError, wrong_tangent
 from fx_nnx.objects.fields import is_array
 from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
@@ -32,7 +33,7 @@ class CustomVjp:
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Any, graph: bool | None, graph_updates: bool | None):
         if Target(fun).bound:
-            raise CustomRuleError(
+            raise ArgumentTypeError(
                 "custom_vjp got a function that is bound to a module, whose cotangents its rule could not give; bound "
                 "methods are not supported.",
                 expected="a function that gets all modules as arguments",
@@ -66,10 +67,10 @@ class CustomVjp:
           symbolic_zeros: not supported.
 
         Raises:
-          CustomRuleError: for ``symbolic_zeros``.
+          ArgumentTypeError: for ``symbolic_zeros``.
         """
         if symbolic_zeros:
-            raise CustomRuleError("custom_vjp has no symbolic zeros.", got="symbolic_zeros=True", fix="leave it away")
+            raise ArgumentTypeError("custom_vjp has no symbolic zeros.", got="symbolic_zeros=True", fix="leave it away")
         self.forward, self.backward = fwd, bwd
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -79,7 +80,7 @@ class CustomVjp:
         """Calls the function, or under differentiation its forward rule."""
         if self.forward is None or self.backward is None:
             name = getattr(self.fun, "__name__", "the function")
-            raise CustomRuleError(f"{name} has no rule yet.", fix=f"call {name}.defvjp(forward, backward)")
+            raise ArgumentTypeError(f"{name} has no rule yet.", fix=f"call {name}.defvjp(forward, backward)")
         args = bound(self.fun, args, kwargs)
         apart = [n for n in self.statics.nums if n < len(args) and _holds_arrays(args[n])]
         self._check_aliases(args, apart)
@@ -156,7 +157,7 @@ class _Call:
         args = self._args(inner)
         returned = self.forward(*args)
         if not isinstance(returned, tuple) or len(returned) != 2:
-            raise CustomRuleError(
+            raise ArgumentTypeError(
                 "The forward rule of custom_vjp returned the wrong thing.",
                 expected="a tuple (out, residuals)",
                 got=type(returned).__name__,
@@ -189,7 +190,7 @@ class _Call:
         if len(numbers) == 1 and not isinstance(found, tuple):
             found = (found,)
         if not isinstance(found, tuple) or len(found) != len(numbers):
-            raise CustomRuleError(
+            raise ArgumentTypeError(
                 "The backward rule of custom_vjp returned the wrong thing.",
                 expected=f"a tuple of {len(numbers)} cotangents, one per differentiable argument",
                 got=found,
@@ -199,7 +200,7 @@ class _Call:
         try:
             parts = derivative_leaves(tuple([given.get(n) for n in range(len(args))]), tuple(args), is_node)
         except (ValueError, TypeError) as error:
-            raise TangentError(str(error)) from error
+            raise wrong_tangent(str(error)) from error
         by_path = [values_by_path(part) for part in parts]
         roots = {id(root): by_path[leaf] for leaf, root in zip(self._object_leaves(), self.layout.roots)}
         paths = self.layout.paths[: len(self.handle.targets)]
@@ -211,7 +212,7 @@ class _Call:
             extra = [path for path in by_path[leaf] if (id(root), path) not in known]
             if extra:
                 what = "/".join(map(str, extra[0])) or f"a {type(by_path[leaf][extra[0]]).__name__}"
-                raise TangentError(f"{root} got {what} as a cotangent, for which it has no variable")
+                raise wrong_tangent(f"{root} got {what} as a cotangent, for which it has no variable")
         arrays = [found.get(()) for found, node in zip(by_path, self.layout.nodes) if not node]
         return Group([*values, *arrays], self.layout.paths)
 
@@ -220,7 +221,7 @@ class _Call:
         for path, target, value in zip(self.layout.paths, self.handle.targets, values):
             number = path[0].path[1].idx
             if value is not None and number == part.argnum and not part.map_prefix(path[1:], target):
-                raise TangentError(
+                raise wrong_tangent(
                     f"there is a cotangent for {'/'.join(map(str, path[1:]))}, which {part!r} leaves out"
                 )
 
@@ -286,9 +287,9 @@ def custom_vjp(
       graph_updates: False lets only values of variables come out.
 
     Raises:
-      AliasedStateError: a variable is reachable from an argument that the rule is for and from one that it is not.
+      TransformError: a variable is reachable from an argument that the rule is for and from one that it is not.
       PrefixError: `DiffState` without updates of the graph.
-      CustomRuleError: the function has no rule when it is called, or its rule gives the wrong thing.
+      ArgumentTypeError: the function has no rule when it is called, or its rule gives the wrong thing.
     """
     if fun is Missing:
         return lambda fun: CustomVjp(fun, nondiff_argnums, graph, graph_updates)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx_transforms import ArgumentNumberError, DonatedBufferError
 
+from fx_nnx.errors import ArgumentNumberError, NnxError
 from fx_nnx.filters import is_structural, to_predicate
 from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
 from fx_nnx.transforms.forest import is_node
@@ -115,14 +115,14 @@ class Given:
 
         return place
 
-    def explain(self, handle: Handle) -> DonatedBufferError | None:
+    def explain(self, handle: Handle) -> NnxError | None:
         """Returns which values share a buffer that is donated, if that is what is wrong with some arguments."""
         layout, seen = handle.layout, dict[int, tuple[str, bool]]()
         for path, place, value in zip(layout.paths, layout.places, [*map(read_value, handle.targets), *handle.arrays]):
             here = show_place(path), bool(self.keys[place][1])
             first = seen.setdefault(_buffer(value), here)
             if first is not here and (first[1] or here[1]):
-                return DonatedBufferError(first[0], here[0])
+                return _donated_buffer(first[0], here[0])
         return None
 
 
@@ -136,3 +136,13 @@ def _buffer(value: Any) -> int:
 
 def _size(tree: Any) -> int:
     return len(jax.tree.leaves(tree, is_leaf=is_node))
+
+
+def _donated_buffer(first: str, second: str) -> NnxError:
+    return NnxError(
+        "Two values share a buffer that is donated.",
+        path=second,
+        expected="a buffer for each value that is donated",
+        got=f"the same buffer at {first} and {second}",
+        fix="copy one of them: nnx.clone(module, arrays=True), or jax.tree.map(jnp.copy, nnx.state(module))",
+    )

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from fx_core.errors.nnx import UnhashableStaticError
+from fx_core.errors import ArgumentTypeError
 
+from fx_nnx.errors import unhashable_static
 from fx_nnx.graph.build import Builder, build_plan
 from fx_nnx.graph.definition import NODE, NodeDef, Static, VariableDef, odd_keys
 from fx_nnx.graph.record import Record, Walk
@@ -91,13 +92,13 @@ class Forest:
             self._announces = not plain and not silent and None not in self.numbers
         return self._announces
 
-    def _unhashable(self) -> UnhashableStaticError:
+    def _unhashable(self) -> ArgumentTypeError:
         for path, value in self._statics():
             try:
                 hash(value)
             except TypeError:
-                return UnhashableStaticError(path, value)
-        return UnhashableStaticError((), self)
+                return unhashable_static(path, value)
+        return unhashable_static((), self)
 
     def _statics(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         nodes, attributes = iter(self.nodes), iter(self.attributes)

@@ -6,8 +6,9 @@ from typing import Any
 import fx_transforms
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx_transforms import ArgumentNumberError, DerivativeDtypeError, PrefixError
+from fx_core.errors import ArgumentTypeError
 
+from fx_nnx.errors import ArgumentNumberError, PrefixError
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
@@ -91,7 +92,7 @@ class Wanted:
 
         return place
 
-    def explain(self, handle: Handle) -> DerivativeDtypeError | None:
+    def explain(self, handle: Handle) -> ArgumentTypeError | None:
         """Returns which value has no derivative, if that is what is wrong with some arguments."""
         layout = handle.layout
         values = [*map(read_value, handle.targets), *handle.arrays]
@@ -99,7 +100,13 @@ class Wanted:
             for leaf in jax.tree.leaves(value) if place < len(self.entries) else ():
                 dtype = jnp.result_type(leaf)
                 if not jnp.issubdtype(dtype, jnp.inexact):
-                    return DerivativeDtypeError(self.transform, show_place(path), dtype)
+                    return ArgumentTypeError(
+                        f"{self.transform} is for a value that has no derivative.",
+                        path=show_place(path),
+                        expected="a dtype of floating point",
+                        got=str(dtype),
+                        fix="choose other variables with argnums=nnx.DiffState(0, filter), or pass allow_int=True",
+                    )
         return None
 
     def gradients(self, handle: Handle, groups: Sequence[Any]) -> Any:
@@ -200,10 +207,10 @@ def grad(
 
     Raises:
       ArgumentNumberError: there is no argument of a position.
-      AliasedStateError: a variable is reachable from an argument that counts and from one that does not.
-      DerivativeDtypeError: the derivative is for integers.
+      TransformError: a variable is reachable from an argument that counts and from one that does not.
+      ArgumentTypeError: the derivative is for integers.
       PrefixError: `DiffState` for a tree.
-      TransformOutputError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.
+      TransformError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.
     """
     refuse_reduce_axes("grad", reduce_axes)
     target, both = _differentiated("grad", f, argnums, has_aux, holomorphic, allow_int, graph, graph_updates)

@@ -208,13 +208,13 @@ def jit(
 
     Raises:
       ArgumentNumberError: the function has no argument of a number or name given.
-      AliasedStateError: one variable is reachable on two ways that disagree about sharding or donation.
-      OutputAliasError: without updates of the graph, the result has a variable of an argument.
+      TransformError: one variable is reachable on two ways that disagree about sharding or donation.
+      NnxError: without updates of the graph, the result has a variable of an argument.
       PrefixError: shardings do not fit the arguments.
-      DonatedBufferError: two values share a buffer that is donated.
+      NnxError: two values share a buffer that is donated.
       StaticArgumentError: a static argument has no hash, or is a module.
       TraceLevelError: a variable is changed that is not an argument.
-      UnhashableStaticError: a static attribute of a module has no hash.
+      ArgumentTypeError: a static attribute of a module has no hash.
     """
     options = {
         "in_shardings": in_shardings,

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import at_top_level
-from fx_core.errors.nnx import show_path
 
 from fx_nnx.captures import frames, note
+from fx_nnx.errors import show_path
 from fx_nnx.graph.record import Slot
 from fx_nnx.links import Watch
 from fx_nnx.objects.pytree import Pytree, attributes_of

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from fx_core.errors.nnx import show_path
-from fx_core.errors.transforms import AliasedStateError
+from fx_transforms.errors import aliased_state
 
+from fx_nnx.errors import show_path
 from fx_nnx.filters import Filter
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import plain_key
@@ -38,7 +38,7 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
 
     Raises:
       PrefixError: no filter matches a variable.
-      AliasedStateError: what is on several paths of one object, or an object, would have different entries on them.
+      TransformError: what is on several paths of one object, or an object, would have different entries on them.
     """
     axes = None if callable(filter_map) else StateAxes(filter_map)
     entry: Any = filter_map if axes is None else axes.map_prefix
@@ -94,4 +94,4 @@ class _EachVariable(Walk):
         """Make sure that a leaf has the same entry on both paths."""
         entries = self.entry(first, leaf), self.entry(second, leaf)
         if entries[0] != entries[1]:
-            raise AliasedStateError("prefix", (show_path(first), entries[0]), (show_path(second), entries[1]))
+            raise aliased_state("prefix", (show_path(first), entries[0]), (show_path(second), entries[1]))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx_transforms import PrefixError
 
+from fx_nnx.errors import PrefixError
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.representation import Representable
 from fx_nnx.states.state import State

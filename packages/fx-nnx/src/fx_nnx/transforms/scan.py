@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import fx_transforms
-from fx_core.errors.nnx_transforms import PrefixError
-from fx_core.errors.transforms import TransformOutputError
 from fx_core.frozen_dict import FrozenDict
 from fx_transforms import Slot
+from fx_transforms.errors import transform_output
 
+from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carried import Returned
@@ -61,12 +61,12 @@ def scan(
       graph_updates: False lets only values of variables come out. Variables that all steps share are then handed on.
 
     Raises:
-      AliasedStateError: one variable is reachable on two ways with different axes.
+      TransformError: one variable is reachable on two ways with different axes.
       AxisSizeError: axes of different lengths, or none at all.
       BroadcastVariableError: a step writes a variable that all steps share.
       CarryChangedError: the carry changes its structure, shapes or dtypes.
       PrefixError: axes do not fit arguments or results, or `Carry` is where it cannot be.
-      TransformOutputError: the result has not as many parts as ``out_axes``.
+      TransformError: the result has not as many parts as ``out_axes``.
     """
     target, loop = Target(f), _loop_of(in_axes, out_axes, carriage(graph, graph_updates), transform_metadata)
     carrier, position_out = loop.carrier, loop.position_out
@@ -199,5 +199,5 @@ def _parted(out: Any, axes: Any, position: int) -> tuple[Any, Any]:
     if position == -1:
         return out, ()
     if not isinstance(out, tuple) or len(out) != len(axes):
-        raise TransformOutputError("scan", f"a tuple of {len(axes)} parts, as out_axes says", out)
+        raise transform_output("scan", f"a tuple of {len(axes)} parts, as out_axes says", out)
     return out[position], _without(out, position)

@@ -44,7 +44,7 @@ def shard_map(
       graph_updates: False lets only values of variables come out.
 
     Raises:
-      AliasedStateError: one variable is reachable on two ways with different specs.
+      TransformError: one variable is reachable on two ways with different specs.
       PrefixError: specs do not fit arguments or results.
     """
     target = Target(f)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import at_top_level
-from fx_core.errors.transforms import TransformOutputError
+from fx_transforms.errors import transform_output
 from fx_transforms.scan_equal import scan_equal
 
 from fx_nnx.transforms.carrier import ObjectCarrier
@@ -41,7 +41,7 @@ def stack_equal(layers: Iterable[Any], x: Any, *args: Any, unroll: int = 1, **kw
       What the last layer gave.
 
     Raises:
-      TransformOutputError: the layers differ, in their structure or in shapes or dtypes of their variables, or they
+      TransformError: the layers differ, in their structure or in shapes or dtypes of their variables, or they
         share variables.
     """
     layers = list(layers)
@@ -67,6 +67,6 @@ def _check_apart(carrier: ObjectCarrier, handles: list[Handle]) -> None:
         for target in handle.targets:
             first = seen.setdefault(id(target), number)
             if first != number:
-                raise TransformOutputError(
+                raise transform_output(
                     "stack_equal", "layers that share no variables", f"one that layers {first} and {number} share"
                 )

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.nnx_transforms import NodeStatesError
 from fx_core.struct import PyTreeNode, field
 from fx_transforms.axes import check_aliases
 
+from fx_nnx.errors import NnxError
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.contexts import MergeContext, SplitContext, merge_context, split_context
 from fx_nnx.transforms.forest import ForestWalk, is_node
@@ -34,10 +34,10 @@ class NodeStates(PyTreeNode):
         """The structure.
 
         Raises:
-          NodeStatesError: there is none.
+          NnxError: there is none.
         """
         if self._graphdef is None:
-            raise NodeStatesError("These states have no graph definition.", "one from a split", None)
+            raise _node_states("These states have no graph definition.", "one from a split", None)
         return self._graphdef
 
     @property
@@ -45,10 +45,10 @@ class NodeStates(PyTreeNode):
         """The one state.
 
         Raises:
-          NodeStatesError: there are several.
+          NnxError: there are several.
         """
         if len(self.states) != 1:
-            raise NodeStatesError("There is not exactly one state.", 1, len(self.states))
+            raise _node_states("There is not exactly one state.", 1, len(self.states))
         return self.states[0]
 
     @classmethod
@@ -111,7 +111,7 @@ def to_tree(
       check_aliasing: whether to make sure that variables have one entry, however they are reached.
 
     Raises:
-      AliasedStateError: a variable has two entries.
+      TransformError: a variable has two entries.
     """
     names, leaves, treedef = root_paths(tree)
     entries = [None] * len(leaves) if prefix is Missing else spread_prefix("prefix of to_tree", prefix, tree)
@@ -177,3 +177,7 @@ def from_tree(
             for (path, leaf), entry in zip(pairs, entries)
         ]
     return jax.tree.unflatten(treedef, made)
+
+
+def _node_states(what: str, expected: Any, got: Any) -> NnxError:
+    return NnxError(what, expected=expected, got=got, fix="make them with NodeStates.from_split, or use .states")

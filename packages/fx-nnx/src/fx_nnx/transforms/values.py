@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors.transforms import TransformError
+from fx_transforms.errors import TransformError
 
 from fx_nnx.graph.record import Slot, walk_graph
 from fx_nnx.objects.pytree import Pytree

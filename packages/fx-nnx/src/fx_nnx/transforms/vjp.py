@@ -6,8 +6,8 @@ from typing import Any
 
 import fx_transforms
 import jax
-from fx_core.errors.nnx_transforms import TangentError
 
+from fx_nnx.errors import wrong_tangent
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.forest import is_node
@@ -51,7 +51,7 @@ def vjp(
       the form of the derivatives of `grad`; it is a pytree. Modules in ``out`` take no part.
 
     Raises:
-      TransformOutputError: ``f`` does not give a pair where ``has_aux`` says so.
+      TransformError: ``f`` does not give a pair where ``has_aux`` says so.
     """
     refuse_reduce_axes("vjp", reduce_axes)
     if f is Missing:
@@ -108,8 +108,8 @@ def jvp(
       ``(out, out_tangent)`` or ``(out, out_tangent, aux)``.
 
     Raises:
-      TangentError: the tangents do not fit the primals.
-      TransformOutputError: ``f`` does not give a pair where ``has_aux`` says so.
+      NnxError: the tangents do not fit the primals.
+      TransformError: ``f`` does not give a pair where ``has_aux`` says so.
     """
     if f is Missing:
         return functools.partial(jvp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
@@ -129,7 +129,7 @@ class _Tangents(Sequence[Any]):
         try:
             parts = derivative_leaves(tangents, primals, is_node)
         except (ValueError, TypeError) as error:
-            raise TangentError(str(error)) from error
+            raise wrong_tangent(str(error)) from error
         self.parts = [values_by_path(part) for part in parts]
         self.moving: list[Any] = []
         self.left = [dict(part) for part in self.parts]
@@ -158,5 +158,5 @@ class _Tangents(Sequence[Any]):
             raise IndexError(index)
         extra = [path for part in self.left for path in part]
         if extra:
-            raise TangentError(f"there is a tangent for {extra[0]!r}, which the argument has not")
+            raise wrong_tangent(f"there is a tangent for {extra[0]!r}, which the argument has not")
         return Group(self.moving, ())

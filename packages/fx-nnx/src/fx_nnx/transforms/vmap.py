@@ -51,7 +51,7 @@ def vmap(
       graph_updates: False lets only values of variables come out.
 
     Raises:
-      AliasedStateError: one variable is reachable on two ways with different axes.
+      TransformError: one variable is reachable on two ways with different axes.
       AxisSizeError: axes of different sizes, or none at all.
       BroadcastVariableError: a variable that all steps share depends on the step.
       PrefixError: axes do not fit arguments or results.

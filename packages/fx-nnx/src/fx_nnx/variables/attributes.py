@@ -8,7 +8,7 @@ no structure knows of them.
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
-from fx_core.errors.nnx import VariableAttributeError
+from fx_core.errors import InvalidAttributeError
 
 from fx_nnx.trace_state import TraceState
 from fx_nnx.variables.fields import VariableFields
@@ -64,7 +64,7 @@ def set_attribute(variable: Any, name: str, value: Any) -> None:
     """Sets an attribute: by a property or slot of its class, or as metadata if the class is a user's.
 
     Raises:
-      VariableAttributeError: the class has no such attribute and is one of ours.
+      InvalidAttributeError: the class has no such attribute and is one of ours.
     """
     cls = type(variable)
     found = getattr(cls, name, None)
@@ -72,7 +72,10 @@ def set_attribute(variable: Any, name: str, value: Any) -> None:
         object.__setattr__(variable, name, value)
         return
     if isinstance(found, property) or not cls._nnx_open:
-        raise VariableAttributeError(cls.__name__, name)
+        raise InvalidAttributeError(
+            f"Cannot set attribute {name!r} of {cls.__name__}.",
+            fix=f"variable.set_metadata({name}=value) for metadata, variable[...] = value for the value",
+        )
     ready = _is_made(variable)
     if ready:
         variable._nnx_check_trace()

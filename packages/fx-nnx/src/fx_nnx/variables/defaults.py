@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
-from fx_core.errors.nnx import ModeValueError
-
+from fx_nnx.errors import mode_value
 from fx_nnx.modes import use_eager_sharding
 from fx_nnx.variables.metadata import check_options
 
@@ -86,7 +85,7 @@ def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDe
       end of a ``with`` block, or put on a function as a decorator after each of its calls.
 
     Raises:
-      ModeValueError: something else than True or False was given.
+      ArgumentTypeError: something else than True or False was given.
     """
     changes = {name: value for name, value in (("hijax", hijax), ("ref", ref)) if value is not None}
     if not changes:
@@ -97,7 +96,7 @@ def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDe
 def _changed(changes: dict[str, bool]) -> VarDefaultsContext:
     for name, value in changes.items():
         if not isinstance(value, bool):
-            raise ModeValueError(f"var_defaults({name}=...)", value)
+            raise mode_value(f"var_defaults({name}=...)", value)
     before = _current.get()
     after = dataclasses.replace(before, **changes)
     _current.set(after)

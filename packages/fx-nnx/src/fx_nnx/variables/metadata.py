@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fx_core.errors.nnx import MetadataError, ModeValueError
-
+from fx_nnx.errors import mode_value, wrong_metadata
 from fx_nnx.snapshots import exact, exact_key, may_change
 
 __all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "check_options", "hooks_of", "make_metadata"]
@@ -124,8 +123,8 @@ def changes_of(
     """Returns what ``set_metadata(*args, **entries)`` keeps, and what it puts in.
 
     Raises:
-      MetadataError: it was called in another way than it can be, or ``hijax`` or ``ref`` would change.
-      ModeValueError: an option is neither True nor False.
+      NnxError: it was called in another way than it can be, or ``hijax`` or ``ref`` would change.
+      ArgumentTypeError: an option is neither True nor False.
     """
     base: Mapping[str, Any] = meta
     if len(args) == 2 and isinstance(args[0], str) and not entries:
@@ -134,12 +133,12 @@ def changes_of(
         base, entries = {name: meta[name] for name in REQUIRED}, dict(args[0])
     elif args or not entries:
         what = f"{len(args)} positional and {len(entries)} keyword argument(s) for set_metadata"
-        raise MetadataError(kind, f"got {what}", fix="call it with (name=value, ...), (name, value) or ({...})")
+        raise wrong_metadata(kind, f"got {what}", fix="call it with (name=value, ...), (name, value) or ({...})")
     check_options(entries)
     for name in ("hijax", "ref"):
         if entries.get(name, meta[name]) is not meta[name]:
             fix = f"nnx.with_vars(model, {name}=...), or a new variable"
-            raise MetadataError(kind, f"cannot change {name!r} in place", fix=fix)
+            raise wrong_metadata(kind, f"cannot change {name!r} in place", fix=fix)
     return base, entries
 
 
@@ -147,11 +146,11 @@ def check_options(entries: Mapping[str, Any]) -> None:
     """Makes sure that the options among some metadata are True or False.
 
     Raises:
-      ModeValueError: they are not.
+      ArgumentTypeError: they are not.
     """
     for name in REQUIRED:
         if not isinstance(entries.get(name, False), bool):
-            raise ModeValueError(f"Variable({name}=...)", entries[name])
+            raise mode_value(f"Variable({name}=...)", entries[name])
 
 
 def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:

@@ -6,12 +6,12 @@ included, which are looked up only when a name or type is asked for that the pro
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from fx_core.errors.nnx_variables import UnknownVariableNameError, VariableNameTakenError
 from fx_core.plugins.registry import registry
 
+from fx_nnx.errors import NnxError
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["register_variable_name", "variable_name_from_type", "variable_type_from_name"]
@@ -29,7 +29,7 @@ def variable_type_from_name(name: str, *, base: type[Any] = Variable, allow_regi
       allow_register: whether to make and register a type if there is none.
 
     Raises:
-      UnknownVariableNameError: there is none, and none may be made.
+      NnxError: there is none, and none may be made.
 
     >>> variable_type_from_name("params").__name__
     'Param'
@@ -38,7 +38,7 @@ def variable_type_from_name(name: str, *, base: type[Any] = Variable, allow_regi
         found = _lookup(name)
         if found is None:
             if not allow_register:
-                raise UnknownVariableNameError(f"The variable name {name!r}", _known())
+                raise _unknown_variable_name(f"The variable name {name!r}", _known())
             found = _types[name] = type(name, (base,), {"__slots__": (), "__module__": base.__module__})
         return found
 
@@ -51,8 +51,8 @@ def variable_name_from_type(typ: type[Any], *, allow_register: bool = False) -> 
       allow_register: whether to register an unknown type under its own name.
 
     Raises:
-      UnknownVariableNameError: the type is not registered and may not be.
-      VariableNameTakenError: its own name belongs to another type.
+      NnxError: the type is not registered and may not be.
+      NnxError: its own name belongs to another type.
 
     >>> import fx_nnx as nnx
     >>> variable_name_from_type(nnx.BatchStat)
@@ -62,7 +62,7 @@ def variable_name_from_type(typ: type[Any], *, allow_register: bool = False) -> 
         name = _name_of(typ)
         if name is None:
             if not allow_register:
-                raise UnknownVariableNameError(f"The variable type {typ.__qualname__}", _known())
+                raise _unknown_variable_name(f"The variable type {typ.__qualname__}", _known())
             name = typ.__name__
             register_variable_name(name, typ)
         return name
@@ -77,7 +77,7 @@ def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = Fals
       overwrite: whether the name may be taken from another type.
 
     Raises:
-      VariableNameTakenError: another type has the name.
+      NnxError: another type has the name.
 
     >>> @register_variable_name("fast_weights")
     ... class FastWeight(Variable): ...
@@ -90,7 +90,12 @@ def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = Fals
     with _lock:
         owner = _lookup(name)
         if owner is not None and owner is not typ and not overwrite:
-            raise VariableNameTakenError(name, owner)
+            raise NnxError(
+                f"The variable name {name!r} is taken.",
+                collection=name,
+                got=f"a second type; {owner.__module__}.{owner.__qualname__} has the name",
+                fix="choose another name, or register it with overwrite=True",
+            )
         _types[name] = typ
     return typ
 
@@ -127,3 +132,12 @@ def _name_of(typ: type[Any]) -> str | None:
 
 def _known() -> list[str]:
     return [*_types, *registry().collections]
+
+
+def _unknown_variable_name(what: str, known: Iterable[str]) -> NnxError:
+    return NnxError(
+        f"{what} is not registered.",
+        expected=f"one of {', '.join(sorted(known))}",
+        got=what,
+        fix="register_variable_name(name, type), allow_register=True, or a plugin with a collection entry",
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx import InPlaceOperationError
+from fx_core.errors import UnsupportedOperationError
 
 from fx_nnx.variables.writing import own_container
 
@@ -123,7 +123,10 @@ def _unary(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _in_place(symbol: str) -> Callable[[Any, Any], Any]:
     def refuse(self: Any, other: Any) -> Any:
-        raise InPlaceOperationError(type(self).__name__, symbol)
+        raise UnsupportedOperationError(
+            f"{type(self).__name__} does not support the in-place operator {symbol!r}.",
+            fix=f"write variable[...] {symbol} value",
+        )
 
     return refuse
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
 from fx_core.compat.jax import at_top_level, current_trace
-from fx_core.errors.nnx import MetadataError, VariableTypeError
 
 from fx_nnx.captures import constants, frames, note, warn_of_constant
+from fx_nnx.errors import NnxError, wrong_metadata
 from fx_nnx.links import announce
 from fx_nnx.representation import Representable, show_fields, size_note
 from fx_nnx.trace_state import ReadingOnly, TraceState, cannot_change
@@ -57,7 +57,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     (or tuples of them) that see each value on its way; ``on_add_axis`` and ``on_remove_axis`` are called as
     ``(variable, axis_index, axis_name)`` when a transform adds or removes an axis.
 
-    A variable may only be changed inside the transform in which it was made, see `fx_core.errors.nnx.TraceLevelError`.
+    A variable may only be changed inside the transform in which it was made, see `fx_nnx.errors.TraceLevelError`.
 
     Args:
       value: the value, or a `VariableMetadata`, whose metadata is then taken too.
@@ -132,7 +132,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
         Raises:
           TraceLevelError: the variable was made outside the transform that runs.
-          VariableValueError: the value does not fit the place, or the reference that holds it.
+          NnxError: the value does not fit the place, or the reference that holds it.
         """
         if isinstance(value, Variable):
             value = value.get_value()
@@ -209,7 +209,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         ``set_metadata({...})`` replaces everything but the required entries.
 
         Raises:
-          MetadataError: the arguments are neither of these, or ``ref`` is to change, which is where the value lives.
+          NnxError: the arguments are neither of these, or ``ref`` is to change, which is where the value lives.
           TraceLevelError: the variable was made outside the transform that runs.
         """
         self._nnx_check_trace()
@@ -225,13 +225,13 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
         Raises:
           KeyError: there is no such entry.
-          MetadataError: every variable has the entry.
+          NnxError: every variable has the entry.
           TraceLevelError: the variable was made outside the transform that runs.
         """
         self._nnx_check_trace()
         name = rename(name)
         if name in REQUIRED:
-            raise MetadataError(type(self).__name__, f"cannot be without {name!r}", fix="set it to another value")
+            raise wrong_metadata(type(self).__name__, f"cannot be without {name!r}", fix="set it to another value")
         if name not in self._nnx_meta:
             raise KeyError(name)
         self._nnx_set_meta(self._nnx_meta.without(name))
@@ -279,11 +279,11 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """Takes over value and metadata of another variable of the same type.
 
         Raises:
-          VariableTypeError: it has another type.
+          NnxError: it has another type.
           TraceLevelError: the variable was made outside the transform that runs.
         """
         if type(other) is not type(self):
-            raise VariableTypeError(type(self).__name__, type(other).__name__)
+            raise _variable_type(type(self).__name__, type(other).__name__)
         self.update_from_state(other)
 
     def update_from_state(self, variable_state: "Variable[A]") -> None:
@@ -398,3 +398,12 @@ def register(cls: type[Any]) -> None:
 
 
 register(Variable)
+
+
+def _variable_type(kind: str, got: str) -> NnxError:
+    return NnxError(
+        f"{kind} cannot be copied from {got}.",
+        expected=kind,
+        got=got,
+        fix="update_from_state(other), which ignores the type, or set_value(other.get_value())",
+    )

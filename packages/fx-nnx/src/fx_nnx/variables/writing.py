@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from fx_core.errors.nnx_variables import VariableValueError
 from jax.core import Tracer
 
+from fx_nnx.errors import variable_value
 from fx_nnx.locate import path_of
 
 __all__ = ["boxed", "is_foreign", "is_ref", "new_ref", "own_container", "own_value", "write_ref", "written"]
@@ -28,11 +28,11 @@ def own_value(cls: type[Any], value: Any) -> Any:
     filters make of it.
 
     Raises:
-      VariableValueError: it is one.
+      NnxError: it is one.
     """
     if is_foreign(type(value)):
         kind = type(value)
-        raise VariableValueError(
+        raise variable_value(
             cls.__name__,
             None,
             "a variable of another library cannot be its value",
@@ -57,12 +57,12 @@ def new_ref(cls: type[Any], value: Any) -> Any:
     """Creates a reference for a variable of some type.
 
     Raises:
-      VariableValueError: the value is no array.
+      NnxError: the value is no array.
     """
     try:
         return jax.new_ref(value)
     except TypeError as error:
-        raise VariableValueError(
+        raise variable_value(
             cls.__name__,
             None,
             "the value cannot be held by a reference",
@@ -81,7 +81,7 @@ def write_ref(variable: Any, ref: Any, value: Any) -> None:
     """Writes a value into the reference of a variable.
 
     Raises:
-      VariableValueError: the value has another shape or dtype.
+      NnxError: the value has another shape or dtype.
     """
     try:
         ref[...] = value
@@ -89,7 +89,7 @@ def write_ref(variable: Any, ref: Any, value: Any) -> None:
         expected, got = _describe(ref), _describe(value)
         if expected == got:  # it is not the value that is wrong
             raise
-        raise VariableValueError(
+        raise variable_value(
             type(variable).__name__,
             path_of(variable),
             "the value does not fit the reference that holds it",
@@ -107,7 +107,7 @@ def written(variable: Any, index: Any, value: Any) -> Any:
     `jax.Ref` holds, which takes nothing of another type.
 
     Raises:
-      VariableValueError: the value does not fit there.
+      NnxError: the value does not fit there.
     """
     whole = variable.get_raw_value()
     if is_ref(whole):
@@ -193,7 +193,7 @@ def _fitting(variable: Any, whole: Any, index: Any, value: Any, write: Callable[
             place = whole if index is Ellipsis else jax.eval_shape(lambda x: x[index], whole)
         except Exception:  # it is the index that is wrong
             raise error from None
-        raise VariableValueError(
+        raise variable_value(
             type(variable).__name__,
             path_of(variable),
             f"the value does not fit the place [{'...' if index is Ellipsis else repr(index)}]",

@@ -12,9 +12,9 @@ from fx_core.errors.scope import (
     ScopeParamNotFoundError,
     ScopeVariableNotFoundError,
 )
-from fx_core.errors.transforms import AxisSizeError, CollectionNotLiftedError, RngNotLiftedError
 from fx_core.scope import in_filter
 
+from fx_transforms.errors import AxisSizeError, CollectionNotLiftedError, RngNotLiftedError
 from fx_transforms.scope_carrier import ScopeCarrier, ScopeTree
 
 __all__ = ["explained", "explaining"]

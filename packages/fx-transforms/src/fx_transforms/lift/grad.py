@@ -36,7 +36,7 @@ def value_and_grad(
       ``(value, grads)`` or ``(value, aux, grads)``, the gradients as a tuple.
 
     Raises:
-      TransformOutputError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
+      TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
     """

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fx_core.errors.transforms import TransformError
 from fx_core.scope import CollectionFilter, intersect_filters
 
 from fx_transforms.carrier import Groups
+from fx_transforms.errors import TransformError
 from fx_transforms.lift.collections import with_mutable
 from fx_transforms.lift.explain import explained
 from fx_transforms.scope_carrier import ScopeCarrier

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from fx_core.errors import ShapeMismatchError
 from fx_core.errors.attention import attention_hook, attention_inputs, cache_shape
-from fx_core.errors.nnx_layers import CacheMissingError, LayerCallError
 from fx_core.ops import attention, cache
 from fx_core.ops.attention.hooks import accepted_options, takes
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype, PrecisionLike
 
+from fx_nnx.errors import NnxError, layer_call
 from fx_nnx.layers.attention.described import described
 from fx_nnx.layers.attention.functions import dot_product_attention
 from fx_nnx.layers.dropout import chosen, stream_of
@@ -228,9 +228,9 @@ class MultiHeadAttention(Module):
         Raises:
           ArgumentError: values without keys.
           ShapeMismatchError: the inputs have no axis of tokens, or do not fit each other.
-          LayerInputError: the inputs have other numbers of features.
-          LayerCallError: nobody says whether to decode or to drop, or there is no RNG stream.
-          CacheMissingError: there is no cache to decode with.
+          ShapeMismatchError: the inputs have other numbers of features.
+          NnxError: nobody says whether to decode or to drop, or there is no RNG stream.
+          NnxError: there is no cache to decode with.
           ShapeMismatchError: the inputs do not fit the cache.
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
           ShapeMismatchError: the mask does not broadcast to the weights.
@@ -280,14 +280,14 @@ class MultiHeadAttention(Module):
           max_length: the length of that cache.
 
         Raises:
-          LayerCallError: only one of ``batch_size`` and ``max_length`` is given.
+          NnxError: only one of ``batch_size`` and ``max_length`` is given.
         """
         if deterministic is not None:
             self.deterministic = deterministic
         if decode is not None:
             self.decode = decode
         if (batch_size is None) != (max_length is None):
-            raise LayerCallError(
+            raise layer_call(
                 "MultiHeadAttention",
                 "a cache needs a batch size and a length.",
                 expected="both of batch_size and max_length, or none",
@@ -337,7 +337,13 @@ class MultiHeadAttention(Module):
     ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, Any]]:
         """Keys and values of all tokens so far, the mask of what the new ones may see of them, and positions."""
         if self.cached_key is None:
-            raise CacheMissingError("MultiHeadAttention", path_of(self))
+            raise NnxError(
+                "MultiHeadAttention: there is no cache to decode with.",
+                path=path_of(self) or "MultiHeadAttention",
+                expected="a cache for the batch and the longest sequence",
+                got="none",
+                fix="call init_cache((*batch, length, features)), or set_view(batch_size=..., max_length=...)",
+            )
         if query.shape[:-2] != key.shape[:-2]:
             raise cache_shape(
                 "query",
@@ -391,7 +397,7 @@ class MultiHeadAttention(Module):
     def _stream(self, rngs: Any) -> RngStream:
         source = self.rngs if rngs is None else rngs
         if source is None:
-            raise LayerCallError(
+            raise layer_call(
                 "MultiHeadAttention",
                 "'rngs' must be given to the call of a layer that keeps none.",
                 expected="an Rngs or an RngStream",

@@ -5,12 +5,12 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.errors.recurrent import cell_interface
 from fx_core.ops.initializers import zeros
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent import Affine
 
+from fx_nnx.errors import layer_call
 from fx_nnx.layers.dropout import stream_of
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import check_features, value_of
@@ -126,7 +126,7 @@ class VectorCell(RNNCellBase):
                 yield nothing
         source = self.rngs if rngs is None else rngs
         if source is None:
-            raise LayerCallError(
+            raise layer_call(
                 type(self).__name__,
                 "there is no RNG stream to draw the first carry from.",
                 expected="an Rngs or an RngStream",

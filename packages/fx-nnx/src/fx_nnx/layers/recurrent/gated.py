@@ -40,7 +40,7 @@ class _OneCarry(VectorCell):
           An array of shape ``(*batch, hidden_features)`` and dtype ``param_dtype``.
 
         Raises:
-          LayerCallError: the carry is to be drawn, and there is no stream.
+          NnxError: the carry is to be drawn, and there is no stream.
         """
         return next(self._draws(input_shape, rngs, carry_init))
 
@@ -141,7 +141,7 @@ class SimpleCell(_OneCarry):
           The new carry, twice: it is the output.
 
         Raises:
-          LayerInputError: the inputs have another number of features.
+          ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.dense_i)
@@ -250,7 +250,7 @@ class GRUCell(_OneCarry):
           The new carry, twice: it is the output.
 
         Raises:
-          LayerInputError: the inputs have another number of features.
+          ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.dense_i)

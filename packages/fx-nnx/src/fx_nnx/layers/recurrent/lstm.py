@@ -43,7 +43,7 @@ class _LSTMCell(VectorCell):
           Two arrays of shape ``(*batch, hidden_features)`` and dtype ``param_dtype``.
 
         Raises:
-          LayerCallError: the carry is to be drawn, and there is no stream.
+          NnxError: the carry is to be drawn, and there is no stream.
         """
         draws = self._draws(input_shape, rngs, carry_init)
         return next(draws), next(draws)
@@ -155,7 +155,7 @@ class LSTMCell(_LSTMCell):
           The new carry, and the output.
 
         Raises:
-          LayerInputError: the inputs have another number of features.
+          ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.ii)
@@ -259,7 +259,7 @@ class OptimizedLSTMCell(_LSTMCell):
           The new carry, and the output.
 
         Raises:
-          LayerInputError: the inputs have another number of features.
+          ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
         inputs = self._check(inputs, self.dense_i)

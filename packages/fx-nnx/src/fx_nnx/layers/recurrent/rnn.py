@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.nnx_layers import LayerCallError
 from fx_core.ops.recurrent import check_lengths, feature_axes_of, flip_sequences, select_last, sequence_axes
 
+from fx_nnx.errors import layer_call
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.layers.dropout import stream_of
@@ -113,7 +113,7 @@ class RNN(Module):
 
         Raises:
           UnsupportedOperationError: the cell is no cell.
-          LayerCallError: the first carry is to be drawn, and there is no stream.
+          NnxError: the first carry is to be drawn, and there is no stream.
           ShapeMismatchError: the inputs have no time axis.
           ShapeMismatchError: the lengths do not fit the batch.
           CarryChangedError: the cell returns a carry of another structure, shape or dtype.
@@ -173,12 +173,12 @@ def own_stream(rngs: Any, layer: str) -> RngStream | None:
     """Returns the stream for carries that a network keeps.
 
     Raises:
-      LayerCallError: ``rngs`` is nothing that it could come from.
+      NnxError: ``rngs`` is nothing that it could come from.
     """
     if isinstance(rngs, bool):
         return RngStream(0, tag="carry") if rngs else None
     if not isinstance(rngs, Rngs | RngStream):
-        raise LayerCallError(
+        raise layer_call(
             layer,
             "rngs is no RNG stream.",
             expected="an Rngs, an RngStream, True or False",

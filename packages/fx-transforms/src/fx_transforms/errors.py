@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
-from fx_core.errors._base import FxError
+from fx_core.errors import FxError
 
 
-class TransformError(FxError):
-    """Base class of the mistakes made in calling a lifted transform."""
+class TransformError(FxError, ValueError):
+    """A transform was called, or its function answers, in a way that it cannot use; also the base class of others."""
 
 
 class AxisSizeError(TransformError):
@@ -54,22 +54,6 @@ class AxisSizeError(TransformError):
     def at(self, path: str) -> Self:
         """The same error, with the path where it happened."""
         return type(self)(self.transform, self.sizes, self.requested, self.option, path)
-
-
-class SlotError(TransformError):
-    """A slot that a transform has no use for, such as a carry in vmap.
-
-    Args:
-      transform: name of the transform.
-      group: name of the group.
-      got: the slot.
-      allowed: the slots that the transform knows.
-    """
-
-    def __init__(self, transform: str, group: str, got: object, allowed: str):
-        super().__init__(
-            f"{transform} has no such place for {group}.", expected=allowed, got=got, fix="choose one of those slots"
-        )
 
 
 class CollectionNotLiftedError(TransformError):
@@ -134,7 +118,7 @@ class RngNotLiftedError(TransformError):
         )
 
 
-class CarryChangedError(TransformError, ValueError):
+class CarryChangedError(TransformError):
     """A step of a loop hands on a carry that looks different from the one it got.
 
     Wrong::
@@ -158,7 +142,7 @@ class CarryChangedError(TransformError, ValueError):
         )
 
 
-class BroadcastVariableError(TransformError, ValueError):
+class BroadcastVariableError(TransformError):
     """A value that is shared by all steps of a loop depends on the step.
 
     Wrong::
@@ -210,37 +194,21 @@ class BranchStateError(TransformError):
         )
 
 
-class AliasedStateError(TransformError, ValueError):
-    """One piece of state reaches a transform by two ways that disagree about its slot.
-
-    Args:
-      transform: name of the transform.
-      first: path and slot of the one place.
-      second: path and slot of the other.
-    """
-
-    def __init__(self, transform: str, first: tuple[str, object], second: tuple[str, object]):
-        super().__init__(
-            f"{transform} got the same state twice, with different slots.",
-            expected="one slot for state that is shared",
-            got=f"{first[0]} with {first[1]!r} and {second[0]} with {second[1]!r}",
-            fix="give both places the same slot, or pass the state once",
-        )
+def aliased_state(transform: str, first: tuple[str, object], second: tuple[str, object]) -> TransformError:
+    """One piece of state reaches a transform by two ways that disagree about its slot."""
+    return TransformError(
+        f"{transform} got the same state twice, with different slots.",
+        expected="one slot for state that is shared",
+        got=f"{first[0]} with {first[1]!r} and {second[0]} with {second[1]!r}",
+        fix="give both places the same slot, or pass the state once",
+    )
 
 
-class TransformOutputError(TransformError):
-    """The function given to a transform returned something that the transform cannot use.
-
-    Args:
-      transform: name of the transform.
-      expected: what it should return.
-      got: what it returned.
-    """
-
-    def __init__(self, transform: str, expected: str, got: object):
-        super().__init__(
-            f"The function given to {transform} returned the wrong thing.",
-            expected=expected,
-            got=got,
-            fix="change what the function returns",
-        )
+def transform_output(transform: str, expected: str, got: object) -> TransformError:
+    """The function given to a transform returned something that the transform cannot use."""
+    return TransformError(
+        f"The function given to {transform} returned the wrong thing.",
+        expected=expected,
+        got=got,
+        fix="change what the function returns",
+    )
