@@ -256,6 +256,7 @@ def contracts(session: nox.Session) -> None:
     session.run("lint-imports", "--no-cache")
     session.run("python", "tools/imports.py")
     session.run("python", "tools/flax_names.py", "--check")
+    session.run("python", "tools/error_classes.py")
     session.run("python", "tools/words.py")
     session.run("python", "tools/api.py", "--check", *(f"--against={tag}" for tag in session.posargs))
 
