@@ -136,10 +136,24 @@ def test_ahead_of_time_programs_of_methods_partials_and_shapes():
         nnx.jit_partial(Counter.__call__, model).trace(x).lower().compile(),
         nnx.cached_partial(nnx.jit(Counter.__call__), model).lower(x).compile(),
     ]
-    for program in programs[:2]:
+    for program in programs:
         np.testing.assert_allclose(program(x), want, rtol=1e-6)
-    for program in [*programs[2:], nnx.jit(Counter.__call__).lower(abstract, shape).compile()]:
-        np.testing.assert_allclose(program(model, x), want, rtol=1e-6)
+    of_shapes = nnx.jit(Counter.__call__).lower(abstract, shape).compile()
+    np.testing.assert_allclose(of_shapes(model, x), want, rtol=1e-6)
+    assert int(model.n[...]) == 6
+
+
+@pytest.mark.parametrize("options", [{}, {"graph_updates": False}, {"graph": False, "graph_updates": False}])
+def test_ahead_of_time_programs_of_partials_with_static_arguments(options):
+    def f(m, times, x, scale=1, *, flag):
+        m.n[...] += times
+        return x * times * scale if flag else x
+
+    model, x = Counter(), jnp.ones(2)
+    step = nnx.jit_partial(f, model, 3, static_argnums=(1, 3), static_argnames="flag", **options)
+    program = step.lower(x, 2, flag=True).compile()
+    for _ in range(2):
+        np.testing.assert_allclose(program(x), [6, 6])
     assert int(model.n[...]) == 6
 
 

@@ -19,10 +19,11 @@ class _Stage:
       stage: what JAX has.
       *context: the carrier, what prepares a handle for the program, what it read from outside, the function, and the
         static arguments that it is for.
+      first: arguments that it has already, by position and by name, without the static ones.
     """
 
-    def __init__(self, stage: Any, *context: Any):
-        self._stage, self._context = stage, context
+    def __init__(self, stage: Any, *context: Any, first: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})):
+        self._stage, self._context, self._first = stage, context, first
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -38,7 +39,14 @@ class Traced(_Stage):
 
     def lower(self, **options: Any) -> "Lowered":
         """Lowers it, see `jax.stages.Traced.lower`."""
-        return Lowered(self._stage.lower(**options), *self._context)
+        return Lowered(self._stage.lower(**options), *self._context, first=self._first)
+
+    def partial(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Traced":
+        """Returns it with its first arguments given, so that the program at the end is called with the others."""
+        positions, names = (self._context[-1] or ((), ()))[:2]
+        fixed, named = {number for number, _ in positions}, {name for name, _ in names}
+        first = tuple(value for number, value in enumerate(args) if number not in fixed)
+        return Traced(self._stage, *self._context, first=(first, {k: v for k, v in kwargs.items() if k not in named}))
 
 
 class Lowered(_Stage):
@@ -46,7 +54,7 @@ class Lowered(_Stage):
 
     def compile(self, *args: Any, **options: Any) -> "Compiled":
         """Compiles it, see `jax.stages.Lowered.compile`."""
-        return Compiled(self._stage.compile(*args, **options), *self._context)
+        return Compiled(self._stage.compile(*args, **options), *self._context, first=self._first)
 
 
 class Compiled(_Stage):
@@ -70,8 +78,9 @@ class Compiled(_Stage):
                 got="variables from outside with new values",
                 fix="pass their modules as arguments, or lower and compile again",
             )
-        given = list(args)
+        first, named = self._first
+        given = [*first, *args]
         for number, _ in () if statics is None else statics[0]:
             given.insert(number, None)
-        handle = Handle(target.tree(tuple(given), kwargs), statics)
+        handle = Handle(target.tree(tuple(given), {**named, **kwargs}), statics)
         return carrier.absorb(handle, *self._stage(*prepared(handle)))

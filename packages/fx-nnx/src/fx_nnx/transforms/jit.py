@@ -238,12 +238,14 @@ class JitPartial(functools.partial[Any]):
     """A compiled function with its first arguments given, with the methods of `JitFunction`."""
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
-        """See `JitFunction.lower`."""
-        return self.func.lower(*self.args, *args, **{**self.keywords, **kwargs})  # type: ignore[attr-defined]
+        """See `JitFunction.lower`. What is compiled is called with the other arguments, as this is."""
+        return self.trace(*args, **kwargs).lower()
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """See `JitFunction.trace`."""
-        return self.func.trace(*self.args, *args, **{**self.keywords, **kwargs})  # type: ignore[attr-defined]
+        named = {**self.keywords, **kwargs}
+        traced: Traced = self.func.trace(*self.args, *args, **named)  # type: ignore[attr-defined]
+        return traced.partial(self.args, self.keywords)
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """See `JitFunction.eval_shape`."""
