@@ -105,12 +105,13 @@ def family_svg(packages: Iterable[workspace.Package]) -> str:
     below = {package.module: imports(package, names) for package in packages}
     height = {name: _height(name, below) for name in names}
     rows = [[name for name in names if height[name] == level] for level in range(max(height.values()) + 1)]
-    width, box, step = 760, (124, 40), 84
+    width, box, step = 860, (124, 40), 84
     place: dict[str, tuple[float, float]] = {}
     for level, row in enumerate(rows):
         for index, name in enumerate(row):
             place[name] = (width * (index + 0.5) / len(row), (len(rows) - level - 0.5) * step)
-    lines = [f'<svg class="fx-family" viewBox="0 0 {width} {len(rows) * step}" role="img" aria-label="Packages of fx">']
+    size = f"0 0 {width} {len(rows) * step}"
+    lines = [f'<div class="fx-family"><svg viewBox="{size}" role="img" aria-label="Packages of fx">']
     for name in names:
         for lower in _direct(below[name], below):
             (x, y), (x2, y2) = place[name], place[lower]
@@ -120,7 +121,7 @@ def family_svg(packages: Iterable[workspace.Package]) -> str:
         rect = f'<rect x="{x - box[0] / 2:.0f}" y="{y - box[1] / 2:.0f}" width="{box[0]}" height="{box[1]}" rx="6"/>'
         text = f'<text x="{x:.0f}" y="{y + 5:.0f}">{name.replace("_", "-")}</text>'
         lines.append(f'<a href="api/{name}.html">{rect}{text}</a>')
-    return "\n".join([*lines, "</svg>"]) + "\n"
+    return "\n".join([*lines, "</svg></div>"]) + "\n"
 
 
 def _height(name: str, below: dict[str, set[str]]) -> int:
