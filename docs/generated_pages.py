@@ -6,11 +6,15 @@ the family from the imports in the sources.
 
 import ast
 import importlib
+import inspect
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import workspace
+from sphinx.ext.napoleon import GoogleDocstring
 
 DOCS = Path(__file__).resolve().parent
 # Kinds of changelog fragments, by the ending of the file's name.
@@ -57,14 +61,24 @@ def _write_reference(packages: Iterable[workspace.Package]) -> None:
 def _write_errors(packages: Iterable[workspace.Package]) -> None:
     """One page per family of errors: every class, with wrong and right code in its docstring."""
     for package in packages:
-        modules = _error_modules(package)
-        if not modules:
-            continue
         parts = [f"# Errors of {package.name}\n"]
-        for module in modules:
-            title = (importlib.import_module(module).__doc__ or module).strip().splitlines()[0].rstrip(".")
-            parts.append(f"## {title}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n```\n")
-        _write(f"errors/{package.module}.md", "\n".join(parts))
+        for name in _error_modules(package):
+            module = importlib.import_module(name)
+            title = (module.__doc__ or name).strip().splitlines()[0].rstrip(".")
+            parts.append(f"## {title}\n\n```{{eval-rst}}\n{_exceptions(module)}```\n")
+        if len(parts) > 1:
+            _write(f"errors/{package.module}.md", "\n".join(parts))
+
+
+def _exceptions(module: ModuleType) -> str:
+    """Returns the classes that a module defines, in order, as reStructuredText."""
+    found = []
+    for node in ast.parse(inspect.getsource(module)).body:
+        value = getattr(module, node.name, None) if isinstance(node, ast.ClassDef) else None
+        if inspect.isclass(value) and issubclass(value, BaseException) and not value.__name__.startswith("_"):
+            text = str(GoogleDocstring(inspect.getdoc(value) or "", what="exception", name=value.__name__))
+            found.append(f".. py:exception:: {module.__name__}.{value.__name__}\n\n{textwrap.indent(text, '   ')}\n")
+    return "\n".join(found)
 
 
 def _error_modules(package: workspace.Package) -> list[str]:
