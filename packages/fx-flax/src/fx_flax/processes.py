@@ -38,7 +38,7 @@ def tell_children(function: Callable[[], Any]) -> None:
 
 
 def leave_to_children() -> None:
-    """Undo `tell_children`."""
+    """Undoes `tell_children`."""
     spawn: Any = multiprocessing.spawn
     if isinstance(spawn.get_preparation_data, _Preparation):
         spawn.get_preparation_data = spawn.get_preparation_data.before
