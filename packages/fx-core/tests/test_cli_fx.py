@@ -12,6 +12,7 @@ from fx_core import plugins
 from fx_core.cli.app import fx
 from fx_core.cli.main import main
 from fx_core.plugins import CollectionEntry, CommandEntry
+from fx_core.plugins.hooks import API_VERSION
 from fx_core.plugins.sources import installed_sources
 from fx_core.testing.fakes import fake_plugin, fake_source
 
@@ -100,7 +101,7 @@ def test_plugins_shows_what_is_there_from_where_and_which_version(run):
 def test_plugins_as_json(run):
     result = run("plugins", "--json", sources=[ACME, BROKEN, GOOD, SAME])
     report = json.loads(result.stdout)
-    assert report["api_version"] == "1.0"
+    assert report["api_version"] == ".".join(map(str, API_VERSION))
     by_name = {plugin["plugin"]: plugin for plugin in report["plugins"]}
     assert by_name["acme"]["version"] == "4.5"
     assert by_name["acme"]["entries"][0] == {
