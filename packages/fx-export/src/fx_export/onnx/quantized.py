@@ -19,7 +19,7 @@ _PRODUCTS = ("MatMul", "Conv")
 
 
 def named_function(build: Builder, name: Any, result: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
-    """Translate what fx-compress compiles under a name of its own; None for other functions, and where it cannot be.
+    """Translates what fx-compress compiles under a name of its own; None for other functions, and where it cannot be.
 
     Args:
       build: the builder.
