@@ -65,6 +65,7 @@ class Record:
       lasting: whether it may be kept.
       contents: plain containers, and what was in them.
       avals: types of the values that were put in last, see `fx_nnx.graph.updating`.
+      tree: the structure of the same model as a tree, if it is known to be one.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Record:
         "lasting",
         "leaves",
         "only_variables",
+        "tree",
     )
 
     graphdef: GraphDef
@@ -93,6 +95,7 @@ class Record:
         self.only_variables = True
         self.avals: list[Any] | None = None
         self.contents: list[tuple[Any, Any]] = []
+        self.tree: Record | None = None
 
     def fill(self, walk: "Walk") -> None:
         """Takes over what a walk found."""
@@ -353,10 +356,20 @@ def record_of(root: Any) -> Record:
 
 
 def record_for(root: Any, graph: bool | None) -> Record:
-    """Returns the structure of a model for a function with an argument ``graph``; False makes sure that it is a
-    tree.
-    """
-    return record_of(root) if set_graph_mode.resolve(graph) else walk_graph(root, shared=False)
+    """Returns the structure of a model for a function that takes ``graph``; False makes sure that it is a tree."""
+    if set_graph_mode.resolve(graph):
+        return record_of(root)
+    if kind_of(root) != "object":
+        return walk_graph(root, shared=False)
+    owner = record_of(root)  # which whatever changes the structure drops, and what is known of the tree with it
+    known = owner.tree
+    if known is not None and known.alive and (not known.contents or known.holds()):
+        return known
+    made = walk_graph(root, shared=False)
+    # Arrays outside of variables may become one `jax.Ref` in two places, which nothing tells us.
+    if made.lasting and made.only_variables and owner.lasting:
+        owner.tree = made
+    return made
 
 
 def is_hashable(value: Any) -> bool:
