@@ -263,9 +263,10 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Ratios to raw JAX, in one table."""
-    install_editable(session, EVERYTHING)
-    session.run("python", "-m", "benchmarks", *session.posargs)
+    """fx and its peers over raw JAX, written to `benchmarks/RESULTS.md`; `-- --quick`, `-- --case LSTM`."""
+    install_editable(session, EVERYTHING, "onnxruntime>=1.18", "flax>=0.12", "equinox>=0.11", "dm-haiku>=0.0.13")
+    chosen = any(not argument.startswith("--quick") for argument in session.posargs)
+    session.run("python", "-m", "benchmarks", "--peers", *([] if chosen else ["--write"]), *session.posargs)
 
 
 @nox.session

@@ -1,9 +1,10 @@
-"""What fx costs, as ratios to the same work written by hand in JAX.
+"""What fx costs, beside other libraries, as ratios to the same work written by hand in JAX.
 
-    nox -s bench                  # all cases
-    nox -s bench -- linen_trace   # one
-    nox -s bench -- --peers       # with Flax where it is installed
+    nox -s bench                        # all cases and peers; writes RESULTS.md, results.json and docs/performance.md
+    nox -s bench -- --quick             # few rounds of what is quick
+    nox -s bench -- --case LSTM         # cases with this in their name, printed only
+    python -m benchmarks linen_trace    # one module, without peers; --peers, --lib, --write as above
 
-Both sides of a ratio are measured in turns in one process, and medians compared, so that a busy machine disturbs both.
-Two cases need new processes: imports, and ``linen_init``, the CPU time of ``model.init`` against it under ``jit``.
+All sides of a case are measured in turns in one process, and medians compared, so that a busy machine disturbs all.
+`benchmarks.registry` lists the modules. A module that is measured alone replaces its part of the results.
 """

@@ -1,34 +1,28 @@
-"""Import time over `import jax`, in fresh processes."""
+"""Import time over `import jax`: CPU time of new processes, bytecode written."""
 
-import statistics
-import subprocess
-import sys
 from collections.abc import Iterator
 
-from benchmarks.measure import Ratio
+from benchmarks.measure import Ratio, wanted
+from benchmarks.programs import rows
 
-PACKAGES = [
-    "fx_core",
-    "fx_transforms",
-    "fx_linen",
-    "fx_nnx",
-    "fx_train",
-    "fx_ckpt",
-    "fx_export",
-    "fx_compress",
-    "fx_flax",
-]
-
-
-def _seconds(statement: str) -> float:
-    program = f"import time; s = time.perf_counter(); {statement}; print(time.perf_counter() - s)"
-    return float(subprocess.check_output([sys.executable, "-c", program], text=True))
+OWN = ["fx_core", "fx_transforms", "fx_linen", "fx_nnx", "fx_train", "fx_ckpt", "fx_export", "fx_compress", "fx_flax"]
+PEERS = {"fx_linen": "flax.linen", "fx_nnx": "flax.nnx"}
+AIMS = {"fx_linen": 1.08, "fx_nnx": 1.08}
+PROGRAM = """
+import importlib, sys, time
+start = time.process_time()
+for name in sys.argv[1].split(","):
+    importlib.import_module(name)
+print(time.process_time() - start)
+"""
 
 
-def cases() -> Iterator[Ratio]:
-    for package in PACKAGES:
-        ours, raw = [], []
-        for _ in range(5):
-            raw.append(_seconds("import jax, jax.numpy"))
-            ours.append(_seconds(f"import {package}"))
-        yield Ratio(f"import {package}", statistics.median(ours), statistics.median(raw))
+def cases(libraries: tuple[str, ...] = ("fx",)) -> Iterator[Ratio]:
+    for package in OWN:
+        case = f"import {package}"
+        if wanted(case):
+            programs = {"fx": (PROGRAM, package), "raw": (PROGRAM, "jax,jax.numpy")}
+            if "flax" in libraries and package in PEERS:
+                programs["flax"] = (PROGRAM, PEERS[package])
+            aims = {"fx": AIMS[package]} if package in AIMS else {}
+            yield from rows(case, programs, rounds=5, aims=aims)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.linen_trace import lowering
-from benchmarks.measure import Ratio, interleaved
+from benchmarks.measure import Ratio, side_by_side, wanted
 
 LAYERS, WIDTH = 12, 16
 
@@ -129,6 +129,10 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...], 
 
 def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
     for name, (build, by_hand, shape, aim) in CASES.items():
+        case = f"trace and lower, {name}"
+        if not wanted(case):
+            continue
+        sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
             model, x = build(importlib.import_module(library)), jnp.linspace(-1, 1, int(np.prod(shape))).reshape(shape)
             variables = model.init(jax.random.key(0), x)
@@ -140,6 +144,5 @@ def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
                 return by_hand(variables["params"], x)
 
             np.testing.assert_allclose(apply(variables, x), raw(variables, x), rtol=1e-3, atol=1e-4)
-            label = f"trace and lower, {name}" + ("" if library == "fx_linen" else f" ({library})")
-            ours, theirs = lowering(apply, variables, x), lowering(raw, variables, x)
-            yield interleaved(label, ours, theirs, rounds=25, aim=aim if library == "fx_linen" else None)
+            sides[library], sides["raw"] = lowering(apply, variables, x), lowering(raw, variables, x)
+        yield from side_by_side(case, sides, rounds=25, aims={} if aim is None else {"fx_linen": aim})

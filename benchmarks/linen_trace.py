@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks import networks
-from benchmarks.measure import Ratio, interleaved
+from benchmarks.measure import Ratio, side_by_side, wanted
 
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
     "MLP of 100 layers": (networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15),
@@ -25,10 +25,14 @@ def lowering(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
 
 def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
     for name, (build, by_hand, rounds) in CASES.items():
+        case = f"trace and lower, {name}"
+        if not wanted(case):
+            continue
+        sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
             model, x = build(importlib.import_module(library))
             variables = model.init(jax.random.key(0), x)
             np.testing.assert_allclose(model.apply(variables, x), by_hand(variables, x), rtol=1e-3, atol=1e-4)
-            label = f"trace and lower, {name}" + ("" if library == "fx_linen" else f" ({library})")
-            ours, raw = lowering(model.apply, variables, x), lowering(by_hand, variables, x)
-            yield interleaved(label, ours, raw, rounds=rounds, aim=1.3 if library == "fx_linen" else None)
+            sides[library] = lowering(model.apply, variables, x)
+            sides["raw"] = lowering(by_hand, variables, x)
+        yield from side_by_side(case, sides, rounds=rounds, aims={"fx_linen": 1.3})

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.measure import Ratio, interleaved
+from benchmarks.measure import Ratio, interleaved, side_by_side, wanted
 
 SIZES = (1_000, 10_000)
 PER_BLOCK = 10
@@ -49,6 +49,14 @@ def operations(nnx: Any, model: Any) -> dict[str, Callable[[], object]]:
         "state": lambda: nnx.state(model),
         "update": lambda: nnx.update(model, other),
         "clone": lambda: nnx.clone(model),
+    }
+
+
+def tree_operations(nnx: Any, model: Any) -> dict[str, Callable[[], object]]:
+    """The same where modules are trees."""
+    return {
+        "split as a tree": lambda: nnx.split(model, graph=False),
+        "clone as a tree": lambda: nnx.clone(model, graph=False),
     }
 
 
@@ -94,23 +102,26 @@ def first_split(nnx: Any, size: int) -> tuple[Callable[[], object], Callable[[],
 
 
 def cases(libraries: Sequence[str] = ("fx_nnx",)) -> Iterator[Ratio]:
-    """Each operation of each library that is there."""
+    """Each operation of each library that is there, and modules as trees."""
     for size in SIZES:
-        raw = raw_of(size)
-        rounds = 25 if size == SIZES[0] else 9
+        raw, rounds = raw_of(size), 25 if size == SIZES[0] else 9
+        ways: dict[str, dict[str, Callable[[], object]]] = {}
         for library in libraries:
             if library == "equinox":
-                for name, run in equinox_operations(size).items():
-                    yield interleaved(f"equinox: {name}, {size:,} arrays", run, raw, rounds=rounds)
-                continue
-            nnx = importlib.import_module(library)
-            ours = library == "fx_nnx"
-            for name, run in operations(nnx, model_of(nnx, size)).items():
-                aim = AIMS[name] if ours else None
-                title = f"{library}: {name}, {size:,} variables, unchanged"
-                yield interleaved(title, run, raw, rounds=rounds, aim=aim)
-            if size == SIZES[0]:
-                run, prepare = first_split(nnx, size)
-                title = f"{library}: first split, {size:,} variables, new structure"
-                aim = FIRST if ours else None
-                yield interleaved(title, run, raw, rounds=rounds, aim=aim, prepare=prepare)
+                found = equinox_operations(size)
+            else:
+                nnx = importlib.import_module(library)
+                found = {**operations(nnx, model_of(nnx, size)), **tree_operations(nnx, model_of(nnx, size))}
+            for name, run in found.items():
+                ways.setdefault(name, {})[library] = run
+        for name, sides in ways.items():
+            case = f"{name}, {size:,} variables, unchanged"
+            if wanted(case):
+                aims = {"fx_nnx": AIMS[name]} if name in AIMS else {}
+                yield from side_by_side(case, {**sides, "raw": raw}, rounds=rounds, aims=aims)
+    case = f"first split, {SIZES[0]:,} variables, new structure"
+    for library in libraries:
+        if library != "equinox" and wanted(case):
+            run, prepare = first_split(importlib.import_module(library), SIZES[0])
+            aim = FIRST if library == "fx_nnx" else None
+            yield interleaved(case, run, raw_of(SIZES[0]), aim=aim, prepare=prepare, library=library)

@@ -117,8 +117,10 @@ def lstm(nnx: ModuleType) -> tuple[Any, jax.Array]:
 
 
 def lstm_by_hand(params: Any, x: jax.Array) -> jax.Array:
-    cell = params["cell"]
+    return lstm_over_time(params["cell"], x, FEATURES)
 
+
+def lstm_over_time(cell: Any, x: jax.Array, features: int) -> jax.Array:
     def step(carry: Any, x: jax.Array) -> Any:
         c, h = carry
         i, f, g, o = (
@@ -129,6 +131,6 @@ def lstm_by_hand(params: Any, x: jax.Array) -> jax.Array:
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (c, h), h
 
-    zeros = jnp.zeros((x.shape[0], FEATURES))
+    zeros = jnp.zeros((x.shape[0], features))
     _, outputs = lax.scan(step, (zeros, zeros), jnp.swapaxes(x, 0, 1))
     return jnp.swapaxes(outputs, 0, 1)

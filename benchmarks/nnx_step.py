@@ -5,6 +5,7 @@ by ``python -m benchmarks nnx_step:512``.
 """
 
 import importlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.measure import Ratio, interleaved
+from benchmarks.measure import QUICK, Ratio, side_by_side, wanted
 
 WIDTH = 8
 CASES = {8: (1.5, 60), 64: (1.25, 30), 512: (1.2, 15)}
 """Aim and rounds for each number of layers."""
-DEFAULT = ("8", "64")
+DEFAULT = ("8",) if QUICK else ("8", "64")
 
 
 def network(nnx: Any, depth: int) -> Any:
@@ -99,10 +100,9 @@ def cases(libraries: tuple[str, ...] = ("fx_nnx",), only: Sequence[str] = DEFAUL
     x, y = jnp.ones((4, WIDTH)), jnp.ones((4, WIDTH))
     for depth in map(int, only):
         aim, rounds = CASES[depth]
-        raw = raw_stepper(depth, x, y)
-        for library in libraries:
-            if depth > 64 and library != "fx_nnx":
-                continue
-            ours = stepper(importlib.import_module(library), depth, x, y)
-            label = f"train step of {depth} layers" + ("" if library == "fx_nnx" else f" ({library})")
-            yield interleaved(label, ours, raw, rounds=rounds, aim=aim if library == "fx_nnx" else None)
+        case = f"train step of {depth} layers"
+        if wanted(case):
+            chosen = [library for library in libraries if depth <= 64 or library == "fx_nnx"]
+            sides = {library: stepper(importlib.import_module(library), depth, x, y) for library in chosen}
+            sides["raw"] = raw_stepper(depth, x, y)
+            yield from side_by_side(case, sides, rounds=rounds, aims={"fx_nnx": aim}, clock=time.perf_counter)

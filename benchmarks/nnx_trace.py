@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks import networks, nnx_networks
-from benchmarks.measure import Ratio, interleaved
+from benchmarks.measure import Ratio, side_by_side, wanted
 
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int, float]] = {
     "MLP of 100 layers": (nnx_networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15, 1.2),
@@ -23,13 +23,17 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int, float]] = {
 }
 
 
-def _tracing(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
+def tracing(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
     # A new function object each time, or JAX would return the trace of the last call.
     return lambda: jax.jit(lambda *args: fn(*args)).trace(*args)
 
 
 def cases(libraries: tuple[str, ...] = ("fx_nnx",)) -> Iterator[Ratio]:
     for name, (build, by_hand, rounds, aim) in CASES.items():
+        case = f"trace, {name}"
+        if not wanted(case):
+            continue
+        sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
             nnx = importlib.import_module(library)
             model, x = build(nnx)
@@ -43,6 +47,5 @@ def cases(libraries: tuple[str, ...] = ("fx_nnx",)) -> Iterator[Ratio]:
                 return merge(graphdef, state, copy=True)(x)
 
             np.testing.assert_allclose(jax.jit(apply)(state, x), by_hand(variables, x), rtol=1e-3, atol=1e-4)
-            label = f"trace, {name}" + ("" if library == "fx_nnx" else f" ({library})")
-            ours, raw = _tracing(apply, state, x), _tracing(by_hand, variables, x)
-            yield interleaved(label, ours, raw, rounds=rounds, aim=aim if library == "fx_nnx" else None)
+            sides[library], sides["raw"] = tracing(apply, state, x), tracing(by_hand, variables, x)
+        yield from side_by_side(case, sides, rounds=rounds, aims={"fx_nnx": aim})
