@@ -27,7 +27,7 @@ BATCH = 16
 FOUR_BITS = {
     "head/kernel": fx_compress.int8(),
     "*/embedding": fx_compress.int8(),
-    "*/kernel": fx_compress.int4(group=32, clip="mse"),
+    "*/kernel": fx_compress.int4(group=64, clip="mse"),
 }
 
 Params = dict[str, Any]

@@ -2,7 +2,10 @@
 
 import sys
 
+import fx_compress
+import jax
 import numpy as np
+import optax
 
 
 def test_smaller_networks_recognize_digits(example, monkeypatch, tmp_path, capsys):
@@ -29,3 +32,23 @@ def test_smaller_networks_recognize_digits(example, monkeypatch, tmp_path, capsy
     zeros = [float(found[name][-2].rstrip("%")) for name in ("half of the weights", "two of four weights")]
     # Of five kernels the first keeps its weights.
     np.testing.assert_allclose(zeros, 5 / 6 * 50, atol=2)
+
+
+def test_smaller_gpts_predict_characters(example, monkeypatch):
+    program = example("gpt", "compress")
+    network = example("gpt", "network").GPT(layers=1, features=64, heads=2, length=16)
+    monkeypatch.setattr(program, "NETWORK", network)
+    text = program.windows(program.encode("to be or not to be, that is the question. " * 40), 16)
+    params = program.finetune(jax.jit(network.init)(jax.random.key(0), text["x"])["params"], text, 20, optax.adam(1e-2))
+    losses, ratios = {}, {}
+    for name, smaller in program.variants(params, text, 4).items():
+        losses[name] = float(program.loss_fn(smaller, **text))
+        ratios[name] = fx_compress.compare(params, smaller).ratio
+    assert losses["float32"] < 2.5
+    for name in ("int8 weights", "int8, dynamic inputs"):
+        assert abs(losses[name] - losses["float32"]) < 0.05
+        assert ratios[name] < 0.3
+    for name in ("int4 in groups", "int4, trained for it", "nf4 in groups"):
+        assert losses[name] < losses["float32"] + 0.3
+        assert ratios[name] < 0.25
+    assert losses["half of the weights"] < losses["float32"] + 0.3
