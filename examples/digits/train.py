@@ -105,7 +105,7 @@ def main() -> None:
     callbacks = [
         # A bar in a terminal; a line for each epoch in the log of a batch system or of another program.
         ProgressBar("digits") if sys.stdout.isatty() else Log("console", every=per_epoch),
-        Evaluate(lambda state: measure(state, *test), every=per_epoch),
+        Evaluate(lambda state: measure(state, *test), every=50),
         Log("jsonl", every=5),
         Describe(vars(arguments)),
         Checkpoints(manager, every=arguments.checkpoint_every),
