@@ -15,8 +15,9 @@ __all__ = ["add_metadata_axis", "map_variables"]
 _make = named("Map_variables", anew(lift.map_variables, by_name=True))
 
 
-def _unchanged(tree: Any) -> Any:
-    return tree
+# A lambda in the signature, as in Flax, that can be pickled: classes made by `map_variables` remember their arguments.
+_unchanged: Callable[[Any], Any] = lambda tree: tree  # noqa: E731
+_unchanged.__qualname__ = "_unchanged"
 
 
 def map_variables(
