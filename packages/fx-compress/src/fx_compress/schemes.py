@@ -184,7 +184,7 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             "This cannot be quantized.",
             path=path or None,
             expected="floats of two dimensions or more",
-            got=f"{getattr(array, 'format', array.dtype)}{list(array.shape)}",
+            got=f"{array.format if isinstance(array, QuantizedArray) else array.dtype}{list(array.shape)}",
             fix="choose kernels and embeddings only, and dequantize before quantizing anew",
         )
     axes = tuple(range(ndim - 1)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
@@ -193,7 +193,7 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
         raise SchemeError(
             "The inputs do not divide into groups of this size.",
             path=path or None,
-            expected=f"a group that divides {array.shape[axes[-1]]}, or the like: {', '.join(map(str, sizes[-8:]))}",
+            expected=f"a group that divides {array.shape[axes[-1]]}, such as {min(sizes, key=lambda n: abs(n - group))}",
             got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
         )
