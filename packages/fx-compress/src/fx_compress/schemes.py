@@ -190,10 +190,11 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
     axes = tuple(range(ndim - 1)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
     sizes, group = group_sizes([array.shape[axis] for axis in axes]), scheme.group
     if group is not None and group not in sizes:
+        near = min(sizes, key=lambda n: abs(n - group))
         raise SchemeError(
             "The inputs do not divide into groups of this size.",
             path=path or None,
-            expected=f"a group that divides {array.shape[axes[-1]]}, such as {min(sizes, key=lambda n: abs(n - group))}",
+            expected=f"a group that divides {array.shape[axes[-1]]}, such as {near}",
             got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
         )
