@@ -22,8 +22,9 @@ UNITS = {"MB": "{:.1f} MB"}
 REASONS = {
     "remat of 12 layers, one function": "By hand all layers are one function, which JAX traces once. `nnx.remat` "
     "traces each layer, as Flax does: a layer may read what changed between two calls. `stack_equal` traces one.",
-    "gradient of a scan": "Norms of fx compute their moments near a value of the input, so that a large mean costs no "
-    "digits; these are more equations in each, which the gradient has twice.",
+    "gradient of a scan": "By hand, and in Flax, the body of a loop that was made once keeps its trace from the call "
+    "before; fx traces it anew. Norms of fx also have more equations, as they compute moments near a value of the "
+    "input.",
     "update of the model": "`update` compares shapes with the old ones and writes each variable.",
     "merge to a new model": "A merged model is a new one, whose structure is found out at its first `split`.",
     "as a tree": "Without graph mode the whole model is walked at each call, to make sure that no object is shared.",

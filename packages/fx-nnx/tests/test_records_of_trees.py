@@ -3,7 +3,7 @@
 import fx_nnx as nnx
 import jax.numpy as jnp
 import pytest
-from fx_core.errors.nnx import SharedReferenceError
+from fx_nnx.errors import SharedReferenceError
 
 
 class Block(nnx.Module):
