@@ -217,8 +217,9 @@ def _flat_with_keys(node: QuantizedArray) -> tuple[list[Any], Any]:
 
 
 def _unflat(static: Any, leaves: Any) -> QuantizedArray:
-    *first, shrink = leaves
-    return QuantizedArray(*first, *static, shrink)
+    values, scale, zero, input_scale, shrink = leaves
+    form, computes, features, activations = static
+    return QuantizedArray(values, scale, zero, input_scale, form, computes, features, activations, shrink)
 
 
 def _from_state(node: QuantizedArray, state: Any) -> QuantizedArray:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from fx_core.array_node import ArrayNode
 

@@ -54,7 +54,8 @@ def stack_equal(layers: Sequence[Any], x: Any, *args: Any, unroll: int = 1, **kw
       TransformError: the layers differ, in their fields or in shapes or dtypes of their variables.
     """
     layers = list(layers)
-    if len(layers) < 2 or at_top_level() or jax.config.jax_disable_jit or layers[0].is_initializing():
+    without_jit = jax.config.jax_disable_jit  # type: ignore[attr-defined]
+    if len(layers) < 2 or at_top_level() or without_jit or layers[0].is_initializing():
         for layer in layers:
             x = layer(x, *args, **kwargs)
         return x
