@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_linen.weight_normalization import ShapeMismatchError
+from fx_core.errors import ShapeMismatchError
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

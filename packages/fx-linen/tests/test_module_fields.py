@@ -80,7 +80,7 @@ def test_equality_and_hash():
     assert len({Point(1), Point(1), Point(2)}) == 2
     with pytest.raises(TypeError, match=r"Can't call __hash__ on this Point: a field has no hash"):
         hash(Point([1]))
-    with pytest.raises(nn.module.ArgumentTypeError, match="it holds variables"):
+    with pytest.raises(errors.ArgumentTypeError, match="it holds variables"):
         hash(Point(1).bind({}))
     assert Point(1).bind({}) != Point(1)
 

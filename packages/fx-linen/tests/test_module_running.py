@@ -194,7 +194,7 @@ def test_variables_must_be_made_in_the_right_place():
 
     with pytest.raises(ValueError, match="Parameters must be initialized in `setup"):
         Wrong().init(KEY, X)
-    with pytest.raises(nn.module.ArgumentError, match="Variables must be initialized in `setup"):
+    with pytest.raises(errors.ArgumentError, match="Variables must be initialized in `setup"):
         Wrong().init(KEY, method="other")
     with pytest.raises(errors.AssignSubModuleError, match="Affine"):
         Wrong().init(KEY, X, method="sub")
@@ -203,7 +203,7 @@ def test_variables_must_be_made_in_the_right_place():
 def test_wrong_parents():
     with pytest.raises(ValueError, match="parent must be None, Module or Scope"):
         Affine(parent=4)
-    with pytest.raises(nn.module.ArgumentError, match="an unbound Net"):
+    with pytest.raises(errors.ArgumentError, match="an unbound Net"):
         Affine(parent=Net())
 
 

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 from fx_core import errors, serialization
-from fx_linen import transforms
 from fx_transforms.errors import AxisSizeError, CollectionNotLiftedError
 
 KEY = jax.random.key(0)
@@ -204,9 +203,9 @@ def test_results():
 
 
 def test_methods_are_named_in_a_list():
-    with pytest.raises(transforms.ArgumentError, match="names no methods"):
+    with pytest.raises(errors.ArgumentError, match="names no methods"):
         nn.remat(Layer, methods="__call__")
-    with pytest.raises(transforms.InvalidAttributeError, match="Layer has no method 'nope'") as caught:
+    with pytest.raises(errors.InvalidAttributeError, match="Layer has no method 'nope'") as caught:
         nn.remat(Layer, methods=["nope"])
     assert "one of __call__" in str(caught.value)
 
@@ -217,7 +216,7 @@ def test_functions_get_a_module():
         def __call__(self, x):
             return nn.remat(lambda layers, x: layers[0](x))([nn.Dense(3)], x)
 
-    with pytest.raises(transforms.ArgumentTypeError, match="called on something else") as caught:
+    with pytest.raises(errors.ArgumentTypeError, match="called on something else") as caught:
         Net().init(KEY, X)
     assert "list" in str(caught.value)
 
@@ -244,7 +243,7 @@ def test_derivatives_in_several_places(kind):
             return nn.custom_vjp(fn, fn, fn)(holder, x)
 
     with pytest.raises(
-        transforms.UnsupportedOperationError, match=f"{kind} got a module whose variables are in several"
+        errors.UnsupportedOperationError, match=f"{kind} got a module whose variables are in several"
     ) as caught:
         Net().init(KEY, X)
     assert "Dense_0" in str(caught.value)
