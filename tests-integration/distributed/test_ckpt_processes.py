@@ -73,7 +73,7 @@ PROGRAM = textwrap.dedent("""
     if task == "save" and count > 1:
         # What fails in one process fails in all, and the next save works.
         from fx_ckpt.errors import OtherProcessError
-        from fx_core.errors.files import AlreadyExistsError
+        from fx_core.errors import AlreadyExistsError
         try:
             fx_ckpt.save(directory + "/step_00000003", placed(9))
         except AlreadyExistsError:
