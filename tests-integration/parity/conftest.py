@@ -3,3 +3,5 @@
 from flax import nnx
 
 collect_ignore = [] if hasattr(nnx, "RoPE") else ["test_parity_rope.py"]
+# Programs to run, for Flax as they are and for fx when they have been migrated.
+collect_ignore_glob = ["flax_programs/*"]

@@ -1,7 +1,5 @@
 """Variables, objects and graph functions of fx_nnx at their edges, against those of Flax: the same outcome."""
 
-import importlib
-
 import flax.nnx as flax_nnx
 import fx_nnx
 import jax
@@ -191,22 +189,6 @@ def test_pop(name, wanted):
         return sorted(nnx.to_flat_state(nnx.pop(tree, wanted(nnx))).paths), len(nnx.to_flat_state(nnx.state(tree)))
 
     assert outcome(popped, fx_nnx) == outcome(popped, flax_nnx)
-
-
-NAMES = """
-    statelib.State filterlib.to_predicate variablelib.Param graphlib.split rnglib.Rngs traversals.flatten_mapping
-    tracers.TraceState spmd.get_partition_spec module.Module helpers.Sequential ids.uuid pytreelib.Pytree nn.linear.Conv
-    nn.normalization.LayerNorm nn.attention.MultiHeadAttention nn.recurrent.RNN nn.stochastic.Dropout nn.lora.LoRA
-    nn.dtypes.promote_dtype nn.initializers.zeros nn.activations.relu statelib.diff training.optimizer.Optimizer
-    training.metrics.MultiMetric
-"""
-
-
-@pytest.mark.parametrize("name", NAMES.split())
-def test_names_of_inner_modules(name):
-    module, _, attribute = name.rpartition(".")
-    for package in ("flax.nnx", "fx_nnx"):
-        assert hasattr(importlib.import_module(f"{package}.{module}"), attribute)
 
 
 def test_attributes_of_variables_of_programs():
