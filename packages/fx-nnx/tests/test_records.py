@@ -83,6 +83,11 @@ def in_a_trace(node, root, other):
     node.made = nnx.merge(*jax.eval_shape(edit, state))
 
 
+def named_in(plain):
+    """The dict in a plain list, which another edit may have replaced by a list without one."""
+    return plain[1] if isinstance(plain[1], dict) else {}
+
+
 EDITS = {
     "set static": lambda n, r, o: setattr(n, "static", n.static + 1),
     "new static": lambda n, r, o: setattr(n, f"s{len(vars(n))}", None),
@@ -106,9 +111,9 @@ EDITS = {
     "plain append": lambda n, r, o: n.plain.append(nnx.Param(ARRAY)),
     "plain static": lambda n, r, o: n.plain.append(len(n.plain)),
     "plain swap": lambda n, r, o: n.plain.__setitem__(0, nnx.Param(ARRAY)),
-    "plain array": lambda n, r, o: n.plain[1].update(k=jnp.ones(1)),
-    "plain node": lambda n, r, o: n.plain[1].update(m=o),
-    "plain key away": lambda n, r, o: n.plain[1].pop("m", None),
+    "plain array": lambda n, r, o: named_in(n.plain).update(k=jnp.ones(1)),
+    "plain node": lambda n, r, o: named_in(n.plain).update(m=o),
+    "plain key away": lambda n, r, o: named_in(n.plain).pop("m", None),
     "attach": attach,
     "drop": drop,
     "merge": merged_back,
