@@ -52,7 +52,7 @@ def dataclass(clz: C, **kwargs: Any) -> C: ...
 def dataclass(clz: None = None, **kwargs: Any) -> Callable[[C], C]: ...
 @dataclass_transform(field_specifiers=(field,), kw_only_default=False, frozen_default=True)
 def dataclass(clz: Any = None, **kwargs: Any) -> Any:
-    """Creates a class a frozen dataclass, a pytree node with keys, and known to state dictionaries.
+    """Makes a class a frozen dataclass, a pytree node with keys, and known to state dictionaries.
 
     The class gets a method ``replace(**updates)``, unless it defines one, that gives a changed copy. Rebuilding an
     object in a transform calls its ``__init__`` and ``__post_init__``, with whatever JAX puts in the fields. A field

@@ -326,3 +326,35 @@ def wrong_tangent(reason: str) -> NnxError:
         got=reason,
         fix="give each argument a tangent of its form",
     )
+
+
+def variable_type(kind: str, got: str) -> NnxError:
+    """Returns the error for a variable copied from one of another type."""
+    return NnxError(
+        f"{kind} cannot be copied from {got}.",
+        expected=kind,
+        got=got,
+        fix="update_from_state(other), which ignores the type, or set_value(other.get_value())",
+    )
+
+
+def static_attribute(owner: str, name: Any, got: type) -> NnxError:
+    """Returns the error for data assigned to an attribute that is static."""
+    return NnxError(
+        f"Cannot assign data to the static attribute {name!r} of {owner}.",
+        path=f"{owner}.{name}",
+        expected="a static value, as at the first assignment",
+        got=f"a value of type {got.__name__}",
+        fix=f"declare it: _.{name} = nnx.data(...), or annotate the class attribute with nnx.data()",
+    )
+
+
+def cache_missing(layer: str, path: str) -> NnxError:
+    """Returns the error for decoding without a cache."""
+    return NnxError(
+        f"{layer}: there is no cache to decode with.",
+        path=path or layer,
+        expected="a cache for the batch and the longest sequence",
+        got="none",
+        fix="call init_cache((*batch, length, features)), or set_view(batch_size=..., max_length=...)",
+    )

@@ -309,7 +309,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
 
 
 def attach(parent: Any, module: Any, name: str | None, kind: type | None = None) -> None:
-    """Creates a module a part of the one whose compact method runs.
+    """Makes a module a part of the one whose compact method runs.
 
     Args:
       parent: the running module.

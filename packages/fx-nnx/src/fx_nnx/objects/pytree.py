@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import jax
 from fx_core.compat.jax import current_trace
 
-from fx_nnx.errors import HiddenDataError, NnxError, TraceLevelError
+from fx_nnx.errors import HiddenDataError, TraceLevelError, static_attribute
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.objects.fields import annotated, declaration, has_data, is_array, is_branch, is_data, register_data_type
@@ -252,7 +252,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
             return is_branch(value)
         if is_data(value):
             if known is False:
-                raise _static_attribute(type(self).__name__, name, type(value))
+                raise static_attribute(type(self).__name__, name, type(value))
             return True
         if not known:
             self._nnx_refuse_hidden(name, value)
@@ -265,7 +265,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         if isinstance(value, jax.ShapeDtypeStruct):  # has a hash, so that it may be either
             return False
         if is_data(value):
-            raise _static_attribute(type(self).__name__, name, type(value))
+            raise static_attribute(type(self).__name__, name, type(value))
         self._nnx_refuse_hidden(name, value)
         return False
 
@@ -389,13 +389,3 @@ def _unflattener(cls: type[Pytree]) -> Callable[[Any, Any], Any]:
 
 register_data_type(Pytree)
 jax.tree_util.register_pytree_with_keys(Pytree, _flatten_with_keys, _unflattener(Pytree), _flatten)
-
-
-def _static_attribute(owner: str, name: Any, got: type) -> NnxError:
-    return NnxError(
-        f"Cannot assign data to the static attribute {name!r} of {owner}.",
-        path=f"{owner}.{name}",
-        expected="a static value, as at the first assignment",
-        got=f"a value of type {got.__name__}",
-        fix=f"declare it: _.{name} = nnx.data(...), or annotate the class attribute with nnx.data()",
-    )

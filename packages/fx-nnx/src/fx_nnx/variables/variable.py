@@ -8,7 +8,7 @@ import jax
 from fx_core.compat.jax import at_top_level, current_trace
 
 from fx_nnx.captures import constants, frames, note, warn_of_constant
-from fx_nnx.errors import NnxError, wrong_metadata
+from fx_nnx.errors import variable_type, wrong_metadata
 from fx_nnx.links import announce
 from fx_nnx.representation import Representable, show_fields, size_note
 from fx_nnx.trace_state import ReadingOnly, TraceState, cannot_change
@@ -283,7 +283,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
           TraceLevelError: the variable was made outside the transform that runs.
         """
         if type(other) is not type(self):
-            raise _variable_type(type(self).__name__, type(other).__name__)
+            raise variable_type(type(self).__name__, type(other).__name__)
         self.update_from_state(other)
 
     def update_from_state(self, variable_state: "Variable[A]") -> None:
@@ -385,7 +385,7 @@ def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = Non
 
 
 def register(cls: type[Any]) -> None:
-    """Creates a type of variable a pytree whose structure is the metadata and whose child is the value."""
+    """Registers a type of variable as a pytree whose structure is the metadata and whose child is the value."""
     key = jax.tree_util.GetAttrKey("value")
 
     def unflatten(meta: Metadata, children: Iterable[Any]) -> Any:
@@ -398,12 +398,3 @@ def register(cls: type[Any]) -> None:
 
 
 register(Variable)
-
-
-def _variable_type(kind: str, got: str) -> NnxError:
-    return NnxError(
-        f"{kind} cannot be copied from {got}.",
-        expected=kind,
-        got=got,
-        fix="update_from_state(other), which ignores the type, or set_value(other.get_value())",
-    )

@@ -14,7 +14,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype, PrecisionLike
 
-from fx_nnx.errors import NnxError, layer_call
+from fx_nnx.errors import cache_missing, layer_call
 from fx_nnx.layers.attention.described import described
 from fx_nnx.layers.attention.functions import dot_product_attention
 from fx_nnx.layers.dropout import chosen, stream_of
@@ -227,11 +227,9 @@ class MultiHeadAttention(Module):
 
         Raises:
           ArgumentError: values without keys.
-          ShapeMismatchError: the inputs have no axis of tokens, or do not fit each other.
-          ShapeMismatchError: the inputs have other numbers of features.
-          NnxError: nobody says whether to decode or to drop, or there is no RNG stream.
-          NnxError: there is no cache to decode with.
-          ShapeMismatchError: the inputs do not fit the cache.
+          ShapeMismatchError: the inputs have no axis of tokens, other numbers of features, or do not fit each other or
+            the cache.
+          NnxError: nothing says whether to decode or to drop, or there is no RNG stream, or no cache to decode with.
           CacheFullError: the cache has no room for so many tokens, as far as known while tracing.
           ShapeMismatchError: the mask does not broadcast to the weights.
         """
@@ -337,13 +335,7 @@ class MultiHeadAttention(Module):
     ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, Any]]:
         """Keys and values of all tokens so far, the mask of what the new ones may see of them, and positions."""
         if self.cached_key is None:
-            raise NnxError(
-                "MultiHeadAttention: there is no cache to decode with.",
-                path=path_of(self) or "MultiHeadAttention",
-                expected="a cache for the batch and the longest sequence",
-                got="none",
-                fix="call init_cache((*batch, length, features)), or set_view(batch_size=..., max_length=...)",
-            )
+            raise cache_missing("MultiHeadAttention", path_of(self))
         if query.shape[:-2] != key.shape[:-2]:
             raise cache_shape(
                 "query",
