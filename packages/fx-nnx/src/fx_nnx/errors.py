@@ -349,7 +349,7 @@ def static_attribute(owner: str, name: Any, got: type) -> NnxError:
     )
 
 
-def cache_missing(layer: str, path: str) -> NnxError:
+def cache_missing(layer: str, path: str | None) -> NnxError:
     """Returns the error for decoding without a cache."""
     return NnxError(
         f"{layer}: there is no cache to decode with.",
