@@ -51,6 +51,14 @@ class FrozenDict(Mapping[K, V]):
       __unsafe_skip_copy__: take the dictionary itself. Only for one that nobody else holds and that has no
         `FrozenDict` inside.
       **kwargs: as for `dict`.
+
+    >>> import fx_core
+    >>> variables = fx_core.FrozenDict({"params": {"kernel": 1.0}})
+    >>> variables["params"]["kernel"]
+    1.0
+    >>> changed = variables.copy({"step": 3})
+    >>> sorted(changed), sorted(variables)
+    (['params', 'step'], ['params'])
     """
 
     __slots__ = ("_dict", "_hash")

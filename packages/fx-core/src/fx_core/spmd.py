@@ -46,7 +46,12 @@ _rules: ContextVar[LogicalRules] = ContextVar("fx_logical_axis_rules", default=(
 
 
 def get_logical_axis_rules() -> LogicalRules:
-    """Returns the rules in force in this thread or task."""
+    """Returns the rules in force in this thread or task.
+
+    >>> with logical_axis_rules((("batch", "data"), ("mlp", None))):
+    ...     get_logical_axis_rules()
+    (('batch', 'data'), ('mlp', None))
+    """
     return _rules.get()
 
 
@@ -55,6 +60,11 @@ def set_logical_axis_rules(rules: LogicalRules) -> None:
 
     Args:
       rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
+
+    >>> set_logical_axis_rules((("batch", "data"),))
+    >>> get_logical_axis_rules()
+    (('batch', 'data'),)
+    >>> set_logical_axis_rules(())
     """
     _rules.set(rules)
 
@@ -65,6 +75,12 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
 
     Args:
       rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
+
+    >>> with logical_axis_rules((("batch", "data"),)):
+    ...     get_logical_axis_rules()
+    (('batch', 'data'),)
+    >>> get_logical_axis_rules()
+    ()
     """
     token = _rules.set(rules)
     try:

@@ -112,6 +112,13 @@ class Fp8DotGeneralOp(Fp8DirectDotGeneralOp):
       amax_history_length: how many past steps a scale heeds.
       e4m3_dtype: format of the operands.
       e5m2_dtype: format of the gradient of the product.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> layer = nn.Dense(4, dot_general_cls=nn.Fp8DotGeneralOp)
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((2, 3)))
+    >>> layer.apply(variables, jnp.ones((2, 3))).dtype
+    dtype('float32')
     """
 
     direct: ClassVar[bool] = False
@@ -124,6 +131,11 @@ class NANOOFp8DotGeneralOp(Fp8DotGeneralOp):
       amax_history_length: how many past steps a scale heeds.
       e4m3_dtype: format of the operands.
       e5m2_dtype: format of the gradient of the product.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> nn.NANOOFp8DotGeneralOp().e4m3_dtype is jnp.float8_e4m3fnuz
+    True
     """
 
     e4m3_dtype: Any = jnp.float8_e4m3fnuz

@@ -81,7 +81,12 @@ class UnmatchedAxisNameError(FxError, ValueError):
 
 
 class RulesFallback(enum.Enum):
-    """What becomes of a dimension whose name has no rule."""
+    """What becomes of a dimension whose name has no rule.
+
+    >>> import fx_linen as nn
+    >>> [fallback.name for fallback in nn.RulesFallback]
+    ['AXIS_IS_UNSHARDED', 'RAISE_ERROR', 'NO_CONSTRAINT']
+    """
 
     AXIS_IS_UNSHARDED = "axis_is_unsharded"
     RAISE_ERROR = "raise_error"
@@ -93,6 +98,14 @@ class LogicallyPartitioned(meta.Partitioned):
 
     Attributes:
       rules: the rules for this value; None for those in force.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> box = nn.LogicallyPartitioned(jnp.ones((2, 3)), ("embed", "mlp"))
+    >>> box.get_partition_spec()
+    P('embed', 'mlp')
+    >>> nn.logical_to_mesh(nn.get_partition_spec(box), rules=(("mlp", "model"),))
+    P(None, 'model')
     """
 
     rules: LogicalRules | None = struct.field(default=None, pytree_node=False)
@@ -183,6 +196,10 @@ def logical_to_mesh_axes(
 
     Raises:
       RepeatedAxisNameError: two dimensions have the same name.
+
+    >>> import fx_linen as nn
+    >>> nn.logical_to_mesh_axes(("batch", "embed"), rules=(("batch", "data"), ("embed", None)))
+    P('data', None)
     """
     if array_dim_names is None:
         return None
@@ -203,6 +220,12 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
     Args:
       tree: specs of logical names, as `get_partition_spec` gives them.
       rules: the rules; those in force by default.
+
+    >>> import jax
+    >>> import fx_linen as nn
+    >>> specs = {"kernel": jax.P("embed", "mlp"), "bias": jax.P("mlp")}
+    >>> nn.logical_to_mesh(specs, rules=(("mlp", "model"), ("embed", None)))
+    {'bias': P('model',), 'kernel': P(None, 'model')}
     """
     return jax.tree.map(lambda spec: logical_to_mesh_axes(spec, rules), tree, is_leaf=is_spec)
 
@@ -217,6 +240,12 @@ def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None =
 
     Returns:
       The tree with a `NamedSharding` for each spec; None stays.
+
+    >>> import jax
+    >>> import fx_linen as nn
+    >>> mesh = jax.make_mesh((1,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> nn.logical_to_mesh_sharding({"kernel": jax.P("embed", "mlp")}, mesh, (("mlp", "model"),))["kernel"].spec
+    P(None, 'model')
     """
 
     def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
@@ -244,6 +273,13 @@ def with_logical_constraint(
     Raises:
       UnmatchedAxisNameError: a name has no rule, with ``RulesFallback.RAISE_ERROR``.
       ShardingRuleError: an array cannot be laid out so.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> x = nn.with_logical_constraint(jnp.ones((4, 2)), ("batch", None), rules=(("batch", "data"),), mesh=mesh)
+    >>> x.sharding.spec
+    P('data', None)
     """
     in_force = get_logical_axis_rules() if rules is None else rules
     if not in_force or logical_axis_resources is None or (mesh is None and placement.active_mesh() is None):

@@ -188,6 +188,10 @@ def check_aliases(transform: str, places: Iterable[tuple[int, str, Any]]) -> Non
 
     Raises:
       TransformError: two places of one identity disagree.
+
+    >>> import fx_transforms
+    >>> kernel = object()
+    >>> fx_transforms.check_aliases("vmap", [(id(kernel), "encoder/kernel", 0), (id(kernel), "decoder/kernel", 0)])
     """
     seen: dict[int, tuple[str, Any]] = {}
     for identity, path, slot in places:

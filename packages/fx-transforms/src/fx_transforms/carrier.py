@@ -12,7 +12,12 @@ Groups = tuple[Any, ...]
 
 
 class Outcome(NamedTuple):
-    """What a function leaves behind: the new shape, the new groups and its result, all of them pytrees."""
+    """What a function leaves behind: the new shape, the new groups and its result, all of them pytrees.
+
+    >>> import fx_transforms
+    >>> fx_transforms.Outcome(fx_transforms.Static("shape"), (1.0,), "result").out
+    'result'
+    """
 
     shape: Static
     groups: Groups
@@ -27,6 +32,11 @@ class Carrier(Protocol[H]):
     groups as slots, on the way in and out. A group that cannot be written comes out as an empty tree.
 
     `fx_core.testing.CarrierSuite` tests whether a carrier keeps to this.
+
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params", "state"], [False, "state"], [True])
+    >>> carrier.label(0, ())
+    "variables 'params'"
     """
 
     def split(self, handle: H) -> tuple[Static, Groups]:

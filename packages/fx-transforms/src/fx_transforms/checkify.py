@@ -19,6 +19,19 @@ def checkify(
     Returns:
       a function ``(handle, *args, **kwargs) -> (error, out)`` that changes the handle as ``fn`` did; see
       `jax.experimental.checkify`.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> from jax.experimental import checkify as jax_checkify
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> def log(scope, x):
+    ...     jax_checkify.check(x > 0, "x must be positive")
+    ...     return jax.numpy.log(x)
+    >>> import jax
+    >>> scope = fx_core.Scope({"params": {}}, {})
+    >>> error, _ = fx_transforms.checkify(log, carrier)(scope, jax.numpy.zeros(()))
+    >>> "x must be positive" in error.get()
+    True
     """
 
     @functools.wraps(fn)

@@ -23,6 +23,16 @@ def cond(
 
     Raises:
       BranchStateError: the branches leave different variables, or results of different shapes, behind.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["state"], ["state"], [])
+    >>> def add(scope, x):
+    ...     scope.put_variable("state", "sum", scope.get_variable("state", "sum") + x)
+    >>> scope = fx_core.Scope({"state": {"sum": 1.0}}, {}, mutable=["state"])
+    >>> fx_transforms.cond(add, lambda scope, x: None, carrier)(scope, True, 2.0)
+    >>> float(scope.get_variable("state", "sum"))
+    3.0
     """
 
     def call(handle: Any, pred: Any, *operands: Any) -> Any:
@@ -45,6 +55,14 @@ def switch(
 
     Raises:
       BranchStateError: the branches leave different variables, or results of different shapes, behind.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> branches = [lambda scope, x: x, lambda scope, x: x * scope.get_variable("params", "scale")]
+    >>> scope = fx_core.Scope({"params": {"scale": 3.0}}, {})
+    >>> float(fx_transforms.switch(branches, carrier)(scope, 1, 2.0))
+    6.0
     """
 
     def call(handle: Any, index: Any, *operands: Any) -> Any:

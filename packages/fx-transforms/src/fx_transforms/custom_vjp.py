@@ -38,6 +38,21 @@ def custom_vjp(
 
     Returns:
       a function ``(handle, *args)`` that changes the handle as ``fn``, or under differentiation ``forward_fn``, did.
+
+    >>> import jax
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> def scale(scope, x):
+    ...     return x * scope.get_variable("params", "scale")
+    >>> def backward(residuals, cotangent):  # clips the gradient of x, and has none for the parameter
+    ...     return (jax.tree.map(lambda leaf: leaf * 0, residuals),), cotangent.clip(-1, 1)
+    >>> clipped = fx_transforms.custom_vjp(
+    ...     scale, lambda scope, x: (scale(scope, x), ({"params": scope.variables()["params"]},)), backward, carrier
+    ... )
+    >>> scope = fx_core.Scope({"params": {"scale": jax.numpy.ones(())}}, {})
+    >>> float(jax.grad(lambda x: 5 * clipped(scope, x))(2.0))
+    1.0
     """
     groups_of = Chosen(wrt)
     nondiff = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)

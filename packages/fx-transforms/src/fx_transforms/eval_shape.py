@@ -16,6 +16,15 @@ def eval_shape(fn: Callable[..., Any], carrier: Carrier[Any]) -> Callable[..., O
 
     Returns:
       a function ``(handle, *args, **kwargs)`` that gives an `Outcome` of shapes; the handle stays as it is.
+
+    >>> import jax
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"kernel": jax.numpy.ones((3, 2))}}, {})
+    >>> dense = lambda scope, x: x @ scope.get_variable("params", "kernel")
+    >>> fx_transforms.eval_shape(dense, carrier)(scope, jax.numpy.ones((5, 3))).out
+    ShapeDtypeStruct(shape=(5, 2), dtype=float32)
     """
 
     @functools.wraps(fn)
@@ -32,6 +41,16 @@ def make_jaxpr(fn: Callable[..., Any], carrier: Carrier[Any]) -> Callable[..., t
     Returns:
       a function ``(handle, *args, **kwargs)`` that gives the jaxpr, whose inputs are the leaves of the groups and the
       arguments, and the `Outcome` in shapes; the handle stays as it is.
+
+    >>> import jax
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": jax.numpy.ones(())}}, {})
+    >>> scale = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> jaxpr, outcome = fx_transforms.make_jaxpr(scale, carrier)(scope, 2.0)
+    >>> [str(equation.primitive) for equation in jaxpr.jaxpr.eqns][-1]
+    'mul'
     """
 
     @functools.wraps(fn)

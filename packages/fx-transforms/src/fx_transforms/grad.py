@@ -43,6 +43,15 @@ def value_and_grad(
 
     Raises:
       TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> loss = lambda scope, x: x * scope.get_variable("params", "scale") ** 2
+    >>> value, (groups, _) = fx_transforms.value_and_grad(loss, carrier)(scope, 3.0)
+    >>> float(value), float(groups[0][0]["params"]["scale"])
+    (12.0, 12.0)
     """
     groups_of, args_of = Chosen(wrt), Chosen([i - 1 for i in argnums])
 
@@ -63,7 +72,17 @@ def value_and_grad(
 
 
 def grad(fn: Callable[..., Any], carrier: Carrier[Any], *, has_aux: bool = False, **options: Any) -> Callable[..., Any]:
-    """As `value_and_grad`, without the value: gives the gradients, or ``(gradients, aux)``."""
+    """As `value_and_grad`, without the value: gives the gradients, or ``(gradients, aux)``.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> scale = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> groups, _ = fx_transforms.grad(scale, carrier)(scope, 3.0)
+    >>> float(groups[0][0]["params"]["scale"])
+    3.0
+    """
     options.setdefault("transform", "grad")
     both = value_and_grad(fn, carrier, has_aux=has_aux, **options)
 

@@ -44,6 +44,16 @@ def jit(
     Returns:
       a function ``(handle, *args, **kwargs)`` that changes the handle as ``fn`` did. Its attribute ``compiled`` is what
       `jax.jit` gave, a function of what its attribute ``prepared`` gives for a handle.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["state"], ["state"], [])
+    >>> def add(scope, x):
+    ...     scope.put_variable("state", "sum", scope.get_variable("state", "sum") + x)
+    >>> scope = fx_core.Scope({"state": {"sum": 1.0}}, {}, mutable=["state"])
+    >>> fx_transforms.jit(add, carrier)(scope, 2.0)
+    >>> float(scope.get_variable("state", "sum"))
+    3.0
     """
     donated = positions(donate_argnums)
     all_given = donate_groups is True or 0 in donated

@@ -31,6 +31,15 @@ def remat(
 
     Returns:
       a function ``(handle, *args, **kwargs)`` that changes the handle as ``fn`` did.
+
+    >>> import jax
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> sine = fx_transforms.remat(lambda scope, x: jax.numpy.sin(x * scope.get_variable("params", "scale")), carrier)
+    >>> float(jax.grad(lambda x: sine(scope, x))(0.0))  # the sine is computed again for the gradient
+    2.0
     """
     statics = positions(static_argnums)
 

@@ -62,6 +62,16 @@ def scan(
       CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
       TransformError: ``fn`` does not return a pair.
       TransformError: a slot other than those above.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": jnp.array([1.0, 2.0, 3.0])}}, {})
+    >>> layer = lambda scope, x: (x * scope.get_variable("params", "scale"), None)
+    >>> out, _ = fx_transforms.scan(layer, carrier, [fx_transforms.axis(0)])(scope, 1.0)
+    >>> float(out)
+    6.0
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=True)
     options = {"reverse": reverse, "unroll": unroll, "_split_transpose": split_transpose}

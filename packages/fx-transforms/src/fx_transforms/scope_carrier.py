@@ -97,6 +97,14 @@ class ScopeCarrier:
       whole: numbers of groups that come out whole, immutable collections included, as a carry has to.
       own: streams that get keys of their own, made from those of ``params``, where they were not given. In ``apply``
         only: parameters are drawn as if nothing else was.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(ins=["params", "state"], outs=[False, "state"], rngs=[True])
+    >>> scope = fx_core.Scope({"state": {"count": 0}}, {}, mutable=["state"])
+    >>> shape, (params, state, keys) = carrier.split(scope)
+    >>> state
+    ({'state': {'count': 0}},)
     """
 
     def __init__(

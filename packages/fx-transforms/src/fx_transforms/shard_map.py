@@ -34,6 +34,24 @@ def shard_map(
 
     Returns:
       a function ``(handle, *args)`` that changes the handle as ``fn`` did.
+
+    >>> import jax
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> every, batch = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": jax.numpy.full((), 2.0)}}, {})
+    >>> double = fx_transforms.shard_map(
+    ...     lambda scope, x: x * scope.get_variable("params", "scale"),
+    ...     carrier,
+    ...     group_specs=[(every, every)],
+    ...     in_specs=(batch,),
+    ...     out_specs=batch,
+    ...     mesh=mesh,
+    ... )
+    >>> double(scope, jax.numpy.ones(2))
+    Array([2., 2.], dtype=float32)
     """
     specs_in, specs_out = (tuple(specs) for specs in zip(*group_specs)) if group_specs else ((), ())
     empty = cast(Any, jax.sharding.PartitionSpec())

@@ -12,7 +12,12 @@ AxisHook = Callable[[Any, int], Any]
 
 
 class Place(enum.Enum):
-    """The places of a group other than an array axis."""
+    """The places of a group other than an array axis.
+
+    >>> import fx_transforms
+    >>> fx_transforms.Slot(fx_transforms.Place.KEYS, fx_transforms.Place.ABSENT) == fx_transforms.KEYS
+    True
+    """
 
     SHARED = "shared"
     """Every step sees the same values. What a step writes must be the same in all steps."""
@@ -42,6 +47,11 @@ class Slot:
       out: the same for the way out.
       enter: called before the transform with the group and its input axis, while the arrays still have that axis.
       leave: called after the transform with the new group and its output axis, when the arrays have that axis.
+
+    >>> import fx_transforms
+    >>> stacked = fx_transforms.Slot(into=0, out=-1)  # the first axis is mapped, and comes back as the last
+    >>> fx_transforms.axis(0, -1) == stacked
+    True
     """
 
     into: int | Place

@@ -35,6 +35,15 @@ def vjp(
 
     Raises:
       TransformError: ``fn`` does not give a pair where ``has_aux`` says so.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> out, backward = fx_transforms.vjp(lambda scope, x: x * scope.get_variable("params", "scale"), carrier)(scope, 3.0)
+    >>> groups, x_gradient = backward(1.0)
+    >>> float(out), float(x_gradient)
+    (6.0, 2.0)
     """
     groups_of = Chosen(wrt)
 
@@ -70,6 +79,15 @@ def jvp(
 
     Raises:
       TransformError: ``fn`` does not give a pair where ``has_aux`` says so.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> scale = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> out, tangent = fx_transforms.jvp(scale, carrier)(scope, (3.0,), (1.0,), [None])
+    >>> float(out), float(tangent)
+    (6.0, 2.0)
     """
 
     def call(handle: Any, primals: Sequence[Any], tangents: Sequence[Any], group_tangents: Sequence[Any]) -> Any:

@@ -47,6 +47,15 @@ def vmap(
     Raises:
       AxisSizeError: mapped axes of different sizes, or none at all.
       TransformError: a slot other than those above.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": jnp.arange(3.0)}}, {})
+    >>> scale = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> fx_transforms.vmap(scale, carrier, [fx_transforms.axis(0)])(scope, jnp.ones(3))
+    Array([0., 1., 2.], dtype=float32)
     """
     mapper = functools.partial(jax.vmap, axis_name=axis_name, spmd_axis_name=spmd_axis_name)
     return _mapped(mapper, fn, carrier, slots, in_axes, out_axes, axis_size, transform)
@@ -67,6 +76,15 @@ def pmap(
     """Maps ``fn(inner, *args)`` over devices; the arguments are those of `vmap`.
 
     New code does better with `shard_map`; this is for programs that have it.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": jnp.full(1, 2.0)}}, {})
+    >>> scale = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> float(fx_transforms.pmap(scale, carrier, [fx_transforms.axis(0)])(scope, jnp.ones(1))[0])
+    2.0
     """
     mapper = functools.partial(jax.pmap, axis_name=axis_name, devices=devices)
     return _mapped(mapper, fn, carrier, slots, in_axes, out_axes, axis_size, transform)

@@ -43,6 +43,15 @@ def while_loop(
       CarryChangedError: the carry, or carried state, changes its structure, shapes or dtypes.
       TransformError: a slot other than those above.
       TransformError: carried state has a `jax.Ref`.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> double = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> below = lambda scope, x: x < 10
+    >>> float(fx_transforms.while_loop(below, double, carrier, [fx_transforms.SHARED])(scope, 1.0))
+    16.0
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
 
@@ -79,6 +88,14 @@ def fori_loop(
 
     Returns:
       a function ``(handle, lower, upper, carry) -> carry`` that changes the handle as the steps did.
+
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
+    >>> double = lambda scope, i, x: x * scope.get_variable("params", "scale")
+    >>> float(fx_transforms.fori_loop(double, carrier, [fx_transforms.SHARED])(scope, 0, 3, 1.0))
+    8.0
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
 

@@ -77,4 +77,13 @@ class UnsupportedOperationError(FxError, NotImplementedError):
 
 
 class MissingPackageError(FxError, ModuleNotFoundError):
-    """A package that is needed for this is not installed; the text says which extra brings it."""
+    """A package that is needed for this is not installed; the text says which extra brings it.
+
+    >>> from fx_core.errors import MissingPackageError
+    >>> try:
+    ...     raise MissingPackageError("Progress bars need tqdm.", fix="pip install fx-train[progress]")
+    ... except ModuleNotFoundError as error:
+    ...     print(error)
+    Progress bars need tqdm.
+      what to do: pip install fx-train[progress]
+    """

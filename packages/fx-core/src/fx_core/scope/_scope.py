@@ -59,6 +59,15 @@ class Scope(Place):
     Attributes:
       reservations: names in use, with the collections (None for an inner scope) that use them.
       counters: how many keys were drawn.
+
+    >>> import jax
+    >>> import fx_core
+    >>> scope = fx_core.Scope({}, {"params": jax.random.key(0)}, mutable=["params"])
+    >>> dense = scope.push("dense")
+    >>> dense.param("bias", jax.nn.initializers.zeros, (2,))
+    Array([0., 0.], dtype=float32)
+    >>> scope.variables()["params"]["dense"]["bias"].shape
+    (2,)
     """
 
     __slots__ = ()

@@ -20,6 +20,13 @@ class Variable(Generic[T]):
       collection: the name of its collection.
       name: its name.
       unbox: whether ``value`` is the value inside of its metadata, if it has any.
+
+    >>> import fx_core
+    >>> scope = fx_core.Scope({}, {}, mutable=["state"])
+    >>> count = scope.variable("state", "count", lambda: 0)
+    >>> count.value += 1
+    >>> scope.get_variable("state", "count")
+    1
     """
 
     __slots__ = ("__weakref__", "_unbox", "collection", "name", "scope")

@@ -88,12 +88,20 @@ def enable_named_call() -> None:
     """Names method calls in profiles and HLO by the module (the default, see ``fx_core.config.profile``).
 
     Each call of a module method runs in `jax.named_scope`: operations carry paths such as ``Encoder/Dense_0``.
+
+    >>> import fx_linen as nn
+    >>> nn.enable_named_call()
     """
     context.named_call = True
 
 
 def disable_named_call() -> None:
-    """Stops naming method calls in profiles and HLO."""
+    """Stops naming method calls in profiles and HLO.
+
+    >>> import fx_linen as nn
+    >>> nn.disable_named_call()
+    >>> nn.enable_named_call()
+    """
     context.named_call = False
 
 
@@ -103,6 +111,11 @@ def override_named_call(enable: bool = True) -> Iterator[None]:
 
     Args:
       enable: whether calls are named in the block.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> with nn.override_named_call(False):
+    ...     variables = nn.Dense(2).init(jax.random.key(0), jnp.ones(3))
     """
     before, context.named_call = context.named_call, enable
     try:

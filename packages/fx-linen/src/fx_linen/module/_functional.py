@@ -38,6 +38,14 @@ def apply(
 
     Returns:
       A function of ``(variables, *args, rngs=None, **kwargs)`` that returns what `Module.apply` does.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> dense = nn.Dense(2)
+    >>> variables = dense.init(jax.random.key(0), jnp.ones(3))
+    >>> twice = nn.apply(lambda dense, x: dense(x) * 2, dense)
+    >>> bool(jnp.allclose(twice(variables, jnp.ones(3)), 2 * dense.apply(variables, jnp.ones(3))))
+    True
     """
     mutable = with_intermediates(mutable, capture_intermediates)
     run = core.apply(bound_function(fn, module, capture_intermediates), mutable=mutable)
@@ -65,6 +73,13 @@ def init_with_output(
 
     Returns:
       A function of ``(rngs, *args, **kwargs)`` that returns the result and the variables.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> make = nn.init_with_output(lambda dense, x: dense(x).sum(), nn.Dense(2))
+    >>> total, variables = make(jax.random.key(0), jnp.ones(3))
+    >>> total.shape, variables["params"]["kernel"].shape
+    ((), (3, 2))
     """
     mutable = with_intermediates(mutable, capture_intermediates)
     run = core.init(bound_function(fn, module, capture_intermediates), mutable=mutable)
@@ -88,6 +103,12 @@ def init(
 
     Returns:
       A function of ``(rngs, *args, **kwargs)`` that returns the variables.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> variables = nn.init(lambda dense, x: dense(x).sum(), nn.Dense(2))(jax.random.key(0), jnp.ones(3))
+    >>> variables["params"]["kernel"].shape
+    (3, 2)
     """
     mutable = with_intermediates(mutable, capture_intermediates)
     run = core.lazy_init(bound_function(fn, module, capture_intermediates), mutable=mutable)

@@ -20,6 +20,18 @@ class InterceptorContext:
       module: the module whose method is called.
       method_name: the method's name.
       orig_method: the method bound to the module, without the interceptors.
+
+    >>> import fx_linen as nn
+    >>> class Half(nn.Module):
+    ...     def __call__(self, x):
+    ...         return x / 2
+    >>> def show(next_fun, args, kwargs, context):
+    ...     print(type(context.module).__name__, context.method_name)
+    ...     return next_fun(*args, **kwargs)
+    >>> with nn.intercept_methods(show):
+    ...     Half().apply({}, 3.0)
+    Half __call__
+    1.5
     """
 
     module: Any

@@ -56,6 +56,16 @@ def nowrap(fun: F) -> F:
 
     Args:
       fun: a method of a `Module`.
+
+    >>> import fx_linen as nn
+    >>> class Network(nn.Module):
+    ...     features: int = 2
+    ...
+    ...     @nn.nowrap
+    ...     def make_layer(self):
+    ...         return nn.Dense(self.features)
+    >>> Network().make_layer().features  # works without init or apply
+    2
     """
     fun.nowrap = True  # type: ignore[attr-defined]
     return fun
@@ -69,6 +79,19 @@ def compact_name_scope(fun: F) -> F:
 
     Args:
       fun: a method of a `Module`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Coder(nn.Module):
+    ...     @nn.compact_name_scope
+    ...     def encode(self, x):
+    ...         return nn.Dense(2)(x)
+    ...
+    ...     def __call__(self, x):
+    ...         return self.encode(x)
+    >>> variables = Coder().init(jax.random.key(0), jnp.ones(3))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'encode': {'Dense_0': {'bias': (2,), 'kernel': (3, 2)}}}}
     """
     fun.compact_name_scope = True  # type: ignore[attr-defined]
     return fun
@@ -82,6 +105,14 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
       fun: a function whose first argument is the module.
+
+    >>> import fx_linen as nn
+    >>> class Network(nn.Module):
+    ...     def __call__(self, x):
+    ...         return x
+    >>> Network.__call__ = nn.wrap_method_once(lambda self, x: x + 1)
+    >>> Network().apply({}, 1)
+    2
     """
     if hasattr(fun, _MARK) or hasattr(fun, "nowrap"):
         return fun

@@ -49,6 +49,12 @@ def tabulate(
 
     Raises:
       MissingPackageError: rich is not installed.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> text = nn.tabulate(nn.Dense(2), jax.random.key(0))(jnp.ones((1, 3)))
+    >>> "Total Parameters: 8" in text
+    True
     """
 
     def show(*args: Any, **more: Any) -> str:

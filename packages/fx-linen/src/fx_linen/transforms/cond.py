@@ -91,6 +91,18 @@ def switch(
       BranchStateError: the functions leave different variables, or results of different shapes, behind.
       CollectionNotLiftedError: a function uses a collection that ``variables`` does not name.
       RngNotLiftedError: a function draws from a stream that ``rngs`` does not name.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Experts(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x, index):
+    ...         scale = self.param("scale", nn.initializers.ones, (2,))
+    ...         branches = [lambda module, x: x * scale, lambda module, x: -x]
+    ...         return nn.switch(index, branches, self, x)
+    >>> variables = Experts().init(jax.random.key(0), jnp.ones(2), 0)
+    >>> Experts().apply(variables, jnp.ones(2), 1)
+    Array([-1., -1.], dtype=float32)
     """
 
     def lifted(*inner: Any) -> Any:

@@ -41,6 +41,18 @@ def value_and_grad(
       TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Force(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         energy = nn.Dense(1, kernel_init=nn.initializers.ones)
+    ...         value, (gradient,) = nn.value_and_grad(lambda energy, x: energy(x).sum(), energy, x)
+    ...         return -gradient
+    >>> force, variables = Force().init_with_output(jax.random.key(0), jnp.ones(3))
+    >>> force
+    Array([-1., -1., -1.], dtype=float32)
     """
     del reduce_axes
     lifted = functools.partial(lift.value_and_grad, has_aux=has_aux, variables=variables, rngs=rngs)

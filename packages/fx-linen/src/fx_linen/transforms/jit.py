@@ -141,5 +141,15 @@ def fold_rngs(target: Target, variables: CollectionFilter = True, rngs: Collecti
 
     Raises:
       TransformTargetError: the target is something else.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Network(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return nn.fold_rngs(nn.Dense)(2, name="dense")(x)
+    >>> variables = Network().init(jax.random.key(0), jnp.ones(3))
+    >>> variables["params"]["dense"]["kernel"].shape
+    (3, 2)
     """
     return transform_target("Fold_rngs", _make_fold_rngs, target, {"variables": variables, "rngs": rngs}, None)

@@ -23,6 +23,16 @@ def named_call(class_fn: F, force: bool = True) -> F:
 
     Returns:
       A function like it.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Network(nn.Module):
+    ...     @nn.named_call
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return nn.Dense(2)(x)
+    >>> Network().init(jax.random.key(0), jnp.ones(3))["params"]["Dense_0"]["bias"].shape
+    (2,)
     """
     if not force:
         return class_fn

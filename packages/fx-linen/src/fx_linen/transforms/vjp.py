@@ -123,6 +123,17 @@ def jvp(
       UnsupportedOperationError: the module holds modules from elsewhere.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_linen as nn
+    >>> class Slope(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         dense = nn.Dense(1, kernel_init=nn.initializers.ones)
+    ...         return nn.jvp(lambda dense, x: dense(x), dense, (x,), (jnp.ones_like(x),), {})
+    >>> (out, tangent), variables = Slope().init_with_output(jax.random.key(0), jnp.ones(3))
+    >>> tangent
+    Array([3.], dtype=float32)
     """
 
     def lifted(fn: Any, scopes: Any, primals: Any) -> Any:
