@@ -59,7 +59,12 @@ class StructuralFilter:
 
 
 class Everything(StructuralFilter):
-    """Matches every value."""
+    """Matches every value.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.Everything()(("bias",), 1.0)
+    True
+    """
 
     def __init__(self):
         self._arguments = ()
@@ -70,7 +75,12 @@ class Everything(StructuralFilter):
 
 
 class Nothing(StructuralFilter):
-    """Matches no value."""
+    """Matches no value.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.Nothing()(("bias",), 1.0)
+    False
+    """
 
     def __init__(self):
         self._arguments = ()
@@ -81,7 +91,13 @@ class Nothing(StructuralFilter):
 
 
 class OfType(StructuralFilter):
-    """Matches variables of a type and of the types derived from it, and other values of that type."""
+    """Matches variables of a type and of the types derived from it, and other values of that type.
+
+    >>> import fx_nnx as nnx
+    >>> is_param = nnx.OfType(nnx.Param)  # the class itself, `nnx.Param`, is the same filter
+    >>> is_param((), nnx.LoRAParam(1.0)), is_param((), nnx.BatchStat(1.0))
+    (True, False)
+    """
 
     def __init__(self, type: type):
         self._arguments = (type,)
@@ -97,7 +113,12 @@ class OfType(StructuralFilter):
 
 
 class WithTag(StructuralFilter):
-    """Matches variables whose metadata ``tag`` is the given one, as that of RNG streams is their name."""
+    """Matches variables whose metadata ``tag`` is the given one, as that of RNG streams is their name.
+
+    >>> import fx_nnx as nnx
+    >>> list(nnx.state(nnx.Rngs(params=0, dropout=1), nnx.WithTag("dropout")))
+    ['dropout']
+    """
 
     def __init__(self, tag: str):
         self._arguments = (tag,)
@@ -136,7 +157,13 @@ class PathContains(StructuralFilter):
 
 
 class PathIn(StructuralFilter):
-    """Matches values at the given paths, each a tuple of keys."""
+    """Matches values at the given paths, each a tuple of keys.
+
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    >>> list(nnx.state(layer, nnx.PathIn(("bias",))))
+    ['bias']
+    """
 
     def __init__(self, *paths: tuple[Anything, ...]):
         self._arguments = (frozenset(paths),)
@@ -171,7 +198,13 @@ class All(StructuralFilter):
 
 
 class Any(StructuralFilter):
-    """Matches what at least one of the filters matches."""
+    """Matches what at least one of the filters matches.
+
+    >>> import fx_nnx as nnx
+    >>> either = nnx.Any(nnx.BatchStat, nnx.PathContains("bias"))
+    >>> either(("bias",), nnx.Param(1.0)), either(("kernel",), nnx.Param(1.0))
+    (True, False)
+    """
 
     def __init__(self, *filters: Filter):
         self._arguments = tuple(to_predicate(filter) for filter in filters)
@@ -189,7 +222,13 @@ class Any(StructuralFilter):
 
 
 class Not(StructuralFilter):
-    """Matches what a filter does not match."""
+    """Matches what a filter does not match.
+
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    >>> list(nnx.state(layer, nnx.Not(nnx.PathContains("bias"))))
+    ['kernel']
+    """
 
     def __init__(self, collection_filter: Filter, /):
         self._arguments = (to_predicate(collection_filter),)

@@ -121,5 +121,11 @@ capturing: ContextVar[bool] = ContextVar("fx_nnx_capturing", default=False)
 
 
 def using_eager_sharding() -> bool:
-    """Returns whether new variables are laid out on the mesh when they are made."""
+    """Returns whether new variables are laid out on the mesh when they are made.
+
+    >>> import fx_nnx as nnx
+    >>> with nnx.use_eager_sharding(False):
+    ...     nnx.using_eager_sharding()
+    False
+    """
     return use_eager_sharding.current_value()

@@ -125,6 +125,13 @@ def get_named_sharding(tree: Any, mesh: Mesh) -> Any:
 
     Raises:
       ShardingRuleError: a variable cannot be laid out so.
+
+    >>> import jax
+    >>> import fx_nnx as nnx
+    >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> tree = {"w": nnx.Param(jax.numpy.ones(2), out_sharding=("data",), eager_sharding=False)}
+    >>> nnx.get_named_sharding(tree, mesh)["w"].get_value().spec
+    P('data',)
     """
     return _map(lambda leaf: _with_value(leaf, _sharding(leaf, mesh)), tree)
 
@@ -143,6 +150,15 @@ def abstract_with_sharding(tree: Any, graph: bool | None = None) -> Any:
     Raises:
       ShardingRuleError: a variable names axes, and there is no mesh.
       ShardingRuleError: a variable cannot be laid out so.
+
+    >>> import jax
+    >>> import fx_nnx as nnx
+    >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> abstract = jax.ShapeDtypeStruct((2,), "float32")
+    >>> tree = {"w": nnx.Param(abstract, out_sharding=("data",), eager_sharding=False)}
+    >>> with jax.set_mesh(mesh):
+    ...     nnx.abstract_with_sharding(tree)["w"].get_value().sharding.spec
+    P('data',)
     """
 
     def place(leaf: Any) -> Any:

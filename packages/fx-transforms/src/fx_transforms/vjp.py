@@ -40,7 +40,8 @@ def vjp(
     >>> import fx_transforms
     >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
     >>> scope = fx_core.Scope({"params": {"scale": 2.0}}, {})
-    >>> out, backward = fx_transforms.vjp(lambda scope, x: x * scope.get_variable("params", "scale"), carrier)(scope, 3.0)
+    >>> scale = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> out, backward = fx_transforms.vjp(scale, carrier)(scope, 3.0)
     >>> groups, x_gradient = backward(1.0)
     >>> float(out), float(x_gradient)
     (6.0, 2.0)

@@ -102,6 +102,13 @@ class GraphDef(Representable):
       attributes: pairs of a name and `Static`, `NODE`, `LEAF` or `EMPTY`.
       num_leaves: how many values belong to it.
       outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
+
+    >>> import fx_nnx as nnx
+    >>> graphdef, state = nnx.split(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> graphdef == nnx.graphdef(nnx.Linear(2, 3, rngs=nnx.Rngs(1)))  # the structure has no values
+    True
+    >>> graphdef.num_leaves
+    2
     """
 
     __slots__ = ("_assembly", "_hash", "_paths", "_record", "_same_paths", "attributes", "nodes", "num_leaves", "outer")

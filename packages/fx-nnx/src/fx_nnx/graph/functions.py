@@ -73,20 +73,39 @@ def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     """Returns the values of a model, or one state per filter of those that match.
 
     The states hold the variables of the model, not copies.
+
+    >>> import fx_nnx as nnx
+    >>> model = nnx.BatchNorm(2, rngs=nnx.Rngs(0))
+    >>> params, statistics = nnx.state(model, nnx.Param, nnx.BatchStat)
+    >>> sorted(params), sorted(statistics)
+    (['bias', 'scale'], ['mean', 'var'])
     """
     states = _states(record_for(node, graph), filters, exhaustive=False)
     return one_or_all(states)
 
 
 def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
-    """Returns the variables of a model as `state` does, without bare arrays."""
+    """Returns the variables of a model as `state` does, without bare arrays.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1.0), table=jnp.ones(2))
+    >>> list(nnx.variables(model)), sorted(nnx.state(model))
+    (['w'], ['table', 'w'])
+    """
     states = _states(record_for(node, graph), filters or (...,), exhaustive=False)
     only = tuple(part.filter(Variable) if isinstance(part, State) else part for part in states)
     return one_or_all(only)
 
 
 def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:
-    """Returns the structure of a model."""
+    """Returns the structure of a model.
+
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    >>> nnx.merge(nnx.graphdef(layer), nnx.state(layer)).out_features
+    3
+    """
     return record_for(node, graph).graphdef
 
 
@@ -106,6 +125,13 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     Warns:
       UserWarning: bare values of plain dictionaries have other shapes than those of the model that the structure was
         taken from, if that is still there.
+
+    >>> import jax
+    >>> import fx_nnx as nnx
+    >>> graphdef, state = nnx.split(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> doubled = nnx.merge(graphdef, jax.tree.map(lambda x: 2 * x, state))
+    >>> doubled.kernel.shape
+    (2, 3)
     """
     graphdef = graphdef_or_graphstate
     if isinstance(graphdef, GraphState):
@@ -174,6 +200,13 @@ def clone(node: Any, variables: bool = True, *, arrays: bool = False, graph: boo
       variables: whether it gets variables of its own.
       arrays: whether it also gets arrays of its own, instead of the same immutable ones.
       graph: as in `split`.
+
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1.0))
+    >>> copy = nnx.clone(model)
+    >>> copy.w.set_value(2.0)
+    >>> model.w.get_value()
+    1.0
     """
     record = record_for(node, graph)
     assembly, leaves = assembly_of(record.graphdef), record.read()

@@ -57,6 +57,11 @@ def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
     Args:
       node: a model.
       only: which objects count.
+
+    >>> import fx_nnx as nnx
+    >>> weight = nnx.Param(1.0)
+    >>> nnx.find_duplicates(nnx.Dict(encoder=weight, decoder=weight))
+    [[('decoder',), ('encoder',)]]
     """
     matches = to_predicate(only)
     found: dict[int, list[Path]] = {}
@@ -93,6 +98,11 @@ def pop(node: Any, /, *filters: Filter) -> Any:
       NnxError: a filter comes after one that matches everything.
       StateStructureError: there is no filter, or something in a list or tuple is chosen, where nothing can be taken
         out.
+
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dict(w=nnx.Param(1.0), seen=nnx.Intermediate(2.0))
+    >>> nnx.pop(model, nnx.Intermediate)["seen"].get_value(), list(model)
+    (2.0, ['w'])
     """
     if not filters:
         raise StateStructureError("pop got no filter.", (), expected="a filter for each state", fix="pop(model, ...)")

@@ -32,6 +32,11 @@ class GraphState(Representable, MutableMapping[Any, Any]):
     Args:
       _graphdef: the structure.
       _state: the values, all or some of them.
+
+    >>> import fx_nnx as nnx
+    >>> packed = nnx.unpack(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> sorted(packed), nnx.merge(packed).out_features
+    (['bias', 'kernel'], 3)
     """
 
     __slots__ = ("__weakref__", "_graphdef", "_state")

@@ -27,7 +27,13 @@ _default_a_init: Initializer = he_uniform()
 
 
 class LoRAParam(Param[Any]):
-    """A weight of a low-rank adapter: ``wrt=nnx.LoRAParam`` trains adapters only."""
+    """A weight of a low-rank adapter: ``wrt=nnx.LoRAParam`` trains adapters only.
+
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.LoRALinear(2, 3, lora_rank=1, rngs=nnx.Rngs(0))
+    >>> list(nnx.state(layer, nnx.LoRAParam))
+    ['lora']
+    """
 
     __slots__ = ()
 

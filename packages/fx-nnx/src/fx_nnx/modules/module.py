@@ -108,11 +108,25 @@ class Module(Pytree):
         return jax.tree.map(jnp.add, value, zeros.get_value())
 
     def iter_modules(self) -> Iterator[tuple[Path, "Module"]]:
-        """Returns path and module of every module in this one, itself last."""
+        """Returns path and module of every module in this one, itself last.
+
+        >>> import fx_nnx as nnx
+        >>> model = nnx.Sequential(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), nnx.relu)
+        >>> [(path, type(module).__name__) for path, module in nnx.iter_modules(model)][-1]
+        ((), 'Sequential')
+        """
         return iter_modules(self)
 
     def iter_children(self) -> Iterator[tuple[Any, "Module"]]:
-        """Returns name and module of the modules among the attributes."""
+        """Returns name and module of the modules among the attributes.
+
+        >>> import fx_nnx as nnx
+        >>> class Block(nnx.Module):
+        ...     def __init__(self, rngs):
+        ...         self.norm, self.dense = nnx.LayerNorm(2, rngs=rngs), nnx.Linear(2, 2, rngs=rngs)
+        >>> [name for name, module in nnx.iter_children(Block(nnx.Rngs(0)))]
+        ['dense', 'norm']
+        """
         return iter_children(self)
 
     def set_attributes(

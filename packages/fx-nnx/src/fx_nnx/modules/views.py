@@ -67,6 +67,12 @@ def with_attributes(
 
     Raises:
       NnxError: no chosen module has one of the attributes.
+
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Sequential(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), nnx.Dropout(0.5))
+    >>> evaluated = nnx.with_attributes(model, deterministic=True)
+    >>> evaluated.layers[1].deterministic, model.layers[1].deterministic
+    (True, False)
     """
     matches = to_predicate(only)
     made = clone(node, variables=False, graph=graph)

@@ -45,6 +45,14 @@ def data(value: Any = _MISSING, **kwargs: Any) -> Any:
 
     On assignment, ``self.table = nnx.data([...])``; or for a class, ``table: list = nnx.data()``, where the keyword
     arguments are those of `dataclasses.field`.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> class Tables(nnx.Module):
+    ...     def __init__(self):
+    ...         self.tables = nnx.data([jnp.ones(2), jnp.ones(3)])
+    >>> len(nnx.to_flat_state(nnx.state(Tables())))
+    2
     """
     return _field(True, value, kwargs)
 
@@ -53,6 +61,13 @@ def static(value: Any = _MISSING, **kwargs: Any) -> Any:
     """Declares that an attribute is static: a hashable part of the structure, for which functions are compiled anew.
 
     It is used like `data`.
+
+    >>> import fx_nnx as nnx
+    >>> class Layer(nnx.Module):
+    ...     def __init__(self):
+    ...         self.sizes = nnx.static((2, 3))
+    >>> nnx.to_flat_state(nnx.state(Layer()))
+    FlatState([])
     """
     return _field(False, value, kwargs)
 
@@ -95,6 +110,17 @@ def register_data_type(type_: T, /) -> T:
     """Creates values of a type count as data wherever they are assigned; also a decorator.
 
     The type has to be a pytree.
+
+    >>> import dataclasses
+    >>> import jax
+    >>> import fx_nnx as nnx
+    >>> @nnx.register_data_type
+    ... @jax.tree_util.register_dataclass
+    ... @dataclasses.dataclass
+    ... class Box:
+    ...     value: jax.Array
+    >>> nnx.is_data(Box(jax.numpy.ones(2)))
+    True
     """
     _by_type[type_] = True
     return type_

@@ -346,6 +346,9 @@ def check_pytree(pytree: Any) -> None:
 
     Raises:
       HiddenDataError: one does.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.check_pytree(nnx.Linear(2, 1, rngs=nnx.Rngs(0)))
     """
     if not type(pytree)._nnx_pytree:
         return

@@ -112,6 +112,15 @@ def fork_rngs(
 
     Raises:
       NnxError: a stream is split already.
+
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(params=0, dropout=1)
+    >>> backups = nnx.fork_rngs(rngs, split={"dropout": 4})
+    >>> rngs.dropout.key.shape, rngs.params.key.shape
+    ((4,), ())
+    >>> nnx.restore_rngs(backups)
+    >>> rngs.dropout.key.shape
+    ()
     """
     rules = [(_of_variables(f), size) for f, size in (split.items() if isinstance(split, dict) else [(..., split)])]
 
@@ -195,6 +204,13 @@ def restore_rngs(backups: Iterable[Any], /) -> None:
 
     Args:
       backups: what those returned.
+
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(dropout=1)
+    >>> backups = nnx.split_rngs(rngs, splits=4)
+    >>> nnx.restore_rngs(backups)
+    >>> rngs.dropout.key.shape
+    ()
     """
     for stream, key, count in backups:
         stream.key.set_raw_value(key)

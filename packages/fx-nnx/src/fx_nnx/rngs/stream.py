@@ -16,19 +16,38 @@ __all__ = ["RngCount", "RngKey", "RngState", "RngStream", "as_key"]
 
 
 class RngState(Variable[Any]):
-    """What RNG streams are made of; as a filter, both keys and counts."""
+    """What RNG streams are made of; as a filter, both keys and counts.
+
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    >>> graphdef, rngs, rest = nnx.split(model, nnx.RngState, ...)
+    >>> len(nnx.to_flat_state(rngs)), len(nnx.to_flat_state(rest))
+    (2, 0)
+    """
 
     __slots__ = ()
 
 
 class RngKey(RngState):
-    """The key of a stream."""
+    """The key of a stream.
+
+    >>> import fx_nnx as nnx
+    >>> type(nnx.Rngs(dropout=0).dropout.key).__name__
+    'RngKey'
+    """
 
     __slots__ = ()
 
 
 class RngCount(RngState):
-    """How many keys a stream has given."""
+    """How many keys a stream has given.
+
+    >>> import fx_nnx as nnx
+    >>> rngs = nnx.Rngs(dropout=0)
+    >>> key = rngs.dropout()
+    >>> int(rngs.dropout.count.get_value())
+    1
+    """
 
     __slots__ = ()
 

@@ -54,6 +54,12 @@ def replace_by_pure_dict(state: State, pure_dict: Mapping[Any, Any], replace_fn:
 
     Raises:
       StateStructureError: there is a path that the state has not.
+
+    >>> import fx_nnx as nnx
+    >>> state = nnx.State({"layers": {0: nnx.Param(1.0)}})
+    >>> nnx.replace_by_pure_dict(state, {"layers": {"0": 2.0}})
+    >>> state["layers"][0].get_value()
+    2.0
     """
     state.replace_by_pure_dict(pure_dict, replace_fn)
 
@@ -71,7 +77,12 @@ def restore_int_paths(pure_dict: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def to_flat_state(state: Any) -> FlatState:
-    """Returns paths and leaves of a state."""
+    """Returns paths and leaves of a state.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.to_flat_state({"layer": {"w": 1.0}}).paths
+    (('layer', 'w'),)
+    """
     return _state(state).flat_state()
 
 
@@ -81,29 +92,56 @@ def from_flat_state(flat_state: Any, *, cls: Callable[[dict[Any, Any]], Any] = S
     Args:
       flat_state: a `FlatState`, other pairs, or a mapping of paths.
       cls: makes the result of nested dictionaries.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.from_flat_state([(("layer", "w"), 1.0)]).layer.w
+    1.0
     """
     state = State.from_flat_path(flat_state)
     return state if cls is State else cls(state.raw_mapping)
 
 
 def split_state(state: Any, first: Filter, /, *filters: Filter) -> Any:
-    """Returns one state per filter, as `State.split` does."""
+    """Returns one state per filter, as `State.split` does.
+
+    >>> import fx_nnx as nnx
+    >>> state = nnx.state(nnx.BatchNorm(2, rngs=nnx.Rngs(0)))
+    >>> params, rest = nnx.split_state(state, nnx.Param, ...)
+    >>> sorted(rest)
+    ['mean', 'var']
+    """
     return _state(state).split(first, *filters)
 
 
 def filter_state(state: Any, first: Filter, /, *filters: Filter) -> Any:
-    """Returns one state per filter without the rest, as `State.filter` does."""
+    """Returns one state per filter without the rest, as `State.filter` does.
+
+    >>> import fx_nnx as nnx
+    >>> state = nnx.state(nnx.BatchNorm(2, rngs=nnx.Rngs(0)))
+    >>> sorted(nnx.filter_state(state, nnx.Param))
+    ['bias', 'scale']
+    """
     return _state(state).filter(first, *filters)
 
 
 def merge_state(state: Any, /, *states: Any, cls: Callable[[dict[Any, Any]], Any] = State) -> Any:
-    """Returns one state with the leaves of all; later ones win."""
+    """Returns one state with the leaves of all; later ones win.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.to_pure_dict(nnx.merge_state(nnx.State({"w": 1.0, "b": 0.0}), nnx.State({"w": 2.0})))
+    {'b': 0.0, 'w': 2.0}
+    """
     merged = State.merge(state, *states)
     return merged if cls is State else cls(merged.raw_mapping)
 
 
 def map_state(f: Callable[[Path, Any], Any], state: Any) -> State:
-    """Returns the state of ``f(path, leaf)`` for every leaf."""
+    """Returns the state of ``f(path, leaf)`` for every leaf.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.to_pure_dict(nnx.map_state(lambda path, x: ("/".join(path), x), nnx.State({"layer": {"w": 1.0}})))
+    {'layer': {'w': ('layer/w', 1.0)}}
+    """
     return _state(state).map(f)
 
 

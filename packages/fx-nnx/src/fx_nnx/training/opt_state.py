@@ -21,15 +21,37 @@ _VALUE_HOOKS = ("on_get_value", "on_set_value", "on_create_value")
 
 
 class OptState(Variable[Any]):
-    """The state of an optimizer; as a filter, everything an optimizer keeps."""
+    """The state of an optimizer; as a filter, everything an optimizer keeps.
+
+    >>> import optax
+    >>> import fx_nnx as nnx
+    >>> optimizer = nnx.Optimizer(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), optax.adam(0.1), wrt=nnx.Param)
+    >>> sorted(nnx.state(optimizer, nnx.OptState))
+    ['opt_state', 'step']
+    """
 
 
 class OptArray(OptState):
-    """State of an optimizer that belongs to no parameter, such as a count."""
+    """State of an optimizer that belongs to no parameter, such as a count.
+
+    >>> import optax
+    >>> import fx_nnx as nnx
+    >>> optimizer = nnx.Optimizer(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), optax.adam(0.1), wrt=nnx.Param)
+    >>> type(optimizer.opt_state[0].count).__name__
+    'OptArray'
+    """
 
 
 class OptVariable(OptState):
-    """State of an optimizer that belongs to a parameter, whose type is in the metadata ``source_type``."""
+    """State of an optimizer that belongs to a parameter, whose type is in the metadata ``source_type``.
+
+    >>> import optax
+    >>> import fx_nnx as nnx
+    >>> optimizer = nnx.Optimizer(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), optax.adam(0.1), wrt=nnx.Param)
+    >>> momentum = optimizer.opt_state[0].mu["kernel"]
+    >>> type(momentum).__name__, momentum.source_type.__name__, momentum.shape
+    ('OptVariable', 'Param', (2, 1))
+    """
 
 
 def boxed(opt_state: Any, params: Any) -> Any:

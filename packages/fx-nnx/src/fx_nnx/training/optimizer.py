@@ -141,6 +141,16 @@ class ModelAndOptimizer(Optimizer):
 
     Raises:
       NnxError: the model has no variables that match ``wrt``.
+
+    >>> import optax
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> trained = nnx.ModelAndOptimizer(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), optax.sgd(0.1))
+    >>> x, before = jnp.ones((4, 2)), trained(jnp.ones((4, 2)))
+    >>> gradients = nnx.grad(lambda model: model(x).sum())(trained.model)
+    >>> updates = trained.update(gradients)
+    >>> bool((trained(x) < before).all())
+    True
     """
 
     def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter = Param):

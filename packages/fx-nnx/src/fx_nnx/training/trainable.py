@@ -77,6 +77,13 @@ def unfreeze(model: Any, *filters: Filter) -> None:
     Args:
       model: a module, or anything that can be split.
       *filters: which variables; by default all of `fx_nnx.Param`.
+
+    >>> import fx_nnx as nnx
+    >>> layer = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    >>> nnx.freeze(layer)
+    >>> nnx.unfreeze(layer, nnx.PathContains("bias"))
+    >>> list(nnx.state(layer, nnx.Trainable()))
+    ['bias']
     """
     _set(model, filters, True)
 

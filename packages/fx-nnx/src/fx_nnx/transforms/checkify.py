@@ -31,6 +31,16 @@ def checkify(
 
     Returns:
       a function of ``(error, result)``.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> from jax.experimental import checkify
+    >>> def log(scale, x):
+    ...     checkify.check(x > 0, "x must be positive")
+    ...     return jnp.log(x) * scale
+    >>> error, y = nnx.checkify(log)(nnx.Param(jnp.ones(())), jnp.zeros(()))
+    >>> "x must be positive" in error.get()
+    True
     """
     carrier = ObjectCarrier(carriage(graph, graph_updates), transform="checkify")
     target = Target(f)

@@ -65,6 +65,13 @@ def switch(
 
     Raises:
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> scale = nnx.Param(jnp.full((), 3.0))
+    >>> branches = [lambda scale, x: x, lambda scale, x: scale * x]
+    >>> float(nnx.switch(1, branches, scale, jnp.ones(())))
+    3.0
     """
     return _select("switch", tuple(branches), index, operands, carriage(graph, graph_updates))
 

@@ -35,6 +35,13 @@ class SplitContext:
       ctxtag: tag of the `UpdateContext` that it belongs to, or None.
       ref_index: numbers of the objects met.
       is_inner: whether it is inside of a transform, so that structures say which outer objects they come from.
+
+    >>> import fx_nnx as nnx
+    >>> weight = nnx.Param(1.0)
+    >>> with nnx.split_context() as ctx:
+    ...     first, second = ctx.split({"w": weight}), ctx.split({"again": weight})
+    >>> first[0].num_leaves, second[0].num_leaves  # the second structure refers to the first
+    (1, 0)
     """
 
     ctxtag: Any
@@ -78,6 +85,13 @@ class MergeContext:
       ctxtag: tag of the `UpdateContext` that it belongs to, or None.
       index_ref: the objects made, by number.
       is_inner: whether it is inside of a transform; outside, it changes the objects that were split first.
+
+    >>> import fx_nnx as nnx
+    >>> with nnx.split_context() as ctx:
+    ...     graphdef, state = ctx.split(nnx.Dict(w=nnx.Param(1.0)))
+    >>> with nnx.merge_context() as ctx:
+    ...     ctx.merge(graphdef, state).w.get_value()
+    1.0
     """
 
     ctxtag: Any
@@ -110,6 +124,11 @@ class UpdateContext:
       outer_index_outer_ref: the objects that were split outside, by number.
       inner_ref_outer_index: numbers of what was merged inside.
       static_cache: no effect, structures are remembered in any case.
+
+    >>> import fx_nnx as nnx
+    >>> with nnx.update_context("training") as ctx:
+    ...     ctx.tag
+    'training'
     """
 
     tag: Any
@@ -164,6 +183,13 @@ def merge_context(ctxtag: Any = None, inner: bool | None = None) -> Iterator[Mer
     Args:
       ctxtag: tag of the `update_context` that it belongs to.
       inner: whether it is inside of a transform; outside, the objects that were split are changed and used.
+
+    >>> import fx_nnx as nnx
+    >>> with nnx.split_context() as ctx:
+    ...     graphdef, state = ctx.split(nnx.Dict(w=nnx.Param(1.0)))
+    >>> with nnx.merge_context() as ctx:
+    ...     ctx.merge(graphdef, state).w.get_value()
+    1.0
     """
     update = None if ctxtag is None else current_update_context(ctxtag)
     ctx = MergeContext(ctxtag, {}, inner)
@@ -219,6 +245,11 @@ def current_update_context(tag: Any) -> UpdateContext:
 
     Raises:
       NnxError: there is none.
+
+    >>> import fx_nnx as nnx
+    >>> with nnx.update_context("training") as ctx:
+    ...     nnx.current_update_context("training") is ctx
+    True
     """
     for context in reversed(_contexts.get()):
         if context.tag == tag:

@@ -62,6 +62,12 @@ def make_jaxpr(
       graph: False treats modules as trees, in which no object is shared.
       graph_updates: no effect, the arguments are not changed.
       static_argnums: positions of arguments to trace for.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> jaxpr = nnx.make_jaxpr(lambda model, x: model(x))(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), jnp.ones((4, 2)))
+    >>> jaxpr.out_avals[0].shape
+    (4, 1)
     """
     target, statics = Target(f), StaticArguments(f, "make_jaxpr", static_argnums)
     carrier = ObjectCarrier(Carriage(carriage(graph, graph_updates).shared, False), alias=True, transform="make_jaxpr")

@@ -159,6 +159,13 @@ def value_and_grad(
 
     Returns:
       a function of ``(value, gradients)``, or with ``has_aux`` of ``((value, aux), gradients)``.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> scale = nnx.Param(jnp.full((), 3.0))
+    >>> loss, gradient = nnx.value_and_grad(lambda scale, x: (scale * x) ** 2)(scale, jnp.ones(()))
+    >>> float(loss), float(gradient.get_value())
+    (9.0, 6.0)
     """
     refuse_reduce_axes("value_and_grad", reduce_axes)
     return transformed(

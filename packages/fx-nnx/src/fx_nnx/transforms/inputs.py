@@ -61,6 +61,15 @@ def merge_inputs(f: Callable[..., Any], *, ctxtag: Hashable = _TAG) -> Any:
 
     Returns:
       A function ``(*trees) -> (trees, result)``, whose arrays among the trees given back are None.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> @nnx.split_inputs
+    ... @nnx.merge_inputs
+    ... def call(model, x):
+    ...     return model(x)
+    >>> call(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), jnp.ones((4, 2))).shape
+    (4, 1)
     """
 
     def call(*trees: Any) -> tuple[Any, Any]:

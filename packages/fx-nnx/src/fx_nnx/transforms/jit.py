@@ -301,6 +301,13 @@ def cached_partial(
       *cached_args: its first arguments.
       graph: no effect, the mode is that of ``f``.
       graph_updates: no effect, the mode is that of ``f``.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    >>> step = nnx.cached_partial(nnx.jit(lambda model, x: model(x)), model)
+    >>> step(jnp.ones((4, 2))).shape
+    (4, 1)
     """
     del graph, graph_updates
     return JitPartial(f, *cached_args)

@@ -26,7 +26,15 @@ __all__ = [
 
 
 class Carry:
-    """In place of an axis: what each step of `fx_nnx.scan` hands on to the next; the class itself stands for it."""
+    """In place of an axis: what each step of `fx_nnx.scan` hands on to the next; the class itself stands for it.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> add = nnx.scan(lambda total, x: (total + x, total), in_axes=(nnx.Carry, 0), out_axes=(nnx.Carry, 0))
+    >>> total, before = add(jnp.zeros(()), jnp.arange(3.0))
+    >>> float(total), before
+    (3.0, Array([0., 0., 1.], dtype=float32))
+    """
 
 
 class PerVariable(Representable):
@@ -104,6 +112,12 @@ class StateSharding(PerVariable):
 
     Args:
       filter_sharding: a mapping of filters to shardings or partition specs; the first filter that matches counts.
+
+    >>> import jax
+    >>> import fx_nnx as nnx
+    >>> rules = nnx.StateSharding({nnx.PathContains("kernel"): jax.P(None, "model"), ...: jax.P()})
+    >>> rules.map_prefix(("kernel",), nnx.Param(1.0))
+    P(None, 'model')
     """
 
     def __init__(self, filter_sharding: Mapping[Filter, Any] | State):

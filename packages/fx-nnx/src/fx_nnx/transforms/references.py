@@ -68,6 +68,11 @@ def flatten(
       ref_index: numbers of objects that are known, which the structure then refers to; new ones are added.
       ref_outer_index: numbers that objects have elsewhere, to be noted in the structure.
       graph: as in `fx_nnx.split`.
+
+    >>> import fx_nnx as nnx
+    >>> graphdef, leaves = nnx.flatten(nnx.Dict(w=nnx.Param(1.0)))
+    >>> leaves.paths
+    (('w',),)
     """
     if ref_index is None and ref_outer_index is None:
         return flatten_node(node, with_paths=with_paths, graph=graph)
@@ -105,6 +110,10 @@ def unflatten(
       outer_index_outer_ref: objects by their number elsewhere: they are changed to what the structure says, and used.
       copy_variables: whether to copy variables instead of using them.
       recreate_variables: whether a bare value in the place of a variable gets a new variable, or is put there itself.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.unflatten(*nnx.flatten(nnx.Dict(w=nnx.Param(1.0)))).w.get_value()
+    1.0
     """
     if index_ref is None and not outer_index_outer_ref:
         return unflatten_node(graphdef, state, copy_variables=copy_variables, recreate_variables=recreate_variables)

@@ -33,6 +33,13 @@ def remat(
       policy: what to keep all the same, one of `jax.checkpoint_policies`.
       graph: False treats modules as trees, in which no object is shared.
       graph_updates: False lets only values of variables come out.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    >>> forward = nnx.remat(lambda model, x: model(x).sum())
+    >>> nnx.grad(forward)(model, jnp.ones((4, 2))).kernel.shape
+    (2, 1)
     """
     target, statics = Target(f), StaticArguments(f, "remat", static_argnums)
 

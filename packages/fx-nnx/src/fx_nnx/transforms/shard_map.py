@@ -46,6 +46,14 @@ def shard_map(
     Raises:
       TransformError: one variable is reachable on two ways with different specs.
       PrefixError: specs do not fit arguments or results.
+
+    >>> import jax
+    >>> import fx_nnx as nnx
+    >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> batch = jax.P("data")
+    >>> forward = nnx.shard_map(lambda model, x: model(x), mesh=mesh, in_specs=(jax.P(), batch), out_specs=batch)
+    >>> forward(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), jax.numpy.ones((4, 2))).shape
+    (4, 1)
     """
     target = Target(f)
     keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs), *[None for _ in target.bound[:1]])))

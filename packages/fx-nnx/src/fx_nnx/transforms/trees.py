@@ -23,6 +23,12 @@ class NodeStates(PyTreeNode):
     Attributes:
       states: the states.
       metadata: anything hashable.
+
+    >>> import fx_nnx as nnx
+    >>> graphdef, state = nnx.split(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> node = nnx.NodeStates.from_split(graphdef, state, metadata="encoder")
+    >>> node.metadata, node.graphdef == graphdef
+    ('encoder', True)
     """
 
     _graphdef: Any
@@ -161,6 +167,11 @@ def from_tree(
       map_non_graph_nodes: whether ``merge_fn`` gets the other leaves too.
       is_inner: whether this is inside of a transform, see `merge_context`.
       ctxtag: tag of an `update_context`.
+
+    >>> import fx_nnx as nnx
+    >>> tree = nnx.to_tree({"layer": nnx.Linear(2, 3, rngs=nnx.Rngs(0))})
+    >>> nnx.from_tree(tree)["layer"].out_features
+    3
     """
     pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     entries: list[Any] = [None] * len(pairs)

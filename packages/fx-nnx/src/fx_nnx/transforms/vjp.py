@@ -110,6 +110,13 @@ def jvp(
     Raises:
       NnxError: the tangents do not fit the primals.
       TransformError: ``f`` does not give a pair where ``has_aux`` says so.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> scale = nnx.Param(jnp.full((), 2.0))
+    >>> out, tangent = nnx.jvp(lambda scale, x: scale * x, (scale, jnp.ones(())), (None, jnp.ones(())))
+    >>> float(out), float(tangent)
+    (2.0, 2.0)
     """
     if f is Missing:
         return functools.partial(jvp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)

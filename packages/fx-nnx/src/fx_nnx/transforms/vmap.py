@@ -102,6 +102,12 @@ def pmap(
       transform_metadata: as in `vmap`.
       graph: as in `vmap`.
       graph_updates: as in `vmap`.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> scale = nnx.Param(jnp.full(1, 2.0))  # a value per device
+    >>> float(nnx.pmap(lambda scale, x: scale * x)(scale, jnp.ones(1))[0])
+    2.0
     """
     del donate_argnums
     if devices is None and backend is not None:

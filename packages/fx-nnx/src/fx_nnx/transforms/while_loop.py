@@ -37,6 +37,15 @@ def while_loop(
 
     Raises:
       CarryChangedError: the value changes its structure, shapes or dtypes.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_nnx as nnx
+    >>> def double(counter):
+    ...     counter.value.set_value(counter.value * 2)
+    ...     return counter
+    >>> counter = nnx.Dict(value=nnx.Variable(jnp.ones(())))
+    >>> float(nnx.while_loop(lambda counter: counter.value < 10, double, counter).value.get_value())
+    16.0
     """
     carrier, targets = _carrier("while_loop", graph, graph_updates), Targets((cond_fun, body_fun))
     cond, body = targets.calls

@@ -23,6 +23,10 @@ class VariableMetadata(Generic[A]):
       on_add_axis: hooks, see `Variable`.
       on_remove_axis: hooks, see `Variable`.
       metadata: anything else.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.Param(nnx.VariableMetadata(1.0, metadata={"axes": ("embed",)})).axes
+    ('embed',)
     """
 
     raw_value: A
