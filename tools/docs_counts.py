@@ -2,7 +2,7 @@
 
     python tools/docs_counts.py docs/_build/html
 
-Links inside of the site are followed; exit code 1 if one of them leads nowhere.
+Links inside of the site are followed; exit code 1 if one of them leads nowhere, or a public name has no example.
 """
 
 import html.parser
@@ -74,13 +74,13 @@ def main() -> int:
     names = list(public_names())
     documented = [name for name, text in names if text]
     # Classes of errors show wrong and right code instead.
-    shown = [name for name, text in names if ">>> " in text or "::\n" in text]
+    bare = [name for name, text in names if ">>> " not in text and "::\n" not in text]
     broken = broken_links(site)
     print(f"{len(list(site.rglob('*.html')))} pages, {blocks} code blocks run, {doctests} lines of doctests")
-    print(f"{len(names)} public functions and classes: {len(documented)} documented, {len(shown)} with an example")
+    print(f"{len(names)} public functions and classes: {len(documented)} documented, {len(names) - len(bare)} with an example")
     print(f"{len(broken)} broken links")
-    print("\n".join(broken))
-    return 1 if broken else 0
+    print("\n".join([*broken, *(f"{name}: write an example in its docstring" for name in bare)]))
+    return 1 if broken or bare else 0
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
       var_type: the type of the variable.
       value: its value.
       metadata: its metadata, without what every variable has.
+
+    >>> import fx_bridge
+    >>> import fx_nnx as nnx
+    >>> box = fx_bridge.NNXMeta(nnx.Param, 1.0, {"axes": ("embed",)})
+    >>> box.unbox(), box.to_nnx_variable().axes
+    (1.0, ('embed',))
     """
 
     var_type: type[Variable[Any]] = struct.field(pytree_node=False)

@@ -52,7 +52,12 @@ def current_context() -> ModuleStackEntry | None:
 
 
 def current_module() -> Any:
-    """Returns the bridge module that is running, or None."""
+    """Returns the bridge module that is running, or None.
+
+    >>> import fx_bridge
+    >>> fx_bridge.current_module() is None  # outside of the methods of bridge modules
+    True
+    """
     entry = current_context()
     return None if entry is None else entry.module
 

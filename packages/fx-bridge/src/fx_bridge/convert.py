@@ -63,7 +63,16 @@ def to_nnx_state(
     strict: bool = True,
     allow_register: bool = False,
 ) -> tuple[State, ConversionReport]:
-    """Converts the variables of a Linen model into an NNX state; see `convert_variables`."""
+    """Converts the variables of a Linen model into an NNX state; see `convert_variables`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_bridge
+    >>> import fx_linen as nn
+    >>> variables = nn.Dense(2).init(jax.random.key(0), jnp.ones(3))
+    >>> state, report = fx_bridge.to_nnx_state(variables)
+    >>> type(state["kernel"]).__name__, state["kernel"].shape
+    ('Param', (3, 2))
+    """
     found = {
         (collection, _renamed(rename, collection, path)): leaf
         if collection == ARRAYS
@@ -87,7 +96,14 @@ def to_linen_variables(
     strict: bool = True,
     allow_register: bool = False,
 ) -> tuple[dict[str, Any], ConversionReport]:
-    """Converts an NNX state or module into the variables of a Linen model; see `convert_variables`."""
+    """Converts an NNX state or module into the variables of a Linen model; see `convert_variables`.
+
+    >>> import fx_bridge
+    >>> import fx_nnx as nnx
+    >>> variables, report = fx_bridge.to_linen_variables(nnx.BatchNorm(2, rngs=nnx.Rngs(0)))
+    >>> {collection: sorted(entries) for collection, entries in sorted(variables.items())}
+    {'batch_stats': ['mean', 'var'], 'params': ['bias', 'scale']}
+    """
     found: dict[Place, Any] = {}
     for (collection, path), variable in _nnx_leaves(
         source, allow_register, arrays=like is None or ARRAYS in like

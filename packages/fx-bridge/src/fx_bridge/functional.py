@@ -20,6 +20,12 @@ class Functional:
       graphdef: the structure, once ``init`` has run.
       args: arguments of the class.
       kwargs: more arguments.
+
+    >>> import fx_bridge
+    >>> import fx_nnx as nnx
+    >>> model = fx_bridge.functional(nnx.Linear)(2, 3)
+    >>> sorted(model.init(rngs=nnx.Rngs(0)))
+    ['bias', 'kernel']
     """
 
     module_type: Callable[..., Any]

@@ -18,6 +18,15 @@ class ConversionReport:
       missing: places of the model that the source has no value for.
       unexpected: places of the source that the model has not.
       shapes: places where the shapes differ, with the wanted shape and that of the source.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_bridge
+    >>> import fx_nnx as nnx
+    >>> variables = {"params": {"bias": jnp.zeros(2), "extra": jnp.zeros(2)}}
+    >>> model = nnx.Dict(bias=nnx.Param(jnp.zeros(2)), kernel=nnx.Param(jnp.zeros((3, 2))))
+    >>> state, report = fx_bridge.to_nnx_state(variables, like=model, strict=False)
+    >>> report.complete, report.missing, report.unexpected
+    (False, (('params', ('kernel',)),), (('params', ('extra',)),))
     """
 
     matched: tuple[Place, ...] = ()

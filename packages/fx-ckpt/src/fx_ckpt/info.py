@@ -25,6 +25,13 @@ class CheckpointInfo:
       written_by: versions of the packages that wrote it.
       files: size in bytes of each file.
       structure: containers, keys and leaves of the tree.
+
+    >>> import tempfile
+    >>> import fx_ckpt
+    >>> path = fx_ckpt.save(tempfile.mkdtemp() + "/final", {"step": 3}, metadata={"run": "a"})
+    >>> info = fx_ckpt.inspect(path)
+    >>> info.backend, info.metadata, list(info.leaves())
+    ('msgpack', {'run': 'a'}, ['step'])
     """
 
     path: Path

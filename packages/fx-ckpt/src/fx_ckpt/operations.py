@@ -112,6 +112,15 @@ def restore(
       CastError: a number does not fit into the dtype that was asked for.
       CheckpointError: other iterators were saved.
       ArgumentError: a filter that chooses nothing, no dtype, or a class as target.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import fx_ckpt
+    >>> path = fx_ckpt.save(tempfile.mkdtemp() + "/final", {"w": np.ones(2), "step": 3})
+    >>> fx_ckpt.restore(path, only="step")
+    {'step': 3}
+    >>> fx_ckpt.restore(path, {"w": np.zeros(2), "step": 0})
+    {'w': array([1., 1.]), 'step': 3}
     """
 
     if isinstance(target, type):
@@ -151,6 +160,12 @@ def verify(path: StrPath) -> CheckpointInfo:
     Raises:
       ManifestError: this is no checkpoint, or its manifest is damaged.
       DamagedFilesError: a file was changed, cut, removed or added.
+
+    >>> import tempfile
+    >>> import fx_ckpt
+    >>> path = fx_ckpt.save(tempfile.mkdtemp() + "/final", {"step": 3})
+    >>> fx_ckpt.verify(path).backend
+    'msgpack'
     """
     return _whole(path, _verified)
 

@@ -118,6 +118,14 @@ def load_safetensors(
       DamagedDataError: the files are cut, changed, hostile, or something else.
       RestoreMismatchError: they do not have what the target wants, or more; the text lists everything.
       ArgumentError: no rule is for an array, or several are.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import fx_ckpt
+    >>> params = {"dense": {"kernel": np.ones((2, 3))}}
+    >>> path = fx_ckpt.save_safetensors(tempfile.mkdtemp() + "/model.safetensors", params)
+    >>> fx_ckpt.load_safetensors(path)["dense"]["kernel"].shape
+    (2, 3)
     """
     headers = _headers(local_path(path), follow_links)
     headers = {name: entry for name, entry in headers.items() if not any(glob(name, pattern) for pattern in ignore)}

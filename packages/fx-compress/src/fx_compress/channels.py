@@ -33,6 +33,10 @@ class Channels:
 
     Raises:
       MaskError: the fraction is out of range.
+
+    >>> import fx_compress
+    >>> fx_compress.Channels(0.5)  # half of the output features of a layer
+    Channels(fraction=0.5, axis=-1)
     """
 
     fraction: float
@@ -51,6 +55,10 @@ class Removal:
       path: where it is.
       before: its shape.
       after: its shape now.
+
+    >>> import fx_compress
+    >>> fx_compress.Removal("params/dense/kernel", before=(4, 8), after=(4, 6)).after
+    (4, 6)
     """
 
     path: str
@@ -66,6 +74,12 @@ class RemovalReport:
       rows: the parameters that became smaller.
       masks: those of the model that computes the same at the old size, for `fx_compress.apply_masks`.
       difference: the largest difference to its results on the sample inputs, over the largest result.
+
+    >>> import fx_compress
+    >>> row = fx_compress.Removal("params/dense/kernel", before=(4, 8), after=(4, 6))
+    >>> print(fx_compress.RemovalReport((row,), masks={}, difference=1e-7))
+    params/dense/kernel  4×8 -> 4×6
+    results differ from those of the masked model by 1.0e-07
     """
 
     rows: tuple[Removal, ...]

@@ -6,7 +6,15 @@ from fx_core.errors import FxError
 
 
 class CompressError(FxError):
-    """Base class of the errors of fx-compress."""
+    """Base class of the errors of fx-compress.
+
+    Right::
+
+        try:
+            smaller = fx_compress.quantize(variables, rules)
+        except fx_compress.CompressError as error:
+            print(error)
+    """
 
 
 class RuleError(CompressError, ValueError):
@@ -26,6 +34,14 @@ class SchemeError(CompressError, ValueError):
     """A scheme does not fit its options, or the array that it is used on.
 
     Wrong: groups of 48 in a kernel of 64 inputs, or an asymmetric scheme for integer activations.
+
+    Wrong::
+
+        fx_compress.int8(group=48).quantize(jnp.ones((64, 8)))
+
+    Right::
+
+        fx_compress.int8(group=32).quantize(jnp.ones((64, 8)))
     """
 
     def __init__(self, what: str, *, path: str | None = None, expected: Any = None, got: Any = None, fix: str = ""):
@@ -43,11 +59,25 @@ class CalibrationError(CompressError, ValueError):
 
 
 class MaskError(CompressError, ValueError):
-    """Masks or a sparsity that do not fit the parameters."""
+    """Masks or a sparsity that do not fit the parameters.
+
+    Wrong::
+
+        fx_compress.make_masks(variables, fx_compress.Magnitude(sparsity=90))
+
+    Right::
+
+        fx_compress.make_masks(variables, fx_compress.Magnitude(sparsity=0.9))
+    """
 
 
 class StructureError(CompressError, ValueError):
     """Features cannot be removed: something that cannot lose them takes them, too.
 
     Wrong: the output features of the last layer, or those that a ``LayerNorm`` takes the mean of.
+
+    Right::
+
+        rules = {"params/Dense_0/kernel": fx_compress.Channels(0.5)}  # a hidden layer, whose features another one takes
+        smaller, report = fx_compress.remove_channels(variables, rules, x, module=model)
     """

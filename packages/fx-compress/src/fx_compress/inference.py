@@ -30,6 +30,10 @@ class Change:
       path: where.
       what: in words.
       done: False where it could not be done, and ``what`` says why.
+
+    >>> import fx_compress
+    >>> fx_compress.Change("params/norm", "folded into params/conv").done
+    True
     """
 
     path: str
@@ -44,6 +48,12 @@ class InferenceReport:
     Attributes:
       changes: in order.
       difference: the largest difference of results on the sample inputs, over the largest result; None without them.
+
+    >>> import fx_compress
+    >>> change = fx_compress.Change("params/norm", "folded into params/conv")
+    >>> print(fx_compress.InferenceReport((change,), difference=1e-7))
+    params/norm: folded into params/conv
+    results on the sample inputs differ by 1.0e-07 of the largest
     """
 
     changes: tuple[Change, ...]

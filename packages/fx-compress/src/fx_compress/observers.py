@@ -96,6 +96,12 @@ def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inpu
 
     Raises:
       CalibrationError: an observer saw nothing.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> statistics = fx_compress.ranges({"params/dense/kernel": jnp.array(3.0)})
+    >>> statistics["params/dense/kernel"][()].largest
+    3.0
     """
     held = observers.get(OVERWRITE_WITH_GRADIENT, observers)
     found: dict[str, dict[tuple[int, ...], Inputs]] = {}

@@ -27,6 +27,12 @@ class Parameter:
       owners: class names of the containers above it, the nearest last: names of layers in object modules.
       kind: class name of the variable that holds it, such as ``"Param"``; None where arrays are bare.
       types: classes of the container right above it, and of the variable if there is one.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> parameter = fx_compress.Parameter("encoder/dense/kernel", jnp.ones((2, 3)), (), None)
+    >>> parameter.name, parameter.is_weight
+    ('kernel', True)
     """
 
     path: str

@@ -29,6 +29,12 @@ class Magnitude:
 
     Raises:
       MaskError: the sparsity is out of range.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> kernel = jnp.array([[1.0, -2.0], [3.0, -4.0]])
+    >>> fx_compress.make_masks({"kernel": kernel}, fx_compress.Magnitude(0.5))["kernel"].tolist()
+    [[False, False], [True, True]]
     """
 
     sparsity: float
@@ -47,6 +53,12 @@ class NofM:
 
     Raises:
       MaskError: not ``0 < n < m``.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> kernel = jnp.array([[1.0], [4.0], [3.0], [2.0]])
+    >>> fx_compress.make_masks({"kernel": kernel}, fx_compress.NofM(2, 4))["kernel"].ravel().tolist()
+    [False, True, True, False]
     """
 
     n: int = 2
@@ -172,6 +184,15 @@ def prune_during_training(rules: Any, schedule: Any = None, every: int = 100) ->
 
     Raises:
       CompressError: optax is not installed.
+
+    >>> import jax.numpy as jnp
+    >>> import optax
+    >>> import fx_compress
+    >>> tx = optax.chain(optax.sgd(0.1), fx_compress.prune_during_training(fx_compress.Magnitude(0.5)))
+    >>> params = {"kernel": jnp.array([[1.0, -2.0], [3.0, -4.0]])}
+    >>> updates, _ = tx.update({"kernel": jnp.zeros((2, 2))}, tx.init(params), params)
+    >>> optax.apply_updates(params, updates)["kernel"].tolist()
+    [[0.0, 0.0], [3.0, -4.0]]
     """
     try:
         import optax

@@ -28,6 +28,12 @@ class Rule(Generic[T]):
         default all but the last of a kernel, the first of the kernels ``(in, heads, features)`` of ``query``, ``key``
         and ``value``, and the last of an embedding.
       stacked: number of leading axes that belong to stacked layers.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> rule = fx_compress.Rule("encoder/*/kernel", fx_compress.int8())
+    >>> rule.matches(fx_compress.Parameter("encoder/dense/kernel", jnp.ones((2, 3)), (), None))
+    True
     """
 
     where: Any

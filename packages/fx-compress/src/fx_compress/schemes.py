@@ -38,6 +38,12 @@ class Scheme:
 
     Raises:
       SchemeError: options that do not go together.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> scheme = fx_compress.Scheme("int4", group=32, symmetric=False)
+    >>> scheme.quantize(jnp.ones((64, 8))).shape
+    (64, 8)
     """
 
     format: str
@@ -239,7 +245,13 @@ def int4(
     calibration: Literal["minmax", "percentile", "mse"] = "minmax",
     percentile: float = 99.9,
 ) -> Scheme:
-    """Returns the scheme of four-bit integers, two in each byte; see `Scheme`. Groups of 32 to 128 keep it exact."""
+    """Returns the scheme of four-bit integers, two in each byte; see `Scheme`. Groups of 32 to 128 keep it exact.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> fx_compress.int4(group=32).quantize(jnp.ones((64, 8))).format
+    'int4'
+    """
     return Scheme("int4", group, symmetric, clip, rounding, activations, calibration, percentile)
 
 
@@ -247,6 +259,11 @@ def nf4(*, group: int | None = 64, clip: Literal["minmax", "mse"] = "minmax") ->
     """Returns the scheme of four-bit codes at the quantiles of a normal distribution.
 
     Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs*, 2023.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> fx_compress.nf4(group=32).quantize(jnp.ones((64, 8))).format
+    'nf4'
     """
     return Scheme("nf4", group, True, clip)
 
@@ -255,5 +272,10 @@ def fp8(format: Literal["e4m3", "e5m2"] = "e4m3", *, group: int | None = None) -
     """Returns the scheme of eight-bit floats, scaled to their range.
 
     Micikevicius et al., *FP8 Formats for Deep Learning*, 2022.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_compress
+    >>> fx_compress.fp8("e5m2").quantize(jnp.ones((64, 8))).format
+    'e5m2'
     """
     return Scheme(format, group)

@@ -120,10 +120,6 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
 
         Raises:
           ShardingRuleError: the value cannot be laid out as the names want.
-
-        >>> import fx_core
-        >>> fx_core.unbox({"kernel": Partitioned(1.0, ("embed",)), "bias": 2.0})
-        {'bias': 2.0, 'kernel': 1.0}
         """
         return placement.place(self.value, self.names, self.mesh) if apply_constraint else self.value
 
@@ -170,23 +166,12 @@ class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
         return self.replace(names=tuple(names))
 
     def get_partition_spec(self) -> Any:
-        """Returns the names as a partition spec; a box of one per leaf where an array-like node is in this one.
-
-        >>> import jax.numpy as jnp
-        >>> get_partition_spec({"kernel": Partitioned(jnp.ones((2, 3)), (None, "mlp")), "bias": jnp.ones(3)})
-        {'bias': P(), 'kernel': P(None, 'mlp')}
-        """
+        """Returns the names as a partition spec; a box of one per leaf where an array-like node is in this one."""
         return self._per_leaf(self.mesh, lambda spec: spec)
 
     def get_sharding(self, mesh: Mesh) -> Any:
         """Returns the sharding of the value on a mesh that has the names as axes; a box of them for an
         array-like node.
-
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> mesh = jax.make_mesh((1,), ("mlp",), axis_types=(jax.sharding.AxisType.Auto,))
-        >>> get_sharding(Partitioned(jnp.ones((2, 3)), (None, "mlp")), mesh).spec
-        P(None, 'mlp')
         """
         return self._per_leaf(mesh, functools.partial(NamedSharding, mesh))
 
@@ -239,7 +224,12 @@ def remove_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
 
 
 def unbox(tree: Any) -> Any:
-    """Opens all boxes of a tree, boxes in boxes included."""
+    """Opens all boxes of a tree, boxes in boxes included.
+
+    >>> import fx_core
+    >>> fx_core.unbox({"kernel": Partitioned(1.0, ("embed",)), "bias": 2.0})
+    {'bias': 2.0, 'kernel': 1.0}
+    """
     if isinstance(tree, jax.Array | np.ndarray):
         return tree  # read once per variable access: most values are bare arrays
     return map_axis_meta(lambda box: unbox(box.unbox()), tree)
@@ -268,6 +258,10 @@ def replace_boxed(tree: Any, updates: Any) -> Any:
 def get_partition_spec(tree: Any) -> Any:
     """Returns the partition specs of a tree's arrays: those of the boxes, ``P()`` for bare arrays, None for the
     rest.
+
+    >>> import jax.numpy as jnp
+    >>> get_partition_spec({"kernel": Partitioned(jnp.ones((2, 3)), (None, "mlp")), "bias": jnp.ones(3)})
+    {'bias': P(), 'kernel': P(None, 'mlp')}
     """
 
     def spec(x: Any) -> PartitionSpec | None:
@@ -279,7 +273,14 @@ def get_partition_spec(tree: Any) -> Any:
 
 
 def get_sharding(tree: Any, mesh: Mesh) -> Any:
-    """Returns the shardings of a tree's arrays on a mesh; bare arrays are replicated, what is no array gets None."""
+    """Returns the shardings of a tree's arrays on a mesh; bare arrays are replicated, what is no array gets None.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> mesh = jax.make_mesh((1,), ("mlp",), axis_types=(jax.sharding.AxisType.Auto,))
+    >>> get_sharding(Partitioned(jnp.ones((2, 3)), (None, "mlp")), mesh).spec
+    P(None, 'mlp')
+    """
 
     def sharding(x: Any) -> Any:
         if is_axis_metadata(x) and hasattr(x, "get_sharding"):

@@ -31,6 +31,15 @@ class Bundle:
       verification: how it was compared with the model, None where it was not.
       program: the function that the exporter gave; in a bundle of several networks it refuses every call.
       entry_points: the networks by name, where there are several.
+
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> import fx_export
+    >>> double = lambda scale, x: scale * x
+    >>> path = fx_export.export(tempfile.mkdtemp() + "/double", double, 2.0, [jnp.ones(2)], metadata={"run": "a"})
+    >>> bundle = fx_export.load(path)
+    >>> bundle.exporter, bundle.metadata
+    ('stablehlo', {'run': 'a'})
     """
 
     path: Path
@@ -85,6 +94,13 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
       ArgumentTypeError: ``compiled`` was given, and JAX compiles nothing for this format.
+
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> import fx_export
+    >>> path = fx_export.export(tempfile.mkdtemp() + "/double", lambda scale, x: scale * x, 2.0, [jnp.ones(2)])
+    >>> fx_export.load(path)(jnp.ones(2)).tolist()
+    [2.0, 2.0]
     """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)

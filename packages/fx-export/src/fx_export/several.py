@@ -29,6 +29,14 @@ class EntryPoint:
       call: keyword arguments of the model's call.
       constraints: what is known about sizes in texts, such as ``"length <= 128"``.
       verify_sizes: sizes to try, by symbol.
+
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> import fx_export
+    >>> double = fx_export.EntryPoint(lambda scale, x: scale * x, [jnp.ones(2)])
+    >>> path = fx_export.export_several(tempfile.mkdtemp() + "/programs", {"double": double}, 2.0)
+    >>> fx_export.load(path)["double"](jnp.ones(2)).tolist()
+    [2.0, 2.0]
     """
 
     model: Any

@@ -28,6 +28,14 @@ def interop() -> None:
 
     Raises:
       FlaxImportedError: Flax cannot be imported, or fx is in its place.
+
+    ::
+
+        import flax.serialization
+        import fx_flax, fx_nnx
+
+        fx_flax.interop()
+        encoded = flax.serialization.to_bytes(fx_nnx.state(model))
     """
     real = _flax("flax.serialization")
     if isinstance(real._STATE_DICT_REGISTRY, _Shared):
@@ -107,6 +115,15 @@ def from_flax(tree: Any) -> Any:
     Raises:
       FlaxImportedError: Flax cannot be imported, or fx is in its place.
       MissingPackageError: there are states or variables, and fx-nnx is not installed.
+
+    ::
+
+        import flax.nnx
+        import fx_flax, fx_nnx
+
+        state = flax.nnx.state(flax.nnx.Linear(2, 3, rngs=flax.nnx.Rngs(0)))
+        layer = fx_nnx.Linear(2, 3, rngs=fx_nnx.Rngs(0))
+        fx_nnx.update(layer, fx_flax.from_flax(state))
     """
     core = _flax("flax.core")
     if isinstance(tree, core.FrozenDict):

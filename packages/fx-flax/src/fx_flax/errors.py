@@ -28,6 +28,13 @@ class FlaxNameError(FxError, AttributeError):
     """A name of Flax that fx does not have, or a name that Flax does not have either.
 
     The text tells which of the two it is, and why fx lacks the name.
+
+    >>> import fx_flax
+    >>> fx_flax.install()
+    >>> import flax
+    >>> hasattr(flax, "no_such_name")  # it is an AttributeError
+    False
+    >>> fx_flax.uninstall()
     """
 
     def __init__(self, module: str, name: str, what: str, fix: str | None = None):
@@ -41,7 +48,16 @@ class UnreadableSourceError(FxError, ValueError):
 
 
 class FlaxVersionWarning(UserWarning):
-    """A library asks for a newer Flax than the one whose names fx-flax knows."""
+    """A library asks for a newer Flax than the one whose names fx-flax knows.
+
+    Right::
+
+        import warnings
+
+        import fx_flax
+
+        warnings.simplefilter("error", fx_flax.FlaxVersionWarning)  # stop instead
+    """
 
 
 def package_missing(wanted: str, package: str) -> MissingPackageError:

@@ -12,7 +12,12 @@ __all__ = ["install", "installed", "uninstall"]
 
 
 def installed() -> bool:
-    """Returns whether ``import flax`` gives fx in this process."""
+    """Returns whether ``import flax`` gives fx in this process.
+
+    >>> import fx_flax
+    >>> fx_flax.installed()
+    False
+    """
     return any(isinstance(finder, FlaxFinder) for finder in sys.meta_path)
 
 
@@ -54,6 +59,12 @@ def uninstall() -> None:
     """Undoes `install`, for tests: later imports of ``flax`` find Flax itself, or nothing.
 
     What was imported before keeps what it holds.
+
+    >>> import fx_flax
+    >>> fx_flax.install()
+    >>> fx_flax.uninstall()
+    >>> fx_flax.installed()
+    False
     """
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, FlaxFinder | FlaxDistributionFinder)]
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not FlaxPath]

@@ -70,6 +70,17 @@ def linen_in_bridge_mdl(linen_module: Any, name: str | None = None) -> ToNNX:
     Raises:
       BridgeError: neither ``setup`` nor a compact method of a bridge module runs.
       BridgeError: the name is taken.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_bridge
+    >>> import fx_linen as nn
+    >>> class Mixed(fx_bridge.Module):
+    ...     @fx_bridge.compact
+    ...     def __call__(self, x):
+    ...         return fx_bridge.linen_in_bridge_mdl(nn.Dense(2), name="dense")(x)
+    >>> variables = Mixed().init(jax.random.key(0), jnp.ones(3))
+    >>> variables["params"]["dense"]["kernel"].shape
+    (3, 2)
     """
     parent, in_compact = _parent("linen_in_bridge_mdl")
     module = ToNNX(linen_module, parent.scope.rngs)

@@ -52,6 +52,10 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
       DamagedDataError: the bytes are cut, changed, or something else.
       StateDictMismatchError: the target has another structure.
       ArgumentError: the target is a class.
+
+    >>> import fx_ckpt
+    >>> fx_ckpt.from_bytes({"step": 0}, fx_ckpt.to_bytes({"step": 3}))
+    {'step': 3}
     """
     if isinstance(target, type):
         raise class_as_target(target)
@@ -83,6 +87,10 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
 
     Raises:
       DamagedDataError: the bytes are cut, changed, or something else.
+
+    >>> import fx_ckpt
+    >>> fx_ckpt.msgpack_restore(fx_ckpt.msgpack_serialize({"step": 3, "losses": [0.5, 0.25]}))
+    {'losses': [0.5, 0.25], 'step': 3}
     """
     data = memoryview(encoded_pytree).cast("B").toreadonly()
     return map_extents(Decoder(data).whole(), lambda extent: extent.view(data))

@@ -23,6 +23,13 @@ class Preempted(SystemExit):
 
     Attributes:
       step: the step that was saved.
+
+    >>> import fx_ckpt
+    >>> try:
+    ...     raise fx_ckpt.Preempted(120)
+    ... except SystemExit as end:
+    ...     print(end.code, end)
+    143 SIGTERM came; step 120 is saved.
     """
 
     def __init__(self, step: int):

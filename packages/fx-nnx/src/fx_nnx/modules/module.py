@@ -108,25 +108,11 @@ class Module(Pytree):
         return jax.tree.map(jnp.add, value, zeros.get_value())
 
     def iter_modules(self) -> Iterator[tuple[Path, "Module"]]:
-        """Returns path and module of every module in this one, itself last.
-
-        >>> import fx_nnx as nnx
-        >>> model = nnx.Sequential(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), nnx.relu)
-        >>> [(path, type(module).__name__) for path, module in nnx.iter_modules(model)][-1]
-        ((), 'Sequential')
-        """
+        """Returns path and module of every module in this one, itself last."""
         return iter_modules(self)
 
     def iter_children(self) -> Iterator[tuple[Any, "Module"]]:
-        """Returns name and module of the modules among the attributes.
-
-        >>> import fx_nnx as nnx
-        >>> class Block(nnx.Module):
-        ...     def __init__(self, rngs):
-        ...         self.norm, self.dense = nnx.LayerNorm(2, rngs=rngs), nnx.Linear(2, 2, rngs=rngs)
-        >>> [name for name, module in nnx.iter_children(Block(nnx.Rngs(0)))]
-        ['dense', 'norm']
-        """
+        """Returns name and module of the modules among the attributes."""
         return iter_children(self)
 
     def set_attributes(
@@ -183,12 +169,26 @@ class Module(Pytree):
 
 
 def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
-    """Returns path and module of every module in a model, each once, inner ones before outer ones."""
+    """Returns path and module of every module in a model, each once, inner ones before outer ones.
+
+    >>> import fx_nnx as nnx
+    >>> model = nnx.Sequential(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), nnx.relu)
+    >>> [(path, type(module).__name__) for path, module in nnx.iter_modules(model)][-1]
+    ((), 'Sequential')
+    """
     return ((path, value) for path, value in iter_graph(module, graph=graph) if isinstance(value, Module))
 
 
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
-    """Returns name and module of the modules among the attributes of a module."""
+    """Returns name and module of the modules among the attributes of a module.
+
+    >>> import fx_nnx as nnx
+    >>> class Block(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.norm, self.dense = nnx.LayerNorm(2, rngs=rngs), nnx.Linear(2, 2, rngs=rngs)
+    >>> [name for name, module in nnx.iter_children(Block(nnx.Rngs(0)))]
+    ['dense', 'norm']
+    """
     if not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
         raise not_a_node(node, ())
     return ((key, child) for key, child in children_of(node) if isinstance(child, Module))

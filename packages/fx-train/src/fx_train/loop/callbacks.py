@@ -54,6 +54,17 @@ class Callback:
       idle_until: the next step at which there is something to do. A callback that sets it in `examine` or `on_step` is
         not called at the steps before, unless another one adds metrics; 0 when a run starts. A call of a function that
         has left the caches of the processor costs some microseconds, which is time that the device may wait for.
+
+    >>> import tempfile
+    >>> import fx_train
+    >>> class Print(fx_train.Callback):
+    ...     def on_step(self, run, state, metrics):
+    ...         print(run.step, metrics["loss"])
+    >>> with fx_train.Run(tempfile.mkdtemp(), total_steps=2, callbacks=[Print()]) as run:
+    ...     for step, batch in run.steps([None, None]):
+    ...         run.record({}, {"loss": 0.5})
+    1 0.5
+    2 0.5
     """
 
     examines_first = False

@@ -28,6 +28,14 @@ class Describe(Callback):
 
     Raises:
       RunFileError: the file cannot be written.
+
+    >>> import json, pathlib, tempfile
+    >>> import fx_train
+    >>> with fx_train.Run(tempfile.mkdtemp(), total_steps=1, callbacks=[fx_train.Describe({"rate": 0.1})]) as run:
+    ...     for step, batch in run.steps([None]):
+    ...         run.record({}, {"loss": 0.5})
+    >>> json.loads((pathlib.Path(run.directory) / "run.json").read_text())["config"]
+    {'rate': 0.1}
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, *, classes: list[str] | None = None):

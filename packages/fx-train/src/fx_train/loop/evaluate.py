@@ -55,6 +55,18 @@ class Throughput(Callback):
 
     Raises:
       ArgumentError: ``batch`` is not positive.
+
+    >>> import tempfile
+    >>> import fx_train
+    >>> class Show(fx_train.Callback):
+    ...     def on_step(self, run, state, metrics):
+    ...         print(run.step, sorted(metrics))
+    >>> callbacks = [fx_train.Throughput(every=1, batch=8), Show()]
+    >>> with fx_train.Run(tempfile.mkdtemp(), total_steps=2, callbacks=callbacks) as run:
+    ...     for step, batch in run.steps([None, None]):
+    ...         run.record({}, {"loss": 0.5})
+    1 ['loss']
+    2 ['examples_per_second', 'loss', 'steps_per_second']
     """
 
     def __init__(self, *, every: int, batch: int | None = None):

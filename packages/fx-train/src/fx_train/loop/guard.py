@@ -26,6 +26,16 @@ class NanGuard(Callback):
 
     Raises:
       NonFiniteError: in `Run.record` or at the end of `Run.steps`.
+
+    >>> import tempfile
+    >>> import fx_train
+    >>> try:
+    ...     with fx_train.Run(tempfile.mkdtemp(), total_steps=1, callbacks=[fx_train.NanGuard()]) as run:
+    ...         for step, batch in run.steps([None]):
+    ...             run.record({}, {"loss": float("nan")})
+    ... except fx_train.errors.NonFiniteError as error:
+    ...     print("step", run.step)
+    step 1
     """
 
     def __init__(self, *, every: int = 1):

@@ -26,6 +26,14 @@ class Log(Callback):
       logger: name of a registered logger, such as ``"jsonl"``, ``"csv"``, ``"console"`` or ``"tensorboard"``; its class
         is called with the run's directory.
       every: steps between two entries.
+
+    >>> import pathlib, tempfile
+    >>> import fx_train
+    >>> with fx_train.Run(tempfile.mkdtemp(), total_steps=2, callbacks=[fx_train.Log("csv", every=1)]) as run:
+    ...     for step, batch in run.steps([None, None]):
+    ...         run.record({}, {"loss": 0.5})
+    >>> sorted(path.name for path in pathlib.Path(run.directory).iterdir())
+    ['metrics.csv']
     """
 
     def __init__(self, logger: str = "jsonl", *, every: int):

@@ -23,6 +23,9 @@ class ProgressBar(Callback):
       label: a word before the bar.
       console: where to draw, a `rich.console.Console`; standard output by default.
       refresh: seconds between two looks at the metrics.
+
+    >>> import fx_train
+    >>> bar = fx_train.ProgressBar("digits")  # for `fx_train.Run(..., callbacks=[bar])`
     """
 
     def __init__(self, label: str = "train", *, console: "Console | None" = None, refresh: float = 0.2):

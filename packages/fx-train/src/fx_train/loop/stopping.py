@@ -35,6 +35,14 @@ class StopEarly(Callback):
       ArgumentError: ``mode`` is another word.
       ArgumentError: ``patience`` or ``min_delta`` is negative.
       MetricError: at the end of the run, when no step had the metric.
+
+    >>> import tempfile
+    >>> import fx_train
+    >>> with fx_train.Run(tempfile.mkdtemp(), total_steps=9, callbacks=[fx_train.StopEarly("loss", patience=1)]) as run:
+    ...     for step, loss in run.steps([1.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]):
+    ...         run.record({}, {"loss": loss})
+    >>> run.step, run.stop_reason
+    (4, 'loss has not improved 2 times; its best is 0.5')
     """
 
     def __init__(self, metric: str, *, mode: Literal["min", "max"] = "min", patience: int = 0, min_delta: float = 0.0):
@@ -102,6 +110,16 @@ class StopOnSignal(Callback):
     Raises:
       SystemExit: at the end of a run that a signal stopped, if there is an ``exit_status``.
       RunError: the run is not in the main thread, where alone Python takes signals.
+
+    >>> import signal, tempfile
+    >>> import fx_train
+    >>> with fx_train.Run(tempfile.mkdtemp(), total_steps=9, callbacks=[fx_train.StopOnSignal()]) as run:
+    ...     for step, batch in run.steps([None] * 9):
+    ...         if step == 2:
+    ...             signal.raise_signal(signal.SIGTERM)
+    ...         run.record({}, {})
+    >>> run.step
+    3
     """
 
     def __init__(
