@@ -75,11 +75,10 @@ def main() -> int:
     documented = [name for name, text in names if text]
     # Classes of errors show wrong and right code instead.
     bare = [name for name, text in names if ">>> " not in text and "::\n" not in text]
+    shown = len(names) - len(bare)
     broken = broken_links(site)
     print(f"{len(list(site.rglob('*.html')))} pages, {blocks} code blocks run, {doctests} lines of doctests")
-    print(
-        f"{len(names)} public functions and classes: {len(documented)} documented, {len(names) - len(bare)} with an example"
-    )
+    print(f"{len(names)} public functions and classes: {len(documented)} documented, {shown} with an example")
     print(f"{len(broken)} broken links")
     print("\n".join([*broken, *(f"{name}: write an example in its docstring" for name in bare)]))
     return 1 if broken or bare else 0
