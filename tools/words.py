@@ -23,7 +23,13 @@ PHRASES = {
     r"\bboth faces\b": "Linen and NNX",
     r"\bgives? what Flax gives\b": "the same values as in Flax",
     r"\bwhat things are\b": "kinds, types",
-    r"\bto be told (of|about|what)\b": "gets, is called with",
+    r"\b(told|tells?)\b": "says, returns, is called with, distinguishes, informs",
+    r"\b[Nn]obody\b": "say what is not done",
+    r"\b([Ss]ome|[Aa]ny)body\b": "user, program, process: say who",
+    r"\bheeds?\b": "uses, follows",
+    r"\b(two|both|both the|the|its) faces\b": "Linen and NNX",
+    r"\bstands? still\b": "is constant, does not change",
+    r"\bdr(aw|aws|awn) (from|its parameters|parameters|random)\b": "uses (an RNG stream), samples, initializes",
     r"\bdtype: to compute in\b": "dtype of the computation (default: inferred from …)",
 }
 BRITISH = re.compile(

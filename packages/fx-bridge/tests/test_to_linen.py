@@ -89,7 +89,7 @@ def test_streams():
     assert not jnp.array_equal(one, two)
     assert MODEL.apply(variables(), X, rngs=KEY).shape == (3, 2)  # `params` serves the others
     MODEL.apply(variables(), X, train=False)
-    with pytest.raises(BridgeError, match=r"draws from an RNG stream that was not given(.|\n)*'dropout': key"):
+    with pytest.raises(BridgeError, match=r"uses an RNG stream that was not given(.|\n)*'dropout': key"):
         MODEL.apply(variables(), X)
     with pytest.raises(InvalidRngError, match="'params' is needed"):
         MODEL.init({"dropout": KEY}, X)

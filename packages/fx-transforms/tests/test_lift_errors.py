@@ -42,10 +42,10 @@ def test_an_argument_without_the_axis():
 
 def test_nothing_to_tell_the_size():
     with pytest.raises(
-        errors.AxisSizeError, match=r"cannot tell the number of steps(.|\n)*where: /\n.*pass axis_size="
+        errors.AxisSizeError, match=r"cannot determine the number of steps(.|\n)*where: /\n.*pass axis_size="
     ):
         init(lift.vmap(lambda s: 0, {True: 0}, {True: True}))(KEY)
-    with pytest.raises(errors.AxisSizeError, match=r"cannot tell the number of steps(.|\n)*pass length="):
+    with pytest.raises(errors.AxisSizeError, match=r"cannot determine the number of steps(.|\n)*pass length="):
         init(lift.scan(lambda s, c: (c, None)))(KEY, 0.0)
     with pytest.raises(errors.AxisSizeError, match="pass length="):
         axes_scan.scan(lambda b, c, x: (b, c, x), axes_scan.broadcast, 0)(0, 0, XS)

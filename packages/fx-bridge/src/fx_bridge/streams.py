@@ -94,7 +94,7 @@ def forked(rngs: Any) -> Any:
 
 
 def mark_absent(module: Any) -> None:
-    """Lets the streams of a module that stand for the absent `FALLBACK` raise when they are drawn from."""
+    """Lets the streams of a module that stand for the absent `FALLBACK` raise when they are used."""
     for _, found in iter_graph(module):
         if isinstance(found, RngKey) and found.get_metadata("tag", None) == FALLBACK:
             found.set_metadata(on_get_value=absent)
@@ -112,7 +112,7 @@ def absent(variable: Any, _: Any) -> Any:
       BridgeError: always.
     """
     raise BridgeError(
-        "An NNX module draws from an RNG stream that was not given.",
+        "An NNX module uses an RNG stream that was not given.",
         expected=f"a key for the stream, or for {variable.tag!r}, which serves streams that were not given",
         got="neither",
         fix="pass rngs={'dropout': key}, or what the stream is called, or set the layer to be deterministic",

@@ -45,7 +45,7 @@ class Structure:
       places: for each of its leaves the place in the collections of Linen; None for the state of RNG streams.
       shapes: for each of them the shapes of the arrays in it.
       random: positions of the leaves that are the state of RNG streams.
-      streams: the names of the streams that its constructor may draw from.
+      streams: the names of the streams that its constructor may use.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class ToLinen(linen.Module):
         Raises:
           UninitializedError: there are no variables.
           InvalidAttributeError: there is no such method.
-          BridgeError: the module draws from a stream that was not given.
+          BridgeError: the module uses an RNG stream that was not given.
         """
         call = InnerCall(self, self.metadata_fn)
         module = call.module

@@ -107,7 +107,7 @@ class ToNNX(Module):
         Raises:
           UninitializedError: there are no variables yet.
           InvalidAttributeError: there is no such method.
-          BridgeError: ``mutable`` names a collection that nobody knows.
+          BridgeError: ``mutable`` names a collection that is not registered.
           BridgeError: the names of new variables are taken.
         """
         keys = self._keys(rngs)

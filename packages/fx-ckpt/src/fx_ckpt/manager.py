@@ -29,7 +29,7 @@ from fx_ckpt.tree.selection import Select
 T = TypeVar("T")
 
 _log = logging.getLogger("fx.ckpt")
-_RENAMED = "Somebody renamed or copied a directory: rename it back, or read it with fx_ckpt.restore."
+_RENAMED = "A directory was renamed or copied: rename it back, or read it with fx_ckpt.restore."
 _FIXES = {
     "keep": "Pass how many of the newest steps to keep, 1 at least; None keeps all.",
     "keep_every": "Pass the distance of the steps to keep for good; None keeps none of them.",
@@ -51,7 +51,7 @@ class CheckpointManager:
 
     As a context manager it takes SIGTERM over: the next `save`, whatever its step, is written at once, and ends the
     program by `Preempted`, a `SystemExit`. If none comes, the signal is passed on when the manager is left, to who had
-    it before: it ends the program if nobody had.
+    it before: it ends the program if there was no handler.
 
     Args:
       directory: where the checkpoints are; made by the first save.
@@ -133,7 +133,7 @@ class CheckpointManager:
           AlreadyExistsError: what has the name of the step is no checkpoint.
           ArgumentError: the step is no natural number, or the metric called ``best`` is missing.
           Preempted: SIGTERM came before; the step is on the disk.
-          Exception: what an earlier save raised, if nobody has heard of it; this one is then not begun.
+          Exception: what an earlier save raised, if it was not raised before; this save is then not begun.
         """
         step = _number(step)
         last = self._preemption.due(step)

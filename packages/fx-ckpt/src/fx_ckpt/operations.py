@@ -45,11 +45,11 @@ def save(
       path: the directory to make; ``~`` is the home directory.
       tree: any pytree of arrays, PRNG keys, Python numbers, strings, bytes and None.
       backend: name of the backend: ``"msgpack"``, ``"safetensors"``, ``"orbax"``, or a plugin's. ``"auto"`` takes
-        msgpack, the fastest, if this process has all arrays, and Orbax otherwise; `inspect` tells which, and why.
+        msgpack, the fastest, if this process has all arrays, and Orbax otherwise; `inspect` says which, and why.
       metadata: what else to keep, as JSON.
       iterators: data iterators by name, whose states (``get_state``) are kept beside the tree.
       overwrite: replace a checkpoint at ``path``; readers see the old or the new one. Anything else that is there, and
-        a checkpoint to which somebody added files, is never replaced.
+        a checkpoint to which files were added, is never replaced.
 
     Returns:
       The path.
@@ -204,7 +204,7 @@ def _whole(path: StrPath, act: Callable[[Path, Mapping[str, Any]], T]) -> T:
 
 
 def _mark(path: StrPath) -> tuple[int, ...] | None:
-    """What tells the checkpoint at a path from another that takes its place; None if there is none."""
+    """What distinguishes the checkpoint at a path from another that takes its place; None if there is none."""
     try:
         status = os.stat(settled(path) / MANIFEST)
     except OSError:

@@ -30,7 +30,7 @@ class Inputs:
       rows: number of vectors seen.
       largest: the largest magnitude.
       magnitudes: a sample of magnitudes, evenly taken.
-      gram: sum of outer products of the vectors, float64 ``(in, in)``; None where nobody asked for it.
+      gram: sum of outer products of the vectors, float64 ``(in, in)``; None where it was not asked for.
     """
 
     rows: int = 0

@@ -72,7 +72,7 @@ class Parts:
 
     Attributes:
       tree: its arrays.
-      function: computes it; None where nobody said.
+      function: computes it; None where it was not given.
       whole: makes the caller's kind of object of a tree.
       changes: what was done to it so far.
       resize: lets a tree that is a module take its sizes from its parameters.

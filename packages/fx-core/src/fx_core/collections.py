@@ -48,7 +48,7 @@ def saved(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Returns variables without the collections that are not meant to be stored.
 
     These are sown values of fx, such as ``intermediates``, and collections that a plugin registers with
-    ``saved=False``. Collections that nobody registers are kept.
+    ``saved=False``. Collections that are not registered are kept.
 
     >>> saved({"params": {"w": 1}, "intermediates": {"h": (2,)}, "mine": {}})
     {'params': {'w': 1}, 'mine': {}}

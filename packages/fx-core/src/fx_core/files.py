@@ -54,7 +54,7 @@ class AtomicDirectory:
 
     Use it as a context manager and write below ``directory``. On leaving without an error, the manifest is added, every
     file and directory is flushed, and the directory is renamed to ``path``. On an error nothing stays behind. A process
-    that is killed leaves a hidden sibling, which nobody takes for the real thing and the next writer removes.
+    that is killed leaves a hidden sibling, which no reader takes for the real thing and the next writer removes.
 
     Args:
       path: where the directory is to appear. Missing parents are made; an empty directory there is taken for nothing.
@@ -65,7 +65,7 @@ class AtomicDirectory:
       digest: gives the digest of a file, with the name of the algorithm before a colon.
       own: see `fx_core.manifests.foreign`.
       key: signs the manifest, for readers who have the key, too; see `read_manifest`. Digests must then be of an
-        algorithm that nobody can forge, such as the default.
+        algorithm that cannot be forged, such as the default.
 
     Attributes:
       directory: where to write.
@@ -176,7 +176,7 @@ def settled(path: str | os.PathLike[str]) -> Path:
 
 
 def clean_leftovers(parent: Path, name: str | None = None) -> list[Path]:
-    """Removes what killed writers left in ``parent``; what somebody is writing right now stays.
+    """Removes what killed writers left in ``parent``; what another process is writing right now stays.
 
     Args:
       parent: a directory.
@@ -223,7 +223,7 @@ def _remove_abandoned(path: Path) -> bool:
 
 
 def remove_directory(path: Path) -> None:
-    """Removes a directory so that nobody sees half of it: it vanishes by one rename, then its files are deleted.
+    """Removes a directory so that no reader sees half of it: it vanishes by one rename, then its files are deleted.
 
     Of a link to a directory only the link is removed.
 

@@ -21,7 +21,7 @@ def lock(directory: Path) -> int | None:
     """Takes the writer's lock of a directory, or a file; the kernel releases it when the process ends, however it ends.
 
     Returns:
-      A handle for `unlock`, which is `NO_LOCK` where there are no locks; None when somebody else holds the lock or
+      A handle for `unlock`, which is `NO_LOCK` where there are no locks; None when another process holds the lock or
       the directory is gone.
     """
     if fcntl is None:

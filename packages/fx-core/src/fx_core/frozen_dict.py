@@ -1,4 +1,4 @@
-"""Dictionaries that nobody can change: nested, hashable, and a pytree.
+"""Immutable dictionaries: nested, hashable, and a pytree.
 
 >>> params = freeze({"dense": {"bias": 0.0}})
 >>> params.copy({"scale": 1.0})
@@ -42,13 +42,13 @@ class FrozenValuesView(ValuesView[V]):
 class FrozenDict(Mapping[K, V]):
     """An immutable dictionary whose nested dictionaries are immutable as well.
 
-    It copies the dictionaries it is made from (not the values in them), so that nobody can change it through another
+    It copies the dictionaries it is made from (not the values in them), so that it cannot be changed through another
     reference. It is a pytree with its keys in sorted order, equal to a dict with equal items, and hashable if its
     values are.
 
     Args:
       *args: as for `dict`.
-      __unsafe_skip_copy__: take the dictionary itself. Only for one that nobody else holds and that has no
+      __unsafe_skip_copy__: take the dictionary itself. Only for one without another reference and with no
         `FrozenDict` inside.
       **kwargs: as for `dict`.
 

@@ -1,6 +1,6 @@
 """Manifests: what a directory that fx wrote holds, with the size and digest of every file, under a seal of its own.
 
-`fx_core.files` writes such directories; here they are read, checked, and told from what is not fx's.
+`fx_core.files` writes such directories; here they are read, checked, and distinguished from what is not fx's.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def read_manifest(directory: Path, *, format: str, version: int, key: bytes | No
         )
     if key is not None and not _is_signed(manifest, key):
         got = "another signature" if "signature" in manifest else "no signature"
-        fix = "Do not use it: nobody who has the key wrote it. Or give the key that it was written with."
+        fix = "Do not use it: it was not written with this key. Or give the key that it was written with."
         raise ManifestError(path, "The manifest was not signed with this key.", got=got, fix=fix)
     return manifest
 
@@ -231,7 +231,7 @@ def _foreign(path: Path, format: str, own: Collection[str]) -> str | None:
     try:
         return _described(path, format, own)
     except (FileNotFoundError, NotADirectoryError):
-        return "a directory that somebody is removing"
+        return "a directory that is being removed"
 
 
 def _described(path: Path, format: str, own: Collection[str]) -> str | None:

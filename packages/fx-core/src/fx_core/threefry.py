@@ -29,7 +29,7 @@ def settled() -> bool:
 
 
 def on_default_cpu(array: Any) -> bool:
-    """Returns whether this is an array on the default device, by nobody's choice, and that is a CPU."""
+    """Returns whether this is an array that was placed on the default device by default, and that is a CPU."""
     return (
         isinstance(array, jax.Array)
         and not isinstance(array, jax.core.Tracer)

@@ -77,7 +77,7 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     """Loads a bundle, after checking every byte of it.
 
     A bundle is a program: one from a stranger can compute anything, and a malformed one can end the process in JAX's
-    compiler. Load what you have from somebody you trust; a key makes sure that it is theirs.
+    compiler. Load bundles of authors whom you trust; a key makes sure that a bundle is theirs.
 
     Args:
       path: where `export` wrote it.

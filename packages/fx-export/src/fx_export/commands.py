@@ -40,7 +40,7 @@ def export() -> None:
     """Export networks, look at them and check them.
 
     fx export RUN --model package.module:function --input "image:float32[batch,28,28,1]" exports what was trained in
-    RUN; fx export from-run --help tells more.
+    RUN; see fx export from-run --help.
     """
 
 

@@ -191,10 +191,10 @@ def _index(path: Path) -> dict[str, Any]:
 
 
 def signature_of(index: Mapping[str, Any], path: Path) -> str:
-    """Returns the name of the signature that an index tells.
+    """Returns the name of the signature that an index names.
 
     Raises:
-      BundleError: it tells none.
+      BundleError: it names none.
     """
     signature = index.get("signature")
     if not isinstance(signature, str):

@@ -46,7 +46,7 @@ def verified(
       program: what was exported, as a function of the inputs.
       fn: the function of variables and inputs.
       variables: its variables.
-      inputs: examples or descriptions; integers are drawn from the range of an example, and are 0 or 1 without one.
+      inputs: examples or descriptions; integers are sampled from the range of an example, and are 0 or 1 without one.
       tolerance: largest difference, relative to one plus the largest number of an output; by default by the
         coarsest dtype that the function computes in. Integers are equal in any case.
       sizes: sizes to try for a symbol, by default 1 and 3.

@@ -1,4 +1,4 @@
-"""Weights as one file of raw numbers, each array at an aligned place that an index tells."""
+"""Weights as one file of raw numbers, each array at an aligned offset that an index lists."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -80,7 +80,7 @@ def _of_fx(ty: type) -> Any:
 
 
 def _of_state(ty: type) -> Any:
-    """The functions for states and variables of fx_nnx, which nobody has before fx_nnx is imported."""
+    """The functions for states and variables of fx_nnx, which do not exist before fx_nnx is imported."""
     for (module, name), functions in zip(_TYPES_OF_STATE, (_STATE, _VARIABLE)):
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and issubclass(ty, kind):

@@ -27,7 +27,7 @@ class FlaxImportedError(FxError, ImportError):
 class FlaxNameError(FxError, AttributeError):
     """A name of Flax that fx does not have, or a name that Flax does not have either.
 
-    The text tells which of the two it is, and why fx lacks the name.
+    The text says which of the two it is, and why fx lacks the name.
 
     >>> import fx_flax
     >>> fx_flax.install()
@@ -44,7 +44,7 @@ class FlaxNameError(FxError, AttributeError):
 
 
 class UnreadableSourceError(FxError, ValueError):
-    """A file that `fx migrate` is to rewrite cannot be decoded, or is not of the language that its name tells."""
+    """A file that `fx migrate` is to rewrite cannot be decoded, or is not of the language that its name says."""
 
 
 class FlaxVersionWarning(UserWarning):

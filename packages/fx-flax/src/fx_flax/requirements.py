@@ -42,7 +42,7 @@ def warn_if_newer(module: str) -> None:
 def asked_version(requirement: str) -> str | None:
     """Returns the lowest version of Flax that a requirement allows; None if it says nothing of that kind.
 
-    Requirements of extras do not count, since nobody may have asked for the extra.
+    Requirements of extras do not count, since the extra may not be installed.
 
     >>> asked_version("flax>=0.10.4,<1"), asked_version("flax (>=0.11)"), asked_version("flaxformer>=3")
     ('0.10.4', '0.11', None)

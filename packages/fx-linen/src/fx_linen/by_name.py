@@ -25,7 +25,7 @@ def layer(name: str, /, **arguments: Any) -> Any:
       **arguments: fields of the layer.
 
     Raises:
-      UnknownEntryError: nobody registers it.
+      UnknownEntryError: it is not registered.
       EntryLoadError: it cannot be imported.
       DescriptionError: it has no such field, or needs one that is not given.
     """

@@ -91,7 +91,7 @@ class BatchApply:
         """Calls the function.
 
         Args:
-          *args: trees of arrays; the first array with enough dimensions tells how results are split.
+          *args: trees of arrays; results are split as the first array with enough dimensions.
           **kwargs: the same.
 
         Returns:

@@ -61,7 +61,7 @@ class Fp8DirectDotGeneralOp(_Fp8Op):
     ``params={"params": …, "_overwrite_with_gradient": …}``.
 
     Attributes:
-      amax_history_length: how many past steps a scale heeds.
+      amax_history_length: number of past steps whose maxima a scale is computed from.
       e4m3_dtype: format of the operands.
       e5m2_dtype: format of the gradient of the product.
 
@@ -109,7 +109,7 @@ class Fp8DotGeneralOp(Fp8DirectDotGeneralOp):
     hardware without them. Otherwise like `Fp8DirectDotGeneralOp`.
 
     Attributes:
-      amax_history_length: how many past steps a scale heeds.
+      amax_history_length: number of past steps whose maxima a scale is computed from.
       e4m3_dtype: format of the operands.
       e5m2_dtype: format of the gradient of the product.
 
@@ -128,7 +128,7 @@ class NANOOFp8DotGeneralOp(Fp8DotGeneralOp):
     """`Fp8DotGeneralOp` in the formats without negative zero and infinities that some accelerators have.
 
     Attributes:
-      amax_history_length: how many past steps a scale heeds.
+      amax_history_length: number of past steps whose maxima a scale is computed from.
       e4m3_dtype: format of the operands.
       e5m2_dtype: format of the gradient of the product.
 
@@ -146,7 +146,7 @@ class Fp8Einsum(_Fp8Op):
     """`jax.numpy.einsum` of two operands on eight-bit numbers; see `Fp8DirectDotGeneralOp`.
 
     Attributes:
-      amax_history_length: how many past steps a scale heeds.
+      amax_history_length: number of past steps whose maxima a scale is computed from.
       e4m3_dtype: format of the operands.
       e5m2_dtype: format of the gradient of the product.
 

@@ -1,4 +1,4 @@
-"""Layers that draw random numbers when they are applied."""
+"""Layers that use random numbers when they are applied."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ class Dropout(Module):
       rate: probability to drop a value.
       broadcast_dims: axes along which values are dropped together.
       deterministic: True leaves the inputs alone; given here or in the call.
-      rng_collection: RNG stream to draw from.
+      rng_collection: the RNG stream to use.
 
     >>> import jax, jax.numpy as jnp, fx_linen as nn
     >>> drop = nn.Dropout(0.5, deterministic=False)

@@ -27,7 +27,7 @@ def layer(name: str, /, *, rngs: Rngs | None = None, **arguments: Any) -> Any:
       **arguments: keyword arguments of the layer.
 
     Raises:
-      UnknownEntryError: nobody registers it.
+      UnknownEntryError: it is not registered.
       EntryLoadError: it cannot be imported.
       DescriptionError: it has no such parameter, or needs one that is not given.
     """

@@ -39,7 +39,7 @@ _PRUNE_AT = 16
 
 
 class Watch:
-    """Is told whether any of some objects that nobody else knows yet changes in structure.
+    """Learns whether any of some objects without other references changes in structure.
 
     Args:
       objects: the objects, which hold it weakly.

@@ -1,7 +1,7 @@
 """Static values as they were at one moment: with a hash, and out of reach of later changes.
 
 ``self.sizes = [64, 64]`` is a static attribute like any other, and so is a configuration that is a plain dataclass; but
-they have no hash, and may change without anybody being told. So structures hold a snapshot of such a value; who keeps a
+they have no hash, and may change without notice. So structures hold a snapshot of such a value; who keeps a
 structure can ask whether the snapshot is still true.
 """
 
@@ -81,7 +81,7 @@ def snapshot_of(value: Any) -> Any:
 
 
 def may_change(value: Any) -> bool:
-    """Returns whether something may change in place without anybody being told: it has no hash, or one that means
+    """Returns whether something may change in place without notice: it has no hash, or one that means
     nothing.
     """
     kind = type(value)
@@ -108,7 +108,7 @@ def _changes_in_place(kind: type) -> bool:
 
 
 def exact(value: Any) -> Any:
-    """Returns what tells a value from others that are equal but not the same: 1 from 1.0 and True, 0.0 from -0.0.
+    """Returns what distinguishes a value from others that are equal, not the same: 1 from 1.0 and True, 0.0 from -0.0.
 
     To be compared besides the value.
     """
@@ -122,7 +122,7 @@ def exact(value: Any) -> Any:
 
 
 def exact_key(value: Any) -> Any:
-    """Returns something with a hash that is equal only for values that a trace cannot tell apart.
+    """Returns something with a hash that is equal only for values that a trace cannot distinguish.
 
     Raises:
       TypeError: there is something in the value that has no hash and cannot be looked into.

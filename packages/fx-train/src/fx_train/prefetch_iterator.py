@@ -16,7 +16,7 @@ T = TypeVar("T")
 class PrefetchIterator(Iterator[T], Generic[T]):
     """Runs an iterator in a thread of its own, a few items ahead of who asks for them.
 
-    The thread ends with the iterator, with `close`, and when nobody holds this object any more.
+    The thread ends with the iterator, with `close`, and when this object has no reference any more.
 
     Loading a batch then happens beside the training step, as far as it releases the interpreter lock (reading files,
     NumPy on large arrays). An error of the iterator comes to the caller in the place of the item.

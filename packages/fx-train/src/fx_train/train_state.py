@@ -79,7 +79,7 @@ class TrainState(struct.PyTreeNode):
         Raises:
           StateMismatchError: ``grads`` has another structure than ``params``.
           StateMismatchError: its arrays have other shapes.
-          StateMismatchError: the optimizer's update wants to be told more than gradients.
+          StateMismatchError: the optimizer's update needs more than gradients.
           StateMismatchError: a parameter of whole numbers would be moved by fractions. One whose gradient is of
             `jax.dtypes.float0`, as JAX gives it, stays.
         """
@@ -99,8 +99,8 @@ class TrainState(struct.PyTreeNode):
                 "The optimizer wants to know more than gradients.",
                 expected=f"a call of its update with {str(error).partition(_WANTED)[2].strip(' s:')}",
                 got="gradients, its state and the parameters",
-                fix="Use fx_train.step.make_train_step, which tells value, grad, value_fn, obj_fn and grad_fn; or call "
-                "state.tx.update(grads, state.opt_state, state.params, ...) yourself, and state.replace.",
+                fix="Use fx_train.step.make_train_step, which passes value, grad, value_fn, obj_fn and grad_fn; or "
+                "call state.tx.update(grads, state.opt_state, state.params, ...) yourself, and state.replace.",
             ) from error
         if whole:
             updates = _whole_updates(params, updates, optimized(fixed))

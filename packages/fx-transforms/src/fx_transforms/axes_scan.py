@@ -66,7 +66,7 @@ def scan(
       a function ``(shared, carry, *args) -> (shared, carry, ys)``.
 
     Raises:
-      AxisSizeError: arguments of different length, or nothing that tells it.
+      AxisSizeError: arguments of different length, or none that determines it.
       BroadcastVariableError: a shared result depends on the step.
       CarryChangedError: the carry changes its structure, shapes or dtypes.
       TransformError: shared results without the check that they need.

@@ -26,7 +26,7 @@ def custom_vjp(
     """Defines the backward rule of ``fn(inner, *args)``.
 
     Args:
-      fn: computes the result when nobody differentiates.
+      fn: computes the result where no gradient is taken.
       forward_fn: ``(inner, *args) -> (out, residuals)``, with the same ``out``.
       backward_fn: ``(*nondiff, residuals, cotangent) -> (group_cotangents, *arg_cotangents)``, the first a tuple in
         the order of ``wrt``.

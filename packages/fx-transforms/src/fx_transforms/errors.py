@@ -11,7 +11,7 @@ class TransformError(FxError, ValueError):
 
 
 class AxisSizeError(TransformError):
-    """Arrays that are mapped together have different sizes along their axes, or nothing tells the size.
+    """Arrays that are mapped together have different sizes along their axes, or no argument determines the size.
 
     Wrong::
 
@@ -33,7 +33,7 @@ class AxisSizeError(TransformError):
         self.transform, self.sizes, self.requested, self.option = transform, dict(sizes), requested, option
         if not sizes:
             super().__init__(
-                f"{transform} cannot tell the number of steps: no argument and no variable has a mapped axis.",
+                f"{transform} cannot determine the number of steps: no argument and no variable has a mapped axis.",
                 path=path,
                 fix=f"pass {option}=",
             )
@@ -57,7 +57,7 @@ class AxisSizeError(TransformError):
 
 
 class CollectionNotLiftedError(TransformError):
-    """The function uses a collection that the transform was not told about.
+    """The function uses a collection that the transform does not list.
 
     Inside a lifted transform only the lifted collections exist. Wrong::
 
@@ -89,7 +89,7 @@ class CollectionNotLiftedError(TransformError):
 
 
 class RngNotLiftedError(TransformError):
-    """The function draws from an RNG stream that the transform was not told about.
+    """The function uses an RNG stream that the transform does not list.
 
     Wrong::
 

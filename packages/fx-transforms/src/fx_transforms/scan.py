@@ -142,7 +142,7 @@ def pair(transform: str, out: Any) -> tuple[Any, Any]:
 
 
 def _effective(slot: Slot, written: bool) -> Slot:
-    """A carry that nobody may write is shared, and what cannot be written need not come out."""
+    """A carry that may not be written is shared, and what cannot be written need not come out."""
     if written:
         return slot
     into = Place.SHARED if slot.into is Place.CARRY else slot.into

@@ -276,7 +276,7 @@ def _write(scope: Scope, collections: Mapping[str, Any]) -> None:
 
 
 def freeze_counters(scope: Scope) -> Frozen:
-    """Returns the counters of a scope, hashable; nothing where there is nothing to draw from."""
+    """Returns the counters of a scope, hashable; nothing where there is no stream."""
     return _freeze(scope.counters) if scope._streams else ((), ())
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 __all__ = ["ABSENT", "CARRY", "KEYS", "SHARED", "AxisHook", "Place", "Slot", "axis", "keep"]
 
 AxisHook = Callable[[Any, int], Any]
-"""``(group, axis) -> group``: told that an array axis is taken away or put in, for metadata that names axes."""
+"""``(group, axis) -> group``: is called when an array axis is removed or inserted, for metadata that names axes."""
 
 
 class Place(enum.Enum):

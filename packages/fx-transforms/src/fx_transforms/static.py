@@ -47,7 +47,7 @@ jax.tree_util.register_pytree_node(Static, lambda node: ((), node), lambda node,
 
 
 class _Kept(Static):
-    """A leaf of a carry. Equal ones are the same; what has no hash is told apart by its type only."""
+    """A leaf of a carry. Equal ones are the same; what has no hash is distinguished by its type only."""
 
     __slots__ = ()
 

@@ -75,7 +75,7 @@ def jvp(
 
     Returns:
       a function ``(handle, primals, tangents, group_tangents) -> (out, out_tangent)``, with ``aux`` at the end if there
-      is some. ``group_tangents`` has one entry per group, `None` for groups that stand still. State that ``fn`` writes
+      is some. ``group_tangents`` has one entry per group, `None` for groups that are constant. State that ``fn`` writes
       comes back without tangents.
 
     Raises:

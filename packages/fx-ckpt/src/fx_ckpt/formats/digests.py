@@ -1,7 +1,7 @@
 """Digests of files: XXH3-128 of each block of 4 MiB, and of these digests together.
 
 Blocks are read and hashed by several threads, at the speed of memory. These digests find damage; they do not stop
-somebody who rewrites files on purpose, who could rewrite the manifest just as well. SHA-256 took longer than the disk.
+an attacker who rewrites files on purpose, who could rewrite the manifest just as well. SHA-256 is slower than disks.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ from fx_ckpt.running import processes
 _log = logging.getLogger("fx.ckpt")
 
 EXIT_CODE = 128 + signal.SIGTERM
-"""What a program ends with after it has saved: not 0, so that nobody takes its work for done."""
+"""What a program ends with after it has saved: not 0, so that its work is not taken for done."""
 
 
 class Preempted(SystemExit):

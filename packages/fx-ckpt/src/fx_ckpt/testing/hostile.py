@@ -1,4 +1,4 @@
-"""Checkpoints that somebody made to harm whoever opens them: sealed correctly, and wrong in one place."""
+"""Checkpoints made to harm whoever opens them: sealed correctly, and wrong in one place."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Contents of data files that somebody made to harm whoever reads them."""
+"""Contents of data files made to harm whoever reads them."""
 
 import json
 import pickle

@@ -83,7 +83,7 @@ BEFORE: dict[str, Callable[[Path], object]] = {
     "an empty directory": lambda run: (run / "step_00000002").mkdir(),
     "a backup": lambda run: shutil.copytree(run, run.with_name("backup"), copy_function=os.link),
 }
-"""What somebody may have done with the directory of a run."""
+"""Changes that users make to the directory of a run."""
 
 SCENARIOS = (
     Scenario("first save", old=None),

@@ -76,7 +76,7 @@ class Watch:
 
 
 class KernelWatch:
-    """Sees whether anybody, C++ code included, opens something in a directory; only on Linux."""
+    """Sees whether any code, C++ included, opens something in a directory; only on Linux."""
 
     def __init__(self, directory: Path):
         self._handle = -1

@@ -69,7 +69,7 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
     """Returns the paths that a filter chooses, in what was saved and in the target.
 
     Raises:
-      ArgumentError: it chooses nothing, which nobody wants.
+      ArgumentError: it chooses nothing.
     """
     if select is None or select is True:
         return Chosen()

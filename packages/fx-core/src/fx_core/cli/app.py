@@ -38,7 +38,7 @@ class EntryGroup(click.Group):
         except FxError as error:
             raise click.ClickException(str(error)) from error
         if not isinstance(command, click.Command):
-            owner = entry.origin.owner if entry.origin else "nobody"
+            owner = entry.origin.owner if entry.origin else "an unknown package"
             raise click.ClickException(f"The command {cmd_name!r} of {owner} is no click command: {entry.target}")
         return command
 

@@ -7,7 +7,7 @@ _NEEDS = ("click", "rich")
 
 
 def main() -> None:
-    """Runs ``fx``; without its extra, tell how to get it and exit with code 1."""
+    """Runs ``fx``; without its extra, says how to install it and exits with code 1."""
     missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         absent = " and ".join(missing)

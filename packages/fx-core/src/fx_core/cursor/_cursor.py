@@ -210,7 +210,7 @@ def traverse_tree(
       node: where to start; it is not visited itself.
       path: its path.
       update_fn: gives the new object for a path and an object; changes are noted in the cursors.
-      cond_fn: tells what to yield.
+      cond_fn: returns whether to yield a value.
 
     Raises:
       TraverseTreeError: not exactly one of the functions is given.

@@ -22,7 +22,7 @@ _SCALARS: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", st
 def schema(face: Face) -> dict[str, Any]:
     """Returns the JSON Schema (2020-12) of the descriptions of a face, with every layer that is installed.
 
-    A layer that cannot be imported is left out: `fx plugins doctor` tells why.
+    A layer that cannot be imported is left out: `fx plugins doctor` says why.
 
     >>> schema("linen")["$schema"]
     'https://json-schema.org/draft/2020-12/schema'

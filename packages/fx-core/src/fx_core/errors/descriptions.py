@@ -6,7 +6,7 @@ from fx_core.errors._base import FxError
 
 
 class DescriptionError(FxError, ValueError):
-    """A description names no model, or a model cannot be described; all that is wrong is told at once.
+    """A description names no model, or a model cannot be described; the text lists all that is wrong.
 
     Args:
       mistakes: the place of each in the description, such as ``"layers[1].features"``, and what is wrong there.

@@ -7,7 +7,7 @@ from fx_core.errors._base import FxError
 
 
 class PartitioningUnspecifiedError(FxError):
-    """A transform adds or removes an axis of a variable with partition names, and nobody said how that axis is called.
+    """A transform adds or removes an axis of a variable with partition names, without a name for that axis.
 
     Wrong::
 

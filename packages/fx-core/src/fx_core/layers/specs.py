@@ -36,7 +36,7 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """An RNG stream that a layer draws from when it is applied.
+    """An RNG stream that a layer uses when it is applied.
 
     Attributes:
       name: of the stream, such as ``"dropout"``.

@@ -180,7 +180,7 @@ def positions(index: jax.Array, tokens: int) -> jax.Array:
 def shifted_positions(cache: KVCache, tokens: int, given: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """Returns the positions of new tokens and those of all places of a cache.
 
-    A place is a position, unless the caller says otherwise: then what he says of the last new token tells by how much
+    A place is a position, unless the caller says otherwise: then the position of the last new token says by how much
     the positions of its sequence are shifted, such as by a prompt that is padded at the front.
 
     Args:

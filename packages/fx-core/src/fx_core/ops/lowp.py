@@ -55,7 +55,7 @@ def fp8_state(history_length: int) -> dict[str, ParamSpec]:
     """Returns the state of `fp8_dot_general`, by name.
 
     Args:
-      history_length: how many past steps a scale heeds.
+      history_length: number of past steps whose maxima a scale is computed from.
 
     Raises:
       ArgumentError: it is less than 1.

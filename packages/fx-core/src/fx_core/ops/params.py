@@ -1,4 +1,4 @@
-"""How a family of operations tells which parameters it needs."""
+"""The declarations of the parameters that a family of operations needs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Running sums that neither stand still nor overflow: what metrics are made of.
+"""Running sums that neither stagnate nor overflow: what metrics are made of.
 
 A sum of float32 stays where it is once it is 2**24 times what is added, and a count of int32 wraps at 2**31. Both are
 kept in two parts here, of which the first alone is the sum as long as it is small.

@@ -1,4 +1,4 @@
-"""Looks at everything that plugins registered, as nobody does in daily use: loads every target and checks it."""
+"""Loads and checks every target that plugins registered, which daily use does not."""
 
 import dataclasses
 import importlib
@@ -67,7 +67,7 @@ def examine(registry: Registry) -> list[Finding]:
 
 
 def _faces(entries: tuple[Entry, ...]) -> Iterator[Entry]:
-    """Yields entries as the faces have them."""
+    """Yields entries as Linen and NNX have them."""
     for entry in entries:
         if isinstance(entry, LayerEntry):
             yield from filter(None, (entry.of_face("linen"), entry.of_face("nnx")))

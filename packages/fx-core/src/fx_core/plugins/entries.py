@@ -1,6 +1,6 @@
 """What a plugin may register: one frozen, typed entry per kind.
 
-An entry only *names* things: its target is a string ``"module:attribute"`` that nobody imports until someone asks for
+An entry only *names* things: its target is a string ``"module:attribute"`` that is not imported until a caller asks for
 the entry by name. So a plugin's hooks are cheap, and a plugin with a broken dependency breaks only its users.
 """
 

@@ -33,7 +33,7 @@ class CheckpointBackend(Protocol):
 
         Args:
           directory: what `save` wrote.
-          like: optionally the same structure with `jax.ShapeDtypeStruct` leaves whose shardings tell where each array
+          like: optionally the same structure with `jax.ShapeDtypeStruct` leaves whose shardings say where each array
             is to be placed. Without it arrays may come back as NumPy arrays. Where it holds a part of the structure
             only, what it lacks is not wanted, and may be left out.
         """

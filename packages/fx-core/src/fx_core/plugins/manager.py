@@ -18,7 +18,7 @@ def make_manager(trace: bool = False) -> pluggy.PluginManager:
     """Creates a manager that knows the hooks of fx and has no plugins.
 
     Args:
-      trace: log every hook call and its result to the logger ``fx.plugins``. If nobody configured logging, the lines
+      trace: log every hook call and its result to the logger ``fx.plugins``. If logging is not configured, the lines
         go to standard error: who sets the switch wants to see them.
     """
     manager = pluggy.PluginManager(hooks.PROJECT)

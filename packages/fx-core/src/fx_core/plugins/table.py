@@ -17,7 +17,7 @@ Advice = Callable[[str], str]
 class EntryTable(Mapping[str, E], Generic[E]):
     """Maps names to entries.
 
-    Iterating gives the names that mean one thing. A name that several plugins claim is an error when somebody asks
+    Iterating gives the names that mean one thing. A name that several plugins claim is an error when a caller asks
     for it, by ``[]``, ``get`` or ``in``, so that it never silently means either; ``clashes`` lists them.
 
     Attributes:

@@ -87,7 +87,7 @@ class Place:
 
     @property
     def rng_counters(self) -> dict[str, int]:
-        """How many keys this scope itself has drawn from each stream."""
+        """How many keys this scope itself has taken from each stream."""
         return {name: self.counters.drawn.get(name, 0) for name in self._streams}
 
     def __eq__(self, other: object) -> bool:

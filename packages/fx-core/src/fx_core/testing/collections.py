@@ -30,7 +30,7 @@ class CollectionSuite:
         assert self.variable()(1.0).get_value() == 1.0
 
     def test_its_variable_type_is_its_own(self):
-        assert self.variable().__name__ != "Variable", "by a type of its own filters tell it from the others"
+        assert self.variable().__name__ != "Variable", "filters distinguish it from the others by a type of its own"
 
     def test_places_in_transforms_make_sense(self):
         assert not (self.entry.differentiable and self.entry.scan_slot == "carry"), (

@@ -114,7 +114,7 @@ def _nnx(entry: LayerEntry, arguments: dict[str, Any]) -> Any:
 
 
 def _completed(layer: Any, face: Face, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a layer, with numbers for those that it needs and nobody gave."""
+    """Returns the arguments of a layer, with numbers for those that it needs and that were not given."""
     shared = getattr(layer, "_fx_layer", layer)
     sizes = layers.input_axes(shared) if isinstance(shared, type) and issubclass(shared, layers.Layer) else {}
     required = [one for one in signature_of(layer, face).parameters.values() if one.required and one.annotation is int]

@@ -24,7 +24,7 @@ class Sizes:
         self._symbols: dict[str, Tensor] = {}
 
     def learn(self, name: str, shape: Sequence[Dim]) -> None:
-        """Records the symbols that the shape of an input tells."""
+        """Records the symbols that the shape of an input determines."""
         for axis, size in enumerate(shape):
             solved = None if is_fixed(size) else linear(size)
             if solved is not None and solved[0] not in self._symbols:

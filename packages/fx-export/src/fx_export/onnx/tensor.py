@@ -18,7 +18,7 @@ class Tensor:
     """A value of the traced program.
 
     The file may hold its axes in another order, and axes along which it is constant not at all: transposes and
-    broadcasts cost nothing until somebody needs them, and most of them cancel.
+    broadcasts cost nothing until they are needed, and most of them cancel.
 
     Attributes:
       shape: as JAX sees it; sizes may be symbolic.

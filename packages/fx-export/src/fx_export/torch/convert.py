@@ -39,7 +39,7 @@ def to_torch(
     Args:
       source: an NNX module or state, Linen's variables by collection, or parameters.
       path: where to write safetensors; None does not write.
-      layers: kinds of layers by patterns of paths, where arrays do not tell: ``"linear"``, ``"conv"``,
+      layers: kinds of layers by patterns of paths, where arrays do not determine it: ``"linear"``, ``"conv"``,
         ``"conv_transpose"``, ``"conv_transpose_of"`` (with ``transpose_kernel``), ``"attention"``,
         ``"attention_separate"`` (a linear layer for each of queries, keys, values), ``"norm"``, ``"embed"``, or a
         `LayerRule`. The first that fits counts; ``"*": "conv"`` is about kernels with three or more axes.

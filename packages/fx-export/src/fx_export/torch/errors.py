@@ -41,7 +41,7 @@ class TorchMismatchError(ExportError, ValueError):
 
 
 class UnknownLayerError(ExportError, ValueError):
-    """The kind of some layers cannot be told from their arrays: layers of several kinds have such ones.
+    """The kind of some layers cannot be determined from their arrays: layers of several kinds have such ones.
 
     A kernel of a convolution and one of its transpose have the same axes, and other meanings::
 
@@ -58,7 +58,7 @@ class UnknownLayerError(ExportError, ValueError):
     def __init__(self, layers: Sequence[str]):
         self.layers = tuple(layers)
         super().__init__(
-            "What kind of layer these are cannot be told from their arrays.",
+            "The kind of these layers cannot be determined from their arrays.",
             expected="modules of NNX, names that modules give by themselves such as Conv_0, or the kinds",
             got="".join(f"\n    {line}" for line in layers[:_SHOWN]),
             fix="Say it by path: layers={'decoder/up': 'conv_transpose', '*': 'conv'}; the first that fits counts.",

@@ -23,7 +23,7 @@ def computed(state: Mapping[str, Any]) -> dict[str, Any]:
       state: arrays by name.
 
     Raises:
-      TorchMismatchError: a part is missing, or it cannot be told along which axis a weight was normalized.
+      TorchMismatchError: a part is missing, or it cannot be determined along which axis a weight was normalized.
     """
     result, problems = dict(state), list[str]()
     for name in state:
@@ -59,7 +59,7 @@ def _of_length(length: np.ndarray, direction: np.ndarray) -> np.ndarray:
 
 
 def _by_largest(weight: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """A weight by its largest singular value, as two vectors tell it."""
+    """A weight by its largest singular value, from two vectors."""
     wide, u, v = (array.astype(np.float64) for array in (weight, left, right))
     fitting = [a for a in range(min(2, wide.ndim)) if (wide.shape[a], wide.size // wide.shape[a]) == (u.size, v.size)]
     if not fitting or (len(fitting) > 1 and wide.ndim > 2):

@@ -157,7 +157,7 @@ class _Planner:
         return any(self._shape(path, name) is not None for name in rule.ours)
 
     def _by_object(self, path: Path) -> LayerRule | None:
-        """By the class of a layer of NNX, where its arrays do not tell."""
+        """By the class of a layer of NNX, where its arrays do not determine it."""
         layer = self._objects.get(path)
         for cls in type(layer).__mro__:
             if not cls.__module__.startswith("fx_nnx."):

@@ -29,7 +29,7 @@ def migrate(ctx: click.Context, paths: Sequence[Path], writing: bool, as_json: b
     """Rewrite programs that import Flax to import fx.
 
     Looks at Python files, notebooks, requirements*.txt, pyproject.toml and setup.cfg below the PATHS, shows what would
-    change, and tells by file and line what has to be done by hand. The status is 0 when nothing has to, otherwise 1.
+    change, and lists by file and line what has to be done by hand. The status is 0 when nothing has to, otherwise 1.
     """
     if importlib.util.find_spec("libcst") is None:
         needed = "fx migrate needs libcst, which the extra 'migrate' brings: pip install 'fx-flax[migrate]'"
@@ -45,7 +45,7 @@ def migrate(ctx: click.Context, paths: Sequence[Path], writing: bool, as_json: b
 
 
 def _progress(done: int, of: int) -> None:
-    """A line that counts, where there are many files and somebody looks."""
+    """A line that counts, where there are many files and a terminal."""
     if of >= _MANY and sys.stderr.isatty():
         click.echo(f"\r{done} of {of} files", nl=done == of, err=True)
 

@@ -42,12 +42,12 @@ def migrate_dependencies(name: str, text: bytes, packages: Collection[str]) -> M
     """Returns a file of dependencies that names packages of fx where it named Flax.
 
     Args:
-      name: of the file, which tells its format.
+      name: of the file, which determines its format.
       text: its content.
       packages: modules of fx, such as ``fx_nnx``, that the programs need; fx_linen and fx_nnx if there are none.
 
     Raises:
-      UnreadableSourceError: it is not of the format that its name tells, or not in UTF-8.
+      UnreadableSourceError: it is not of the format that its name says, or not in UTF-8.
     """
     try:
         content = text.decode("utf-8")

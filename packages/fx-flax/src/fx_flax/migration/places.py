@@ -24,7 +24,7 @@ class Found:
     Attributes:
       kind: ``"name"`` of an object that fx has, ``"module"`` of Flax, or ``"missing"`` in fx.
       module: the module of fx that has the object; the module of Flax; the module of Flax that lacks the name.
-      used: how many parts of the dotted name were needed to tell.
+      used: how many parts of the dotted name were needed to determine it.
       name: of the object in fx; None for a module.
       why: the reason why it is missing.
     """

@@ -116,7 +116,7 @@ class Rewriting(cst.CSTTransformer):
         made: list[str],
         groups: dict[str, list[cst.ImportAlias]],
     ) -> bool:
-        """Plan the import of a module; tell whether the old one has to stay."""
+        """Plans the import of a module, and returns whether the old one has to stay."""
         main = self.plan.main[binding]
         if binding.whole or main is None:
             if binding.kept:

@@ -111,7 +111,7 @@ def migrate_tree(
 
     Args:
       paths: files and directories.
-      progress: is told after each file how many are done, of how many.
+      progress: is called after each file with the number of files done and of all files.
     """
     files = candidates(paths)
     # Lists of dependencies come last, since programs tell which packages of fx they need.
@@ -152,7 +152,7 @@ def _rewritten(path: Path, before: bytes, packages: set[str]) -> Migrated:
 
 
 def write(file: MigratedFile) -> None:
-    """Writes a file as it is to be, so that nobody sees half of it; its permissions stay, links stay links.
+    """Writes a file as it is to be, so that no reader sees half of it; its permissions stay, links stay links.
 
     Args:
       file: from `migrate_tree`.

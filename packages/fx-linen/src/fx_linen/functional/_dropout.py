@@ -30,7 +30,7 @@ def dropout(
       deterministic: whether to leave the inputs alone.
       rng: key to draw with; None takes one from the scope.
       broadcast_dims: axes along which values are dropped together.
-      rng_collection: RNG stream to draw from.
+      rng_collection: the RNG stream to use.
 
     Returns:
       An array like the inputs.

@@ -82,7 +82,7 @@ def _place(module: ModuleBase, parent: ModuleBase) -> Scope:
 
 
 def adopt(owner: ModuleBase, attribute: str, value: Any) -> None:
-    """Sets an attribute of a bound module, making the modules in it the owner's where they are nobody's yet.
+    """Sets an attribute of a bound module, making the modules in it the owner's where they have no owner yet.
 
     Lists and dicts are frozen, so that what was registered stays what is there.
     """

@@ -141,7 +141,7 @@ def _locate(error: FxError, module: Any) -> None:
 
 
 def _locate_axis(error: NameError, module: Any) -> None:
-    """Say where an axis name is used that no transform around has; JAX's error tells the name only."""
+    """Say where an axis name is used that no transform around has; JAX's error has the name only."""
     told = getattr(error, "__notes__", ())
     if "unbound axis name" in str(error) and not any(note.startswith(_NO_AXIS) for note in told):
         error.add_note(

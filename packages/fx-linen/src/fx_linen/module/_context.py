@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
 
 @contextlib.contextmanager
 def detached() -> Iterator[None]:
-    """Within a block, act as if no method of a module were running: modules that are made belong to nobody.
+    """Within a block, act as if no method of a module were running: modules that are made have no parent.
 
     For code of other libraries that is called from a method.
     """

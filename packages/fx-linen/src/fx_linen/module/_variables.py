@@ -147,11 +147,11 @@ class VariableAccess(ModuleBase):
         Raises:
           InvalidRngError: neither it nor ``"params"`` was given.
         """
-        return bound_scope(self, "draw random keys").make_rng(name)
+        return bound_scope(self, "make PRNG keys").make_rng(name)
 
     def is_initializing(self) -> bool:
         """Returns whether ``init`` is running, rather than ``apply``."""
-        return bool(bound_scope(self, "tell whether init is running").get_flag("initializing", False))
+        return bool(bound_scope(self, "know whether init is running").get_flag("initializing", False))
 
     @property
     def variables(self) -> Mapping[str, Mapping[str, Any]]:
@@ -161,4 +161,4 @@ class VariableAccess(ModuleBase):
     @property
     def path(self) -> tuple[str, ...]:
         """The names from the top module to this one."""
-        return bound_scope(self, "tell its path").path
+        return bound_scope(self, "know its path").path

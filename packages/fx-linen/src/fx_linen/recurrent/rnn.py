@@ -91,7 +91,7 @@ class RNN(Module):
           initial_carry: the carry before the first step; by default the cell makes one.
           init_key: the key for that; by default one of seed 0.
           seq_lengths: of the sequences, integers of shape ``batch``. Outputs behind the end of a sequence are of no
-            use; the carry and, in reverse, the order heed the lengths.
+            use; the carry and, in reverse, the order follow the lengths.
           return_carry: replaces the attribute.
           time_major: replaces the attribute.
           reverse: replaces the attribute.

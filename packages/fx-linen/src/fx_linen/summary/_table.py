@@ -31,7 +31,7 @@ class Row:
         their axes.
       counted_variables: those that this row counts: also the ones of modules too deep for a row of their own, but
         nothing twice.
-      flops: floating point operations of the call, 0 if they were not counted. The inputs tell what a call is: inside
+      flops: floating point operations of the call, 0 if they were not counted. The inputs identify a call: inside
         of a scan it is one step, inside of a vmap one example. The row of the module around has them all.
       vjp_flops: the same for the call and its gradient.
     """

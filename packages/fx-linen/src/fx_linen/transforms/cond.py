@@ -55,7 +55,7 @@ def cond(
     Raises:
       BranchStateError: the functions leave different variables, or results of different shapes, behind.
       CollectionNotLiftedError: a function uses a collection that ``variables`` does not name.
-      RngNotLiftedError: a function draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: a function uses an RNG stream that ``rngs`` does not name.
     """
 
     def lifted(on_true: Any, on_false: Any, scopes: Any, *operands: Any) -> Any:
@@ -90,7 +90,7 @@ def switch(
     Raises:
       BranchStateError: the functions leave different variables, or results of different shapes, behind.
       CollectionNotLiftedError: a function uses a collection that ``variables`` does not name.
-      RngNotLiftedError: a function draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: a function uses an RNG stream that ``rngs`` does not name.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -41,7 +41,7 @@ def custom_vjp(
     (Array([1.], dtype=float32), Array([-1., -1.], dtype=float32))
 
     Args:
-      fn: computes the result when nobody differentiates.
+      fn: computes the result where no gradient is taken.
       forward_fn: ``(module, *args) -> (out, residuals)``.
       backward_fn: ``(*nondiff, residuals, cotangent) -> (variable_cotangents, *arg_cotangents)``, the first as
         `vjp` gives it.

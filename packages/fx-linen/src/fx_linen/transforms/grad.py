@@ -40,7 +40,7 @@ def value_and_grad(
     Raises:
       TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -95,7 +95,7 @@ def scan(
       BroadcastVariableError: when called: a shared variable that differs between steps.
       CarryChangedError: when called: the carry, or a carried variable, changes its structure, shape or dtype.
       CollectionNotLiftedError: when called: the module uses a collection that no argument names.
-      RngNotLiftedError: when called: it draws from a stream that ``split_rngs`` does not name.
+      RngNotLiftedError: when called: it uses an RNG stream that ``split_rngs`` does not name.
     """
     options = {
         "variable_axes": variable_axes,

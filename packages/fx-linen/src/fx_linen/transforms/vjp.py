@@ -73,7 +73,7 @@ def vjp(
     Raises:
       UnsupportedOperationError: the module holds modules from elsewhere, without ``multi_scope``.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
     """
     del reduce_axes
 
@@ -122,7 +122,7 @@ def jvp(
     Raises:
       UnsupportedOperationError: the module holds modules from elsewhere.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
 
     >>> import jax, jax.numpy as jnp
     >>> import fx_linen as nn

@@ -58,7 +58,7 @@ def vmap(
       AxisSizeError: when called: mapped axes of different sizes, or none at all.
       BroadcastVariableError: when called: a shared variable that differs between examples.
       CollectionNotLiftedError: when called: the module uses a collection that ``variable_axes`` does not name.
-      RngNotLiftedError: when called: it draws from a stream that ``split_rngs`` does not name.
+      RngNotLiftedError: when called: it uses an RNG stream that ``split_rngs`` does not name.
     """
     options = {
         "variable_axes": variable_axes,

@@ -50,7 +50,7 @@ class Static(NamedTuple):
     """The value of a static attribute.
 
     Attributes:
-      exact: what tells the value from others that are equal but not the same, such as 1 from 1.0. It comes first, so
+      exact: what distinguishes the value from equal ones that are not the same, such as 1 from 1.0. It comes first, so
         that values of different types are not compared, which those of NumPy are not made for.
       value: the value, or a snapshot of it.
     """
@@ -209,7 +209,7 @@ class GraphDef(Representable):
 
 
 def odd_keys(attributes: Sequence[tuple[Any, Any]]) -> list[Any]:
-    """Returns what tells keys apart that are equal but not the same, such as 1 and True in a dict; names are not."""
+    """Returns what distinguishes keys that are equal but not the same, such as 1 and True in a dict; names are not."""
     return [exact(key) for key, _ in attributes if type(key) is not str]
 
 

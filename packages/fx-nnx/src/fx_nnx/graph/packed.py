@@ -14,7 +14,7 @@ __all__ = ["GraphState", "PureState"]
 
 
 class _PureState(types.GenericAlias):
-    """The alias of a type that may be told the class of the model."""
+    """The alias of a type that takes the class of the model as a parameter."""
 
     def __getitem__(self, model: Any) -> Any:
         return tuple[GraphDef[model], State]

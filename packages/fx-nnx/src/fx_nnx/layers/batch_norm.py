@@ -52,7 +52,7 @@ class BatchNorm(Module):
       use_fast_variance: compute the variance in one pass, as ``E[x²] - E[x]²``. Set it to False where the mean of a
         feature is more than a thousand times its deviation.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
     """

@@ -50,7 +50,7 @@ class Conv(Module):
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       preferred_element_type: dtype that products are summed in.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the variable ``kernel``.
       bias_metadata: metadata of the variable ``bias``.
 
@@ -168,7 +168,7 @@ class ConvTranspose(Module):
       transpose_kernel: whether the kernel is that of the convolution which is transposed.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       preferred_element_type: dtype that products are summed in.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the variable ``kernel``.
       bias_metadata: metadata of the variable ``bias``.
 

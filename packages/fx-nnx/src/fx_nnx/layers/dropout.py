@@ -32,7 +32,7 @@ class Dropout(Module):
       rate: probability to drop a value.
       broadcast_dims: axes along which values are dropped together.
       deterministic: whether to do nothing; None leaves that to each call.
-      rng_collection: the stream to draw from.
+      rng_collection: the RNG stream to use.
       rngs: streams, or one stream; the layer takes a fork of it. Without it, each call has to bring one.
 
     Raises:

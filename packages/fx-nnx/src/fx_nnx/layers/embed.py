@@ -33,7 +33,7 @@ class Embed(Module):
       param_dtype: dtype of the table.
       embedding_init: initializer for the table, of shape ``(num_embeddings, features)``.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       embedding_metadata: metadata of the variable ``embedding``.
     """
 

@@ -42,7 +42,7 @@ class Linear(Module):
       dot_general: replaces `jax.lax.dot_general`.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       preferred_element_type: dtype that products are summed in.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the variable ``kernel``.
       bias_metadata: metadata of the variable ``bias``.
     """
@@ -118,7 +118,7 @@ class LinearGeneral(Module):
       dot_general: replaces `jax.lax.dot_general`.
       dot_general_cls: makes such a function.
       preferred_element_type: dtype that products are summed in.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the variable ``kernel``.
       bias_metadata: metadata of the variable ``bias``.
     """
@@ -208,7 +208,7 @@ class Einsum(Module):
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       einsum_op: replaces `jax.numpy.einsum`.
       preferred_element_type: dtype that products are summed in.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the variable ``kernel``.
       bias_metadata: metadata of the variable ``bias``.
 

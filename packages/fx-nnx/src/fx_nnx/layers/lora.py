@@ -62,7 +62,7 @@ class LoRA(Module):
       b_initializer: initializer for ``lora_b``, of shape ``(lora_rank, out_features)``.
       lora_param_type: type of these variables.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       a_metadata: metadata of ``lora_a``.
       b_metadata: metadata of ``lora_b``.
     """
@@ -152,7 +152,7 @@ class LoRALinear(Linear):
       b_initializer: initializer for ``lora.lora_b``.
       lora_param_type: type of these variables.
       lora_promote_dtype: replaces `fx_nnx.layers.promote_dtype` for the change.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       a_metadata: metadata of ``lora.lora_a``.
       b_metadata: metadata of ``lora.lora_b``.
       **kwargs: further arguments of `Linear`.

@@ -50,7 +50,7 @@ class LayerNorm(NormBase):
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
     """
@@ -135,7 +135,7 @@ class RMSNorm(NormBase):
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: no effect, the mean of squares takes one pass.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       scale_metadata: metadata of the variable ``scale``.
     """
 
@@ -218,7 +218,7 @@ class GroupNorm(NormBase):
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
     """
@@ -314,7 +314,7 @@ class InstanceNorm(NormBase):
       axis_index_groups: groups of devices along that axis.
       use_fast_variance: compute the variance in one pass; exact far from zero, too, unless there is an ``axis_name``.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       bias_metadata: metadata of the variable ``bias``.
       scale_metadata: metadata of the variable ``scale``.
     """

@@ -76,7 +76,7 @@ def make_param(
         raise layer_size(shape)
     if not isinstance(rngs, Rngs) and not hasattr(rngs, "params"):
         raise ArgumentTypeError(
-            "A layer draws its parameters from RNG streams.",
+            "A layer initializes its parameters with keys of RNG streams.",
             expected="rngs=nnx.Rngs(seed)",
             got=f"{type(rngs).__name__}: {rngs!r}",
             fix="make one Rngs, and hand it to all layers",
@@ -85,7 +85,7 @@ def make_param(
 
 
 def value_of(weight: Any) -> Any:
-    """Returns the array that a layer computes with: the value of a variable, or what somebody put where one was.
+    """Returns the array that a layer computes with: the value of a variable, or what was assigned in its place.
 
     That may be an array, a node that stands in for one (see `fx_core.ops`), or None, for a parameter that the layer has
     not.

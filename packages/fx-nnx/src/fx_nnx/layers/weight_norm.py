@@ -85,7 +85,7 @@ class SpectralNorm(Module):
         are taken as one.
       update_stats: whether the estimates of a call are stored, for the next one to go on from;
         `fx_nnx.Module.eval` and `fx_nnx.Module.train` switch it off and on.
-      rngs: streams; ``u`` is drawn from ``params``.
+      rngs: RNG streams; ``u`` is initialized with a key of ``params``.
 
     Raises:
       ShapeMismatchError: a weight has more than two dimensions, and ``error_on_non_matrix`` is set.
@@ -173,7 +173,7 @@ class WeightNorm(Module):
       param_dtype: dtype of the lengths.
       variable_filter: which weights.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: streams; lengths are drawn from ``params``.
+      rngs: RNG streams; lengths are initialized with keys of ``params``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Watching the calls of methods, while somebody wants to know.
+"""Interceptors of method calls.
 
 Calls of modules are ordinary Python calls, which cost nothing extra. To see them, the methods of the classes in a model
 are replaced for the duration of a block; the replacements look into a context variable, so that other threads, and

@@ -51,7 +51,7 @@ class Module(Pytree):
         init_fn: Callable[[], Any] = lambda: (),
         capture_noop: bool | None = None,
     ) -> bool:
-        """Keeps a value for somebody to look at, in a variable of the module.
+        """Keeps a value for inspection, in a variable of the module.
 
         Args:
           variable_type: type of the variable, or the name of a collection.

@@ -44,7 +44,7 @@ class SharedKinds(dict[Any, bool]):
 
 
 def begin(obj: Any) -> None:
-    """Creates an object one without attributes that nobody knows of yet."""
+    """Creates an object without attributes and without other references."""
     set_kinds(obj, {})
     set_links(obj, None)
     set_record(obj, None)

@@ -1,4 +1,4 @@
-"""RNG streams: a key and a count of what was drawn from it."""
+"""RNG streams: a key and a count of the keys made from it."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
     (1, 2)
 
     A state from a split holds the variables of the model themselves; it costs nothing to make, since its mapping is
-    built when somebody looks at it.
+    built when it is used.
 
     Args:
       mapping: a nested mapping, or pairs of key and value.

@@ -143,7 +143,7 @@ class ObjectCarrier:
         return Static(layout), layout.deal(values, self.count)
 
     def _walk(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool]) -> tuple[ForestWalk, list[int]]:
-        """Walk through the roots, and tell for each value in which of them it was found."""
+        """Walks through the roots, and returns for each value in which of them it was found."""
         walk = ForestWalk(shared=self.mode.shared)
         origin: list[int] = []
         for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
@@ -193,7 +193,7 @@ class ObjectCarrier:
 
     @property
     def has_axis_names(self) -> bool:
-        """Whether metadata is told about axes."""
+        """Whether metadata follows changes of axes."""
         return self.axis_metadata is not None
 
     def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:

@@ -261,7 +261,7 @@ class Collection:
         return walk.forest(), 0, 0, (), tuple(places)
 
     def walk_result(self, walk: ForestWalk) -> list[int]:
-        """Walks through the objects of the result, and tell for each value in which leaf it was found."""
+        """Walks through the objects of the result, and records for each value in which leaf it was found."""
         origin: list[int] = []
         before = len(walk.leaves)
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):

@@ -96,7 +96,7 @@ class ArgumentCotangents:
         Args:
           values: those of the values that came back, in the order of their numbers.
           returned: their numbers.
-          is_active: tells by its position whether an argument takes part.
+          is_active: returns whether the argument at a position takes part.
         """
         layout, by_number = self.layout, dict(zip(returned, values))
         count = len(self.handle.targets)

@@ -41,7 +41,7 @@ class Given:
         return not (self.sharded or any(self.donated))
 
     def key(self, entry: Any, kind: str) -> int:
-        """Returns number of the group of a sharding; ``kind`` tells donated variables and donated arrays from the
+        """Returns number of the group of a sharding; ``kind`` distinguishes donated variables and arrays from the
         others.
         """
         if (entry, kind) not in self.keys:

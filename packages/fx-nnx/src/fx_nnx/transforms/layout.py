@@ -100,7 +100,7 @@ class Layout:
         return self._hash
 
     def _odd_keys(self) -> list[Any]:
-        """What tells keys of dicts in the tree apart that are equal but not the same, such as 1 and True."""
+        """What distinguishes keys of dicts in the tree that are equal but not the same, such as 1 and True."""
         if self._keys is None:
             self._keys = [exact(key) for path in self.paths for key in odd_keys_of(path[0].path)]
         return self._keys
@@ -232,7 +232,7 @@ class Inner:
       slots: numbers of the values that no variable holds, by the identity of what holds them and the key.
       contained: those in plain containers and other pytrees, by their paths.
       now: the values of arrays of the tree that are handed on to the next step.
-      watch: tells whether the structure of the copy may have changed; None if nothing can tell.
+      watch: knows whether the structure of the copy may have changed; None if that cannot be known.
     """
 
     __slots__ = (

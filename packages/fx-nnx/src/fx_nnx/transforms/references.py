@@ -17,7 +17,7 @@ __all__ = ["RefMap", "flatten", "unflatten"]
 
 
 class RefMap(MutableMapping[Any, int]):
-    """A mapping whose keys are objects and variables, told apart by identity.
+    """A mapping whose keys are objects and variables, compared by identity.
 
     Args:
       items: pairs of an object and a number.

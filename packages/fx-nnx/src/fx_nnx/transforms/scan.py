@@ -142,7 +142,7 @@ def _loop_of(in_axes: Any, out_axes: Any, how: Carriage, metadata: Any) -> _Loop
 
 
 def _kinds_of(axes: Any) -> tuple[Any, ...] | None:
-    """Types of axes, to tell 0 from False; None where there is more to axes than entries."""
+    """Types of axes, to distinguish 0 from False; None where there is more to axes than entries."""
     kinds: list[Any] = []
     for entry in axes if type(axes) is tuple else (axes,):
         if type(entry) is StateAxes:

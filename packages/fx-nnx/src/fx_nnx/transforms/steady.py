@@ -65,7 +65,7 @@ def _kind(value: Any) -> int:
 
 
 def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
-    """Returns the leaves of arguments, the records of the objects, the arrays, and what tells kinds and records apart.
+    """Returns the leaves of arguments, the records of the objects, the arrays, and what distinguishes the records.
 
     None if something among them is neither an object with a lasting record nor an array.
     """

@@ -99,7 +99,7 @@ def jvp(
       f: the function, which may change its arguments; without it, a decorator is returned.
       primals: the arguments; without them, a function of arguments and tangents is returned.
       tangents: their tangents: for a module a state or module with values for some or all of its variables, of which
-        the others stand still; for an array an array; None for what stands still.
+        the others are constant; for an array an array; None for what is constant.
       has_aux: whether ``f`` gives ``(out, aux)``.
       graph: False treats modules as trees.
       graph_updates: False lets only values of variables come out.
@@ -130,7 +130,7 @@ def jvp(
 
 
 class _Tangents(Sequence[Any]):
-    """Tangents of two groups: what moves and what stands still."""
+    """Tangents of two groups: those with tangents and those that are constant."""
 
     def __init__(self, primals: tuple[Any, ...], tangents: tuple[Any, ...]):
         try:

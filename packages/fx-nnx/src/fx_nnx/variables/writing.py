@@ -157,7 +157,7 @@ def _with_items(whole: Any, index: Any, value: Any) -> Any:
 
 
 def _placed(value: Any, whole: Any) -> Any:
-    """Give an array where another one is, if somebody chose where that is."""
+    """Give an array where another one is, if its placement was chosen."""
     if isinstance(whole, Tracer) or isinstance(value, Tracer):
         wanted = jax.typeof(whole).sharding
         explicit = jax.sharding.AxisType.Explicit in wanted.mesh.axis_types

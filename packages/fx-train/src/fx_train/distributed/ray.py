@@ -29,7 +29,7 @@ __all__ = ["initialize"]
 def initialize(**options: Any) -> None:
     """Joins the workers of a Ray Train job; call it in the loop function, before anything touches a device.
 
-    The first worker finds an address and a free port, and tells the others through Ray. Where Ray joined them itself,
+    The first worker finds an address and a free port, and sends it to the others by Ray. Where Ray joined them itself,
     as it does on TPUs, nothing is done.
 
     Ray runs the loop in a thread beside the main one, where Python takes no signals: leave `fx_train.StopOnSignal` out.

@@ -1,4 +1,4 @@
-"""What a run tells its callbacks, and the protocol of the things callbacks use."""
+"""What a run passes to its callbacks, and the protocol of the things callbacks use."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,7 +78,7 @@ class Callback:
         return state
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """A step was recorded and nobody has acted on it yet: raise to keep it from the others, or give more metrics.
+        """A step was recorded, before any callback acts on it: raise to keep it from the others, or give more metrics.
 
         `on_step` of all callbacks gets the step's metrics together with those.
         """

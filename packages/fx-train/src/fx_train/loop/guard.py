@@ -15,7 +15,7 @@ from fx_train.loop.callbacks import Cadence, Callback, Progress, are_ready
 class NanGuard(Callback):
     """Ends the run with an error when a metric or a parameter is not finite, and says which and when.
 
-    The device looks at the state of every so many steps, and nobody waits for it: what it found is read at a later
+    The device looks at the state of every so many steps, without waiting for it: what it found is read at a later
     step, when it is there, at the latest at the next look. So the run may go on for a few steps before the error, which
     names the step that was looked at. The run waits before a checkpoint, whose state is always looked at, and at its
     end, so that no broken state is saved.

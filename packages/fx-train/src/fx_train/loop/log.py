@@ -19,7 +19,7 @@ _PATIENCE = 10.0
 class Log(Callback):
     """Hands metrics to a logger: of every so many steps, and those that `Evaluate` adds whenever it does.
 
-    With several processes, the first one logs. Nobody waits for the device: metrics that are still being computed are
+    With several processes, the first one logs. It does not wait for the device: metrics that are being computed are
     logged at a later step, in order, and at the latest before a checkpoint and at the end of the run.
 
     Args:

@@ -98,8 +98,8 @@ class StopOnSignal(Callback):
     got the signal, every ``every`` steps, so that all stop after the same one.
 
     The program goes on behind the run, where ``run.stop_reason`` says that it was stopped, and may end with the status
-    0. Kubernetes and other schedulers take that for the job being done, and do not start it again elsewhere: tell them
-    with ``exit_status=143``.
+    0. Kubernetes and other schedulers take that for the job being done, and do not start it again elsewhere: prevent
+    that with ``exit_status=143``.
 
     Args:
       signals: names of the signals.

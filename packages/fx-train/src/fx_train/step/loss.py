@@ -33,7 +33,7 @@ class Loss:
         self.wants = frozenset(inspect.signature(loss_fn).parameters) & {"key", "variables"}
 
     def inputs(self, state: TrainState) -> tuple[Any, Any]:
-        """Returns the state's key for this step and its variables, each None if nobody asks for it.
+        """Returns the state's key for this step and its variables, each None if it is not used.
 
         Raises:
           StateMismatchError: it asks for what the state does not have.

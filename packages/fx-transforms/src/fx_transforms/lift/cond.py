@@ -41,7 +41,7 @@ def cond(
     Raises:
       BranchStateError: the functions leave different variables, or results of different shapes, behind.
       CollectionNotLiftedError: a function uses a collection that ``variables`` does not name.
-      RngNotLiftedError: a function draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: a function uses an RNG stream that ``rngs`` does not name.
     """
     carrier = ScopeCarrier([variables], [variables], [rngs], "cond")
     with explaining(carrier, scope):
@@ -74,7 +74,7 @@ def switch(
     Raises:
       BranchStateError: the functions leave different variables, or results of different shapes, behind.
       CollectionNotLiftedError: a function uses a collection that ``variables`` does not name.
-      RngNotLiftedError: a function draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: a function uses an RNG stream that ``rngs`` does not name.
     """
     carrier = ScopeCarrier([variables], [variables], [rngs], "switch")
     with explaining(carrier, scope):

@@ -37,7 +37,7 @@ def custom_vjp(
     {'params': {'scale': Array(-1., dtype=float32, weak_type=True)}}
 
     Args:
-      fn: computes the result when nobody differentiates.
+      fn: computes the result where no gradient is taken.
       forward_fn: ``(scope, *args) -> (out, residuals)``.
       backward_fn: ``(*nondiff, residuals, cotangent) -> (variable_cotangents, *arg_cotangents)``, the first as
         `vjp` gives it.

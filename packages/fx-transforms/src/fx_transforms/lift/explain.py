@@ -1,4 +1,4 @@
-"""Errors of scopes inside a transform, told as what they are: something was not lifted."""
+"""Errors of scopes inside a transform, as errors about what was not lifted."""
 
 import functools
 from collections.abc import Callable, Generator

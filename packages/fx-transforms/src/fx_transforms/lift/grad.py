@@ -38,7 +38,7 @@ def value_and_grad(
     Raises:
       TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
     """
     del reduce_axes
     carrier = ScopeCarrier([variables], [variables], [rngs], "value_and_grad")

@@ -45,7 +45,7 @@ def jit(
 
     Raises:
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
     """
     carrier = ScopeCarrier([variables], [variables], [rngs], "jit", fold=True)
     placed: dict[str, Any] = {name: x for name, x in (("device", device), ("backend", backend)) if x is not None}

@@ -38,7 +38,7 @@ def remat(
 
     Raises:
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
     """
     del concrete
     carrier = ScopeCarrier([variables], [variables], [rngs], "remat")

@@ -67,7 +67,7 @@ def scan(
       BroadcastVariableError: a shared variable that differs between steps.
       CarryChangedError: the carry, or a carried variable, changes its structure, shape or dtype.
       CollectionNotLiftedError: ``fn`` uses a collection that no argument names.
-      RngNotLiftedError: ``fn`` draws from a stream that ``split_rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``split_rngs`` does not name.
     """
     if data_transform is None:  # which counts the groups
         more = default_slots("scan", [*variable_axes, variable_broadcast, variable_carry])

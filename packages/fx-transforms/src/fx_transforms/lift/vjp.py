@@ -44,7 +44,7 @@ def vjp(
 
     Raises:
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
     """
     del reduce_axes
     filters = [vjp_variables, variables]
@@ -86,7 +86,7 @@ def jvp(
       primals: arguments.
       tangents: their tangents.
       variable_tangents: for each scope a dictionary of collections of tangents, with the structure of the variables;
-        collections that it lacks stand still.
+        collections that it lacks are constant.
       variables: collections that take part.
       rngs: streams that take part.
 
@@ -95,7 +95,7 @@ def jvp(
 
     Raises:
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
     """
     tree = ScopeTree(scope)
     pushed = tuple(

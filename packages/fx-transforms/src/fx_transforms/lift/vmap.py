@@ -47,7 +47,7 @@ def vmap(
       AxisSizeError: mapped axes of different sizes, or none at all.
       BroadcastVariableError: a shared variable that differs between examples.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variable_axes`` does not name.
-      RngNotLiftedError: ``fn`` draws from a stream that ``split_rngs`` does not name.
+      RngNotLiftedError: ``fn`` uses an RNG stream that ``split_rngs`` does not name.
     """
     more = default_slots("vmap", variable_axes)
     variable_axes = {**variable_axes, **{name: slot if isinstance(slot, int) else None for name, slot in more.items()}}

@@ -40,7 +40,7 @@ def while_loop(
     Raises:
       CarryChangedError: the carry, or a carried variable, changes its structure, shape or dtype.
       CollectionNotLiftedError: a collection that no argument names is used.
-      RngNotLiftedError: a stream that ``split_rngs`` does not name is drawn from.
+      RngNotLiftedError: a function uses an RNG stream that ``split_rngs`` does not name.
     """
     streams, stream_slots = rng_slots(split_rngs)
     ins, outs = (carry_variables, broadcast_variables), (carry_variables, False)

@@ -63,7 +63,7 @@ def _kind_of_keys(random_bits: Callable[..., jax.Array], name: str) -> Any:
 def normal_scales_first() -> bool:
     """Returns whether JAX's normal initializers multiply the scale with √2 before they multiply with the sample.
 
-    JAX 0.10 scales the result of `jax.random.normal`, 0.12 does this and means to go back: the traced program tells.
+    JAX 0.10 scales the result of `jax.random.normal`, 0.12 does this and means to go back: the traced program shows it.
     """
     program = jax.make_jaxpr(lambda key: jax.nn.initializers.normal()(key, (1,), np.float32))(jax.random.key(0))
     return any(eqn.primitive.name == "erf_inv" for eqn in program.jaxpr.eqns)

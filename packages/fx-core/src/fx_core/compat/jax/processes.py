@@ -35,9 +35,9 @@ def abandon_processes() -> None:
 
 
 def reached_preemption(step: int) -> bool:
-    """Returns whether one of the processes was told to end, and this is the step at which all are to save.
+    """Returns whether one of the processes received a signal to end, and this is the step at which all are to save.
 
-    False where JAX's service for this is off: then nobody can know.
+    False where JAX's service for this is off: then it is not known.
     """
     if distributed.global_state.preemption_sync_manager is None:
         return False

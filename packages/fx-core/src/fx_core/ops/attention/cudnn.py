@@ -1,6 +1,6 @@
 """cuDNN's attention as a primitive: chosen when a program is compiled for CUDA, differentiable in either mode.
 
-JAX calls cuDNN where it is told to, and then knows reverse mode only, batches in some ways only, and compiles for CUDA
+JAX calls cuDNN where it is asked to, and then has reverse mode only, batches in some ways only, and compiles for CUDA
 only. Here three primitives stand for the attention, for its tangent (linear in the tangents of the operands) and for
 the transpose of that. Compiled for CUDA, the first and the third are cuDNN's kernels. The tangent always, and all three
 elsewhere, are the same mathematics in JAX operations. Higher derivatives are derivatives of those operations.

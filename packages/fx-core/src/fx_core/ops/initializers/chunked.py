@@ -64,7 +64,7 @@ def draw(
       key: a key for which `chunkable` holds.
       shape: its shape, from `plain_shape`.
       dtype: its dtype, from `wanted_dtype`.
-      distribution: what to draw from.
+      distribution: what to sample.
       scale: a NumPy scalar of the dtype, multiplied to each element.
       lower: the lower bound before scaling, inclusive if uniform; without meaning for ``"normal"``.
       upper: the upper bound before scaling.

@@ -73,7 +73,7 @@ def _constant_scale(scale: float) -> Scale:
 
 @made_by_arguments
 def normal(stddev: Any = 1e-2, dtype: Dtype | None = None) -> Initializer:
-    """Returns the initializer that draws from a normal distribution around 0; as `jax.nn.initializers.normal`.
+    """Returns the initializer that samples a normal distribution around 0; as `jax.nn.initializers.normal`.
 
     Args:
       stddev: its standard deviation.
@@ -90,7 +90,7 @@ def normal(stddev: Any = 1e-2, dtype: Dtype | None = None) -> Initializer:
 def truncated_normal(
     stddev: Any = 1e-2, dtype: Dtype | None = None, lower: Any = -2.0, upper: Any = 2.0
 ) -> Initializer:
-    """Returns the initializer that draws from a normal distribution cut off at both ends.
+    """Returns the initializer that samples a normal distribution cut off at both ends.
 
     As `jax.nn.initializers.truncated_normal`.
 

@@ -85,7 +85,7 @@ class MultiHeadAttention(Module):
       out_dot_general: replaces it in ``out``.
       qkv_dot_general_cls: makes such a replacement.
       out_dot_general_cls: likewise for ``out``.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       keep_rngs: whether to keep a fork of the stream ``dropout``, if there is dropout; else each call brings one.
       kernel_metadata: metadata of the kernels.
       out_kernel_metadata: metadata of that of ``out``.

@@ -70,7 +70,7 @@ class SimpleCell(_OneCarry):
       bias_init: initializer for b.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of W.
       recurrent_kernel_metadata: metadata of V.
       bias_metadata: metadata of b.
@@ -179,7 +179,7 @@ class GRUCell(_OneCarry):
       carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the kernel of the map of the inputs.
       recurrent_kernel_metadata: metadata of that of the carry.
       bias_metadata: metadata of the bias.

@@ -75,7 +75,7 @@ class LSTMCell(_LSTMCell):
       carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the kernels of the maps of the inputs.
       recurrent_kernel_metadata: metadata of those of the output.
       bias_metadata: metadata of the biases.
@@ -190,7 +190,7 @@ class OptimizedLSTMCell(_LSTMCell):
       carry_init: initializer for the first carry; zeros if None.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
       keep_rngs: whether to keep a fork of the stream ``carry``, for carries that are drawn.
-      rngs: streams; parameters are drawn from ``params``.
+      rngs: RNG streams; parameters are initialized with keys of ``params``.
       kernel_metadata: metadata of the kernel of the map of the inputs.
       recurrent_kernel_metadata: metadata of that of the output.
       bias_metadata: metadata of the bias.

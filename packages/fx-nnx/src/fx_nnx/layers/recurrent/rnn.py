@@ -100,7 +100,7 @@ class RNN(Module):
             batch axis or several.
           initial_carry: the carry before the first step; by default the cell makes one.
           seq_lengths: of the sequences, integers of shape ``batch``. Outputs behind the end of a sequence are of no
-            use; the carry and, in reverse, the order heed the lengths.
+            use; the carry and, in reverse, the order follow the lengths.
           return_carry: instead of what the network says.
           time_major: instead of what the network says.
           reverse: instead of what the network says.
