@@ -15,7 +15,7 @@ MOST = {
     "fx-core": 58,
     "fx-export": 11,
     "fx-flax": 4,
-    "fx-linen": 5,
+    "fx-linen": 2,
     "fx-nnx": 9,
     "fx-train": 9,
     "fx-transforms": 7,

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import jax
 from fx_core import meta, placement, struct
-from fx_core.errors import FxError
+from fx_core.errors import ShardingRuleError
 from fx_core.made import made_by_arguments
 from fx_core.spmd import get_logical_axis_rules, logical_axis_rules, set_logical_axis_rules
 from fx_core.typing import LogicalNames, LogicalPartitionSpec, LogicalPartitionSpecPytree, LogicalRules
@@ -28,9 +28,7 @@ __all__ = [
     "LogicalPartitionSpecPytree",
     "LogicalRules",
     "LogicallyPartitioned",
-    "RepeatedAxisNameError",
     "RulesFallback",
-    "UnmatchedAxisNameError",
     "get_logical_axis_rules",
     "logical_axis_rules",
     "logical_to_mesh",
@@ -43,41 +41,6 @@ __all__ = [
 
 _FREE: Any = PartitionSpec.UNCONSTRAINED
 _UNMATCHED: Any = object()
-
-
-class RepeatedAxisNameError(FxError, ValueError):
-    """A logical name was given to two dimensions of one array.
-
-    Args:
-      name: the name.
-      names: all names of the array.
-    """
-
-    def __init__(self, name: str, names: Sequence[Any]):
-        super().__init__(
-            f"The logical axis {name!r} occurs more than once in the names of an array.",
-            expected="different names, or None",
-            got=str(tuple(names)),
-            fix="Give the dimensions different names with a rule each.",
-        )
-
-
-class UnmatchedAxisNameError(FxError, ValueError):
-    """No rule maps a logical name, and the caller asked for an error in that case.
-
-    Args:
-      names: the names of the array.
-      unmatched: those without a rule.
-      rules: the rules.
-    """
-
-    def __init__(self, names: Sequence[Any], unmatched: Sequence[str], rules: LogicalRules):
-        super().__init__(
-            f"Axis names {tuple(names)} did not match a rule: {', '.join(unmatched)}.",
-            expected=f"one of {sorted({name for name, _ in rules})}",
-            got=", ".join(unmatched),
-            fix="Add a rule, (name, None) to leave the dimension unsharded, or use another RulesFallback.",
-        )
 
 
 class RulesFallback(enum.Enum):
@@ -166,7 +129,7 @@ def _assign(names: Sequence[Any], rules: LogicalRules) -> list[Any]:
     named = [name for name in names if isinstance(name, str)]
     for name in named:
         if named.count(name) > 1:
-            raise RepeatedAxisNameError(name, names)
+            raise _repeated(name, names)
     found: list[Any] = [_UNMATCHED if isinstance(name, str) else name for name in names]
     taken: set[str] = set()
     for name, mesh_axes in rules:
@@ -195,7 +158,7 @@ def logical_to_mesh_axes(
       The partition spec, with None where no rule applies; None for None.
 
     Raises:
-      RepeatedAxisNameError: two dimensions have the same name.
+      ShardingRuleError: two dimensions have the same name.
 
     >>> import fx_linen as nn
     >>> nn.logical_to_mesh_axes(("batch", "embed"), rules=(("batch", "data"), ("embed", None)))
@@ -271,7 +234,7 @@ def with_logical_constraint(
       fallback: what to do with an array when one of its names has no rule.
 
     Raises:
-      UnmatchedAxisNameError: a name has no rule, with ``RulesFallback.RAISE_ERROR``.
+      ShardingRuleError: a name has no rule, with ``RulesFallback.RAISE_ERROR``.
       ShardingRuleError: an array cannot be laid out so.
 
     >>> import jax, jax.numpy as jnp
@@ -297,10 +260,30 @@ def _constrain(x: Any, names: Sequence[Any], rules: LogicalRules, mesh: Mesh | N
     found = _assign(names, rules)
     unmatched = [name for name, axes in zip(names, found) if axes is _UNMATCHED]
     if unmatched and fallback is RulesFallback.RAISE_ERROR:
-        raise UnmatchedAxisNameError(names, unmatched, rules)
+        raise _unmatched(names, unmatched, rules)
     if unmatched and fallback is RulesFallback.NO_CONSTRAINT:
         return x
     spec = PartitionSpec(*(None if axes is _UNMATCHED else axes for axes in found))
     if _FREE in found:
         return jax.lax.with_sharding_constraint(x, spec if mesh is None else NamedSharding(mesh, spec))
     return placement.place(x, spec, mesh, names)
+
+
+def _repeated(name: str, names: Sequence[Any]) -> ShardingRuleError:
+    return ShardingRuleError(
+        f"The logical axis {name!r} occurs more than once in the names of an array.",
+        name=name,
+        expected="different names, or None",
+        got=str(tuple(names)),
+        fix="Give the dimensions different names with a rule each.",
+    )
+
+
+def _unmatched(names: Sequence[Any], unmatched: Sequence[str], rules: LogicalRules) -> ShardingRuleError:
+    return ShardingRuleError(
+        f"Axis names {tuple(names)} did not match a rule: {', '.join(unmatched)}.",
+        name=unmatched[0],
+        expected=f"one of {sorted({name for name, _ in rules})}",
+        got=", ".join(unmatched),
+        fix="Add a rule, (name, None) to leave the dimension unsharded, or use another RulesFallback.",
+    )

@@ -21,7 +21,6 @@ from fx_core.spmd import set_logical_axis_rules as set_axis_rules
 
 from fx_linen.partitioning._names import (
     AxisMetadata,
-    AxisNamesChangedError,
     NoRunningModuleError,
     PartitionedVariable,
     get_axis_names,
@@ -34,7 +33,6 @@ from fx_linen.spmd import with_logical_constraint as with_sharding_constraint
 
 __all__ = [
     "AxisMetadata",
-    "AxisNamesChangedError",
     "NoRunningModuleError",
     "PartitionedVariable",
     "RulesFallback",

@@ -1,11 +1,11 @@
 """Variables with axis names, and the names as trees."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from fx_core import struct
-from fx_core.errors import FxError
+from fx_core.errors import FxError, ShardingRuleError
 from fx_core.frozen_dict import FrozenDict, freeze
 from fx_core.scope import Variable
 from fx_core.traverse_util import flatten_dict, unflatten_dict
@@ -16,7 +16,6 @@ from fx_linen.spmd import RulesFallback, is_spec, with_logical_constraint
 __all__ = [
     "SUFFIX",
     "AxisMetadata",
-    "AxisNamesChangedError",
     "NoRunningModuleError",
     "PartitionedVariable",
     "get_axis_names",
@@ -40,24 +39,6 @@ class NoRunningModuleError(FxError, AssertionError):
             f"There is no module to make the variable {name!r} in.",
             expected="a call in a method of a module",
             fix="Call it in setup or a compact method, or pass module=.",
-        )
-
-
-class AxisNamesChangedError(FxError, ValueError):
-    """A variable already has axis names, others than the ones it is made with.
-
-    Args:
-      name: the variable.
-      before: the names it has.
-      now: the names it is made with.
-    """
-
-    def __init__(self, name: str, before: Sequence[Any], now: Sequence[Any]):
-        super().__init__(
-            f"The variable {name!r} has other axis names already.",
-            expected=f"{tuple(before)}",
-            got=f"{tuple(now)}",
-            fix="Give equal names wherever the variable is made, or leave its axis names out of what you apply.",
         )
 
 
@@ -133,7 +114,13 @@ def map_names(fn: Callable[[tuple[Any, ...]], Any], names: Axes) -> Any:
 def _note_axes(module: Any, collection: str, name: str, axes: Axes) -> None:
     def same(before: Any, now: AxisMetadata) -> AxisMetadata:
         if before is not None and before != now:
-            raise AxisNamesChangedError(name, before.names, now.names)
+            raise ShardingRuleError(
+                f"The variable {name!r} has other axis names already.",
+                name=name,
+                expected=f"{tuple(before.names)}",
+                got=f"{tuple(now.names)}",
+                fix="Give equal names wherever the variable is made, or leave its axis names out of what you apply.",
+            )
         return now
 
     module.sow(collection + SUFFIX, name + SUFFIX, AxisMetadata(axes), reduce_fn=same, init_fn=lambda: None)
@@ -162,7 +149,7 @@ def param_with_axes(
 
     Raises:
       NoRunningModuleError: no module is running and none was given.
-      AxisNamesChangedError: the parameter has other axis names already.
+      ShardingRuleError: the parameter has other axis names already.
     """
     module = _module(module, name)
     value = module.param(name, init_fn, *init_args, **init_kwargs)
@@ -201,7 +188,7 @@ def variable_with_axes(
 
     Raises:
       NoRunningModuleError: no module is running and none was given.
-      AxisNamesChangedError: the variable has other axis names already.
+      ShardingRuleError: the variable has other axis names already.
     """
     module = _module(module, name)
     module.variable(collection, name, init_fn, *init_args, **init_kwargs)
