@@ -22,7 +22,8 @@ def run(*arguments):
 
 
 def test_formats_name_their_extras():
-    assert "pip install 'fx-export[onnx]'" in run("formats").output
+    lines = [line.split() for line in CliRunner(env={"COLUMNS": "120"}).invoke(export, ["formats"]).output.splitlines()]
+    assert [line[-1] for line in lines if line[0] == "litert"] == ["litert"]
     assert {row["name"] for row in json.loads(run("formats", "--json").output)} >= {"onnx", "stablehlo"}
 
 
@@ -31,11 +32,14 @@ def test_inspect_shows_the_manifest(bundle):
     assert shown["exporter"] == "stablehlo"
     assert shown["metadata"] == {"of": "us"}
     assert shown["verification"]["max_absolute_error"] == 0
-    assert "stablehlo" in run("inspect", bundle).output
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(export, ["inspect", str(bundle)]).output.splitlines()
+    assert all(len(line) <= 80 for line in shown)
+    assert ["metadata", "of", "us"] in [line.split() for line in shown]
 
 
 def test_verify_checks_every_byte(bundle, tmp_path):
     assert "6 trials at export" in run("verify", bundle).output
+    assert json.loads(run("verify", bundle, "--json").output)["exporter"] == "stablehlo"
     copy = fx_export.export(tmp_path / "net", lambda w, x: x * w, np.float32(2), ["float32[n]"], verify=False)
     (copy / "data/weights.bin").write_bytes(b"xxxx")
     result = run("verify", copy)
@@ -141,6 +145,7 @@ def test_renew_writes_anew(tmp_path):
     path = fx_export.export(tmp_path / "net", lambda w, x: x * w, np.float32(2), ["float32[n]"])
     before = (path / "manifest.json").stat().st_ino
     assert "written by jax" in run("renew", path).output
+    assert json.loads(run("renew", path, "--json").output)["path"] == str(path)
     assert (path / "manifest.json").stat().st_ino != before
     assert fx_export.load(path)(np.ones(3, np.float32)).tolist() == [2, 2, 2]
     assert run("renew", tmp_path).exit_code == 1

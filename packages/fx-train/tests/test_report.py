@@ -249,6 +249,8 @@ def test_the_command(tmp_path, monkeypatch):
     done = runner.invoke(command, [str(make_run(tmp_path)), "--open"])
     assert done.output == f"Wrote {tmp_path / 'report.html'}\n"
     assert opened[0].startswith("file://")
+    listed = runner.invoke(command, [str(tmp_path), "--json"])
+    assert json.loads(listed.output) == {"run": str(tmp_path), "page": str(tmp_path / "report.html")}
     failed = runner.invoke(command, [str(tmp_path / "nowhere")])
     assert failed.exit_code == 1
     assert "There is no run to report on" in failed.output

@@ -1,6 +1,7 @@
 """The commands below ``fx export``."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 from fx_core.errors import FxError
 from fx_core.files import read_manifest, settled, verify_files
 from fx_core.plugins import registry
+from fx_core.terminal import plain, table_text
 
 from fx_export.bundle import FORMAT, VERSION, load
 from fx_export.renewing import renew as _renew
@@ -55,9 +57,9 @@ def formats(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    for row in rows:
-        extra = f" (pip install 'fx-export[{row['extra']}]')" if row["extra"] else ""
-        click.echo(f"{row['name']:12} {row['summary']}{extra}")
+    columns = ("format", "what it makes", "extra")
+    click.echo(table_text(columns, [(row["name"], row["summary"], row["extra"] or "") for row in rows]))
+    click.echo("pip install 'fx-export[EXTRA]' installs what a format needs.")
 
 
 @export.command()
@@ -72,27 +74,44 @@ def inspect(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(shown, indent=2))
         return
-    for key, value in shown.items():
-        click.echo(f"{key:13} {value}")
+    click.echo(table_text(("field", "value"), list(_rows(shown))))
+
+
+def _rows(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields each field of nested dictionaries with the names of those around it, and each item of a list."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{key} ")
+        else:
+            yield from ((f"{prefix}{key}", str(item)) for item in (value if isinstance(value, list) else [value]))
 
 
 @export.command()
 @_PATH
-def verify(path: Path) -> None:
+@_JSON
+def verify(path: Path, as_json: bool) -> None:
     """Check every byte of a bundle against its manifest, and that its runtime loads it; exit code 1 if not."""
     source = settled(path)
     verify_files(source, read_manifest(source, format=FORMAT, version=VERSION))
     bundle = load(path)
     found = bundle.verification
+    if as_json:
+        click.echo(json.dumps({"path": str(path), "exporter": bundle.exporter, "verification": found}, indent=2))
+        return
     compared = "was not compared with its model" if found is None else f"{len(found['trials'])} trials at export"
     click.echo(f"{path}: {bundle.exporter} bundle, all bytes as written, loads; {compared}")
 
 
 @export.command()
 @_PATH
-def renew(path: Path) -> None:
+@_JSON
+def renew(path: Path, as_json: bool) -> None:
     """Write a StableHLO bundle anew by the JAX that is installed, which promises to read it for half a year."""
-    click.echo(f"{_renew(path)}: written by jax {jax.__version__}")
+    written = str(_renew(path))
+    if as_json:
+        click.echo(json.dumps({"path": written, "jax": jax.__version__}, indent=2))
+    else:
+        click.echo(f"{plain(written)}: written by jax {jax.__version__}")
 
 
 export.add_command(export_run)

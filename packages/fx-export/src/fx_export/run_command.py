@@ -98,6 +98,7 @@ def _settings(texts: Iterable[str]) -> dict[str, Any]:
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Compare with the model.")
 @click.option("--tolerance", type=float, help="Largest relative difference.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def export_run(
     run: Path,
     model: str,
@@ -107,6 +108,7 @@ def export_run(
     call: tuple[str, ...],
     options: tuple[str, ...],
     verify_sizes: tuple[str, ...],
+    as_json: bool,
     **settings: Any,
 ) -> None:
     """Export what was trained in RUN, and compare it with the model.
@@ -120,4 +122,4 @@ def export_run(
     sizes = _settings(verify_sizes)
     settings = {**settings, "call": _settings(call), "verify_sizes": sizes, **_settings(options)}
     path = export(output, found, variables, list(inputs), format=format, **settings)
-    click.echo(f"{path}: {format} bundle")
+    click.echo(json.dumps({"path": str(path), "exporter": format}) if as_json else f"{path}: {format} bundle")

@@ -1,6 +1,7 @@
 """``fx new-plugin``: writes the package of a new plugin, which installs and passes its tests at once."""
 
 import importlib.resources
+import json
 import keyword
 import re
 import string
@@ -94,10 +95,14 @@ def _values(name: str) -> dict[str, str]:
     default=Path("."),
     help="Where the package's directory is made; by default here.",
 )
-def new_plugin(name: str, directory: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def new_plugin(name: str, directory: Path, as_json: bool) -> None:
     """Write a package NAME with a layer, a collection, a checkpoint backend and their tests."""
     try:
         written = write_plugin(name, directory)
     except FxError as error:
         raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps({"directory": str(written)}))
+        return
     click.echo(f"Wrote {written}. Next:\n  cd {written}\n  pip install -e . 'fx-core[testing]'\n  pytest")

@@ -1,5 +1,6 @@
 """``fx report``."""
 
+import json
 import webbrowser
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from fx_train.report.page import write_report
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The file to write; by default RUN/report.html.")
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
-def report(run: Path, output: Path | None, show: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def report(run: Path, output: Path | None, show: bool, as_json: bool) -> None:
     """Write a self-contained HTML page about the training run in the directory RUN."""
     try:
         written = write_report(run, output)
     except FxError as error:
         raise click.ClickException(plain(str(error))) from error
-    click.echo(f"Wrote {plain(str(written))}")
+    if as_json:
+        click.echo(json.dumps({"run": str(run), "page": str(written)}, indent=2))
+    else:
+        click.echo(f"Wrote {plain(str(written))}")
     if show:
         webbrowser.open(written.resolve().as_uri())
