@@ -34,14 +34,6 @@ def drawn_by_hand(shapes: Any) -> Callable[..., Any]:
     return draw
 
 
-def equinox_mlp(key: jax.Array) -> Any:
-    """The MLP as Equinox has it."""
-    eqx: Any = importlib.import_module("equinox")
-    keys = jax.random.split(key, networks.MLP_LAYERS)
-    model = [eqx.nn.Linear(16, 16, key=one) for one in keys]
-    return eqx.filter(model, eqx.is_array)
-
-
 def cases(libraries: tuple[str, ...] = ("fx_linen", "fx_nnx")) -> Iterator[Ratio]:
     for name, title in NAMES.items():
         case = f"trace of init in jit, {title}"
@@ -49,9 +41,9 @@ def cases(libraries: tuple[str, ...] = ("fx_linen", "fx_nnx")) -> Iterator[Ratio
             continue
         sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
-            if library == "equinox":
-                if name == "mlp":
-                    sides[library] = tracing(equinox_mlp, jax.random.key(0))
+            if library in ("equinox", "haiku"):
+                init = importlib.import_module(f"benchmarks.{library}_networks").network(name)[0]
+                sides[library] = tracing(init, jax.random.key(0))
                 continue
             module: Any = importlib.import_module(library)
             if library.endswith("linen"):

@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks import networks
 from benchmarks.measure import Ratio, side_by_side, wanted
 
-CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
-    "MLP of 100 layers": (networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15),
-    "ResNet-50": (networks.resnet, networks.resnet_by_hand, 7),
-    "transformer of 12 blocks": (networks.transformer, lambda v, x: networks.transformer_by_hand(v["params"], x), 7),
-    "RNN of LSTM cells": (networks.rnn, lambda v, x: networks.rnn_by_hand(v["params"], x), 25),
+CASES: dict[str, tuple[str, Callable[..., Any], int]] = {
+    "MLP of 100 layers": ("mlp", lambda v, x: networks.mlp_by_hand(v["params"], x), 15),
+    "ResNet-50": ("resnet", networks.resnet_by_hand, 7),
+    "transformer of 12 blocks": ("transformer", lambda v, x: networks.transformer_by_hand(v["params"], x), 7),
+    "RNN of LSTM cells": ("rnn", lambda v, x: networks.rnn_by_hand(v["params"], x), 25),
 }
 
 
@@ -24,13 +24,17 @@ def lowering(fn: Callable[..., Any], *args: Any) -> Callable[[], object]:
 
 
 def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
-    for name, (build, by_hand, rounds) in CASES.items():
-        case = f"trace and lower, {name}"
+    for title, (name, by_hand, rounds) in CASES.items():
+        case = f"trace and lower, {title}"
         if not wanted(case):
             continue
         sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
-            model, x = build(importlib.import_module(library))
+            if library == "haiku":
+                init, apply, x = importlib.import_module("benchmarks.haiku_networks").network(name)
+                sides[library] = lowering(apply, init(jax.random.key(0)), x)
+                continue
+            model, x = getattr(networks, name)(importlib.import_module(library))
             variables = model.init(jax.random.key(0), x)
             np.testing.assert_allclose(model.apply(variables, x), by_hand(variables, x), rtol=1e-3, atol=1e-4)
             sides[library] = lowering(model.apply, variables, x)

@@ -11,6 +11,12 @@ MLP_LAYERS = 100
 STAGES = (3, 4, 6, 3)
 HEADS, WIDTH, BLOCKS, LENGTH = 8, 512, 12, 64
 HIDDEN, STEPS = 32, 16
+INPUTS = {
+    "mlp": lambda: jnp.ones((2, 16)),
+    "resnet": lambda: jnp.ones((1, 224, 224, 3)),
+    "transformer": lambda: jnp.ones((2, LENGTH, WIDTH)),
+    "rnn": lambda: jnp.linspace(-1, 1, 2 * STEPS * 8).reshape(2, STEPS, 8),
+}
 
 
 def mlp(nn: ModuleType) -> tuple[Any, jax.Array]:
@@ -23,7 +29,7 @@ def mlp(nn: ModuleType) -> tuple[Any, jax.Array]:
                 x = nn.relu(nn.Dense(16)(x))
             return x
 
-    return MLP(), jnp.ones((2, 16))
+    return MLP(), INPUTS["mlp"]()
 
 
 def mlp_by_hand(params, x):
@@ -63,7 +69,7 @@ def resnet(nn: ModuleType) -> tuple[Any, jax.Array]:
                     x = Block(64 << stage, 2 if stage and not index else 1, not index)(x)
             return nn.Dense(1000)(jnp.mean(x, (1, 2)))
 
-    return ResNet(), jnp.ones((1, 224, 224, 3))
+    return ResNet(), INPUTS["resnet"]()
 
 
 def _conv(params, x, index, stride=1):
@@ -120,7 +126,7 @@ def transformer(nn: ModuleType) -> tuple[Any, jax.Array]:
                 x = Block()(x)
             return nn.LayerNorm()(x)
 
-    return Transformer(), jnp.ones((2, LENGTH, WIDTH))
+    return Transformer(), INPUTS["transformer"]()
 
 
 def _layer_norm(params, x):
@@ -155,7 +161,7 @@ def transformer_by_hand(params, x):
 
 def rnn(nn: ModuleType) -> tuple[Any, jax.Array]:
     """An LSTM over sequences."""
-    return nn.RNN(nn.LSTMCell(HIDDEN)), jnp.linspace(-1, 1, 2 * STEPS * 8).reshape(2, STEPS, 8)
+    return nn.RNN(nn.LSTMCell(HIDDEN)), INPUTS["rnn"]()
 
 
 def rnn_by_hand(params, x):

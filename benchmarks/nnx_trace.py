@@ -35,6 +35,11 @@ def cases(libraries: tuple[str, ...] = ("fx_nnx",)) -> Iterator[Ratio]:
             continue
         sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
+            if library == "equinox":
+                equinox_name = {"lstm": "rnn"}.get(build.__name__, build.__name__)
+                init, apply, x = importlib.import_module("benchmarks.equinox_networks").network(equinox_name)
+                sides[library] = tracing(apply, init(jax.random.key(0)), x)
+                continue
             nnx = importlib.import_module(library)
             model, x = build(nnx)
             graphdef, state = nnx.split(model)

@@ -39,9 +39,9 @@ GROUPS = {
     "first_step": Group(
         "First step of a new process: import, init, trace, compile, run; CPU time", libraries=BOTH, seconds=300
     ),
-    "linen_trace": Group("Trace and lower, functional modules", libraries=LINEN, quick=True),
-    "nnx_trace": Group("Trace, object modules", libraries=NNX, quick=True),
-    "init_trace": Group("Trace of init in jit", "drawing as many arrays", (*BOTH, "equinox"), quick=True),
+    "linen_trace": Group("Trace and lower, functional modules", libraries=(*LINEN, "haiku"), quick=True),
+    "nnx_trace": Group("Trace, object modules", libraries=(*NNX, "equinox"), quick=True),
+    "init_trace": Group("Trace of init in jit", "drawing as many arrays", (*BOTH, "haiku", "equinox"), quick=True),
     "linen_lifted": Group("Lifted transforms, functional modules", libraries=LINEN, quick=True),
     "nnx_lifted": Group("Lifted transforms, object modules", libraries=NNX, quick=True),
     "linen_step": Group("Compiled training step, functional modules", libraries=LINEN, quick=True),
