@@ -103,6 +103,25 @@ def test_several_free_sizes(tmp_path):
     assert len(fx_export.load(path).verification["trials"]) == 9
 
 
+def test_padding_by_free_sizes(tmp_path):
+    kernel = np.linspace(-1, 1, 3 * 2 * 4, dtype=np.float32).reshape(3, 1, 2, 4)
+
+    def fn(w, x):
+        axes = ("NHWC", "HWIO", "NHWC")
+        window = ((1, 3, 2, 1), (1, 2, 2, 1), "SAME")
+        size = x.shape[1]
+        return {
+            "conv": jax.lax.conv_general_dilated(x, w, (2, 1), "SAME", dimension_numbers=axes),
+            "max": jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *window),
+            "sum": jax.lax.reduce_window(x, 0.0, jax.lax.add, *window),
+            "cut or longer": jax.lax.pad(x, 0.0, [(0, 0, 0), (2 - size, size, 0), (0, 0, 0), (0, 0, 0)]),
+        }
+
+    sizes = {"height": [1, 4], "width": [3, 6]}
+    path = export(tmp_path, fn, kernel, ["float32[2, height, width, 2]"], verify_sizes=sizes)
+    assert len(fx_export.load(path).verification["trials"]) == 9
+
+
 def test_bfloat16_goes_in_and_out(tmp_path):
     x = jnp.ones((2, 8), jnp.bfloat16)
     path = export(tmp_path, lambda w, x: x @ w, KERNEL.astype(jnp.bfloat16), ["bfloat16[batch, 8]"])

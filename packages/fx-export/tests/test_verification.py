@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fx_core.errors import ArgumentTypeError
 from fx_core.plugins import ExporterEntry, ModelEntry, hookimpl, registry
-from fx_export.errors import ArgumentError, VerificationError
+from fx_export.errors import ArgumentError, UnsupportedProgramError, VerificationError
 from fx_export.inputs import described_inputs
 from fx_export.stablehlo import StableHLOExporter
 from fx_export.verification import verified
@@ -34,6 +34,24 @@ def test_sizes_can_be_named_and_those_that_break_a_constraint_are_left_out(tmp_p
     assert trials == [f"{kind} inputs, length=7" for kind in ("random", "zeros", "large")]
 
 
+def scanned(variables, x):
+    return jax.lax.scan(lambda carry, _: (carry * 2, carry), variables, None, length=x.shape[0])
+
+
+def as_a_number(variables, x):
+    return x + np.zeros(x.shape[0])
+
+
+@pytest.mark.parametrize("fn", [scanned, as_a_number])
+@pytest.mark.parametrize("format", ["stablehlo", "onnx"])
+def test_sizes_that_cannot_stay_free_are_told_with_their_place(fn, format, tmp_path):
+    with pytest.raises(UnsupportedProgramError, match="A size cannot stay free here") as caught:
+        fx_export.export(tmp_path / "net", fn, np.float32(2), ["float32[length]"], format=format)
+    line = fn.__code__.co_firstlineno + 1
+    assert caught.value.path == f"{fn.__name__} (test_verification.py:{line})"
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_verification(tmp_path):
     path = fx_export.export(tmp_path / "net", double, np.float32(2), [np.float32(1)], verify=False)
     assert fx_export.load(path).verification is None
@@ -47,9 +65,13 @@ class Wrong(StableHLOExporter):
 class Scaled:
     factor = np.float32(5)
 
+    def doubled(self, variables, x):
+        return 2 * x * variables["factor"]
 
-def scaled_as_function(model, variables, **call):
-    return lambda v, x: {"y": x * v["factor"]}, {"factor": model.factor} if variables is None else variables
+
+def scaled_as_function(model, variables, *, method=None, **call):
+    fn = getattr(model, method) if method else lambda v, x: {"y": x * v["factor"]}
+    return fn, {"factor": model.factor} if variables is None else variables
 
 
 class Plugin:
@@ -80,6 +102,11 @@ def test_a_wrong_export_leaves_nothing_behind(plugin, tmp_path):
 def test_models_of_plugins(plugin, tmp_path):
     path = fx_export.export(tmp_path / "net", Scaled(), inputs=["float32[n]"])
     np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32))["y"], [5, 5])
+
+
+def test_methods_of_models_are_models(plugin, tmp_path):
+    path = fx_export.export(tmp_path / "net", Scaled().doubled, inputs=["float32[n]"])
+    np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [10, 10])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
 from fx_export.errors import PlatformError, exporter_option
 from fx_export.inputs import input_specs, names_in
 from fx_export.models import as_function
+from fx_export.sizes import sizes_stay_free
 from fx_export.verification import verified
 
 
@@ -39,8 +40,8 @@ def export(
 
     Args:
       path: the directory to make; it appears whole or not at all.
-      model: a Linen module, an NNX module, a training state with ``apply_fn`` and ``params``, or a pure function of
-        the variables and the inputs.
+      model: a Linen module, an NNX module, a method of one, a training state with ``apply_fn`` and ``params``, or a
+        pure function of the variables and the inputs.
       variables: a pytree of arrays: the weights. None where the model has its own.
       inputs: an example, a `jax.ShapeDtypeStruct`, or a text such as ``"float32[batch, 3]"`` for each input; sizes
         from `jax.export.symbolic_shape`, and names in texts, stay free.
@@ -61,7 +62,8 @@ def export(
 
     Raises:
       ArgumentTypeError: the model is none of those above, or its variables are missing.
-      UnsupportedProgramError: the function has effects or callbacks, or takes or returns custom containers.
+      UnsupportedProgramError: the function has effects or callbacks, takes or returns custom containers, or needs a
+        number where the inputs have a free size; the text says where.
       ArgumentTypeError: a variable is no array of numbers.
       VerificationError: what was written computes something else.
       ArgumentTypeError: the exporter does not take an option, or the inputs are no list.
@@ -88,7 +90,8 @@ def export(
     with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
         data = new.directory / DATA
         data.mkdir()
-        writer.export(data, fn, weights, specs, metadata=kept, **options)
+        with sizes_stay_free(specs):
+            writer.export(data, fn, weights, specs, metadata=kept, **options)
         if verify:
             new.manifest["verification"] = _verified(
                 writer, data, fn, weights, specs, verification_settings(writer, tolerance, verify_sizes, options)

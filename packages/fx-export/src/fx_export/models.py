@@ -1,6 +1,7 @@
 """What can be exported: modules of Linen and NNX, training states, functions."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,14 +15,17 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
     """Returns a model as a pure function of variables and inputs, with its variables.
 
     Args:
-      model: a module that a plugin knows by `fx_core.plugins.ModelEntry`, a training state with ``apply_fn`` and
-        ``params``, or a function of the variables and the inputs.
+      model: a module that a plugin knows by `fx_core.plugins.ModelEntry`, a method of one, a training state with
+        ``apply_fn`` and ``params``, or a function of the variables and the inputs.
       variables: a pytree of arrays; None where the model has its own.
       call: keyword arguments of each call.
 
     Raises:
       ArgumentTypeError: it is none of these, or its variables are missing.
     """
+    owner, method = getattr(model, "__self__", None), getattr(model, "__name__", "")
+    if inspect.ismethod(model) and _entry(owner) is not None:
+        return as_function(owner, variables, {"method": method, **call})
     entry = _entry(model)
     if entry is not None:
         return entry.load()(model, variables, **call)

@@ -16,6 +16,7 @@ from fx_export.errors import PlatformError, exporter_option
 from fx_export.exporting import verification_settings
 from fx_export.inputs import input_specs
 from fx_export.models import as_function
+from fx_export.sizes import sizes_stay_free
 from fx_export.verification import verified
 
 
@@ -108,7 +109,8 @@ def export_several(
     with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
         data = new.directory / DATA
         data.mkdir()
-        _write(writer, data, functions, kept, options)
+        with sizes_stay_free([specs for _, _, specs in functions.values()]):
+            _write(writer, data, functions, kept, options)
         if verify:
             settings = {
                 name: verification_settings(writer, tolerance, entry.verify_sizes, options)

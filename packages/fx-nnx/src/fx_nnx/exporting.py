@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from fx_core.compat import jax as compat
 from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.graph.functions import merge, split
@@ -18,13 +19,14 @@ def as_function(
     """Returns a module as a pure function of its variables and inputs; see `fx_core.plugins.ModelEntry`.
 
     Args:
-      model: the module; RNG streams stay as they are now.
+      model: the module; RNG streams stay as they are now, and nothing that is returned may depend on them.
       variables: nested dicts of other values for its variables; None for its own.
       method: name of what to call.
       **call: keyword arguments of it.
 
     Raises:
-      ArgumentTypeError: the call changes variables, which a function of the inputs cannot; raised when it is traced.
+      ArgumentTypeError: the call changes variables, or returns what it draws from RNG streams, as dropout does in
+        training: a function of the inputs would return the same each time. Raised when it is traced.
 
     Example:
       >>> import fx_nnx as nnx, jax.numpy as jnp
@@ -34,24 +36,55 @@ def as_function(
     """
     graphdef, streams, state = split(model, RngState, ...)
 
-    def fn(variables: Any, *inputs: Any) -> Any:
+    def run(streams: Any, variables: Any, *inputs: Any) -> tuple[Any, Any, Any]:
         filled = jax.tree.map(lambda leaf: leaf, state)
         replace_by_pure_dict(filled, variables)
         running = merge(graphdef, streams, filled, copy=True)
         result = getattr(running, method)(*inputs, **call)
-        _refuse_changes(variables, to_pure_dict(split(running, RngState, ...)[2]))
+        _, drawn_from, after = split(running, RngState, ...)
+        return result, _leaves(drawn_from), to_pure_dict(after)
+
+    def fn(variables: Any, *inputs: Any) -> Any:
+        result, drawn_from, after = run(streams, variables, *inputs)
+        _refuse_changes(variables, after)
+        if any(drawn_from.get(path) is not leaf for path, leaf in _leaves(streams).items()):
+            traced = jax.jit(lambda *given: run(*given)[0]).trace(streams, variables, *inputs)
+            _refuse_draws(traced.jaxpr, list(_leaves(streams)))
         return result
 
     return fn, to_pure_dict(state) if variables is None else variables
 
 
+def _leaves(tree: Any) -> dict[Any, Any]:
+    return dict(jax.tree_util.tree_leaves_with_path(tree))
+
+
 def _refuse_changes(before: Any, after: Any) -> None:
-    known = dict(jax.tree_util.tree_leaves_with_path(after))
-    changed = [path for path, leaf in jax.tree_util.tree_leaves_with_path(before) if known.get(path) is not leaf]
+    known = _leaves(after)
+    changed = [path for path, leaf in _leaves(before).items() if known.get(path) is not leaf]
     if changed:
-        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in changed]
         raise ArgumentTypeError(
             "The call changes variables of the model.",
-            got=", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else ""),
+            got=_named(changed),
             fix="Call model.eval(), or export a function that takes what changes as an input and returns it.",
         )
+
+
+def _refuse_draws(closed: Any, paths: list[Any]) -> None:
+    """Refuse a program whose outputs need some of its first inputs, which are RNG streams at these paths.
+
+    Drawing alone is no reason: recurrent layers take a key for a first carry of zeros.
+    """
+    _, used = compat.prune_jaxpr(closed, [True] * len(closed.jaxpr.outvars))
+    drawn = [path for path, needed in zip(paths, used) if needed]
+    if drawn:
+        raise ArgumentTypeError(
+            "The call returns what it draws from RNG streams of the model, as dropout does in training.",
+            got=_named([path[:-2] for path in drawn]),
+            fix="Call model.eval(), or export a function that takes a PRNG key as an input.",
+        )
+
+
+def _named(paths: list[Any]) -> str:
+    names = list(dict.fromkeys(jax.tree_util.keystr(path, simple=True, separator="/") for path in paths))
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

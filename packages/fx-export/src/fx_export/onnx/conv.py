@@ -9,7 +9,7 @@ import numpy as np
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import padded, reversed_along
-from fx_export.onnx.tensor import Tensor
+from fx_export.onnx.tensor import Tensor, is_static
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -27,7 +27,14 @@ def convolution(build: Builder, eqn: Any, x: Tensor, kernel: Tensor) -> Tensor:
     shape = [result.shape[axis] for axis in numbers.out_spec]
     if p["batch_group_count"] > 1:
         x, groups = _batch_as_features(build, x, p["batch_group_count"]), p["batch_group_count"]
-    settings = _Settings(p["window_strides"], p["padding"], p["rhs_dilation"], groups)
+    padding = p["padding"]
+    if not is_static([count for pair in padding for count in pair]):
+        # Operators have fixed padding only.
+        low, high = ([0, 0, *(pair[end] for pair in padding)] for end in (0, 1))
+        if any(factor != 1 for factor in p["lhs_dilation"]):
+            raise RefusedError("gaps in an input that is padded by a free size")
+        x, padding = padded(build, x, low, high, build.like(x, 0)), [(0, 0)] * len(padding)
+    settings = _Settings(p["window_strides"], padding, p["rhs_dilation"], groups)
     if {x.dtype.name, kernel.dtype.name} <= {"int8", "uint8"} and dtype == np.int32:
         out = _convolved(build, "ConvInteger", x, kernel, settings, p["lhs_dilation"], shape, dtype)
     else:

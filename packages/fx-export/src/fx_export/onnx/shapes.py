@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.core import max_dim
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.registry import RefusedError, primitive
+from fx_export.onnx.registry import primitive
 from fx_export.onnx.tensor import Dim, Shape, Tensor, constant_tensor, is_static
 
 
@@ -127,19 +128,22 @@ def pad(build: Builder, eqn: Any, x: Tensor, value: Tensor) -> Tensor:
 
 def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], value: Tensor) -> Tensor:
     """Adds elements before and after along each axis; negative counts cut away."""
-    if not is_static([*low, *high]):
-        raise RefusedError("an amount of padding that is a free size")
-    starts = [max(0, -count) for count in low]
-    limits = [size - max(0, -count) for size, count in zip(x.shape, high)]
+    starts = [at_least_zero(-count) for count in low]
+    limits = [size - at_least_zero(-count) for size, count in zip(x.shape, high)]
     x = build.slice(x, starts, limits, [1] * x.ndim)
-    before, after = ([max(0, count) for count in counts] for counts in (low, high))
-    if not any(before) and not any(after):
+    before, after = ([at_least_zero(count) for count in counts] for counts in (low, high))
+    if is_static([*before, *after]) and not any([*before, *after]):
         return x
     shape = tuple(size + a + b for size, a, b in zip(x.shape, before, after))
     x, value = build.plain(x), build.plain(value)
     kernel = x.stored if x.stored.kind != "b" else np.dtype(bool)
     value = build.stored_as(value, kernel)
-    return build.op("Pad", [x, build.constant([*before, *after], np.int64), value], shape, typed=[0, 2])
+    return build.op("Pad", [x, build.shape([*before, *after]), value], shape, typed=[0, 2])
+
+
+def at_least_zero(count: Dim) -> Dim:
+    """Returns the larger of a size and zero, which nobody may know before the network runs."""
+    return max(0, count) if is_static([count]) else max_dim(count, 0)
 
 
 def spread_out(build: Builder, x: Tensor, axis: int, step: int, value: Tensor) -> Tensor:

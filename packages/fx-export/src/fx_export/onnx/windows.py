@@ -12,7 +12,7 @@ from fx_core.compat import jax as compat
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import RefusedError, primitive
 from fx_export.onnx.shapes import padded, spread_out
-from fx_export.onnx.tensor import Tensor
+from fx_export.onnx.tensor import Tensor, is_static
 from fx_export.onnx.walk import Open
 
 _COMBINED = {"max": "reduce_window_max", "min": "reduce_window_min", "add": "reduce_window_sum"}
@@ -60,7 +60,12 @@ def _reduced(build: Builder, name: str, eqn: Any, x: Tensor) -> Tensor:
     for axis, factor in enumerate(p["base_dilation"]):
         if factor != 1:
             x = spread_out(build, x, axis, factor, neutral)
-    window = _Window(p["window_dimensions"], p["window_strides"], p["window_dilation"], p["padding"])
+    padding = p["padding"]
+    if not is_static([count for pair in padding for count in pair]):
+        # Operators have fixed padding only.
+        low, high = ([pair[end] for pair in padding] for end in (0, 1))
+        x, padding = padded(build, x, low, high, neutral), [(0, 0)] * len(padding)
+    window = _Window(p["window_dimensions"], p["window_strides"], p["window_dilation"], padding)
     if name == "reduce_window_sum":
         return _summed(build, x, window, shape)
     if name == "reduce_window_max":

@@ -29,6 +29,7 @@ from fx_core.compat.jax.processes import (
     reached_preemption,
 )
 from fx_core.compat.jax.programs import (
+    InconclusiveDimensionOperation,
     cache_size,
     evaluate_jaxpr,
     inner_jaxprs,
@@ -59,6 +60,7 @@ from fx_core.compat.jax.traces import (
 
 __all__ = [
     "Format",
+    "InconclusiveDimensionOperation",
     "Primitive",
     "ShapedArray",
     "abandon_processes",

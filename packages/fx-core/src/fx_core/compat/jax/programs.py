@@ -7,10 +7,12 @@ from typing import Any
 import jax
 import jax.core
 from jax._src import compilation_cache, config, source_info_util
+from jax._src.core import InconclusiveDimensionOperation
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.interpreters import mlir, partial_eval
 
 __all__ = [
+    "InconclusiveDimensionOperation",
     "cache_size",
     "evaluate_jaxpr",
     "inner_jaxprs",

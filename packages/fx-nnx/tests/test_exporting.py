@@ -1,0 +1,51 @@
+"""NNX modules as functions of their variables, for exporters."""
+
+import fx_nnx as nnx
+import jax
+import jax.numpy as jnp
+import pytest
+from fx_core.errors import ArgumentTypeError
+from fx_nnx.exporting import as_function
+
+X = jnp.ones((2, 3))
+
+
+class Noise(nnx.Module):
+    def __init__(self, rngs):
+        self.rngs = rngs
+
+    def __call__(self, x, scale=1.0):
+        return x + scale * jax.random.normal(self.rngs.noise(), x.shape)
+
+    def unused(self, x):
+        self.rngs.noise()
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "stream"),
+    [
+        (nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(1))), "layers/1/rngs"),
+        (Noise(nnx.Rngs(0)), "rngs/default"),
+    ],
+)
+def test_what_is_drawn_is_no_function_of_the_inputs(model, stream):
+    fn, variables = as_function(model, None)
+    with pytest.raises(ArgumentTypeError, match="returns what it draws from RNG streams") as caught:
+        jax.eval_shape(fn, variables, X)
+    assert caught.value.got == stream
+
+
+def test_drawing_without_returning_is_allowed():
+    fn, variables = as_function(Noise(nnx.Rngs(0)), None, method="unused")
+    assert (fn(variables, X) == X).all()
+    dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+    dropout.eval()
+    fn, variables = as_function(dropout, None)
+    assert (fn(variables, X) == X).all()
+
+
+def test_a_first_carry_of_zeros_takes_a_key():
+    layer = nnx.RNN(nnx.LSTMCell(3, 4, keep_rngs=True, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    fn, variables = as_function(layer, None)
+    assert jax.eval_shape(fn, variables, jnp.ones((2, 5, 3))).shape == (2, 5, 4)
