@@ -1,7 +1,10 @@
 """Functions compiled by plain JAX that read variables from outside: never old values in silence."""
 
+import collections
+import functools
 import gc
 import logging
+import types
 
 import fx_nnx as nnx
 import jax
@@ -129,3 +132,58 @@ def test_what_was_read_may_go():
     del param
     gc.collect()
     assert len(constants) <= before
+
+
+class Scale(nnx.Module):
+    def __init__(self):
+        self.w = nnx.Param(jnp.array(2.0))
+        self.factor = 1.0
+
+    def __call__(self, x):
+        return self.w[...] * x * self.factor
+
+
+class Holder:
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, x):
+        return self.model(x)
+
+
+def by_default(model):
+    return lambda x, model=model: model(x)
+
+
+def by_default_of_a_name(model):
+    def f(x, *, model=model):
+        return model(x)
+
+    return f
+
+
+HOLDERS = {
+    "closure": lambda model: lambda x: model(x),
+    "default": by_default,
+    "default by name": by_default_of_a_name,
+    "object": Holder,
+    "method of an object": lambda model: Holder(model).__call__,
+    "object in a closure": lambda model: (lambda held: lambda x: held(x))(Holder(model)),
+    "object in a partial": lambda model: functools.partial(lambda held, x: held.model(x), Holder(model)),
+    "namespace in a list": lambda model: (lambda held: lambda x: held[0].m(x))([types.SimpleNamespace(m=model)]),
+    "other mapping": lambda model: (lambda held: lambda x: held["m"](x))(collections.UserDict(m=model)),
+    "other sequence": lambda model: (lambda held: lambda x: held[0](x))(collections.deque([model])),
+}
+
+
+@pytest.mark.parametrize("how", HOLDERS)
+def test_structure_of_a_module_that_is_seen_from_outside(how):
+    model = Scale()
+    f = nnx.jit(HOLDERS[how](model))
+    assert f(ONE) == 2
+    model.w[...] = 5.0
+    assert f(ONE) == 5
+    model.w = nnx.Param(jnp.array(7.0))
+    assert f(ONE) == 7
+    model.factor = 2.0
+    assert f(ONE) == 14
