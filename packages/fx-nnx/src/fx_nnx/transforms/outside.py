@@ -1,6 +1,7 @@
 """Modules that a function sees without getting them as arguments."""
 
 import functools
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -53,7 +54,7 @@ def _within(value: Any) -> Iterator[Any]:
     elif isinstance(value, Sequence | Set):
         yield from list(value)
     else:
-        call = getattr(type(value), "__call__", None)
+        call = inspect.getattr_static(type(value), "__call__", None)
         yield call if isinstance(call, FunctionType) else None
     if not isinstance(value, FunctionType):
         yield from list(getattr(value, "__dict__", {}).values())
