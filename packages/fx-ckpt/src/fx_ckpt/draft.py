@@ -11,12 +11,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.collections import not_saved
+from fx_core.errors.kinds import ArgumentError
 from fx_core.files import AtomicDirectory, canonical_json
 from fx_core.plugins import CheckpointBackend, registry
 
 from fx_ckpt import iterators
 from fx_ckpt._version import __version__
 from fx_ckpt.formats import digests
+from fx_ckpt.info import leaves_of
 from fx_ckpt.running import processes
 from fx_ckpt.running.parallel import copied
 from fx_ckpt.tree.apart import take_apart
@@ -136,7 +139,14 @@ def prepare(
     """Checks everything that can be checked before anything is written, and take the tree apart; see `fx_ckpt.save`."""
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
-    structure, state = take_apart(tree)
+    left_out: list[str] = []
+    structure, state = take_apart(tree, not_saved(), left_out)
+    if left_out and not any(True for _ in leaves_of(structure, ())):
+        raise ArgumentError(
+            "Nothing would be stored: every part of the tree is of a collection that is not saved.",
+            got=", ".join(left_out),
+            fix="Save it under another key than its collection's name, and as arrays instead of variables.",
+        )
     name, reason = choose(state) if backend == AUTO else (backend, "asked for")
     writer = load_backend(name)
     registry().saving(path, tree, kept)
@@ -149,6 +159,7 @@ def prepare(
         "metadata": kept,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "written_by": {"fx-ckpt": __version__, "jax": jax.__version__},
+        **({"left_out": left_out} if left_out else {}),
     }
     return Draft(path, overwrite, name, writer, structure, state, iterators.states(data_iterators or {}), fields)
 

@@ -25,6 +25,7 @@ class CheckpointInfo:
       written_by: versions of the packages that wrote it.
       files: size in bytes of each file.
       structure: containers, keys and leaves of the tree.
+      left_out: paths of collections that were not stored, since a plugin registers them with ``saved=False``.
 
     >>> import tempfile
     >>> import fx_ckpt
@@ -44,6 +45,7 @@ class CheckpointInfo:
     written_by: Mapping[str, str]
     files: Mapping[str, int]
     structure: Node = dataclasses.field(repr=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -55,13 +57,14 @@ class CheckpointInfo:
 
         A key such as ``"a/b"`` stands in braces where it would read like a path of two keys: ``{'a/b'}``.
         """
-        found = dict(_leaves(self.structure, ()))
+        found = dict(leaves_of(self.structure, ()))
         return {text: found[path] for path, text in spelled(found).items()}
 
 
-def _leaves(node: Node, path: _Path) -> Iterator[tuple[_Path, Leaf]]:
+def leaves_of(node: Node, path: _Path) -> Iterator[tuple[_Path, Leaf]]:
+    """Yields the leaves below a path of a structure, with their paths."""
     if isinstance(node, Leaf):
         yield path, node
         return
     for key, child in zip(node.keys, node.children):
-        yield from _leaves(child, (*path, step_of(node.kind, key)))
+        yield from leaves_of(child, (*path, step_of(node.kind, key)))

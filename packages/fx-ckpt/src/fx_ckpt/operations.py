@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fx_core.collections import not_saved
 from fx_core.errors import FxError
 from fx_core.errors.files import ManifestError
 from fx_core.files import MANIFEST, local_path, read_manifest, settled, verify_files
@@ -21,6 +22,7 @@ from fx_ckpt.tree.casting import check_cast
 from fx_ckpt.tree.fit import compare, fill, placement
 from fx_ckpt.tree.selection import Chosen, Select, chosen
 from fx_ckpt.tree.structure import Node, from_json
+from fx_ckpt.tree.unsaved import kept_by_target
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
@@ -41,6 +43,9 @@ def save(
 
     With several processes, all call this with the same path, each with its part of the same arrays.
 
+    Collections that a plugin registers with ``saved=False`` are left out, as mappings under their name and as NNX
+    variables of their type; `inspect` says which. All other collections are stored, those of fx included.
+
     Args:
       path: the directory to make; ``~`` is the home directory.
       tree: any pytree of arrays, PRNG keys, Python numbers, strings, bytes and None.
@@ -57,7 +62,7 @@ def save(
     Raises:
       UnsupportedLeafError: the tree holds something that cannot be stored exactly.
       UnsupportedLeafError: so does one of its dictionaries' keys.
-      ArgumentError: JSON cannot hold the metadata.
+      ArgumentError: JSON cannot hold the metadata, or all of the tree is of collections that are not saved.
       AlreadyExistsError: there is something at the path.
       ArgumentError: the path is the URL of another place, or no name of a file.
       UnknownEntryError: there is no such backend.
@@ -88,8 +93,9 @@ def restore(
     Args:
       path: where `save` wrote it.
       target: a tree of the same structure, shapes and dtypes; its arrays may be `jax.ShapeDtypeStruct`, and their
-        shardings say where to put the values. Functions and other static parts come from it. Without a target, named
-        tuples, dataclasses and the like come back as dictionaries of their fields.
+        shardings say where to put the values. Functions and other static parts come from it; it keeps its own values of
+        collections that are not saved (see `save`). Without a target, named tuples, dataclasses and the like come back
+        as dictionaries of their fields.
       only: which part to restore; the rest of the target stays as it is, and without a target is left out. A pattern
         such as ``"params/*/kernel"`` chooses what it matches and all below; a class, such as a variable type, all
         below its objects; a function, called with the keys of each leaf and its `fx_ckpt.tree.structure.Leaf`, what it
@@ -221,6 +227,7 @@ def _restored(
     info: CheckpointInfo, manifest: Mapping[str, Any], target: Any, only: Select, cast: Any, mapped: bool
 ) -> Any:
     wanted, cast = chosen(only, info.structure, target), check_cast(cast, target)
+    wanted = kept_by_target(wanted, info.structure, target, not_saved())
     if target is not None:
         compare(info.structure, target, str(info.path), wanted, cast)
     verify_files(info.path, manifest, matches=digests.matches)
@@ -259,6 +266,7 @@ def _info(path: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:
             written_by={name: _text(version) for name, version in manifest["written_by"].items()},
             files={name: file["size"] for name, file in manifest["files"].items()},
             structure=_structure(manifest),
+            left_out=tuple(map(_text, manifest.get("left_out", ()))),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise invalid_structure("the manifest lacks what a checkpoint needs", error) from error

@@ -1,12 +1,14 @@
 """What plugins say about their variable collections, for whoever makes, maps and stores variables."""
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+from fx_core.plugins.entries import CollectionEntry
 from fx_core.plugins.registry import registry
 from fx_core.scope import CollectionFilter, DenyList, in_filter
 
-__all__ = ["default_slots", "made_by_init", "saved"]
+__all__ = ["default_slots", "differentiable", "made_by_init", "not_saved", "saved", "variable_types"]
 
 
 def made_by_init() -> DenyList:
@@ -33,7 +35,7 @@ def default_slots(
     >>> "batch_stats" in default_slots("scan", ["params"])
     False
     """
-    entries = {name: entry for name, entry in registry().collections.items() if "." in name}
+    entries = _of_plugins()
     if not entries:
         return {}
     given = list(named)
@@ -58,3 +60,62 @@ def saved(variables: Mapping[str, Any]) -> dict[str, Any]:
     """
     entries = registry().collections
     return {name: tree for name, tree in variables.items() if name not in entries or entries[name].saved}
+
+
+def differentiable(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the collections of variables that gradients are taken with respect to, and the others.
+
+    These are ``params`` and the collections that a plugin registers with ``differentiable=True``.
+
+    >>> trained, rest = differentiable({"params": {"w": 1.0}, "batch_stats": {"mean": 0.0}})
+    >>> trained, rest
+    ({'params': {'w': 1.0}}, {'batch_stats': {'mean': 0.0}})
+
+    Args:
+      variables: by collection.
+    """
+    chosen = {"params", *(name for name, entry in _of_plugins().items() if entry.differentiable)}
+    return (
+        {name: tree for name, tree in variables.items() if name in chosen},
+        {name: tree for name, tree in variables.items() if name not in chosen},
+    )
+
+
+def variable_types() -> dict[type, CollectionEntry]:
+    """Returns the collections of third parties by the NNX variable types that stand for them.
+
+    Those whose package is not imported are left out: no variable of theirs exists.
+
+    >>> variable_types()
+    {}
+    """
+    found: dict[type, CollectionEntry] = {}
+    for entry in _of_plugins().values():
+        package = entry.target.partition(":")[0].partition(".")[0]
+        # A type of fx stands for a collection of fx, also where a plugin borrows it.
+        if package != "fx_nnx" and package in sys.modules:
+            found[entry.load()] = entry
+    return found
+
+
+def not_saved() -> Callable[[Any, Any], bool] | None:
+    """Returns what tells whether a part of a pytree is a third party's collection that checkpoints leave out.
+
+    It is called with the key of a container and what is there: a mapping under the name of the collection, or a
+    variable of its NNX type. None where every collection is stored.
+    """
+    names = frozenset(name for name, entry in _of_plugins().items() if not entry.saved)
+    if not names:
+        return None
+    types = variable_types()
+
+    def leaves_out(key: Any, value: Any) -> bool:
+        if isinstance(value, Mapping) and key in names:
+            return True
+        return next((not types[cls].saved for cls in type(value).__mro__ if cls in types), False)
+
+    return leaves_out
+
+
+def _of_plugins() -> dict[str, CollectionEntry]:
+    return {name: entry for name, entry in registry().collections.items() if "." in name}

@@ -45,6 +45,7 @@ def summary(info: CheckpointInfo) -> dict[str, Any]:
         "created": info.created,
         "metrics": {name: value if math.isfinite(value) else str(value) for name, value in info.metrics.items()},
         "metadata": info.metadata,
+        "left_out": list(info.left_out),
         "written_by": dict(info.written_by),
     }
 
@@ -86,6 +87,8 @@ def show_checkpoint(info: CheckpointInfo) -> None:
     for label, values in {"metrics": info.metrics, "metadata": info.metadata}.items():
         if values:
             say(f"{label}: " + ", ".join(f"{name} = {value}" for name, value in _items(values)))
+    if info.left_out:
+        say("not stored, by saved=False of their collections: " + ", ".join(info.left_out))
     found = info.leaves()
     rows = [_row(path, leaf) for path, leaf in found.items()]
     size = sum(leaf.size or 0 for leaf in found.values() if leaf.kind in ("array", "key"))

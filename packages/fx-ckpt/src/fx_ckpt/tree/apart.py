@@ -9,20 +9,28 @@ from fx_ckpt.tree.leaves import decode, describe, encode
 from fx_ckpt.tree.nodes import open_node
 from fx_ckpt.tree.selection import Chosen
 from fx_ckpt.tree.structure import DEEPEST, Branch, Leaf, Node, Path, render, state_names, step_of
+from fx_ckpt.tree.unsaved import LeavesOut
 
 ROOT = "value"
 """Name of the only entry of the state dictionary of a tree that is one leaf."""
 
 
-def take_apart(tree: Any) -> tuple[Node, dict[str, Any]]:
+def take_apart(
+    tree: Any, leaves_out: LeavesOut | None = None, left_out: list[str] | None = None
+) -> tuple[Node, dict[str, Any]]:
     """Returns the structure of a tree, and a state dictionary with what a backend is to store.
+
+    Args:
+      tree: the tree.
+      leaves_out: what is not stored; in a sequence an empty container takes its place.
+      left_out: gets the paths of what is not stored.
 
     Raises:
       UnsupportedLeafError: a leaf cannot be stored exactly.
       UnsupportedLeafError: a dictionary key cannot be stored exactly.
       DamagedDataError: the tree is nested too deep, or contains itself.
     """
-    node, state = _take_apart(tree, ())
+    node, state = _take_apart(tree, (), leaves_out, [] if left_out is None else left_out)
     return node, state if isinstance(node, Branch) else {ROOT: state}
 
 
@@ -93,13 +101,23 @@ def check_depth(path: Path) -> None:
         raise invalid_structure(f"it is nested more than {DEEPEST} deep, or contains itself", render(path)[:80] + "…")
 
 
-def _take_apart(tree: Any, path: Path) -> tuple[Node, Any]:
+def _take_apart(tree: Any, path: Path, leaves_out: LeavesOut | None, left_out: list[str]) -> tuple[Node, Any]:
     opened = open_node(tree, render(path) if path else "")
     if opened is None:
         return encode(tree, render(path))
     check_depth(path)
-    parts = [_take_apart(c, (*path, step_of(opened.kind, k))) for k, c in zip(opened.keys, opened.children)]
-    branch = Branch(opened.kind, opened.type, opened.keys, tuple(node for node, _ in parts))
+    keys, parts = [], []
+    for key, child in zip(opened.keys, opened.children):
+        below = (*path, step_of(opened.kind, key))
+        if leaves_out is None or not leaves_out(key, child):
+            keys.append(key)
+            parts.append(_take_apart(child, below, leaves_out, left_out))
+            continue
+        left_out.append(render(below))
+        if opened.kind == "sequence":  # whose positions have no gaps
+            keys.append(key)
+            parts.append((Branch("fields", f"{type(child).__module__}.{type(child).__qualname__}", (), ()), {}))
+    branch = Branch(opened.kind, opened.type, tuple(keys), tuple(node for node, _ in parts))
     return branch, dict(zip(state_names(branch), (state for _, state in parts)))
 
 

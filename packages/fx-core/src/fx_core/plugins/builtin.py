@@ -47,10 +47,9 @@ def fx_collections() -> Iterable[CollectionEntry]:
             saved=False,
             differentiable=True,
         ),
-        # A loss is sown and summed by whoever trains; no variable type of its own stands for it.
         CollectionEntry(
             name="losses",
-            target="fx_nnx:Intermediate",
+            target="fx_nnx:Loss",
             summary="Auxiliary losses sown by layers",
             saved=False,
         ),

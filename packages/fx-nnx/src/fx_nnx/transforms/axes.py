@@ -11,7 +11,7 @@ from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.carrier import ObjectCarrier, Places
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.modes import Carriage
-from fx_nnx.transforms.prefixes import Carry, PerVariable, entries_of, spread_prefix
+from fx_nnx.transforms.prefixes import Carry, PerVariable, completed, entries_of, spread_prefix
 
 __all__ = ["NO_METADATA", "AxisGroups"]
 
@@ -31,6 +31,7 @@ class AxisGroups:
 
     def __init__(self, transform: str, in_axes: Any, out_axes: Any, how: Carriage, *, carries: bool = False):
         self.transform, self.how = transform, how
+        in_axes, out_axes = (completed(axes, "scan" if carries else "vmap") for axes in (in_axes, out_axes))
         self.in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         self.out_axes = out_axes
         for name, prefix in (("in_axes", in_axes), ("out_axes", out_axes)):

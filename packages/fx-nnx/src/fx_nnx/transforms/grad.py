@@ -19,7 +19,7 @@ from fx_nnx.transforms.modes import Carriage, carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import refuse_reduce_axes
-from fx_nnx.variables.kinds import Param
+from fx_nnx.variables.collections import Differentiable
 
 __all__ = ["Wanted", "grad", "value_and_grad"]
 
@@ -41,7 +41,7 @@ class Wanted:
             if isinstance(entry, DiffState) and not how.updates:
                 expected = "positions, since a tree is differentiated whole"
                 raise PrefixError.misplaced(f"argnums of {transform} without updates of the graph", entry, expected)
-        self.filters: list[Filter] = [e.filter if isinstance(e, DiffState) else Param for e in self.entries]
+        self.filters: list[Filter] = [e.filter if isinstance(e, DiffState) else Differentiable() for e in self.entries]
         self.positions = [e.argnum if isinstance(e, DiffState) else e for e in self.entries]
         if any(type(position) is not int for position in self.positions) or not self.positions:
             raise ArgumentNumberError.out_of_range(transform, "argnums", argnums, ["a position or DiffState each"])
@@ -203,8 +203,8 @@ def grad(
     Args:
       f: gives a scalar, or ``(scalar, aux)``; without it, a decorator is returned.
       argnums: position of the argument, or a sequence; it is given by position, unless all are given by name.
-        `DiffState` says which variables of a module count, which otherwise are those of type `fx_nnx.Param`. Of a
-        `fx_nnx.State` all count.
+        `DiffState` says which variables of a module count, which otherwise are those of type `fx_nnx.Param` and
+        of the types that plugins register as differentiable. Of a `fx_nnx.State` all count.
       has_aux: whether ``f`` gives more than the scalar. The function then gives ``(gradients, aux)``.
       holomorphic: see `jax.grad`.
       allow_int: see `jax.grad`.

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -12,6 +12,7 @@ from fx_nnx.representation import Representable
 from fx_nnx.states.state import State
 from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.values import values_by_path
+from fx_nnx.variables.collections import slots_of_collections
 
 __all__ = [
     "Carry",
@@ -19,6 +20,7 @@ __all__ = [
     "PerVariable",
     "StateAxes",
     "StateSharding",
+    "completed",
     "entries_of",
     "remember_rules",
     "spread_prefix",
@@ -94,6 +96,8 @@ class StateAxes(PerVariable):
     >>> axes.filters, axes.axes
     ((<class 'fx_nnx.variables.kinds.Param'>, Ellipsis), (0, None))
 
+    Variables that no filter matches have the place that the plugin names which registers their type, if one does.
+
     Args:
       filter_axes: a mapping of filters to axes, None, or `Carry`; the first filter that matches counts.
     """
@@ -105,6 +109,14 @@ class StateAxes(PerVariable):
     def axes(self) -> tuple[Any, ...]:
         """The axes."""
         return tuple(entry for _, entry in self._entries)
+
+    def completed(self, transform: Literal["vmap", "scan"]) -> "StateAxes":
+        """Returns the axes, and behind them those of third parties' collections, for what no filter matches."""
+        if any(filter is ... or filter is True for filter in self.filters):
+            return self
+        places = {"broadcast": None, "carry": Carry}
+        more = {filter: places.get(slot, slot) for filter, slot in slots_of_collections(transform)}
+        return StateAxes({**dict(self._entries), **more}) if more else self
 
 
 class StateSharding(PerVariable):
@@ -229,6 +241,15 @@ def is_entry(x: Any) -> bool:
 def resolved(entry: Any) -> Any:
     """Returns an entry, where objects stand for entries by path."""
     return PathPrefix(entry) if is_node(entry) else entry
+
+
+def completed(prefix: Any, transform: Literal["vmap", "scan"]) -> Any:
+    """Returns a prefix whose `StateAxes` have the places of third parties' collections."""
+    if prefix is None or type(prefix) in (int, type):
+        return prefix
+    return jax.tree.map(
+        lambda entry: entry.completed(transform) if isinstance(entry, StateAxes) else entry, prefix, is_leaf=is_entry
+    )
 
 
 def entries_of(prefix: Any) -> list[Any]:

@@ -146,7 +146,8 @@ def _kinds_of(axes: Any) -> tuple[Any, ...] | None:
     kinds: list[Any] = []
     for entry in axes if type(axes) is tuple else (axes,):
         if type(entry) is StateAxes:
-            kinds.append(tuple(map(type, entry.axes)))
+            # Plugins may have registered more collections since.
+            kinds.append((*map(type, entry.axes), entry.completed("scan")))
         elif entry is None or entry is Carry or type(entry) is int:
             kinds.append(type(entry))
         else:

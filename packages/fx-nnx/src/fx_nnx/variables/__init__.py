@@ -2,7 +2,7 @@
 
 from fx_nnx.variables.defaults import var_defaults
 from fx_nnx.variables.initial import VariableMetadata, with_metadata
-from fx_nnx.variables.kinds import BatchStat, Cache, HijaxVariable, Intermediate, Param, Perturbation
+from fx_nnx.variables.kinds import BatchStat, Cache, HijaxVariable, Intermediate, Loss, Param, Perturbation
 from fx_nnx.variables.names import register_variable_name, variable_name_from_type, variable_type_from_name
 from fx_nnx.variables.variable import Variable
 
@@ -14,6 +14,7 @@ __all__ = [
     "Cache",
     "HijaxVariable",
     "Intermediate",
+    "Loss",
     "Param",
     "Perturbation",
     "Variable",

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["BatchStat", "Cache", "HijaxVariable", "Intermediate", "Param", "Perturbation"]
+__all__ = ["BatchStat", "Cache", "HijaxVariable", "Intermediate", "Loss", "Param", "Perturbation"]
 
 A = TypeVar("A")
 
@@ -58,6 +58,24 @@ class Intermediate(Variable[A]):
     >>> y = model(3.0)
     >>> nnx.pop(model, nnx.Intermediate)["input"].get_value()
     (3.0,)
+    """
+
+    __slots__ = ()
+
+
+class Loss(Intermediate[A]):
+    """An auxiliary loss that a layer stores on the way, to be added to that of the model.
+
+    >>> import fx_nnx as nnx
+    >>> import jax.numpy as jnp
+    >>> class Sparse(nnx.Module):
+    ...     def __call__(self, x):
+    ...         self.sow(nnx.Loss, "sparsity", jnp.abs(x).sum())
+    ...         return x
+    >>> model = Sparse()
+    >>> _ = model(jnp.ones(3))
+    >>> nnx.pop(model, nnx.Loss)["sparsity"][...]
+    (Array(3., dtype=float32),)
     """
 
     __slots__ = ()
