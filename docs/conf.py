@@ -1,9 +1,11 @@
 """Sphinx configuration; `nox -s docs` builds with warnings as errors."""
 
+import dataclasses
 import os
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -57,3 +59,14 @@ intersphinx_mapping = {
 }
 
 generated_pages.write_all()
+
+
+def fields_as_parameters(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """The attributes of a dataclass are the arguments that make one: one list of them, instead of two."""
+    if what in ("class", "exception") and dataclasses.is_dataclass(obj):
+        lines[:] = ["Args:" if line == "Attributes:" else line for line in lines]
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", fields_as_parameters, priority=400)  # before napoleon reads them

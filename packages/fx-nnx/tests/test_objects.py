@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import inspect
 
 import fx_nnx as nnx
 import jax
@@ -319,3 +320,13 @@ def test_a_change_in_another_trace_is_the_error_of_all_scopes_and_modules():
     model = nnx.Dict(a=nnx.Param(1))
     with pytest.raises(TraceContextError, match="Cannot change Dict from a different trace level"):
         jax.jit(lambda: setattr(model, "a", 2))()
+
+
+def test_classes_have_the_signature_of_their_initializer():
+    class Layer(nnx.Module):
+        def __init__(self, features: int, *, rngs: nnx.Rngs):
+            self.features = features
+
+    assert str(inspect.signature(Layer)) == "(features: int, *, rngs: fx_nnx.rngs.rngs.Rngs)"
+    assert list(inspect.signature(nnx.Linear).parameters)[:2] == ["in_features", "out_features"]
+    assert list(inspect.signature(nnx.Linear(2, 3, rngs=nnx.Rngs(0))).parameters) == ["inputs", "out_sharding"]

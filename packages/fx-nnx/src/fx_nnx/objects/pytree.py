@@ -1,6 +1,8 @@
 """Objects with attributes that are data or static: the base of modules, containers and RNG streams."""
 
 import abc
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -81,6 +83,10 @@ class _Meta(abc.ABCMeta):
                 begin_once(made)
             check_pytree(made)
         return made
+
+    @property
+    def __signature__(cls) -> inspect.Signature:  # `inspect` and editors would show that of `__call__`
+        return inspect.signature(functools.partial(cls.__init__, None))
 
     _nnx_foreign_new: bool
 
