@@ -1,6 +1,10 @@
-"""Looking up an entry by name, and reading all entries, with 0 to 200 plugins registered."""
+"""Looking up an entry by name: the first time, which finds and loads what is installed, and later."""
 
+import importlib.metadata
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from fx_core.plugins import CollectionEntry, hookimpl
 from fx_core.plugins.registry import Registry
@@ -29,7 +33,50 @@ def registry_of(count: int) -> Registry:
     return made
 
 
+MODULE = """
+from fx_core.plugins import CollectionEntry, hookimpl
+
+@hookimpl
+def fx_collections():
+    return [CollectionEntry(name="acme{n}.moments", target="acme_layers_{n}:Moments", summary="Moments")]
+"""
+
+
+def install(directory: Path, count: int) -> None:
+    """Write so many distributions with a plugin each, as they are in site-packages."""
+    for n in range(count):
+        info = directory / f"acme_{n}-1.0.dist-info"
+        info.mkdir()
+        (directory / f"acme_{n}.py").write_text(MODULE.format(n=n))
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{n}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[fx]\nacme-{n} = acme_{n}\n")
+
+
+def load() -> Registry:
+    """What the first look-up by name does."""
+    for name in [name for name in sys.modules if name.startswith("acme_")]:
+        del sys.modules[name]
+    return Registry()
+
+
+def first_lookups() -> Iterator[Ratio]:
+    """The first look-up, over reading the entry points alone."""
+    for count in (0, *COUNTS):
+        case = f"first look-up, {count} plugins installed"
+        if not wanted(case):
+            continue
+        with tempfile.TemporaryDirectory() as directory:
+            install(Path(directory), count)
+            sys.path.insert(0, directory)
+            try:
+                ways = {"fx": load, "raw": lambda: list(importlib.metadata.entry_points(group="fx"))}
+                yield from side_by_side(case, ways, rounds=5)
+            finally:
+                sys.path.remove(directory)
+
+
 def cases() -> Iterator[Ratio]:
+    yield from first_lookups()
     bare = registry_of(0)
     for count in COUNTS:
         full = registry_of(count)

@@ -252,7 +252,7 @@ def test_tracing_logs_every_hook_call(caplog):
         found.register(fake_plugin(fx_saving=None), name="listener")
         found.saving(path=None, tree={}, metadata={})
     text = caplog.text
-    for hook in ("fx_layers", "fx_collections", "finish fx_collections", "fx_saving"):
+    for hook in ("fx_collections", "finish fx_collections", "fx_saving"):
         assert hook in text
 
 

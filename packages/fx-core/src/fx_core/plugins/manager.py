@@ -14,6 +14,14 @@ from fx_core.plugins.entries import Entry, Origin, describe
 logger = logging.getLogger("fx.plugins")
 
 
+class _Manager(pluggy.PluginManager):
+    """The manager of pluggy, which asks of each name of a plugin whether it is a hook."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        # Half of the names of a module are Python's own, and pluggy looks at each at length.
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
 def make_manager(trace: bool = False) -> pluggy.PluginManager:
     """Creates a manager that knows the hooks of fx and has no plugins.
 
@@ -21,7 +29,7 @@ def make_manager(trace: bool = False) -> pluggy.PluginManager:
       trace: log every hook call and its result to the logger ``fx.plugins``. If logging is not configured, the lines
         go to standard error: who sets the switch wants to see them.
     """
-    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager = _Manager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     if trace:
         logger.setLevel(logging.DEBUG)
@@ -65,10 +73,13 @@ def register(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> l
 
 def entries_of(manager: pluggy.PluginManager, plugin: object, origin: Origin) -> tuple[list[Entry], list[PluginError]]:
     """Calls the entry hooks of one plugin; whatever goes wrong is returned, not raised."""
-    others = [other for other in manager.get_plugins() if other is not plugin]
+    implemented = {caller.name for caller in manager.get_hookcallers(plugin) or []}
     good: list[Entry] = []
     errors: list[PluginError] = []
     for hook in ENTRY_HOOKS:
+        if hook not in implemented:
+            continue
+        others = [impl.plugin for impl in getattr(manager.hook, hook).get_hookimpls() if impl.plugin is not plugin]
         call = manager.subset_hook_caller(hook, others)
         try:
             # Iterating may run the plugin's code as well: a hook can be a generator.
