@@ -229,6 +229,7 @@ def docs(session: nox.Session) -> None:
         return
     readmes = [str(p.path / "README.md") for p in EVERYTHING]
     session.run("pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md", *readmes)
+    session.run("pytest", "-q", "tests-integration/docs")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", site)
     session.run("python", "tools/notebooks.py", "--check", "--run")
     session.run("python", "tools/docs_counts.py", site)

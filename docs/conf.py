@@ -1,15 +1,15 @@
 """Sphinx configuration; `nox -s docs` builds with warnings as errors."""
 
 import dataclasses
-import os
+import re
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import generated_pages
+import inventories
 
 project = "fx"
 author = "The fx developers"
@@ -36,27 +36,7 @@ napoleon_use_ivar = True
 # One class may be exported under two names.
 suppress_warnings = ["ref.python"]
 
-_INVENTORIES = {
-    "jax": "https://docs.jax.dev/en/latest/",
-    "optax": "https://optax.readthedocs.io/en/latest/",
-    "orbax": "https://orbax.readthedocs.io/en/latest/",
-    "python": "https://docs.python.org/3/",
-}
-
-
-def answers(url: str) -> bool:
-    """Returns whether a site can be reached: without network, names of other projects are no links."""
-    try:
-        with urllib.request.urlopen(url + "objects.inv", timeout=3):
-            return True
-    except OSError:
-        return False
-
-
-# Off by default: a build must not depend on other sites. FX_DOCS_ONLINE=1 links to those that answer.
-intersphinx_mapping = {
-    name: (url, None) for name, url in _INVENTORIES.items() if os.environ.get("FX_DOCS_ONLINE") == "1" and answers(url)
-}
+intersphinx_mapping = inventories.mapping()
 
 generated_pages.write_all()
 
@@ -67,6 +47,17 @@ def fields_as_parameters(app: Any, what: str, name: str, obj: Any, options: Any,
         lines[:] = ["Args:" if line == "Attributes:" else line for line in lines]
 
 
+def plain_defaults(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """Default values that Python shows as ``<class 'jax.numpy.float32'>`` are written as in a program."""
+    if signature:
+        signature = re.sub(r"<(?:class|function) '?([\w.]+)'?(?: at 0x[0-9a-f]+)?>", r"\1", signature)
+        signature = re.sub(r"mappingproxy\((\{.*?\})\)", r"\1", signature)
+    return signature, result
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", plain_defaults)
     app.connect("autodoc-process-docstring", fields_as_parameters, priority=400)  # before napoleon reads them
