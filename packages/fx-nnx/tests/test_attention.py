@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fx_core.errors import ArgumentError, CacheFullError, ShapeMismatchError
 from fx_nnx.errors import NnxError
+from fx_nnx.layers.attention import dot_product_attention_weights
 
 X = jnp.sin(jnp.arange(2 * 6 * 8.0)).reshape(2, 6, 8)
 
@@ -93,6 +94,23 @@ def test_masks_dropout_and_weights():
     (weights,) = found["attention_weights"].get_value()
     assert weights.shape == (2, 4, 6, 6)
     close(weights.sum(-1), jnp.ones((2, 4, 6)))
+
+
+def test_weights_as_a_function():
+    asked = []
+
+    def promote(arrays, *, dtype):
+        asked.append(dtype)
+        return [a.astype(jnp.bfloat16) for a in arrays]
+
+    module = nnx.Module()
+    q = jnp.ones((2, 3, 4, 8))
+    plain = dot_product_attention_weights(q, q, is_causal=True)
+    weights = dot_product_attention_weights(q, q, is_causal=True, module=module, promote_dtype=promote)
+    assert (plain.dtype, weights.dtype, asked) == (jnp.float32, jnp.bfloat16, [None])
+    assert weights.shape == (2, 4, 3, 3)
+    (sown,) = module.attention_weights[...]
+    assert (sown == weights).all()
 
 
 def test_a_function_of_the_user_gets_what_it_takes():

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_core.errors import ArgumentError
 from fx_transforms.errors import CarryChangedError
 
 count = []
@@ -173,3 +174,8 @@ def test_what_is_compiled_goes_with_its_function():
 def test_without_compilation():
     with jax.disable_jit():
         assert float(scanned(Cell(), jnp.array(3.0))) == 6.0
+
+
+def test_switch_without_branches():
+    with pytest.raises(ArgumentError, match="at least one branch"):
+        nnx.switch(0, [], jnp.ones(()))

@@ -58,6 +58,7 @@ def test_compat_means_graphs():
         rngs = nnx.Rngs(0)
         compat.split_rngs(rngs, splits=2)
         assert rngs.default.key.shape == (2,)
+    assert nnx.compat is compat  # without an import of its own
     names = {"split", "state", "clone", "graphdef", "flatten", "iter_graph", "recursive_map", "view", "view_info"}
     names |= {"iter_modules", "iter_children", "split_rngs", "fork_rngs", "reseed", "get_abstract_model"}
     names |= {"jit", "grad", "vmap", "scan"}

@@ -6,7 +6,7 @@ from fx_core.ops import initializers
 from fx_core.ops.params import Initializer
 from fx_core.traceback_util import hide_package
 
-from fx_nnx import _functions, metrics
+from fx_nnx import _functions, compat, metrics
 from fx_nnx._functions import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # its __all__ is ours
 from fx_nnx._version import __version__
 from fx_nnx.by_name import build, describe, layer
@@ -295,6 +295,7 @@ __all__ = [
     "checkify",
     "clone",
     "combine_masks",
+    "compat",
     "cond",
     "current_module",
     "current_update_context",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import fx_transforms
+from fx_core.errors import ArgumentError
 
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.eager import are_arrays, compiled_once
@@ -64,6 +65,7 @@ def switch(
       graph_updates: as in `cond`.
 
     Raises:
+      ArgumentError: there are no branches.
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
 
     >>> import jax.numpy as jnp
@@ -73,6 +75,8 @@ def switch(
     >>> float(nnx.switch(1, branches, scale, jnp.ones(())))
     3.0
     """
+    if not branches:
+        raise ArgumentError("switch needs at least one branch.", got=branches)
     return _select("switch", tuple(branches), index, operands, carriage(graph, graph_updates))
 
 

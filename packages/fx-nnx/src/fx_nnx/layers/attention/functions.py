@@ -13,7 +13,7 @@ from fx_nnx.layers.params import promote_dtype
 from fx_nnx.modules.module import Module
 from fx_nnx.variables.kinds import Intermediate
 
-__all__ = ["dot_product_attention", "dot_product_attention_with_rope"]
+__all__ = ["dot_product_attention", "dot_product_attention_weights", "dot_product_attention_with_rope"]
 
 
 def dot_product_attention(
@@ -74,8 +74,71 @@ def dot_product_attention(
         query.dtype,
         precision,
         is_causal=is_causal,
-        sow=None if module is None else functools.partial(module.sow, Intermediate, "attention_weights"),
+        sow=_sow(module),
     )
+
+
+def dot_product_attention_weights(
+    query: jax.Array,
+    key: jax.Array,
+    bias: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    broadcast_dropout: bool = True,
+    dropout_rng: jax.Array | None = None,
+    dropout_rate: float = 0.0,
+    deterministic: bool = False,
+    dtype: Dtype | None = None,
+    precision: PrecisionLike = None,
+    module: Module | None = None,
+    promote_dtype: Callable[..., Any] = promote_dtype,
+    is_causal: bool = False,
+) -> jax.Array:
+    """Computes how much each query attends to each key: `fx_core.ops.attention.dot_product_attention_weights`.
+
+    Args:
+      query: shape ``(*batch, queries, heads, depth)``.
+      key: shape ``(*batch, keys, kv_heads, depth)``, where ``kv_heads`` divides ``heads``.
+      bias: as in `dot_product_attention`, as are all that follow.
+      mask: nonzero where a query may see a key.
+      broadcast_dropout: drop the same weights in the whole batch and all heads.
+      dropout_rng: PRNG key for dropout.
+      dropout_rate: probability to drop a weight.
+      deterministic: drop nothing.
+      dtype: dtype of the computation (default: inferred from the arguments).
+      precision: of the multiplication, see `jax.lax.Precision`.
+      module: sows the weights as ``attention_weights``, an `fx_nnx.Intermediate`.
+      promote_dtype: replaces `fx_nnx.layers.promote_dtype`; called with query and key.
+      is_causal: query ``i`` sees the keys up to ``i`` only.
+
+    Returns:
+      Weights of shape ``(*batch, heads, queries, keys)``.
+
+    Raises:
+      ArgumentError: one of its subclasses, see the function of `fx_core.ops`.
+
+    >>> import jax.numpy as jnp
+    >>> dot_product_attention_weights(jnp.ones((1, 1, 2)), jnp.ones((2, 1, 2)))
+    Array([[[0.5, 0.5]]], dtype=float32)
+    """
+    query, key = promote_dtype((query, key), dtype=dtype)
+    return attention.dot_product_attention_weights(
+        query,
+        key,
+        bias,
+        mask,
+        broadcast_dropout,
+        dropout_rng,
+        dropout_rate,
+        deterministic,
+        query.dtype,
+        precision,
+        is_causal=is_causal,
+        sow=_sow(module),
+    )
+
+
+def _sow(module: Module | None) -> Callable[[jax.Array], Any] | None:
+    return None if module is None else functools.partial(module.sow, Intermediate, "attention_weights")
 
 
 def dot_product_attention_with_rope(
