@@ -42,10 +42,10 @@ COMPARED = {
 
 
 def _seconds(scratch: str, name: str, kind: str, kept: bool) -> float:
-    """From the start of a process to its end, which comes right after the answer."""
+    """Seconds of the processor from the start of a process to its end, which comes right after the answer."""
     program = LOADED if kind == "loaded" else REBUILT
     keeping = {"JAX_COMPILATION_CACHE_DIR": scratch + "/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    timed = f"import time; s = time.perf_counter()\n{textwrap.dedent(program)}\nprint(time.perf_counter() - s)"
+    timed = f"import time\n{textwrap.dedent(program)}\nprint(time.process_time())"
     # Rebuilding keeps programs by JAX's settings, loading by its argument.
     settings = keeping if kept and kind == "rebuilt" else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     arguments = [scratch, name, scratch + "/compiled" if kept else ""]

@@ -1,6 +1,8 @@
 """Bundles compute what was exported, and refuse everything else with reasons."""
 
 import collections
+import contextlib
+import hashlib
 import json
 import pickle
 import subprocess
@@ -71,26 +73,62 @@ def test_a_loaded_bundle_computes_the_same_for_any_batch(bundle):
     assert loaded.program.platforms == ("cpu", "cuda", "tpu")
 
 
+@contextlib.contextmanager
+def compilations():
+    events = []
+    listener = lambda event, *_, **__: events.append(event) if "backend_compile" in event else None  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        yield events
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+
+
 def test_compiled_programs_are_kept_where_that_is_asked_for(bundle, tmp_path):
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_enable_compilation_cache")
-    before = [getattr(jax.config, name) for name in names]
-    network = fx_export.load(bundle, compiled=tmp_path / "compiled")
+    directory = tmp_path / "compiled"
+    network = fx_export.load(bundle, compiled=directory)
     for rows in (1, 2, 2):
         np.testing.assert_allclose(network(X[:rows])["y"], predict(WEIGHTS, X[:rows])["y"], rtol=1e-6)
-    assert [getattr(jax.config, name) for name in names] == before
-    programs = {file.name for file in (tmp_path / "compiled").iterdir() if file.name.endswith("-cache")}
-    assert len(programs) == 2
+    kept = sorted(directory.iterdir())
+    assert len(kept) == 2
+    expected = np.asarray(predict(WEIGHTS, X[:2])["y"])
+    again = fx_export.load(bundle, compiled=directory)
+    with compilations() as events:
+        np.testing.assert_allclose(again(X[:2])["y"], expected, rtol=1e-6)
+        np.testing.assert_allclose(again(jax.device_put(X[:2]))["y"], expected, rtol=1e-6)
+    assert not events
+    assert sorted(directory.iterdir()) == kept
+    # What is traced has no executable of its own.
+    np.testing.assert_allclose(jax.jit(lambda x: again(x)["y"])(X[:2]), expected, rtol=1e-6)
+    with pytest.raises(InputMismatchError):
+        again(X[:2].astype(np.int32))
 
-    hits = []
-    listener = lambda event, **_: hits.append(event) if event.endswith("/cache_hits") else None  # noqa: E731
-    jax.monitoring.register_event_listener(listener)
-    try:
-        again = fx_export.load(bundle, compiled=tmp_path / "compiled")
-        np.testing.assert_allclose(again(X[:2])["y"], predict(WEIGHTS, X[:2])["y"], rtol=1e-6)
-    finally:
-        jax.monitoring.unregister_event_listener(listener)
-    assert hits
-    assert {f.name for f in (tmp_path / "compiled").iterdir() if f.name.endswith("-cache")} == programs
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [(lambda old: old[:-9], "is damaged"), (lambda _: hashlib.sha256(b"text").digest() + b"text", "does not load")],
+)
+def test_damaged_executables_are_compiled_anew(bundle, tmp_path, damage, text, caplog):
+    fx_export.load(bundle, compiled=tmp_path)(X)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    np.testing.assert_allclose(fx_export.load(bundle, compiled=tmp_path)(X)["y"], predict(WEIGHTS, X)["y"], rtol=1e-6)
+    assert text in caplog.text
+    caplog.clear()
+    with compilations() as events:
+        fx_export.load(bundle, compiled=tmp_path)(X)
+    assert not events
+    assert not caplog.text
+
+
+def test_executables_that_cannot_be_kept(bundle, tmp_path, caplog):
+    network = fx_export.load(bundle, compiled=tmp_path / "compiled")
+    (tmp_path / "compiled").rmdir()
+    np.testing.assert_allclose(network(X)["y"], predict(WEIGHTS, X)["y"], rtol=1e-6)
+    assert "what was compiled is not kept" in caplog.text
+    (tmp_path / "compiled").write_text("a file")
+    with pytest.raises(AlreadyExistsError, match="a file, where a directory is to be"):
+        fx_export.load(bundle, compiled=tmp_path / "compiled")
 
 
 def test_formats_that_jax_does_not_compile_keep_nothing(tmp_path):

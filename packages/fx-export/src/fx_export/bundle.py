@@ -82,8 +82,8 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     Args:
       path: where `export` wrote it.
       key: the key that it has to be signed with; None accepts any bundle.
-      compiled: a directory of yours for what JAX compiles out of a StableHLO bundle, in JAX's persistent cache: later
-        processes take it from there in place of compiling again. Whoever can write there can run code here.
+      compiled: a directory of yours for what JAX compiles out of a StableHLO bundle: later processes with the same JAX
+        on the same hardware take it from there in place of compiling again. Whoever can write there can run code here.
 
     Returns:
       The network as a function of its inputs.
@@ -94,6 +94,7 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
       ArgumentTypeError: ``compiled`` was given, and JAX compiles nothing for this format.
+      AlreadyExistsError: ``compiled`` is a file.
 
     >>> import tempfile
     >>> import jax.numpy as jnp

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.export
 import numpy as np
-from fx_core.compat import jax as compat
 from fx_core.files import canonical_json
 
 from fx_export.errors import PlatformError, exporter_option, input_mismatch, unreadable_bundle, unsupported_program
+from fx_export.executables import Executables
 from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
 from fx_export.lowering import downgraded, lowered
@@ -190,7 +190,7 @@ class Program:
         self._check = InputCheck(specs)
         self.weights = list(weights)
         self._call = jax.jit(program.call)
-        self._kept_in, self._kept = "", set[Any]()
+        self._executables: Executables | None = None
         self.exported, self.weight_names = program, tuple(weight_names)
         self.inputs, self.outputs, self.platforms = specs, program.out_avals, program.platforms
         self.input_names, self.output_names = tuple(input_names), tuple(output_names)
@@ -222,16 +222,10 @@ class Program:
 
     def keep_compiled(self, directory: str) -> None:
         """Keeps what is compiled from now on in a directory, and takes it from there in later processes."""
-        self._kept_in, self._kept = directory, set()
+        self._executables = Executables(directory, self.exported, self._call, self.weights)
 
     def _computed(self, inputs: Sequence[Any]) -> Any:
-        sizes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(inputs)) if self._kept_in else ()
-        if not self._kept_in or sizes in self._kept:
-            return self._call(self.weights, *inputs)
-        with compat.programs_kept(self._kept_in):
-            result = self._call(self.weights, *inputs)
-        self._kept.add(sizes)
-        return result
+        return self._call(self.weights, *inputs) if self._executables is None else self._executables(inputs)
 
     def _by_name(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
         if inputs or sorted(named) != sorted(self.input_names):

@@ -1,25 +1,30 @@
 """Recorded programs: jaxprs read, pruned and evaluated, and StableHLO."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.core
+import jaxlib
 from jax._src import compilation_cache, config, source_info_util
 from jax._src.core import InconclusiveDimensionOperation
 from jax._src.dispatch import prim_requires_devices_during_lowering
+from jax.experimental import serialize_executable
 from jax.interpreters import mlir, partial_eval
 
 __all__ = [
     "InconclusiveDimensionOperation",
     "cache_size",
+    "compiled_anew",
+    "compiler_version",
     "evaluate_jaxpr",
+    "executable_bytes",
+    "executable_of",
     "inner_jaxprs",
     "invariant_outputs",
     "live_jaxpr",
     "lowers_by_platform",
-    "programs_kept",
     "prune_jaxpr",
     "scan_counts",
     "short_locations",
@@ -29,31 +34,40 @@ __all__ = [
 ]
 
 
-@contextmanager
-def programs_kept(directory: str) -> Iterator[None]:
-    """Compiles with JAX's persistent cache in a directory; its settings come back afterwards.
-
-    The settings are those of the process: what other threads compile meanwhile goes there, too.
-    """
-    settings = {
-        "jax_compilation_cache_dir": directory,
-        "jax_enable_compilation_cache": True,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
+def compiled_anew(lowered: Any) -> Any:
+    """Compiles without JAX's persistent cache: what comes from there cannot be turned into bytes again."""
+    # JAX decides once whether there is a cache, and is to decide again after each change.
     try:
-        _set_cache(settings)
-        yield
+        with config.enable_compilation_cache(False):
+            compilation_cache.reset_cache()
+            return lowered.compile()
     finally:
-        _set_cache(before)
+        compilation_cache.reset_cache()
 
 
-def _set_cache(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    # JAX looks at the directory once, and would go on with the one before.
-    compilation_cache.reset_cache()
+def executable_bytes(compiled: Any) -> bytes:
+    """Returns what was compiled as bytes, which are a program of this machine: only trusted ones may be loaded."""
+    return serialize_executable.serialize(compiled)[0]
+
+
+def executable_of(content: bytes, in_tree: Any, out_tree: Any, device: Any) -> Callable[..., Any]:
+    """Returns the function of bytes that `executable_bytes` gave.
+
+    Args:
+      content: the bytes.
+      in_tree: structure of its arguments, a pair of positional and keyword arguments.
+      out_tree: structure of its result.
+      device: where it runs.
+    """
+    return serialize_executable.deserialize_and_load(content, in_tree, out_tree, execution_devices=[device])
+
+
+def compiler_version(device: Any) -> str:
+    """Returns what decides, besides a program, about what is compiled for a device: versions, hardware, settings."""
+    backend = device.client
+    parts = [jax.__version__, jaxlib.__version__, backend.platform, backend.platform_version, device.device_kind]
+    flags = [jax.config.jax_enable_x64, getattr(jax.config, "jax_disable_most_optimizations", None)]
+    return repr([*parts, device.id, *flags])
 
 
 def cache_size(compiled: Any) -> int:
