@@ -57,6 +57,19 @@ def test_linen_layers_multiply_quantized_weights(name):
     assert any(isinstance(leaf, QuantizedArray) for leaf in jax.tree.leaves(small, is_leaf=is_quantized))
 
 
+@pytest.mark.parametrize("layer", [nn.WeightNorm, nn.SpectralNorm])
+def test_norms_of_weights_take_quantized_weights_of_linen(layer):
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            options = {} if layer is nn.WeightNorm else {"update_stats": False}
+            return layer(nn.Dense(4))(x, **options)
+
+    variables = Normed().init(jax.random.key(0), X)
+    small = fx_compress.quantize(variables, {"*Dense_0/kernel": INT8})
+    close(Normed().apply(small, X), Normed().apply(fx_compress.dequantize(small), X))
+
+
 @pytest.mark.parametrize("name", NNX)
 def test_nnx_layers_multiply_quantized_weights(name):
     make, x = NNX[name]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fx_compress.inference import difference_of
 
 IMAGE, VECTOR = jax.random.normal(jax.random.key(0), (2, 4, 4, 3)), jax.random.normal(jax.random.key(1), (3, 6))
 
@@ -124,13 +125,13 @@ def refusals():
     def dense(v, x):
         return x @ v["params"]["d"]["kernel"]
 
-    def norm(v, x, batch=False):
+    def norm(v, x, batch=False, shift=0.0):
         mean, var = (
             (x.mean(0, keepdims=True), x.var(0, keepdims=True))
             if batch
             else (v["batch_stats"]["n"]["mean"], v["batch_stats"]["n"]["var"])
         )
-        return (x - mean) / jnp.sqrt(var + 1e-5) * v["params"]["n"]["scale"]
+        return (x - mean) / jnp.sqrt(var + 1e-5) * v["params"]["n"]["scale"] + shift
 
     def looped(v, x):
         return jax.lax.scan(lambda h, _: (norm(v, dense(v, h)), None), x, None, length=2)[0]
@@ -142,8 +143,9 @@ def refusals():
         "it normalizes an input": lambda v, x: dense(v, norm(v, x)),
         "its input is the add of two values": lambda v, x: norm(v, dense(v, x) + x),
         "neither the layer": lambda v, x: norm(v, dense(v, x)),
-        "its parts are used elsewhere": lambda v, x: norm(v, dense(v, x)) + v["batch_stats"]["n"]["mean"] * x,
+        "its parts are used elsewhere": lambda v, x: (norm(v, dense(v, x)), v["batch_stats"]["n"]["mean"] * x),
         "as a result": lambda v, x: (norm(v, dense(v, x)), v["batch_stats"]["n"]["mean"]),
+        "something else comes in by add": lambda v, x: norm(v, dense(v, x), shift=x) * v["params"]["n"]["scale"],
         "differently": lambda v, x: norm(v, dense(v, x) * jnp.arange(1.0, 4.0)[:, None]),
         "without a kernel": lambda v, x: norm(v, x @ x.T @ x) + dense(v, x),
     }
@@ -209,6 +211,30 @@ def test_adapters_become_linear_layers():
     assert type(model.first) is nnx.LoRALinear
     small = fx_compress.quantize(model, {"first/kernel": fx_compress.int8()})
     assert "dequantize it first" in str(fx_compress.for_inference(small)[1])
+    twice = nnx.LoRA(6, 2, 5, base_module=model.first, rngs=nnx.Rngs(3))
+    twice.lora_b[...] += 0.2
+    close(fx_compress.for_inference(twice)[0](VECTOR), twice(VECTOR))
+
+
+def test_a_bias_that_the_network_also_gives_as_a_result_takes_nothing():
+    block, variables = linen(use_bias=True)
+
+    def network(v, x):
+        return block.apply(v, x, train=False), (v["params"]["b"]["bias"] ** 2).sum()
+
+    folded, report = fx_compress.for_inference(variables, IMAGE, function=network)
+    jax.tree.map(np.testing.assert_array_equal, folded, variables)
+    assert "as a result" in report.changes[-1].what
+
+
+def test_results_are_compared_number_by_number():
+    kernel, x = {"kernel": jnp.eye(2)}, jnp.ones((1, 2))
+    masked = lambda v, x: (x, jnp.where(jnp.arange(2) > 0, -jnp.inf, x @ v["kernel"]))  # noqa: E731
+    assert fx_compress.for_inference(kernel, x, function=masked)[1].difference == 0
+    want = (np.ones(2), np.array([1.0, np.nan]))
+    assert difference_of(want, want) == 0
+    with pytest.raises(fx_compress.CompressError, match="computes something else"):
+        difference_of((np.ones(2), np.ones(2)), want)
 
 
 def test_training_states_lose_what_only_training_needs():

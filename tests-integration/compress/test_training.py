@@ -150,6 +150,21 @@ def test_training_frozen_integers_is_refused():
         make_train_step(linen_loss)(state, X)
 
 
+def test_codes_of_eight_bit_floats_are_no_parameters():
+    params = fx_compress.quantize({"kernel": jnp.eye(8)}, fx_compress.fp8())
+    state = StepState.create(params=params, tx=optax.sgd(0.1))
+    with pytest.raises(fx_train.errors.StateMismatchError, match=r"(?s)kernel.*16 bits or more.*float8_e4m3fn"):
+        make_train_step(lambda params, x: dense(x, params["kernel"]).sum())(state, X)
+
+
+def test_policies_cast_what_a_quantized_weight_stands_for():
+    small = fx_compress.quantize({"a": jnp.eye(8), "b": jnp.eye(8)}, {"a": fx_compress.fp8(), "b": fx_compress.int8()})
+    cast = fx_train.step.Policy(compute="bfloat16").to_compute(small)
+    assert [leaf.dtype for leaf in jax.tree.leaves(cast)] == [leaf.dtype for leaf in jax.tree.leaves(small)]
+    assert cast["a"].dtype == cast["b"].dtype == dense(X.astype(jnp.bfloat16), cast["b"]).dtype == jnp.bfloat16
+    fx_train.step.Policy().check(small)
+
+
 def test_a_quantized_checkpoint_is_not_loaded_into_floats(tmp_path):
     variables = Net().init(jax.random.key(0), X)
     fx_ckpt.save(tmp_path / "small", fx_compress.quantize(variables, {"*/kernel": fx_compress.int8()}))

@@ -270,3 +270,49 @@ def test_leaves_are_named_by_what_their_codes_are():
     np.testing.assert_array_equal(back.materialize(), small.materialize())
     with pytest.raises(FxError, match=r"(?s)values_int4"):
         serialization.from_state_dict(fx_compress.int4(group=4).quantize(random(4, 8)), state)
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.int4(group=2), fx_compress.nf4(group=4)])
+@pytest.mark.parametrize("axes", [(0,), (1,)])
+def test_rows_are_counted_from_the_end_below_zero(scheme, axes):
+    table = scheme.quantize(random(8, 8), axes)
+    indices = jnp.array([[-1, -3, 2], [-8, -9, 8]])
+    np.testing.assert_array_equal(table.take(indices), jnp.take(table.materialize(), indices, axis=0))
+    long = scheme.quantize(random(200, 8), axes)
+    np.testing.assert_array_equal(long.take(jnp.array([-1], jnp.int8)), long.materialize()[-1:])
+
+
+def test_sums_of_integers_that_leave_int32_are_those_of_floats():
+    inputs = 140_000
+    kernel = fx_compress.int8(activations="dynamic").quantize(jnp.ones((inputs, 1)))
+    np.testing.assert_allclose(dense(jnp.ones((1, inputs)), kernel), [[inputs]], rtol=1e-3)
+    numbers = lax.conv_dimension_numbers((1, 1, inputs), (1, inputs, 1), ("NWC", "WIO", "NWC"))
+    image = dataclasses.replace(kernel, values=kernel.values[None], scale=kernel.scale[None])
+    got = image.conv_general_dilated(jnp.ones((1, 1, inputs)), (1,), "VALID", dimension_numbers=numbers)
+    np.testing.assert_allclose(got, [[[inputs]]], rtol=1e-3)
+    four_bits = fx_compress.int4(activations="dynamic").quantize(jnp.ones((inputs, 1)))
+    assert "int32" in str(jax.make_jaxpr(dense)(jnp.ones((1, inputs)), four_bits))
+
+
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_weights_as_large_as_floats_go_keep_a_zero_point(format):
+    array = jnp.array([[3e38, 1e38], [-3e38, 3e38]])
+    for scheme in (
+        fx_compress.Scheme(format, symmetric=False),
+        fx_compress.Scheme(format, symmetric=False, clip="mse"),
+    ):
+        error = jnp.abs(scheme.quantize(array).materialize() / 1e38 - array / 1e38)
+        assert float(error.max()) < 0.5
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.int4()], ids=lambda s: s.format)
+def test_shapes_follow_the_codes_of_joined_and_mapped_arrays(scheme):
+    left, right, x = scheme.quantize(random(4, 6)), scheme.quantize(random(4, 6, seed=1)), random(2, 4)
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, -1), left, right)
+    want = jnp.concatenate([left.materialize(), right.materialize()], -1)
+    assert both.shape == (4, 12)
+    np.testing.assert_array_equal(both.materialize(), want)
+    np.testing.assert_allclose(dense(x, both), x @ want, rtol=1e-5, atol=1e-5)
+    if scheme.format == "int8":
+        columns = jax.vmap(lambda column: jnp.zeros(column.shape) + column.materialize(), in_axes=-1)(left)
+        np.testing.assert_array_equal(columns, left.materialize().T)

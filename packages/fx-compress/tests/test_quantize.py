@@ -412,3 +412,10 @@ def test_statistics_of_other_layers_are_refused():
         fx_compress.CalibrationError, match=r"(?s)inputs of 1 layers.*stacked=0.*\(0,\), \(1,\), \(2,\)"
     ):
         fx_compress.quantize(weights, scheme, calibration=found)
+
+
+def test_variables_by_collection_may_lie_below_a_name():
+    state = {"variables": {"params": {"cache": {"kernel": jnp.ones((2, 2))}}, "cache": {"key": jnp.ones((2, 2))}}}
+    small = fx_compress.quantize(state, fx_compress.int8())["variables"]
+    assert isinstance(small["params"]["cache"]["kernel"], fx_compress.QuantizedArray)
+    assert isinstance(small["cache"]["key"], jax.Array)

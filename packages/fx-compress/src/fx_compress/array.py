@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import jax
@@ -35,9 +36,9 @@ class QuantizedArray(ArrayNode):
       input_scale: scalar (one per stacked layer): scale of integer inputs, found by calibration; None otherwise.
       format: ``"int8"``, ``"int4"``, ``"nf4"``, ``"e4m3"`` or ``"e5m2"``.
       computes: name of the dtype that the array appears to have.
-      features: size of the last axis of the array.
+      features: size of the last axis of the array that was quantized.
       activations: None to multiply float inputs; ``"dynamic"`` to round inputs to int8 by their own largest value,
-        ``"static"`` by ``input_scale``.
+        ``"static"`` by ``input_scale``. Sums that could leave int32 (133,000 inputs and more) are those of floats.
       shrink: one per input of the array, 1 along other axes: what inputs are multiplied with before the codes, because
         the weights were enlarged by as much before they were rounded; None for nothing.
 
@@ -62,7 +63,15 @@ class QuantizedArray(ArrayNode):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array that this stands for."""
-        return (*self.values.shape[:-1], self.features)
+        return (*self.values.shape[:-1], self._last)
+
+    @property
+    def _last(self) -> int:
+        # Transforms give pieces of the codes, and trees are joined: ``features`` is that of the whole, made once.
+        stored, packed = self.values.shape[-1], format_named(self.format).packed
+        if not packed:
+            return stored
+        return self.features if -(-self.features // 2) == stored else 2 * stored
 
     @property
     def dtype(self) -> Any:
@@ -95,18 +104,18 @@ class QuantizedArray(ArrayNode):
 
     def codes(self) -> jax.Array:
         """Returns the codes, one per element of the array."""
-        return _codes(self.values, self.format, self.features)
+        return _codes(self.values, self.format, self._last)
 
     def numbers(self) -> jax.Array:
         """Returns what the codes stand for before scaling, less the zero point."""
-        return _numbers(self.values, self.zero, self.format, self.features, self.dtype)
+        return _numbers(self.values, self.zero, self.format, self._last, self.dtype)
 
     def materialize(self) -> jax.Array:
         """Returns the float array."""
         # float16 scales of small weights would round to nothing before they are multiplied.
         wide = jnp.promote_types(self.dtype, jnp.float32)
         leaves = (self.values, self.scale) if self.zero is None else (self.values, self.scale, self.zero)
-        result = _dequantizer(self.format, self.features, wide)(*leaves)
+        result = _dequantizer(self.format, self._last, wide)(*leaves)
         return (result if self.shrink is None else result * self.shrink.astype(wide)).astype(self.dtype)
 
     def dot_general(
@@ -129,7 +138,7 @@ class QuantizedArray(ArrayNode):
                 return lax.dot_general(lhs, self.materialize(), dimension_numbers, **options)
             laid = dict(zip((*batch[1], *of_rhs), (*batch[0], *of_lhs)))
             lhs = lhs * _moved(self.shrink, laid, lhs.ndim).astype(lhs.dtype)
-        if self.activations is not None and self.zero is None:
+        if self._by_integers(contracted):
             dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
             return _integer_dot(lhs, self, dimension_numbers, dtype)
         dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
@@ -144,35 +153,45 @@ class QuantizedArray(ArrayNode):
         last = self.ndim - 1
         plain = isinstance(numbers, lax.ConvDimensionNumbers) and numbers.rhs_spec[0] == last
         dtype = options.get("preferred_element_type") or jnp.result_type(lhs.dtype, self.dtype)
-        plain = plain and (dtype != jnp.float16 or self.activations is not None)
+        integers = self._by_integers(range(last))
+        plain = plain and (dtype != jnp.float16 or integers)
         if not plain or self.shrink is not None or any(size != 1 for size in self.scale.shape[:-1]):
             return lax.conv_general_dilated(lhs, self.materialize(), *args, **options)
         assert isinstance(numbers, lax.ConvDimensionNumbers)
-        if self.activations is not None and self.zero is None:
+        if integers:
             return _integer_conv(lhs, self, args, tuple(options.items()), dtype)
         result = lax.conv_general_dilated(lhs, self.numbers(), *args, **options)
         return _scaled(result, _along(self.scale, numbers.out_spec[1], result.ndim))
+
+    def _by_integers(self, contracted: Iterable[int]) -> bool:
+        """Whether inputs are rounded to integers: their sums must not leave int32."""
+        terms = math.prod(self.shape[axis] for axis in contracted)
+        sums = terms * 127 * format_named(self.format).largest
+        return self.activations is not None and self.zero is None and sums < 2**31
 
     def take(self, indices: jax.Array) -> jax.Array:
         """Returns rows; NaN for an index outside."""
         if self.shrink is not None:
             return super().take(indices)
         kind = format_named(self.format)
+        rows, indices = self.shape[0], jnp.asarray(indices)
+        indices = indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
+        indices = jnp.where(indices < 0, indices + rows, indices)  # from the end, as in `jax.numpy.take`
         codes = jnp.take(self.values, indices, axis=0, mode="clip")
-        codes = unpack(codes, self.features, kind.integer) if kind.packed else codes
+        codes = unpack(codes, self._last, kind.integer) if kind.packed else codes
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        rows = kind.numbers(codes, wide)
+        found = kind.numbers(codes, wide)
 
         def picked(small: jax.Array) -> jax.Array:
             if small.shape[0] == 1:
                 return small.reshape((*(1,) * indices.ndim, *small.shape[1:]))
-            return jnp.take(small, indices // (self.shape[0] // small.shape[0]), axis=0, mode="clip")
+            return jnp.take(small, indices // (rows // small.shape[0]), axis=0, mode="clip")
 
         if self.zero is not None:
-            rows = combine(rows, picked(self.zero.astype(wide)), jnp.subtract)
-        rows = combine(rows, picked(self.scale.astype(wide)), jnp.multiply)
-        inside = jnp.take(jnp.ones(self.shape[0], self.dtype), indices)
-        return rows.astype(self.dtype) * inside.reshape(*inside.shape, *(1,) * (self.ndim - 1))
+            found = combine(found, picked(self.zero.astype(wide)), jnp.subtract)
+        found = combine(found, picked(self.scale.astype(wide)), jnp.multiply)
+        inside = ((indices >= 0) & (indices < rows)).reshape(*indices.shape, *(1,) * (self.ndim - 1))
+        return jnp.where(inside, found, jnp.nan).astype(self.dtype)
 
 
 def _codes(values: jax.Array, format: str, features: int) -> jax.Array:

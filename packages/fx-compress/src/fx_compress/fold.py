@@ -85,13 +85,13 @@ def fold(program: Program, norm: Norm, weights: Mapping[str, Any]) -> tuple[str,
     layer, between, last = _steps_between(program, norm)
     side = _kernel_side(program, layer)
     kernel, places = _places(program, layer.inputs[side])
-    given = [program.sources(value) for value in program.outputs if program.is_constant(value)]
-    if any(sources & {*norm.all, kernel} for sources in given):
-        raise NotFoldedError("the network gives its parameters as a result, too")
     if len(_meetings(program, {kernel})) > 1:
         raise NotFoldedError(f"{kernel} is used more than once")
     ids, widen = _features(program, layer, side)
     bias = _bias(program, between, kernel, norm)
+    given = [program.sources(value) for value in program.outputs if program.is_constant(value)]
+    if any(sources & {*norm.all, kernel, bias} for sources in given):
+        raise NotFoldedError("the network gives its parameters as a result, too")
 
     def affine(weights: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         return _affine(program, layer, between, last, ids, weights)
@@ -152,6 +152,8 @@ def _steps_between(program: Program, norm: Norm) -> tuple[Step, list[Step], Step
         users = program.users(value)
         if program.uses(value) != 1 or not users or users[0].name not in _AFFINE:
             raise NotFoldedError("its parts are used elsewhere, too")
+        if sum(not program.is_constant(each) for each in users[0].inputs) != 1:
+            raise NotFoldedError(f"something else comes in by {users[0].name} before its bias or scale does")
         between.append(users[0])
     return layer, between, between[-1]
 

@@ -267,8 +267,15 @@ def difference_of(wanted: Any, got: Any) -> float:
         for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves(got), strict=True)
         if jnp.issubdtype(jnp.result_type(a), jnp.floating)
     ]
-    differences = [np.abs(a - b).max(initial=0) / max(np.abs(a).max(initial=0), 1e-30) for a, b in pairs if a.size]
-    largest = float(max(differences, default=0.0))
+    # Equal infinities, such as those of a mask, do not differ; what is not a number in one of them only does.
+    differences = [
+        np.abs(np.subtract(a, b, where=~same, out=np.zeros_like(a))).max()
+        / max(np.abs(a[np.isfinite(a)]).max(initial=0), 1e-30)
+        for a, b in pairs
+        if a.size
+        for same in [(a == b) | (np.isnan(a) & np.isnan(b))]
+    ]
+    largest = float(np.max(differences, initial=0.0))
     narrow = any(jnp.result_type(leaf).itemsize < 4 for leaf in jax.tree.leaves(wanted))
     if not largest < (0.05 if narrow else 1e-3):
         raise CompressError(

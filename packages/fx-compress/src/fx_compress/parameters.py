@@ -52,8 +52,10 @@ class Parameter:
 
         These have two dimensions in attention, and where layers are stacked.
         """
-        first = self.path.partition("/")[0]
-        state = self.kind not in (None, "Param", "LoRAParam") or (self.kind is None and first in _STATE)
+        # Variables by collection are the tree, or lie in it under one name.
+        first, _, second = self.path.partition("/")
+        held = first in _STATE or (first != "params" and second.partition("/")[0] in _STATE)
+        state = self.kind not in (None, "Param", "LoRAParam") or (self.kind is None and held)
         floats = jnp.issubdtype(self.value.dtype, jnp.floating)
         return not state and floats and len(self.value.shape) >= 2 and self.name not in ("bias", "scale")
 

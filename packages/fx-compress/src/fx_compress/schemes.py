@@ -134,7 +134,9 @@ class Scheme:
             return Scales(jnp.where(largest == 0, 1.0, largest / kind.largest), None)
         low = jnp.minimum(reduce_blocks(wide, shape, jnp.min), 0) * shrink
         high = jnp.maximum(reduce_blocks(wide, shape, jnp.max), 0) * shrink
-        scale = jnp.where(high == low, 1.0, (high - low) / (2 * kind.largest))
+        # Divided first: the difference of huge values has no number.
+        scale = high / (2 * kind.largest) - low / (2 * kind.largest)
+        scale = jnp.where(high == low, 1.0, scale)
         return Scales(scale, jnp.round(-low / scale - kind.largest))
 
     def _error(self, wide: jax.Array, shape: tuple[int, ...], shrink: jax.Array) -> jax.Array:
@@ -205,7 +207,7 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
         )
-    if not isinstance(array, jax.core.Tracer) and not jnp.isfinite(array).all():
+    if not isinstance(array, jax.core.Tracer) and not jnp.isfinite(array.astype(jnp.float32)).all():
         raise SchemeError(
             "This weight is not finite.",
             path=path or None,

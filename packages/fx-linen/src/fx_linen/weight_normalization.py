@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.array_node import array_of, is_array_node
 from fx_core.errors.ops import non_matrix_weight
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import ones
@@ -89,7 +90,7 @@ class SpectralNorm(Module):
             def one(path: Sequence[Any], weight: jax.Array) -> jax.Array:
                 return self._normalized(_name(self.layer_instance, path), weight, known, update_stats)
 
-            return jax.tree_util.tree_map_with_path(one, variables)
+            return jax.tree_util.tree_map_with_path(one, variables, is_leaf=is_array_node)
 
         def forward(layer: Any) -> Any:
             return layer(*args, **kwargs)
@@ -101,6 +102,7 @@ class SpectralNorm(Module):
     def _normalized(self, name: str, weight: jax.Array, known: Estimates, update_stats: bool) -> jax.Array:
         if weight.ndim < 2:
             return weight
+        weight = array_of(weight)
         if weight.ndim > 2 and self.error_on_non_matrix:
             raise non_matrix_weight(name, weight.shape)
         if name not in known:
@@ -174,7 +176,7 @@ class WeightNorm(Module):
             def one(path: Sequence[Any], weight: jax.Array) -> jax.Array:
                 return self._normalized(_name(self.layer_instance, path), weight, scales)
 
-            return jax.tree_util.tree_map_with_path(one, variables)
+            return jax.tree_util.tree_map_with_path(one, variables, is_leaf=is_array_node)
 
         def forward(layer: Any) -> Any:
             return layer(*args, **kwargs)
@@ -186,6 +188,7 @@ class WeightNorm(Module):
     def _normalized(self, name: str, weight: jax.Array, scales: dict[str, jax.Array]) -> jax.Array:
         if self.variable_filter and not any(text in name for text in self.variable_filter):
             return weight
+        weight = array_of(weight)
         axes = weight_axes(weight.ndim, self.feature_axes)
         if self.use_scale and name not in scales:
             shape = tuple(weight.shape[axis] for axis in axes)

@@ -139,15 +139,19 @@ def _why_not(module: Any) -> str:
 
 
 def _merged(module: Any) -> Linear:
-    """A linear layer with the parameters of another, and the change of the adapter in its kernel."""
+    """A linear layer with the parameters of another, and the changes of its adapters in its kernel."""
     base: Any = module if type(module) is LoRALinear else module.base_module
-    adapter: Any = module.lora if type(module) is LoRALinear else module
+    # An adapter may be laid over a layer that has one of its own.
+    adapters: list[Any] = [base.lora] if type(base) is LoRALinear else []
+    adapters += [module] if base is not module else []
     made = Linear(1, 1, use_bias=False, rngs=Rngs(0))
     for name, value in attributes_of(base).items():
         if name != "lora":
             setattr(made, name, value)
-    kernel, a, b = (value_of(each).astype(jnp.float32) for each in (base.kernel, adapter.lora_a, adapter.lora_b))
-    changed = kernel + jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    changed = value_of(base.kernel).astype(jnp.float32)
+    for adapter in adapters:
+        a, b = (value_of(each).astype(jnp.float32) for each in (adapter.lora_a, adapter.lora_b))
+        changed = changed + jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
     # A variable of its own: the layer below may have other users, which know nothing of the adapter.
     made.kernel = base.kernel.copy()
     made.kernel.set_value(changed.astype(value_of(base.kernel).dtype))

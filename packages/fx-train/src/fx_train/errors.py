@@ -190,11 +190,11 @@ def loss_output(expected: str, got: str) -> ArgumentTypeError:
 
 
 def not_trainable(path: str, dtype: object) -> StateMismatchError:
-    """A parameter of whole numbers cannot be trained."""
+    """A parameter of whole numbers, or of codes of eight bits, cannot be trained."""
     return StateMismatchError(
         "A parameter has no gradient.",
         path=path,
-        expected="numbers of floating point",
+        expected="numbers of floating point, of 16 bits or more",
         got=str(dtype),
         fix="Keep it in the state's variables, or leave it out: trainable= of make_train_step does, and so do "
         "gradients of jax.dtypes.float0, which jax.grad gives with allow_int=True.",

@@ -118,7 +118,7 @@ def _whole_updates(params: Any, updates: Any, fixed: Any) -> Any:
     """Updates without those of parameters that stay; see that none would be cut to a whole number."""
 
     def check(path: Any, param: Any, update: Any, stays: bool) -> Any:
-        if _is_inexact(param):
+        if is_trainable(param):
             return update
         if stays:
             return jnp.zeros_like(param)
@@ -138,6 +138,11 @@ def _no_optimizer(cls: type, tx: Any) -> ArgumentError:
         fix="Call it, and pass what it returns." if made else None,
         where=f"{cls.__name__}.create",
     )
+
+
+def is_trainable(x: Any) -> bool:
+    """Returns whether a parameter can take steps: codes of eight bits, such as those of quantized weights, cannot."""
+    return _is_inexact(x) and jnp.result_type(x).itemsize > 1
 
 
 def _is_inexact(x: Any) -> bool:

@@ -12,7 +12,7 @@ from fx_train.errors import loss_output, not_trainable
 from fx_train.step.accumulate import in_parts
 from fx_train.step.loss import Loss, Weight
 from fx_train.step.trainable import split_params
-from fx_train.train_state import TrainState, overwritten
+from fx_train.train_state import TrainState, is_trainable, overwritten
 
 
 def gradients(
@@ -63,7 +63,7 @@ def gradients(
 def _check_dtypes(params: Any, mask: Any) -> None:
     paths = jax.tree_util.tree_leaves_with_path(params)
     for (path, leaf), yes in zip(paths, [True] * len(paths) if mask is None else jax.tree.leaves(mask)):
-        if yes and not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        if yes and not is_trainable(leaf):
             raise not_trainable(jax.tree_util.keystr(path), jnp.result_type(leaf))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.array_node import is_array_node
 
 from fx_train.errors import StateMismatchError, invalid_step_option
 
@@ -63,8 +64,8 @@ class Policy:
         Raises:
           StateMismatchError: one is not.
         """
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            dtype = jnp.result_type(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params, is_leaf=is_array_node):
+            dtype = jnp.dtype(leaf.dtype) if is_array_node(leaf) else jnp.result_type(leaf)
             if jnp.issubdtype(dtype, jnp.floating) and dtype != jnp.dtype(self.params):
                 raise StateMismatchError(
                     "A parameter has another dtype than the policy stores.",
@@ -79,4 +80,5 @@ def _cast(tree: Any, dtype: Any) -> Any:
     def cast(x: Any) -> Any:
         return x.astype(dtype) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x
 
-    return jax.tree.map(cast, tree)
+    # An array-like node takes care of its parts: those of a quantized weight keep their dtypes.
+    return jax.tree.map(cast, tree, is_leaf=is_array_node)
