@@ -23,7 +23,7 @@ X = jnp.ones((1, 2))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("argnums", [3, (0, 3), -3, "m", (), (0, "x"), 1.0, True])
+@pytest.mark.parametrize("argnums", [3, (0, 3), -3, "m", (), (0, "x"), 1.0, True, (1, 1), (1, 0, -1)])
 @pytest.mark.parametrize("transform", [nnx.grad, nnx.value_and_grad])
 def test_arguments_that_are_not_there(transform, argnums, mode):
     with pytest.raises(ArgumentNumberError, match="argnums of") as caught:

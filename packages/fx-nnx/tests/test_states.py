@@ -71,6 +71,26 @@ def test_a_lazy_state_notices_changes_through_views():
     assert nnx.to_pure_dict(state)["layers"][0]["bias"][0] == 9
 
 
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda values: nnx.replace_by_pure_dict(nnx.state(nnx.List([nnx.Param(1.0)])), values),
+        lambda values: nnx.update(nnx.List([nnx.Param(1.0)]), values),
+        nnx.restore_int_paths,
+    ],
+    ids=["replace", "update", "restore"],
+)
+def test_a_number_and_its_text_are_one_key(put):
+    with pytest.raises(StateStructureError, match=r"Two values[\s\S]*where: /0"):
+        put({"0": 2.0, 0: 3.0})
+
+
+def test_update_finds_numbers_only_in_their_own_text():
+    for key in ("01", "²", "٣"):
+        with pytest.raises(StateStructureError, match="no place for"):
+            nnx.update(nnx.List([nnx.Param(1.0) for _ in range(4)]), {key: 2.0})
+
+
 def test_pure_dicts():
     state = make()
     old = state.a

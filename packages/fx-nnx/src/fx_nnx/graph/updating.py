@@ -17,7 +17,7 @@ from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, Slot, record_of
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.flat import FlatState
-from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.states.paths import Path, as_int_key, sorted_keys, value_twice
 from fx_nnx.states.state import State
 from fx_nnx.variables.fields import put_value
 from fx_nnx.variables.kinds import Param
@@ -47,8 +47,8 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
       *states: more of the same.
 
     Raises:
-      StateStructureError: there is a bare value at a path that the model has no value at, or a value where the model
-        has several.
+      StateStructureError: there is a bare value at a path that the model has no value at, a value where the model
+        has several, or two values for one path, such as ``0`` and ``"0"``.
       NnxError: a bare value has another shape than the one that it replaces, or is no array.
       TraceLevelError: the model was made outside the transform that runs.
     """
@@ -59,7 +59,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     if len(parts) == 1 and isinstance(state, State) and state._flat and _put_all(record, *state._flat):
         return None
     targets = dict(zip(record.graphdef.paths, record.leaves))
-    placed = [(path, leaf) for part in parts for path, leaf in _leaves(part, targets)]
+    placed = [pair for part in parts for pair in _placed(part, targets)]
     for path, leaf in placed:
         target = targets.get(path)
         if target is None or target is not leaf:
@@ -115,6 +115,14 @@ def _update_variable(variable: Variable[Any], state: Any) -> None:
         _write(variable, state)
 
 
+def _placed(part: Any, targets: Mapping[Path, Any]) -> list[tuple[Path, Any]]:
+    """Give the paths and values of one state, which has one value for each path."""
+    pairs = list(_leaves(part, targets))
+    if len(dict(pairs)) < len(pairs):
+        raise value_twice(next(path for n, (path, _) in enumerate(pairs) if path in dict(pairs[:n])))
+    return pairs
+
+
 def _leaves(part: Any, targets: Mapping[Path, Any], prefix: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Give paths and values; what is below a variable is the value of that variable."""
     if isinstance(part, State | FlatState) and not prefix:
@@ -130,7 +138,7 @@ def _leaves(part: Any, targets: Mapping[Path, Any], prefix: Path = ()) -> Iterat
 
 def _with_numbers(path: Path, targets: Mapping[Path, Any]) -> Path:
     """Give a path that the model has for one whose numbers a file format made text."""
-    numbered = tuple(int(key) if isinstance(key, str) and key.isdigit() else key for key in path)
+    numbered = tuple(map(as_int_key, path))
     return numbered if numbered in targets else path
 
 

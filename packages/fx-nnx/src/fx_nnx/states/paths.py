@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_nnx.errors import StateStructureError
 
-__all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "nested_dicts", "sorted_keys"]
+__all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "nested_dicts", "sorted_keys", "value_twice"]
 
 Path = tuple[Any, ...]
 
@@ -36,6 +36,11 @@ def as_int_key(key: Any) -> Any:
         return int(key) if isinstance(key, str) and str(int(key)) == key else key
     except ValueError:
         return key
+
+
+def value_twice(path: Path) -> StateStructureError:
+    """Returns the error for two values at one path, where a key may also be the text of an integer."""
+    return StateStructureError("Two values of a state are at one place.", path, fix="leave one of them out")
 
 
 def nested_dicts(mapping: Any) -> dict[Any, Any]:
@@ -69,7 +74,7 @@ def nest(paths: Sequence[Path], leaves: Sequence[Any]) -> dict[Any, Any]:
         if parent is None:
             parent = _grow(tree, parents, path)
         if path[-1] in parent:
-            raise StateStructureError("Two values of a state are at one place.", path)
+            raise value_twice(path)
         parent[path[-1]] = leaf
     return tree
 

@@ -7,7 +7,7 @@ import jax
 
 from fx_nnx.filters import Filter
 from fx_nnx.states.flat import FlatState
-from fx_nnx.states.paths import Path, as_int_key
+from fx_nnx.states.paths import Path, as_int_key, value_twice
 from fx_nnx.states.state import State, value_of
 from fx_nnx.variables.variable import Variable
 
@@ -53,7 +53,8 @@ def replace_by_pure_dict(state: State, pure_dict: Mapping[Any, Any], replace_fn:
       replace_fn: makes a new leaf of an old one and a value.
 
     Raises:
-      StateStructureError: there is a path that the state has not.
+      StateStructureError: there is a path that the state has not, or two values for one path, such as ``0`` and
+        ``"0"``.
 
     >>> import fx_nnx as nnx
     >>> state = nnx.State({"layers": {0: nnx.Param(1.0)}})
@@ -69,9 +70,14 @@ def restore_int_paths(pure_dict: Mapping[Any, Any]) -> dict[Any, Any]:
 
     >>> restore_int_paths({"layers": {"0": 1.0}})
     {'layers': {0: 1.0}}
+
+    Raises:
+      StateStructureError: a key is there as a number and as text.
     """
     restored: dict[Any, Any] = {}
     for key, value in pure_dict.items():
+        if as_int_key(key) in restored:
+            raise value_twice((key,))
         restored[as_int_key(key)] = restore_int_paths(value) if isinstance(value, Mapping) else value
     return restored
 

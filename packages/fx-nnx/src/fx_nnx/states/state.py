@@ -9,7 +9,7 @@ from fx_nnx.errors import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
-from fx_nnx.states.paths import Path, as_int_key, flatten, nest, nested_dicts, sorted_keys
+from fx_nnx.states.paths import Path, as_int_key, flatten, nest, nested_dicts, sorted_keys, value_twice
 
 __all__ = ["State", "value_of"]
 
@@ -178,8 +178,13 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         """Puts in values from nested dictionaries; see `fx_nnx.replace_by_pure_dict`."""
         from_pure = _replaced if replace_fn is None else replace_fn
         nested = self.raw_mapping
+        places: dict[tuple[int, Any], tuple[Any, Any]] = {}
         for path, value in flatten(pure_dict):
             node, key = _descend(nested, path)
+            if (id(node), key) in places:
+                raise value_twice(path)
+            places[id(node), key] = node, value
+        for (_, key), (node, value) in places.items():
             node[key] = from_pure(node[key], value)
 
 

@@ -77,6 +77,11 @@ class Wanted:
             raise ArgumentNumberError.out_of_range(self.transform, "argnums", self.argnums, kinds)
         positions = [p + len(args) if p < 0 else p for p in self.positions]
         whole = [not isinstance(entry, DiffState) for entry in self.entries]
+        wholes = [position for position, is_whole in zip(positions, whole) if is_whole]
+        if len(set(wholes)) < len(wholes):
+            raise ArgumentNumberError(
+                f"argnums of {self.transform} names an argument twice.", expected="each once", got=repr(self.argnums)
+            )
         rest = len(self.entries)
 
         def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
@@ -213,7 +218,7 @@ def grad(
       graph_updates: False lets only values of variables come out, and differentiates as for trees.
 
     Raises:
-      ArgumentNumberError: there is no argument of a position.
+      ArgumentNumberError: there is no argument of a position, or one is named twice.
       TransformError: a variable is reachable from an argument that counts and from one that does not.
       ArgumentTypeError: the derivative is for integers.
       PrefixError: `DiffState` for a tree.
