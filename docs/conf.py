@@ -1,6 +1,7 @@
 """Sphinx configuration; `nox -s docs` builds with warnings as errors."""
 
 import dataclasses
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -57,7 +58,14 @@ def plain_defaults(
     return signature, result
 
 
+def is_default(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out default values of fields that have a docstring of their own: functions and types of elsewhere."""
+    function = inspect.isfunction(obj) and "." not in obj.__qualname__
+    return True if what == "class" and (function or (isinstance(obj, type) and obj.__name__ != name)) else None
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-skip-member", is_default)
     app.connect("autodoc-process-signature", plain_defaults)
     app.connect("autodoc-process-docstring", fields_as_parameters, priority=400)  # before napoleon reads them

@@ -99,7 +99,7 @@ def variable_types() -> dict[type, CollectionEntry]:
 
 
 def not_saved() -> Callable[[Any, Any], bool] | None:
-    """Returns what tells whether a part of a pytree is a third party's collection that checkpoints leave out.
+    """Returns a function that says whether a part of a pytree is a third party's collection that checkpoints leave out.
 
     It is called with the key of a container and what is there: a mapping under the name of the collection, or a
     variable of its NNX type. None where every collection is stored.

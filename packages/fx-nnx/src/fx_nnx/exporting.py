@@ -25,7 +25,7 @@ def as_function(
       **call: keyword arguments of it.
 
     Raises:
-      ArgumentTypeError: the call changes variables, or returns what it draws from RNG streams, as dropout does in
+      ArgumentTypeError: the call changes variables, or returns random values, as dropout does in
         training: a function of the inputs would return the same each time. Raised when it is traced.
 
     Example:
@@ -79,7 +79,7 @@ def _refuse_draws(closed: Any, paths: list[Any]) -> None:
     drawn = [path for path, needed in zip(paths, used) if needed]
     if drawn:
         raise ArgumentTypeError(
-            "The call returns what it draws from RNG streams of the model, as dropout does in training.",
+            "The call returns random values from RNG streams of the model, as dropout does in training.",
             got=_named([path[:-2] for path in drawn]),
             fix="Call model.eval(), or export a function that takes a PRNG key as an input.",
         )

@@ -142,7 +142,7 @@ def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], v
 
 
 def at_least_zero(count: Dim) -> Dim:
-    """Returns the larger of a size and zero, which nobody may know before the network runs."""
+    """Returns the larger of a size and zero, which may be unknown before the network runs."""
     return max(0, count) if is_static([count]) else max_dim(count, 0)
 
 

@@ -53,7 +53,7 @@ def _kind_of(x: Any) -> type:
 
 
 def _is_of_fx(kind: type) -> bool:
-    """Whether nobody else has anything to do with a type: plugins need not be loaded to know what it is."""
+    """Whether no plugin has anything to do with a type: plugins need not be loaded to know what it is."""
     return all(cls.__module__.startswith("fx_nnx.") for cls in kind.__mro__ if issubclass(cls, Variable))
 
 
