@@ -31,7 +31,7 @@ class Noise(nnx.Module):
 )
 def test_what_is_drawn_is_no_function_of_the_inputs(model, stream):
     fn, variables = as_function(model, None)
-    with pytest.raises(ArgumentTypeError, match="returns what it draws from RNG streams") as caught:
+    with pytest.raises(ArgumentTypeError, match="returns random values from RNG streams") as caught:
         jax.eval_shape(fn, variables, X)
     assert caught.value.got == stream
 
