@@ -168,7 +168,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def parity(session: nox.Session) -> None:
     """The same seeds, inputs and bytes in Flax and in fx."""
-    install_editable(session, EVERYTHING, *TEST_TOOLS, "flax>=0.12")
+    install_editable(session, EVERYTHING, *TEST_TOOLS, "flax>=0.12", "qwix>=0.1.8", "gguf>=0.17")
     session.run("pytest", "-q", "-n", "2", *(session.posargs or ["tests-integration/parity"]))
 
 
