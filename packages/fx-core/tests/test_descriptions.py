@@ -127,6 +127,10 @@ def test_every_mistake_is_told_with_its_place():
             leaf(init={"function": "relu", "x": 1}),
             {"layer": "acme.Branch", "parts": 3, "order": 1, "label": [1], "sizes": {"a": object()}},
             {"layer": 3},
+            leaf(init={"initializer": "normal", "stddev": "0.1"}),
+            leaf(init={"initializer": "variance_scaling", "scale": 1.0, "mode": "fan", "distribution": "normal"}),
+            leaf(init={"initializer": "he_normal", "in_axis": [0, "1"]}),
+            {"layer": "acme.Leaf", 1: 2},
         ],
     }
     with pytest.raises(DescriptionError) as caught:
@@ -139,10 +143,11 @@ def test_every_mistake_is_told_with_its_place():
         *["layers[2]", "layers[2]", "layers[3]", "layers[4]", "layers[5]"],
         *["layers[6].init", "layers[7].init", "layers[8].dtype", "layers[9].init"],
         *["layers[10].parts", "layers[10].order", "layers[10].label", "layers[10].sizes.a", "layers[11]"],
+        *["layers[12].init.stddev", "layers[13].init.mode", "layers[14].init.in_axis[1]", "layers[15]"],
     ]
     text = str(caught.value)
     for said in (
-        "19 mistakes",
+        "23 mistakes",
         "Did you mean 'size'?",
         "Did you mean 'acme.Leaf'",
         "Literal['plain', 'wide'], got 'narrow'",
@@ -154,6 +159,12 @@ def test_nothing_is_imported_by_a_path_in_a_description():
     for name in ("os.system", "os:system", "fx_core.descriptions:build"):
         with pytest.raises(DescriptionError, match="There is no linen layer"):
             descriptions.build({"layer": name}, "linen")
+
+
+@pytest.mark.parametrize("source", [None, 3, [], b"model.json", object()])
+def test_what_is_no_description_and_no_path(source):
+    with pytest.raises(DescriptionError, match="expected a dict or a path"):
+        descriptions.build(source, "linen")
 
 
 def test_depth_is_limited():

@@ -40,11 +40,14 @@ def read(source: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:
     """Returns a description from a dict, or from a ``.json`` or ``.toml`` file.
 
     Raises:
-      DescriptionError: the file is of another kind, too large, or not what its name says.
+      DescriptionError: it is neither; the file is of another kind, too large, or not what its name says.
       FileNotFoundError: there is no such file.
     """
     if isinstance(source, Mapping):
         return dict(source)
+    if not isinstance(source, (str, os.PathLike)):
+        fix = "Pass a dict, or the path of a .json or .toml file."
+        raise DescriptionError([("", f"expected a dict or a path, got {_short(source)}")], fix)
     path = Path(source)
     if path.suffix not in (".json", ".toml"):
         raise DescriptionError([(str(path), "is no .json or .toml file")], "Pass a dict, or the path of such a file.")
@@ -115,6 +118,8 @@ class _Reader:
             return self.wrong(place, f"{str(error).splitlines()[0]} {error.fix or ''}".strip())
         signature = signature_of(layer, self.face)
         given = {key: value for key, value in found.items() if key != "layer"}
+        if any(not isinstance(key, str) for key in given):
+            return self.wrong(place, f"names of arguments are text; {name} has {', '.join(map(_short, given))}")
         for fault in name_faults(name, signature, given, self.implied):
             self.wrong(place, fault)
         makes = {key: self.argument(key, value, signature, place, depth) for key, value in given.items()}
@@ -184,6 +189,12 @@ class _Reader:
         fault = initializer_fault(name, rest)
         if fault:
             return self.wrong(place, f"{name}: {fault}")
+        hints = typing.get_type_hints(INITIALIZERS[name])
+        for key, one in rest.items():
+            if hints.get(key) is Any and isinstance(one, str):
+                self.wrong(f"{place}.{key}", f"expected numbers, got {_short(one)}")
+            else:
+                self.value(one, hints.get(key, Any), f"{place}.{key}", depth + 1)
         return lambda: make_initializer(name, rest)
 
     def dtype(self, name: Any, rest: Mapping[str, Any], place: str) -> Make:

@@ -8,6 +8,7 @@ import jax
 from fx_core import meta
 from fx_core.scope import CollectionFilter, in_filter
 from fx_transforms import lift
+from fx_transforms.lift.dropped import refuse_dropped
 from fx_transforms.lift.filters import VariableAxes
 
 from fx_linen.partitioning._names import SUFFIX, AxisMetadata, map_names
@@ -193,8 +194,9 @@ def remat(
 
     Raises:
       TransformTargetError: the target is something else.
+      UnsupportedOperationError: ``concrete`` is True.
     """
-    del concrete
+    refuse_dropped("remat", "concrete", concrete)
     options = {
         "variables": variables,
         "rngs": rngs,

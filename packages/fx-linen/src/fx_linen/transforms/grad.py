@@ -6,6 +6,7 @@ from typing import Any
 
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
+from fx_transforms.lift.dropped import refuse_dropped
 
 from fx_linen.transforms._direct import directly
 
@@ -30,7 +31,7 @@ def value_and_grad(
       mdl: a module.
       *primals: arguments.
       has_aux: whether ``fn`` gives more than the scalar.
-      reduce_axes: of no effect, JAX has dropped it.
+      reduce_axes: empty: JAX sums over no named axes any more.
       variables: collections that take part; they get no gradient.
       rngs: streams that take part.
 
@@ -54,7 +55,7 @@ def value_and_grad(
     >>> force
     Array([-1., -1., -1.], dtype=float32)
     """
-    del reduce_axes
+    refuse_dropped("value_and_grad", "reduce_axes", reduce_axes)
     lifted = functools.partial(lift.value_and_grad, has_aux=has_aux, variables=variables, rngs=rngs)
     *value, grads = directly(lifted, (fn,), mdl, *primals)
     return (tuple(value) if has_aux else value[0]), grads
@@ -86,7 +87,7 @@ def grad(
       mdl: a module.
       *primals: arguments.
       has_aux: whether ``fn`` gives more than the scalar.
-      reduce_axes: of no effect, JAX has dropped it.
+      reduce_axes: empty: JAX sums over no named axes any more.
       variables: collections that take part; they get no gradient.
       rngs: streams that take part.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
+from fx_transforms.lift.dropped import refuse_dropped
 
 from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._forms import Caller, Target, anew, named, transform_target
@@ -73,7 +74,7 @@ def remat(
       target: a subclass of Module, or a function whose first argument is a module.
       variables: collections that take part.
       rngs: streams that take part.
-      concrete: of no effect, JAX has dropped it; use ``static_argnums``.
+      concrete: False: JAX has dropped it; use ``static_argnums``.
       prevent_cse: `False` is right, and faster, inside scan.
       static_argnums: positions of Python arguments; the module is position 0.
       policy: what to keep all the same, one of `jax.checkpoint_policies`.
@@ -85,8 +86,9 @@ def remat(
     Raises:
       TransformTargetError: the target is something else.
       TransformedMethodReturnValueError: when called: the result holds modules or variables.
+      UnsupportedOperationError: ``concrete`` is True.
     """
-    del concrete
+    refuse_dropped("remat", "concrete", concrete)
     options = {
         "variables": variables,
         "rngs": rngs,

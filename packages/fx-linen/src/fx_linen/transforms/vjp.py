@@ -7,6 +7,7 @@ import jax
 from fx_core.errors import UnsupportedOperationError
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
+from fx_transforms.lift.dropped import refuse_dropped
 
 from fx_linen.transforms._direct import directly
 
@@ -59,7 +60,7 @@ def vjp(
       mdl: a module.
       *primals: arguments.
       has_aux: whether ``fn`` gives ``(out, aux)``.
-      reduce_axes: of no effect, JAX has dropped it.
+      reduce_axes: empty: JAX sums over no named axes any more.
       vjp_variables: collections that get cotangents. Variables that ``fn`` creates get none.
       variables: all collections that take part.
       rngs: streams that take part.
@@ -74,8 +75,9 @@ def vjp(
       UnsupportedOperationError: the module holds modules from elsewhere, without ``multi_scope``.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
+      UnsupportedOperationError: ``reduce_axes`` names axes.
     """
-    del reduce_axes
+    refuse_dropped("vjp", "reduce_axes", reduce_axes)
 
     def lifted(fn: Any, scopes: Any, *primals: Any) -> Any:
         if not multi_scope:

@@ -6,6 +6,7 @@ from typing import Any
 from fx_core.scope import CollectionFilter
 
 from fx_transforms.grad import value_and_grad as grad_groups
+from fx_transforms.lift.dropped import refuse_dropped
 from fx_transforms.lift.explain import explaining
 from fx_transforms.scope_carrier import ScopeCarrier
 
@@ -28,7 +29,7 @@ def value_and_grad(
       scope: a scope or a tree of scopes.
       *primals: arguments.
       has_aux: whether ``fn`` gives more than the scalar.
-      reduce_axes: of no effect, JAX has dropped it.
+      reduce_axes: empty: JAX sums over no named axes any more.
       variables: collections that take part; they get no gradient.
       rngs: streams that take part.
 
@@ -39,8 +40,9 @@ def value_and_grad(
       TransformError: ``fn`` does not give a scalar, or no pair where ``has_aux`` says so.
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
+      UnsupportedOperationError: ``reduce_axes`` names axes.
     """
-    del reduce_axes
+    refuse_dropped("value_and_grad", "reduce_axes", reduce_axes)
     carrier = ScopeCarrier([variables], [variables], [rngs], "value_and_grad")
     numbers = range(1, len(primals) + 1)
     with explaining(carrier, scope):

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from fx_core.scope import CollectionFilter
 
+from fx_transforms.lift.dropped import refuse_dropped
 from fx_transforms.lift.explain import explaining
 from fx_transforms.scope_carrier import ScopeCarrier, ScopeTree
 from fx_transforms.static import Static
@@ -32,7 +33,7 @@ def vjp(
       scope: a scope or a tree of scopes.
       *primals: arguments.
       has_aux: whether ``fn`` gives ``(out, aux)``.
-      reduce_axes: of no effect, JAX has dropped it.
+      reduce_axes: empty: JAX sums over no named axes any more.
       vjp_variables: collections that get cotangents. Variables that ``fn`` creates get none.
       variables: all collections that take part.
       rngs: streams that take part.
@@ -45,8 +46,9 @@ def vjp(
     Raises:
       CollectionNotLiftedError: ``fn`` uses a collection that ``variables`` does not name.
       RngNotLiftedError: ``fn`` uses an RNG stream that ``rngs`` does not name.
+      UnsupportedOperationError: ``reduce_axes`` names axes.
     """
-    del reduce_axes
+    refuse_dropped("vjp", "reduce_axes", reduce_axes)
     filters = [vjp_variables, variables]
     carrier = ScopeCarrier(filters, filters, [rngs], "vjp")
     with explaining(carrier, scope):
