@@ -14,6 +14,7 @@ from fx_core.testing.carriers import CarrierSuite
 from fx_nnx.errors import NnxError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.policies import GroupPolicy, Placement, Returns
 from fx_transforms.errors import BroadcastVariableError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +50,8 @@ class TestObjectCarrier(CarrierSuite):
         return fx_transforms
 
     def carrier(self):
-        return ObjectCarrier(ins=by_type, count=2, whole=(0, 1), transform="test")
+        groups = [GroupPolicy(kind, Returns.ALL) for kind in ("a", "b")]
+        return ObjectCarrier(groups=groups, placement=Placement(by_type), transform="test")
 
     def make(self, a, b):
         return State(a, b)

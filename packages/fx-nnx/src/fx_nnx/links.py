@@ -6,10 +6,9 @@ marks the records as no longer true. Records are held weakly: an object does not
 
 import threading
 import weakref
-from collections.abc import Iterable
 from typing import Any, Protocol
 
-__all__ = ["Linked", "Watch", "announce", "link", "structure_lock"]
+__all__ = ["Linked", "announce", "link", "structure_lock"]
 
 
 class Record(Protocol):
@@ -36,26 +35,6 @@ collector may run anything while a thread holds it.
 """
 
 _PRUNE_AT = 16
-
-
-class Watch:
-    """Learns whether any of some objects without other references changes in structure.
-
-    Args:
-      objects: the objects, which hold it weakly.
-    """
-
-    __slots__ = ("__weakref__", "alive")
-
-    def __init__(self, objects: Iterable[Linked]):
-        self.alive = True
-        ref = weakref.ref(self)
-        for obj in objects:
-            link(obj, ref)
-
-    def drop(self) -> None:
-        """Records that one has changed."""
-        self.alive = False
 
 
 def link(obj: Linked, record: weakref.ref[Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["Snapshot", "exact", "exact_key", "may_change", "snapshot_of", "thawed"]
+__all__ = ["Snapshot", "exact", "exact_key", "has_hash", "may_change", "snapshot_of", "thawed"]
 
 
 class Snapshot:
@@ -85,7 +85,7 @@ def may_change(value: Any) -> bool:
     nothing.
     """
     kind = type(value)
-    return kind not in _PLAIN and (not _has_hash(value) or _changes_in_place(kind))
+    return kind not in _PLAIN and (not has_hash(value) or _changes_in_place(kind))
 
 
 def thawed(value: Any) -> Any:
@@ -141,14 +141,15 @@ def exact_key(value: Any) -> Any:
         return kind, exact_key(value.start), exact_key(value.stop), exact_key(value.step)
     if kind is set or kind is frozenset:
         return kind, frozenset(map(exact_key, value))
-    if dataclasses.is_dataclass(kind) or (isinstance(value, tuple) and _has_hash(value)):
+    if dataclasses.is_dataclass(kind) or (isinstance(value, tuple) and has_hash(value)):
         return (kind, *((name, exact_key(item)) for name, item in _parts(value)))
-    if _has_hash(value):
+    if has_hash(value):
         return kind, value
     return _key_of_unhashable(value)
 
 
-def _has_hash(value: Any) -> bool:
+def has_hash(value: Any) -> bool:
+    """Returns whether a value has a hash."""
     try:
         hash(value)
     except TypeError:
@@ -194,7 +195,7 @@ def _copy(value: Any) -> Any:
     found = _COPIES.get(type(value))
     if found is not None:
         return found(value)
-    if _has_hash(value) and not _changes_in_place(type(value)):
+    if has_hash(value) and not _changes_in_place(type(value)):
         return value
     try:
         return _copy_of_object(value)

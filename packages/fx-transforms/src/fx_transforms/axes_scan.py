@@ -75,25 +75,25 @@ def scan(
 
     @functools.wraps(fn)
     def loop(shared: Any, carry: Any, *args: Any) -> tuple[Any, Any, Any]:
-        axes = prefix_axes(in_axes, args)
-        size = steps_of("scan", args, axes, length)
-        kept, cut, treedef = part_args(args, axes)
-        results: list[Results] = []
+        given = ByAxis(in_axes, args)
+        size = steps_of("scan", args, given.axes, length)
+        kept, cut = given.parted(args)
+        results: list[ByAxis] = []
 
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
-            returned: Any = fn(known, carry, *join_args(kept, xs, axes, treedef))
+            returned: Any = fn(known, carry, *given.joined(kept, xs))
             if not isinstance(returned, tuple) or len(returned) != 3:
                 raise transform_output("scan", "a tuple (shared, carry, y)", returned)
             shared_out, carry_out, y = returned
-            results[:] = [Results.of(y, out_axes, check_constancy_invariants, "scan")]
-            same, each = results[0].part(y)
+            results[:] = [ByAxis(out_axes, y)]
+            same, each = results[0].stacked(y, check_constancy_invariants, "scan")
             return (shared_out, same), carry_out, each
 
         both, carry, ys = loop_steps(
             step,
             shared,
             carry,
-            cut,
+            [front(jnp.asarray(x), axis) for x, axis in zip(cut, given.mapped)],
             again=(lambda both: both[0]) if check_constancy_invariants else None,
             transform="scan",
             name_shared=lambda path: (
@@ -104,14 +104,9 @@ def scan(
             **options,
         )
         shared_out, same = (shared, ()) if both is None else both
-        return shared_out, carry, results[0].join(same, ys)
+        return shared_out, carry, results[0].joined(same, [restore(y, axis) for y, axis in zip(ys, results[0].mapped)])
 
     return loop
-
-
-def prefix_axes(prefix: Any, tree: Any) -> list[Any]:
-    """Returns one axis per leaf, from a prefix of axes and `broadcast`; `None` shares too."""
-    return [broadcast if axis is None else axis for axis in spread(prefix, tree)]
 
 
 def steps_of(transform: str, args: tuple[Any, ...], axes: Sequence[Any], length: int | None) -> int:
@@ -124,53 +119,47 @@ def steps_of(transform: str, args: tuple[Any, ...], axes: Sequence[Any], length:
     return found.pop()
 
 
-def part_args(args: Any, axes: Sequence[Any]) -> tuple[list[Any], list[Any], Any]:
-    """Divides the leaves into shared ones and ones to cut, the axis to cut along in front."""
-    leaves, treedef = jax.tree.flatten(args)
-    kept = [x for x, axis in zip(leaves, axes) if axis is broadcast]
-    cut = [front(jnp.asarray(x), axis) for x, axis in zip(leaves, axes) if axis is not broadcast]
-    return kept, cut, treedef
+class ByAxis:
+    """A tree whose leaves are the same in all steps, or have an axis.
 
+    Args:
+      prefix: axes and `broadcast`, a prefix of the tree; `None` shares too.
+      tree: the tree.
 
-def join_args(kept: Sequence[Any], cut: Sequence[Any], axes: Sequence[Any], treedef: Any) -> Any:
-    """Undoes `part_args`, inside a step."""
-    shared, rows = iter(kept), iter(cut)
-    return jax.tree.unflatten(treedef, [next(shared if axis is broadcast else rows) for axis in axes])
+    Attributes:
+      axes: for each leaf its axis, or `broadcast`.
+      mapped: the axes alone, for each leaf that has one.
+    """
 
+    def __init__(self, prefix: Any, tree: Any):
+        self.prefix, self.treedef = prefix, jax.tree.structure(tree)
+        self.axes: list[Any] = [broadcast if axis is None else axis for axis in spread(prefix, tree)]
+        self.mapped: list[Any] = [axis for axis in self.axes if axis is not broadcast]
 
-class Results:
-    """How the result of a step is divided into what is stacked and what is shared."""
-
-    def __init__(self, treedef: Any, axes: list[Any]):
-        self.treedef, self.axes = treedef, axes
-
-    @classmethod
-    def of(cls, y: Any, out_axes: Any, checked: bool, transform: str) -> "Results":
-        """Plans for a result and a prefix of axes."""
-        axes = prefix_axes(out_axes, y)
-        leaves = jax.tree_util.tree_leaves_with_path(y)
-        named = [("the result" + jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
-        check_new_axes(transform, ((*pair, axis) for pair, axis in zip(named, axes) if axis is not broadcast))
-        if not checked and any(axis is broadcast for axis in axes):
-            raise TransformError(
-                "A result that all steps of scan share needs check_constancy_invariants=True.",
-                expected="out_axes without `broadcast`",
-                got=out_axes,
-                fix="give the result an axis or leave the check on",
-            )
-        return cls(jax.tree.structure(y), axes)
-
-    def part(self, y: Any) -> tuple[list[Any], list[Any]]:
-        """``(shared, stacked)`` leaves of a step's result."""
-        leaves = jax.tree.leaves(y)
+    def parted(self, tree: Any) -> tuple[list[Any], list[Any]]:
+        """Returns the leaves that are the same in all steps, and those that have an axis."""
+        leaves = jax.tree.leaves(tree)
         same = [x for x, axis in zip(leaves, self.axes) if axis is broadcast]
         return same, [x for x, axis in zip(leaves, self.axes) if axis is not broadcast]
 
-    def join(self, same: Sequence[Any], stacked: Sequence[Any]) -> Any:
-        """Returns the whole result, stacked axes in their places."""
-        shared, rows = iter(same), iter(stacked)
-        leaves = [next(shared) if axis is broadcast else restore(next(rows), axis) for axis in self.axes]
-        return jax.tree.unflatten(self.treedef, leaves)
+    def joined(self, same: Sequence[Any], others: Sequence[Any]) -> Any:
+        """Returns the tree of both kinds of leaves."""
+        shared, rest = iter(same), iter(others)
+        return jax.tree.unflatten(self.treedef, [next(shared if axis is broadcast else rest) for axis in self.axes])
+
+    def stacked(self, tree: Any, checked: bool, transform: str) -> tuple[list[Any], list[Any]]:
+        """Returns `parted` results of one step, after a look whether a loop can stack and share them so."""
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+        named = [("the result" + jax.tree_util.keystr(path), leaf) for path, leaf in zip(paths, jax.tree.leaves(tree))]
+        check_new_axes(transform, ((*pair, axis) for pair, axis in zip(named, self.axes) if axis is not broadcast))
+        if not checked and any(axis is broadcast for axis in self.axes):
+            raise TransformError(
+                "A result that all steps of scan share needs check_constancy_invariants=True.",
+                expected="out_axes without `broadcast`",
+                got=self.prefix,
+                fix="give the result an axis or leave the check on",
+            )
+        return self.parted(tree)
 
 
 def build_shaped_array(x: Any, batch_dim: bool = False) -> ShapedArray:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from fx_transforms.static import Static
 
-__all__ = ["Carrier", "Groups", "Outcome", "run"]
+__all__ = ["Carrier", "Chosen", "Groups", "Outcome", "run"]
 
 H = TypeVar("H", contravariant=True)
 Groups = tuple[Any, ...]
@@ -72,6 +72,26 @@ class Carrier(Protocol[H]):
     def label(self, group: int, path: tuple[Any, ...]) -> str:
         """Names a leaf for an error message: the group's name and the leaf's place in it."""
         ...
+
+
+class Chosen:
+    """Takes some groups, or other entries of a tuple, out of all, and puts them back."""
+
+    def __init__(self, indices: Sequence[int]):
+        self.indices = tuple(indices)
+
+    def take(self, items: Sequence[Any]) -> tuple[Any, ...]:
+        """Returns the chosen entries."""
+        return tuple(items[i] for i in self.indices)
+
+    def put(self, items: Sequence[Any], chosen: Sequence[Any]) -> tuple[Any, ...]:
+        """Returns all entries, the chosen ones replaced."""
+        new = dict(zip(self.indices, chosen))
+        return tuple(new.get(i, item) for i, item in enumerate(items))
+
+    def others(self, items: Sequence[Any]) -> tuple[Any, ...]:
+        """Returns all entries, `None` for the chosen ones."""
+        return tuple(None if i in self.indices else item for i, item in enumerate(items))
 
 
 def run(

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fx_transforms.carrier import Carrier, run
-from fx_transforms.chosen import Chosen
+from fx_transforms.carrier import Carrier, Chosen, run
 from fx_transforms.errors import transform_output
 
 __all__ = ["grad", "value_and_grad"]

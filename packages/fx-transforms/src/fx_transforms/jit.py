@@ -6,8 +6,7 @@ from typing import Any, cast
 
 import jax
 
-from fx_transforms.carrier import Carrier, Groups, Outcome, run
-from fx_transforms.chosen import Chosen
+from fx_transforms.carrier import Carrier, Chosen, Groups, Outcome, run
 from fx_transforms.static import Static
 
 __all__ = ["jit"]
@@ -61,7 +60,7 @@ def jit(
 
     @functools.wraps(fn, assigned=("__name__", "__qualname__", "__doc__"))
     def pure(shape: Static, given: Groups, kept: Groups, *args: Any, **kwargs: Any) -> Outcome:
-        groups = given if all_given else chosen.put(kept, given)
+        groups = given if all_given else chosen.put(kept, given) if chosen.indices else kept
         return run(carrier, fn, shape, groups, *args, **kwargs)
 
     del pure.__wrapped__  # jax.jit would check argument numbers against the signature of fn

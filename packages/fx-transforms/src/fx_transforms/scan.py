@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fx_transforms.axes import check_new_axes, check_slots, common_size, front, new_group_axes, restore, split_keys
-from fx_transforms.axes_scan import Results, broadcast, join_args, part_args, prefix_axes
+from fx_transforms.axes_scan import ByAxis, broadcast
 from fx_transforms.carrier import Carrier, Groups, run
 from fx_transforms.errors import BroadcastVariableError, transform_output
 from fx_transforms.slot import Place, Slot
@@ -80,13 +81,14 @@ def scan(
     def call(handle: Any, init: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
         groups = tuple(slot.opened(group) for slot, group in zip(slots, groups))
-        axes = prefix_axes(in_axes, args)
-        size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
+        given = ByAxis(in_axes, args)
+        size = common_size(transform, carrier, slots, groups, args, given.axes, length, "length", first=2)
         writes = carrier.writes(shape)
-        deal = _Deal([_effective(slot, written) for slot, written in zip(slots, writes, strict=True)])
-        kept_args, cut_args, treedef = part_args(args, axes)
+        deal = _Deal([slot if written else slot.unwritten() for slot, written in zip(slots, writes, strict=True)])
+        kept_args, cut_args = given.parted(args)
+        cut_args = [front(jnp.asarray(x), axis) for x, axis in zip(cut_args, given.mapped)]
         kept, carried, cut = deal.inwards(groups, size)
-        results: list[Results] = []
+        results: list[ByAxis] = []
         start, ends = [shape], [shape]
 
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
@@ -94,12 +96,12 @@ def scan(
             merged = deal.together(known, carried, cut)
             if on_groups is not None:
                 merged = on_groups(merged)
-            inputs = join_args(kept_args, cut_args, axes, treedef)
+            inputs = given.joined(kept_args, cut_args)
             after, new, out = run(carrier, fn, start[-1], merged, c, *inputs)
             ends[:] = [after]
             c, y = pair(transform, out)
-            results[:] = [Results.of(y, out_axes, check_constancy, transform)]
-            same, each = results[0].part(y)
+            results[:] = [ByAxis(out_axes, y)]
+            same, each = results[0].stacked(y, check_constancy, transform)
             check_new_axes(transform, new_group_axes(carrier, deal.slots, new))
             shared_out, carried_out, stacked = deal.outwards(new)
             if not check_constancy:
@@ -129,7 +131,8 @@ def scan(
         )
         shared, same = both if both is not None else ((), ())
         new = deal.back(shared, carried, stacked)
-        return carrier.absorb(handle, after, new, (carry, results[0].join(same, ys)))
+        ys = [restore(y, axis) for y, axis in zip(ys, results[0].mapped)]
+        return carrier.absorb(handle, after, new, (carry, results[0].joined(same, ys)))
 
     return call
 
@@ -139,14 +142,6 @@ def pair(transform: str, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise transform_output(transform, "a tuple (carry, y)", out)
     return out
-
-
-def _effective(slot: Slot, written: bool) -> Slot:
-    """A carry that may not be written is shared, and what cannot be written need not come out."""
-    if written:
-        return slot
-    into = Place.SHARED if slot.into is Place.CARRY else slot.into
-    return Slot(into, Place.ABSENT, slot.enter, slot.leave)
 
 
 def name_shared(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
@@ -190,7 +185,13 @@ class _Deal:
 
     def inwards(self, groups: Groups, size: int) -> tuple[list[Any], list[Any], list[Any]]:
         """``(kept, carried, cut)`` with the axis to cut along in front."""
-        cut = [_to_front(groups[i], self.slots[i], size) for i in self.cut]
+        cut: list[Any] = []
+        for i in self.cut:
+            axis: Any = self.slots[i].into
+            keys = axis is Place.KEYS
+            cut.append(
+                split_keys(groups[i], size) if keys else jax.tree.map(lambda x, at=axis: front(x, at), groups[i])
+            )
         return [groups[i] for i in self.kept], [groups[i] for i in self.carried], cut
 
     def together(self, kept: Sequence[Any], carried: Sequence[Any], cut: Sequence[Any]) -> Groups:
@@ -210,19 +211,10 @@ class _Deal:
 
     def back(self, shared: Sequence[Any], carried: Sequence[Any], stacked: Sequence[Any]) -> Groups:
         """The groups as the caller gets them."""
-        in_place = [_to_place(group, self.slots[i]) for i, group in zip(self.stacked, stacked)]
+        in_place: list[Any] = []
+        for i, group in zip(self.stacked, stacked):
+            axis: Any = self.slots[i].out
+            in_place.append(self.slots[i].closed(jax.tree.map(lambda x, at=axis: restore(x, at), group)))
         found = dict(zip(self.shared_out, shared)) if shared else {}
         found |= {**dict(zip(self.carried, carried)), **dict(zip(self.stacked, in_place))}
         return tuple(found.get(i) for i in range(len(self.slots)))
-
-
-def _to_front(group: Any, slot: Slot, size: int) -> Any:
-    if slot.into is Place.KEYS:
-        return split_keys(group, size)
-    axis: Any = slot.into
-    return jax.tree.map(lambda x: front(x, axis), group)
-
-
-def _to_place(group: Any, slot: Slot) -> Any:
-    axis: Any = slot.out
-    return slot.closed(jax.tree.map(lambda x: restore(x, axis), group))

@@ -5,10 +5,11 @@ import enum
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["ABSENT", "CARRY", "KEYS", "SHARED", "AxisHook", "Place", "Slot", "axis", "keep"]
+__all__ = ["ABSENT", "CARRY", "KEYS", "SHARED", "AxisHook", "Place", "Slot", "axis"]
 
-AxisHook = Callable[[Any, int], Any]
-"""``(group, axis) -> group``: is called when an array axis is removed or inserted, for metadata that names axes."""
+AxisHook = Callable[[Any, int], Any] | None
+"""``(group, axis) -> group``: is called when an array axis is removed or inserted, for metadata that names axes.
+None where there is none."""
 
 
 class Place(enum.Enum):
@@ -32,12 +33,6 @@ class Place(enum.Enum):
         return self.name
 
 
-def keep(tree: Any, axis: int) -> Any:
-    """Axis hook of groups without axis metadata: give the group back as it is."""
-    del axis
-    return tree
-
-
 @dataclasses.dataclass(frozen=True)
 class Slot:
     """Where one group goes on its way in and where it comes out.
@@ -56,19 +51,24 @@ class Slot:
 
     into: int | Place
     out: int | Place
-    enter: AxisHook = keep
-    leave: AxisHook = keep
+    enter: AxisHook = None
+    leave: AxisHook = None
 
     def opened(self, group: Any) -> Any:
         """Returns the group as it goes in."""
-        return self.enter(group, self.into) if isinstance(self.into, int) else group
+        return group if self.enter is None or not isinstance(self.into, int) else self.enter(group, self.into)
 
     def closed(self, group: Any) -> Any:
         """Returns the group as it comes back."""
-        return self.leave(group, self.out) if isinstance(self.out, int) else group
+        return group if self.leave is None or not isinstance(self.out, int) else self.leave(group, self.out)
+
+    def unwritten(self) -> "Slot":
+        """Returns the slot for a group that may not be written: a carry is shared then, and nothing comes out."""
+        into = Place.SHARED if self.into is Place.CARRY else self.into
+        return Slot(into, Place.ABSENT, self.enter, self.leave)
 
 
-def axis(into: int | Place, out: int | Place | None = None, *, enter: AxisHook = keep, leave: AxisHook = keep) -> Slot:
+def axis(into: int | Place, out: int | Place | None = None, *, enter: AxisHook = None, leave: AxisHook = None) -> Slot:
     """Returns the slot of a group whose arrays are cut along an axis.
 
     Args:

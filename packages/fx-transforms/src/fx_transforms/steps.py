@@ -54,16 +54,21 @@ def loop_steps(
     """
     seen: list[tuple[Any, Any]] = []
     shared, reused = None, None
-    init, step = hide_static(init), _hiding(step)
+    init = hide_static(init)
+
+    def hidden(known: Any, carry: Any, x: Any) -> tuple[Any, Any, Any]:
+        shared, carry_out, y = step(known, show_static(carry), x)
+        return shared, hide_static(carry_out), y
+
     if again is not None:
-        trial = Trial(step, known, init, jax.tree.map(_row, xs))
+        trial = Trial(hidden, known, init, jax.tree.map(_row, xs))
         shared = trial.shared(transform, name_shared)
         known = again(shared)
         reused = trial.body if known is None else None
         seen.append((_avals(init), trial.shapes[1]))
 
     def body(carry: Any, x: Any) -> Any:
-        _, carry_out, y = step(known, carry, x)
+        _, carry_out, y = hidden(known, carry, x)
         seen.append((_avals(carry), _avals(carry_out)))
         return carry_out, y
 
@@ -78,14 +83,6 @@ def loop_steps(
             raise
         raise CarryChangedError(transform, list(dict.fromkeys(found))) from error
     return shared, show_static(carry), ys
-
-
-def _hiding(step: Step) -> Step:
-    def hidden(known: Any, carry: Any, x: Any) -> tuple[Any, Any, Any]:
-        shared, carry_out, y = step(known, show_static(carry), x)
-        return shared, hide_static(carry_out), y
-
-    return hidden
 
 
 class Trial:

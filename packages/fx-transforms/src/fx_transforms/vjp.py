@@ -5,8 +5,7 @@ from typing import Any
 
 import jax
 
-from fx_transforms.carrier import Carrier, run
-from fx_transforms.chosen import Chosen
+from fx_transforms.carrier import Carrier, Chosen, run
 from fx_transforms.errors import transform_output
 
 __all__ = ["jvp", "vjp"]

@@ -4,9 +4,9 @@ A definition is read once: each object then knows which of the values are its at
 them in one step. `fx_nnx.graph.build` is for several models that refer to each other, and to objects that exist.
 """
 
-from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple, cast
 
 import jax
 from fx_core.compat.jax import at_top_level, current_trace
@@ -14,10 +14,9 @@ from fx_core.compat.jax import at_top_level, current_trace
 from fx_nnx.captures import frames, note_all
 from fx_nnx.errors import unknown_reference
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
-from fx_nnx.graph.makers import Make, Parts, becomes, container_maker, object_maker
-from fx_nnx.objects.pytree import Pytree
+from fx_nnx.objects.pytree import Pytree, SharedKinds, filled_object
 from fx_nnx.snapshots import Snapshot
-from fx_nnx.variables.fields import VariableFields, filled
+from fx_nnx.variables.fields import VariableFields, copied_all, filled
 from fx_nnx.variables.variable import Variable
 from fx_nnx.variables.writing import is_foreign, own_value
 
@@ -26,6 +25,32 @@ __all__ = ["Assembly", "assembly_of", "value_of"]
 
 value_of = attrgetter("_raw_value")
 meta_of = attrgetter("_nnx_meta")
+
+
+Make = Callable[[Sequence[Any], object, dict[int, Any]], Any]
+"""Makes a node, of all the values, the token of the trace, and objects by number."""
+
+
+class Parts(NamedTuple):
+    """What a node holds.
+
+    Attributes:
+      template: all attributes or items, with the static ones in their place.
+      kinds: which of them are data.
+      keys: which of them are values.
+      positions: for each of these its position among all values.
+      types: for each of these the type of the variable to be made there; None for a value to be taken as it is.
+      metas: for each of these the metadata of that variable.
+      children: what else is to be made: key, and how.
+    """
+
+    template: dict[Any, Any]
+    kinds: dict[Any, bool]
+    keys: list[Any]
+    positions: list[int]
+    types: list[Any]
+    metas: list[Any]
+    children: list[tuple[Any, Make]]
 
 
 class Assembly:
@@ -146,7 +171,7 @@ class _Reading:
         """Note a value; ``alone`` if it is a variable that one node holds."""
         self.types.append(cls)
         self.metas.append(meta)
-        self.made.append(alone and self.copying and not meta["ref"] and becomes(VariableFields, cast(Any, cls)))
+        self.made.append(alone and self.copying and not meta["ref"] and _becomes(cast(Any, cls)))
         return len(self.types) - 1
 
     def variable(self, node: VariableDef, *, held: bool = True) -> int:
@@ -174,10 +199,10 @@ class _Reading:
                 raise unknown_reference(node.index)
             return lambda leaves, trace, made: made[node.index]
         if not issubclass(node.type, Pytree):
-            return container_maker(node.type, self.parts(node), node.metadata)
+            return _container_maker(node.type, self.parts(node), node.metadata)
         number = cast(int, node.index)
         self.met.add(number)
-        return object_maker(node.type, self.parts(node), number if number in self.referred else None)
+        return _object_maker(node.type, self.parts(node), number if number in self.referred else None)
 
     def parts(self, node: NodeDef) -> Parts:
         """Read the attributes of a node."""
@@ -202,3 +227,63 @@ class _Reading:
 
 def _thawing(snapshot: Snapshot) -> Make:
     return lambda leaves, trace, made: snapshot.thaw()
+
+
+def _becomes(cls: type[Any]) -> bool:
+    """Whether bare fields can become a variable of a class; not if that has attributes in slots of its own."""
+    made: Any = VariableFields()
+    try:
+        made.__class__ = cls
+    except TypeError:
+        return False
+    return True
+
+
+def _object_maker(cls: type[Any], parts: Parts, number: int | None) -> Make:
+    """Give what makes objects of a class; ``number`` is theirs, if others refer to them."""
+    kinds, fill, children = SharedKinds(parts.kinds), _filler(parts), parts.children
+
+    def make(leaves: Sequence[Any], trace: object, made: dict[int, Any]) -> Any:
+        attributes = fill(leaves, trace)
+        new = filled_object(cls, attributes, kinds, trace)
+        if number is not None:
+            made[number] = new  # before its children, which may refer to it
+        for key, child in children:
+            attributes[key] = child(leaves, trace, made)
+        return new
+
+    return make
+
+
+def _container_maker(cls: type[Any], parts: Parts, metadata: Any) -> Make:
+    """Give what makes plain containers, or other pytrees of what their ``metadata`` says."""
+    fill, children = _filler(parts), parts.children
+
+    def make(leaves: Sequence[Any], trace: object, made: dict[int, Any]) -> Any:
+        items = fill(leaves, trace)
+        for key, child in children:
+            items[key] = child(leaves, trace, made)
+        if metadata is not None:
+            return metadata.make(items)
+        return items if cls is dict else cls(items.values())
+
+    return make
+
+
+def _filler(parts: Parts) -> Callable[[Sequence[Any], object], dict[Any, Any]]:
+    """Give a function that makes the dictionary of what a node holds, but for its children."""
+    template, keys, types, metas = parts.template, parts.keys, parts.types, parts.metas
+    if not keys:
+        return lambda leaves, trace: template.copy()
+    first, last = parts.positions[0], parts.positions[-1]
+    straight = parts.positions == list(range(first, last + 1))
+    take = itemgetter(slice(first, last + 1)) if straight else itemgetter(*parts.positions)
+    making = any(types)
+
+    def fill(leaves: Sequence[Any], trace: object) -> dict[Any, Any]:
+        values = take(leaves)
+        made = template.copy()
+        made.update(zip(keys, copied_all(types, values, metas, trace) if making else values))
+        return made
+
+    return fill

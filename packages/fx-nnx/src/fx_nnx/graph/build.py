@@ -1,17 +1,17 @@
 """Making models that refer to each other and to objects that exist; `fx_nnx.graph.assembly` makes one, faster."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fx_core.compat.jax import current_trace
 
 from fx_nnx.errors import unknown_reference
-from fx_nnx.graph.definition import EMPTY, LEAF, NODE, NodeDef, NodeRef, Static, VariableDef
-from fx_nnx.objects.pytree import Pytree, attributes_of, new_object, owned_kinds
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
+from fx_nnx.objects.pytree import Pytree, SharedKinds, filled_object
 from fx_nnx.snapshots import Snapshot, thawed
-from fx_nnx.variables.variable import Variable, new_variable
+from fx_nnx.variables.fields import filled
 
-__all__ = ["Builder", "ContainerPlan", "ObjectPlan", "build_plan"]
+__all__ = ["Builder", "ContainerPlan", "ObjectPlan"]
 
 
 class ObjectPlan(NamedTuple):
@@ -20,7 +20,7 @@ class ObjectPlan(NamedTuple):
     type: type
     index: int
     statics: dict[Any, Any]
-    kinds: dict[Any, bool]
+    kinds: SharedKinds
     children: tuple[tuple[Any, Any], ...]
 
 
@@ -35,19 +35,32 @@ class ContainerPlan(NamedTuple):
 class Builder:
     """Makes models.
 
+    Args:
+      values: the values of variables and of attributes, in their order.
+
     Attributes:
       index: the objects and variables made, by number.
-      slots: for each value that is in no variable, in their order, what holds it and under which key.
+      items: for each value that is in no variable, in their order, what holds it and under which key.
     """
 
-    def __init__(self, leaves: Iterator[Any], copy: bool, known: Mapping[int, Any] | None):
-        self.leaves, self.copy = leaves, copy
-        self.slots: list[tuple[Any, Any]] = []
-        self.index: dict[int, Any] = dict(known or {})
+    def __init__(self, values: Iterable[Any]):
+        self.values = iter(values)
+        self.items: list[tuple[Any, Any]] = []
+        self.index: dict[int, Any] = {}
         self.trace = current_trace()
 
+    def roots(self, graphdef: GraphDef, skip: int = 0) -> list[Any]:
+        """Builds the models of a structure, without the first ones that are to be skipped."""
+        plans = graphdef._plans
+        if plans is None:
+            nodes, attributes = iter(graphdef.nodes), iter(graphdef.attributes)
+            plans = graphdef._plans = [build_plan(nodes, attributes) for _ in range(graphdef.roots)]
+        return [self.make(plan) for plan in plans[skip:]]
+
     def make(self, plan: Any) -> Any:
-        """Builds what a plan stands for."""
+        """Builds what a plan stands for, or returns the next value."""
+        if plan is LEAF:
+            return next(self.values)
         kind = type(plan)
         if kind is VariableDef:
             return self.variable(plan)
@@ -57,36 +70,22 @@ class Builder:
             if plan.index not in self.index:
                 raise unknown_reference(plan.index)
             return self.index[plan.index]
-        return self.container(plan)
+        return thawed(plan.value) if kind is Static else self.container(plan)
 
     def variable(self, plan: VariableDef) -> Any:
-        """Builds a variable from the next leaf."""
-        leaf = next(self.leaves)
-        if not isinstance(leaf, Variable):
-            leaf = new_variable(plan.type, leaf, plan.metadata, self.trace)
-        elif self.copy:
-            leaf = leaf.copy()
-        self.index[plan.index] = leaf
-        return leaf
+        """Builds a variable of the next value."""
+        made = self.index[plan.index] = filled(plan.type, next(self.values), plan.metadata, self.trace)
+        return made
 
     def object(self, plan: ObjectPlan) -> Any:
         """Builds an object and what its attributes hold."""
-        made = new_object(plan.type, self.trace)
-        self.index[plan.index] = made
-        attributes = attributes_of(made)
-        owned_kinds(made).update(plan.kinds)
-        attributes.update(plan.statics)
+        attributes = plan.statics.copy()
+        made = self.index[plan.index] = filled_object(plan.type, attributes, plan.kinds, self.trace)
         for key, child in plan.children:
             if child is LEAF:
-                self.slots.append((attributes, key))
-            attributes[key] = self.item(child)
+                self.items.append((attributes, key))
+            attributes[key] = self.make(child)
         return made
-
-    def item(self, child: Any) -> Any:
-        """Builds a child: a leaf, a static value, or what a plan stands for."""
-        if child is LEAF:
-            return next(self.leaves)
-        return thawed(child.value) if type(child) is Static else self.make(child)
 
     def container(self, plan: ContainerPlan) -> Any:
         """Builds a list, a tuple, a dict or a registered node."""
@@ -94,12 +93,12 @@ class Builder:
         mine: list[tuple[int, Any]] = []
         for key, child in plan.children:
             if child is LEAF:
-                mine.append((len(self.slots), key))
-                self.slots.append((None, key))
-            children.append(self.item(child))
+                mine.append((len(self.items), key))
+                self.items.append((None, key))
+            children.append(self.make(child))
         made = self.filled(plan, children)
         for position, key in mine:
-            self.slots[position] = made, key
+            self.items[position] = made, key
         return made
 
     def filled(self, plan: ContainerPlan, children: list[Any]) -> Any:
@@ -117,7 +116,7 @@ def build_plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> A
     if type(node) is not NodeDef:
         return node
     statics: dict[Any, Any] = {}
-    kinds: dict[Any, bool] = {}
+    kinds = SharedKinds()
     children: list[tuple[Any, Any]] = []
     is_object = issubclass(node.type, Pytree)
     for _ in range(node.num_attributes):

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fx_nnx.errors import StateStructureError
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.states.paths import sorted_keys
 
-__all__ = ["Level", "children_of", "one_level", "plain_key"]
+__all__ = ["Item", "Level", "children_of", "one_level", "plain_key"]
 
 
 def children_of(node: Any) -> Iterable[tuple[Any, Any]]:
@@ -35,6 +36,29 @@ def one_level(value: Any) -> tuple[Sequence[Any], Mapping[Any, Any], Any]:
     children = dict(zip(names, (child for _, child in pairs)))
     keys = sorted_keys(names)
     return keys, MappingProxyType({key: children[key] for key in keys}), Level(treedef, tuple(names))
+
+
+class Item:
+    """Where a leaf that is not a variable lives: an attribute or an item of a container."""
+
+    __slots__ = ("container", "key", "owner")
+
+    def __init__(self, container: Any, key: Any, owner: Any = None):
+        self.container, self.key, self.owner = container, key, owner
+
+    def read(self) -> Any:
+        """Returns the value."""
+        return self.container[self.key]
+
+    def write(self, value: Any) -> None:
+        """Puts a value in the place of an earlier leaf, which changes no structure."""
+        if self.owner is not None:
+            self.owner._nnx_check_trace()
+        try:
+            self.container[self.key] = value
+        except TypeError:
+            what = f"An array in an immutable {type(self.container).__name__} cannot be replaced."
+            raise StateStructureError(what, (self.key,), expected="a list, a dict, or a Variable") from None
 
 
 class Level(NamedTuple):

@@ -1,5 +1,6 @@
 """Graph definitions: the structure of a model without its values, hashable, so that JAX can cache by it."""
 
+import itertools
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -9,7 +10,7 @@ from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.errors import unhashable_static
 from fx_nnx.representation import Representable
-from fx_nnx.snapshots import exact
+from fx_nnx.snapshots import Snapshot, exact
 
 __all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "Static", "VariableDef"]
 
@@ -91,7 +92,7 @@ EMPTY = _Marker("EMPTY")
 
 
 class GraphDef(Representable):
-    """The structure of a model, as `fx_nnx.split` gives it.
+    """The structure of a model, as `fx_nnx.split` gives it, or of several that may refer to each other.
 
     Nodes and attributes are in the order of a walk through the model, in which every node is followed by what its
     attributes hold, and attributes are sorted by name. Equal definitions have equal hashes; a definition goes into and
@@ -102,6 +103,7 @@ class GraphDef(Representable):
       attributes: pairs of a name and `Static`, `NODE`, `LEAF` or `EMPTY`.
       num_leaves: how many values belong to it.
       outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
+      roots: how many models it is the structure of, the nodes of one after those of another.
 
     >>> import fx_nnx as nnx
     >>> graphdef, state = nnx.split(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
@@ -111,7 +113,21 @@ class GraphDef(Representable):
     2
     """
 
-    __slots__ = ("_assembly", "_hash", "_paths", "_record", "_same_paths", "attributes", "nodes", "num_leaves", "outer")
+    __slots__ = (
+        "_announces",
+        "_assembly",
+        "_hash",
+        "_numbers",
+        "_paths",
+        "_plans",
+        "_record",
+        "_same_paths",
+        "attributes",
+        "nodes",
+        "num_leaves",
+        "outer",
+        "roots",
+    )
 
     apply: ClassVar[Any]
     __class_getitem__ = classmethod(types.GenericAlias)
@@ -122,11 +138,16 @@ class GraphDef(Representable):
         attributes: Sequence[tuple[Any, Any]],
         num_leaves: int,
         outer: Sequence[tuple[int, int]] = (),
+        roots: int = 1,
     ):
         self.nodes = tuple(nodes)
         self.attributes = tuple(attributes)
         self.num_leaves = num_leaves
         self.outer = tuple(outer)
+        self.roots = roots
+        self._numbers: list[int | None] | None = None
+        self._announces: bool | None = None
+        self._plans: Any = None
         self._hash: int | None = None
         self._paths: list[Path] | None = None
         self._assembly: Any = None
@@ -155,7 +176,7 @@ class GraphDef(Representable):
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GraphDef, (self.nodes, self.attributes, self.num_leaves, self.outer)
+        return GraphDef, (self.nodes, self.attributes, self.num_leaves, self.outer, self.roots)
 
     def _show(self) -> str:
         kinds = [node.type.__name__ for node in self.nodes if type(node) is NodeDef]
@@ -167,6 +188,24 @@ class GraphDef(Representable):
         if self._paths is None:
             self._paths = [path for path, kind, _ in walk(self) if kind is LEAF]
         return self._paths
+
+    @property
+    def numbers(self) -> list[int | None]:
+        """For each leaf the number of the variable that holds it, None where an attribute or an item holds it."""
+        if self._numbers is None:
+            holders = [value for _, kind, value in walk(self) if kind is LEAF]
+            self._numbers = [None if holder is None else holder.index for holder in holders]
+        return self._numbers
+
+    @property
+    def announces(self) -> bool:
+        """Whether models made of it announce all changes but those of values, which are all in variables."""
+        if self._announces is None:
+            plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
+            silent = any(type(item) is Static and type(item.value) is Snapshot for _, item in self.attributes)
+            silent = silent or any(type(node) is VariableDef and node.metadata.changing for node in self.nodes)
+            self._announces = not plain and not silent and None not in self.numbers
+        return self._announces
 
     def has_paths(self, paths: Sequence[Path]) -> bool:
         """Returns whether the paths of the leaves are the given ones; the last ones that were are remembered."""
@@ -183,20 +222,20 @@ class GraphDef(Representable):
 
     def with_same_outer_index(self) -> "GraphDef":
         """Returns the same structure, whose nodes have the same numbers in the other one."""
-        return self._with_outer([(number, number) for number in self._numbers()])
+        return self._with_outer([(number, number) for number in self._nodes()])
 
     def with_matching_outer_index(self, other: "GraphDef") -> "GraphDef":
         """Returns the same structure, whose nodes have the numbers in another structure that the nodes of ``other``
         have.
         """
         known = dict(other.outer)
-        return self._with_outer([(number, known[number]) for number in self._numbers() if number in known])
+        return self._with_outer([(number, known[number]) for number in self._nodes() if number in known])
 
-    def _numbers(self) -> list[int]:
+    def _nodes(self) -> list[int]:
         return [n.index for n in self.nodes if type(n) in (NodeDef, VariableDef) and n.index is not None]
 
     def _with_outer(self, outer: Sequence[tuple[int, int]]) -> "GraphDef":
-        return GraphDef(self.nodes, self.attributes, self.num_leaves, outer)
+        return GraphDef(self.nodes, self.attributes, self.num_leaves, outer, self.roots)
 
     def _unhashable(self) -> ArgumentTypeError:
         for path, kind, value in walk(self):
@@ -216,8 +255,8 @@ def odd_keys(attributes: Sequence[tuple[Any, Any]]) -> list[Any]:
 def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
     """Returns path, kind and value of each static attribute and of each leaf (`LEAF`), and metadata of variables."""
     nodes, attributes = iter(graphdef.nodes), iter(graphdef.attributes)
-    if not graphdef.nodes:  # a value alone
-        return iter([((), LEAF, None)])
+    if not graphdef.nodes:  # a value alone, or nothing
+        return iter([((), LEAF, None)] * graphdef.roots)
 
     def visit(path: Path) -> Iterator[tuple[Path, Any, Any]]:
         node = next(nodes)
@@ -235,7 +274,7 @@ def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
                 elif type(attribute) is Static:
                     yield here, Static, attribute.value
 
-    return visit(())
+    return itertools.chain.from_iterable(visit(()) for _ in range(graphdef.roots))
 
 
 jax.tree_util.register_static(GraphDef)

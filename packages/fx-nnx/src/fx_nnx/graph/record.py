@@ -13,46 +13,23 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from fx_nnx.errors import SharedReferenceError, StateStructureError, not_a_node
-from fx_nnx.graph.children import one_level
+from fx_nnx.errors import SharedReferenceError, not_a_node
+from fx_nnx.graph.children import Item, one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
 from fx_nnx.graph.kinds import kind_of, known_kinds
 from fx_nnx.links import link, structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
-from fx_nnx.snapshots import Snapshot, exact, snapshot_of
+from fx_nnx.snapshots import Snapshot, exact, has_hash, snapshot_of
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 
-__all__ = ["Record", "Slot", "Walk", "is_hashable", "record_for", "record_of", "walk_graph"]
+__all__ = ["Record", "Walk", "record_for", "record_of", "walk_graph"]
 
 
 _tuple = tuple.__new__
-
-
-class Slot:
-    """Where a leaf that is not a variable lives: an attribute or an item of a container."""
-
-    __slots__ = ("container", "key", "owner")
-
-    def __init__(self, container: Any, key: Any, owner: Any = None):
-        self.container, self.key, self.owner = container, key, owner
-
-    def read(self) -> Any:
-        """Returns the value."""
-        return self.container[self.key]
-
-    def write(self, value: Any) -> None:
-        """Puts a value in the place of an earlier leaf, which changes no structure."""
-        if self.owner is not None:
-            self.owner._nnx_check_trace()
-        try:
-            self.container[self.key] = value
-        except TypeError:
-            what = f"An array in an immutable {type(self.container).__name__} cannot be replaced."
-            raise StateStructureError(what, (self.key,), expected="a list, a dict, or a Variable") from None
 
 
 class Record:
@@ -60,7 +37,7 @@ class Record:
 
     Attributes:
       graphdef: the definition.
-      leaves: the variables, and a `Slot` for each other leaf, in the order of ``graphdef.paths``.
+      leaves: the variables, and an `Item` for each other leaf, in the order of ``graphdef.paths``.
       alive: whether nothing announced a change since.
       lasting: whether it may be kept.
       contents: plain containers, and what was in them.
@@ -99,23 +76,23 @@ class Record:
 
     def fill(self, walk: "Walk") -> None:
         """Takes over what a walk found."""
-        self.graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves))
+        self.graphdef = walk.graphdef()
         self.graphdef._paths = walk.paths
         self.graphdef._record = walk.link
         self.leaves = walk.leaves
 
     def of_leaf(self, leaf: Any) -> Self:
         """Be the record of an array or a number alone; None has no leaves."""
-        self.leaves = [] if leaf is None else [Slot([leaf], 0)]
+        self.leaves = [] if leaf is None else [Item([leaf], 0)]
         self.graphdef, self.only_variables = GraphDef((), (), len(self.leaves)), False
         self.graphdef._paths = [() for _ in self.leaves]
         return self
 
     def read(self) -> list[Any]:
-        """Returns the leaves: variables themselves, and the values of slots."""
+        """Returns the leaves: variables themselves, and the values of items."""
         if self.only_variables:
             return self.leaves.copy()
-        return [leaf.read() if type(leaf) is Slot else leaf for leaf in self.leaves]
+        return [leaf.read() if type(leaf) is Item else leaf for leaf in self.leaves]
 
     def trace(self) -> object:
         """Returns the token of the trace that all variables were made in; None if there are several."""
@@ -180,25 +157,45 @@ def _content(item: Any) -> Any:
 
 
 class Walk:
-    """One walk through a model.
+    """One walk through a model, or through several that may refer to each other.
+
+    Attributes:
+      objects: the objects and variables by their number.
+      origin: for each leaf the number of the model that it was found in.
 
     Args:
-      record: what is to be dropped when something in the model changes.
+      record: what is to be dropped when something in the model changes, if anything.
       shared: whether an object may be reachable on several paths.
       as_tree: whether all that JAX takes for a leaf of a plain container is one, numbers and text too.
     """
 
-    def __init__(self, record: Record, *, shared: bool, as_tree: bool = False):
-        self.record, self.shared, self.as_tree = record, shared, as_tree
-        self.link = weakref.ref(record)
+    def __init__(self, record: Record | None = None, *, shared: bool = True, as_tree: bool = False):
+        self.record, self.shared, self.as_tree = record or Record(None), shared, as_tree
+        self.link = weakref.ref(self.record)
+        self.roots = 0
+        self.origin: list[int] = []
         self.nodes: list[Any] = []
         self.attributes: list[Any] = []
         self.paths: list[Path] = []
         self.leaves: list[Any] = []
+        self.numbers: list[int | None] = []
         self.index: dict[int, int] = {}
         self.objects: list[Any] = []
         self.where: dict[int, Path] = {}
         self.snapshots: dict[int, Any] = {}
+
+    def root(self, value: Any, path: Path, number: int = 0) -> None:
+        """Looks at one more model, whose leaves get a number in ``origin``."""
+        self.roots += 1
+        with structure_lock:
+            self.visit(value, path)
+        self.origin += [number] * (len(self.leaves) - len(self.origin))
+
+    def graphdef(self) -> GraphDef:
+        """Returns the structure that was found."""
+        made = GraphDef(self.nodes, self.attributes, len(self.leaves), (), self.roots)
+        made._numbers = self.numbers
+        return made
 
     def visit(self, value: Any, path: Path) -> None:
         """Looks at a node and what it holds."""
@@ -247,6 +244,7 @@ class Walk:
             self.nodes.append(_tuple(VariableDef, (type(value), number, meta)))
             self.paths.append(path)
             self.leaves.append(value)
+            self.numbers.append(number)
 
     def object(self, value: Any, number: int, path: Path) -> None:
         """Records an object and its attributes."""
@@ -270,7 +268,7 @@ class Walk:
         kept = snapshot_of(item) if known is None else known
         self.attributes.append((key, _tuple(Static, (exact(kept), kept))))
         if kept is item:
-            if self.record.lasting and not is_hashable(item):
+            if self.record.lasting and not has_hash(item):
                 self.record.lasting = False  # it may be changed in place, which nothing tells us
         elif known is None:  # one configuration is often in many modules
             self.watch(item, kept)
@@ -292,7 +290,8 @@ class Walk:
                 self.once(item, (*path, key))
             self.attributes.append((key, LEAF))
             self.paths.append((*path, key))
-            self.leaves.append(Slot(container, key, owner))
+            self.leaves.append(Item(container, key, owner))
+            self.numbers.append(None)
             self.record.only_variables = False
         else:
             self.attributes.append((key, NODE))
@@ -336,8 +335,7 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
             raise not_a_node(root)
         return record.of_leaf(root)
     walk = Walk(record, shared=shared, as_tree=not shared)
-    with structure_lock:
-        walk.visit(root, ())
+    walk.root(root, ())
     record.fill(walk)
     return record
 
@@ -370,12 +368,3 @@ def record_for(root: Any, graph: bool | None) -> Record:
     if made.lasting and made.only_variables and owner.lasting:
         owner.tree = made
     return made
-
-
-def is_hashable(value: Any) -> bool:
-    """Returns whether a value has a hash."""
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True

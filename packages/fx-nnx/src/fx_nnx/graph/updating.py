@@ -13,8 +13,9 @@ from fx_core.compat.jax import current_trace
 from fx_nnx.captures import constants
 from fx_nnx.errors import StateStructureError, show_path, variable_value
 from fx_nnx.graph.assembly import assembly_of, value_of
+from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import kind_of
-from fx_nnx.graph.record import Record, Slot, record_of
+from fx_nnx.graph.record import Record, record_of
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.flat import FlatState
 from fx_nnx.states.paths import Path, as_int_key, sorted_keys, value_twice
@@ -151,7 +152,7 @@ def _check(node: Any, targets: Mapping[Path, Any], path: Path, target: Any, leaf
     if target is None:
         _check_new(node, targets, path, leaf)
         return
-    old = target.read() if type(target) is Slot else target.get_raw_value()
+    old = target.read() if type(target) is Item else target.get_raw_value()
     new = leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
     wanted, got = getattr(old, "shape", None), getattr(new, "shape", None)
     if wanted is None or wanted == got:
@@ -228,7 +229,7 @@ def _child(node: Any, key: Any) -> Any:
 
 
 def _write(target: Any, leaf: Any) -> None:
-    if type(target) is Slot:
+    if type(target) is Item:
         target.write(leaf)
     elif isinstance(leaf, Variable):
         target.update_from_state(leaf)

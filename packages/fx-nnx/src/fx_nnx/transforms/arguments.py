@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fx_nnx.errors import ArgumentNumberError, StaticArgumentError
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.snapshots import exact
-from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.targets import Target, carry, holds_nodes
 
 __all__ = ["Missing", "StaticArguments", "as_positions", "bound", "by_position", "decorating", "named", "transformed"]
@@ -92,6 +92,8 @@ def chosen_arguments(
     Raises:
       ArgumentNumberError: the function has no such argument.
     """
+    if nums is None and names is None:
+        return frozenset(), frozenset()
     numbers, words = as_positions(nums), _as_names(names)
     if not numbers and not words:
         return frozenset(), frozenset()

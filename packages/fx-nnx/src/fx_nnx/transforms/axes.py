@@ -8,9 +8,9 @@ from fx_core.meta import PARTITION_NAME
 from fx_transforms import Place, Slot
 
 from fx_nnx.errors import PrefixError
-from fx_nnx.transforms.carrier import ObjectCarrier, Places
+from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import is_variable
-from fx_nnx.transforms.modes import Carriage
+from fx_nnx.transforms.policies import Carriage, GroupPolicy, Placement, Places, Returns
 from fx_nnx.transforms.prefixes import Carry, PerVariable, completed, entries_of, spread_prefix
 
 __all__ = ["NO_METADATA", "AxisGroups"]
@@ -59,27 +59,28 @@ class AxisGroups:
                 entry = entries[leaf] if leaf < len(entries) else bound
                 if isinstance(entry, PerVariable):
                     entry = entry.map_prefix(path, value)
-                return self.index[self.adjusted(entry, bool(path) or is_variable(value))]
+                # For loops over trees, state that all steps share is handed on.
+                if entry is None and bound is Carry and not self.how.updates and (path or is_variable(value)):
+                    entry = Carry
+                return self.index[entry]
 
             return place
 
         return places
 
-    def adjusted(self, entry: Any, is_state: bool) -> Any:
-        """Returns the entry that counts: for loops over trees, state that all steps share is handed on."""
-        return Carry if entry is None and is_state and Carry in self.index and not self.how.updates else entry
-
     def carrier(self, metadata: Any = None, **options: Any) -> ObjectCarrier:
         """Creates the carrier."""
+        returns = {Carry: Returns.ALL, None: Returns.NONE} if Carry in self.index else {}
         return ObjectCarrier(
             self.how,
-            ins=self.places("in_axes", self.in_axes, of_args=True),
-            outs=options.pop("outs", None) or self.places("out_axes", self.out_axes, of_args=False),
-            count=len(self.keys),
-            axes=self.keys,
+            groups=[GroupPolicy(key, returns.get(key, Returns.CHANGED)) for key in self.keys],
+            placement=Placement(
+                self.places("in_axes", self.in_axes, of_args=True),
+                self.places("out_axes", self.out_axes, of_args=False),
+                check=True,
+                steady=self._steady(),
+            ),
             axis_metadata=metadata if metadata and PARTITION_NAME in metadata else None,
-            check=True,
-            steady=self._steady(),
             transform=self.transform,
             **options,
         )

@@ -1,30 +1,29 @@
 """What the body of a loop hands on to the next step."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from fx_transforms.errors import CarryChangedError
 
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.change import write_value
-from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Inner, read_value
 
 __all__ = ["Returned", "take_carry"]
 
 
-class Returned:
+class Returned(NamedTuple):
     """What the body of a loop gives.
 
-    Args:
+    Attributes:
       carry: what takes the place of the carried argument in the next step.
       out: the rest of the result.
     """
 
-    __slots__ = ("carry", "out")
-
-    def __init__(self, carry: Any, out: Any):
-        self.carry, self.out = carry, out
+    carry: Any
+    out: Any
 
 
 def take_carry(transform: str, inner: Inner, position: int | None, carry: Any) -> None:
@@ -70,11 +69,11 @@ def _carried_leaves(inner: Inner, position: int | None) -> tuple[int, Sequence[A
 
 def _moves(transform: str, before: Any, after: Any) -> list[tuple[Any, Any]]:
     """Pairs of a place and its new value, where one object takes the place of another."""
-    walks = [ForestWalk(), ForestWalk()]
+    walks = [Walk(), Walk()]
     for walk, root in zip(walks, (before, after)):
         walk.root(root, ())
     old, new = walks
-    if old.forest() != new.forest():
+    if old.graphdef() != new.graphdef():
         raise CarryChangedError(
             transform, [f"{type(before).__name__} in, {type(after).__name__} of another structure out"]
         )

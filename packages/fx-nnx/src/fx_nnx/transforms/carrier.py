@@ -1,6 +1,6 @@
 """The carrier of object graphs: how a tree of arguments with modules in it goes through a transform."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,10 +11,12 @@ from fx_transforms.errors import BranchStateError
 from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note_all
+from fx_nnx.graph.build import Builder
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.carried import Returned, take_carry
 from fx_nnx.transforms.change import Change, write_value
-from fx_nnx.transforms.collection import Collection
-from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
+from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (
     Handle,
     Inner,
@@ -26,22 +28,12 @@ from fx_nnx.transforms.layout import (
     show_place,
     values_of,
 )
-from fx_nnx.transforms.modes import FULL, Carriage
-from fx_nnx.transforms.renew import renew_roots
+from fx_nnx.transforms.policies import FULL, PLAIN, Carriage, GroupPolicy, Placement, ResultPolicy, Returns
+from fx_nnx.transforms.renew import Renewal
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
 from fx_nnx.variables.axes import add_axis, remove_axis
 
-__all__ = ["ObjectCarrier", "Places", "one_group"]
-
-
-Places = Callable[[Any, Sequence[Any]], Callable[[int, tuple[Any, ...], Any], int]]
-"""Given a tree and its leaves: ``(leaf number, path inside the leaf, variable or array) -> group``."""
-
-
-def one_group(tree: Any, leaves: Sequence[Any]) -> Callable[[int, tuple[Any, ...], Any], int]:
-    """Places of transforms that treat all values alike."""
-    del tree, leaves
-    return lambda leaf, path, value: 0
+__all__ = ["ObjectCarrier"]
 
 
 class ObjectCarrier:
@@ -49,22 +41,12 @@ class ObjectCarrier:
 
     Args:
       mode: how references and changes are treated.
-      ins: groups of the arguments' values.
-      outs: groups of the result's values; None leaves arrays of the result where they are.
-      count: how many groups there are.
-      whole: groups of which all values come back, whether they were changed or not.
-      fixed: groups that must not be changed.
-      rewritten: groups of which all variables are written: the caller's buffers are gone, or are to be laid out.
-      fresh: the group of new variables in results, where ``outs`` is None.
-      emptied: what stands for a result whose arrays are in groups.
-      passing: whether variables of arguments that are in the result count as written.
-      alias: without updates, whether results may nevertheless be what the arguments are; they come out as copies.
+      groups: what becomes of each group.
+      placement: which group a value belongs to; None if there is one group.
+      results: what results may be.
       rigid: whether the structure of arguments must stay as it is.
       carried: position of the argument that loops carry; -1 if the whole tree is.
-      axes: for each group what it stands for: an axis or anything that means something to the user.
       axis_metadata: what the metadata of variables loses and gains with an axis, see `fx_nnx.variables.axes`.
-      check: whether to make sure that state reachable on two ways has one place.
-      steady: what ``ins`` depends on beside the structure of arguments, if that is all: its verdict lasts as long.
       transform: name for messages.
     """
 
@@ -72,31 +54,20 @@ class ObjectCarrier:
         self,
         mode: Carriage = FULL,
         *,
-        ins: Places = one_group,
-        outs: Places | None = None,
-        count: int = 1,
-        whole: Sequence[int] = (),
-        fixed: Sequence[int] = (),
-        rewritten: Sequence[int] = (),
-        fresh: int = 0,
-        carried: int | None = None,
-        emptied: Any = (),
-        passing: bool = False,
-        alias: bool = False,
+        groups: Sequence[GroupPolicy] = (GroupPolicy(),),
+        placement: Placement | None = None,
+        results: ResultPolicy = PLAIN,
         rigid: bool = False,
-        axes: Sequence[Any] = (),
+        carried: int | None = None,
         axis_metadata: Any = None,
-        check: bool = False,
-        steady: Any = None,
         transform: str = "transform",
     ):
-        self.mode, self.ins, self.outs, self.count = mode, ins, outs, count
-        self.whole, self.fixed, self.fresh, self.carried = frozenset(whole), frozenset(fixed), fresh, carried
-        self.emptied, self.alias, self.rigid = emptied, alias, rigid
-        self.single = ins is one_group and count == 1
-        self.steady = mode if self.single else steady
-        self.rewritten, self.passing = frozenset(rewritten), passing
-        self.axes, self.axis_metadata, self.check, self.transform = axes, axis_metadata, check, transform
+        self.mode, self.groups, self.placement, self.results = mode, groups, placement, results
+        self.rigid, self.carried, self.axis_metadata, self.transform = rigid, carried, axis_metadata, transform
+        self.steady = mode if placement is None else placement.steady
+        everything = placement is not None and any(group.returns is Returns.ALL for group in groups)
+        # Whether values come back to go into the next step, so that all have to.
+        self.hands_on = carried is not None or everything
 
     # --- outside, on the way in -----------------------------------------------------------------------------------
 
@@ -121,52 +92,45 @@ class ObjectCarrier:
             note_all([target for target in targets if is_variable(target)])
         values = [target._raw_value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays
-        return shape, shape.value.deal(values, self.count)
+        return shape, shape.value.deal(values, len(self.groups))
 
     def _split(self, handle: Handle) -> tuple[Static, Groups]:
         names, leaves, treedef = root_paths(handle.tree)
         nodes = tuple(is_node(leaf) for leaf in leaves)
-        walk, origin = self._walk(names, leaves, nodes)
-        place = self.ins(handle.tree, leaves)
+        walk = Walk(shared=self.mode.shared)
+        for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
+            if node:
+                walk.root(leaf, (name,), number)
         handle.targets, handle.leaves = walk.leaves, leaves
         handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
-        places = [place(leaf, path[1:], held(target)) for leaf, path, target in zip(origin, walk.paths, walk.leaves)]
-        if self.check and sum(nodes) > 1:
-            self._check_places(names, leaves, nodes, place)
-        array_places = [place(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
+        places = [0] * (len(handle.targets) + len(handle.arrays))
+        if self.placement is not None:
+            place = self.placement.ins(handle.tree, leaves)
+            found = zip(walk.origin, walk.paths, walk.leaves)
+            places = [place(leaf, path[1:], held(target)) for leaf, path, target in found]
+            if self.placement.check and sum(nodes) > 1:
+                self._check_places(names, leaves, nodes, place)
+            places += [place(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
         paths = [*walk.paths, *((name,) for name, node in zip(names, nodes) if not node)]
         roots = [name for name, node in zip(names, nodes) if node]
-        layout = Layout(walk.forest(), treedef, nodes, (*places, *array_places), handle.statics, paths, roots)
+        layout = Layout(walk.graphdef(), treedef, nodes, tuple(places), handle.statics, paths, roots)
         hash(layout)  # here, where the error can name the attribute; JAX would hide it
         handle.layout = layout
         values = [*map(read_value, walk.leaves), *handle.arrays]
-        return Static(layout), layout.deal(values, self.count)
-
-    def _walk(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool]) -> tuple[ForestWalk, list[int]]:
-        """Walks through the roots, and returns for each value in which of them it was found."""
-        walk = ForestWalk(shared=self.mode.shared)
-        origin: list[int] = []
-        for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
-            if node:
-                walk.root(leaf, (name,))
-                origin += [number] * (len(walk.leaves) - len(origin))
-        return walk, origin
+        return Static(layout), layout.deal(values, len(self.groups))
 
     def _check_places(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool], place: Any) -> None:
         """Make sure that what is reachable from two arguments has one place."""
         found: list[tuple[int, str, Any]] = []
         for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
             if node:
-                walk = ForestWalk(shared=self.mode.shared)
+                walk = Walk(shared=self.mode.shared)
                 walk.root(leaf, (name,))
                 for path, target in zip(walk.paths, walk.leaves):
                     if is_variable(target):
-                        found.append((id(target), show_place(path), self.axis_of(place(number, path[1:], target))))
+                        axis = self.groups[place(number, path[1:], target)].axis
+                        found.append((id(target), show_place(path), axis))
         check_aliases(self.transform, found)
-
-    def axis_of(self, group: int) -> Any:
-        """Returns what a group stands for, in messages."""
-        return self.axes[group] if group < len(self.axes) else group
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -174,40 +138,32 @@ class ObjectCarrier:
         """See `fx_transforms.Carrier.merge`."""
         layout: Layout = shape.value
         values = layout.gather(groups)
-        count = len(layout.forest.numbers)
-        roots, index, slots = make_roots(layout.forest, values[:count])
-        if self.has_axis_names:
+        count = layout.graphdef.num_leaves
+        builder = Builder(values[:count])
+        roots, index = builder.roots(layout.graphdef), builder.index
+        if self.axis_metadata is not None:
             self.change_axes(
-                [None if number is None else index[number] for number in layout.forest.numbers],
+                [None if number is None else index[number] for number in layout.graphdef.numbers],
                 layout.places,
                 adding=False,
             )
         objects, arrays = iter(roots), iter(values[count:])
         tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
-        return Inner(layout, tree, roots, index, values, slots)
-
-    @property
-    def hands_on(self) -> bool:
-        """Whether values come back to go into the next step, so that all have to."""
-        return self.carried is not None or (bool(self.whole) and not self.single)
-
-    @property
-    def has_axis_names(self) -> bool:
-        """Whether metadata follows changes of axes."""
-        return self.axis_metadata is not None
+        return Inner(layout, tree, roots, index, values, builder.items)
 
     def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:
         """Informs variables that they lose, or get, the axis of their group."""
         for variable, place in zip(variables, places):
-            if variable is not None and isinstance(self.axes[place], int):
-                (add_axis if adding else remove_axis)(variable, self.axes[place], self.axis_metadata)
+            axis = self.groups[place].axis
+            if variable is not None and isinstance(axis, int):
+                (add_axis if adding else remove_axis)(variable, axis, self.axis_metadata)
 
     def collect(self, inner: Inner, out: Any) -> Outcome:
         """See `fx_transforms.Carrier.collect`."""
         if type(out) is Returned:
             take_carry(self.transform, inner, self.carried, out.carry)
             out = out.out
-        return Collection(self, inner, out).outcome()
+        return Collector(self, inner, out).outcome()
 
     # --- outside, on the way out ----------------------------------------------------------------------------------
 
@@ -229,11 +185,11 @@ class ObjectCarrier:
             elif number in written:
                 write_value(targets[number], value)
         made: list[Any] = []
-        if change.forest is not None:
+        if change.graphdef is not None:
             fresh = [
                 next(streams[place]) if place >= 0 else read_value(handle.targets[~place]) for place in change.places
             ]
-            made = renew_roots(change.forest, fresh, self._known(handle, change), change.skip)[change.head :]
+            made = Renewal(fresh, self._known(handle, change)).roots(change.graphdef, change.skip)[change.head :]
         if change.result is None:
             return out
         return change.result.fill(made, [next(streams[place]) for place in change.arrays], out)
@@ -243,15 +199,15 @@ class ObjectCarrier:
         change: Change = shape.value
         if change.result is None:
             return out
-        values = list(values_of(groups[self.fresh]))[-len(change.places) :] if change.places else []
-        made = [] if change.forest is None else renew_roots(change.forest, values, {}, 0)
+        values = list(values_of(groups[0]))[-len(change.places) :] if change.places else []
+        made = [] if change.graphdef is None else Renewal(values, {}).roots(change.graphdef)
         return change.result.fill(made, [], out)
 
     def _known(self, handle: Handle, change: Change) -> dict[int, Any]:
-        """The caller's objects and variables by their numbers in the new forest."""
+        """The caller's objects and variables by their numbers in the new structure."""
         if not change.outer:
             return {}
-        variables = {number: i for i, number in enumerate(handle.layout.forest.numbers) if number is not None}
+        variables = {number: i for i, number in enumerate(handle.layout.graphdef.numbers) if number is not None}
         if all(old in variables for _, old in change.outer):
             return {number: handle.targets[variables[old]] for number, old in change.outer}
         objects = handle.objects()
@@ -286,10 +242,10 @@ class ObjectCarrier:
     def writes(self, shape: Static) -> Sequence[bool]:
         """See `fx_transforms.Carrier.writes`."""
         del shape
-        return [True] * self.count
+        return [True] * len(self.groups)
 
     def label(self, group: int, path: tuple[Any, ...]) -> str:
         """See `fx_transforms.Carrier.label`."""
         if not path:
-            return f"the values with {self.axis_of(group)!r}"
+            return f"the values with {self.groups[group].axis!r}"
         return str(getattr(path[0], "key", path[0]))

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from fx_transforms.static import Static
 
-from fx_nnx.graph.record import Slot
-from fx_nnx.transforms.forest import Forest
+from fx_nnx.graph.children import Item
+from fx_nnx.graph.definition import GraphDef
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["GAP", "Change", "Result", "identical", "is_gap", "write_value"]
@@ -63,11 +63,11 @@ class Change:
     Attributes:
       written: numbers of the values that were changed.
       returned: numbers of the values that come back, which those are among.
-      forest: structure of the arguments and of the objects in the result, if anything of it is new to the caller.
-      skip: how many roots of the forest, the first ones, the caller has as they are.
+      graphdef: structure of the arguments and of the objects in the result, if anything of it is new to the caller.
+      skip: how many roots of the structure, the first ones, the caller has as they are.
       head: how many of the others are arguments.
-      outer: pairs of a number in the forest and the number among the arguments, for what exists.
-      places: groups of the values that making the forest takes: those of new variables and of attributes. For a value
+      outer: pairs of a number in the structure and the number among the arguments, for what exists.
+      places: groups of the values that making them takes: those of new variables and of attributes. For a value
         that the arguments have already, ``~number``.
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
@@ -78,7 +78,7 @@ class Change:
         "_hash",
         "_key",
         "arrays",
-        "forest",
+        "graphdef",
         "head",
         "outer",
         "places",
@@ -93,7 +93,7 @@ class Change:
         self,
         written: tuple[int, ...],
         returned: tuple[int, ...],
-        forest: Forest | None,
+        graphdef: GraphDef | None,
         skip: int,
         head: int,
         outer: tuple[tuple[int, int], ...],
@@ -102,11 +102,11 @@ class Change:
         arrays: tuple[int, ...],
         single: bool,
     ):
-        self.written, self.returned, self.forest, self.skip, self.head = written, returned, forest, skip, head
+        self.written, self.returned, self.graphdef, self.skip, self.head = written, returned, graphdef, skip, head
         self.outer, self.places, self.result, self.arrays = outer, places, result, arrays
-        self._key = (written, returned, forest, skip, head, outer, places, result, arrays, single)
+        self._key = (written, returned, graphdef, skip, head, outer, places, result, arrays, single)
         self._hash: int | None = None
-        self.plain = forest is None and result is None and written == returned and single
+        self.plain = graphdef is None and result is None and written == returned and single
 
     def __eq__(self, other: object) -> bool:
         return self is other or (type(other) is Change and self._key == other._key)
@@ -122,8 +122,8 @@ class Change:
 
 
 def write_value(target: Any, value: Any) -> None:
-    """Puts a value into a variable, without hooks, or into a slot."""
-    if type(target) is Slot:
+    """Puts a value into a variable, without hooks, or into an item."""
+    if type(target) is Item:
         target.write(value)
     else:
         target.set_raw_value(value)

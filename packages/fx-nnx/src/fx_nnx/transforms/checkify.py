@@ -9,7 +9,7 @@ from fx_core.compat.jax import checkify as jax_checkify
 from fx_nnx.transforms.arguments import transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import carriage
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["checkify"]

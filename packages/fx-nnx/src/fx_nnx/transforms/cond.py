@@ -9,7 +9,7 @@ from fx_core.errors import ArgumentError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle, Inner
-from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.policies import Carriage, GroupPolicy, Returns, carriage
 from fx_nnx.transforms.targets import Targets
 
 __all__ = ["cond", "switch"]
@@ -85,7 +85,7 @@ def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple
 
     def call(args: Any, kwargs: Any, *bound: Any) -> Any:
         which, *operands = args
-        carrier, fns = ObjectCarrier(how, whole=[0], transform=transform), _on(targets)
+        carrier, fns = ObjectCarrier(how, groups=[GroupPolicy(None, Returns.ALL)], transform=transform), _on(targets)
         lifted = (
             fx_transforms.cond(fns[0], fns[1], carrier) if transform == "cond" else fx_transforms.switch(fns, carrier)
         )

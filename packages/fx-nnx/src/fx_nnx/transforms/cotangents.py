@@ -9,11 +9,12 @@ import numpy as np
 from fx_transforms.carrier import Outcome
 
 from fx_nnx.graph.build import Builder
+from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import VariableDef
-from fx_nnx.graph.record import Slot
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.states.state import State
 from fx_nnx.transforms.change import Change, is_gap
-from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Handle, Inner, is_variable, result_paths
 from fx_nnx.variables.variable import new_variable
 
@@ -34,16 +35,16 @@ class ResultCotangents:
         self.updates = updates
         known = {id(thing) for thing in inner.index.values()}
         names, leaves, _ = result_paths((out,))
-        walk = ForestWalk()
+        walk = Walk()
         self.roots: list[tuple[Any, bool]] = []
         for name, leaf in zip(names, leaves):
             if is_node(leaf):
-                self.roots.append((name.path, is_variable(leaf)))
+                self.roots.append((name, is_variable(leaf)))
                 walk.root(leaf, (name,))
         self.variables: list[tuple[Any, Any, Any]] = [
-            (path[0].path, path[1:], target)
+            (path[0], path[1:], target)
             for path, target in zip(walk.paths, walk.leaves)
-            if type(target) is Slot or id(target) not in known
+            if type(target) is Item or id(target) not in known
         ]
 
     def of(self, out: Any, values: Sequence[Any], collected: Outcome) -> Any:
@@ -58,14 +59,14 @@ class ResultCotangents:
         if not self.roots:
             return out
         if self.updates:
-            made = iter(self._states(values, collected.groups[0].names.paths))
+            made = iter(self._states(values, collected.groups[0].paths.note))
         else:
-            assert change.forest is not None, "a result with objects has a structure"
-            made = iter(make_roots(change.forest, values[len(change.returned) :]).roots)
+            assert change.graphdef is not None, "a result with objects has a structure"
+            made = iter(Builder(values[len(change.returned) :]).roots(change.graphdef))
         return jax.tree.map(lambda x: next(made) if is_gap(x) else x, out, is_leaf=is_gap)
 
     def _states(self, values: Sequence[Any], paths: Sequence[Any]) -> Iterator[Any]:
-        found = {(path[0].path, tuple(path[1:])): value for path, value in zip(paths, values)}
+        found = {(path[0], tuple(path[1:])): value for path, value in zip(paths, values)}
         pairs = [
             (root, path, target.replace(found[root, path]) if is_variable(target) else found[root, path])
             for root, path, target in self.variables
@@ -100,8 +101,8 @@ class ArgumentCotangents:
         """
         layout, by_number = self.layout, dict(zip(returned, values))
         count = len(self.handle.targets)
-        builder = _Changes(iter([by_number.get(n) for n in range(count)]), False, None)
-        trees = [] if self.updates else [builder.make(plan) for plan in layout.forest.plans]
+        builder = _Changes(by_number.get(n) for n in range(count))
+        trees = [] if self.updates else builder.roots(layout.graphdef)
         objects, made = iter(layout.roots), iter(trees)
         leaves: list[Any] = []
         for leaf, node in zip(self.handle.leaves, layout.nodes):
@@ -127,7 +128,7 @@ class _Changes(Builder):
     """Makes objects with None in the places of variables that have no value."""
 
     def variable(self, plan: VariableDef) -> Any:
-        leaf = next(self.leaves)
+        leaf = next(self.values)
         made = None if leaf is None else new_variable(plan.type, leaf, plan.metadata, self.trace)
         self.index[plan.index] = made
         return made

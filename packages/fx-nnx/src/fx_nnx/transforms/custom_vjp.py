@@ -13,14 +13,16 @@ from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
 from fx_nnx.errors import PrefixError, wrong_tangent
+from fx_nnx.graph.build import Builder
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.objects.fields import is_array
 from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import GAP, is_gap
 from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
-from fx_nnx.transforms.forest import ForestWalk, is_node, make_roots
 from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths, show_place
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import ResultPolicy, carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, values_by_path
@@ -86,7 +88,7 @@ class CustomVjp:
         self._check_aliases(args, apart)
         statics, rest, _ = self.statics.take(args, {}, but=apart)
         handle = Handle((rest, {}), statics)
-        carrier = _NotingCarrier(self.how, passing=self.how.updates, transform="custom_vjp")
+        carrier = _NotingCarrier(self.how, results=ResultPolicy(passing=self.how.updates), transform="custom_vjp")
         call = _Call(self, handle, carrier, self.forward, self.backward, apart)
         return fx_transforms.custom_vjp(
             call.primal_rule, call.forward_rule, call.backward_rule, carrier, wrt=(0,), with_state=True
@@ -96,7 +98,7 @@ class CustomVjp:
         """Make sure that no variable both takes part and does not; the rule would lose a part of its derivative."""
         found: list[tuple[int, str, Any]] = []
         for name, leaf in zip(*root_paths((args,))[:2]) if apart or self.parts else ():
-            number, walk = name.path[1].idx, ForestWalk()
+            number, walk = name[1].idx, Walk()
             if is_node(leaf):
                 walk.root(leaf, (name,))
             for path, target in zip(walk.paths, walk.leaves):
@@ -214,12 +216,12 @@ class _Call:
                 what = "/".join(map(str, extra[0])) or f"a {type(by_path[leaf][extra[0]]).__name__}"
                 raise wrong_tangent(f"{root} got {what} as a cotangent, for which it has no variable")
         arrays = [found.get(()) for found, node in zip(by_path, self.layout.nodes) if not node]
-        return Group([*values, *arrays], self.layout.paths)
+        return Group([*values, *arrays], Static(None, self.layout.paths))
 
     def _check_part(self, part: DiffState, values: Sequence[Any]) -> None:
         """Make sure that there are cotangents only for the variables that take part."""
         for path, target, value in zip(self.layout.paths, self.handle.targets, values):
-            number = path[0].path[1].idx
+            number = path[0][1].idx
             if value is not None and number == part.argnum and not part.map_prefix(path[1:], target):
                 raise wrong_tangent(
                     f"there is a cotangent for {'/'.join(map(str, path[1:]))}, which {part!r} leaves out"
@@ -240,18 +242,18 @@ def _has_argument(f: Callable[..., Any], name: str) -> bool:
 def _pack(tree: Any) -> Any:
     """Give a tree of arrays that stands for a tree with objects."""
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_node)
-    walk = ForestWalk()
+    walk = Walk()
     for number, leaf in enumerate(leaves):
         if is_node(leaf):
             walk.root(leaf, (number,))
     emptied = jax.tree.unflatten(treedef, [GAP if is_node(leaf) else leaf for leaf in leaves])
-    return Static(walk.forest()), [read_value(target) for target in walk.leaves], emptied
+    return Static(walk.graphdef()), [read_value(target) for target in walk.leaves], emptied
 
 
 def _unpack(packed: Any) -> Any:
     """Undo `_pack`, with new objects."""
-    forest, values, emptied = packed
-    roots = iter(make_roots(forest.value, values).roots)
+    graphdef, values, emptied = packed
+    roots = iter(Builder(values).roots(graphdef.value))
     return jax.tree.map(lambda x: next(roots) if is_gap(x) else x, emptied, is_leaf=is_gap)
 
 

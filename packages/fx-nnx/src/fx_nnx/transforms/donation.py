@@ -7,9 +7,10 @@ import jax
 
 from fx_nnx.errors import ArgumentNumberError, NnxError
 from fx_nnx.filters import is_structural, to_predicate
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
-from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
+from fx_nnx.transforms.policies import GroupPolicy, Placement, Returns
 from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
 
 __all__ = ["Given"]
@@ -26,19 +27,15 @@ class Given:
 
     def __init__(self, fun: Callable[..., Any], options: dict[str, Any], statics: StaticArguments):
         self.statics = statics
-        self.ins, self.outs = options.pop("in_shardings"), options.pop("out_shardings")
-        donate = options.pop("donate_argnums"), options.pop("donate_argnames")
+        self.ins, self.outs = options.pop("in_shardings", None), options.pop("out_shardings", None)
+        donate = options.pop("donate_argnums", None), options.pop("donate_argnames", None)
         self.donated = chosen_arguments(fun, "jit", "donate", *donate)
         if self.donated[0] & statics.nums or self.donated[1] & statics.names:
             raise ArgumentNumberError.both("jit", "static_argnums", "donate_argnums", donate)
         self.rest = {name: value for name, value in options.items() if value is not None}
         self.sharded = self.ins is not None or self.outs is not None
+        self.plain = not (self.sharded or any(self.donated))  # all arguments are alike
         self.keys: list[tuple[Any, str]] = []
-
-    @property
-    def plain(self) -> bool:
-        """Whether all arguments are alike."""
-        return not (self.sharded or any(self.donated))
 
     def key(self, entry: Any, kind: str) -> int:
         """Returns number of the group of a sharding; ``kind`` distinguishes donated variables and arrays from the
@@ -56,15 +53,16 @@ class Given:
         for entry in dict.fromkeys((None, *entries_of(self.ins), *entries_of(self.outs))):
             for kind in kinds:
                 self.key(entry, kind)
+        # A donated buffer is gone, so all donated variables come back; what is laid out comes back laid out.
+        gone = [kind == "donated" or entry is not None for entry, kind in self.keys]
+        outs = self.out_places if self.outs is not None else None
+        steady = self if self.structural() else None
         return {
-            "ins": self.in_places,
-            "outs": self.out_places if self.outs is not None else None,
-            "count": len(self.keys),
-            # A donated buffer is gone, so all donated variables come back; what is laid out comes back laid out.
-            "rewritten": [i for i, (entry, kind) in enumerate(self.keys) if kind == "donated" or entry is not None],
-            "axes": [entry for entry, _ in self.keys],
-            "check": True,
-            "steady": self if self.structural() else None,
+            "groups": [
+                GroupPolicy(entry, Returns.WRITTEN if back else Returns.CHANGED)
+                for (entry, _), back in zip(self.keys, gone)
+            ],
+            "placement": Placement(self.in_places, outs, check=True, steady=steady),
         }
 
     def structural(self) -> bool:

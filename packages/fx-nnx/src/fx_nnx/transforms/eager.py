@@ -7,16 +7,16 @@ structure of the arguments; so the whole loop is compiled like a function given 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from fx_core import config, spmd
 from fx_core.compat.jax import at_top_level
 
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.modes import set_graph_mode, set_graph_updates, using_eager_sharding
-from fx_nnx.transforms.forest import is_node
-from fx_nnx.transforms.jit import JitFunction, default_options
+from fx_nnx.transforms.jit import JitFunction
 
 __all__ = ["are_arrays", "compiled_once"]
 
@@ -33,13 +33,11 @@ class _Table(dict[Any, tuple[Any, JitFunction]]):
         return _Table, ()
 
 
-class _Whole:
+class _Whole(NamedTuple):
     """In place of a `Target`: a transform, whose functions are bound to what each call gives."""
 
-    bound = ()
-
-    def __init__(self, call: Callable[..., Any]):
-        self.call = call
+    call: Callable[..., Any]
+    bound: tuple[Any, ...] = ()
 
 
 def compiled_once(
@@ -72,7 +70,7 @@ def compiled_once(
     if found is None:
         if len(table) >= _LIMIT:
             table.clear()
-        made = JitFunction(tuple(functions), default_options(), True, True, _Whole(call))
+        made = JitFunction(tuple(functions), {}, True, True, _Whole(call))
         found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
     return found[1]._call_if_current
 

@@ -8,7 +8,7 @@ import fx_transforms
 from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.policies import Carriage, ResultPolicy, carriage
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["eval_shape", "make_jaxpr", "shapes_of"]
@@ -37,7 +37,7 @@ def eval_shape(
 
 def shapes_of(target: Target, handle: Handle, how: Carriage) -> Any:
     """Returns the shapes of what a function would give."""
-    carrier = ObjectCarrier(Carriage(how.shared, False), alias=True, transform="eval_shape")
+    carrier = ObjectCarrier(Carriage(how.shared, False), results=ResultPolicy(alias=True), transform="eval_shape")
     lifted = fx_transforms.eval_shape(
         lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
     )
@@ -70,7 +70,9 @@ def make_jaxpr(
     (4, 1)
     """
     target, statics = Target(f), StaticArguments(f, "make_jaxpr", static_argnums)
-    carrier = ObjectCarrier(Carriage(carriage(graph, graph_updates).shared, False), alias=True, transform="make_jaxpr")
+    carrier = ObjectCarrier(
+        Carriage(carriage(graph, graph_updates).shared, False), results=ResultPolicy(alias=True), transform="make_jaxpr"
+    )
 
     def inside(inner: Any) -> Any:
         return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))

@@ -10,12 +10,13 @@ from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.errors import ArgumentNumberError, PrefixError
 from fx_nnx.filters import Filter, to_predicate
+from fx_nnx.graph.build import Builder
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.forest import is_node, make_roots
 from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place, values_of
-from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.policies import Carriage, GroupPolicy, Placement, carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import refuse_reduce_axes
@@ -56,11 +57,8 @@ class Wanted:
         """Creates the carrier."""
         return ObjectCarrier(
             self.how,
-            ins=self.places,
-            count=self.count,
-            fresh=self.count - 1,
-            check=True,
-            axes=[*(f"argnums={entry!r}" for entry in self.entries), "no derivative"],
+            groups=[*(GroupPolicy(f"argnums={entry!r}") for entry in self.entries), GroupPolicy("no derivative")],
+            placement=Placement(self.places, fresh=self.count - 1, check=True),
             transform=self.transform,
         )
 
@@ -121,7 +119,7 @@ class Wanted:
         found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
         objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
         # Of the structure that came in; the function may have changed that of the caller's objects.
-        trees = iter(() if self.how.updates else make_roots(layout.forest, found[: len(handle.targets)]).roots)
+        trees = iter(() if self.how.updates else Builder(found[: len(handle.targets)]).roots(layout.graphdef))
         leaves = iter(
             [
                 self._derivative(handle, found, next(objects), next(trees, None), leaf) if node else next(arrays)

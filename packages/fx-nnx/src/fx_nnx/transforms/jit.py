@@ -9,16 +9,17 @@ import fx_transforms
 from fx_core.compat.jax import cache_size
 
 from fx_nnx.captures import Captures
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.modes import capturing
 from fx_nnx.transforms.ahead import Lowered, Traced
 from fx_nnx.transforms.arguments import Missing, StaticArguments
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.donation import Given
 from fx_nnx.transforms.eval_shape import shapes_of
-from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Handle, Inner, root_paths
-from fx_nnx.transforms.modes import carriage
 from fx_nnx.transforms.outside import lasting_records, modules_around
+from fx_nnx.transforms.policies import carriage
 from fx_nnx.transforms.targets import Target, carry
 
 __all__ = ["JitFunction", "JitPartial", "cached_partial", "jit", "jit_partial"]
@@ -39,7 +40,7 @@ class JitFunction:
         functools.update_wrapper(self, fun, names, updated=() if is_node(fun) else functools.WRAPPER_UPDATES)
         self.fun = fun
         self._target = Target(fun) if target is None else target
-        statics = options.pop("static_argnums"), options.pop("static_argnames")
+        statics = options.pop("static_argnums", None), options.pop("static_argnames", None)
         self._statics = StaticArguments(fun, "jit", *statics)
         self._given = Given(fun, options, self._statics)
         self._carrier = ObjectCarrier(carriage(graph, updates), transform="jit", **self._given.groups())
@@ -55,7 +56,8 @@ class JitFunction:
 
     def _call_inside(self, inner: Inner) -> Any:
         with self._captures.watching():
-            out = self._target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
+            tree = inner.tree if self._simple else StaticArguments.put(inner.layout.statics, *inner.tree)
+            out = self._target.call(*tree)
         if self._captures.found:
             # Static attributes of the modules that it sees are constants, too.
             self._captures.records[:] = lasting_records(modules_around(self.fun))
@@ -143,12 +145,6 @@ class JitFunction:
 
     def _cache_size(self) -> int:
         return cache_size(self._lifted.compiled)
-
-
-def default_options() -> dict[str, Any]:
-    """Returns the options of `jit` that say nothing."""
-    names = ("in_shardings", "out_shardings", "static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
-    return dict.fromkeys(names)
 
 
 def jit(
@@ -282,7 +278,7 @@ def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> 
     """
     compiled = jit(fun, **options)
     if not compiled._carrier.mode.shared:  # what is shared is found here, and not at the first call
-        walk = ForestWalk(shared=False)
+        walk = Walk(shared=False)
         for name, leaf in zip(*root_paths((partial_args,))[:2]):
             if is_node(leaf):
                 walk.root(leaf, (name,))

@@ -1,36 +1,37 @@
 """Layouts: the hashable part of a tree of arguments, and handles: the tree on its way through a transform."""
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from fx_core.compat.jax import at_top_level
+from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note
 from fx_nnx.errors import show_path
-from fx_nnx.graph.record import Slot
-from fx_nnx.links import Watch
+from fx_nnx.graph.children import Item
+from fx_nnx.graph.definition import GraphDef
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
+from fx_nnx.links import link
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.snapshots import exact
-from fx_nnx.transforms.forest import Forest, ForestWalk, is_node
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "named_group", "read_value"]
+__all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "read_value"]
 
 Placer = Callable[[Any, Sequence[Any]], Sequence[int]]
 
 
-class RootName:
-    """Names an argument or result, and what is inside, for messages."""
+class RootName(tuple[Any, ...]):
+    """The path of an argument or result in its tree, as JAX gives it. It says in messages which one that is."""
 
-    __slots__ = ("path",)
-
-    def __init__(self, path: tuple[Any, ...]):
-        self.path = path
+    __slots__ = ()
 
     def __str__(self) -> str:
-        first, *rest = self.path
+        first, *rest = self
         if getattr(first, "name", None) == "result":
             return "result" + jax.tree_util.keystr(tuple(rest))
         if getattr(first, "idx", None) == 0 and rest:
@@ -39,7 +40,7 @@ class RootName:
             return f"argument {rest[0].key!r}" + jax.tree_util.keystr(tuple(rest[1:]))
         if getattr(first, "idx", None) == 2 and rest:
             return "what the function is bound to"
-        return jax.tree_util.keystr(self.path)
+        return jax.tree_util.keystr(self)
 
 
 def show_place(path: Sequence[Any]) -> str:
@@ -53,7 +54,7 @@ class Layout:
     Values are numbered: first those of the objects and variables, in the order of a walk, then the arrays of the tree.
 
     Attributes:
-      forest: structure of the objects and variables.
+      graphdef: structure of the objects and variables.
       treedef: of the tree, in which they are leaves, like arrays.
       nodes: for each leaf of the tree whether it is one.
       places: for each value the number of its group.
@@ -62,11 +63,11 @@ class Layout:
       roots: names of the objects and variables in the tree; not compared.
     """
 
-    __slots__ = ("_dealt", "_hash", "_keys", "forest", "nodes", "paths", "places", "roots", "statics", "treedef")
+    __slots__ = ("_dealt", "_hash", "_keys", "graphdef", "nodes", "paths", "places", "roots", "statics", "treedef")
 
     def __init__(
         self,
-        forest: Forest,
+        graphdef: GraphDef,
         treedef: Any,
         nodes: tuple[bool, ...],
         places: tuple[int, ...],
@@ -74,11 +75,11 @@ class Layout:
         paths: Sequence[Any],
         roots: Sequence[Any],
     ):
-        self.forest, self.treedef, self.nodes, self.places, self.statics = forest, treedef, nodes, places, statics
+        self.graphdef, self.treedef, self.nodes, self.places, self.statics = graphdef, treedef, nodes, places, statics
         self.paths, self.roots = paths, roots
         self._hash: int | None = None
         self._keys: list[Any] | None = None
-        self._dealt: list[tuple[list[int], Names]] | None = None
+        self._dealt: list[tuple[list[int], Static]] | None = None
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -86,7 +87,7 @@ class Layout:
         return (
             type(other) is Layout
             and hash(self) == hash(other)
-            and self.forest == other.forest
+            and self.graphdef == other.graphdef
             and self.treedef == other.treedef
             and self.nodes == other.nodes
             and self.places == other.places
@@ -96,18 +97,18 @@ class Layout:
 
     def __hash__(self) -> int:
         if self._hash is None:
-            self._hash = hash((self.forest, self.treedef, self.nodes, self.places, self.statics))
+            self._hash = hash((self.graphdef, self.treedef, self.nodes, self.places, self.statics))
         return self._hash
 
     def _odd_keys(self) -> list[Any]:
         """What distinguishes keys of dicts in the tree that are equal but not the same, such as 1 and True."""
         if self._keys is None:
-            self._keys = [exact(key) for path in self.paths for key in odd_keys_of(path[0].path)]
+            self._keys = [exact(key) for path in self.paths for key in odd_keys_of(path[0])]
         return self._keys
 
     def path_of(self, number: int) -> str:
         """Returns the name of the variable of a number, for messages."""
-        return show_place(self.paths[self.forest.numbers.index(number)])
+        return show_place(self.paths[self.graphdef.numbers.index(number)])
 
     def gather(self, groups: Sequence[Any]) -> list[Any]:
         """Returns the values in order, out of groups."""
@@ -122,10 +123,10 @@ class Layout:
             found: list[list[int]] = [[] for _ in range(count)]
             for number, place in enumerate(self.places):
                 found[place].append(number)
-            self._dealt = [(numbers, Names([self.paths[number] for number in numbers])) for numbers in found]
+            self._dealt = [(numbers, Static(None, [self.paths[number] for number in numbers])) for numbers in found]
         if count == 1:
-            return (named_group(self._dealt[0][1], values),)
-        return tuple(named_group(names, [values[number] for number in numbers]) for numbers, names in self._dealt)
+            return (Group(values, self._dealt[0][1]),)
+        return tuple(Group([values[number] for number in numbers], paths) for numbers, paths in self._dealt)
 
 
 def odd_keys_of(path: Sequence[Any]) -> list[Any]:
@@ -133,54 +134,45 @@ def odd_keys_of(path: Sequence[Any]) -> list[Any]:
     return [part.key for part in path if type(part) is jax.tree_util.DictKey and type(part.key) is not str]
 
 
-class Names:
-    """Places of the values of a group; all are equal, since they are for messages only."""
+class ValueKey(NamedTuple):
+    """What JAX takes for the key of a value in its group, and shows in messages: the place of the value."""
 
-    __slots__ = ("_keys", "paths")
+    path: tuple[Any, ...]
 
-    def __init__(self, paths: Sequence[Any]):
-        self.paths = paths
-        self._keys: list[Any] | None = None
+    @property
+    def key(self) -> str:
+        """The place."""
+        return show_place(self.path)
 
-    def keys(self, count: int) -> Sequence[Any]:
-        """Returns keys of JAX for so many values, which JAX asks for at each call."""
-        if self._keys is None:
-            self._keys = [jax.tree_util.DictKey(show_place(path)) for path in self.paths]
-        known = len(self._keys)
-        return self._keys if known == count else [*self._keys[:count], *map(jax.tree_util.DictKey, range(known, count))]
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Names
-
-    def __hash__(self) -> int:
-        return 1
+    def __str__(self) -> str:
+        return f"[{show_place(self.path)!r}]"
 
 
 class Group:
-    """A group of values, whose paths, for messages, are where the values are."""
+    """A group of values.
 
-    __slots__ = ("names", "values")
+    Attributes:
+      values: the values.
+      paths: a `Static` that has their paths as its note, since these are for messages only.
+    """
 
-    def __init__(self, values: Sequence[Any], paths: Sequence[Any]):
-        self.values, self.names = values, Names(paths)
+    __slots__ = ("paths", "values")
+
+    def __init__(self, values: Sequence[Any], paths: Static):
+        self.values, self.paths = values, paths
 
 
-def _group_with_keys(group: Group) -> Any:
-    return list(zip(group.names.keys(len(group.values)), group.values)), group.names
-
-
-def named_group(names: Names, values: list[Any]) -> Group:
-    """Creates a group of values whose places are known."""
-    made = object.__new__(Group)
-    made.values, made.names = values, names
-    return made
+def _with_keys(group: Group) -> Any:
+    keys = map(ValueKey, group.paths.note)
+    rest = map(jax.tree_util.SequenceKey, range(len(group.paths.note), len(group.values)))
+    return list(zip((*keys, *rest), group.values)), group.paths
 
 
 jax.tree_util.register_pytree_with_keys(
     Group,
-    _group_with_keys,
-    lambda names, values: named_group(names, list(values)),
-    lambda group: (group.values, group.names),
+    _with_keys,
+    lambda paths, values: Group(list(values), paths),
+    lambda group: (group.values, group.paths),
 )
 
 
@@ -196,7 +188,7 @@ class Handle:
       tree: the arguments, those by name and, if there is any, what the function is bound to.
       statics: static data to compile for.
       layout: what `ObjectCarrier.split` found.
-      targets: where the values are: variables, and slots for attributes that hold arrays.
+      targets: where the values are: variables, and items for attributes that hold arrays.
       arrays: the arrays of the tree.
       leaves: the leaves of the tree.
     """
@@ -213,7 +205,7 @@ class Handle:
 
     def objects(self, shared: bool = True) -> list[Any]:
         """Returns the caller's objects and variables by number."""
-        walk = ForestWalk(shared=shared)
+        walk = Walk(shared=shared)
         for leaf, node in zip(self.leaves, self.layout.nodes):
             if node:
                 walk.root(leaf, ())
@@ -229,24 +221,25 @@ class Inner:
       roots: the copies of the objects and variables of the tree.
       index: objects and variables by number.
       values: the values that came in.
-      slots: numbers of the values that no variable holds, by the identity of what holds them and the key.
+      items: numbers of the values that no variable holds, by the identity of what holds them and the key.
       contained: those in plain containers and other pytrees, by their paths.
       now: the values of arrays of the tree that are handed on to the next step.
-      watch: knows whether the structure of the copy may have changed; None if that cannot be known.
+      alive: whether the structure of the copy is as it was: nothing in it has announced a change, and all would.
     """
 
     __slots__ = (
+        "__weakref__",
         "_handle",
         "_holders",
+        "alive",
         "contained",
         "index",
+        "items",
         "layout",
         "now",
         "roots",
-        "slots",
         "tree",
         "values",
-        "watch",
     )
 
     def __init__(
@@ -256,19 +249,27 @@ class Inner:
         roots: list[Any],
         index: dict[int, Any],
         values: list[Any],
-        slots: list[tuple[Any, Any]],
+        items: list[tuple[Any, Any]],
     ):
         self.layout, self.tree, self.roots, self.index, self.values = layout, tree, roots, index, values
-        bare = [number for number, variable in enumerate(layout.forest.numbers) if variable is None]
-        self.slots = {(id(holder), key): number for number, (holder, key) in zip(bare, slots)}
+        bare = [number for number, variable in enumerate(layout.graphdef.numbers) if variable is None]
+        self.items = {(id(holder), key): number for number, (holder, key) in zip(bare, items)}
         owned = {id(attributes_of(thing)) for thing in index.values() if isinstance(thing, Pytree)}
         self.contained = {
-            layout.paths[number]: number for number, (holder, _) in zip(bare, slots) if id(holder) not in owned
+            layout.paths[number]: number for number, (holder, _) in zip(bare, items) if id(holder) not in owned
         }
-        self._holders = [holder for holder, _ in slots]  # alive, so that nothing else gets their identity
-        self.now = values[len(layout.forest.numbers) :]
-        self.watch = Watch(index.values()) if layout.forest.announces else None
+        self._holders = [holder for holder, _ in items]  # alive, so that nothing else gets their identity
+        self.now = values[len(layout.graphdef.numbers) :]
+        self.alive = layout.graphdef.announces
+        if self.alive:
+            ref = weakref.ref(self)
+            for thing in index.values():
+                link(thing, ref)
         self._handle: Handle | None = None
+
+    def drop(self) -> None:
+        """Records that the structure has changed, see `fx_nnx.links`."""
+        self.alive = False
 
     def as_handle(self) -> Handle:
         """Returns the copy as what goes into a further transform inside."""
@@ -278,8 +279,8 @@ class Inner:
 
 
 def read_value(target: Any) -> Any:
-    """Returns the value of a variable, without hooks, or of a slot."""
-    if type(target) is Slot:
+    """Returns the value of a variable, without hooks, or of an item."""
+    if type(target) is Item:
         return target.read()
     if frames or not at_top_level():
         note(target)
@@ -287,8 +288,8 @@ def read_value(target: Any) -> Any:
 
 
 def held(target: Any) -> Any:
-    """Returns a variable itself, or what is in a slot: what filters look at."""
-    return target.read() if type(target) is Slot else target
+    """Returns a variable itself, or what is in an item: what filters look at."""
+    return target.read() if type(target) is Item else target
 
 
 def root_paths(tree: Any, head: Any = None) -> tuple[list[Any], list[Any], Any]:

@@ -10,11 +10,10 @@ from fx_nnx.errors import show_path
 from fx_nnx.filters import Filter
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import plain_key
-from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.kinds import is_node, kind_of
 from fx_nnx.graph.record import Record, Walk, record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.paths import Path
-from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.prefixes import StateAxes, remember_rules
 
 __all__ = ["prefix"]
@@ -45,7 +44,7 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
     if set_graph_mode.resolve(graph) and kind_of(node) not in ("leaf", "variable"):
         record = Record(None)
         walk = _EachVariable(record, entry)
-        walk.visit(node, ())
+        walk.root(node, ())
         record.fill(walk)
     else:
         record = record_for(node, graph)

@@ -8,9 +8,9 @@ import jax
 
 from fx_nnx.errors import PrefixError
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.representation import Representable
 from fx_nnx.states.state import State
-from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.values import values_by_path
 from fx_nnx.variables.collections import slots_of_collections
 

@@ -6,11 +6,12 @@ from typing import Any
 from fx_nnx.graph.definition import GraphDef, VariableDef
 from fx_nnx.graph.functions import flatten_node
 from fx_nnx.graph.functions import unflatten as unflatten_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.flat import FlatState
-from fx_nnx.transforms.forest import Forest, ForestWalk
 from fx_nnx.transforms.layout import read_value
 from fx_nnx.transforms.renew import Renewal
+from fx_nnx.variables.fields import filled
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["RefMap", "flatten", "unflatten"]
@@ -77,7 +78,7 @@ def flatten(
     if ref_index is None and ref_outer_index is None:
         return flatten_node(node, with_paths=with_paths, graph=graph)
     known = RefMap() if ref_index is None else ref_index
-    walk = ForestWalk(shared=set_graph_mode.resolve(graph))
+    walk = Walk(shared=set_graph_mode.resolve(graph))
     walk.index.update({id(ref): number for ref, number in known.pairs()})
     first = len(walk.index)
     walk.root(node, ())
@@ -124,9 +125,9 @@ def unflatten(
         for number, outer in graphdef.outer
         if outer_index_outer_ref and outer in outer_index_outer_ref
     }
-    update = _Update(iter(leaves), known, {} if index_ref is None else index_ref, copy_variables)
+    update = _Update(leaves, known, {} if index_ref is None else index_ref, copy_variables)
     update.recreate = recreate_variables
-    made = update.make(Forest(graphdef.nodes, graphdef.attributes, (), 1).plans[0])
+    (made,) = update.roots(graphdef)
     if index_ref is not None:
         index_ref.update(update.index)
     return made
@@ -135,7 +136,7 @@ def unflatten(
 class _Update(Renewal):
     """Makes objects, or changes those that exist, out of all values."""
 
-    def __init__(self, leaves: Iterator[Any], known: Mapping[int, Any], index: Mapping[int, Any], copy: bool):
+    def __init__(self, leaves: Iterable[Any], known: Mapping[int, Any], index: Mapping[int, Any], copy: bool):
         super().__init__(leaves, known)
         self.index.update(index)
         self.copy = copy
@@ -144,8 +145,14 @@ class _Update(Renewal):
     def variable(self, plan: VariableDef) -> Any:
         found = self.known.get(plan.index)
         if found is None and self.recreate:
-            return self.new_variable(plan)
-        leaf = next(self.leaves)
+            leaf = next(self.values)
+            if not isinstance(leaf, Variable):
+                leaf = filled(plan.type, leaf, plan.metadata, self.trace)
+            elif self.copy:
+                leaf = leaf.copy()
+            self.index[plan.index] = leaf
+            return leaf
+        leaf = next(self.values)
         if found is None:
             made = self.index[plan.index] = leaf.copy() if self.copy and isinstance(leaf, Variable) else leaf
             return made

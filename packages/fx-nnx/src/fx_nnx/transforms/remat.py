@@ -8,7 +8,7 @@ import fx_transforms
 from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import carriage
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["remat"]

@@ -3,57 +3,37 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fx_core.compat.jax import current_trace
-
 from fx_nnx.graph.build import Builder, ObjectPlan
 from fx_nnx.graph.definition import VariableDef
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of, owned_kinds
 from fx_nnx.snapshots import exact, snapshot_of
-from fx_nnx.transforms.forest import Forest
-from fx_nnx.variables.variable import new_variable
+from fx_nnx.variables.fields import filled
 from fx_nnx.variables.writing import boxed
 
-__all__ = ["Renewal", "renew_roots"]
-
-_MISSING: Any = object()
-
-
-def renew_roots(forest: Forest, values: Iterable[Any], known: Mapping[int, Any], skip: int) -> list[Any]:
-    """Makes the roots of a forest, out of objects that exist where there are any.
-
-    Args:
-      forest: the structure.
-      values: the values of what is new: of variables that do not exist, and of attributes.
-      known: objects and variables that exist, by number; objects are changed to what the structure says.
-      skip: how many roots are as they should be and not to be made.
-
-    Returns:
-      The other roots.
-    """
-    renewal = Renewal(iter(values), known)
-    return [renewal.make(plan) for plan in forest.plans[skip:]]
+__all__ = ["Renewal"]
 
 
 class Renewal(Builder):
-    """Makes objects out of ones that exist, where there are any, and of the values of what is new."""
+    """Makes objects out of ones that exist, where there are any.
 
-    def __init__(self, values: Any, known: Mapping[int, Any]):
-        super().__init__(values, False, dict(known))
+    Args:
+      values: the values of what is new: of variables that do not exist, and of attributes.
+      known: objects and variables that exist, by number; objects are changed to what the structure says.
+    """
+
+    def __init__(self, values: Iterable[Any], known: Mapping[int, Any]):
+        super().__init__(values)
         self.known = known
-        self.trace = current_trace()
-
-    def new_variable(self, plan: VariableDef) -> Any:
-        """Creates a variable."""
-        return super().variable(plan)
+        self.index.update(known)
 
     def variable(self, plan: VariableDef) -> Any:
         """Returns a variable."""
         found = self.known.get(plan.index)
         if found is None:
-            value = boxed(plan.type, next(self.leaves), plan.metadata)
-            found = self.index[plan.index] = new_variable(plan.type, value, plan.metadata, self.trace)
+            value = boxed(plan.type, next(self.values), plan.metadata)
+            found = self.index[plan.index] = filled(plan.type, value, plan.metadata, self.trace)
         elif found._nnx_meta is not plan.metadata and found._nnx_meta != plan.metadata:
             found._nnx_check_trace()
             found._nnx_set_meta(plan.metadata)
@@ -66,7 +46,7 @@ class Renewal(Builder):
             return super().object(plan)
         new = dict(plan.statics)
         for key, child in plan.children:
-            new[key] = self.item(child)
+            new[key] = self.make(child)
         _change(found, new, plan.kinds)
         return found
 

@@ -16,7 +16,7 @@ from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import Carriage, carriage
+from fx_nnx.transforms.policies import Carriage, ResultPolicy, carriage
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
 from fx_nnx.transforms.targets import Target
 
@@ -171,9 +171,7 @@ def _read(in_axes: Any, out_axes: Any, how: Carriage, metadata: Any) -> _Loop:
     groups = AxisGroups("scan", in_axes, rest_axes, how, carries=True)
     carrier = groups.carrier(
         metadata,
-        whole=[groups.index[Carry]],
-        fixed=[groups.index[None]],
-        emptied=((), ()),
+        results=ResultPolicy(emptied=((), ())),
         carried=None if position_in is None else max(position_in, 0),
     )
     return _Loop(carrier, groups.slots(), position_out)

@@ -7,9 +7,9 @@ import fx_transforms
 from jax.sharding import PartitionSpec
 
 from fx_nnx.transforms.arguments import bound, decorating, transformed
-from fx_nnx.transforms.carrier import ObjectCarrier, Places
+from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import GroupPolicy, Placement, Places, Returns, carriage
 from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
 from fx_nnx.transforms.targets import Target
 
@@ -59,15 +59,16 @@ def shard_map(
     keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs), *[None for _ in target.bound[:1]])))
     ins = tuple(in_specs) if isinstance(in_specs, list) else in_specs
     how = carriage(graph, graph_updates)
+    # What is laid out comes back so, instead of being laid out anew in each call.
+    returns = Returns.WRITTEN if how.updates else Returns.CHANGED
     carrier = ObjectCarrier(
         how,
-        ins=_places("in_specs of shard_map", ins, keys, of_args=True),
-        outs=_places("out_specs of shard_map", out_specs, keys, of_args=False),
-        count=len(keys),
-        # What is laid out comes back so, instead of being laid out anew in each call.
-        rewritten=[i for i, key in enumerate(keys) if key is not None] if how.updates else (),
-        axes=keys,
-        check=True,
+        groups=[GroupPolicy(key, Returns.CHANGED if key is None else returns) for key in keys],
+        placement=Placement(
+            _places("in_specs of shard_map", ins, keys, of_args=True),
+            _places("out_specs of shard_map", out_specs, keys, of_args=False),
+            check=True,
+        ),
         transform="shard_map",
     )
     specs = [PartitionSpec() if key is None else key for key in keys]

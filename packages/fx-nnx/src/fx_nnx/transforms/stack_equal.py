@@ -10,7 +10,7 @@ from fx_transforms.scan_equal import scan_equal
 
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import carriage
 
 __all__ = ["stack_equal"]
 

@@ -13,18 +13,16 @@ from fx_core.compat.jax import current_trace
 from fx_transforms.static import Static
 
 from fx_nnx.captures import constants, warn_of_constant
-from fx_nnx.graph.kinds import kind_of
-from fx_nnx.graph.record import Record, Slot, record_of
-from fx_nnx.transforms.forest import is_node
+from fx_nnx.graph.children import Item
+from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
+from fx_nnx.graph.record import Record, record_of
 from fx_nnx.transforms.layout import odd_keys_of
 from fx_nnx.variables.fields import VariableFields, put_value
 
 __all__ = ["Plan", "find_plan", "keep_plan", "write_values"]
 
 _LIMIT = 64
-_kinds: dict[type, int] = {}
 _odd: dict[Any, bool] = {}
-_OBJECT, _LEAF, _OTHER = range(3)
 
 
 class Plan:
@@ -46,22 +44,13 @@ class Plan:
         self.plain = all(record.only_variables for record in records)
 
     def targets(self, records: Sequence[Record]) -> list[Any]:
-        """Returns the variables and slots."""
+        """Returns the variables and items."""
         if len(records) == 1:
             return records[0].leaves
         if self.order is None:
             return [leaf for record in records for leaf in record.leaves]
         leaves = [record.leaves for record in records]
         return [leaves[i][j] for i, j in self.order]
-
-
-def _kind(value: Any) -> int:
-    found = _kinds.get(type(value))
-    if found is None:
-        kind = kind_of(value)
-        found = _OBJECT if kind == "object" else _LEAF if kind == "leaf" and value is not None else _OTHER
-        _kinds[type(value)] = found
-    return found
 
 
 def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
@@ -88,10 +77,8 @@ def _records_of(leaves: list[Any], key: list[Any]) -> tuple[list[Any], list[Reco
     records: list[Record] = []
     arrays: list[Any] = []
     for arg in leaves:
-        kind = _kinds.get(type(arg))
-        if kind is None:
-            kind = _kind(arg)
-        if kind == _OBJECT:
+        kind = known_kinds.get(type(arg)) or kind_of(arg)
+        if kind == "object":
             record = arg._nnx_record
             if record is None or not record.alive or (record.contents and not record.holds()):
                 record = record_of(arg)
@@ -99,7 +86,7 @@ def _records_of(leaves: list[Any], key: list[Any]) -> tuple[list[Any], list[Reco
                     return None
             records.append(record)
             key.append(id(record))
-        elif kind == _LEAF:
+        elif kind == "leaf":
             arrays.append(arg)
             key.append(None)
         else:
@@ -121,11 +108,11 @@ def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
 def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
     """Keeps what a walk found."""
     place = {
-        (id(leaf) if type(leaf) is not Slot else (id(leaf.container), leaf.key)): (i, j)
+        (id(leaf) if type(leaf) is not Item else (id(leaf.container), leaf.key)): (i, j)
         for i, record in reversed(list(enumerate(records)))
         for j, leaf in enumerate(record.leaves)
     }
-    order = [place[id(t) if type(t) is not Slot else (id(t.container), t.key)] for t in targets]
+    order = [place[id(t) if type(t) is not Item else (id(t.container), t.key)] for t in targets]
     straight = [(i, j) for i, record in enumerate(records) for j in range(len(record.leaves))]
     kept: Any = records[0]._groups
     if len(kept) >= _LIMIT:
@@ -138,7 +125,7 @@ _latest: list[object] = [None]
 
 
 def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> None:
-    """Puts values into variables, without hooks, and into slots.
+    """Puts values into variables, without hooks, and into items.
 
     Raises:
       TraceLevelError: a variable was made outside the transform that runs.
@@ -150,7 +137,7 @@ def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequenc
         _latest[0] = here
     for number, value in zip(numbers, values):
         target = targets[number]
-        if type(target) is Slot:
+        if type(target) is Item:
             target.write(value)
             continue
         if target._nnx_trace is not here:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fx_nnx.transforms.forest import is_node
+from fx_nnx.graph.kinds import is_node
 
 __all__ = ["Target", "Targets", "carried", "carry", "holds_nodes"]
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from fx_core.meta import PARTITION_NAME
 
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.arguments import bound, decorating, named
-from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import is_variable, root_paths
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
 from fx_nnx.variables.axes import add_axis, remove_axis
@@ -63,7 +64,7 @@ def _axes(name: str, prefix: Any, tree: Any) -> dict[int, tuple[Any, int]]:
     for root, leaf, entry in zip(names, leaves, spread_prefix(name, prefix, tree)):
         if not is_node(leaf):
             continue
-        walk = ForestWalk()
+        walk = Walk()
         walk.root(leaf, (root,))
         for path, target in zip(walk.paths, walk.leaves):
             axis = entry.map_prefix(path[1:], target) if isinstance(entry, PerVariable) else entry

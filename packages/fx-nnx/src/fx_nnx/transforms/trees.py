@@ -8,9 +8,10 @@ from fx_core.struct import PyTreeNode, field
 from fx_transforms.axes import check_aliases
 
 from fx_nnx.errors import NnxError
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.contexts import MergeContext, SplitContext, merge_context, split_context
-from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import is_variable, root_paths, show_place
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
 
@@ -125,7 +126,7 @@ def to_tree(
         _check(names, leaves, entries)
     with split_context(ctxtag) as ctx:
         made = [
-            split_fn(ctx, name.path, entry, leaf) if is_node(leaf) or map_non_graph_nodes else leaf
+            split_fn(ctx, tuple(name), entry, leaf) if is_node(leaf) or map_non_graph_nodes else leaf
             for name, entry, leaf in zip(names, entries, leaves)
         ]
     return jax.tree.unflatten(treedef, made)
@@ -135,7 +136,7 @@ def _check(names: Sequence[Any], leaves: Sequence[Any], entries: Sequence[Any]) 
     found: list[tuple[int, str, Any]] = []
     for name, leaf, entry in zip(names, leaves, entries):
         if is_node(leaf):
-            walk = ForestWalk()
+            walk = Walk()
             walk.root(leaf, (name,))
             for path, target in zip(walk.paths, walk.leaves):
                 if is_variable(target):

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 from fx_transforms.errors import TransformError
 
-from fx_nnx.graph.record import Slot, walk_graph
+from fx_nnx.graph.children import Item
+from fx_nnx.graph.record import walk_graph
 from fx_nnx.objects.pytree import Pytree
 from fx_nnx.states.paths import Path, flatten
 from fx_nnx.states.state import State
@@ -28,7 +29,7 @@ def refuse_reduce_axes(transform: str, axes: Sequence[Any]) -> None:
 
 def raw(leaf: Any) -> Any:
     """Returns the value of a variable, or what is none as it is."""
-    if type(leaf) is Slot:
+    if type(leaf) is Item:
         return leaf.read()
     return leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import fx_transforms
 import jax
+from fx_transforms.static import Static
 
 from fx_nnx.errors import wrong_tangent
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.forest import is_node
 from fx_nnx.transforms.grad import Wanted
 from fx_nnx.transforms.layout import Group, Handle
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import GroupPolicy, Placement, carriage
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, refuse_reduce_axes, values_by_path
 
@@ -123,7 +124,9 @@ def jvp(
     if primals is Missing or tangents is Missing:
         return functools.partial(jvp, f, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     moves = _Tangents(tuple(primals), tuple(tangents))
-    carrier = ObjectCarrier(carriage(graph, graph_updates), ins=moves.places, count=2, fresh=1, transform="jvp")
+    groups = [GroupPolicy("a tangent"), GroupPolicy("no tangent")]
+    placement = Placement(moves.places, fresh=1)
+    carrier = ObjectCarrier(carriage(graph, graph_updates), groups=groups, placement=placement, transform="jvp")
     target = Target(f)
     lifted = fx_transforms.jvp(lambda inner: target.call(*inner.tree), carrier, has_aux=has_aux, transform="jvp")
     return lifted(Handle(target.tree(tuple(primals), {})), (), (), moves)
@@ -166,4 +169,4 @@ class _Tangents(Sequence[Any]):
         extra = [path for part in self.left for path in part]
         if extra:
             raise wrong_tangent(f"there is a tangent for {extra[0]!r}, which the argument has not")
-        return Group(self.moving, ())
+        return Group(self.moving, Static(None, ()))

@@ -9,7 +9,7 @@ import jax
 from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.modes import carriage
+from fx_nnx.transforms.policies import carriage
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["pmap", "vmap"]

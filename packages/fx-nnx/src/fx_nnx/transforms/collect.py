@@ -8,19 +8,21 @@ from fx_transforms.errors import BroadcastVariableError, CarryChangedError, alia
 from fx_transforms.static import Static
 
 from fx_nnx.errors import NnxError, variable_value
+from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import NodeRef
-from fx_nnx.graph.record import Slot
+from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.record import Walk
 from fx_nnx.modes import capturing
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.change import Change, Result, identical
-from fx_nnx.transforms.forest import ForestWalk, is_node
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
+from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.writing import is_ref
 
-__all__ = ["Collection"]
+__all__ = ["Collector"]
 
 
-class Collection:
+class Collector:
     """Takes apart what a function left behind.
 
     Args:
@@ -34,26 +36,26 @@ class Collection:
         self.names, self.leaves, self.treedef = result_paths(out)
         self.nodes = tuple(is_node(leaf) for leaf in self.leaves)
         self.out = out
-        self.values: list[list[Any]] = [[] for _ in range(carrier.count)]
-        self.paths: list[list[Any]] = [[] for _ in range(carrier.count)]
+        self.values: list[list[Any]] = [[] for _ in carrier.groups]
+        self.paths: list[list[Any]] = [[] for _ in carrier.groups]
         self.known = {id(thing): number for number, thing in inner.index.items()}
-        pairs = zip(inner.values, inner.layout.paths)
-        self.refs = {id(value): show_place(path) for value, path in pairs if is_ref(value)}
+        self.refs: dict[int, str] | None = None
         self._ins: Any = None
         self._outs: Any = None
 
     def outcome(self) -> Outcome:
         """Returns shape, groups and result."""
-        carrier, watch = self.carrier, self.inner.watch
-        grouped = carrier.outs is not None
-        args: ForestWalk | None = None
-        origin: list[int] = []
-        same = watch is not None and watch.alive and not carrier.has_axis_names
+        carrier = self.carrier
+        placement = carrier.placement
+        grouped = placement is not None and placement.outs is not None
+        args: Walk | None = None
+        renames = carrier.axis_metadata is not None
+        same = self.inner.alive and not renames
         if not same or any(self.nodes):
-            args, origin = self.walk_args()
-            if carrier.has_axis_names:
-                self.add_axes(args, origin)
-                args, origin = self.walk_args()
+            args = self.walk_args()
+            if renames:
+                self.add_axes(args)
+                args = self.walk_args()
             same = self.is_same(args)
         if carrier.rigid and not same:
             raise CarryChangedError(
@@ -63,38 +65,44 @@ class Collection:
         fresh: tuple[Any, Any, Any, Any, Any] = (None, 0, 0, (), ())
         if carrier.mode.updates or (not same and capturing.get()):
             if args is not None and (any(self.nodes) or not same):
-                fresh = self.take_graph(args, origin, same)
+                fresh = self.take_graph(args, same)
         elif any(self.nodes):
             fresh = self.take_tree()
-        if carrier.check:
+        if placement is not None and placement.check:
             self.check_places()
         result = Result(self.treedef, self.nodes, grouped) if grouped or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
-        change = Change(written, returned, *fresh, result, arrays, carrier.count == 1)
-        groups = tuple(Group(*pair) for pair in zip(self.values, self.paths))
+        change = Change(written, returned, *fresh, result, arrays, len(carrier.groups) == 1)
+        groups = tuple(Group(values, Static(None, paths)) for values, paths in zip(self.values, self.paths))
         return Outcome(
-            Static(change), groups, self.out if result is None else result.emptied(self.leaves, carrier.emptied)
+            Static(change), groups, self.out if result is None else result.emptied(self.leaves, carrier.results.emptied)
         )
 
     # --- places ---------------------------------------------------------------------------------------------------
 
     def in_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
         """Groups of a value of the arguments."""
+        if self.carrier.placement is None:
+            return 0
         if self._ins is None:
             leaves = root_paths(self.inner.tree)[1]
-            self._ins = self.carrier.ins(self.inner.tree, leaves)
+            self._ins = self.carrier.placement.ins(self.inner.tree, leaves)
         place: int = self._ins(leaf, path, held(value))
         return place
 
     def out_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
         """Groups of a value of the result."""
-        if self.carrier.outs is None:
-            fresh: int = self.carrier.fresh
-            return fresh
+        placement = self.carrier.placement
+        if placement is None or placement.outs is None:
+            return 0 if placement is None else placement.fresh
         if self._outs is None:
-            self._outs = self.carrier.outs(self.out, self.leaves)
+            self._outs = placement.outs(self.out, self.leaves)
         place: int = self._outs(leaf, path, held(value))
         return place
+
+    def must_stay(self, place: int) -> bool:
+        """Returns whether a step may not change the values of a group."""
+        return self.carrier.groups[place].returns is Returns.NONE
 
     def put(self, place: int, value: Any, path: Any) -> None:
         """Lets a value come back in a group."""
@@ -103,21 +111,17 @@ class Collection:
 
     # --- what the caller knows ------------------------------------------------------------------------------------
 
-    def walk_args(self) -> tuple[ForestWalk, list[int]]:
+    def walk_args(self) -> Walk:
         """Walks through the arguments as the function left them."""
-        walk = ForestWalk()
-        origin: list[int] = []
-        roots = iter(self.inner.roots)
-        names = iter(self.layout.roots)
-        for number, node in enumerate(self.layout.nodes):
-            if node:
-                walk.root(next(roots), (next(names),))
-                origin += [number] * (len(walk.leaves) - len(origin))
-        return walk, origin
+        walk = Walk()
+        numbers = [number for number, node in enumerate(self.layout.nodes) if node]
+        for root, name, number in zip(self.inner.roots, self.layout.roots, numbers):
+            walk.root(root, (name,), number)
+        return walk
 
-    def is_same(self, walk: ForestWalk) -> bool:
+    def is_same(self, walk: Walk) -> bool:
         """Returns whether the function left the structure as it was."""
-        before = self.layout.forest
+        before = self.layout.graphdef
         if len(walk.nodes) != len(before.nodes) or tuple(walk.nodes) != before.nodes:
             return False
         index = self.inner.index
@@ -126,60 +130,62 @@ class Collection:
         )
 
     def passed(self) -> set[int]:
-        """Returns numbers of the variables of the arguments in the result, if these count as written."""
-        if not self.carrier.passing or not any(self.nodes):
-            return set()
-        walk = ForestWalk()
+        """Returns numbers of the variables of the arguments in the result."""
+        walk = Walk()
         self.walk_result(walk)
         found = {id(leaf) for leaf in walk.leaves}
         index = self.inner.index
-        numbers = enumerate(self.layout.forest.numbers)
+        numbers = enumerate(self.layout.graphdef.numbers)
         return {i for i, number in numbers if number is not None and id(index[number]) in found}
 
-    def known_slots(self, walk: ForestWalk, same: bool) -> dict[int, Slot]:
+    def known_items(self, walk: Walk, same: bool) -> dict[int, Item]:
         """Returns the values of the arguments that no variable holds, as they are now, by their numbers."""
         if same:
-            return {number: leaf for number, leaf in enumerate(walk.leaves) if type(leaf) is Slot}
-        found = {self.slot_number(path, leaf): leaf for path, leaf in zip(walk.paths, walk.leaves)}
-        return {number: slot for number, slot in found.items() if number is not None}
+            return {number: leaf for number, leaf in enumerate(walk.leaves) if type(leaf) is Item}
+        found = {self.item_number(path, leaf): leaf for path, leaf in zip(walk.paths, walk.leaves)}
+        return {number: item for number, item in found.items() if number is not None}
 
-    def slot_number(self, path: Any, leaf: Any) -> int | None:
+    def item_number(self, path: Any, leaf: Any) -> int | None:
         """Returns the number that a value has among those of the arguments that no variable holds.
 
         It is in the same attribute of the same object; in containers, which functions replace, in the same place.
         """
-        if type(leaf) is not Slot:
+        if type(leaf) is not Item:
             return None
-        number = self.inner.slots.get((id(leaf.container), leaf.key))
+        number = self.inner.items.get((id(leaf.container), leaf.key))
         return self.inner.contained.get(path) if number is None else number
 
-    def take_known(self, walk: ForestWalk | None, same: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def take_known(self, walk: Walk | None, same: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Lets the values of the arguments come back that have to."""
         carrier, inner, layout = self.carrier, self.inner, self.layout
         written: list[int] = []
         returned: list[int] = []
-        numbers = layout.forest.numbers
-        passed = self.passed()
+        numbers = layout.graphdef.numbers
+        passed = self.passed() if carrier.results.passing and any(self.nodes) else ()
         # Those that are gone, or hold something else than values now, come back with the structure.
-        slots = {} if walk is None else self.known_slots(walk, same)
+        items = {} if walk is None else self.known_items(walk, same)
         for i, (before, place) in enumerate(zip(inner.values, layout.places)):
             if i >= len(numbers):
                 now = inner.now[i - len(numbers)]
             elif numbers[i] is not None:
                 now = inner.index[numbers[i]]._raw_value  # type: ignore[index]
             else:
-                now = before if i not in slots else slots[i].read()
-            if place in carrier.fixed and self.counts_shared_draws(i):
+                now = before if i not in items else items[i].read()
+            returns = carrier.groups[place].returns
+            rewritten = i < len(numbers) and (returns is Returns.WRITTEN or i in passed)
+            if now is before and not rewritten and returns is not Returns.ALL:
                 continue
-            if is_ref(now) and now is before and not carrier.hands_on:
+            if returns is Returns.NONE and self.counts_shared_draws(i):
+                continue
+            if now is before and is_ref(now) and not carrier.hands_on:
                 continue  # what was written is there
-            if i < len(numbers) and (place in carrier.rewritten or i in passed or not identical(now, before)):
+            if rewritten or (i < len(numbers) and not identical(now, before)):
                 written.append(i)
-            elif place not in carrier.whole:
+            elif returns is not Returns.ALL:
                 continue
             returned.append(i)
             self.put(place, now, layout.paths[i])
-        fixed = [show_place(layout.paths[i]) for i in written if layout.places[i] in carrier.fixed]
+        fixed = [show_place(layout.paths[i]) for i in written if self.must_stay(layout.places[i])]
         if fixed:
             raise BroadcastVariableError(carrier.transform, fixed, "is written by a step")
         return tuple(written), tuple(returned)
@@ -188,7 +194,7 @@ class Collection:
         """Returns whether a value counts the draws of a stream that all steps share: each begins where the
         caller was.
         """
-        number = self.layout.forest.numbers[i] if i < len(self.layout.forest.numbers) else None
+        number = self.layout.graphdef.numbers[i] if i < len(self.layout.graphdef.numbers) else None
         return number is not None and isinstance(self.inner.index[number], RngCount)
 
     # --- what is new ----------------------------------------------------------------------------------------------
@@ -204,6 +210,9 @@ class Collection:
         value = read_value(leaf)
         if not is_variable(leaf) or not leaf.ref or not is_ref(value):
             return value
+        if self.refs is None:
+            pairs = zip(self.inner.values, self.layout.paths)
+            self.refs = {id(value): show_place(path) for value, path in pairs if is_ref(value)}
         if id(value) in self.refs:
             raise variable_value(
                 type(leaf).__name__,
@@ -216,25 +225,22 @@ class Collection:
         self.refs[id(value)] = show_place(path)
         return value[...]
 
-    def take_graph(self, walk: ForestWalk, origin: list[int], same: bool) -> tuple[Any, Any, Any, Any, Any]:
+    def take_graph(self, walk: Walk, same: bool) -> tuple[Any, Any, Any, Any, Any]:
         """Walks on through the result, and lets new values come back."""
         head = len(walk.nodes), len(walk.leaves), walk.roots
-        out_origin = self.walk_result(walk)
+        self.walk_result(walk)
         first = head[1] if same else 0
         places: list[int] = []
         for i in range(first, len(walk.leaves)):
             leaf, path = walk.leaves[i], walk.paths[i]
             if is_variable(leaf) and id(leaf) in self.known:
                 continue
-            number = self.slot_number(path, leaf)
+            number = self.item_number(path, leaf)
             if number is not None:
                 places.append(~number)
                 continue
-            if i < head[1]:
-                place = self.in_place(origin[i], path[1:], leaf)
-            else:
-                place = self.out_place(out_origin[i - head[1]], path[1:], leaf)
-            if place in self.carrier.fixed:
+            place = (self.in_place if i < head[1] else self.out_place)(walk.origin[i], path[1:], leaf)
+            if self.must_stay(place):
                 raise BroadcastVariableError(self.carrier.transform, [show_place(path)], "is created by a step")
             places.append(place)
             self.put(place, self.fresh_value(leaf, path), path)
@@ -244,36 +250,33 @@ class Collection:
             needed = set(range(len(walk.objects)))
         outer = [(number, self.known.get(id(walk.objects[number]))) for number in sorted(needed)]
         pairs = tuple((number, old) for number, old in outer if old is not None)
-        return walk.forest(), head[2] if same else 0, 0 if same else head[2], pairs, tuple(places)
+        return walk.graphdef(), head[2] if same else 0, 0 if same else head[2], pairs, tuple(places)
 
     def take_tree(self) -> tuple[Any, Any, Any, Any, Any]:
         """Walks through the result alone, which must not have anything of the arguments."""
-        walk = ForestWalk(shared=self.carrier.mode.shared)
-        origin = self.walk_result(walk)
+        walk = Walk(shared=self.carrier.mode.shared)
+        self.walk_result(walk)
         places: list[int] = []
-        for leaf, number, path in zip(walk.leaves, origin, walk.paths):
-            if not self.carrier.alias and is_variable(leaf) and id(leaf) in self.known:
+        for leaf, number, path in zip(walk.leaves, walk.origin, walk.paths):
+            if not self.carrier.results.alias and is_variable(leaf) and id(leaf) in self.known:
                 first = self.layout.path_of(self.known[id(leaf)])
                 raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_place(path))
             place = self.out_place(number, path[1:], leaf)
             places.append(place)
             self.put(place, self.fresh_value(leaf, path), path)
-        return walk.forest(), 0, 0, (), tuple(places)
+        return walk.graphdef(), 0, 0, (), tuple(places)
 
-    def walk_result(self, walk: ForestWalk) -> list[int]:
-        """Walks through the objects of the result, and records for each value in which leaf it was found."""
-        origin: list[int] = []
+    def walk_result(self, walk: Walk) -> None:
+        """Walks through the objects of the result."""
         before = len(walk.leaves)
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if node:
-                walk.root(leaf, (name,))
-                origin += [number] * (len(walk.leaves) - before - len(origin))
+                walk.root(leaf, (name,), number)
         trace = current_trace()
         for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
             if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:
                 kind = type(leaf).__name__
                 raise _output_alias(self.carrier.transform, kind, "a model from outside of it", show_place(path))
-        return origin
 
     def take_arrays(self) -> tuple[int, ...]:
         """Lets the arrays of the result come back in groups."""
@@ -286,11 +289,11 @@ class Collection:
 
     # --- axes -----------------------------------------------------------------------------------------------------
 
-    def add_axes(self, walk: ForestWalk, origin: list[int]) -> None:
+    def add_axes(self, walk: Walk) -> None:
         """Informs variables about the axis that they get."""
         layout = self.layout
         done: set[int] = set()
-        variables = [self.inner.index.get(number) for number in layout.forest.numbers]  # type: ignore[arg-type]
+        variables = [self.inner.index.get(number) for number in layout.graphdef.numbers]  # type: ignore[arg-type]
         self.carrier.change_axes(variables, layout.places, adding=True)
         done.update(id(variable) for variable in variables)
         new: list[Any] = []
@@ -302,11 +305,11 @@ class Collection:
                 new.append(leaf)
                 places.append(place)
 
-        for leaf, number, path in zip(walk.leaves, origin, walk.paths):
+        for leaf, number, path in zip(walk.leaves, walk.origin, walk.paths):
             note(leaf, self.in_place(number, path[1:], leaf))
-        result = ForestWalk()
-        result_origin = self.walk_result(result)
-        for leaf, number, path in zip(result.leaves, result_origin, result.paths):
+        result = Walk()
+        self.walk_result(result)
+        for leaf, number, path in zip(result.leaves, result.origin, result.paths):
             note(leaf, self.out_place(number, path[1:], leaf))
         self.carrier.change_axes(new, places, adding=True)
 
@@ -314,19 +317,19 @@ class Collection:
         """Makes sure that what is reachable on two ways has one place."""
         if not any(self.nodes):
             return
-        axis_of = self.carrier.axis_of
+        groups = self.carrier.groups
         seen: dict[int, tuple[str, Any]] = {}
-        for number, path, place in zip(self.layout.forest.numbers, self.layout.paths, self.layout.places):
+        for number, path, place in zip(self.layout.graphdef.numbers, self.layout.paths, self.layout.places):
             if number is not None:
-                seen[id(self.inner.index[number])] = (show_place(path), axis_of(place))
+                seen[id(self.inner.index[number])] = (show_place(path), groups[place].axis)
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if not node:
                 continue
-            walk = ForestWalk()
+            walk = Walk()
             walk.root(leaf, (name,))
             for path, target in zip(walk.paths, walk.leaves):
                 if is_variable(target):
-                    here = (show_place(path), axis_of(self.out_place(number, path[1:], target)))
+                    here = (show_place(path), groups[self.out_place(number, path[1:], target)].axis)
                     first = seen.setdefault(id(target), here)
                     if first[1] != here[1]:
                         raise aliased_state(self.carrier.transform, first, here)

@@ -1,0 +1,85 @@
+"""What a call of a transform goes through, counted, so that it cannot grow unseen: a change here is a decision.
+
+`tools/call_counts.py` prints these counts beside those of other calls.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import fx_nnx as nnx
+import jax.numpy as jnp
+import pytest
+from fx_nnx import captures
+
+COMPREHENSIONS = {"<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"}
+
+
+class Model(nnx.Module):
+    def __init__(self, size):
+        rngs = nnx.Rngs(0)
+        self.linear = nnx.Linear(size, size, rngs=rngs)
+        self.norm = nnx.LayerNorm(size, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(self.linear(x))
+
+
+def counts_of(call: Callable[[], Any]) -> tuple[int, int, int, int]:
+    """Counts the functions, files and classes of fx that a call goes through, and the calls of these functions."""
+    found = []
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        code = frame.f_code
+        # Comprehensions are functions in some versions of Python only.
+        if event == "call" and f"{os.sep}fx_" in code.co_filename and code.co_name not in COMPREHENSIONS:
+            found.append((code.co_filename, code.co_qualname, code.co_firstlineno))
+
+    gc.collect()
+    gc.disable()  # what is collected may call functions of fx
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    owners = {(file, name.split(".<locals>")[0].rpartition(".")[0]) for file, name, _ in found}
+    files = {file for file, _, _ in found}
+    return len(set(found)), len(files), len([owner for _, owner in owners if owner]), len(found)
+
+
+def jitted():
+    return nnx.jit(lambda model, x: model(x))
+
+
+def scanned():
+    body, axes = lambda x, model: (model(x), None), {"in_axes": (nnx.Carry, None), "out_axes": (nnx.Carry, 0)}
+    loop = nnx.scan(body, length=3, **axes)
+    return lambda model, x: loop(x, model)
+
+
+@pytest.fixture
+def undisturbed(monkeypatch):
+    """Without variables that functions of other tests have read from outside, which cost a look each time."""
+    monkeypatch.setattr(captures.constants, "ever", False)
+    captures.constants.clear()
+
+
+@pytest.mark.parametrize(
+    ("make", "functions", "files", "classes"), [(jitted, 117, 36, 25), (scanned, 205, 53, 36)], ids=["jit", "scan"]
+)
+def test_a_first_call_goes_through_no_more_than(make, functions, files, classes, undisturbed):
+    make()(Model(3), jnp.ones((4, 3)))  # what is found out once per type does not count
+    x, model, transformed = jnp.ones((4, 2)), Model(2), make()
+    found = counts_of(lambda: transformed(model, x))
+    assert all(now <= most for now, most in zip(found, (functions, files, classes))), found
+
+
+def test_a_further_call_goes_through_no_more_than(undisturbed):
+    x, model, transformed = jnp.ones((4, 2)), Model(2), jitted()
+    transformed(model, x)
+    transformed(model, x)
+    found = counts_of(lambda: transformed(model, x))
+    assert all(now <= most for now, most in zip(found, (19, 7, 6, 21))), found
