@@ -24,21 +24,22 @@ class Site:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
         (info / "entry_points.txt").write_text(f"[fx]\n{distribution} = {module}\n")
 
-    def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Python with these distributions beside the installed ones."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FX_")}
         path = os.pathsep.join(filter(None, [str(self.directory), os.environ.get("PYTHONPATH")]))
         return subprocess.run(
             [sys.executable, *arguments],
             env={**clean, "PYTHONPATH": path, "COLUMNS": "300", **environment},
+            cwd=cwd,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def fx(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def fx(self, *arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command ``fx``."""
-        return self.python("-c", "from fx_core.cli.main import main; main()", *arguments, **environment)
+        return self.python("-c", "from fx_core.cli.main import main; main()", *arguments, cwd=cwd, **environment)
 
 
 @pytest.fixture

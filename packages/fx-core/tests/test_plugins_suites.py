@@ -160,6 +160,61 @@ def test_the_layer_suites_find_wrong_layers():
         SeedlessSuite().test_the_same_seed_gives_the_same_layer()
 
 
+def counts_in_less_precision(self, x):
+    self.bias = (self.bias + 1).astype(jnp.bfloat16)
+    return x
+
+
+def overflows_in_less_precision(self, x):
+    return x / (0 if x.dtype == jnp.bfloat16 else 1)
+
+
+def ignores_all_with_a_mask(self, x, mask=None):
+    return x if mask is None else x * 0
+
+
+BROKEN = {
+    "compiled_equals_eager": lambda self, x: x + np.asarray(x).sum(),
+    "shapes_are_known_without_computing": lambda self, x: x[: int(x.sum())],
+    "a_call_keeps_the_form_of_its_variables": counts_in_less_precision,
+    "scan_equals_a_loop": counts_in_less_precision,
+    "gradients_are_finite": lambda self, x: x * jnp.sqrt(jnp.sum(self.bias * 0)),
+    "vmap_equals_one_after_the_other": lambda self, x: jax.pure_callback(np.abs, x, x),
+    "arrays_of_the_host_do_as_well": lambda self, x: x + self.bias.at[0].get(),
+    "inputs_of_less_precision_stay_finite": overflows_in_less_precision,
+    "a_full_mask_changes_nothing": ignores_all_with_a_mask,
+    "output_is_finite": lambda self, x: x / 0,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_suite_of_nnx_layers_finds_broken_layers(name):
+    def make(call):
+        kind = jax.tree_util.register_pytree_node_class(type("Broken", (Shift,), {"__call__": call}))
+        suite = type("Suite", (NnxLayerSuite,), {"make": lambda self, seed: kind(jnp.arange(1.0, 4.0))})
+        return getattr(suite(), f"test_{name}")
+
+    make(lambda self, x, mask=None: x * jnp.broadcast_to(self.bias, x.shape))()
+    with pytest.raises(
+        (AssertionError, TypeError, AttributeError, jax.errors.JAXTypeError, NotImplementedError, ValueError)
+    ):
+        make(BROKEN[name])()
+
+
+def test_the_suite_of_linen_layers_finds_a_mask_that_is_misread():
+    class Masked(Scale):
+        def __call__(self, x, mask=None):
+            raise NotImplementedError
+
+        def apply(self, variables, x, *, rngs, mutable, mask=None):
+            out, updated = super().apply(variables, x, rngs=rngs, mutable=mutable)
+            return out if mask is None else jnp.where(mask, 0, out), updated
+
+    suite = type("Suite", (LinenLayerSuite,), {"make": lambda self: Masked()})()
+    with pytest.raises(AssertionError, match="outputs differ"):
+        suite.test_a_full_mask_changes_nothing()
+
+
 @pytest.mark.parametrize("suite", [CheckpointBackendSuite, ExporterSuite, LinenLayerSuite])
 def test_a_suite_without_make_says_so(suite):
     with pytest.raises(TypeError, match="does not say how to make its"):

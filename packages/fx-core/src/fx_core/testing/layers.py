@@ -4,12 +4,16 @@ The suites know layers by what they can do: neither fx-linen nor fx-nnx is impor
 """
 
 import copy
-from collections.abc import Mapping
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from fx_core import serialization
 from fx_core.collections import saved
@@ -48,6 +52,37 @@ class _LayerSuite:
     def kwargs(self) -> dict[str, Any]:
         """Keyword arguments of a call."""
         return {}
+
+    def full_mask(self) -> Any:
+        """A mask that leaves nothing out, for a layer whose call takes ``mask``."""
+        return jnp.ones(jnp.shape(self.inputs()[0]), bool)
+
+    def _of_less_precision(self) -> Any:
+        return jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_real(x) else x, self.inputs())
+
+    def _stacked(self) -> Any:
+        return jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), self.inputs())
+
+
+def _takes_mask(layer: Any) -> bool:
+    return callable(layer) and "mask" in inspect.signature(layer.__call__).parameters
+
+
+def _quantized(tree: Any) -> tuple[Any, Any]:
+    """Returns a tree with quantized weights, and the same numbers as arrays."""
+    if importlib.util.find_spec("fx_compress") is None:
+        pytest.skip("fx-compress is not installed")
+    compress = importlib.import_module("fx_compress")
+    try:
+        quantized = compress.quantize(tree, compress.int8())
+    except compress.errors.RuleError:
+        pytest.skip("the layer has no weights of two dimensions or more")
+    return quantized, compress.dequantize(quantized)
+
+
+def _loss(out: Any) -> jax.Array:
+    real = [leaf for leaf in jax.tree.leaves(out) if _is_real(leaf)]
+    return sum((jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in real), jnp.float32(0))
 
 
 class LinenLayerSuite(_LayerSuite):
@@ -115,14 +150,13 @@ class LinenLayerSuite(_LayerSuite):
 
         def loss(params: Any) -> jax.Array:
             out, _ = self.call({**variables, "params": params} if params else variables, *self.inputs())
-            real = [leaf for leaf in jax.tree.leaves(out) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-            return sum((jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in real), jnp.float32(0))
+            return _loss(out)
 
         _assert_finite(jax.grad(loss)(params))
 
     def test_vmap_equals_one_after_the_other(self):
         variables = self.init()
-        stacked = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), self.inputs())
+        stacked = self._stacked()
         mapped = jax.vmap(lambda *inputs: self.call(variables, *inputs)[0])(*stacked)
         for i in range(2):
             alone, _ = self.call(variables, *jax.tree.map(lambda x, i=i: x[i], stacked))
@@ -149,11 +183,21 @@ class LinenLayerSuite(_LayerSuite):
 
     def test_inputs_of_less_precision_stay_finite(self):
         variables = self.init()
-        inputs = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_real(x) else x, self.inputs())
-        out, _ = self.call(variables, *inputs)
+        out, _ = self.call(variables, *self._of_less_precision())
         _assert_finite(out)
         whole, _ = self.call(variables, *self.inputs())
         assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, whole)
+
+    def test_a_full_mask_changes_nothing(self):
+        if not _takes_mask(self.make()):
+            pytest.skip("the call takes no mask")
+        variables, rngs, options = self.init(), self.rngs(7), {**self.kwargs(), "mask": self.full_mask()}
+        masked = self.make().apply(variables, *self.inputs(), rngs=rngs, mutable=True, **options)
+        _assert_same(self.call(variables, *self.inputs()), masked, self.rtol)
+
+    def test_quantized_parameters_are_used_as_arrays_are(self):
+        quantized, plain = _quantized(self.init())
+        _assert_same(self.call(plain, *self.inputs())[0], self.call(quantized, *self.inputs())[0], 1e-2)
 
     def test_equal_arguments_make_equal_layers(self):
         assert self.make() == self.make()
@@ -180,7 +224,7 @@ class NnxLayerSuite(_LayerSuite):
 
     def test_the_same_seed_gives_the_same_layer(self):
         one, two = jax.tree.leaves(self.make(3)), jax.tree.leaves(self.make(3))
-        _assert_same([_numbers(leaf) for leaf in one], [_numbers(leaf) for leaf in two])
+        _assert_same(_all_numbers(one), _all_numbers(two))
 
     def test_equal_layers_compute_the_same(self):
         _assert_same(self.call(self.make(3), *self.inputs()), self.call(self.make(3), *self.inputs()))
@@ -200,13 +244,93 @@ class NnxLayerSuite(_LayerSuite):
         _assert_same(self.call(self.make(1), *self.inputs()), self.call(layer, *self.inputs()))
 
     def test_compiled_equals_eager(self):
-        leaves, structure = jax.tree.flatten(self.make(1))
+        state, call = self._function()
+        eager, compiled = call(state, *self.inputs()), jax.jit(call)(state, *self.inputs())
+        _assert_same(eager[0], compiled[0], self.rtol)
+        _assert_same(_all_numbers(eager[1]), _all_numbers(compiled[1]), self.rtol)
 
-        def call(leaves: Any, *inputs: Any) -> Any:
-            return self.call(jax.tree.unflatten(structure, leaves), *inputs)
+    def test_shapes_are_known_without_computing(self):
+        state, call = self._function()
+        abstract, concrete = jax.eval_shape(call, state, *self.inputs()), call(state, *self.inputs())
+        assert jax.tree.map(_form, concrete) == jax.tree.map(_form, abstract)
 
-        eager = self.call(self.make(1), *self.inputs())
-        _assert_same(eager, jax.jit(call)(leaves, *self.inputs()), self.rtol)
+    def test_a_call_keeps_the_form_of_its_variables(self):
+        state, call = self._function()
+        _, after = call(state, *self.inputs())
+        assert [_form(leaf) for leaf in state] == [_form(leaf) for leaf in after]
+
+    def test_gradients_are_finite(self):
+        state, call = self._function()
+        real = [number for number, leaf in enumerate(state) if _is_real(leaf)]
+
+        def loss(chosen: Sequence[Any]) -> jax.Array:
+            return _loss(call(_replaced(state, real, chosen), *self.inputs())[0])
+
+        _assert_finite(jax.grad(loss)([state[number] for number in real]))
+
+    def test_vmap_equals_one_after_the_other(self):
+        state, call = self._function()
+        stacked = self._stacked()
+        mapped = jax.vmap(lambda *inputs: call(state, *inputs)[0])(*stacked)
+        for i in range(2):
+            alone, _ = call(state, *jax.tree.map(lambda x, i=i: x[i], stacked))
+            _assert_same(alone, jax.tree.map(lambda x, i=i: x[i], mapped), self.rtol)
+
+    def test_scan_equals_a_loop(self):
+        state, call = self._function()
+        looped, outs = state, []
+        for _ in range(2):
+            out, looped = call(looped, *self.inputs())
+            outs.append(out)
+        scanned, stacked = jax.lax.scan(lambda carry, _: call(carry, *self.inputs())[::-1], state, length=2)
+        _assert_same(_all_numbers(looped), _all_numbers(scanned), self.rtol)
+        _assert_same(jax.tree.map(lambda *xs: jnp.stack(xs), *outs), stacked, self.rtol)
+
+    def test_arrays_of_the_host_do_as_well(self):
+        state, call = self._function()
+        hosted = [np.asarray(leaf) if not jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else leaf for leaf in state]
+        _assert_same(call(state, *self.inputs())[0], call(hosted, *self.inputs())[0])
+
+    def test_inputs_of_less_precision_stay_finite(self):
+        state, call = self._function()
+        out, whole = call(state, *self._of_less_precision())[0], call(state, *self.inputs())[0]
+        _assert_finite(out)
+        assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, whole)
+
+    def test_a_full_mask_changes_nothing(self):
+        if not _takes_mask(self.make(1)):
+            pytest.skip("the call takes no mask")
+        masked = self.make(1)(*self.inputs(), **{**self.kwargs(), "mask": self.full_mask()})
+        _assert_same(self.call(self.make(1), *self.inputs()), masked, self.rtol)
+
+    def test_quantized_parameters_are_used_as_arrays_are(self):
+        quantized, plain = _quantized(self.make(1))
+        _assert_same(self.call(plain, *self.inputs()), self.call(quantized, *self.inputs()), 1e-2)
+
+    def _function(self) -> tuple[list[Any], Any]:
+        """Returns the leaves of a layer, and its call as a function of these, which gives them back."""
+        found, structure = jax.tree_util.tree_flatten_with_path(self.make(1))
+
+        def call(state: Sequence[Any], *inputs: Any) -> tuple[Any, list[Any]]:
+            layer = jax.tree.unflatten(structure, state)
+            out = self.call(layer, *inputs)
+            after = dict(jax.tree_util.tree_leaves_with_path(layer))  # which has more where the layer sows
+            return out, [after[path] for path, _ in found]
+
+        return [leaf for _, leaf in found], call
+
+
+def _form(leaf: Any) -> tuple[Any, Any]:
+    return jnp.shape(leaf), leaf.dtype
+
+
+def _replaced(state: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> list[Any]:
+    new = dict(zip(numbers, values, strict=True))
+    return [new.get(number, leaf) for number, leaf in enumerate(state)]
+
+
+def _all_numbers(state: Sequence[Any]) -> list[Any]:
+    return [_numbers(leaf) for leaf in state]
 
 
 def _numbers(leaf: Any) -> Any:
