@@ -12,7 +12,7 @@ import optax
 import pytest
 from fx_ckpt.errors import RestoreMismatchError
 from fx_compress import Rule
-from fx_core.ops.linear import dense, low_rank
+from fx_core.ops.linear import dense
 from fx_train.step import StepState, make_train_step
 
 X = jax.random.normal(jax.random.key(0), (32, 8))
@@ -105,26 +105,31 @@ def test_nnx_models_are_trained_for_integers():
 class Adapted(nn.Module):
     @nn.compact
     def __call__(self, x):
-        base = nn.Dense(4, name="base")(x)
-        a = self.param("lora_a", nn.initializers.he_uniform(), (8, 2))
-        return base + low_rank(x, a, self.param("lora_b", nn.initializers.zeros, (2, 4)))
+        x = jnp.tanh(nn.LoRA(2, nn.Dense(8, name="one"), name="first")(x))
+        return nn.LoRA(2, nn.Dense(4, name="two"), name="second")(x)
 
 
 def test_linen_adapters_train_on_a_quantized_base():
     params = Adapted().init(jax.random.key(0), X)["params"]
-    small = fx_compress.quantize(params, {"base/kernel": fx_compress.nf4(group=4)})
+    rules = {"one/*": fx_compress.nf4(group=4), "two/*": fx_compress.int8()}
+    small = fx_compress.quantize(params, rules)
+    np.testing.assert_array_equal(small["first"]["lora_a"], params["first"]["lora_a"])
+    # At first the change is zero.
+    base = jnp.tanh(dense(X, small["one"]["kernel"]))
+    want = dense(base, small["two"]["kernel"])
+    np.testing.assert_allclose(Adapted().apply({"params": small}, X), want, rtol=1e-5, atol=1e-6)
 
     def loss(params, batch):
         return ((Adapted().apply({"params": params}, batch) - Y) ** 2).mean()
 
-    chosen = lambda path, _: path[0].startswith("lora")  # noqa: E731
+    chosen = lambda path, _: path[-1].startswith("lora")  # noqa: E731
     tx = fx_train.step.trainable_only(optax.adam(0.05), chosen)
-    state = StepState.create(params=small, tx=tx)
-    codes = np.asarray(small["base"]["kernel"].values)
-    state, losses = trained(state, loss, trainable=chosen)
+    before = jax.tree.map(np.array, small)
+    state, losses = trained(StepState.create(params=small, tx=tx), loss, trainable=chosen)
     assert losses[-1] < 0.9 * losses[0]
-    np.testing.assert_array_equal(state.params["base"]["kernel"].values, codes)
-    assert float(jnp.abs(state.params["lora_b"]).max()) > 0
+    for name, adapter in (("one", "first"), ("two", "second")):
+        jax.tree.map(np.testing.assert_array_equal, state.params[name], before[name])
+        assert float(jnp.abs(state.params[adapter]["lora_b"]).max()) > 0
 
 
 def test_nnx_adapters_train_on_a_quantized_base():

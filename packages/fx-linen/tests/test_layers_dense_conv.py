@@ -159,3 +159,16 @@ def test_wrong_convolutions():
         nn.ConvLocal(4, (3,), feature_group_count=2).init(KEY, jnp.ones((1, 5, 2)))
     with pytest.raises(ShapeMismatchError, match="too few dimensions"):
         nn.Conv(4, (3, 3)).init(KEY, jnp.ones((5, 5)))
+
+
+def test_adapters_add_a_low_rank_change_to_a_layer():
+    layer, x = nn.LoRA(2, nn.Dense(4)), jnp.linspace(-1, 1, 6).reshape(2, 3)
+    params = layer.init(jax.random.key(0), x)["params"]
+    base = {"params": params["base_module"]}
+    np.testing.assert_array_equal(layer.apply({"params": params}, x), nn.Dense(4).apply(base, x))
+    params["lora_b"] = jnp.ones((2, 4))
+    want = nn.Dense(4).apply(base, x) + x @ params["lora_a"] @ params["lora_b"]
+    np.testing.assert_allclose(layer.apply({"params": params}, x), want, rtol=1e-5)
+    assert nn.LoRA(2, jnp.tanh, dtype=jnp.bfloat16).init_with_output(jax.random.key(0), x)[0].dtype == jnp.float32
+    with pytest.raises(ShapeMismatchError, match=r"(?s)map the last axis.*\(2, 'out'\).*\(3,\)"):
+        nn.LoRA(2, lambda x: x[0]).init(jax.random.key(0), x)

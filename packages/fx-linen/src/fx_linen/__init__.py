@@ -84,6 +84,7 @@ from fx_linen.linear import (
     Einsum,
     Embed,
 )
+from fx_linen.lora import LoRA
 from fx_linen.meta import PARTITION_NAME, Partitioned, get_partition_spec, get_sharding, unbox, with_partitioning
 from fx_linen.module import (
     InterceptorContext,
@@ -197,6 +198,7 @@ __all__ = [
     "InterceptorContext",
     "LSTMCell",
     "LayerNorm",
+    "LoRA",
     "LogicallyPartitioned",
     "MGUCell",
     "Module",

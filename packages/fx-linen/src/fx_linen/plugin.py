@@ -25,6 +25,7 @@ _LAYERS = {
     "InstanceNorm": "Normalizes each example and feature over space",
     "LSTMCell": "One step of an LSTM",
     "LayerNorm": "Normalizes over features",
+    "LoRA": "Adds a low-rank change to a layer",
     "MGUCell": "One step of a minimal gated unit",
     "MultiHeadAttention": "Attention with several heads",
     "MultiHeadDotProductAttention": "Attention with several heads",
