@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import flax
+import jax
 import pytest
 from fx_flax.table import API_VERSION, flax_modules, module_names, submodules
 from packaging.version import Version
@@ -105,3 +106,13 @@ def test_every_place_exists_and_is_of_the_kind_that_flax_has(module):
 
 def test_modules_are_those_of_flax():
     assert set(flax_modules()) - set(FILES) - {"flax.linen.experimental"} == ATTRIBUTES
+
+
+def test_a_static_value_is_made_of_a_value_alone_and_has_no_leaves():
+    known = module_names("flax.nnx.graphlib")
+    assert known is not None
+    module, name = known.places["Static"].split(":")
+    for kind in (imported("flax.nnx.graphlib").Static, getattr(importlib.import_module(module), name)):
+        assert kind(3).value == 3
+        assert jax.tree.structure(kind(3)) == jax.tree.structure(kind(3)) != jax.tree.structure(kind(4))
+        assert not jax.tree.leaves(kind(3))

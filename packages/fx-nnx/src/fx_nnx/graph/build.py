@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from fx_core.compat.jax import current_trace
 
 from fx_nnx.errors import unknown_reference
-from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, StaticValue, VariableDef
 from fx_nnx.objects.pytree import Pytree, SharedKinds, filled_object
 from fx_nnx.snapshots import Snapshot, thawed
 from fx_nnx.variables.fields import filled
@@ -70,7 +70,7 @@ class Builder:
             if plan.index not in self.index:
                 raise unknown_reference(plan.index)
             return self.index[plan.index]
-        return thawed(plan.value) if kind is Static else self.container(plan)
+        return thawed(plan.value) if kind is StaticValue else self.container(plan)
 
     def variable(self, plan: VariableDef) -> Any:
         """Builds a variable of the next value."""
@@ -126,10 +126,10 @@ def build_plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> A
             children.append((key, build_plan(nodes, attributes)))
         elif attribute is LEAF:
             children.append((key, LEAF))
-        elif is_object and not (type(attribute) is Static and type(attribute.value) is Snapshot):
+        elif is_object and not (type(attribute) is StaticValue and type(attribute.value) is Snapshot):
             statics[key] = None if attribute is EMPTY else attribute.value
         else:
-            children.append((key, Static(None, None) if attribute is EMPTY else attribute))
+            children.append((key, StaticValue(None, None) if attribute is EMPTY else attribute))
     if node.index is not None:
         return ObjectPlan(node.type, node.index, statics, kinds, tuple(children))
     return ContainerPlan(node.type, node.metadata, tuple(children))

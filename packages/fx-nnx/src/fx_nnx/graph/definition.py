@@ -12,7 +12,7 @@ from fx_nnx.errors import unhashable_static
 from fx_nnx.representation import Representable
 from fx_nnx.snapshots import Snapshot, exact
 
-__all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "Static", "VariableDef"]
+__all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "StaticValue", "VariableDef"]
 
 Path = tuple[Any, ...]
 
@@ -47,7 +47,7 @@ class NodeRef(NamedTuple):
     index: int
 
 
-class Static(NamedTuple):
+class StaticValue(NamedTuple):
     """The value of a static attribute.
 
     Attributes:
@@ -60,12 +60,12 @@ class Static(NamedTuple):
     value: Any
 
     @classmethod
-    def of(cls, value: Any) -> "Static":
+    def of(cls, value: Any) -> "StaticValue":
         """Creates one."""
         return cls(exact(value), value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Static.of, (self.value,)  # the rest may have types that do not pickle
+        return StaticValue.of, (self.value,)  # the rest may have types that do not pickle
 
 
 class _Marker:
@@ -100,7 +100,7 @@ class GraphDef(Representable):
 
     Args:
       nodes: `NodeDef`, `VariableDef` and `NodeRef`.
-      attributes: pairs of a name and `Static`, `NODE`, `LEAF` or `EMPTY`.
+      attributes: pairs of a name and `StaticValue`, `NODE`, `LEAF` or `EMPTY`.
       num_leaves: how many values belong to it.
       outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
       roots: how many models it is the structure of, the nodes of one after those of another.
@@ -202,7 +202,7 @@ class GraphDef(Representable):
         """Whether models made of it announce all changes but those of values, which are all in variables."""
         if self._announces is None:
             plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
-            silent = any(type(item) is Static and type(item.value) is Snapshot for _, item in self.attributes)
+            silent = any(type(item) is StaticValue and type(item.value) is Snapshot for _, item in self.attributes)
             silent = silent or any(type(node) is VariableDef and node.metadata.changing for node in self.nodes)
             self._announces = not plain and not silent and None not in self.numbers
         return self._announces
@@ -271,8 +271,8 @@ def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
                     yield from visit(here)
                 elif attribute is LEAF:
                     yield here, LEAF, None
-                elif type(attribute) is Static:
-                    yield here, Static, attribute.value
+                elif type(attribute) is StaticValue:
+                    yield here, StaticValue, attribute.value
 
     return itertools.chain.from_iterable(visit(()) for _ in range(graphdef.roots))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fx_nnx.errors import SharedReferenceError, not_a_node
 from fx_nnx.graph.children import Item, one_level
-from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, Static, VariableDef
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, StaticValue, VariableDef
 from fx_nnx.graph.kinds import kind_of, known_kinds
 from fx_nnx.links import link, structure_lock
 from fx_nnx.modes import set_graph_mode
@@ -266,7 +266,7 @@ class Walk:
         """Records a static value with its contents, as far as they can change."""
         known = self.snapshots.get(id(item))
         kept = snapshot_of(item) if known is None else known
-        self.attributes.append((key, _tuple(Static, (exact(kept), kept))))
+        self.attributes.append((key, _tuple(StaticValue, (exact(kept), kept))))
         if kept is item:
             if self.record.lasting and not has_hash(item):
                 self.record.lasting = False  # it may be changed in place, which nothing tells us
