@@ -54,7 +54,7 @@ def plain_defaults(
     """Default values that Python shows as ``<class 'jax.numpy.float32'>`` are written as in a program."""
     if signature:
         signature = re.sub(r"<(?:class|function) '?([\w.]+)'?(?: at 0x[0-9a-f]+)?>", r"\1", signature)
-        signature = re.sub(r"mappingproxy\((\{.*?\})\)", r"\1", signature)
+        signature = re.sub(r"(?:mappingproxy|FrozenDict)\((\{[^}]*\})\)", r"\1", re.sub(r"\s+", " ", signature))
     return signature, result
 
 

@@ -77,8 +77,15 @@ def _exceptions(module: ModuleType) -> str:
         value = getattr(module, node.name, None) if isinstance(node, ast.ClassDef) else None
         if inspect.isclass(value) and issubclass(value, BaseException) and not value.__name__.startswith("_"):
             text = str(GoogleDocstring(inspect.getdoc(value) or "", what="exception", name=value.__name__))
-            found.append(f".. py:exception:: {module.__name__}.{value.__name__}\n\n{textwrap.indent(text, '   ')}\n")
+            found.append(f".. py:exception:: {_public_name(value)}\n\n{textwrap.indent(text, '   ')}\n")
     return "\n".join(found)
+
+
+def _public_name(error: type) -> str:
+    """Returns where programs find a class of errors: the package's ``errors`` where that has it."""
+    package = f"{error.__module__.partition('.')[0]}.errors"
+    inside = getattr(importlib.import_module(package), error.__name__, None) is not error
+    return f"{error.__module__ if inside else package}.{error.__name__}"
 
 
 def _error_modules(package: workspace.Package) -> list[str]:
@@ -95,7 +102,7 @@ def _write_changelogs(packages: Iterable[workspace.Package]) -> None:
         fragments: dict[str, list[str]] = {}
         for file in sorted((package.path / "changes").glob("*.md")):
             kind = _KINDS.get(Path(file.stem).suffix, "Other")
-            text = " ".join(file.read_text().split())
+            text = textwrap.indent(file.read_text().strip(), "  ").strip()  # lists in a fragment stay lists
             fragments.setdefault(kind, []).append(f"- {text}")
         coming = "\n".join(f"### {kind}\n\n" + "\n".join(lines) + "\n" for kind, lines in fragments.items())
         heading = f"# Changes of {package.name}\n\n## The next release\n\n"

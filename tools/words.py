@@ -2,9 +2,9 @@
 
     python tools/words.py            # list what to write otherwise; exit code 1 if there is anything
 
-Looked at: docstrings and messages of the packages, chapters, READMEs. A docstring of a public function begins with a
-verb in the third person ("Returns", "Applies"), or with "See"; texts are in American spelling and use the terms of the
-field.
+Looked at: docstrings and messages of the packages, chapters, READMEs, fragments of changelogs. A docstring of a public
+function begins with a verb in the third person ("Returns", "Applies"), or with "See"; that of a class does not; texts
+are in American spelling and use the terms of the field.
 """
 
 import argparse
@@ -154,6 +154,11 @@ def problems_of_source(file: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from problems_of_text(node.value, node.lineno)
+    for kind in ast.walk(tree):
+        if isinstance(kind, ast.ClassDef) and not kind.name.startswith("_"):
+            first = (ast.get_docstring(kind) or "-").split(maxsplit=1)[0].rstrip(".,:")
+            if first in COMMANDS:
+                yield kind.lineno, f"{kind.name}: the docstring begins with {first!r}: write 'A …', 'The …'"
     for function in public_functions(tree):
         text = ast.get_docstring(function) or ""
         first = text.split(maxsplit=1)[0].rstrip(".,:") if text else ""
@@ -183,7 +188,7 @@ def problems_of_text(text: str, first_line: int = 1) -> Iterator[tuple[int, str]
         for phrase, instead in PHRASES.items():
             if found := re.search(phrase, line):
                 yield number, f"{found[0]!r}: write {instead!r}"
-        if found := BRITISH.search(line):
+        if found := BRITISH.search(re.sub(r"`[^`]+`", "", line)):
             yield number, f"{found[0]!r}: American spelling"
 
 
@@ -194,7 +199,12 @@ def main() -> int:
     for package in workspace.packages().values():
         for file in sorted((package.path / "src").rglob("*.py")):
             found += [f"{file.relative_to(workspace.ROOT)}:{line}: {text}" for line, text in problems_of_source(file)]
-    pages = [*(workspace.ROOT / "docs").glob("*.md"), *(p.path / "README.md" for p in workspace.packages().values())]
+    fragments = [file for p in workspace.packages().values() for file in (p.path / "changes").glob("*.md")]
+    pages = [
+        *fragments,
+        *(workspace.ROOT / "docs").glob("*.md"),
+        *(p.path / "README.md" for p in workspace.packages().values()),
+    ]
     for page in sorted([*pages, workspace.ROOT / "README.md"]):
         lines = problems_of_text(page.read_text())
         found += [f"{page.relative_to(workspace.ROOT)}:{line}: {text}" for line, text in lines]

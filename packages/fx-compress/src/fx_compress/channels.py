@@ -21,7 +21,9 @@ __all__ = ["Channels", "Removal", "RemovalReport", "remove_channels"]
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """Remove the features of the smallest weights: Li et al., *Pruning Filters for Efficient ConvNets*, 2017.
+    """A rule that removes the features of the smallest weights.
+
+    Li et al., *Pruning Filters for Efficient ConvNets*, 2017.
 
     A feature is measured by all weights that go with it, in the layer that makes it, in those that take it, and in
     those that residual connections tie to it: Fang et al., *DepGraph: Towards Any Structural Pruning*, 2023.

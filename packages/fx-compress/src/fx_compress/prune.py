@@ -47,7 +47,7 @@ class Magnitude:
 
 @dataclasses.dataclass(frozen=True)
 class NofM:
-    """Keep the ``n`` largest of every ``m`` neighbors along the contracted axis: 2:4 is what GPUs compute faster.
+    """A pattern that keeps the ``n`` largest of every ``m`` neighbors of the contracted axis; GPUs have 2:4.
 
     Mishra et al., *Accelerating Sparse Deep Neural Networks*, 2021.
 

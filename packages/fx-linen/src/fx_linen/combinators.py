@@ -71,7 +71,7 @@ class Sequential(Module):
 
 
 class BatchApply:
-    """Call a function of one batch dimension with arrays that have several.
+    """A function of one batch dimension, called with arrays that have several.
 
     Args:
       f: function or module to call.

@@ -103,7 +103,7 @@ Fp8DotGeneral = Fp8DirectDotGeneralOp  # as in checkpoints of Flax, where states
 
 
 class Fp8DotGeneralOp(Fp8DirectDotGeneralOp):
-    """Round the operands to eight bits and multiply them in their own dtype.
+    """A product of operands that are rounded to eight bits, computed in their own dtype.
 
     For compilers that turn this pattern into an eight-bit product by themselves, and to see what eight bits would do on
     hardware without them. Otherwise like `Fp8DirectDotGeneralOp`.

@@ -32,7 +32,7 @@ Axes = int | Sequence[int]
 
 
 class BatchNorm(Module):
-    """Normalize each feature over the batch while training, and with running averages afterwards.
+    """Normalization of each feature over the batch while training, and by running averages afterwards.
 
     Ioffe and Szegedy, *Batch Normalization*, 2015. The averages live in the collection ``batch_stats`` as ``mean`` and
     ``var``: make it mutable when training. ``init`` creates them and leaves them at zero and one.
@@ -112,7 +112,7 @@ class BatchNorm(Module):
 
 
 class LayerNorm(Module):
-    """Normalize each example over its features.
+    """Normalization of each example over its features.
 
     Ba et al., *Layer Normalization*, 2016.
 
@@ -204,7 +204,7 @@ class RMSNorm(Module):
 
 
 class InstanceNorm(Module):
-    """Normalize each feature of each example over its positions.
+    """Normalization of each feature of each example over its positions.
 
     Ulyanov et al., *Instance Normalization*, 2017.
 
@@ -251,7 +251,7 @@ class InstanceNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalize each group of features of each example over its positions.
+    """Normalization of each group of features of each example over its positions.
 
     Wu and He, *Group Normalization*, 2018.
 

@@ -12,7 +12,7 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Module):
-    """Set a random part of the values to zero while training: `fx_core.ops.dropout.dropout`.
+    """A layer that sets a random part of the values to zero while training: `fx_core.ops.dropout.dropout`.
 
     Srivastava et al., *Dropout: A Simple Way to Prevent Neural Networks from Overfitting*, 2014.
 

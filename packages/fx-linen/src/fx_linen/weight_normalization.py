@@ -128,7 +128,7 @@ class SpectralNorm(Module):
 
 
 class WeightNorm(Module):
-    """Give the weights of a layer, per feature, a learned length.
+    """A wrapper that gives the weights of a layer, per feature, a learned length.
 
     Salimans and Kingma, *Weight Normalization*, 2016.
 

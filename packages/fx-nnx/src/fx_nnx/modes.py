@@ -82,7 +82,7 @@ class Mode:
 
 
 class set_graph_mode(Mode):  # noqa: N801  # the name of the reference library: it is used as a function
-    """Whether models are graphs, where functions have no ``graph`` argument: True, or False for trees.
+    """The default of whether models are graphs, where functions have no ``graph`` argument: True, or False for trees.
 
     A tree must not hold an object on two paths: functions refuse it instead of keeping track.
 
@@ -96,7 +96,7 @@ class set_graph_mode(Mode):  # noqa: N801  # the name of the reference library: 
 
 
 class set_graph_updates(Mode):  # noqa: N801
-    """Whether transforms may change the structure of their arguments, where they have no ``graph_updates`` argument.
+    """The default of whether transforms may change structures, where they have no ``graph_updates`` argument.
 
     With False, only values of variables come out of a transform, and functions like `fx_nnx.split_rngs` give a changed
     copy of the model instead of changing it.
@@ -108,7 +108,7 @@ class set_graph_updates(Mode):  # noqa: N801
 
 
 class use_eager_sharding(Mode):  # noqa: N801
-    """Whether variables with ``out_sharding`` metadata are laid out on the mesh when they are made.
+    """The default of whether variables with ``out_sharding`` metadata are laid out on the mesh when they are made.
 
     >>> with use_eager_sharding(False):
     ...     using_eager_sharding()

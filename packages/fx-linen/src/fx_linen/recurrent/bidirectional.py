@@ -21,7 +21,7 @@ def _concatenate(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 class Bidirectional(Module):
-    """Read sequences in both directions and merge the outputs.
+    """Two recurrent layers that read sequences in both directions; their outputs are merged.
 
     Schuster & Paliwal, Bidirectional Recurrent Neural Networks, 1997.
 

@@ -35,7 +35,7 @@ class RNNLike(Protocol):
 
 
 class RNN(Module):
-    """Run a cell over sequences, a lifted `jax.lax.scan`.
+    """A cell that runs over sequences, by a lifted `jax.lax.scan`.
 
     Every option of the call can be given here or there; there it wins.
 

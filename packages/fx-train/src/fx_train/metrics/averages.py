@@ -79,7 +79,7 @@ class Perplexity(Mean):
 
 
 class Welford(Metric):
-    """Count, mean and variance in one pass, without the cancellation of sums of squares.
+    """The count, mean and variance in one pass, without the cancellation of sums of squares.
 
     [Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979]
 
