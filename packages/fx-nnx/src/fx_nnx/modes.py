@@ -88,7 +88,7 @@ class set_graph_mode(Mode):  # noqa: N801  # the name of the reference library: 
 
     >>> import fx_nnx as nnx
     >>> shared = nnx.Param(1.0)
-    >>> with set_graph_mode(False):
+    >>> with nnx.set_graph_mode(False):
     ...     nnx.split(nnx.Dict(a=shared, b=shared))
     Traceback (most recent call last):
     fx_nnx.errors.SharedReferenceError: Param is reachable on two paths...
