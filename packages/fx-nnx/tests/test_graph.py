@@ -383,3 +383,10 @@ def test_update_of_numbers_in_plain_dictionaries():
     nnx.update(tree, {"a": {"b": 4, "c": jnp.array(10)}})
     assert tree["a"]["b"] == 4
     assert tree["a"]["c"] == 10
+
+
+def test_the_model_may_be_given_by_name():
+    model = nnx.Dict(w=nnx.Param(1), sown=nnx.Intermediate(2))
+    _, state = nnx.split(node=model)
+    assert set(nnx.state(node=model)) == set(nnx.variables(node=model)) == set(state) == {"w", "sown"}
+    assert nnx.merge(nnx.unpack(node=model)).w == 1

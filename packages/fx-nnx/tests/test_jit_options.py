@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_nnx.errors import ArgumentNumberError, NnxError, SharedReferenceError
+from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError, SharedReferenceError
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -211,3 +211,10 @@ def test_arguments_given_in_advance_are_looked_at_in_advance():
         nnx.jit_partial(f, *parts, graph=False)
     assert nnx.jit_partial(f, *parts, graph_updates=False)(3.0) == 6.0
     assert nnx.jit_partial(f, *nnx.clone(parts), graph_updates=False)(3.0) == 6.0
+
+
+@pytest.mark.parametrize("name", ["in_shardings", "out_shardings"])
+@pytest.mark.parametrize("wrong", [1, (None, "x"), nnx.Dict(a=nnx.Param(1)), nnx.StateSharding({nnx.Param: 0})])
+def test_what_is_no_sharding_is_refused_before_the_call(name, wrong):
+    with pytest.raises(PrefixError, match=f"{name} has an entry that it cannot have"):
+        nnx.jit(lambda *args: args, **{name: wrong})

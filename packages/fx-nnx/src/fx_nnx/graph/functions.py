@@ -21,7 +21,7 @@ from fx_nnx.variables.variable import Variable
 __all__ = ["clone", "flatten_node", "graphdef", "merge", "split", "state", "unflatten", "unpack", "variables"]
 
 
-def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
+def split(node: Any, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
     """Takes a model apart into its structure and its values.
 
     >>> import fx_nnx as nnx
@@ -49,7 +49,7 @@ def split(node: Any, /, *filters: Filter, graph: bool | None = None) -> tuple[An
     return record.graphdef, *_states(record, filters, exhaustive=True)
 
 
-def unpack(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
+def unpack(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
     """Takes a model apart as `split` does, into one `GraphState` per filter, each of which carries the structure.
 
     >>> import fx_nnx as nnx
@@ -69,7 +69,7 @@ def unpack(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     return one_or_all([GraphState(graphdef, state) for state in states])
 
 
-def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
+def state(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
     """Returns the values of a model, or one state per filter of those that match.
 
     The states hold the variables of the model, not copies.
@@ -84,7 +84,7 @@ def state(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
     return one_or_all(states)
 
 
-def variables(node: Any, /, *filters: Filter, graph: bool | None = None) -> Any:
+def variables(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
     """Returns the variables of a model as `state` does, without bare arrays.
 
     >>> import jax.numpy as jnp

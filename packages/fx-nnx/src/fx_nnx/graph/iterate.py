@@ -84,7 +84,7 @@ def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
     return [paths for key, paths in found.items() if len(paths) > 1 and key in chosen]
 
 
-def pop(node: Any, /, *filters: Filter) -> Any:
+def pop(node: Any, *filters: Filter) -> Any:
     """Takes variables and arrays out of a model and give them, as one state per filter.
 
     Args:

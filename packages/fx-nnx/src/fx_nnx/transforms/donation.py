@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from fx_nnx.errors import ArgumentNumberError, NnxError
+from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError
 from fx_nnx.filters import is_structural, to_predicate
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
@@ -34,6 +35,10 @@ class Given:
             raise ArgumentNumberError.both("jit", "static_argnums", "donate_argnums", donate)
         self.rest = {name: value for name, value in options.items() if value is not None}
         self.sharded = self.ins is not None or self.outs is not None
+        for name, entries in ("in_shardings", self.ins), ("out_shardings", self.outs):
+            for entry in entries_of(entries):
+                if isinstance(entry, int | float | str | np.ndarray | jax.Array):
+                    raise PrefixError.misplaced(name, entry, "a sharding, a partition spec or None")
         self.plain = not (self.sharded or any(self.donated))  # all arguments are alike
         self.keys: list[tuple[Any, str]] = []
 
