@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+import plugin_pages
 import workspace
 from sphinx.ext.napoleon import GoogleDocstring
 
@@ -33,6 +34,7 @@ def write_all() -> None:
     _write_reference(packages)
     _write_errors(packages)
     _write_changelogs(packages)
+    _write("generated/plugin_reference.md", plugin_pages.reference())
     _write("generated/family.svg", family_svg(packages))
 
 
