@@ -108,6 +108,9 @@ def to_linen(
       skip_rng: whether the class takes no ``rngs``.
       abstract_init: accepted for compatibility; the module is always made abstractly.
       **kwargs: more arguments of the class.
+
+    Raises:
+      ArgumentTypeError: ``nnx_class`` is neither a class nor a function.
     """
     if not callable(nnx_class) or isinstance(nnx_class, Pytree):
         raise bridge_target("to_linen", "a class of NNX modules, or a function that makes one", nnx_class)

@@ -144,6 +144,9 @@ def sparsity_schedule(begin: int, end: int) -> Any:
 
     Zhu and Gupta, *To prune, or not to prune*, 2017: 1 − (1 − t)³ for t from 0 at ``begin`` to 1 at ``end``.
 
+    Raises:
+      MaskError: not ``0 <= begin < end``.
+
     >>> schedule = sparsity_schedule(10, 30)
     >>> [round(float(schedule(step)), 3) for step in (0, 10, 20, 30, 40)]
     [0.0, 0.0, 0.875, 1.0, 1.0]

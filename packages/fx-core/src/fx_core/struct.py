@@ -139,6 +139,7 @@ def _replace(self: Any, **updates: Any) -> Any:
 
 
 _replace.__name__ = "replace"
+_replace.__doc__ = "Returns a copy with some fields changed; raises `ArgumentTypeError` for what is no field."
 
 
 def _explain_frozen(cls: Any) -> None:

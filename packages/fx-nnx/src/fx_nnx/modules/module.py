@@ -182,6 +182,9 @@ def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
     """Returns name and module of the modules among the attributes of a module.
 
+    Raises:
+      NnxError: with ``graph=False``, the module is no pytree.
+
     >>> import fx_nnx as nnx
     >>> class Block(nnx.Module):
     ...     def __init__(self, rngs):

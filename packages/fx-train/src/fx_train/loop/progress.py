@@ -24,6 +24,9 @@ class ProgressBar(Callback):
       console: where to draw, a `rich.console.Console`; standard output by default.
       refresh: seconds between two looks at the metrics.
 
+    Raises:
+      MissingPackageError: rich is not installed.
+
     >>> import fx_train
     >>> bar = fx_train.ProgressBar("digits")  # for `fx_train.Run(..., callbacks=[bar])`
     """
