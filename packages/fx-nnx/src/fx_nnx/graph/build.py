@@ -1,17 +1,20 @@
 """Making models that refer to each other and to objects that exist; `fx_nnx.graph.assembly` makes one, faster."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fx_core.compat.jax import current_trace
 
 from fx_nnx.errors import unknown_reference
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, StaticValue, VariableDef
-from fx_nnx.objects.pytree import Pytree, SharedKinds, filled_object
-from fx_nnx.snapshots import Snapshot, thawed
+from fx_nnx.links import announce
+from fx_nnx.objects.fields import is_array
+from fx_nnx.objects.pytree import Pytree, SharedKinds, attributes_of, filled_object, owned_kinds
+from fx_nnx.snapshots import Snapshot, exact, snapshot_of, thawed
 from fx_nnx.variables.fields import filled
+from fx_nnx.variables.writing import boxed
 
-__all__ = ["Builder", "ContainerPlan", "ObjectPlan"]
+__all__ = ["Builder", "ContainerPlan", "ObjectPlan", "Renewal"]
 
 
 class ObjectPlan(NamedTuple):
@@ -133,3 +136,66 @@ def build_plan(nodes: Iterator[Any], attributes: Iterator[tuple[Any, Any]]) -> A
     if node.index is not None:
         return ObjectPlan(node.type, node.index, statics, kinds, tuple(children))
     return ContainerPlan(node.type, node.metadata, tuple(children))
+
+
+class Renewal(Builder):
+    """Makes objects out of ones that exist, where there are any.
+
+    Args:
+      values: the values of what is new: of variables that do not exist, and of attributes.
+      known: objects and variables that exist, by number; objects are changed to what the structure says.
+    """
+
+    def __init__(self, values: Iterable[Any], known: Mapping[int, Any]):
+        super().__init__(values)
+        self.known = known
+        self.index.update(known)
+
+    def variable(self, plan: VariableDef) -> Any:
+        """Returns a variable."""
+        found = self.known.get(plan.index)
+        if found is None:
+            value = boxed(plan.type, next(self.values), plan.metadata)
+            found = self.index[plan.index] = filled(plan.type, value, plan.metadata, self.trace)
+        elif found._nnx_meta is not plan.metadata and found._nnx_meta != plan.metadata:
+            found._nnx_check_trace()
+            found._nnx_set_meta(plan.metadata)
+        return found
+
+    def object(self, plan: ObjectPlan) -> Any:
+        """Returns an object."""
+        found = self.known.get(plan.index)
+        if found is None:
+            return super().object(plan)
+        new = dict(plan.statics)
+        for key, child in plan.children:
+            new[key] = self.make(child)
+        _change(found, new, plan.kinds)
+        return found
+
+
+def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
+    """Give an object other attributes, with one announcement if that changes its structure."""
+    old = attributes_of(found)
+    changed = [key for key in new if key not in old or not _same(old[key], new[key], kinds[key])]
+    gone = [key for key in old if key not in new]
+    if not changed and not gone and found._nnx_kinds == kinds:
+        return
+    found._nnx_check_trace()
+    for key in gone:
+        del old[key]
+    structural = found._nnx_kinds != kinds or not all(is_array(old.get(k)) and is_array(new[k]) for k in changed)
+    old.update({key: new[key] for key in changed})
+    owned = owned_kinds(found)
+    owned.clear()
+    owned.update(kinds)
+    if structural:
+        announce(found)
+
+
+def _same(old: Any, new: Any, is_data: bool) -> bool:
+    # What holds data is the same if it is the same object; comparing variables would compare their values.
+    if old is new or is_data or type(old) is not type(new):
+        return old is new
+    before, after = snapshot_of(old), snapshot_of(new)
+    return exact(before) == exact(after) and bool(before == after)

@@ -11,11 +11,10 @@ from fx_transforms.errors import BranchStateError
 from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note_all
-from fx_nnx.graph.build import Builder
+from fx_nnx.graph.build import Builder, Renewal
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
-from fx_nnx.transforms.carried import Returned, take_carry
-from fx_nnx.transforms.change import Change, write_value
+from fx_nnx.transforms.change import Change, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (
     Handle,
@@ -29,7 +28,6 @@ from fx_nnx.transforms.layout import (
     values_of,
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, Carriage, GroupPolicy, Placement, ResultPolicy, Returns
-from fx_nnx.transforms.renew import Renewal
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
 from fx_nnx.variables.axes import add_axis, remove_axis
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from fx_nnx.graph.build import Renewal
 from fx_nnx.graph.definition import GraphDef, VariableDef
 from fx_nnx.graph.functions import flatten_node
 from fx_nnx.graph.functions import unflatten as unflatten_node
@@ -10,7 +11,6 @@ from fx_nnx.graph.record import Walk
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.flat import FlatState
 from fx_nnx.transforms.layout import read_value
-from fx_nnx.transforms.renew import Renewal
 from fx_nnx.variables.fields import filled
 from fx_nnx.variables.variable import Variable
 

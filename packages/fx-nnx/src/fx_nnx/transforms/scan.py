@@ -12,8 +12,8 @@ from fx_transforms.errors import transform_output
 from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
-from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.change import Returned
 from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import Carriage, ResultPolicy, carriage

@@ -5,8 +5,8 @@ from typing import Any
 
 import fx_transforms
 
-from fx_nnx.transforms.carried import Returned
 from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.change import Returned
 from fx_nnx.transforms.eager import compiled_once
 from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.policies import GroupPolicy, Returns, carriage
