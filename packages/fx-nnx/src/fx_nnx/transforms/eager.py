@@ -72,7 +72,7 @@ def compiled_once(
             table.clear()
         made = JitFunction(tuple(functions), {}, True, True, _Whole(call))
         found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
-    return found[1]._call_if_current
+    return found[1]._call
 
 
 def _anchor(f: Any) -> tuple[Any, Any] | None:

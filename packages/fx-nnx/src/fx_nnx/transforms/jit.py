@@ -73,22 +73,17 @@ class JitFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function; what it changes in its arguments is changed for the caller."""
-        if self._captures.found:
-            self._renew()
         if self._simple and not capturing.get():
             return self._run(Handle((args, kwargs)))
         return self._call(*self._target.tree(args, kwargs))
 
-    def _call_if_current(self, args: Any, kwargs: Any, *bound: Any) -> Any:
-        """Call it, bound to what is given; compiled anew if what was read from outside has changed."""
-        if self._captures.found:
-            self._renew()
-        return self._call(args, kwargs, *bound)
-
     def _call(self, args: Any, kwargs: Any, *bound: Any) -> Any:
+        """Call it with arguments, those by name, and what it is to be bound to."""
         return self._run(self._handle(args, kwargs, *bound))
 
     def _run(self, handle: Handle) -> Any:
+        if self._captures.found:
+            self._renew()
         if not self._donates:
             return self._lifted(handle)
         try:
