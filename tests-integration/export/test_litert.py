@@ -106,3 +106,17 @@ def test_what_the_converter_lacks_leaves_nothing_behind(tmp_path):
     with pytest.raises(UnsupportedProgramError, match="sort"):
         save(tmp_path, lambda _, x: jnp.sort(x), {}, ["float32[3]"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_networks_are_signatures_that_share_weights(tmp_path):
+    weights = np.random.default_rng(0).standard_normal((500, 40)).astype(np.float32)
+    entry_points = {
+        "embed": fx_export.EntryPoint(lambda w, t: w[t].sum(1), ["tokens:int32[batch, length]"]),
+        "score": fx_export.EntryPoint(lambda w, x: x @ w.T, ["float32[batch, 40]"]),
+    }
+    sizes = {"batch": 1, "length": 3}
+    path = fx_export.export_several(tmp_path / "net", entry_points, weights, format="litert", sizes=sizes)
+    network = fx_export.load(path)
+    embedded = network["embed"](np.array([[1, 2, 3]], np.int32))
+    np.testing.assert_allclose(network["score"](embedded)[0], weights[1:4].sum(0) @ weights.T, rtol=1e-4, atol=1e-4)
+    assert (path / "data/model.tflite").stat().st_size < 1.2 * weights.nbytes

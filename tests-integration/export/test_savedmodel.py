@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_export import EntryPoint
 from fx_export.errors import InputMismatchError, UnsupportedProgramError
 from networks import NETWORKS, network
 
@@ -118,3 +119,19 @@ def test_what_tensorflow_lacks_leaves_nothing_behind(tmp_path):
 def test_operations_that_are_too_new_for_a_version(tmp_path):
     with pytest.raises(UnsupportedProgramError, match=r"StableHLO 0\.9\.0 does not have"):
         save(tmp_path, lambda _, x: jnp.tan(x), {}, ["float32[3]"], stablehlo_version="0.9.0", platforms=["cpu"])
+
+
+def test_several_networks_are_signatures_that_share_variables(tmp_path):
+    table = {"table": jnp.arange(24.0).reshape(6, 4), "scale": jnp.ones(4)}
+    entry_points = {
+        "prefill": EntryPoint(lambda w, t: w["table"][t].sum(1), ["tokens:int32[batch, length]"]),
+        "decode": EntryPoint(lambda w, s, t: (s + w["table"][t]) @ w["table"].T, ["float32[batch, 4]", "int32[batch]"]),
+    }
+    path = fx_export.export_several(tmp_path / "net", entry_points, table, format="savedmodel", platforms=["cpu"])
+    network = fx_export.load(path)
+    state = network["prefill"](np.array([[1, 2, 3]], np.int32))
+    expected = (table["table"][1:5].sum(0)) @ table["table"].T
+    np.testing.assert_allclose(network["decode"](state, np.array([4], np.int32))[0], expected)
+    model = tf.saved_model.load(str(path / "data/model"))
+    assert set(model.signatures) == {"prefill", "decode"}
+    assert sorted(v.name for v in model.weights) == ["scale:0", "table:0"]

@@ -62,8 +62,8 @@ def export_several(
 ) -> Path:
     """Writes several networks as one bundle, and compares each with its model.
 
-    ``fx_export.load(path)["name"]`` is one of them. In StableHLO each weight is stored once, and is in memory once when
-    they are loaded; other formats store them for each.
+    ``fx_export.load(path)["name"]`` is one of them. Each weight is stored once, and is in memory once when they are
+    loaded; SavedModels and LiteRT files have a signature for each. ONNX has a model for each, with its weights.
 
     Args:
       path: the directory to make; it appears whole or not at all.

@@ -1,5 +1,6 @@
 """The LiteRT exporter: a ``.tflite`` file by TensorFlow's converter, run here by LiteRT's own interpreter."""
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,9 @@ from fx_export.errors import exporter_option, unsupported_program
 from fx_export.extras import imported
 from fx_export.inputs import spec_of
 from fx_export.interface import Interface, signature_of
-from fx_export.litert.runtime import LiteRTModel
+from fx_export.litert.runtime import LiteRTModel, load_interpreter
 from fx_export.litert.widening import widened
-from fx_export.savedmodel.exporter import INDEX, MODEL, SavedModelExporter
+from fx_export.savedmodel.exporter import ENTRY_POINTS, INDEX, MODEL, SavedModelExporter
 from fx_export.sizes import evaluated, symbols_of
 
 FILE = "model.tflite"
@@ -59,7 +60,6 @@ class LiteRTExporter:
           ArgumentTypeError: a variable is no array of numbers.
         """
         del metadata
-        tf = imported("tensorflow", "litert", "litert")
         inputs = _fixed(inputs, sizes or {})
         if len(representative) and not int8:
             raise exporter_option("litert", "representative inputs with int8=True only", f"int8={int8}")
@@ -68,13 +68,44 @@ class LiteRTExporter:
             saved = Path(scratch)
             SavedModelExporter().export(saved, widened(fn), variables, inputs, metadata={}, platforms=["cpu"], **names)
             interface, _ = Interface.read(saved / INDEX)
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(saved / MODEL), signature_keys=[_SIGNATURE])
-            if int8:
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter = _converter(saved, [_SIGNATURE], int8)
             if len(representative):
                 converter.representative_dataset = lambda: map(interface.arrays, representative)
             (directory / FILE).write_bytes(_converted(converter))
         interface.write(directory / INDEX, signature=_SIGNATURE)
+
+    def export_several(
+        self,
+        directory: Path,
+        functions: Mapping[str, tuple[Callable[..., Any], Any, Sequence[Any]]],
+        *,
+        metadata: Mapping[str, Any],
+        sizes: Mapping[str, int] | None = None,
+        int8: bool = False,
+    ) -> None:
+        """Writes several networks as one file, with a signature for each.
+
+        Args:
+          directory: where to write.
+          functions: function, variables and inputs by name.
+          metadata: see `export`.
+          sizes: a number for each symbolic size of any of them.
+          int8: keep large weights in 8 bits.
+
+        Raises:
+          ArgumentTypeError: see `export`.
+          UnsupportedProgramError: see `export`.
+        """
+        del metadata
+        fixed = {
+            name: (widened(fn), variables, _fixed(inputs, sizes or {}))
+            for name, (fn, variables, inputs) in functions.items()
+        }
+        with tempfile.TemporaryDirectory() as scratch:
+            saved = Path(scratch)
+            SavedModelExporter().export_several(saved, fixed, metadata={}, platforms=["cpu"])
+            (directory / FILE).write_bytes(_converted(_converter(saved, list(functions), int8)))
+            shutil.copytree(saved / ENTRY_POINTS, directory / ENTRY_POINTS)
 
     def load(self, directory: Path) -> Callable[..., Any]:
         """Returns the function of the inputs, computed by LiteRT.
@@ -82,9 +113,17 @@ class LiteRTExporter:
         Raises:
           BundleError: the files are not what `export` wrote, or LiteRT does not load them.
         """
-        interface, index = Interface.read(directory / INDEX)
-        signature = signature_of(index, directory / INDEX)
-        return LiteRTModel(directory / FILE, interface, signature)
+        return _loaded(load_interpreter(directory / FILE), directory / FILE, directory / INDEX)
+
+    def load_several(self, directory: Path) -> dict[str, Callable[..., Any]]:
+        """Returns the functions by name; they share the weights.
+
+        Raises:
+          BundleError: the files are not what `export_several` wrote, or LiteRT does not load them.
+        """
+        interpreter, file = load_interpreter(directory / FILE), directory / FILE
+        indices = sorted((directory / ENTRY_POINTS).glob("*.json"))
+        return {index.stem: _loaded(interpreter, file, index) for index in indices}
 
     def verification(
         self,
@@ -98,6 +137,19 @@ class LiteRTExporter:
         del options
         fixed = {name: [size] for name, size in (sizes or {}).items()}
         return {"sizes": fixed, "given": representative, **({"tolerance": 0.1} if int8 else {})}
+
+
+def _loaded(interpreter: Any, file: Path, index: Path) -> LiteRTModel:
+    interface, content = Interface.read(index)
+    return LiteRTModel(interpreter, interface, signature_of(content, index), file)
+
+
+def _converter(saved: Path, signatures: list[str], int8: bool) -> Any:
+    tf = imported("tensorflow", "litert", "litert")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved / MODEL), signature_keys=signatures)
+    if int8:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter
 
 
 def _fixed(inputs: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:

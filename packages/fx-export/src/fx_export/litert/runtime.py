@@ -5,33 +5,47 @@ from typing import Any
 
 import numpy as np
 
-from fx_export.errors import unreadable_bundle
+from fx_export.errors import BundleError, unreadable_bundle
 from fx_export.extras import imported
 from fx_export.interface import Interface
+
+
+def load_interpreter(path: Path) -> Any:
+    """Loads a file.
+
+    Raises:
+      BundleError: LiteRT does not load it.
+    """
+    litert = imported("ai_edge_litert.interpreter", "litert", "litert")
+    try:
+        return litert.Interpreter(model_path=str(path), num_threads=1)
+    # LiteRT raises RuntimeError and ValueError, and whatever its parsers stumble upon.
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 class LiteRTModel:
     """A loaded file; call it with the inputs.
 
     Args:
-      path: the file.
+      interpreter: what `load_interpreter` returned.
       interface: of the network.
       signature: which to call.
+      path: the file, for errors.
 
     Attributes:
       inputs: shapes and dtypes of the inputs.
+
+    Raises:
+      BundleError: the file has no such signature.
     """
 
-    def __init__(self, path: Path, interface: Interface, signature: str):
+    def __init__(self, interpreter: Any, interface: Interface, signature: str, path: Path):
         self._interface, self.inputs = interface, interface.specs
-        litert = imported("ai_edge_litert.interpreter", "litert", "litert")
         try:
-            interpreter = litert.Interpreter(model_path=str(path), num_threads=1)
             self._runner = interpreter.get_signature_runner(signature)
-        # LiteRT raises RuntimeError and ValueError, and whatever its parsers stumble upon.
         except Exception as error:
-            problem = f"{type(error).__name__}: {str(error)[:500]}"
-            raise unreadable_bundle(str(path), "LiteRT does not load the model.", got=problem) from error
+            raise _unreadable(path, error) from error
 
     def __call__(self, *inputs: Any) -> Any:
         """Computes.
@@ -41,3 +55,8 @@ class LiteRTModel:
         """
         results = self._runner(**self._interface.arrays(inputs))
         return self._interface.results([np.asarray(results[port.name]) for port in self._interface.outputs])
+
+
+def _unreadable(path: Path, error: Exception) -> BundleError:
+    problem = f"{type(error).__name__}: {str(error)[:500]}"
+    return unreadable_bundle(str(path), "LiteRT does not load the model.", got=problem)

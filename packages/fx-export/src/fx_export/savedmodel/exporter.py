@@ -11,11 +11,11 @@ from fx_export.errors import exporter_option, unsupported_program
 from fx_export.interface import Interface, interface_of, signature_of
 from fx_export.keys import on_words, words_of
 from fx_export.lowering import lowered
-from fx_export.savedmodel.model import SavedModel, save_model, tensorflow_names, unique
+from fx_export.savedmodel.model import SavedModel, Signature, load_model, save_model, tensorflow_names, unique
 from fx_export.savedmodel.program import ProgramOp
 from fx_export.weights import named_arrays
 
-MODEL, INDEX = "model", "index.json"
+MODEL, INDEX, ENTRY_POINTS = "model", "index.json", "entry_points"
 _SMALL = frozenset(
     {"int1", "int2", "int4", "uint1", "uint2", "uint4", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"}
 )
@@ -23,7 +23,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 class SavedModelExporter:
-    """Writes a SavedModel in the directory ``model``, with one signature."""
+    """Writes a SavedModel in the directory ``model``, with a signature for each network."""
 
     def export(
         self,
@@ -64,21 +64,42 @@ class SavedModelExporter:
           ArgumentTypeError: an option has another value than those above.
         """
         del metadata
-        if isinstance(platforms, str) or not platforms or not set(platforms) <= set(PLATFORMS):
-            raise exporter_option("savedmodel", f"platforms out of {', '.join(PLATFORMS)}", platforms)
         interface = interface_of(fn, variables, inputs, input_names, output_names)
-        interface = interface.renamed(tensorflow_names(interface.inputs), tensorflow_names(interface.outputs))
-        weights = named_arrays(variables)
-        _refuse_small(
-            [*((p.name, p.dtype) for p in [*interface.inputs, *interface.outputs]), *((n, a.dtype) for n, a in weights)]
-        )
-        words = jax.tree.map(words_of, interface.specs)
-        program = lowered(on_words(fn, interface.specs), variables, [a for _, a in weights], words, platforms)
-        places = unique(variables)
-        once = [weights[places.index(number)] for number in range(len(set(places)))]
-        op = ProgramOp(program, stablehlo_version)
-        save_model(directory / MODEL, op, once, places, interface, signature)
-        interface.write(directory / INDEX, signature=signature)
+        program = _Lowered(fn, variables, interface, platforms, stablehlo_version)
+        _save(directory / MODEL, {signature: program})
+        program.interface.write(directory / INDEX, signature=signature)
+
+    def export_several(
+        self,
+        directory: Path,
+        functions: Mapping[str, tuple[Callable[..., Any], Any, Sequence[Any]]],
+        *,
+        metadata: Mapping[str, Any],
+        platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+        stablehlo_version: str | None = None,
+    ) -> None:
+        """Writes several networks as one SavedModel: a signature for each, and one variable for an array they share.
+
+        Args:
+          directory: where to write.
+          functions: function, variables and inputs by name.
+          metadata: see `export`.
+          platforms: see `export`.
+          stablehlo_version: see `export`.
+
+        Raises:
+          UnsupportedProgramError: see `export`.
+          ArgumentTypeError: see `export`.
+        """
+        del metadata
+        programs = {
+            name: _Lowered(fn, variables, interface_of(fn, variables, inputs), platforms, stablehlo_version)
+            for name, (fn, variables, inputs) in functions.items()
+        }
+        _save(directory / MODEL, programs)
+        (directory / ENTRY_POINTS).mkdir()
+        for name, program in programs.items():
+            program.interface.write(directory / ENTRY_POINTS / f"{name}.json", signature=name)
 
     def load(self, directory: Path) -> Callable[..., Any]:
         """Returns the function of the inputs, computed by TensorFlow on the CPU.
@@ -86,9 +107,55 @@ class SavedModelExporter:
         Raises:
           BundleError: the files are not what `export` wrote, or TensorFlow does not load them.
         """
-        interface, index = Interface.read(directory / INDEX)
-        signature = signature_of(index, directory / INDEX)
-        return SavedModel(directory / MODEL, interface, signature)
+        return _loaded(load_model(directory / MODEL), directory / INDEX)
+
+    def load_several(self, directory: Path) -> dict[str, Callable[..., Any]]:
+        """Returns the functions by name; they share the variables.
+
+        Raises:
+          BundleError: the files are not what `export_several` wrote, or TensorFlow does not load them.
+        """
+        model = load_model(directory / MODEL)
+        return {path.stem: _loaded(model, path) for path in sorted((directory / ENTRY_POINTS).glob("*.json"))}
+
+
+def _loaded(model: Any, index: Path) -> SavedModel:
+    interface, content = Interface.read(index)
+    return SavedModel(model, interface, signature_of(content, index), index)
+
+
+class _Lowered:
+    """A function as an operation of TensorFlow, with its weights and its interface in TensorFlow's names."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        variables: Any,
+        interface: Interface,
+        platforms: Sequence[str],
+        stablehlo_version: str | None,
+    ):
+        if isinstance(platforms, str) or not platforms or not set(platforms) <= set(PLATFORMS):
+            raise exporter_option("savedmodel", f"platforms out of {', '.join(PLATFORMS)}", platforms)
+        self.variables, self.weights = variables, named_arrays(variables)
+        self.interface = interface.renamed(tensorflow_names(interface.inputs), tensorflow_names(interface.outputs))
+        ports = [*self.interface.inputs, *self.interface.outputs]
+        _refuse_small([*((p.name, p.dtype) for p in ports), *((n, a.dtype) for n, a in self.weights)])
+        words = jax.tree.map(words_of, interface.specs)
+        arrays = [array for _, array in self.weights]
+        program = lowered(on_words(fn, interface.specs), variables, arrays, words, platforms)
+        self.op = ProgramOp(program, stablehlo_version)
+
+
+def _save(path: Path, programs: Mapping[str, _Lowered]) -> None:
+    places = unique([program.variables for program in programs.values()])
+    weights = [weight for program in programs.values() for weight in program.weights]
+    once = [weights[places.index(number)] for number in range(len(set(places)))]
+    signatures: dict[str, Signature] = {}
+    for name, program in programs.items():
+        own, places = places[: len(program.weights)], places[len(program.weights) :]
+        signatures[name] = Signature(program.op, own, program.interface)
+    save_model(path, once, signatures)
 
 
 def _refuse_small(arrays: Sequence[tuple[str, np.dtype]]) -> None:

@@ -1,5 +1,6 @@
 """A network as a module of TensorFlow, saved and run."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,43 +34,69 @@ def tensorflow_names(ports: Sequence[Port]) -> list[str]:
     return names
 
 
-def save_model(
-    directory: Path,
-    op: Callable[[Sequence[Any]], Sequence[Any]],
-    weights: Sequence[tuple[str, np.ndarray]],
-    places: Sequence[int],
-    interface: Interface,
-    signature: str,
-) -> None:
-    """Writes a SavedModel: weights as variables, and the computation as a signature.
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A computation of a SavedModel.
+
+    Attributes:
+      op: returns the outputs for the weights and the inputs.
+      places: for each weight that the operation takes, which variable of the model it is.
+      interface: names, shapes and dtypes of inputs and outputs.
+    """
+
+    op: Callable[[Sequence[Any]], Sequence[Any]]
+    places: Sequence[int]
+    interface: Interface
+
+
+def save_model(directory: Path, weights: Sequence[tuple[str, np.ndarray]], signatures: Mapping[str, Signature]) -> None:
+    """Writes a SavedModel: weights as variables, and computations as signatures that share them.
 
     Args:
       directory: where to write.
-      op: gives the outputs for the weights and the inputs.
       weights: names and arrays.
-      places: for each weight that the operation takes, which of these it is.
-      interface: names, shapes and dtypes of inputs and outputs.
-      signature: name of the signature.
+      signatures: the computations by name.
 
     Raises:
-      UnsupportedProgramError: TensorFlow does not take the program.
+      UnsupportedProgramError: TensorFlow does not take a program.
     """
     tf = tensorflow()
-
-    def computed(**arrays: Any) -> dict[str, Any]:
-        inputs = [arrays[port.name] for port in interface.inputs]
-        results = op([*(module.weights[place] for place in places), *inputs])
-        return {port.name: result for port, result in zip(interface.outputs, results, strict=True)}
-
-    specs = {port.name: tf.TensorSpec(static(port.shape), port.dtype) for port in interface.inputs}
     module = tf.Module()
     try:
         with tf.device(CPU):
             module.weights = [tf.Variable(array, name=_variable_name(name)) for name, array in weights]
-            function = tf.function(computed, autograph=False).get_concrete_function(**specs)
-            tf.saved_model.save(module, str(directory), signatures={signature: function})
+            functions = {name: _function(module, signature) for name, signature in signatures.items()}
+            tf.saved_model.save(module, str(directory), signatures=functions)
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
         raise unsupported_program(_problem(error)) from error
+
+
+def _function(module: Any, signature: Signature) -> Any:
+    """A computation on the variables of a module as a function of TensorFlow."""
+    tf, interface = tensorflow(), signature.interface
+
+    def computed(**arrays: Any) -> dict[str, Any]:
+        inputs = [arrays[port.name] for port in interface.inputs]
+        results = signature.op([*(module.weights[place] for place in signature.places), *inputs])
+        return {port.name: result for port, result in zip(interface.outputs, results, strict=True)}
+
+    specs = {port.name: tf.TensorSpec(static(port.shape), port.dtype) for port in interface.inputs}
+    return tf.function(computed, autograph=False).get_concrete_function(**specs)
+
+
+def load_model(directory: Path) -> Any:
+    """Loads a SavedModel on the CPU.
+
+    Raises:
+      BundleError: TensorFlow does not load it.
+    """
+    tf = tensorflow()
+    try:
+        with tf.device(CPU):
+            return tf.saved_model.load(str(directory))
+    # TensorFlow raises classes of its own, KeyError and whatever its parsers stumble upon.
+    except Exception as error:
+        raise unreadable_bundle(str(directory), "TensorFlow does not load the model.", got=_problem(error)) from error
 
 
 def _variable_name(path: str) -> str:
@@ -82,26 +109,27 @@ class SavedModel:
     """A loaded SavedModel; call it with the inputs.
 
     Args:
-      directory: where it is.
+      model: what `load_model` returned.
       interface: of the network.
       signature: which to call.
+      path: where it is, for errors.
 
     Attributes:
       inputs: shapes and dtypes of the inputs.
+
+    Raises:
+      BundleError: the model has no such signature.
     """
 
-    def __init__(self, directory: Path, interface: Interface, signature: str):
+    def __init__(self, model: Any, interface: Interface, signature: str, path: Path):
         self._interface, self.inputs = interface, interface.specs
-        self._tf = tensorflow()
-        try:
-            with self._tf.device(CPU):
-                self._model: Any = self._tf.saved_model.load(str(directory))
-            self._function = self._model.signatures[signature]
-        # TensorFlow raises classes of its own, KeyError and whatever its parsers stumble upon.
-        except Exception as error:
+        # Its variables live as long as it does.
+        self._model, self._tf = model, tensorflow()
+        if signature not in model.signatures:
             raise unreadable_bundle(
-                str(directory), "TensorFlow does not load the model.", got=_problem(error)
-            ) from error
+                str(path), f"the model has no signature {signature!r}.", got=", ".join(model.signatures)
+            )
+        self._function = model.signatures[signature]
 
     def __call__(self, *inputs: Any) -> Any:
         """Computes.
