@@ -139,13 +139,19 @@ def test_malformed_arguments(trained):
     assert "is no name=value" in run(trained, "--model", "network_of_a_run:build", *IMAGE, "--call", "scale").output
     assert "describes no input" in run(trained, "--model", "network_of_a_run:build", "--input", "float3[2]").output
     assert run(trained / "missing", "--model", "network_of_a_run:build", *IMAGE).exit_code == 2
+    below_a_file = trained / "a_file/net"
+    below_a_file.parent.write_text("a file")
+    result = run(trained, "--model", "network_of_a_run:build", *IMAGE, "--output", below_a_file)
+    assert "a file, where a directory is to be" in result.output
+    assert not (trained / "exports").exists()
 
 
 def test_renew_writes_anew(tmp_path):
     path = fx_export.export(tmp_path / "net", lambda w, x: x * w, np.float32(2), ["float32[n]"])
     before = (path / "manifest.json").stat().st_ino
     assert "written by jax" in run("renew", path).output
-    assert json.loads(run("renew", path, "--json").output)["path"] == str(path)
+    # A second time could get the number of the first file.
     assert (path / "manifest.json").stat().st_ino != before
+    assert json.loads(run("renew", path, "--json").output)["path"] == str(path)
     assert fx_export.load(path)(np.ones(3, np.float32)).tolist() == [2, 2, 2]
     assert run("renew", tmp_path).exit_code == 1

@@ -117,7 +117,6 @@ def export_run(
     model. Name it ./inspect or the like where RUN has the name of a command.
     """
     output = output or (run if run.is_dir() else run.parent) / "exports" / format
-    output.parent.mkdir(parents=True, exist_ok=True)
     found, variables = built(model, run)
     sizes = _settings(verify_sizes)
     settings = {**settings, "call": _settings(call), "verify_sizes": sizes, **_settings(options)}
