@@ -59,7 +59,7 @@ GROUPS = {
     "small_arrays": Group("Restore of 10,000 small arrays", "the fastest way through Orbax", ("fx", "orbax")),
     "export": Group("ONNX Runtime", "jitted JAX"),
     "export_start": Group("First answer of a new process from a bundle", "the model built again"),
-    "compress": Group("Quantized products", "float32"),
+    "compress": Group("Quantized weights", "float32"),
     "memory": Group("Peak of memory", libraries=BOTH),
     "plugins": Group("Looking up an entry of a plugin", "of 0 plugins", quick=True),
     "install": Group("Installed size", "JAX with what it needs", quick=True),
