@@ -139,6 +139,7 @@ def test_malformed_arguments(trained):
     assert "is no name=value" in run(trained, "--model", "network_of_a_run:build", *IMAGE, "--call", "scale").output
     assert "describes no input" in run(trained, "--model", "network_of_a_run:build", "--input", "float3[2]").output
     assert run(trained / "missing", "--model", "network_of_a_run:build", *IMAGE).exit_code == 2
+    assert "Missing option '--input'" in run(trained, "--model", "network_of_a_run:build").output
     below_a_file = trained / "a_file/net"
     below_a_file.parent.write_text("a file")
     result = run(trained, "--model", "network_of_a_run:build", *IMAGE, "--output", below_a_file)

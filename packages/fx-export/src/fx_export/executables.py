@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.core
 import jax.export
 import numpy as np
 from fx_core.compat import jax as compat

@@ -82,7 +82,12 @@ def _settings(texts: Iterable[str]) -> dict[str, Any]:
 )
 @click.option("--format", default="stablehlo", show_default=True, help="See: fx export formats")
 @click.option(
-    "--input", "inputs", multiple=True, metavar="TEXT", help='Such as "image:float32[batch,28,28,1]"; in order.'
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    metavar="TEXT",
+    help='Such as "image:float32[batch,28,28,1]"; in order.',
 )
 @click.option("--output", type=click.Path(path_type=Path), help="What to make; by default RUN/exports/FORMAT.")
 @click.option(

@@ -67,7 +67,7 @@ def _aligned(path: Path) -> np.ndarray:
         room = np.empty(size + _ALIGNMENT, np.uint8)
         start = -room.ctypes.data % _ALIGNMENT
         content = room[start : start + size]
-        return content[: file.readinto(content)]
+        return content[: file.readinto(content.data)]
 
 
 def _read(path: Path, content: np.ndarray, entry: Any) -> np.ndarray:

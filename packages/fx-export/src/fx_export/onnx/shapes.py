@@ -138,7 +138,7 @@ def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], v
     x, value = build.plain(x), build.plain(value)
     kernel = x.stored if x.stored.kind != "b" else np.dtype(bool)
     value = build.stored_as(value, kernel)
-    return build.op("Pad", [x, build.shape([*before, *after]), value], shape, typed=[0, 2])
+    return build.op("Pad", [x, build.shape((*before, *after)), value], shape, typed=[0, 2])
 
 
 def at_least_zero(count: Dim) -> Dim:

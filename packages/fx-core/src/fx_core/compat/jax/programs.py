@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import jax.core
-import jaxlib
 from jax._src import compilation_cache, config, source_info_util
 from jax._src.core import InconclusiveDimensionOperation
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.experimental import serialize_executable
 from jax.interpreters import mlir, partial_eval
+from jaxlib.version import __version__ as jaxlib_version
 
 __all__ = [
     "InconclusiveDimensionOperation",
@@ -65,8 +65,8 @@ def executable_of(content: bytes, in_tree: Any, out_tree: Any, device: Any) -> C
 def compiler_version(device: Any) -> str:
     """Returns what decides, besides a program, about what is compiled for a device: versions, hardware, settings."""
     backend = device.client
-    parts = [jax.__version__, jaxlib.__version__, backend.platform, backend.platform_version, device.device_kind]
-    flags = [jax.config.jax_enable_x64, getattr(jax.config, "jax_disable_most_optimizations", None)]
+    parts = [jax.__version__, jaxlib_version, backend.platform, backend.platform_version, device.device_kind]
+    flags = [config.enable_x64.value, jax.config.values.get("jax_disable_most_optimizations")]
     return repr([*parts, device.id, *flags])
 
 
