@@ -60,6 +60,8 @@ class LiteRTExporter:
           ArgumentTypeError: a variable is no array of numbers.
         """
         del metadata
+        # The extra of this format is to be named, where it is missing.
+        imported("tensorflow", "litert", "litert")
         inputs = _fixed(inputs, sizes or {})
         if len(representative) and not int8:
             raise exporter_option("litert", "representative inputs with int8=True only", f"int8={int8}")
@@ -97,6 +99,7 @@ class LiteRTExporter:
           UnsupportedProgramError: see `export`.
         """
         del metadata
+        imported("tensorflow", "litert", "litert")
         fixed = {
             name: (widened(fn), variables, _fixed(inputs, sizes or {}))
             for name, (fn, variables, inputs) in functions.items()
