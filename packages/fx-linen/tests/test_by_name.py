@@ -26,6 +26,7 @@ NEEDED = {
     "MultiHeadAttention": {"num_heads": 2},
     "MultiHeadDotProductAttention": {"num_heads": 2},
     "SelfAttention": {"num_heads": 2},
+    "LoRA": {"lora_rank": 2, "base_module": {"layer": "Dense", "features": 3}},
     "RNN": {"cell": {"layer": "OptimizedLSTMCell", "features": 2, "gate_fn": {"function": "relu"}}},
     "Sequential": {"layers": [{"layer": "Dense", "features": 2, "name": "first"}, {"function": "gelu"}]},
     "SpectralNorm": {"layer_instance": {"layer": "Dense", "features": 2}},
