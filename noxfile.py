@@ -74,7 +74,7 @@ def tests(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """All packages and the plugins together, and processes that SLURM and Open MPI start."""
     session.run("python", "tools/launchers.py")
-    tools = ["pip>=24", "pyyaml>=6", "tensorboard>=2.17", "pillow>=10"]
+    tools = ["pip>=24", "pyyaml>=6", "tensorboard>=2.17", "pillow>=10", "jsonschema>=4.18"]
     plugins = [part for directory in PLUGINS for part in ("-e", directory)]
     install_editable(session, EVERYTHING, *plugins, *TEST_TOOLS, *tools)
     parts = ["plugins", "distributed", "training", "compress", "tools"]
