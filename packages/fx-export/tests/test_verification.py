@@ -69,6 +69,13 @@ class Scaled:
         return 2 * x * variables["factor"]
 
 
+class Scaler(Scaled):
+    """A model that inherits a method of all models, which is a function of the variables like any other."""
+
+    def tripled(self, variables, x):
+        return 3 * x * variables["factor"]
+
+
 def scaled_as_function(model, variables, *, method=None, **call):
     fn = getattr(model, method) if method else lambda v, x: {"y": x * v["factor"]}
     return fn, {"factor": model.factor} if variables is None else variables
@@ -107,6 +114,10 @@ def test_models_of_plugins(plugin, tmp_path):
 def test_methods_of_models_are_models(plugin, tmp_path):
     path = fx_export.export(tmp_path / "net", Scaled().doubled, inputs=["float32[n]"])
     np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [10, 10])
+    path = fx_export.export(tmp_path / "own", Scaler().tripled, inputs=["float32[n]"])
+    np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [15, 15])
+    path = fx_export.export(tmp_path / "given", Scaler().doubled, {"factor": np.float32(2)}, inputs=["float32[n]"])
+    np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [4, 4])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
       ArgumentTypeError: it is none of these, or its variables are missing.
     """
     owner, method = getattr(model, "__self__", None), getattr(model, "__name__", "")
-    if inspect.ismethod(model) and _entry(owner) is not None:
+    if inspect.ismethod(model) and _is_of_user(owner, method):
         return as_function(owner, variables, {"method": method, **call})
     entry = _entry(model)
     if entry is not None:
@@ -44,6 +44,15 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
 def _entry(model: Any) -> ModelEntry | None:
     names = {f"{cls.__module__}:{cls.__qualname__}" for cls in type(model).__mro__}
     return next((entry for entry in registry().models.values() if entry.type in names), None)
+
+
+def _is_of_user(owner: Any, method: str) -> bool:
+    """Returns whether a method is of the model, not of what all modules are; `apply` takes the variables itself."""
+    entry = _entry(owner)
+    if entry is None:
+        return False
+    base = next(cls for cls in type(owner).__mro__ if f"{cls.__module__}:{cls.__qualname__}" == entry.type)
+    return type(owner) is base or not hasattr(base, method) or method == "__call__"
 
 
 def _of_state(state: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Function, Any]:
