@@ -130,3 +130,73 @@ def test_stacked_layers_of_both_faces_are_layers_each_by_itself():
     kernels = variables["params"]["layers"]["Dense_0"]["kernel"]
     state = to_torch(variables, stacked={"layers": 0})
     np.testing.assert_array_equal(state["layers.2.Dense_0.weight"], kernels[2].T)
+
+
+class NormalizedNNX(nnx.Module):
+    def __init__(self, rngs, normalized=True):
+        lengths, largest = (nnx.WeightNorm, nnx.SpectralNorm) if normalized else (_alone, _alone)
+        self.up = lengths(nnx.ConvTranspose(2, 3, (2,), rngs=rngs), rngs=rngs)
+        self.conv = largest(nnx.Conv(3, 4, (2,), rngs=rngs), rngs=rngs)
+        self.out = lengths(nnx.Linear(4, 4, rngs=rngs), rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.conv(self.up(x)))
+
+
+class NormalizedLinen(nn.Module):
+    normalized: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        x = self.lengths(nn.ConvTranspose(3, (2,), name="up"))(x)
+        conv = nn.Conv(4, (2,), name="conv")
+        x = nn.SpectralNorm(conv, n_steps=30)(x, update_stats=self.normalized) if self.normalized else conv(x)
+        return self.lengths(nn.Dense(4, name="out"))(x)
+
+    def lengths(self, layer):
+        return nn.WeightNorm(layer) if self.normalized else layer
+
+
+def _alone(layer, *, rngs):
+    return layer
+
+
+@pytest.mark.parametrize("normalization", ["hooks", "parametrizations"])
+def test_normalized_layers_of_nnx(normalization):
+    x = jnp.linspace(-1, 1, 12).reshape(1, 6, 2)
+    module = NormalizedNNX(nnx.Rngs(0))
+    nnx.update(module, jax.tree.map(lambda x: x * 1.5 + 0.1, nnx.state(module, nnx.Param)))
+    for _ in range(30):
+        module(x)
+    module.eval()
+    state = to_torch(module, normalization=normalization)
+    again = from_torch(state, NormalizedNNX(nnx.Rngs(1)))
+    assert jax.tree.all(jax.tree.map(np.array_equal, nnx.state(again, nnx.Param), nnx.state(module, nnx.Param)))
+    np.testing.assert_array_equal(again.conv.batch_stats["kernel", "u"], module.conv.batch_stats["kernel", "u"])
+    # A network without the normalizations gets the weights that PyTorch computes with.
+    plain = from_torch(state, NormalizedNNX(nnx.Rngs(2), normalized=False))
+    close(plain(x), module(x))
+    kinds = {"up": "conv_transpose", "conv": "conv"}
+    split = nnx.state(module, nnx.Any(nnx.Param, nnx.BatchStat))
+    assert to_torch(split, layers=kinds, normalization=normalization).keys() == state.keys()
+
+
+def test_normalized_layers_of_linen():
+    x = jnp.linspace(-1, 1, 12).reshape(1, 6, 2)
+    model, kinds = NormalizedLinen(), {"up": "conv_transpose", "conv": "conv"}
+    variables = model.init(jax.random.key(0), x)
+    for _ in range(3):
+        expected, stats = model.apply(variables, x, mutable=["batch_stats"])
+        variables = {**variables, **stats}
+    state = to_torch(variables, layers=kinds)
+    again = from_torch(state, jax.tree.map(jnp.zeros_like, variables), layers=kinds)
+    jax.tree.map(close, again, variables)
+    plain = NormalizedLinen(normalized=False)
+    like = jax.eval_shape(plain.init, jax.random.key(0), x)
+    close(plain.apply(from_torch(state, like, layers=kinds), x), expected)
+
+
+def test_lengths_that_are_not_learned_have_no_form():
+    layer = nnx.WeightNorm(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), use_scale=False, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="not learned"):
+        to_torch({"net": layer})

@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.errors import ArgumentError
 from fx_core.renaming import Rule
 from fx_core.stored_dtypes import NUMBERS
 
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.files import read_state, write_state
-from fx_export.torch.parametrizations import computed
+from fx_export.torch.normalized import Normalized
+from fx_export.torch.parametrizations import NORMALIZATIONS, computed
 from fx_export.torch.plan import Layers, planned
 from fx_export.torch.reading import Reader
 from fx_export.torch.stacks import Stacked
@@ -29,6 +31,7 @@ def to_torch(
     names: Sequence[Rule] = (),
     tied: Mapping[str, str] | None = None,
     stacked: Mapping[str, int] | None = None,
+    normalization: str = "parametrizations",
 ) -> dict[str, np.ndarray]:
     """Returns the weights of a network as a state dictionary of PyTorch, and writes them as safetensors.
 
@@ -48,6 +51,10 @@ def to_torch(
       tied: second names of arrays: ``{"lm_head.weight": "embed.weight"}``.
       stacked: layers that lie along an axis of their arrays, as `fx_linen.scan` and `fx_nnx.vmap` keep them: the axis
         by the path below which they are, such as ``{"blocks": 0}``. They are written as ``blocks.0``, ``blocks.1``, ….
+      normalization: how PyTorch holds the weights of layers in ``WeightNorm`` and ``SpectralNorm``, which get the names
+        of those layers: as ``"parametrizations"`` of ``torch.nn.utils`` (``parametrizations.weight.original0``), or as
+        its older ``"hooks"`` (``weight_g``). Variables of Linen do not say which axes have lengths: it is the last one,
+        where that fits.
 
     Returns:
       Arrays by name, for ``module.load_state_dict({k: torch.tensor(v) for k, v in ...})``; bfloat16, which NumPy's
@@ -55,8 +62,10 @@ def to_torch(
 
     Raises:
       UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
-      TorchMismatchError: a layer has no form in PyTorch, or two arrays get one name.
+      TorchMismatchError: a layer has no form in PyTorch, two arrays get one name, or the estimate of a spectral
+        normalization has not converged, so that PyTorch would compute something else.
       ArgumentTypeError: a weight is no array of numbers.
+      ArgumentError: there is no such normalization.
       BundleError: safetensors have no such dtype.
       MissingPackageError: safetensors are not installed.
 
@@ -65,8 +74,17 @@ def to_torch(
       >>> {name: array.shape for name, array in to_torch({"params": params}).items()}
       {'head.weight': (3, 2), 'head.bias': (3,)}
     """
+    if normalization not in NORMALIZATIONS:
+        raise ArgumentError(
+            "There is no such way to normalize weights.",
+            expected=" or ".join(NORMALIZATIONS),
+            got=normalization,
+            fix="Name one of them.",
+        )
     network = _network(source, stacked)
-    state = written(network, planned(network, layers or {}, names), tied or {})
+    plan = planned(network, layers or {}, names, normalization)
+    network.check_written()
+    state = written(network, plan, tied or {})
     if path is not None:
         write_state(path, state)
     return state
@@ -98,7 +116,8 @@ def from_torch(
       cast: whether other dtypes are cast, as long as no finite number becomes infinite; by default they are reported.
       stacked: see `to_torch`.
 
-    Weights that PyTorch computes by weight or spectral normalization are read as they come out of it.
+    Weights that PyTorch computes by weight or spectral normalization are read as they come out of it, and by their
+    parts where the network has the normalization, too.
 
     Returns:
       The module, or a tree like the target.
@@ -117,14 +136,15 @@ def from_torch(
       (2, 3)
     """
     found = source if isinstance(source, Mapping) else read_state(source)
-    state = computed(_state(found, part))
     network = _network(target, stacked)
-    reader = Reader(network, planned(network, layers or {}, names), state, cast)
+    plan = planned(network, layers or {}, names)
+    state = computed(_state(found, part), plan.all_names())
+    reader = Reader(network, plan, state, cast)
     return network.filled(reader.read(tied or {}, ignore))
 
 
-def _network(tree: Any, stacked: Mapping[str, int] | None) -> Any:
-    return Stacked(Network(tree), stacked) if stacked else Network(tree)
+def _network(tree: Any, stacked: Mapping[str, int] | None) -> Normalized:
+    return Normalized(Stacked(Network(tree), stacked) if stacked else Network(tree))
 
 
 def _state(found: Any, part: str | None) -> dict[str, Any]:

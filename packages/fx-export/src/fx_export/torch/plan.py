@@ -8,9 +8,11 @@ from typing import Any
 from fx_core.patterns import glob
 from fx_core.renaming import SAME, Rule, find
 
-from fx_export.torch.errors import UnknownLayerError
-from fx_export.torch.layers import KINDS, RECOGNIZED, LayerRule, TorchArray, leaf_rule, linear_rule
-from fx_export.torch.trees import Network, Path
+from fx_export.torch.errors import TorchMismatchError, UnknownLayerError
+from fx_export.torch.layers import KINDS, RECOGNIZED, LayerRule, Part, TorchArray, leaf_rule, linear_rule
+from fx_export.torch.normalized import LEFT, LENGTHS, RIGHT, Normalized
+from fx_export.torch.parametrizations import NORMALIZATIONS, NormalizedArray, normalized_rule
+from fx_export.torch.trees import Path
 
 Layers = Mapping[str, str | LayerRule]
 
@@ -66,30 +68,44 @@ class Plan:
         cell = _GATE_NAMES.fullmatch(array) is not None
         return find([*self.names, *(NAMES if cell else ()), *SAME], ours, 0)[0]
 
+    def all_names(self) -> set[str]:
+        """PyTorch's names of all arrays, in all forms of the layers."""
+        sites = ((site, form) for site in self.sites for form in site.rule.forms)
+        return {self.their_name(path) for path in self.loose} | {
+            name for site, form in sites for name, _ in their_arrays(self, site, form)
+        }
 
-def planned(network: Network, layers: Layers, names: Sequence[Rule]) -> Plan:
+
+def planned(
+    network: Normalized, layers: Layers, names: Sequence[Rule], normalization: str = NORMALIZATIONS[-1]
+) -> Plan:
     """Finds the layers of a network.
 
     Args:
       network: the network.
       layers: kinds of layers by patterns of paths, for those that cannot be inferred.
       names: rules for names, before those of every network.
+      normalization: which of `NORMALIZATIONS` is written.
 
     Raises:
       UnknownLayerError: the kinds of some layers cannot be inferred; all are listed.
+      TorchMismatchError: PyTorch does not normalize weights so.
     """
-    planner = _Planner(network, layers)
+    planner = _Planner(network, layers, normalization)
     planner.visit(())
     if planner.unknown:
         raise UnknownLayerError(planner.unknown)
+    if planner.problems:
+        raise TorchMismatchError([], [], planner.problems)
     return Plan(planner.sites, planner.loose, list(names))
 
 
 class _Planner:
     """Goes through a network from the outside in, so that attention is found before the linear layers in it."""
 
-    def __init__(self, network: Network, layers: Layers):
+    def __init__(self, network: Normalized, layers: Layers, normalization: str):
         self._arrays, self._objects = dict(network.arrays), network.objects
+        self._network, self._normalization = network, normalization
         self._rules = [(pattern, KINDS[rule] if isinstance(rule, str) else rule) for pattern, rule in layers.items()]
         self._children: dict[Path, dict[str, None]] = {}
         for path in self._arrays:
@@ -98,6 +114,7 @@ class _Planner:
         self.sites: list[Site] = []
         self.loose: list[Path] = []
         self.unknown: list[str] = []
+        self.problems: list[str] = []
 
     def visit(self, path: Path) -> None:
         children = self._children.get(path, {})
@@ -108,7 +125,7 @@ class _Planner:
             # Whoever comes later, such as the linear layers of attention, does not see them any more.
             arrays = {name: self._arrays.pop(at) for name, at in found.items() if at in self._arrays}
             if arrays:
-                self.sites.append(Site(path, rule, arrays))
+                self._add(path, rule, arrays)
         for name in direct:
             if (*path, name) in self._arrays:
                 self._left(path, name)
@@ -120,8 +137,29 @@ class _Planner:
         array = self._arrays[(*path, name)]
         if name == "kernel" and len(array.shape) != 1:
             self.unknown.append(f"{'/'.join(path)}: a kernel of shape {tuple(array.shape)}")
+        elif (*path, name) in self._network.kinds:
+            self._add(path, LayerRule("array", ((TorchArray(name, (Part(name),)),),)), {name: array})
         else:
             self.loose.append((*path, name))
+
+    def _add(self, path: Path, rule: LayerRule, arrays: dict[str, Any]) -> None:
+        """Add a layer, with what belongs to its normalized weights."""
+        normalized: dict[str, NormalizedArray] = {}
+        for name in list(arrays):
+            at = path + tuple(name.split("/"))
+            kind = self._network.kinds.get(at)
+            if kind is None:
+                continue
+            for end in (LENGTHS,) if kind == LENGTHS else (LEFT, RIGHT):
+                arrays[name + end] = self._arrays.pop((*at[:-1], at[-1] + end))
+            shapes = [tuple(arrays[each].shape) for each in (name, name + kind)]
+            normalized[name] = NormalizedArray(kind, shapes[0], shapes[1], at in self._network.scalar)
+        if normalized:
+            try:
+                rule = normalized_rule(rule, normalized, self._normalization)
+            except ValueError as error:
+                self.problems.append(f"{'/'.join(path)}: {error}")
+        self.sites.append(Site(path, rule, arrays))
 
     def _rule(self, path: Path, direct: Sequence[str]) -> LayerRule | None:
         said = next(

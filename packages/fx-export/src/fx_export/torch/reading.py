@@ -8,8 +8,9 @@ from fx_core.patterns import glob
 
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.layers import Part, TorchArray
+from fx_export.torch.normalized import Normalized
 from fx_export.torch.plan import Plan, Site, their_arrays
-from fx_export.torch.trees import Network, Path
+from fx_export.torch.trees import Path
 
 Pieces = dict[tuple[Path, tuple[int, int] | None], np.ndarray]
 
@@ -24,7 +25,7 @@ class Reader:
       cast: whether other dtypes are cast.
     """
 
-    def __init__(self, network: Network, plan: Plan, state: Mapping[str, np.ndarray], cast: bool):
+    def __init__(self, network: Normalized, plan: Plan, state: Mapping[str, np.ndarray], cast: bool):
         self._network, self._plan, self._state, self._cast = network, plan, dict(state), cast
         self._used: set[str] = set()
         self._missing: dict[Path, str] = {}

@@ -6,11 +6,11 @@ import numpy as np
 
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.layers import Part, TorchArray
+from fx_export.torch.normalized import Normalized
 from fx_export.torch.plan import Plan, Site, their_arrays
-from fx_export.torch.trees import Network
 
 
-def written(network: Network, plan: Plan, tied: Mapping[str, str]) -> dict[str, np.ndarray]:
+def written(network: Normalized, plan: Plan, tied: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Returns the state dictionary.
 
     Raises:
