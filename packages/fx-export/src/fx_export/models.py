@@ -2,10 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 from fx_core.errors import ArgumentTypeError
+from fx_core.identity import identity_of
 from fx_core.plugins import ModelEntry, registry
 
 Function = Callable[..., Any]
@@ -26,7 +28,7 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
     owner, method = getattr(model, "__self__", None), getattr(model, "__name__", "")
     if inspect.ismethod(model) and _is_of_user(owner, method):
         return as_function(owner, variables, {"method": method, **call})
-    entry = _entry(model)
+    entry = model_entry(model)
     if entry is not None:
         return entry.load()(model, variables, **call)
     if hasattr(model, "apply_fn") and hasattr(model, "params"):
@@ -41,14 +43,15 @@ def as_function(model: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Fu
     return (functools.partial(model, **call) if call else model), variables
 
 
-def _entry(model: Any) -> ModelEntry | None:
+def model_entry(model: Any) -> ModelEntry | None:
+    """Returns what a plugin says of a module, None for what is no module."""
     names = {f"{cls.__module__}:{cls.__qualname__}" for cls in type(model).__mro__}
     return next((entry for entry in registry().models.values() if entry.type in names), None)
 
 
 def _is_of_user(owner: Any, method: str) -> bool:
     """Returns whether a method is of the model, not of what all modules are; `apply` takes the variables itself."""
-    entry = _entry(owner)
+    entry = model_entry(owner)
     if entry is None:
         return False
     base = next(cls for cls in type(owner).__mro__ if f"{cls.__module__}:{cls.__qualname__}" == entry.type)
@@ -63,3 +66,29 @@ def _of_state(state: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Func
         variables = {name: value for name, value in held.items() if value is not None}
     apply_fn = state.apply_fn
     return (lambda variables, *inputs: apply_fn(variables, *inputs, **call)), variables
+
+
+def module_path_of(modules: Sequence[Any]) -> str:
+    """Returns the path of the last one of nested modules that is known to lie in the first one.
+
+    Args:
+      modules: from the outside in; a module within a transform may be a copy.
+
+    Returns:
+      Names with slashes, the name of its class for the first one; empty if there are no modules.
+    """
+    for module in reversed(modules):
+        path = _path_within(modules[0], module)
+        if path is not None:
+            return path or type(module).__qualname__
+    return ""
+
+
+def _path_within(outer: Any, module: Any) -> str | None:
+    if identity_of(outer) == "object":
+        nodes = jax.tree_util.tree_leaves_with_path(outer, is_leaf=lambda node: node is module)
+        found = (path for path, node in nodes if node is module)
+        return next((jax.tree_util.keystr(path, simple=True, separator="/") for path in found), None)
+    # Modules of Linen have their paths.
+    path = getattr(module, "path", None)
+    return "/".join(map(str, path)) if isinstance(path, tuple) else None

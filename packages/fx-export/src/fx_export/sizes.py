@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 from fx_core.compat import jax as compat
 
 from fx_export.errors import UnsupportedProgramError
+from fx_export.models import model_entry, module_path_of
 
 _LIBRARIES = tuple(
     f"/{name}/" for name in ("jax", "numpy", "fx_core", "fx_linen", "fx_nnx", "fx_transforms", "fx_export")
@@ -122,10 +124,15 @@ def _not_free(error: Exception) -> UnsupportedProgramError:
     lines = {id(frame): line for frame, line in frames}
     found = theirs[-1] if theirs else frames[-1][0]
     where = f"{found.f_code.co_qualname} ({Path(found.f_code.co_filename).name}:{lines[id(found)]})"
+    module = module_path_of([frame.f_locals["self"] for frame, _ in frames if _in_module(frame)])
     return UnsupportedProgramError(
         "A size cannot stay free here.",
-        path=where,
+        path=f"{module}: {where}" if module else where,
         expected="operations that work for all values of the symbols",
         got=str(error).partition("\nThis error arises")[0],
         fix='Give that size as a number in the inputs, or say more about it: constraints=["length >= 2"], or "2*half".',
     )
+
+
+def _in_module(frame: FrameType) -> bool:
+    return model_entry(frame.f_locals.get("self")) is not None
