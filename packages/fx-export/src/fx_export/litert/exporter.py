@@ -65,7 +65,8 @@ class LiteRTExporter:
         inputs = _fixed(inputs, sizes or {})
         if len(representative) and not int8:
             raise exporter_option("litert", "representative inputs with int8=True only", f"int8={int8}")
-        with tempfile.TemporaryDirectory() as scratch:
+        # Beside the file: whoever comes after a process that was killed removes it with the rest.
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
             names: dict[str, Any] = {"input_names": input_names, "output_names": output_names}
             saved = Path(scratch)
             SavedModelExporter().export(saved, widened(fn), variables, inputs, metadata={}, platforms=["cpu"], **names)
@@ -104,7 +105,7 @@ class LiteRTExporter:
             name: (widened(fn), variables, _fixed(inputs, sizes or {}))
             for name, (fn, variables, inputs) in functions.items()
         }
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
             saved = Path(scratch)
             SavedModelExporter().export_several(saved, fixed, metadata={}, platforms=["cpu"])
             (directory / FILE).write_bytes(_converted(_converter(saved, list(functions), int8)))

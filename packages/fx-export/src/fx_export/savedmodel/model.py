@@ -1,6 +1,7 @@
 """A network as a module of TensorFlow, saved and run."""
 
 import dataclasses
+import errno
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,7 @@ def save_model(directory: Path, weights: Sequence[tuple[str, np.ndarray]], signa
 
     Raises:
       UnsupportedProgramError: TensorFlow does not take a program.
+      OSError: TensorFlow cannot write there, such as on a full disk.
     """
     tf = tensorflow()
     module = tf.Module()
@@ -66,9 +68,24 @@ def save_model(directory: Path, weights: Sequence[tuple[str, np.ndarray]], signa
         with tf.device(CPU):
             module.weights = [tf.Variable(array, name=_variable_name(name)) for name, array in weights]
             functions = {name: _function(module, signature) for name, signature in signatures.items()}
-            tf.saved_model.save(module, str(directory), signatures=functions)
+            _save(module, directory, functions)
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
         raise unsupported_program(_problem(error)) from error
+
+
+def _save(module: Any, directory: Path, functions: Mapping[str, Any]) -> None:
+    tf = tensorflow()
+    try:
+        tf.saved_model.save(module, str(directory), signatures=functions)
+    # As which TensorFlow raises what the system says of files.
+    except (
+        tf.errors.ResourceExhaustedError,
+        tf.errors.OutOfRangeError,
+        tf.errors.PermissionDeniedError,
+        tf.errors.UnknownError,
+    ) as error:
+        code = errno.ENOSPC if isinstance(error, tf.errors.ResourceExhaustedError) else errno.EIO
+        raise OSError(code, f"TensorFlow cannot write: {_problem(error)}", str(directory)) from error
 
 
 def _function(module: Any, signature: Signature) -> Any:
