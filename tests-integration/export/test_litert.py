@@ -23,7 +23,12 @@ def save(path, fn, variables, inputs, **options):
     return fx_export.export(path / "net", fn, variables, inputs, format="litert", **options)
 
 
-@pytest.mark.parametrize(("name", "face", "dtype"), [(name, *FACES[n % 2]) for n, name in enumerate(NETWORKS)])
+CASES = [(name, *FACES[n % 2]) for n, name in enumerate(NETWORKS)]
+# A small one in both faces and both dtypes.
+CASES += [("MLP", face, dtype) for face in ("linen", "nnx") for dtype in (jnp.float32, jnp.bfloat16)]
+
+
+@pytest.mark.parametrize(("name", "face", "dtype"), dict.fromkeys(CASES))
 def test_networks(name, face, dtype, tmp_path):
     model, variables = network(face, name, dtype)
     path = save(tmp_path, model, variables, NETWORKS[name], sizes=SIZES)

@@ -20,11 +20,14 @@ def save(path, fn, variables, inputs, **options):
     return fx_export.export(path / "net", fn, variables, inputs, format="savedmodel", **options)
 
 
-# Each network of one face only: the programs are nearly the same, and TensorFlow compiles them once more than JAX.
+# Most networks of one face only: the programs are nearly the same, and TensorFlow compiles them once more than JAX.
 FACES = [("linen", jnp.bfloat16), ("nnx", jnp.float32)]
+CASES = [(name, *FACES[n % 2]) for n, name in enumerate(NETWORKS)]
+# A small one in both faces and both dtypes.
+CASES += [("MLP", face, dtype) for face in ("linen", "nnx") for dtype in (jnp.float32, jnp.bfloat16)]
 
 
-@pytest.mark.parametrize(("name", "face", "dtype"), [(name, *FACES[n % 2]) for n, name in enumerate(NETWORKS)])
+@pytest.mark.parametrize(("name", "face", "dtype"), dict.fromkeys(CASES))
 def test_networks(name, face, dtype, tmp_path):
     model, variables = network(face, name, dtype)
     sizes = {"batch": [2], "length": [3]}

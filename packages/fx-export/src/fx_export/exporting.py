@@ -2,7 +2,8 @@
 
 import datetime
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,29 +81,49 @@ def export(
       >>> load(path)(jnp.ones((4, 3))).shape
       (4, 2)
     """
-    kept = dict(metadata or {})
-    canonical_json(kept, "metadata")
     writer = exporter_named(format)
-    _check_options(format, writer, options)
+    check_options(format, writer.export, (None, None, ()), options)
     specs = input_specs(format, inputs, constraints)
     options = {**_names(writer, inputs), **options}
     fn, weights = as_function(model, variables, call or {})
-    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
+    with new_bundle(path, format, metadata, overwrite, key) as new:
         data = new.directory / DATA
-        data.mkdir()
         with sizes_stay_free(specs):
-            writer.export(data, fn, weights, specs, metadata=kept, **options)
+            writer.export(data, fn, weights, specs, metadata=new.manifest["metadata"], **options)
         if verify:
             new.manifest["verification"] = _verified(
                 writer, data, fn, weights, specs, verification_settings(writer, tolerance, verify_sizes, options)
             )
+    return new.path
+
+
+@contextmanager
+def new_bundle(
+    path: StrPath, format: str, metadata: Mapping[str, Any] | None, overwrite: bool, key: bytes | None
+) -> Iterator[AtomicDirectory]:
+    """Makes a bundle with an empty directory for the exporter's files; what is raised within leaves nothing behind.
+
+    Args:
+      path: where it appears when the block ends.
+      format: name of the exporter.
+      metadata: what else to keep.
+      overwrite: replace a bundle.
+      key: signs the bundle.
+
+    Raises:
+      ArgumentError: JSON cannot hold the metadata, or the path is no name of a file here.
+      AlreadyExistsError: there is something at the path.
+    """
+    kept = dict(metadata or {})
+    canonical_json(kept, "metadata")
+    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
+        (new.directory / DATA).mkdir()
+        new.manifest.update(exporter=format, metadata=kept)
+        yield new
         new.manifest.update(
-            exporter=format,
-            metadata=kept,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             written_by={"fx-export": __version__, "jax": jax.__version__},
         )
-    return new.path
 
 
 def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
@@ -140,8 +161,19 @@ def _verified(
     return verified(program, fn, variables, inputs, **settings)
 
 
-def _check_options(name: str, exporter: Exporter, options: Mapping[str, Any]) -> None:
+def check_options(name: str, write: Callable[..., None], arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Checks options against what a method of an exporter takes.
+
+    Args:
+      name: of the exporter.
+      write: the method.
+      arguments: stand-ins for what it takes after the directory.
+      options: the options.
+
+    Raises:
+      ArgumentTypeError: it does not take them.
+    """
     try:
-        inspect.signature(exporter.export).bind(Path(), None, None, (), metadata={}, **options)
+        inspect.signature(write).bind(Path(), *arguments, metadata={}, **options)
     except TypeError as error:
-        raise exporter_option(name, str(inspect.signature(exporter.export)), str(error)) from None
+        raise exporter_option(name, str(inspect.signature(write)), str(error)) from None

@@ -1,17 +1,16 @@
 """Writing StableHLO bundles anew, by the JAX of today, without the code that made them."""
 
 import collections
-import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-from fx_core.files import AtomicDirectory, read_manifest
+from fx_core.files import read_manifest
 
-from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, Bundle, StrPath, exporter_named, load
 from fx_export.errors import unreadable_bundle
+from fx_export.exporting import new_bundle
 from fx_export.verification import verified
 
 
@@ -45,19 +44,14 @@ def renew(path: StrPath, *, key: bytes | None = None, **options: Any) -> Path:
     manifest = read_manifest(old.path, format=FORMAT, version=VERSION, key=key)
     writer: Any = exporter_named("stablehlo")
     programs = dict(old.entry_points) or {"": old.program}
-    with AtomicDirectory(old.path, format=FORMAT, version=VERSION, overwrite=True, key=key) as new:
+    with new_bundle(old.path, "stablehlo", manifest["metadata"], True, key) as new:
         data = new.directory / DATA
-        data.mkdir()
         _write(writer, data, old, options)
         again = writer.load_several(data) if old.entry_points else {"": writer.load(data)}
         for name, program in programs.items():
             verified(again[name], *_of(program))
         kept = {k: v for k, v in manifest.items() if k not in ("files", "digest", "signature", "format", "version")}
         new.manifest.update(kept)
-        new.manifest.update(
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            written_by={"fx-export": __version__, "jax": jax.__version__},
-        )
     return new.path
 
 

@@ -1,19 +1,13 @@
 """Several networks in one bundle, such as the two of a text generator: one reads the prompt, the other goes on."""
 
 import dataclasses
-import datetime
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-from fx_core.files import AtomicDirectory, canonical_json
-
-from fx_export._version import __version__
-from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named, load_several
+from fx_export.bundle import DATA, StrPath, exporter_named, load_several
 from fx_export.errors import PlatformError, exporter_option
-from fx_export.exporting import verification_settings
+from fx_export.exporting import check_options, new_bundle, verification_settings
 from fx_export.inputs import input_specs
 from fx_export.models import as_function
 from fx_export.sizes import sizes_stay_free
@@ -96,8 +90,6 @@ def export_several(
       >>> network["second"](network["first"](jnp.ones((4, 3)))).shape
       (4, 3)
     """
-    kept = dict(metadata or {})
-    canonical_json(kept, "metadata")
     if not entry_points or not all(isinstance(name, str) and name.isidentifier() for name in entry_points):
         raise exporter_option(format, "entry points whose names are identifiers", sorted(map(str, entry_points)))
     writer: Any = exporter_named(format)
@@ -105,25 +97,19 @@ def export_several(
     for name, entry in entry_points.items():
         fn, weights = as_function(entry.model, variables, entry.call)
         functions[name] = fn, weights, input_specs(format, entry.inputs, entry.constraints)
-    _check_options(format, writer, options)
-    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
+    together = getattr(writer, "export_several", None)
+    check_options(format, together or writer.export, ({},) if together else (None, None, ()), options)
+    with new_bundle(path, format, metadata, overwrite, key) as new:
         data = new.directory / DATA
-        data.mkdir()
         with sizes_stay_free([specs for _, _, specs in functions.values()]):
-            _write(writer, data, functions, kept, options)
+            _write(writer, data, functions, new.manifest["metadata"], options)
         if verify:
             settings = {
                 name: verification_settings(writer, tolerance, entry.verify_sizes, options)
                 for name, entry in entry_points.items()
             }
             new.manifest["verification"] = _verified(writer, data, functions, settings)
-        new.manifest.update(
-            exporter=format,
-            entry_points=list(entry_points),
-            metadata=kept,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            written_by={"fx-export": __version__, "jax": jax.__version__},
-        )
+        new.manifest["entry_points"] = list(entry_points)
     return new.path
 
 
@@ -150,12 +136,3 @@ def _verified(
         for which in ("max_absolute_error", "max_relative_error"):
             found[which] = max(found[which], report[which])
     return found
-
-
-def _check_options(name: str, exporter: Any, options: Mapping[str, Any]) -> None:
-    several = hasattr(exporter, "export_several")
-    signature = inspect.signature(exporter.export_several if several else exporter.export)
-    try:
-        signature.bind(Path(), *([{}] if several else [None, None, ()]), metadata={}, **options)
-    except TypeError as error:
-        raise exporter_option(name, str(signature), str(error)) from None
