@@ -216,6 +216,49 @@ def test_adapters_become_linear_layers():
     close(fx_compress.for_inference(twice)[0](VECTOR), twice(VECTOR))
 
 
+class LinenAdapted(nn.Module):
+    """Adapters over layers inside and beside them, twice over one, and over a layer that two of them share."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = jnp.tanh(nn.LoRA(2, nn.Dense(5, name="one"), name="first")(x))
+        x = nn.LoRA(2, nn.LoRA(3, nn.Dense(6, use_bias=False, name="two"), name="inner"), name="outer")(x)
+        shared = nn.Dense(6, name="shared")
+        x = nn.LoRA(2, shared, name="third")(x) + nn.LoRA(2, shared, name="fourth")(x)
+        return nn.LoRA(2, nn.Conv(4, (1,), name="conv"), name="last")(x)
+
+
+def test_linen_adapters_are_merged_into_the_kernels_that_they_change():
+    net = LinenAdapted()
+    variables = net.init(jax.random.key(0), VECTOR)
+    variables = jax.tree_util.tree_map_with_path(lambda p, x: x + 0.3 if "lora" in p[-1].key else x, variables)
+    (_, view), report = fx_compress.for_inference((net, variables), VECTOR)
+    close(net.apply(view, VECTOR), net.apply(variables, VECTOR))
+    done = {c.path: c.what for c in report.changes if c.done}
+    assert done == {
+        "params/first": "adapter merged into params/one/kernel",
+        "params/inner": "adapter merged into params/two/kernel",
+        "params/outer": "adapter merged into params/two/kernel",
+    }
+    assert {c.path for c in report.changes if not c.done} == {"params/third", "params/fourth", "params/last"}
+    want = (
+        variables["params"]["one"]["kernel"]
+        + variables["params"]["first"]["lora_a"] @ variables["params"]["first"]["lora_b"]
+    )
+    close(view["params"]["one"]["kernel"], want)
+    for name in ("first", "inner", "outer"):
+        assert not view["params"][name]["lora_b"].any()
+    np.testing.assert_array_equal(view["params"]["shared"]["kernel"], variables["params"]["shared"]["kernel"])
+    # Codes take no change, and without inputs nobody knows which layer an adapter changes.
+    small = fx_compress.quantize(variables, {"*/one/kernel": fx_compress.int8()})
+    assert "params/first: adapter not merged: its layer has no kernel of floats" in str(
+        fx_compress.for_inference((net, small), VECTOR)[1]
+    )
+    assert "left: params/first: adapter not merged: there are no sample" in str(
+        fx_compress.for_inference((net, variables))[1]
+    )
+
+
 def test_a_bias_that_the_network_also_gives_as_a_result_takes_nothing():
     block, variables = linen(use_bias=True)
 

@@ -185,9 +185,11 @@ def test_inputs_of_integer_products_get_the_gradient_of_the_exact_product():
 
 def test_a_network_of_weights_only_products_never_holds_the_float_weight():
     kernel = fx_compress.int8().quantize(random(8, 4))
-    eqns = jax.make_jaxpr(dense)(random(3, 8), kernel).jaxpr.eqns
+    (call,) = (e for e in jax.make_jaxpr(dense)(random(3, 8), kernel).jaxpr.eqns if "jaxpr" in e.params)
+    assert call.params["name"] == "fx_dot_int8"  # exporters know it by its name
     # The codes are cast and multiplied; the scale meets the result, not the kernel.
-    assert [e.primitive.name for e in eqns].index("dot_general") < [e.primitive.name for e in eqns].index("mul")
+    names = [e.primitive.name for e in call.params["jaxpr"].eqns]
+    assert names.index("dot_general") < names.index("mul")
     assert isinstance(kernel, ArrayNode)
 
 
@@ -303,6 +305,28 @@ def test_weights_as_large_as_floats_go_keep_a_zero_point(format):
     ):
         error = jnp.abs(scheme.quantize(array).materialize() / 1e38 - array / 1e38)
         assert float(error.max()) < 0.5
+
+
+@pytest.mark.parametrize("format", ["e4m3", "e5m2"])
+def test_codes_that_are_floats_have_no_gradient(format):
+    model, x = {"kernel": fx_compress.fp8(format).quantize(random(4, 4)), "bias": jnp.ones(4)}, random(2, 4)
+
+    def loss(model, x):
+        return (dense(x, model["kernel"], model["bias"]) + model["kernel"].take(jnp.arange(2))).sum()
+
+    for used in (
+        loss,
+        lambda m, x: m["kernel"].materialize().sum(),
+        lambda m, x: m["kernel"].take(jnp.arange(2)).sum(),
+    ):
+        with pytest.raises(fx_compress.SchemeError, match=rf"(?s)Codes have no gradient.*float8_{format}.*dequantize"):
+            jax.grad(used)(model, x)
+    # What they are multiplied with has one, under the transforms of JAX, too.
+    bias, inputs = jax.jit(jax.grad(lambda b, x: loss({**model, "bias": b}, x), (0, 1)))(model["bias"], x)
+    np.testing.assert_allclose(bias, jnp.full(4, 2.0))
+    np.testing.assert_allclose(inputs[0], model["kernel"].materialize().sum(1), rtol=1e-5)
+    each = jax.vmap(jax.grad(jax.checkpoint(lambda x: dense(x, model["kernel"]).sum())))(x)
+    np.testing.assert_allclose(each, inputs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.int4()], ids=lambda s: s.format)

@@ -12,13 +12,12 @@ from fx_core import serialization
 from fx_core.array_node import ArrayNode
 from jax import lax
 
+from fx_compress import products
 from fx_compress.blocks import combine
-from fx_compress.formats import format_named, unpack
+from fx_compress.formats import format_named
+from fx_compress.products import codes_of, numbers_of
 
 __all__ = ["QuantizedArray"]
-
-# The CPU compiler of jaxlib 0.10.0 ends in invalid code for products of stacked int8 arrays.
-_FACTOR = jnp.int8 if jax.__version_info__ >= (0, 10, 2) else jnp.int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +103,11 @@ class QuantizedArray(ArrayNode):
 
     def codes(self) -> jax.Array:
         """Returns the codes, one per element of the array."""
-        return _codes(self.values, self.format, self._last)
+        return codes_of(self.values, self.format, self._last)
 
     def numbers(self) -> jax.Array:
         """Returns what the codes stand for before scaling, less the zero point."""
-        return _numbers(self.values, self.zero, self.format, self._last, self.dtype)
+        return numbers_of(self.values, self.zero, self.format, self._last, self.dtype)
 
     def materialize(self) -> jax.Array:
         """Returns the float array."""
@@ -137,15 +136,15 @@ class QuantizedArray(ArrayNode):
             if any(size != 1 and axis not in (*of_rhs, *batch[1]) for axis, size in enumerate(self.shrink.shape)):
                 return lax.dot_general(lhs, self.materialize(), dimension_numbers, **options)
             laid = dict(zip((*batch[1], *of_rhs), (*batch[0], *of_lhs)))
-            lhs = lhs * _moved(self.shrink, laid, lhs.ndim).astype(lhs.dtype)
-        if self._by_integers(contracted):
-            dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
-            return _integer_dot(lhs, self, dimension_numbers, dtype)
+            lhs = lhs * products.moved(self.shrink, laid, lhs.ndim).astype(lhs.dtype)
+        dims = tuple((tuple(left), tuple(right)) for left, right in dimension_numbers)
         dtype = preferred_element_type or jnp.result_type(lhs.dtype, self.dtype)
+        if self._by_integers(contracted):
+            return _integer_dot(lhs, self, dims, dtype)
         if dtype == jnp.float16:  # sums of codes before scaling leave its range
             options["preferred_element_type"] = jnp.float32
-        result = lax.dot_general(lhs, self.numbers(), dimension_numbers, **options)
-        return _scaled(result, _beside(self.scale, lhs.ndim, dimension_numbers, right=True)).astype(dtype)
+        product = products.dot(self.format, self._last, self.dtype, dims, dtype, None, tuple(options.items()))
+        return product(lhs, *self.factors(integers=False))
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         """Convolves an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
@@ -158,10 +157,22 @@ class QuantizedArray(ArrayNode):
         if not plain or self.shrink is not None or any(size != 1 for size in self.scale.shape[:-1]):
             return lax.conv_general_dilated(lhs, self.materialize(), *args, **options)
         assert isinstance(numbers, lax.ConvDimensionNumbers)
+        args, given = _hashable(args), _hashable(tuple(options.items()))
         if integers:
-            return _integer_conv(lhs, self, args, tuple(options.items()), dtype)
-        result = lax.conv_general_dilated(lhs, self.numbers(), *args, **options)
-        return _scaled(result, _along(self.scale, numbers.out_spec[1], result.ndim))
+            return _integer_conv(lhs, self, args, given, dtype)
+        product = products.conv(self.format, self._last, self.dtype, args, dtype, None, given)
+        return product(lhs, *self.factors(integers=False))
+
+    def factors(self, *, integers: bool = True) -> list[jax.Array]:
+        """Returns what a function of `fx_compress.products` takes beside the inputs.
+
+        Args:
+          integers: whether inputs are rounded.
+        """
+        last = self.zero
+        if integers:
+            last = self.input_scale if self.activations == "static" else None
+        return [self.values, self.scale, *([] if last is None else [last])]
 
     def _by_integers(self, contracted: Iterable[int]) -> bool:
         """Whether inputs are rounded to integers: their sums must not leave int32."""
@@ -178,14 +189,14 @@ class QuantizedArray(ArrayNode):
         indices = indices.astype(jnp.promote_types(indices.dtype, jnp.int32))
         indices = jnp.where(indices < 0, indices + rows, indices)  # from the end, as in `jax.numpy.take`
         codes = jnp.take(self.values, indices, axis=0, mode="clip")
-        codes = unpack(codes, self._last, kind.integer) if kind.packed else codes
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        found = kind.numbers(codes, wide)
+        found = kind.numbers(codes_of(codes, self.format, self._last), wide)
 
         def picked(small: jax.Array) -> jax.Array:
             if small.shape[0] == 1:
                 return small.reshape((*(1,) * indices.ndim, *small.shape[1:]))
-            return jnp.take(small, indices // (rows // small.shape[0]), axis=0, mode="clip")
+            places = indices if small.shape[0] == rows else indices // (rows // small.shape[0])
+            return jnp.take(small, places, axis=0, mode="clip")
 
         if self.zero is not None:
             found = combine(found, picked(self.zero.astype(wide)), jnp.subtract)
@@ -194,20 +205,16 @@ class QuantizedArray(ArrayNode):
         return jnp.where(inside, found, jnp.nan).astype(self.dtype)
 
 
-def _codes(values: jax.Array, format: str, features: int) -> jax.Array:
-    kind = format_named(format)
-    return unpack(values, features, kind.integer) if kind.packed else values
-
-
-def _numbers(values: jax.Array, zero: jax.Array | None, format: str, features: int, dtype: Any) -> jax.Array:
-    numbers = format_named(format).numbers(_codes(values, format, features), dtype)
-    return numbers if zero is None else combine(numbers, zero.astype(dtype), jnp.subtract)
+def _hashable(value: Any) -> Any:
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return tuple(map(_hashable, value))
+    return value
 
 
 @functools.cache
 def _dequantizer(format: str, features: int, dtype: Any) -> Callable[..., jax.Array]:
     def dequantized(values: jax.Array, scale: jax.Array, zero: jax.Array | None = None) -> jax.Array:
-        return combine(_numbers(values, zero, format, features, dtype), scale.astype(dtype), jnp.multiply)
+        return combine(numbers_of(values, zero, format, features, dtype), scale.astype(dtype), jnp.multiply)
 
     # Exporters know it by its name.
     dequantized.__name__ = f"fx_dequantize_{format}"
@@ -255,33 +262,10 @@ serialization.register_serialization_state(
 )
 
 
-def _scaled(result: jax.Array, scale: jax.Array) -> jax.Array:
-    # A scale that is rounded to bfloat16 would bend a whole feature.
-    wide = jnp.promote_types(result.dtype, jnp.float32)
-    return (result.astype(wide) * scale.astype(wide)).astype(result.dtype)
-
-
-def _rounded(node: QuantizedArray, lhs: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Inputs as int8 and their scale, which has size 1 in the axes."""
-    wide = lhs.astype(jnp.float32)
-    if node.activations == "static" and node.input_scale is not None:
-        scale = jnp.broadcast_to(node.input_scale.astype(jnp.float32), (1,) * lhs.ndim)
-        # No integer is a NaN: it is kept in the scale.
-        scale = jnp.where(jnp.isnan(wide).any(axes, keepdims=True), jnp.nan, scale)
-    else:
-        largest = jnp.abs(wide).max(axes, keepdims=True)
-        scale = jnp.where(largest == 0, 1.0, largest / 127)
-    return jnp.clip(jnp.round(wide / scale), -127, 127).astype(_FACTOR), scale
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _integer_dot(lhs: jax.Array, node: QuantizedArray, dims: Any, dtype: Any) -> jax.Array:
-    (contracted, _), _ = dims
-    rounded, scale = _rounded(node, lhs, tuple(contracted))
-    sums = lax.dot_general(rounded, node.codes().astype(_FACTOR), dims, preferred_element_type=jnp.int32)
-    of_lhs = _beside(scale, node.ndim, dims, right=False)
-    of_rhs = _beside(node.scale.astype(jnp.float32), lhs.ndim, dims, right=True)
-    return (sums.astype(jnp.float32) * of_lhs * of_rhs).astype(dtype)
+    product = products.dot(node.format, node.shape[-1], node.dtype, dims, dtype, node.activations)
+    return product(lhs, *node.factors())
 
 
 @_integer_dot.defjvp
@@ -294,16 +278,8 @@ def _(dims: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _integer_conv(lhs: jax.Array, node: QuantizedArray, args: Any, options: Any, dtype: Any) -> jax.Array:
-    numbers = dict(options)["dimension_numbers"]
-    batch, feature = numbers.lhs_spec[0], numbers.out_spec[1]
-    rounded, scale = _rounded(node, lhs, tuple(axis for axis in range(lhs.ndim) if axis != batch))
-    scale = _along(scale, numbers.out_spec[0], lhs.ndim)
-    plain = {name: value for name, value in options if name not in ("precision", "preferred_element_type")}
-    sums = lax.conv_general_dilated(
-        rounded, node.codes().astype(_FACTOR), *args, **plain, preferred_element_type=jnp.int32
-    )
-    by_feature = _along(node.scale.astype(jnp.float32), feature, lhs.ndim)
-    return (sums.astype(jnp.float32) * scale * by_feature).astype(dtype)
+    product = products.conv(node.format, node.shape[-1], node.dtype, args, dtype, node.activations, options)
+    return product(lhs, *node.factors())
 
 
 @_integer_conv.defjvp
@@ -311,28 +287,3 @@ def _(args: Any, options: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
     lhs, node = primals
     slope = lax.conv_general_dilated(tangents[0], node.materialize(), *args, **dict(options)).astype(dtype)
     return _integer_conv(lhs, node, args, options, dtype), slope
-
-
-def _beside(scale: jax.Array, other_ndim: int, dims: Any, right: bool) -> jax.Array:
-    """The scale of one operand, in the layout of the result of a contraction."""
-    (lhs_contracted, rhs_contracted), (lhs_batch, rhs_batch) = dims
-    contracted, batch = (rhs_contracted, rhs_batch) if right else (lhs_contracted, lhs_batch)
-    free = [axis for axis in range(scale.ndim) if axis not in contracted and axis not in batch]
-    moved = lax.transpose(scale, (*batch, *free, *contracted))
-    sizes, n_batch = moved.shape[: len(batch) + len(free)], len(batch)
-    others = (1,) * (other_ndim - len(contracted) - n_batch)
-    if right:
-        return moved.reshape((*sizes[:n_batch], *others, *sizes[n_batch:]))
-    return moved.reshape((*sizes, *others))
-
-
-def _moved(small: jax.Array, axes: dict[int, int], ndim: int) -> jax.Array:
-    """An array with its axes in other places, and axes of size 1 in the rest."""
-    order = sorted(axes, key=lambda axis: axes[axis])
-    sizes = {axes[axis]: small.shape[axis] for axis in order}
-    rest = [axis for axis in range(small.ndim) if axis not in axes]
-    return lax.transpose(small, (*order, *rest)).reshape([sizes.get(axis, 1) for axis in range(ndim)])
-
-
-def _along(scale: jax.Array, axis: int, ndim: int) -> jax.Array:
-    return scale.reshape([-1 if i == axis else 1 for i in range(ndim)])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core.plugins import registry
 
+from fx_compress.adapters import adapters_of, merge
 from fx_compress.errors import CompressError
 from fx_compress.fold import NotFoldedError, fold, norms_of
 from fx_compress.parameters import map_parameters, parameters
@@ -98,7 +99,9 @@ def for_inference(
 
     - Optimizer states, RNG streams, intermediates and the like are removed.
     - Layers are set to evaluation: no dropout, running averages in norms.
-    - ``LoRA`` and ``LoRALinear`` of fx-nnx become the linear layers that compute the same.
+    - ``LoRA`` and ``LoRALinear`` of fx-nnx become the linear layers that compute the same. With sample inputs, adapters
+      of other models, such as ``LoRA`` of fx-linen, are merged into the kernel whose product they are added to, as the
+      traced program shows it; they stay in the model with a ``lora_b`` of 0.
     - With sample inputs, batch normalization is folded into the linear layer or convolution before it. Which one that
       is comes from the traced program and never from names; a norm stays, and the report says why, where its input
       has other users, where something not affine lies between, or where a weight is shared. A folded norm stays in the
@@ -134,7 +137,11 @@ def for_inference(
         assert parts.function is not None
         tree = _folded(parts.function, tree, inputs, changes)
     else:
-        norms = norms_of(list(parameters(tree)))
+        found = list(parameters(tree))
+        norms = norms_of(found)
+        changes += [
+            Change(a, "adapter not merged: there are no sample inputs to trace", False) for a in adapters_of(found)
+        ]
         changes += [Change(norm.path, "not folded: there are no sample inputs to trace", False) for norm in norms]
     difference = None if wanted is None else difference_of(wanted, _results(parts.function, tree, inputs))
     if cast is not None:
@@ -223,11 +230,18 @@ def _stripped(tree: Any) -> tuple[Any, list[Change]]:
 
 def _folded(function: Callable[..., Any], tree: Any, inputs: tuple[Any, ...], changes: list[Change]) -> Any:
     found = list(parameters(tree))
-    norms = norms_of(found)
-    if not norms:
+    norms, adapters = norms_of(found), adapters_of(found)
+    if not norms and not adapters:
         return tree
     program = trace(function, tree, inputs)
     weights: dict[str, Any] = {p.path: p.value for p in found if p.path in program.weights}
+    for adapter in adapters:
+        try:
+            kernel, made = merge(program, adapter, weights)
+            weights |= made
+            changes.append(Change(adapter, f"adapter merged into {kernel}"))
+        except NotFoldedError as reason:
+            changes.append(Change(adapter, f"adapter not merged: {reason}", False))
     for norm in norms:
         try:
             kernel, made = fold(program, norm, weights)

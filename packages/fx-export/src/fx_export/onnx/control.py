@@ -38,7 +38,7 @@ def platform_index(build: Builder, eqn: Any) -> Tensor:
            "remat", "remat2", "checkpoint", "composite", "custom_lin", "named_call")  # fmt: skip
 def inlined(build: Builder, eqn: Any, *inputs: Tensor) -> Sequence[Tensor]:
     """Programs that are called: their equations take their place."""
-    known = named_function(build, eqn.params.get("name"), eqn.outvars[0].aval, inputs) if eqn.outvars else None
+    known = named_function(build, eqn, inputs)
     if known is not None:
         return known
     names = ("jaxpr", "call_jaxpr", "fun_jaxpr")

@@ -10,7 +10,6 @@ from fx_export.onnx.attention import fuse_attention
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.graph import Graph, Node, Values
 from fx_export.onnx.patterns import Matcher, is_vector
-from fx_export.onnx.quantized import dequantized_products
 from fx_export.sizes import is_fixed
 
 _MEAN = ("ReduceMean", "x", "axes")
@@ -66,7 +65,6 @@ def _fuse(graph: Graph, values: Values, opset: int) -> None:
         for value in node.attributes.values():
             if isinstance(value, Graph):
                 _fuse(value, values, opset)
-    dequantized_products(graph, values)
     for fusions in ([_Fuser.mean], _Fuser.layers(opset)):
         fuser = _Fuser(graph, values)
         for place in range(len(graph.nodes) - 1, -1, -1):

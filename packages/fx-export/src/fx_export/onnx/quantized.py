@@ -1,42 +1,66 @@
 """Weights of few bits: ONNX has operators that make floats of their codes, which runtimes join with what uses them."""
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from jax import lax
 
 from fx_export.onnx.builder import Builder
-from fx_export.onnx.graph import Graph, Node, Values
-from fx_export.onnx.patterns import Matcher
 from fx_export.onnx.tensor import Tensor, stored_tensor
 
-__all__ = ["dequantized_products", "named_function"]
+__all__ = ["named_function"]
 
 # Operators on blocks, and four bits.
 _BLOCKS = 21
-_PRODUCTS = ("MatMul", "Conv")
+_NAMES = re.compile(r"fx_(dot|conv|dequantize|unpack)_int([48])(_static)?")
+_PRIMITIVES = ("dot_general", "conv_general_dilated")
+_OF_CONVOLUTIONS = (
+    "window_strides",
+    "padding",
+    "lhs_dilation",
+    "rhs_dilation",
+    "feature_group_count",
+    "batch_group_count",
+)
 
 
-def named_function(build: Builder, name: Any, result: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+def named_function(build: Builder, eqn: Any, inputs: Sequence[Tensor]) -> list[Tensor] | None:
     """Translates what fx-compress compiles under a name of its own; None for other functions, and where it cannot be.
 
     Args:
       build: the builder.
-      name: of the function.
-      result: shape and dtype of its result.
-      inputs: its inputs: codes as they are stored, then scale and zero point.
+      eqn: the call of the function.
+      inputs: its inputs: the array that is multiplied, if there is one, codes as they are stored, their scale, and the
+        zero point or the scale of rounded inputs.
     """
-    if name not in ("fx_unpack_int4", "fx_dequantize_int4", "fx_dequantize_int8"):
+    name = str(eqn.params.get("name"))
+    known = _NAMES.fullmatch(name) if eqn.outvars else None
+    if known is None:
         return None
-    if not all(_array(build, x) is not None for x in inputs) or (name.endswith("int4") and build.opset < _BLOCKS):
+    result, (what, bits, static) = eqn.outvars[0].aval, known.groups()
+    weights = inputs[1:] if what in ("dot", "conv") else inputs
+    if not all(_array(build, x) is not None for x in weights) or (bits == "4" and build.opset < _BLOCKS):
         return None
-    if name != "fx_unpack_int4" and result.dtype != np.float32:
+    if what == "unpack":
+        return [build.stored_as(_four_bits(build, inputs[0], result.shape), np.dtype("int8"))]
+    if result.dtype != np.float32 or weights[1].stored != np.float32:
         return None
-    codes = _four_bits(build, inputs[0], result.shape) if name.endswith("int4") else inputs[0]
-    if name == "fx_unpack_int4":
-        return [build.stored_as(codes, np.dtype("int8"))]
-    return _dequantized(build, codes, inputs[1], inputs[2] if len(inputs) > 2 else None)
+    if what == "dequantize":
+        codes = _four_bits(build, inputs[0], result.shape) if bits == "4" else inputs[0]
+        weight = _floats(build, codes, *(_array(build, x) for x in inputs[1:]))
+        return None if weight is None else [weight]
+    if inputs[0].stored != np.float32 or (static and bits == "4"):
+        return None
+    (inner,) = (one for one in eqn.params["jaxpr"].eqns if one.primitive.name in _PRIMITIVES)
+    made = _convolution if what == "conv" else _product
+    found = made(build, inner, inputs, result.shape, static is not None)
+    return None if found is None else [found]
 
 
 def _array(build: Builder, tensor: Tensor) -> np.ndarray | None:
@@ -61,10 +85,11 @@ def _weight(build: Builder, name: str, array: np.ndarray, dtype: np.dtype) -> Te
     return stored_tensor(name, array.shape, dtype, array.dtype)
 
 
-def _dequantized(build: Builder, codes: Tensor, scale: Tensor, zero: Tensor | None) -> list[Tensor] | None:
-    """Codes times scales, of all, of each entry along an axis, or of each block along one."""
-    scales = _array(build, scale)
-    assert scales is not None
+def _floats(build: Builder, codes: Tensor, scales: Any, zeros: Any = None) -> Tensor | None:
+    """Codes times scales, of all, of each entry along an axis, or of each block along one; None for others.
+
+    That is done once in a program, outside of its loops.
+    """
     if scales.dtype != np.float32 or scales.ndim != codes.ndim:
         return None
     attributes: dict[str, Any] = {}
@@ -78,79 +103,129 @@ def _dequantized(build: Builder, codes: Tensor, scale: Tensor, zero: Tensor | No
             return None
         laid = scales.shape
         attributes = {"axis": fewer[0], "block_size": codes.shape[fewer[0]] // scales.shape[fewer[0]]}
-    given = [build.name(codes), build.values.constant(scales.reshape(laid))]
-    if zero is not None:
-        zeros = _array(build, zero)
-        assert zeros is not None
-        given.append(build.values.constant(zeros.reshape(laid).astype(codes.stored)))
-    (name,) = build.emit("DequantizeLinear", given, [(np.float32, codes.shape)], attributes)
-    return [stored_tensor(name, codes.shape, np.float32)]
+    vectors = [scales.reshape(laid), *([] if zeros is None else [zeros.reshape(laid).astype(codes.stored)])]
+    within, outermost = build.graph, build.graph
+    while outermost.parent is not None:
+        outermost = outermost.parent
+    build.graph = outermost
+    try:
+        given = [build.name(codes), *map(build.values.constant, vectors)]
+        (name,) = build.emit("DequantizeLinear", given, [(np.dtype("float32"), codes.shape)], attributes)
+    finally:
+        build.graph = within
+    return stored_tensor(name, codes.shape, np.float32)
 
 
-def dequantized_products(graph: Graph, values: Values) -> None:
-    """Scale codes before they are multiplied, where the program scales the product.
-
-    A product of integers cast to floats whose result is scaled by a weight, one number for each output feature,
-    becomes the product with what ``DequantizeLinear`` gives.
-    """
-    matcher = Matcher(graph, values)
-    for node in list(graph.nodes):
-        found = _scaled_product(matcher, values, node) if node.op == "Mul" else None
-        if found is None:
-            continue
-        product, codes, vector, turned = found
-        dtype, shape = values.types[node.outputs[0]][0], values.types[codes][1]
-        weight = values.fresh(f"{node.where}/DequantizeLinear", dtype, shape)
-        attributes: dict[str, Any] = {"axis": len(shape) - 1}
-        new = [Node("DequantizeLinear", [codes, values.constant(vector)], [weight], attributes, node.where)]
-        if turned is not None:
-            before, weight = weight, values.fresh(f"{node.where}/Transpose", *values.types[turned.outputs[0]])
-            new.append(Node("Transpose", [before], [weight], dict(turned.attributes), node.where))
-        # In the place of the scaling, after everything that it needs.
-        options = dict(product.attributes)
-        new.append(Node(product.op, [product.inputs[0], weight], list(node.outputs), options, node.where))
-        place = graph.nodes.index(node)
-        graph.nodes[place : place + 1] = new
-
-
-def _scaled_product(matcher: Matcher, values: Values, node: Node) -> tuple[Node, str, np.ndarray, Node | None] | None:
-    """The product that a node scales, the codes in it, their scales, and how they were transposed."""
-    for name, scale in (node.inputs, node.inputs[::-1]):
-        product = matcher.maker(name)
-        if product is None or product.op not in _PRODUCTS or len(product.inputs) != 2:
-            continue
-        turned = _made_by(matcher, "Transpose", product.inputs[1])
-        cast = _made_by(matcher, "Cast", turned.inputs[0] if turned is not None else product.inputs[1])
-        if cast is None or values.types[cast.outputs[0]][0] != np.float32:
-            continue
-        # Numbers of four bits are cast to eight first.
-        inner = _made_by(matcher, "Cast", cast.inputs[0])
-        codes = cast.inputs[0] if inner is None else inner.inputs[0]
-        array = values.initializers.get(codes)
-        if array is None or array.dtype.name not in ("int8", "int4"):
-            continue
-        axis = array.ndim - 1
-        # Which axis of the result has the output features.
-        out = 1 if product.op == "Conv" else len(values.types[name][1]) - 1
-        first = next(iter(turned.attributes["perm"])) if turned is not None else 0 if product.op == "Conv" else axis
-        vector = _vector(matcher, values, scale, array.shape[axis], len(values.types[name][1]) - out)
-        plain = product.op == "Conv" or (turned is None and array.ndim == 2)
-        if vector is not None and plain and first == axis:
-            return product, codes, vector, turned
-    return None
-
-
-def _made_by(matcher: Matcher, op: str, name: str) -> Node | None:
-    node = matcher.maker(name)
-    return node if node is not None and node.op == op else None
-
-
-def _vector(matcher: Matcher, values: Values, name: str, size: int, from_the_end: int) -> np.ndarray | None:
-    """Numbers along one axis, counted from the end from 1 on, that are a weight; None for anything else."""
-    shape = values.types[name][1]
-    source = _made_by(matcher, "Reshape", name)
-    array = values.initializers.get(source.inputs[0] if source is not None else name)
-    if array is None or array.dtype != np.float32 or array.size != size or len(shape) < from_the_end:
+def _convolution(
+    build: Builder, inner: Any, inputs: Sequence[Tensor], shape: tuple[Any, ...], static: bool
+) -> Tensor | None:
+    """A convolution with a kernel that lies as ONNX has it, so that runtimes find the operators side by side."""
+    del shape
+    lhs, values, scale, *more = inputs
+    kernel, numbers = inner.invars[1].aval.shape, inner.params["dimension_numbers"]
+    order = tuple(numbers.rhs_spec)
+    small = [_known(build, x) for x in (scale, *(() if static else more))]
+    codes, small = _laid_out(build, values, kernel, small, lambda x: x.transpose(order), static)
+    x = _rounded(build, lhs, more[0]) if static else lhs
+    weight = _floats(build, codes, *small)
+    if x is None or weight is None:
         return None
-    wanted = [size if n == from_the_end else 1 for n in range(len(shape), 0, -1)]
-    return array.reshape(-1) if list(shape) == wanted else None
+    laid = numbers._replace(rhs_spec=tuple(range(len(order))))
+    given = {name: value for name, value in inner.params.items() if name in _OF_CONVOLUTIONS}
+
+    def convolved(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(x, w, **given, dimension_numbers=laid)
+
+    (result,) = build.call(convolved, x, weight)
+    return _with_nan(build, lhs, result, [numbers.lhs_spec[0]], [numbers.out_spec[0]]) if static else result
+
+
+def _product(
+    build: Builder, inner: Any, inputs: Sequence[Tensor], shape: tuple[Any, ...], static: bool
+) -> Tensor | None:
+    """A product with a weight that lies as a matrix, or with its transpose."""
+    lhs, values, scale, *more = inputs
+    ((of_lhs, of_rhs), batch), kernel = inner.params["dimension_numbers"], inner.invars[1].aval.shape
+    if any(batch):
+        return None
+    free = [axis for axis in range(lhs.ndim) if axis not in of_lhs]
+    small = [_known(build, x) for x in (scale, *(() if static else more))]
+    count, rows = len(of_rhs), math.prod(kernel[axis] for axis in of_rhs)
+    matrix = tuple(of_rhs) == tuple(range(count))
+
+    def arranged(x: np.ndarray) -> np.ndarray:
+        if not matrix or len(kernel) == 2:
+            return x
+        return np.broadcast_to(x, (*x.shape[:count], *kernel[count:])).reshape(math.prod(x.shape[:count]), -1)
+
+    codes, small = _laid_out(build, values, kernel, small, arranged, static)
+    x = _rounded(build, lhs, more[0]) if static else lhs
+    weight = _floats(build, codes, *small)
+    if x is None or weight is None:
+        return None
+    dims = ((tuple(of_lhs), tuple(of_rhs)), ((), ()))
+
+    def multiplied(x: jax.Array, w: jax.Array) -> jax.Array:
+        if not matrix:
+            return lax.dot_general(x, w, dims)
+        together = lax.reshape(lax.transpose(x, (*free, *of_lhs)), (*(x.shape[axis] for axis in free), rows))
+        return lax.reshape(lax.dot_general(together, w, (((len(free),), (0,)), ((), ()))), shape)
+
+    (result,) = build.call(multiplied, x, weight)
+    return _with_nan(build, lhs, result, free, range(len(free))) if static else result
+
+
+def _laid_out(
+    build: Builder,
+    values: Tensor,
+    kernel: tuple[int, ...],
+    small: list[np.ndarray],
+    arranged: Callable[[np.ndarray], np.ndarray],
+    static: bool,
+) -> tuple[Tensor, list[np.ndarray]]:
+    """Codes, scales and zero points in another layout.
+
+    Where inputs are integers, codes are so by an offset of 128: of two signed factors, ONNX Runtime makes one unsigned
+    and adds products of both in 16 bits on processors without instructions for it, which overflows.
+    """
+    codes = values if values.dtype != np.uint8 else _four_bits(build, values, kernel)
+    array = _known(build, codes)
+    if static:
+        array, small = (array.astype(np.int16) + 128).astype(np.uint8), [small[0], np.full_like(small[0], 128)]
+    laid = arranged(array)
+    if laid is array and not static:
+        return codes, [arranged(x) for x in small]
+    name = f"{codes.name or 'constant'}/{'unsigned' if static else 'laid'}"
+    return _weight(build, name, laid, np.dtype(laid.dtype if static else "int8")), [arranged(x) for x in small]
+
+
+def _known(build: Builder, tensor: Tensor) -> np.ndarray:
+    array = _array(build, tensor)
+    assert array is not None
+    return array
+
+
+def _rounded(build: Builder, x: Tensor, scale: Tensor) -> Tensor | None:
+    """Floats that were integers in between."""
+    known = _known(build, scale)
+    if known.size != 1 or known.dtype != np.float32:
+        return None
+    # The operator goes down to -128, and fx to -127. Both factors are unsigned, see `_laid_out`.
+    above = build.plain(build.elementwise("Max", [x, build.like(x, np.float32(-127) * known.reshape(()))]))
+    by = [build.values.constant(known.reshape(())), build.values.constant(np.full((), 128, np.uint8))]
+    (whole,) = build.emit("QuantizeLinear", [build.name(above), *by], [(np.dtype("uint8"), x.shape)])
+    (name,) = build.emit("DequantizeLinear", [whole, *by], [(np.dtype("float32"), x.shape)])
+    return stored_tensor(name, x.shape, np.float32)
+
+
+def _with_nan(
+    build: Builder, inputs: Tensor, result: Tensor, of_inputs: Sequence[int], of_result: Sequence[int]
+) -> Tensor:
+    """The result, of which that is NaN whose inputs are: no integer is."""
+
+    def kept(x: jax.Array, y: jax.Array) -> jax.Array:
+        bad = jnp.isnan(x).any([axis for axis in range(x.ndim) if axis not in of_inputs])
+        factor = jnp.where(bad, jnp.float32(jnp.nan), jnp.float32(1))
+        return y * jnp.expand_dims(factor, [axis for axis in range(y.ndim) if axis not in of_result])
+
+    return build.call(kept, inputs, result)[0]
