@@ -144,7 +144,7 @@ class QuantizedArray(ArrayNode):
         if dtype == jnp.float16:  # sums of codes before scaling leave its range
             options["preferred_element_type"] = jnp.float32
         product = products.dot(self.format, self._last, self.dtype, dims, dtype, None, tuple(options.items()))
-        return product(lhs, *self.factors(integers=False))
+        return product(lhs, *_factors(self, self.zero))
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         """Convolves an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
@@ -161,18 +161,7 @@ class QuantizedArray(ArrayNode):
         if integers:
             return _integer_conv(lhs, self, args, given, dtype)
         product = products.conv(self.format, self._last, self.dtype, args, dtype, None, given)
-        return product(lhs, *self.factors(integers=False))
-
-    def factors(self, *, integers: bool = True) -> list[jax.Array]:
-        """Returns what a function of `fx_compress.products` takes beside the inputs.
-
-        Args:
-          integers: whether inputs are rounded.
-        """
-        last = self.zero
-        if integers:
-            last = self.input_scale if self.activations == "static" else None
-        return [self.values, self.scale, *([] if last is None else [last])]
+        return product(lhs, *_factors(self, self.zero))
 
     def _by_integers(self, contracted: Iterable[int]) -> bool:
         """Whether inputs are rounded to integers: their sums must not leave int32."""
@@ -203,6 +192,11 @@ class QuantizedArray(ArrayNode):
         found = combine(found, picked(self.scale.astype(wide)), jnp.multiply)
         inside = ((indices >= 0) & (indices < rows)).reshape(*indices.shape, *(1,) * (self.ndim - 1))
         return jnp.where(inside, found, jnp.nan).astype(self.dtype)
+
+
+def _factors(node: QuantizedArray, last: jax.Array | None) -> list[jax.Array]:
+    """What functions of `fx_compress.products` take beside the inputs."""
+    return [node.values, node.scale, *([] if last is None else [last])]
 
 
 def _hashable(value: Any) -> Any:
@@ -265,7 +259,7 @@ serialization.register_serialization_state(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _integer_dot(lhs: jax.Array, node: QuantizedArray, dims: Any, dtype: Any) -> jax.Array:
     product = products.dot(node.format, node.shape[-1], node.dtype, dims, dtype, node.activations)
-    return product(lhs, *node.factors())
+    return product(lhs, *_factors(node, node.input_scale if node.activations == "static" else None))
 
 
 @_integer_dot.defjvp
@@ -279,7 +273,7 @@ def _(dims: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
 def _integer_conv(lhs: jax.Array, node: QuantizedArray, args: Any, options: Any, dtype: Any) -> jax.Array:
     product = products.conv(node.format, node.shape[-1], node.dtype, args, dtype, node.activations, options)
-    return product(lhs, *node.factors())
+    return product(lhs, *_factors(node, node.input_scale if node.activations == "static" else None))
 
 
 @_integer_conv.defjvp
