@@ -1,6 +1,7 @@
 """Functions compiled by plain JAX that read variables from outside: never old values in silence."""
 
 import collections
+import collections.abc
 import functools
 import gc
 import logging
@@ -187,3 +188,113 @@ def test_structure_of_a_module_that_is_seen_from_outside(how):
     assert f(ONE) == 7
     model.factor = 2.0
     assert f(ONE) == 14
+
+
+class Plain(nnx.Module):
+    """Without a variable that is read: its attributes are all that a function sees of it."""
+
+    def __init__(self):
+        self.factor = 2
+        self.table = nnx.data(jnp.array(3.0))
+        self.parts = nnx.List([nnx.Dropout(0.5, deterministic=True)])
+        self.config = types.SimpleNamespace(size=1)
+
+
+PARTS = {
+    "attribute": (lambda m, x: x * m.factor, lambda m: setattr(m, "factor", 5), 2, 5),
+    "attribute of another type": (
+        lambda m, x: x * isinstance(m.factor, float),
+        lambda m: setattr(m, "factor", 2.0),
+        0,
+        1,
+    ),
+    "array without a variable": (lambda m, x: x * m.table, lambda m: setattr(m, "table", jnp.array(5.0)), 3, 5),
+    "mode": (lambda m, x: x * (2 if m.parts[0].deterministic else 3), lambda m: m.train(), 2, 3),
+    "new attribute": (lambda m, x: x * hasattr(m, "more"), lambda m: setattr(m, "more", 1), 0, 1),
+    "number of parts": (lambda m, x: x * len(m.parts), lambda m: m.parts.append(nnx.Dropout(0.1)), 1, 2),
+    "inside of a configuration": (lambda m, x: x * m.config.size, lambda m: setattr(m.config, "size", 4), 1, 4),
+}
+LOOKS = {
+    "jit": lambda f: nnx.jit(lambda x: f(x)),
+    "jit of jit": lambda f: (lambda inner: nnx.jit(lambda x: inner(x)))(nnx.jit(lambda x: f(x))),
+    "jit of a loop of JAX": lambda f: (lambda body: nnx.jit(lambda x: jax.lax.fori_loop(0, 1, body, x)))(
+        lambda i, x: f(x)
+    ),
+    "loop": lambda f: (lambda body: lambda x: nnx.fori_loop(0, 1, body, x))(lambda i, x: f(x)),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("part", PARTS)
+def test_module_from_outside_of_which_no_variable_is_read(part, look):
+    read, change, before, after = PARTS[part]
+    model = Plain()
+    f = LOOKS[look](lambda x: read(model, x))
+    assert f(ONE) == before
+    change(model)
+    assert f(ONE) == after
+
+
+def test_program_compiled_ahead_refuses_a_module_that_has_changed():
+    model = Plain()
+    compiled = nnx.jit(lambda x: x * model.factor).lower(ONE).compile()
+    assert compiled(ONE) == 2
+    model.factor = 3
+    with pytest.raises(ValueError, match="other attributes"):
+        compiled(ONE)
+
+
+def counted(f):
+    traces = []
+
+    def inner(*args):
+        traces.append(1)
+        return f(*args)
+
+    return inner, traces
+
+
+def test_what_changes_nothing_of_a_module_from_outside_compiles_nothing():
+    model = Plain()
+    inner, traces = counted(lambda x: x * model.factor)
+    f = nnx.jit(inner)
+    f(ONE)
+    model.factor = 4
+    model.factor = 2
+    model.extra = 1
+    del model.extra
+    assert (f(ONE), f(ONE)) == (2, 2)
+    assert len(traces) == 1
+
+
+def test_what_a_function_is_bound_to_is_not_seen_from_outside():
+    model = Scale()
+    inner, traces = counted(lambda model, x: model(x))
+    f = nnx.jit(functools.partial(inner, model))
+    for factor in (1.0, 2.0, 1.0, 2.0):  # both programs are kept
+        model.factor = factor
+        assert f(ONE) == 2 * factor
+    assert len(traces) == 2
+
+
+def test_module_that_only_shares_a_name_is_not_seen_from_outside():
+    space = {"model": Scale(), "types": types}
+    exec("def f(held, x): return held.model(x)", space)  # the name of the attribute is that of a global
+    inner, traces = counted(space["f"])
+    f, argument = nnx.jit(inner), nnx.Dict(model=space["model"])
+    for factor in (1.0, 2.0, 1.0, 2.0):
+        space["model"].factor = factor
+        assert f(argument, ONE) == 2 * factor
+    assert len(traces) == 2
+
+
+def test_sequences_that_make_their_items_are_not_read():
+    class Endless(collections.abc.Sequence):
+        def __len__(self):
+            return 10**12
+
+        def __getitem__(self, index):
+            raise AssertionError("an item was read")
+
+    data, model = Endless(), Scale()
+    assert nnx.jit(lambda model, x: model(x) * (len(data) > 0))(model, ONE) == 2

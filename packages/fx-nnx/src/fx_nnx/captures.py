@@ -36,9 +36,7 @@ class _Valued(Protocol):
     _raw_value: Any
 
 
-class _Record(Protocol):
-    alive: bool
-
+class _Seen(Protocol):
     def holds(self) -> bool: ...
 
 
@@ -47,14 +45,14 @@ class Captures:
 
     Attributes:
       found: by identity, variables and the values that were read.
-      records: of the structures of modules that the function sees from outside.
+      seen: the modules that the function sees from outside.
     """
 
-    __slots__ = ("found", "records", "renewed")
+    __slots__ = ("found", "renewed", "seen")
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[Any, Any]] = {}
-        self.records: list[_Record] = []
+        self.seen: list[_Seen] = []
         self.renewed = False
 
     @contextmanager
@@ -72,16 +70,16 @@ class Captures:
             _local.top = frame.outer
 
     def hold(self) -> bool:
-        """Returns whether the variables still have the values that were read, and the modules their structure."""
+        """Returns whether the variables still have the values that were read, and the modules are as they were."""
         return all(variable._raw_value is value for variable, value in self.found.values()) and all(
-            record.alive and record.holds() for record in self.records
+            module.holds() for module in self.seen
         )
 
     def clear(self) -> None:
         """Discards what was read."""
-        self.renewed = self.renewed or bool(self.found)
+        self.renewed = self.renewed or bool(self.found or self.seen)
         self.found.clear()
-        self.records.clear()
+        self.seen.clear()
 
     def note_again(self) -> None:
         """Informs the functions around, which are being traced, of a call that reads without being traced."""

@@ -66,16 +66,16 @@ class Compiled(_Stage):
         """Calls it with the arguments that are not static; what it changes in them is changed for the caller.
 
         Raises:
-          NnxError: variables that it read from outside have changed.
+          NnxError: variables or modules that it read from outside have changed.
           TypeError: the arguments differ in structure, shapes or dtypes from those that it was compiled for.
         """
         carrier, prepared, captures, target, statics = self._context
         if not captures.hold():
             raise NnxError(
                 f"The program compiled of {getattr(target.f, '__name__', 'the function')} has old values of variables "
-                "as constants.",
-                expected="variables as they were when it was compiled",
-                got="variables from outside with new values",
+                "or modules as constants.",
+                expected="variables and modules as they were when it was compiled",
+                got="variables from outside with new values, or modules with other attributes",
                 fix="pass their modules as arguments, or lower and compile again",
             )
         first, named = self._first

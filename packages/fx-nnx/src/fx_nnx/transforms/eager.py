@@ -70,7 +70,8 @@ def compiled_once(
     if found is None:
         if len(table) >= _LIMIT:
             table.clear()
-        made = JitFunction(tuple(functions), {}, True, True, _Whole(call))
+        # Those without what they are bound to, which each call gives.
+        made = JitFunction(tuple([anchor for _, anchor in anchors]), {}, True, True, _Whole(call))  # type: ignore[misc]
         found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
     return found[1]._call
 

@@ -18,7 +18,7 @@ from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.donation import Given
 from fx_nnx.transforms.eval_shape import shapes_of
 from fx_nnx.transforms.layout import Handle, Inner, root_paths
-from fx_nnx.transforms.outside import lasting_records, modules_around
+from fx_nnx.transforms.outside import seen_from
 from fx_nnx.transforms.policies import carriage
 from fx_nnx.transforms.targets import Target, carry
 
@@ -58,9 +58,8 @@ class JitFunction:
         with self._captures.watching():
             tree = inner.tree if self._simple else StaticArguments.put(inner.layout.statics, *inner.tree)
             out = self._target.call(*tree)
-        if self._captures.found:
-            # Static attributes of the modules that it sees are constants, too.
-            self._captures.records[:] = lasting_records(modules_around(self.fun))
+        # Static attributes of the modules that it sees are constants, too.
+        self._captures.seen[:] = seen_from(self.fun, self._target.bound)
         return out
 
     def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any], *bound: Any) -> Handle:
@@ -82,7 +81,7 @@ class JitFunction:
         return self._run(self._handle(args, kwargs, *bound))
 
     def _run(self, handle: Handle) -> Any:
-        if self._captures.found:
+        if self._captures.found or self._captures.seen:
             self._renew()
         if not self._donates:
             return self._lifted(handle)
@@ -123,7 +122,7 @@ class JitFunction:
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """Traces the function for some arguments, which may be shapes; see `jax.stages.Traced`."""
-        if self._captures.found:
+        if self._captures.found or self._captures.seen:
             self._renew()
         handle = self._handle(*self._target.tree(args, kwargs))
         traced = self._lifted.compiled.trace(*self._lifted.prepared(handle))
