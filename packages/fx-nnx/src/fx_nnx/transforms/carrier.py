@@ -184,22 +184,22 @@ class ObjectCarrier:
                 write_value(targets[number], value)
         made: list[Any] = []
         if change.graphdef is not None:
-            fresh = [
-                next(streams[place]) if place >= 0 else read_value(handle.targets[~place]) for place in change.places
-            ]
+            fresh = [next(streams[place]) if place >= 0 else handle.value(~place) for place in change.places]
+            for position, first in change.refs:
+                fresh[position] = jax.new_ref(fresh[position]) if position == first else fresh[first]
             made = Renewal(fresh, self._known(handle, change)).roots(change.graphdef, change.skip)[change.head :]
         if change.result is None:
             return out
-        return change.result.fill(made, [next(streams[place]) for place in change.arrays], out)
+        return change.result.fill(made, [next(streams[place]) for place in change.arrays], out, handle.value)
 
-    def result_of(self, shape: Static, groups: Groups, out: Any) -> Any:
+    def result_of(self, handle: Handle, shape: Static, groups: Groups, out: Any) -> Any:
         """Returns the result of a function whose effects are dropped, made of what its groups hold."""
         change: Change = shape.value
         if change.result is None:
             return out
         values = list(values_of(groups[0]))[-len(change.places) :] if change.places else []
         made = [] if change.graphdef is None else Renewal(values, {}).roots(change.graphdef)
-        return change.result.fill(made, [], out)
+        return change.result.fill(made, [], out, lambda number: _shape_of(handle.value(number)), _shape_of)
 
     def _known(self, handle: Handle, change: Change) -> dict[int, Any]:
         """The caller's objects and variables by their numbers in the new structure."""
@@ -247,3 +247,7 @@ class ObjectCarrier:
         if not path:
             return f"the values with {self.groups[group].axis!r}"
         return str(getattr(path[0], "key", path[0]))
+
+
+def _shape_of(value: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(value.shape, value.dtype)

@@ -1,6 +1,6 @@
 """What a function did to its arguments: the hashable part, and what the body of a loop hands on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,13 +24,15 @@ class Result:
       treedef: its tree definition.
       nodes: which of its leaves are objects.
       grouped: whether the arrays are in groups, not in the result.
+      refs: for each leaf that is a `jax.Ref` its number and what it is: ``~number`` of a value of the arguments, the
+        number of an earlier leaf, or its own number for one that was made inside, whose value comes out.
     """
 
-    __slots__ = ("_key", "grouped", "nodes", "treedef")
+    __slots__ = ("_key", "grouped", "nodes", "refs", "treedef")
 
-    def __init__(self, treedef: Any, nodes: tuple[bool, ...], grouped: bool):
-        self.treedef, self.nodes, self.grouped = treedef, nodes, grouped
-        self._key = (treedef, nodes, grouped)
+    def __init__(self, treedef: Any, nodes: tuple[bool, ...], grouped: bool, refs: tuple[tuple[int, int], ...] = ()):
+        self.treedef, self.nodes, self.grouped, self.refs = treedef, nodes, grouped, refs
+        self._key = (treedef, nodes, grouped, refs)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (type(other) is Result and self._key == other._key)
@@ -38,19 +40,40 @@ class Result:
     def __hash__(self) -> int:
         return hash(self._key)
 
-    def fill(self, made: Sequence[Any], arrays: Sequence[Any], out: Any) -> Any:
-        """Returns the result, out of its objects and its arrays, which are in ``out`` if they are not grouped."""
+    def fill(self, made: Sequence[Any], arrays: Sequence[Any], out: Any, known: Any, new_ref: Any = jax.new_ref) -> Any:
+        """Returns the result.
+
+        Args:
+          made: its objects.
+          arrays: its arrays, if they are grouped.
+          out: it with gaps, if they are not.
+          known: a function from the number of a value of the arguments to the reference that it is.
+          new_ref: makes a reference that holds a value.
+        """
         objects = iter(made)
+        if not self.grouped and not self.refs:
+            return jax.tree.map(lambda x: next(objects) if is_gap(x) else x, out, is_leaf=is_gap)
         if self.grouped:
-            rest: Iterator[Any] = iter(arrays)
-            return jax.tree.unflatten(self.treedef, [next(objects if node else rest) for node in self.nodes])
-        return jax.tree.map(lambda x: next(objects) if is_gap(x) else x, out, is_leaf=is_gap)
+            rest = iter(arrays)
+            leaves = [next(objects if node else rest) for node in self.nodes]
+        else:
+            emptied = jax.tree.leaves(out, is_leaf=is_gap)
+            leaves = [next(objects) if node else leaf for node, leaf in zip(self.nodes, emptied)]
+        for number, source in self.refs:
+            if source < 0:
+                leaves[number] = known(~source)
+            else:
+                leaves[number] = new_ref(leaves[number]) if source == number else leaves[source]
+        return jax.tree.unflatten(self.treedef, leaves)
 
     def emptied(self, leaves: Sequence[Any], nothing: Any) -> Any:
         """Returns the result with gaps where objects are, or ``nothing`` if its arrays are grouped."""
         if self.grouped:
             return nothing
-        return jax.tree.unflatten(self.treedef, [GAP if node else leaf for leaf, node in zip(leaves, self.nodes)])
+        emptied = [GAP if node else leaf for leaf, node in zip(leaves, self.nodes)]
+        for number, source in self.refs:
+            emptied[number] = leaves[number][...] if source == number else GAP
+        return jax.tree.unflatten(self.treedef, emptied)
 
 
 GAP = Static("object")
@@ -73,6 +96,7 @@ class Change:
       outer: pairs of a number in the structure and the number among the arguments, for what exists.
       places: groups of the values that making them takes: those of new variables and of attributes. For a value
         that the arguments have already, ``~number``.
+      refs: those of them, by position, that a new `jax.Ref` is to hold, with the position whose reference it is.
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
       plain: whether nothing but values of variables and attributes, all in one group, come back besides the result.
@@ -87,6 +111,7 @@ class Change:
         "outer",
         "places",
         "plain",
+        "refs",
         "result",
         "returned",
         "skip",
@@ -102,13 +127,14 @@ class Change:
         head: int,
         outer: tuple[tuple[int, int], ...],
         places: tuple[int, ...],
+        refs: tuple[tuple[int, int], ...],
         result: Result | None,
         arrays: tuple[int, ...],
         single: bool,
     ):
         self.written, self.returned, self.graphdef, self.skip, self.head = written, returned, graphdef, skip, head
-        self.outer, self.places, self.result, self.arrays = outer, places, result, arrays
-        self._key = (written, returned, graphdef, skip, head, outer, places, result, arrays, single)
+        self.outer, self.places, self.refs, self.result, self.arrays = outer, places, refs, result, arrays
+        self._key = (written, returned, graphdef, skip, head, outer, places, refs, result, arrays, single)
         self._hash: int | None = None
         self.plain = graphdef is None and result is None and written == returned and single
 

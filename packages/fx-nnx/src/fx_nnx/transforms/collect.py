@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import jax
 from fx_core.compat.jax import current_trace
 from fx_transforms.carrier import Outcome
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError, aliased_state
 from fx_transforms.static import Static
 
-from fx_nnx.errors import NnxError, variable_value
+from fx_nnx.errors import NnxError
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.graph.kinds import is_node
@@ -17,6 +18,7 @@ from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.change import Change, Result, identical
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
 from fx_nnx.transforms.policies import Returns
+from fx_nnx.transforms.refs import References
 from fx_nnx.variables.writing import is_ref
 
 __all__ = ["Collector"]
@@ -39,7 +41,7 @@ class Collector:
         self.values: list[list[Any]] = [[] for _ in carrier.groups]
         self.paths: list[list[Any]] = [[] for _ in carrier.groups]
         self.known = {id(thing): number for number, thing in inner.index.items()}
-        self.refs: dict[int, str] | None = None
+        self._refs: References | None = None
         self._ins: Any = None
         self._outs: Any = None
 
@@ -62,7 +64,7 @@ class Collector:
                 carrier.transform, ["the structure of modules: attributes, static values or references"]
             )
         written, returned = self.take_known(args, same)
-        fresh: tuple[Any, Any, Any, Any, Any] = (None, 0, 0, (), ())
+        fresh: tuple[Any, Any, Any, Any, Any, Any] = (None, 0, 0, (), (), ())
         if carrier.mode.updates or (not same and capturing.get()):
             if args is not None and (any(self.nodes) or not same):
                 fresh = self.take_graph(args, same)
@@ -70,7 +72,9 @@ class Collector:
             fresh = self.take_tree()
         if placement is not None and placement.check:
             self.check_places()
-        result = Result(self.treedef, self.nodes, grouped) if grouped or any(self.nodes) else None
+        has_refs = not grouped and any(isinstance(leaf, jax.Ref) for leaf in self.leaves)
+        refs = self.refs.of_result(self.names, self.leaves) if has_refs else ()
+        result = Result(self.treedef, self.nodes, grouped, refs) if grouped or refs or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
         change = Change(written, returned, *fresh, result, arrays, len(carrier.groups) == 1)
         groups = tuple(Group(values, Static(None, paths)) for values, paths in zip(self.values, self.paths))
@@ -199,6 +203,14 @@ class Collector:
 
     # --- what is new ----------------------------------------------------------------------------------------------
 
+    @property
+    def refs(self) -> References:
+        """What is known of the references that come out."""
+        if self._refs is None:
+            pairs = zip(self.inner.values, self.layout.paths)
+            self._refs = References(self.carrier.transform, [(value, show_place(path)) for value, path in pairs])
+        return self._refs
+
     def fresh_value(self, leaf: Any, path: Any) -> Any:
         """Returns the value with which a variable or attribute that is new to the caller comes back.
 
@@ -210,49 +222,46 @@ class Collector:
         value = read_value(leaf)
         if not is_variable(leaf) or not leaf.ref or not is_ref(value):
             return value
-        if self.refs is None:
-            pairs = zip(self.inner.values, self.layout.paths)
-            self.refs = {id(value): show_place(path) for value, path in pairs if is_ref(value)}
-        if id(value) in self.refs:
-            raise variable_value(
-                type(leaf).__name__,
-                show_place(path),
-                f"its reference cannot come out of {self.carrier.transform}, since another variable has it",
-                expected="a reference made inside, in one variable",
-                got=f"that of {self.refs[id(value)]}",
-                fix="give the variable that has it, or variable.copy()",
-            )
-        self.refs[id(value)] = show_place(path)
+        self.refs.enter_variable(type(leaf).__name__, value, show_place(path))
         return value[...]
 
-    def take_graph(self, walk: Walk, same: bool) -> tuple[Any, Any, Any, Any, Any]:
+    def take_graph(self, walk: Walk, same: bool) -> tuple[Any, Any, Any, Any, Any, Any]:
         """Walks on through the result, and lets new values come back."""
         head = len(walk.nodes), len(walk.leaves), walk.roots
         self.walk_result(walk)
         first = head[1] if same else 0
         places: list[int] = []
+        refs: list[tuple[int, int]] = []
         for i in range(first, len(walk.leaves)):
             leaf, path = walk.leaves[i], walk.paths[i]
             if is_variable(leaf) and id(leaf) in self.known:
                 continue
             number = self.item_number(path, leaf)
-            if number is not None:
+            ref = leaf.read() if type(leaf) is Item and isinstance(leaf.read(), jax.Ref) else None
+            if number is not None and ref is None:
                 places.append(~number)
                 continue
             place = (self.in_place if i < head[1] else self.out_place)(walk.origin[i], path[1:], leaf)
+            known = None if ref is None else self.refs.known(ref, show_place(path), self.layout.places, place)
+            if known is not None:
+                places.append(~known)
+                continue
             if self.must_stay(place):
                 raise BroadcastVariableError(self.carrier.transform, [show_place(path)], "is created by a step")
+            if ref is not None:
+                refs.append((len(places), self.refs.enter(ref, show_place(path), len(places))))
             places.append(place)
-            self.put(place, self.fresh_value(leaf, path), path)
+            self.put(place, self.fresh_value(leaf, path) if ref is None else ref[...], path)
         if same:
             needed = {node.index for node in walk.nodes[head[0] :] if type(node) is NodeRef}
         else:
             needed = set(range(len(walk.objects)))
         outer = [(number, self.known.get(id(walk.objects[number]))) for number in sorted(needed)]
         pairs = tuple((number, old) for number, old in outer if old is not None)
-        return walk.graphdef(), head[2] if same else 0, 0 if same else head[2], pairs, tuple(places)
+        skip, kept = (head[2], 0) if same else (0, head[2])
+        return walk.graphdef(), skip, kept, pairs, tuple(places), tuple(refs)
 
-    def take_tree(self) -> tuple[Any, Any, Any, Any, Any]:
+    def take_tree(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         """Walks through the result alone, which must not have anything of the arguments."""
         walk = Walk(shared=self.carrier.mode.shared)
         self.walk_result(walk)
@@ -264,7 +273,7 @@ class Collector:
             place = self.out_place(number, path[1:], leaf)
             places.append(place)
             self.put(place, self.fresh_value(leaf, path), path)
-        return walk.graphdef(), 0, 0, (), tuple(places)
+        return walk.graphdef(), 0, 0, (), tuple(places), ()
 
     def walk_result(self, walk: Walk) -> None:
         """Walks through the objects of the result."""

@@ -41,7 +41,7 @@ def shapes_of(target: Target, handle: Handle, how: Carriage) -> Any:
     lifted = fx_transforms.eval_shape(
         lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
     )
-    return carrier.result_of(*lifted(handle))
+    return carrier.result_of(handle, *lifted(handle))
 
 
 @decorating

@@ -203,6 +203,11 @@ class Handle:
     def __init__(self, tree: Any, statics: Any = None):
         self.tree, self.statics = tree, statics
 
+    def value(self, number: int) -> Any:
+        """Returns the caller's value of a number."""
+        count = len(self.targets)
+        return read_value(self.targets[number]) if number < count else self.arrays[number - count]
+
     def objects(self, shared: bool = True) -> list[Any]:
         """Returns the caller's objects and variables by number."""
         walk = Walk(shared=shared)
