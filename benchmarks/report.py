@@ -29,7 +29,7 @@ REASONS = {
     "merge to a new model": "A merged model is a new one, whose structure is found out at its first `split`.",
     "as a tree": "Without graph mode the whole model is walked at each call, to make sure that no object is shared.",
     "trace of init": "Layers derive a key for each parameter from a path and a count, and functional modules record "
-    "the forward pass, which tells the shapes.",
+    "the forward pass, which yields the shapes.",
     "LSTM": "A cell is put together anew inside the loop, which the short trace of a cell cannot hide.",
     "first step": "Unrolled networks compile the same program as by hand, after the import of the library.",
     "train step": "The step runs the same program; the rest is the order and number of its arguments.",
