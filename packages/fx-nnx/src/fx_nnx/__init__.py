@@ -181,12 +181,6 @@ from fx_nnx.transforms import (
     while_loop,
 )
 from fx_nnx.variables import (
-    BatchStat,
-    Cache,
-    Intermediate,
-    Loss,
-    Param,
-    Perturbation,
     Variable,
     VariableMetadata,
     VariableState,
@@ -196,6 +190,7 @@ from fx_nnx.variables import (
     variable_type_from_name,
     with_metadata,
 )
+from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Loss, Param, Perturbation
 
 hide_package(__file__)
 
