@@ -44,14 +44,14 @@ class Captures:
     """What one compiled function has read from outside.
 
     Attributes:
-      found: by identity, variables and the values that were read.
+      found: by identity, variables and the values that were read. One that is gone has been replaced.
       seen: the modules that the function sees from outside.
     """
 
     __slots__ = ("found", "renewed", "seen")
 
     def __init__(self) -> None:
-        self.found: dict[int, tuple[Any, Any]] = {}
+        self.found: dict[int, tuple[weakref.ref[Any], Any]] = {}
         self.seen: list[_Seen] = []
         self.renewed = False
 
@@ -68,12 +68,16 @@ class Captures:
         finally:
             frames.remove(frame)
             _local.top = frame.outer
+            for key in [key for key, (variable, _) in self.found.items() if variable() is None]:
+                del self.found[key]  # made and dropped while the function was traced
 
     def hold(self) -> bool:
         """Returns whether the variables still have the values that were read, and the modules are as they were."""
-        return all(variable._raw_value is value for variable, value in self.found.values()) and all(
-            module.holds() for module in self.seen
-        )
+        for reference, value in self.found.values():
+            variable = reference()
+            if variable is None or variable._raw_value is not value:
+                return False
+        return all(module.holds() for module in self.seen)
 
     def clear(self) -> None:
         """Discards what was read."""
@@ -84,7 +88,9 @@ class Captures:
     def note_again(self) -> None:
         """Informs the functions around, which are being traced, of a call that reads without being traced."""
         if frames:
-            note_all([variable for variable, _ in self.found.values()])
+            note_all(
+                [variable for variable in [reference() for reference, _ in self.found.values()] if variable is not None]
+            )
 
 
 class _Frame:
@@ -119,7 +125,9 @@ def note(variable: _Valued) -> None:
     """Records that the value of a variable is read. To be called if there are any `frames`, or this is in a trace."""
     top = frame = _local.top
     while frame is not None and frame.is_outside(variable._nnx_trace):
-        frame.captures.found.setdefault(id(variable), (variable, variable._raw_value))
+        found = frame.captures.found.get(id(variable))
+        if found is None or found[0]() is not variable:
+            frame.captures.found[id(variable)] = weakref.ref(variable), variable._raw_value
         frame = frame.outer
     if isinstance(variable._raw_value, jax.core.Tracer | jax.Ref):
         return

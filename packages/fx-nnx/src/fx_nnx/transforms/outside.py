@@ -1,14 +1,16 @@
-"""Modules that a function sees without getting them as arguments."""
+"""Modules that a function sees without getting them as arguments, and the places that lead to them."""
 
 import dis
 import functools
 import inspect
+import sys
+import sysconfig
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import Any
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from fx_nnx.graph.record import Record, record_of
 from fx_nnx.objects.pytree import Pytree
 
-__all__ = ["Seen", "modules_around", "seen_from"]
+__all__ = ["Places", "Seen", "seen_from"]
 
 
 _MOST = 10_000
@@ -24,6 +26,11 @@ _MOST = 10_000
 _LONGEST = 1_000_000
 """So many items of one container are."""
 _LEAVES = (str, bytes, bytearray, int, float, complex, type(None), type, ModuleType, np.ndarray, jax.Array)
+_INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")})
+_OURS = (Pytree, FunctionType, MethodType, functools.partial)
+"""Whose methods are not looked at."""
+_SIZE = object()
+"""In place of a key: the number of items."""
 
 
 class Seen:
@@ -35,18 +42,25 @@ class Seen:
     __slots__ = ("_leaves", "_module", "_record")
 
     def __init__(self, module: Pytree, record: Record):
-        self._module, self._record, self._leaves = weakref.ref(module), record, record.read()
+        self._module, self._leaves = weakref.ref(module, self._drop), record.read()
+        self._record: Record | None = record
+
+    def _drop(self, module: Any) -> None:
+        """Keep nothing of a module that is gone; whether its variables were read is known to `Captures`."""
+        self._record, self._leaves = None, []
 
     def holds(self) -> bool:
         """Returns whether the module has the same attributes, variables and arrays; not what the variables hold."""
         record = self._record
+        if record is None:
+            return True
         if record.alive and (not record.contents or record.holds()):
             return record.only_variables or self._has_leaves(record)
         module = self._module()
         if module is None:
             return True
-        record = record_of(module)
-        if record.graphdef != self._record.graphdef or not self._has_leaves(record):
+        before, record = record, record_of(module)
+        if record.graphdef != before.graphdef or not self._has_leaves(record):
             return False
         if record.lasting:
             self._record = record
@@ -56,76 +70,281 @@ class Seen:
         return all(now is before for now, before in zip(record.read(), self._leaves))
 
 
-def seen_from(f: Any, bound: Sequence[Any] = ()) -> list[Seen]:
+class Places:
+    """The places that lead to the modules that a function sees from outside, and what is there."""
+
+    __slots__ = ("_empty", "_held")
+
+    def __init__(self, found: "_Around"):
+        self._held, self._empty = [(place, _reference(value)) for place, value in found.places], found.empty
+
+    def holds(self) -> bool:
+        """Returns whether they lead to the same modules."""
+        for place, there in self._held:
+            now = _content(place)
+            if now is None or now is not there():
+                return False
+        return not any(isinstance(_content(place), Pytree) for place in self._empty)
+
+
+def _reference(value: Any) -> Callable[[], Any]:
+    """Refer to a value; a module is not kept."""
+    return weakref.ref(value) if isinstance(value, Pytree) else lambda: value
+
+
+def seen_from(f: Any, bound: Sequence[Any] = ()) -> list[Seen | Places]:
     """Returns what a function sees from outside, as far as changes of it are noticed.
 
     Args:
       f: the function.
       bound: what it is bound to, which it gets like arguments.
     """
-    pairs = [(module, record_of(module)) for module in modules_around(f, bound)]
-    return [Seen(module, record) for module, record in pairs if record.lasting]
+    found = _around(f, bound)
+    pairs = [(module, record_of(module)) for module in found.modules]
+    seen: list[Seen | Places] = [Seen(module, record) for module, record in pairs if record.lasting]
+    if found.places or found.empty:
+        seen.append(Places(found))
+    return seen
 
 
-def modules_around(f: Any, bound: Sequence[Any] = ()) -> list[Pytree]:
-    """Returns the modules in the closure of a function, in its defaults, and among the globals that its code reads.
+class _Place(NamedTuple):
+    """Something that a value can be taken from again.
+
+    Attributes:
+      holder: a cell of a closure, the globals of a function, the attributes of an object, or a container.
+      key: name or position.
+    """
+
+    holder: Any
+    key: Any
+
+
+def _content(place: _Place) -> Any:
+    """Returns what is at a place now; None if there is nothing."""
+    holder, key = place
+    try:
+        if type(holder) is CellType:
+            return holder.cell_contents
+        return len(holder) if key is _SIZE else holder[key]
+    except (ValueError, LookupError):  # a cell that nothing is assigned to, or an item that is gone
+        return None
+
+
+class _Around(NamedTuple):
+    """What a function can reach.
+
+    Attributes:
+      modules: the modules.
+      places: what leads to them, with what was there.
+      empty: globals and variables of the function that are None.
+    """
+
+    modules: list[Pytree]
+    places: list[tuple[_Place, Any]]
+    empty: list[_Place]
+
+
+class _Step(NamedTuple):
+    """That a value was found in another one.
+
+    Attributes:
+      source: where it was found.
+      value: what was found.
+      place: where it can be taken from again; None if it cannot become another one.
+      name: the name of the attribute that it is, if only code with this name reads it.
+    """
+
+    source: Any
+    value: Any
+    place: _Place | None = None
+    name: str | None = None
+
+
+def _around(f: Any, bound: Sequence[Any] = ()) -> _Around:
+    """Finds the modules in the closure of a function, in its defaults, and among the globals that its code reads.
 
     Containers, objects of other classes and functions that it sees there are looked into, too, functions as far as they
-    are of the same source file.
+    do not belong to an installed package; and the attributes of Python modules and classes that its code names.
 
     Args:
       f: the function.
       bound: modules that are not looked for.
     """
-    found: dict[int, Pytree] = {}
+    result = _Around([], [], [])
+    if all(type(part) is FunctionType and _sees_nothing(part) for part in (f if type(f) is tuple else (f,))):
+        return result
+    steps: dict[int, list[_Step]] = {}  # by identity of what they lead to
+    names: set[str] = set()
+    kept: list[Any] = []  # so that identities stay theirs
     seen = {id(value) for value in bound}
     rest = [type(f).__call__ if id(f) in seen else f]  # type: ignore[operator]  # a module that is called
     while rest and len(seen) < _MOST:
         value = rest.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, Pytree):
-            found[id(value)] = value
-        else:
-            rest += [item for item in islice(_within(value), _LONGEST) if not isinstance(item, _LEAVES)]
+        if id(value) not in seen:
+            seen.add(id(value))
+            kept.append(value)
+            if isinstance(value, Pytree):
+                result.modules.append(value)
+            else:
+                if isinstance(value, FunctionType):
+                    names |= _code_of(value.__code__).names
+                for step in _within(value):
+                    if not isinstance(step.value, _LEAVES):
+                        rest.append(step.value)
+                    elif step.value is None and step.place is not None and isinstance(value, FunctionType):
+                        result.empty.append(step.place)
+                    steps.setdefault(id(step.value), []).append(step)
+        if not rest:
+            kinds = {type(value) for value in kept if not isinstance(value, _OURS)}
+            rest += [method for kind in kinds for method in _methods(kind, names) if id(method) not in seen]
+    result.places.extend(_leading(result.modules, steps, names))
+    return result
+
+
+def _sees_nothing(f: FunctionType) -> bool:
+    """Whether a function reads its arguments alone, as most steps do."""
+    held = f.__closure__ or f.__defaults__ or f.__kwdefaults__ or f.__dict__.get("__wrapped__")
+    return not held and not any(_code_of(f.__code__)[:3])
+
+
+def _leading(modules: Sequence[Any], steps: dict[int, list[_Step]], names: set[str]) -> list[tuple[_Place, Any]]:
+    """Go back from modules, and collect the places on the way."""
+    found: dict[tuple[int, Any], tuple[_Place, Any]] = {}
+    rest, seen = list(modules), set(map(id, modules))
+    while rest:
+        for source, value, place, name in steps.get(id(rest.pop()), ()):
+            if place is not None and (name is None or name in names):
+                found[id(place.holder), place.key] = place, value
+            if id(source) not in seen:
+                seen.add(id(source))
+                rest.append(source)
+                if isinstance(source, list | dict | deque | set):
+                    found[id(source), _SIZE] = _Place(source, _SIZE), len(source)
     return list(found.values())
 
 
-def _within(value: Any) -> Iterator[Any]:
+def _within(value: Any) -> Iterator[_Step]:
     """Give what is in a container, an object or a function."""
     if isinstance(value, functools.partial):
-        yield from (value.func, *value.args, *value.keywords.values())
+        for part in (value.func, *value.args, *value.keywords.values()):
+            yield _Step(value, part)
     elif isinstance(value, MethodType):
-        yield from (value.__self__, value.__func__)
+        yield _Step(value, value.__self__)
+        yield _Step(value, value.__func__)
     elif isinstance(value, FunctionType):
-        yield from (*_seen(value), getattr(value, "__wrapped__", None))
+        yield from _read_by(value)
+        yield _Step(value, getattr(value, "__wrapped__", None))
+        return
     elif isinstance(value, dict | MappingProxyType):
-        yield from list(value.values())
-    elif isinstance(value, list | tuple | set | frozenset | deque):  # others may make, or load, what they give
-        yield from list(value)
+        yield from [_Step(value, item, _Place(value, key)) for key, item in islice(value.items(), _LONGEST)]
+    elif isinstance(value, list | deque):  # others may make, or load, what they give
+        yield from [_Step(value, item, _Place(value, i)) for i, item in enumerate(islice(value, _LONGEST))]
+    elif isinstance(value, tuple | set | frozenset):
+        yield from [_Step(value, item) for item in islice(value, _LONGEST)]
     else:
         call = inspect.getattr_static(type(value), "__call__", None)
-        yield call if isinstance(call, FunctionType) else None
-    if not isinstance(value, FunctionType):
-        yield from list(getattr(value, "__dict__", {}).values())
+        yield _Step(value, call if isinstance(call, FunctionType) else None)
+    attributes = getattr(value, "__dict__", {})
+    inside = hasattr(type(value), "__getitem__")  # whose own code reads what it holds
+    yield from [
+        _Step(value, item, _Place(attributes, k), None if inside else k) for k, item in list(attributes.items())
+    ]
 
 
-def _seen(f: FunctionType) -> Iterator[Any]:
-    for cell in f.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
+def _methods(kind: type, names: set[str]) -> Iterator[FunctionType]:
+    """Give the methods of a class that have one of some names."""
+    for part in kind.__mro__:
+        space = vars(part)
+        if names.isdisjoint(space) or _is_installed(_space(part)):
             continue
-    yield from (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values())
-    for name in _names(f.__code__):
-        value = f.__globals__.get(name)
-        if not isinstance(value, FunctionType) or value.__globals__ is f.__globals__:
-            yield value
+        for name in names & space.keys():
+            found = space[name]
+            found = getattr(found, "__func__", getattr(found, "fget", found))  # of a class method, of a property
+            if isinstance(found, FunctionType):
+                yield found
+
+
+def _read_by(f: FunctionType) -> Iterator[_Step]:
+    cells, code = dict(zip(f.__code__.co_freevars, f.__closure__ or ())), _code_of(f.__code__)
+    for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+        yield _Step(f, value)
+    for first, *names in code.variables:
+        if first in cells:  # others are of the function itself
+            place = _Place(cells[first], None)
+            yield from _chain(_Step(f, _content(place), place), names)
+    for first, *names in code.globals:
+        place = _Place(f.__globals__, first)
+        value = _content(place)
+        if (
+            not isinstance(value, FunctionType)
+            or value.__globals__ is f.__globals__
+            or not _is_installed(value.__globals__)
+        ):
+            yield from _chain(_Step(f, value, place), names)
+    for module, names in code.imports:
+        for name in names:
+            yield from _chain(_Step(f, sys.modules.get(module)), [name])
+
+
+def _chain(step: _Step, names: Sequence[str]) -> Iterator[_Step]:
+    """Give the value of a name, and those of its attributes as far as it is a Python module or a class."""
+    yield step
+    value = step.value
+    for name in names:
+        if not isinstance(value, type | ModuleType) or _is_installed(_space(value)):
+            return
+        spaces = [vars(part) for part in (value.__mro__ if isinstance(value, type) else (value,))]
+        space = next((space for space in spaces if name in space), spaces[0])
+        source, value = value, space.get(name)
+        yield _Step(source, getattr(value, "__func__", value), _Place(space, name))
+
+
+def _space(value: type | ModuleType) -> dict[str, Any]:
+    return vars(value if isinstance(value, ModuleType) else sys.modules.get(value.__module__, sys))
+
+
+def _is_installed(space: dict[str, Any]) -> bool:
+    """Whether globals are those of an installed package, of Python, or of ours."""
+    file, package = space.get("__file__"), str(space.get("__name__")).partition(".")[0]
+    return package == "fx_nnx" or (isinstance(file, str) and file.startswith(_INSTALLED)) or package == "builtins"
+
+
+class _Code(NamedTuple):
+    """What the code of a function reads.
+
+    Attributes:
+      globals: globals, each with the attributes that are read of it.
+      variables: the same for variables of functions around.
+      imports: the modules that it imports itself, with all names in it.
+      names: all names in it.
+    """
+
+    globals: frozenset[tuple[str, ...]]
+    variables: frozenset[tuple[str, ...]]
+    imports: frozenset[tuple[str, tuple[str, ...]]]
+    names: frozenset[str]
 
 
 @functools.lru_cache(maxsize=4096)
-def _names(code: CodeType) -> frozenset[str]:
-    """Give the globals that a function reads; the names of attributes are among those of its code, too."""
-    found = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return frozenset(found.union(*[_names(part) for part in code.co_consts if isinstance(part, CodeType)]))
+def _code_of(code: CodeType) -> _Code:
+    """Look at a function; the names of attributes are among those of its code, too."""
+    chains: dict[bool, list[list[str]]] = {False: [], True: []}
+    imports: set[tuple[str, tuple[str, ...]]] = set()
+    chain: list[str] | None = None
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") or "DEREF" in step.opname:
+            chain = [step.argval]
+            chains["DEREF" in step.opname].append(chain)
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain is not None:
+            chain.append(step.argval)
+        else:
+            chain = None
+            if step.opname == "IMPORT_NAME":
+                imports.add((step.argval, code.co_names))
+    inner = [_code_of(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return _Code(
+        frozenset(map(tuple, chains[False])).union(*[part.globals for part in inner]),
+        frozenset(map(tuple, chains[True])).union(*[part.variables for part in inner]),
+        frozenset(imports).union(*[part.imports for part in inner]),
+        frozenset(code.co_names).union(*[part.names for part in inner]),
+    )
