@@ -38,7 +38,7 @@ from fx_core.plugins import CollectionEntry, hookimpl
 
 @hookimpl
 def fx_collections():
-    return [CollectionEntry(name="acme{n}.moments", target="acme_layers_{n}:Moments", summary="Moments")]
+    return [CollectionEntry(name="acme_{n}.moments", target="acme_layers_{n}:Moments", summary="Moments")]
 """
 
 
@@ -52,11 +52,11 @@ def install(directory: Path, count: int) -> None:
         (info / "entry_points.txt").write_text(f"[fx]\nacme-{n} = acme_{n}\n")
 
 
-def load() -> Registry:
-    """What the first look-up by name does."""
-    for name in [name for name in sys.modules if name.startswith("acme_")]:
-        del sys.modules[name]
-    return Registry()
+def look_up(name: str) -> object:
+    """The first look-up of a name."""
+    for module in [module for module in sys.modules if module.startswith("acme_")]:
+        del sys.modules[module]
+    return Registry().collections[name]
 
 
 def first_lookups() -> Iterator[Ratio]:
@@ -69,7 +69,10 @@ def first_lookups() -> Iterator[Ratio]:
             install(Path(directory), count)
             sys.path.insert(0, directory)
             try:
-                ways = {"fx": load, "raw": lambda: list(importlib.metadata.entry_points(group="fx"))}
+                ways = {
+                    "fx": lambda name=f"acme_{count - 1}.moments" if count else "params": look_up(name),
+                    "raw": lambda: list(importlib.metadata.entry_points(group="fx")),
+                }
                 yield from side_by_side(case, ways, rounds=5)
             finally:
                 sys.path.remove(directory)

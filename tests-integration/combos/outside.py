@@ -49,7 +49,7 @@ def installed(mine: Sources, others: Sources) -> Iterator[str]:
     """It loads, all of its entries can be used, and it is in nobody's way."""
     found = Registry([*others, *mine], Switches())
     yield from (str(problem) for problem in found.problems)
-    yield from (str(clash) for table in found.tables() for clash in table.clashes.values())
+    yield from map(str, found.clashes())
     yield from (str(finding) for finding in examine(Registry(mine, Switches())) if finding.level == "problem")
 
 

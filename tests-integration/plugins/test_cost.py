@@ -1,4 +1,4 @@
-"""What fifty installed plugins cost: their own plugin modules once somebody asks for a name, and nothing else."""
+"""What fifty installed plugins cost: the one plugin module whose name is asked for, and nothing else."""
 
 import json
 
@@ -10,7 +10,7 @@ fx_api_version = "1.0"
 
 @hookimpl
 def fx_layers():
-    return [LayerEntry(name="acme{n}.Thing", target="acme_layers_{n}:Thing", face="linen", summary="A thing")]
+    return [LayerEntry(name="acme_{n}.Thing", target="acme_layers_{n}:Thing", face="linen", summary="A thing")]
 """
 COUNT = """
 import json, sys
@@ -20,7 +20,7 @@ from fx_core.plugins import registry
 assert set(sys.modules) == before, "importing asks for plugins"
 table = registry().layers("linen")
 found = set(sys.modules) - before
-thing = table["acme7.Thing"].load()
+thing = table["acme_7.Thing"].load()
 print(json.dumps([sorted(found), sorted(set(sys.modules) - before - found)]))
 """
 
@@ -33,11 +33,11 @@ def fifty(site):
     return site
 
 
-def test_a_lookup_imports_the_plugin_modules_and_then_only_the_one_layer(fifty):
+def test_a_lookup_imports_the_plugin_and_the_layer_that_it_names(fifty):
     result = fifty.python("-W", "error", "-c", COUNT)
     assert result.returncode == 0, result.stderr
     found, looked_up = json.loads(result.stdout)
-    assert [name for name in found if name.startswith("acme_")] == sorted(f"acme_{n}" for n in range(50))
+    assert [name for name in found if name.startswith("acme_")] == []
     # No face, no engine of checkpoints or exports, no command line: only what reading entry points takes.
     others = {name.partition(".")[0] for name in found if not name.startswith("acme_")}
     assert not others & {
@@ -51,4 +51,4 @@ def test_a_lookup_imports_the_plugin_modules_and_then_only_the_one_layer(fifty):
         "rich",
         "orbax",
     }
-    assert looked_up == ["acme_layers_7"]
+    assert looked_up == ["acme_7", "acme_layers_7"]

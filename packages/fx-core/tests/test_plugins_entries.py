@@ -161,7 +161,10 @@ def test_a_target_that_needs_an_absent_package_of_fx_names_it(monkeypatch):
     ("entry", "text"),
     [
         (collection("acme.a", "os.path:join"), "is no class"),
-        (CheckpointBackendEntry(name="a.b", target="builtins:dict", summary="No backend"), "lacks the method 'save'"),
+        (
+            CheckpointBackendEntry(name="acme.b", target="builtins:dict", summary="No backend"),
+            "lacks the method 'save'",
+        ),
         (CommandEntry(name="acme", target="os.path:join", summary="No command"), "is no click command"),
     ],
 )
@@ -174,7 +177,8 @@ def test_the_doctor_sees_targets_of_the_wrong_kind(entry, text):
 
 def test_the_doctor_sees_failures_and_clashes():
     findings = examine(Registry([fake_source(ValueError("boom"), "broken"), *CLASH], Switches()))
-    assert ["problem"] * len(findings) == [finding.level for finding in findings]
+    problems = [finding for finding in findings if finding.level == "problem"]
+    assert [finding.owner for finding in problems] == ["broken", "first, second", "first", "first", "second"]
     text = "\n".join(map(str, findings))
     assert "plugin 'broken'" in text
     assert "collection 'x.same' of first, second" in text

@@ -1,7 +1,7 @@
 """What plugins say about their variable collections, for whoever makes, maps and stores variables."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from fx_core.plugins.entries import CollectionEntry
@@ -18,7 +18,21 @@ def made_by_init() -> DenyList:
     >>> in_filter(made_by_init(), "params"), in_filter(made_by_init(), "intermediates")
     (True, False)
     """
-    return DenyList(tuple(name for name, entry in registry().collections.items() if not entry.mutable_in_init))
+    return DenyList(_NotMadeByInit())
+
+
+class _NotMadeByInit(Collection[str]):
+    """The collections that ``init`` leaves out. It is asked for names: only their plugins are imported."""
+
+    def __contains__(self, name: object) -> bool:
+        entry = registry().collections.get(name) if isinstance(name, str) else None
+        return entry is not None and not entry.mutable_in_init
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, entry in registry().collections.items() if not entry.mutable_in_init)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def default_slots(

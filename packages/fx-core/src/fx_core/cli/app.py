@@ -82,6 +82,7 @@ def _entries(ctx: click.Context) -> Registry:
             warnings.simplefilter("always")
             try:
                 found = registry()
+                found.load()
             except FxError:
                 found = Registry()
         for warning in caught:

@@ -13,7 +13,8 @@ from fx_core.cli.app import quiet_registry
 from fx_core.plugins.doctor import Finding, examine
 from fx_core.plugins.entries import Entry
 from fx_core.plugins.hooks import API_VERSION
-from fx_core.plugins.registry import Face, PluginStatus, Registry
+from fx_core.plugins.registry import Face, Registry
+from fx_core.plugins.status import PluginStatus
 from fx_core.terminal import plain
 
 _COLORS = {"loaded": "green", "off": "dim", "failed": "bold red", "problem": "bold red", "note": "yellow"}
@@ -69,7 +70,7 @@ def _describe(registry: Registry) -> dict[str, Any]:
             for status in registry.plugins
         ],
         "problems": [str(problem) for problem in registry.problems],
-        "clashes": [str(clash) for table in registry.tables() for clash in table.clashes.values()],
+        "clashes": [str(clash) for clash in registry.clashes()],
     }
 
 
@@ -91,9 +92,8 @@ def _show(registry: Registry) -> None:
     console.print(f"{len(registry.plugins)} plugins, {entries} entries", highlight=False)
     for problem in registry.problems:
         console.print(f"[bold red]problem[/] {escape(str(problem))}")
-    for kind in registry.tables():
-        for clash in kind.clashes.values():
-            console.print(f"[bold red]clash[/] {escape(str(clash))}")
+    for clash in registry.clashes():
+        console.print(f"[bold red]clash[/] {escape(str(clash))}")
 
 
 def _layout(width: int) -> dict[str, Any]:

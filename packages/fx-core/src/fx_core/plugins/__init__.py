@@ -14,8 +14,9 @@ from fx_core.plugins.entries import (
 )
 from fx_core.plugins.hooks import API_VERSION, hookimpl
 from fx_core.plugins.interfaces import CheckpointBackend, Exporter, MetricLogger
-from fx_core.plugins.registry import PluginStatus, Registry, registry, reset
+from fx_core.plugins.registry import Registry, registry, reset
 from fx_core.plugins.sources import PluginSource
+from fx_core.plugins.status import PluginStatus
 from fx_core.plugins.switches import Switches
 from fx_core.plugins.table import EntryTable
 

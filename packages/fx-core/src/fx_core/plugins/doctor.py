@@ -8,6 +8,8 @@ from typing import Any, Literal
 from fx_core.errors.plugins import EntryLoadError
 from fx_core.plugins.entries import Entry, LayerEntry
 from fx_core.plugins.registry import Registry
+from fx_core.plugins.sources import prefix_of, speaks_for
+from fx_core.plugins.status import PluginStatus
 
 _METHODS = {
     "checkpoint_backend": ("save", "restore"),
@@ -58,12 +60,31 @@ def examine(registry: Registry) -> list[Finding]:
         for name, clash in table.clashes.items():
             owners = ", ".join(owner for owner, _ in clash.owners)
             findings.append(Finding("problem", owners, f"{table.label} {name!r}", str(clash)))
+        for name, clash in table.shadowed.items():
+            counts = table[name].origin
+            owners = ", ".join(owner for owner, _ in clash.owners)
+            text = f"{clash} That of {counts.owner if counts else '?'} counts, which is called after the name."
+            findings.append(Finding("problem", owners, f"{table.label} {name!r}", text))
     for status in registry.plugins:
+        findings += _misnamed(status)
         for entry in _faces(status.entries):
             finding = _examine_entry(entry, status.origin.owner)
             if finding is not None:
                 findings.append(finding)
     return findings
+
+
+def _misnamed(status: PluginStatus) -> Iterator[Finding]:
+    """Yields a note for each prefix of names after which the plugin is not called."""
+    names = [
+        entry.name for entry in status.entries if prefix_of(entry.name) and not speaks_for(status.origin, entry.name)
+    ]
+    for prefix in sorted(set(map(prefix_of, names))):
+        text = (
+            f"it registers names that begin with {prefix + '.'!r}, but is not called after them: a lookup of one "
+            f"imports all plugins. Call its entry point {prefix!r}."
+        )
+        yield Finding("note", status.origin.owner, f"plugin {status.origin.plugin!r}", text)
 
 
 def _faces(entries: tuple[Entry, ...]) -> Iterator[Entry]:

@@ -51,6 +51,32 @@ def is_named(origin: Origin, names: Iterable[str]) -> bool:
     return not own.isdisjoint(names)
 
 
+def speaks_for(origin: Origin, name: str) -> bool:
+    """Returns whether a plugin is called after the prefix of an entry's name.
+
+    That is its entry point, its distribution or its package: ``acme``, ``acme-layers`` and ``acme_layers`` are all
+    called after the prefix of ``"acme.GatedMLP"``.
+
+    >>> speaks_for(Origin("acme", "acme_layers.plugin"), "acme.GatedMLP")
+    True
+    >>> speaks_for(Origin("acme", "acme_layers.plugin"), "acm.GatedMLP")
+    False
+    """
+    prefix = normalize(prefix_of(name))
+    names = map(normalize, (origin.plugin, origin.owner, re.split("[.:]", origin.module)[0]))
+    return any(name == prefix or name.startswith(f"{prefix}-") for name in names)
+
+
+def prefix_of(name: str) -> str:
+    """Returns what stands before the first dot of an entry's name; nothing for a name of fx's own.
+
+    >>> prefix_of("acme.GatedMLP"), prefix_of("Dense")
+    ('acme', '')
+    """
+    prefix, dot, _ = name.partition(".")
+    return prefix if dot else ""
+
+
 def installed_sources() -> list[PluginSource]:
     """Finds the plugins of all installed distributions, those of fx first, then by name."""
     sources: list[PluginSource] = []

@@ -67,8 +67,7 @@ class PluginSuite:
     def test_clashes_with_nothing_installed(self):
         everything = Registry(switches=Switches())
         mine = {entry.name for entry in self.entries()}
-        clashes = [str(clash) for table in everything.tables() for name, clash in table.clashes.items() if name in mine]
-        assert clashes == []
+        assert [str(clash) for clash in everything.clashes() if clash.name in mine] == []
 
     def test_being_discovered_imports_nothing_heavy(self):
         modules = [source.origin.module.partition(":")[0] for source in self.sources()]
