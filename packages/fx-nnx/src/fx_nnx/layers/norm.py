@@ -21,10 +21,6 @@ Axes = int | Sequence[int]
 _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
-def _hashable(axes: Any) -> Any:
-    return tuple(axes) if isinstance(axes, Sequence) else axes
-
-
 class LayerNorm(NormBase):
     """Normalizes each example over its features.
 
@@ -77,22 +73,9 @@ class LayerNorm(NormBase):
         scale_metadata: Mapping[str, Any] = _NO_METADATA,
     ):
         self._setup(
-            rngs,
-            (num_features,),
+            locals(),
             scale=(scale_init, scale_metadata) if use_scale else None,
             bias=(bias_init, bias_metadata) if use_bias else None,
-            param_dtype=param_dtype,
-            num_features=num_features,
-            reduction_axes=_hashable(reduction_axes),
-            feature_axes=_hashable(feature_axes),
-            epsilon=epsilon,
-            dtype=dtype,
-            use_bias=use_bias,
-            use_scale=use_scale,
-            axis_name=axis_name,
-            axis_index_groups=axis_index_groups,
-            use_fast_variance=use_fast_variance,
-            promote_dtype=promote_dtype,
         )
 
     @located
@@ -158,21 +141,9 @@ class RMSNorm(NormBase):
         scale_metadata: Mapping[str, Any] = _NO_METADATA,
     ):
         self._setup(
-            rngs,
-            (num_features,),
+            locals(),
             scale=(scale_init, scale_metadata) if use_scale else None,
             bias=None,
-            param_dtype=param_dtype,
-            num_features=num_features,
-            reduction_axes=_hashable(reduction_axes),
-            feature_axes=_hashable(feature_axes),
-            epsilon=epsilon,
-            dtype=dtype,
-            use_scale=use_scale,
-            axis_name=axis_name,
-            axis_index_groups=axis_index_groups,
-            use_fast_variance=use_fast_variance,
-            promote_dtype=promote_dtype,
         )
 
     @located
@@ -245,27 +216,14 @@ class GroupNorm(NormBase):
         bias_metadata: Mapping[str, Any] = _NO_METADATA,
         scale_metadata: Mapping[str, Any] = _NO_METADATA,
     ):
-        groups = norm.group_count(num_features, num_groups, group_size)
+        num_groups = norm.group_count(num_features, num_groups, group_size)
+        group_size = num_features // num_groups
         self._setup(
-            rngs,
-            (num_features,),
+            locals(),
             scale=(scale_init, scale_metadata) if use_scale else None,
             bias=(bias_init, bias_metadata) if use_bias else None,
-            param_dtype=param_dtype,
-            num_groups=groups,
-            group_size=num_features // groups,
-            feature_axis=-1,
-            num_features=num_features,
-            reduction_axes=_hashable(reduction_axes),
-            epsilon=epsilon,
-            dtype=dtype,
-            use_bias=use_bias,
-            use_scale=use_scale,
-            axis_name=axis_name,
-            axis_index_groups=axis_index_groups,
-            use_fast_variance=use_fast_variance,
-            promote_dtype=promote_dtype,
         )
+        self.feature_axis = -1
 
     def __describe__(self) -> dict[str, Any]:
         return {"num_groups": self.num_groups, "group_size": None}
@@ -340,21 +298,9 @@ class InstanceNorm(NormBase):
         scale_metadata: Mapping[str, Any] = _NO_METADATA,
     ):
         self._setup(
-            rngs,
-            (num_features,),
+            locals(),
             scale=(scale_init, scale_metadata) if use_scale else None,
             bias=(bias_init, bias_metadata) if use_bias else None,
-            param_dtype=param_dtype,
-            num_features=num_features,
-            feature_axes=_hashable(feature_axes),
-            epsilon=epsilon,
-            dtype=dtype,
-            use_bias=use_bias,
-            use_scale=use_scale,
-            axis_name=axis_name,
-            axis_index_groups=axis_index_groups,
-            use_fast_variance=use_fast_variance,
-            promote_dtype=promote_dtype,
         )
 
     @located

@@ -1,16 +1,15 @@
 """What the norms over features share."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 from fx_core.ops.params import Initializer
 
-from fx_nnx.layers.params import as_array, check_features, make_param, value_of
+from fx_nnx.layers.params import as_array, check_features, keep_arguments, make_param, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
-from fx_nnx.rngs.rngs import Rngs
 
 __all__ = ["NormBase"]
 
@@ -20,19 +19,18 @@ class NormBase(Module):
 
     def _setup(
         self,
-        rngs: Rngs,
-        shape: tuple[int, ...],
-        *,
+        arguments: Mapping[str, Any],
         scale: tuple[Initializer, Mapping[str, Any]] | None,
         bias: tuple[Initializer, Mapping[str, Any]] | None,
-        param_dtype: Any,
-        **attributes: Any,
     ) -> None:
-        self.scale = data(None if scale is None else make_param(rngs, scale[0], shape, param_dtype, scale[1]))
-        self.bias = data(None if bias is None else make_param(rngs, bias[0], shape, param_dtype, bias[1]))
-        self.param_dtype = param_dtype
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        """Keep the arguments of the initializer that are declared below, and make the parameters."""
+        keep_arguments(self, NormBase, arguments)
+        for axes in ("reduction_axes", "feature_axes"):
+            if isinstance(arguments.get(axes), Sequence):
+                setattr(self, axes, tuple(arguments[axes]))
+        rngs, shape, dtype = arguments["rngs"], (self.num_features,), self.param_dtype
+        self.scale = data(None if scale is None else make_param(rngs, scale[0], shape, dtype, scale[1]))
+        self.bias = data(None if bias is None else make_param(rngs, bias[0], shape, dtype, bias[1]))
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -66,6 +64,9 @@ class NormBase(Module):
     feature_axes: Any = -1
     epsilon: float
     dtype: Any
+    param_dtype: Any
+    use_bias: bool
+    use_scale: bool
     promote_dtype: Callable[..., Any]
     axis_name: Any
     axis_index_groups: Any

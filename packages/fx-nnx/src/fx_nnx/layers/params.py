@@ -1,6 +1,7 @@
 """What layers share: making parameters, promoting dtypes, and errors that say where the layer is."""
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +20,16 @@ from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["as_array", "check_features", "located", "make_param", "promote_dtype", "set_options", "value_of"]
+__all__ = [
+    "as_array",
+    "check_features",
+    "keep_arguments",
+    "located",
+    "make_param",
+    "promote_dtype",
+    "set_options",
+    "value_of",
+]
 
 Promotion = Callable[..., Any]
 P = ParamSpec("P")
@@ -46,6 +56,25 @@ def located(call: Callable[Concatenate[Layer, P], R]) -> Callable[Concatenate[La
             raise
 
     return located_call
+
+
+def keep_arguments(layer: Any, cls: type, arguments: Mapping[str, Any]) -> None:
+    """Sets the attributes that ``cls`` declares with a type, in its body or its bases, to the arguments of their names.
+
+    Args:
+      layer: instance of ``cls``.
+      cls: the class whose initializer it is.
+      arguments: what the initializer was called with: its ``locals()``.
+    """
+    declared = _declared(cls)
+    for name, value in arguments.items():
+        if name in declared:
+            setattr(layer, name, value)
+
+
+@functools.cache
+def _declared(cls: type) -> frozenset[str]:
+    return frozenset(name for base in cls.__mro__ for name in inspect.get_annotations(base))
 
 
 def promote_dtype(args: Any, /, *, dtype: Dtype | None = None, inexact: bool = True) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from fx_core.ops.recurrent import Affine
 from fx_nnx.errors import layer_call
 from fx_nnx.layers.dropout import stream_of
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import check_features, value_of
+from fx_nnx.layers.params import check_features, keep_arguments, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -101,10 +101,11 @@ class VectorCell(RNNCellBase):
     promote_dtype: Callable[..., Any]
     carry_init: Initializer | None
 
-    def _setup(self, rngs: Rngs, keep_rngs: bool, **attributes: Any) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
-        self.rngs = data(stream_of(rngs, "carry", type(self).__name__).fork() if keep_rngs else None)
+    def _setup(self, cls: type, arguments: Mapping[str, Any]) -> None:
+        """Keep the arguments of an initializer that its class declares, and a stream for carries."""
+        keep_arguments(self, cls, arguments)
+        stream = stream_of(arguments["rngs"], "carry", type(self).__name__).fork() if arguments["keep_rngs"] else None
+        self.rngs = data(stream)
 
     def __describe__(self) -> dict[str, Any]:
         return {"keep_rngs": self.rngs is not None}

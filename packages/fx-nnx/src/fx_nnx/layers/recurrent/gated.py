@@ -118,16 +118,7 @@ class SimpleCell(_OneCarry):
             rngs=rngs,
             **shared,
         )
-        self._setup(
-            rngs,
-            keep_rngs,
-            in_features=in_features,
-            hidden_features=hidden_features,
-            residual=residual,
-            activation_fn=activation_fn,
-            carry_init=carry_init,
-            **shared,
-        )
+        self._setup(SimpleCell, locals())
 
     @located
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -227,16 +218,7 @@ class GRUCell(_OneCarry):
             rngs=rngs,
             **shared,
         )
-        self._setup(
-            rngs,
-            keep_rngs,
-            in_features=in_features,
-            hidden_features=hidden_features,
-            gate_fn=gate_fn,
-            activation_fn=activation_fn,
-            carry_init=carry_init,
-            **shared,
-        )
+        self._setup(GRUCell, locals())
 
     @located
     def __call__(self, carry: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -130,18 +130,7 @@ class LSTMCell(_LSTMCell):
 
         self.ii, self.if_, self.ig, self.io = of_inputs(), of_inputs(), of_inputs(), of_inputs()
         self.hi, self.hf, self.hg, self.ho = of_output(), of_output(), of_output(), of_output()
-        self._setup(
-            rngs,
-            keep_rngs,
-            in_features=in_features,
-            hidden_features=hidden_features,
-            gate_fn=gate_fn,
-            activation_fn=activation_fn,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            carry_init=carry_init,
-            promote_dtype=promote_dtype,
-        )
+        self._setup(LSTMCell, locals())
 
     @located
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
@@ -236,16 +225,7 @@ class OptimizedLSTMCell(_LSTMCell):
             rngs=rngs,
             **shared,
         )
-        self._setup(
-            rngs,
-            keep_rngs,
-            in_features=in_features,
-            hidden_features=hidden_features,
-            gate_fn=gate_fn,
-            activation_fn=activation_fn,
-            carry_init=carry_init,
-            **shared,
-        )
+        self._setup(OptimizedLSTMCell, locals())
 
     @located
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
