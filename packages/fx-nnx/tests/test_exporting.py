@@ -36,6 +36,16 @@ def test_what_is_drawn_is_no_function_of_the_inputs(model, stream):
     assert caught.value.got == stream
 
 
+def test_what_becomes_of_the_model_later_is_nothing_to_what_was_exported(caplog):
+    model = nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(1), deterministic=True))
+    fn, variables = as_function(model, None)
+    exported = jax.jit(lambda x: fn(variables, x))  # weights inside, as exporters do
+    before = exported(X)
+    model.layers[0].kernel.set_value(model.layers[0].kernel + 1)
+    assert (exported(X) == before).all()
+    assert caplog.text == ""
+
+
 def test_drawing_without_returning_is_allowed():
     fn, variables = as_function(Noise(nnx.Rngs(0)), None, method="unused")
     assert (fn(variables, X) == X).all()

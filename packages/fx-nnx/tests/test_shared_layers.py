@@ -169,3 +169,13 @@ def test_a_parameter_may_be_exchanged():
     layer = nnx.from_layer(Scale)(3, rngs=nnx.Rngs(0))
     layer.scale = nnx.Param(jnp.full(3, 2.0))
     np.testing.assert_array_equal(layer(X), 2 * X)
+
+
+def test_views_and_eval_change_what_the_layer_does_in_evaluation():
+    model = nnx.List([nnx.from_layer(Whole)(4, 3, rngs=nnx.Rngs(0)), nnx.from_layer(Scale)(3, rngs=nnx.Rngs(0))])
+    seen = nnx.view(model, deterministic=True)
+    assert (seen[0].deterministic, model[0].deterministic) == (True, False)
+    assert seen[0].kernel is model[0].kernel
+    assert "deterministic: bool | None = None\n    Whether to compute as in evaluation" in nnx.view_info(model)
+    assert not hasattr(model[1], "set_view")
+    assert nnx.view(seen, deterministic=None)[0].deterministic

@@ -35,6 +35,8 @@ def as_function(
       (4, 2)
     """
     graphdef, streams, state = split(model, RngState, ...)
+    # Copies: what is exported has nothing to do with what later becomes of the model.
+    streams, state = jax.tree.map(lambda leaf: leaf, (streams, state))
 
     def run(streams: Any, variables: Any, *inputs: Any) -> tuple[Any, Any, Any]:
         filled = jax.tree.map(lambda leaf: leaf, state)

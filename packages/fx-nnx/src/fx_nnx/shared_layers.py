@@ -4,6 +4,7 @@ import copyreg
 import dataclasses
 import functools
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from fx_core import layers
@@ -54,8 +55,32 @@ def from_layer(layer: type[layers.Layer]) -> type[Module]:
     """
     namespace: dict[str, Any] = {"__doc__": layer.__doc__, "__module__": layer.__module__, "_fx_layer": layer}
     namespace |= {"__qualname__": layer.__qualname__, "__init__": _init(layer), "__call__": _call(layer)}
+    modes = [name for name in _MODES if name in layers.field_types(layer)]
+    namespace |= {"set_view": _set_view(modes)} if modes else {}
     cls: Any = _FromLayer(layer.__name__, (Module,), namespace)
     return cls
+
+
+_MODES = {
+    "deterministic": "Whether to compute as in evaluation; None leaves it as it is.",
+    "use_running_average": "Whether to use running averages; None leaves it as it is.",
+}
+"""Fields that `fx_nnx.view` changes, as `fx_nnx.Module.eval` does."""
+
+
+def _set_view(modes: Sequence[str]) -> Any:
+    def set_view(self: Any, **settings: bool | None) -> None:
+        for name, value in settings.items():
+            if value is not None:
+                setattr(self, name, value)
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    kind, annotation = inspect.Parameter.KEYWORD_ONLY, bool | None
+    given = [inspect.Parameter(name, kind, default=None, annotation=annotation) for name in modes]
+    set_view.__signature__ = inspect.Signature([own, *given])  # type: ignore[attr-defined]
+    texts = "\n".join(f"  {name}: {_MODES[name]}" for name in modes)
+    set_view.__doc__ = f"Sets what the layer does from now on.\n\nArgs:\n{texts}\n"
+    return set_view
 
 
 def _init(layer: type[layers.Layer]) -> Any:
