@@ -1,12 +1,13 @@
-"""Making a model of a graph definition and all of its values, fast.
+"""Making models of a graph definition and all of its values.
 
-A definition is read once: each object then knows which of the values are its attributes, by their position, and takes
-them in one step. `fx_nnx.graph.build` is for several models that refer to each other, and to objects that exist.
+A definition is read once into parts, one for each object and container, in its order. Each part knows which of the
+values it holds, by their positions, and which earlier part holds it; so models are made in one pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 from fx_core.compat.jax import at_top_level, current_trace
@@ -14,11 +15,13 @@ from fx_core.compat.jax import at_top_level, current_trace
 from fx_nnx.captures import frames, note_all
 from fx_nnx.errors import unknown_reference
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
-from fx_nnx.objects.pytree import Pytree, SharedKinds, filled_object
-from fx_nnx.snapshots import Snapshot
+from fx_nnx.links import announce
+from fx_nnx.objects.fields import is_array
+from fx_nnx.objects.pytree import SharedKinds, attributes_of, filled_object, owned_kinds
+from fx_nnx.snapshots import Snapshot, exact, snapshot_of
 from fx_nnx.variables.fields import VariableFields, copied_all, filled
 from fx_nnx.variables.variable import Variable
-from fx_nnx.variables.writing import is_foreign, own_value
+from fx_nnx.variables.writing import boxed, is_foreign, own_value
 
 __all__ = ["Assembly", "assembly_of", "value_of"]
 
@@ -27,30 +30,30 @@ value_of = attrgetter("_raw_value")
 meta_of = attrgetter("_nnx_meta")
 
 
-Make = Callable[[Sequence[Any], object, dict[int, Any]], Any]
-"""Makes a node, of all the values, the token of the trace, and objects by number."""
-
-
-class Parts(NamedTuple):
-    """What a node holds.
+class Part(NamedTuple):
+    """An object or container of a model, or the list of all models.
 
     Attributes:
+      type: its class.
+      number: of an object; None for containers.
+      holder: the position of the part that holds it.
+      key: under which name it does.
+      metadata: how other pytrees than lists, tuples and dicts are put together.
       template: all attributes or items, with the static ones in their place.
       kinds: which of them are data.
       keys: which of them are values.
       positions: for each of these its position among all values.
-      types: for each of these the type of the variable to be made there; None for a value to be taken as it is.
-      metas: for each of these the metadata of that variable.
-      children: what else is to be made: key, and how.
     """
 
+    type: Any
+    number: int | None
+    holder: int
+    key: Any
+    metadata: Any
     template: dict[Any, Any]
-    kinds: dict[Any, bool]
+    kinds: SharedKinds
     keys: list[Any]
     positions: list[int]
-    types: list[Any]
-    metas: list[Any]
-    children: list[tuple[Any, Make]]
 
 
 class Assembly:
@@ -59,37 +62,180 @@ class Assembly:
     Attributes:
       types: for each value the type of its variable, or None for a value without one.
       metas: for each value the metadata of its variable.
+      bare: for each value without a variable the position of the part that holds it, and under which key.
       plain: whether all values are in variables, and none of these keeps it in a `jax.Ref`.
     """
 
-    __slots__ = ("_cloning", "_graphdef", "_root", "metas", "plain", "types")
+    __slots__ = ("_alike", "_containers", "_graphdef", "_later", "_parts", "_starts", "bare", "metas", "plain", "types")
 
     def __init__(self, graphdef: GraphDef):
-        reading = _Reading(graphdef, copying=False)
         self._graphdef = graphdef
-        self._root = reading.root()
-        self._cloning: tuple[Make, list[int]] | None = None
-        self.types: list[Any] = reading.types
-        self.metas: list[Any] = reading.metas
+        self.types: list[Any] = []
+        self.metas: list[Any] = []
+        self.bare: list[tuple[int, Any]] = []
+        # What is put in at last: objects that were met before, by number, and snapshots.
+        self._later: list[tuple[int, Any, Any]] = []
+        # For each model, and behind the last one, how many parts, entries of `_later`, and values come before it.
+        self._starts: list[tuple[int, int, int]] = []
+        self._parts: list[tuple[Any, ...]] = []
+        self._containers: list[tuple[Any, ...]] = []
+        for at, part in enumerate(self._read(graphdef)):
+            first, last = (part.positions[0], part.positions[-1] + 1) if part.positions else (0, 0)
+            straight = part.positions == list(range(first, last))
+            take = itemgetter(slice(first, last)) if straight else itemgetter(*part.positions)
+            self._parts.append((*part[:4], part.template, part.kinds, part.keys, take))
+            if at and part.number is None:
+                self._containers.insert(0, (at, part.type, part.holder, part.key, part.metadata))
+        self._alike: list[Any] | None = None
         self.plain = None not in self.types and not any(meta["ref"] for meta in self.metas)
+
+    def _read(self, graphdef: GraphDef) -> list[Part]:
+        nodes, attributes, positions = iter(graphdef.nodes), iter(graphdef.attributes), {}
+        parts = [Part(list, None, 0, None, None, {}, SharedKinds(), [], [])]
+        alone = NODE if graphdef.nodes else LEAF if graphdef.num_leaves else EMPTY
+        unread: list[tuple[int, Any]] = [(0, iter([(root, alone) for root in range(graphdef.roots)]))]
+        while unread:
+            at, rest = unread[-1]
+            if at == 0:
+                self._starts.append((len(parts), len(self._later), len(self.types)))
+            key, attribute = next(rest, (None, None))
+            if attribute is None:
+                unread.pop()
+                continue
+            part = parts[at]
+            part.kinds[key] = attribute is NODE or attribute is LEAF or attribute is EMPTY
+            part.template[key] = static = None if part.kinds[key] else attribute.value
+            node = next(nodes) if attribute is NODE else None
+            if type(node) is NodeDef:
+                unread.append((len(parts), islice(attributes, node.num_attributes)))
+                parts.append(Part(node.type, node.index, at, key, node.metadata, {}, SharedKinds(), [], []))
+            elif type(node) is NodeRef and node.index not in positions:
+                self._later.append((at, key, node.index))
+            elif type(static) is Snapshot:
+                self._later.append((at, key, static))
+            elif attribute is NODE or attribute is LEAF:
+                part.keys.append(key)
+                if type(node) is NodeRef:
+                    part.positions.append(positions[node.index])
+                    continue
+                part.positions.append(len(self.types))
+                if type(node) is VariableDef:
+                    positions[node.index] = len(self.types)
+                    self.types.append(node.type)
+                    self.metas.append(node.metadata)
+                else:
+                    self.bare.append((at, key))
+                    self.types.append(None)
+                    self.metas.append(None)
+        return parts
+
+    def build(
+        self,
+        leaves: Sequence[Any],
+        index: dict[int, Any],
+        *,
+        known: Mapping[int, Any] | None = None,
+        skip: int = 0,
+    ) -> tuple[list[Any], list[Any]]:
+        """Creates models of variables and other leaves, which they hold as they are.
+
+        Args:
+          leaves: the leaves; for variables that `known` has, these.
+          index: objects by number that the definition may refer to; it gets the new ones.
+          known: objects by number that exist; they are changed to what the definition says.
+          skip: how many models, the first ones, are not to be made.
+
+        Returns:
+          The models, and for each part what holds its values: the attributes of an object, or a container.
+        """
+        trace = current_trace()
+        first, first_later, _ = self._starts[skip]
+        held: list[Any] = [None] * len(self._parts)
+        changed: list[tuple[Any, dict[Any, Any], dict[Any, bool]]] = []
+        *_, template, _, keys, take = self._parts[0]
+        held[0] = roots = template.copy()
+        if keys:
+            roots.update(zip(keys, take(leaves)))
+        for at, (cls, number, holder, key, template, kinds, keys, take) in enumerate(self._parts[first:], first):
+            held[at] = attributes = template.copy()
+            if keys:
+                attributes.update(zip(keys, take(leaves)))
+            if number is None:
+                continue
+            if known is not None and number in known:
+                node = known[number]
+                changed.append((node, attributes, kinds))
+            else:
+                node = index[number] = filled_object(cls, attributes, kinds, trace)
+            held[holder][key] = node
+        for at, key, item in self._later[first_later:]:
+            if type(item) is Snapshot:
+                held[at][key] = item.thaw()
+            elif item in index:
+                held[at][key] = index[item]
+            else:
+                raise unknown_reference(item)
+        for at, cls, holder, key, metadata in self._containers:
+            items = held[at]
+            if items is not None:
+                made = items if cls is dict else cls(items.values()) if metadata is None else metadata.make(items)
+                held[at] = held[holder][key] = made
+        for node, attributes, kinds in changed:
+            _change(node, attributes, kinds)
+        return list(roots.values())[skip:], held
+
+    def models(self, values: Sequence[Any]) -> list[Any]:
+        """Returns new models with the values."""
+        return self.build(self.variables(values), {})[0]
+
+    def variables(self, values: Sequence[Any]) -> list[Any]:
+        """Returns new variables with the values; values that belong into no variable are themselves leaves."""
+        trace = current_trace()
+        return [
+            value if cls is None else filled(cls, value, meta, trace)
+            for cls, value, meta in zip(self.types, values, self.metas)
+        ]
+
+    def renew(self, values: Sequence[Any], known: Mapping[int, Any], skip: int = 0) -> list[Any]:
+        """Creates models out of objects that exist, where there are any.
+
+        Args:
+          values: the values of what is new, in their order: of variables that do not exist, and of attributes.
+          known: objects and variables that exist, by number; they are changed to what the definition says.
+          skip: how many models, the first ones, are not to be made, since they are as the definition says.
+        """
+        trace, given, first = current_trace(), iter(values), self._starts[skip][2]
+        leaves: list[Any] = []
+        for position, (cls, meta, number) in enumerate(zip(self.types, self.metas, self._graphdef.numbers)):
+            found = None if number is None else known.get(number)
+            if found is not None:
+                if found._nnx_meta is not meta and found._nnx_meta != meta:
+                    found._nnx_check_trace()
+                    found._nnx_set_meta(meta)
+                leaves.append(found)
+            elif position < first:
+                leaves.append(None)
+            else:
+                value = next(given)
+                leaves.append(value if cls is None else filled(cls, boxed(cls, value, meta), meta, trace))
+        return self.build(leaves, dict(known), known=known, skip=skip)[0]
 
     def clone(self, leaves: list[Any]) -> Any:
         """Creates a model of copies of the values of another one that has just this definition.
 
         Args:
-          leaves: the variables and other values, a list that may be changed.
+          leaves: the variables and other values.
         """
-        trace = current_trace()
         if frames or not at_top_level():
             note_all([leaf for leaf in leaves if isinstance(leaf, Variable)])
-        if self._cloning is None:
-            reading = _Reading(self._graphdef, copying=True)
-            root = reading.root()
-            self._cloning = root, [position for position, made in enumerate(reading.made) if not made]
-        root, taken = self._cloning
-        for position in taken:
-            leaves[position] = _leaf(self.types[position], leaves[position], self.metas[position], True, trace)
-        return root(leaves, trace, {})
+        if self._alike is None:
+            pairs = zip(self.types, self.metas)
+            self._alike = [cls if cls and not meta["ref"] and _becomes(cls) else None for cls, meta in pairs]
+        copies = copied_all(self._alike, leaves, self.metas, current_trace())
+        if None in self._alike:
+            pairs = zip(self._alike, copies)
+            copies = [leaf.copy() if cls is None and isinstance(leaf, Variable) else leaf for cls, leaf in pairs]
+        return self.build(copies, {})[0][0]
 
     def make(self, leaves: Sequence[Any], *, copy: bool = False, recreate: bool = True) -> Any:
         """Creates a model of its values.
@@ -108,7 +254,7 @@ class Assembly:
             if any(map(is_foreign, set(kinds))):
                 leaves = [leaf if cls is None else own_value(cls, leaf) for cls, leaf in zip(types, leaves)]
             leaves = [_leaf(*item, copy, trace) for item in zip(types, leaves, self.metas)]
-        return self._root(leaves, trace, {})
+        return self.build(leaves, {})[0][0]
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Returns whether all values are variables, with the types and the metadata of the definition."""
@@ -132,103 +278,6 @@ def _leaf(cls: Any, leaf: Any, meta: Any, copy: bool, trace: object) -> Any:
     return filled(cls, boxed, meta, trace)
 
 
-class _Reading:
-    """One reading of a definition.
-
-    Args:
-      graphdef: the definition.
-      copying: whether variables are made together with what holds them, as copies of the values.
-
-    Attributes:
-      types: for each value the type of its variable, or None.
-      metas: for each value the metadata of its variable, or None.
-      made: for each value whether it is such a variable. Others are taken as they are: what is no variable, variables
-        that several nodes hold, and those whose values or types are special.
-    """
-
-    def __init__(self, graphdef: GraphDef, *, copying: bool):
-        self.nodes, self.attributes = iter(graphdef.nodes), iter(graphdef.attributes)
-        self.copying, self.num_leaves = copying, graphdef.num_leaves
-        self.types: list[Any] = []
-        self.metas: list[Any] = []
-        self.made: list[bool] = []
-        self.positions: dict[int, int] = {}
-        self.met: set[int] = set()
-        # Only objects that something refers to have to be found again.
-        self.referred = {node.index for node in graphdef.nodes if type(node) is NodeRef}
-
-    def root(self) -> Make:
-        """Read all of the definition; one without nodes is that of a value alone."""
-        first = next(self.nodes, None)
-        if first is not None:
-            return self.node(first)
-        if not self.num_leaves:
-            return lambda leaves, trace, made: None
-        position = self.leaf(None, None)
-        return lambda leaves, trace, made: leaves[position]
-
-    def leaf(self, cls: type[Any] | None, meta: Any, *, alone: bool = False) -> int:
-        """Note a value; ``alone`` if it is a variable that one node holds."""
-        self.types.append(cls)
-        self.metas.append(meta)
-        self.made.append(alone and self.copying and not meta["ref"] and _becomes(cast(Any, cls)))
-        return len(self.types) - 1
-
-    def variable(self, node: VariableDef, *, held: bool = True) -> int:
-        position = self.leaf(node.type, node.metadata, alone=held and node.index not in self.referred)
-        self.positions[node.index] = position
-        return position
-
-    def child(self, attribute: Any) -> tuple[bool, Any]:
-        """Read an attribute: whether it is a value, and the position of the value or how to make the node."""
-        if attribute is LEAF:
-            return True, self.leaf(None, None)
-        node = next(self.nodes)
-        if type(node) is VariableDef:
-            return True, self.variable(node)
-        if type(node) is NodeRef and node.index in self.positions:
-            return True, self.positions[node.index]
-        return False, self.node(node)
-
-    def node(self, node: Any) -> Make:
-        if type(node) is VariableDef:
-            position = self.variable(node, held=False)
-            return lambda leaves, trace, made: leaves[position]
-        if type(node) is NodeRef:
-            if node.index not in self.met:
-                raise unknown_reference(node.index)
-            return lambda leaves, trace, made: made[node.index]
-        if not issubclass(node.type, Pytree):
-            return _container_maker(node.type, self.parts(node), node.metadata)
-        number = cast(int, node.index)
-        self.met.add(number)
-        return _object_maker(node.type, self.parts(node), number if number in self.referred else None)
-
-    def parts(self, node: NodeDef) -> Parts:
-        """Read the attributes of a node."""
-        parts = Parts({}, {}, [], [], [], [], [])
-        for _ in range(node.num_attributes):
-            key, attribute = next(self.attributes)
-            parts.kinds[key] = attribute is NODE or attribute is LEAF or attribute is EMPTY
-            parts.template[key] = None if parts.kinds[key] else attribute.value
-            if attribute is NODE or attribute is LEAF:
-                is_value, found = self.child(attribute)
-                if is_value:
-                    parts.keys.append(key)
-                    parts.positions.append(found)
-                    parts.types.append(self.types[found] if self.made[found] else None)
-                    parts.metas.append(self.metas[found])
-                else:
-                    parts.children.append((key, found))
-            elif type(parts.template[key]) is Snapshot:
-                parts.children.append((key, _thawing(parts.template[key])))
-        return parts
-
-
-def _thawing(snapshot: Snapshot) -> Make:
-    return lambda leaves, trace, made: snapshot.thaw()
-
-
 def _becomes(cls: type[Any]) -> bool:
     """Whether bare fields can become a variable of a class; not if that has attributes in slots of its own."""
     made: Any = VariableFields()
@@ -239,51 +288,28 @@ def _becomes(cls: type[Any]) -> bool:
     return True
 
 
-def _object_maker(cls: type[Any], parts: Parts, number: int | None) -> Make:
-    """Give what makes objects of a class; ``number`` is theirs, if others refer to them."""
-    kinds, fill, children = SharedKinds(parts.kinds), _filler(parts), parts.children
-
-    def make(leaves: Sequence[Any], trace: object, made: dict[int, Any]) -> Any:
-        attributes = fill(leaves, trace)
-        new = filled_object(cls, attributes, kinds, trace)
-        if number is not None:
-            made[number] = new  # before its children, which may refer to it
-        for key, child in children:
-            attributes[key] = child(leaves, trace, made)
-        return new
-
-    return make
-
-
-def _container_maker(cls: type[Any], parts: Parts, metadata: Any) -> Make:
-    """Give what makes plain containers, or other pytrees of what their ``metadata`` says."""
-    fill, children = _filler(parts), parts.children
-
-    def make(leaves: Sequence[Any], trace: object, made: dict[int, Any]) -> Any:
-        items = fill(leaves, trace)
-        for key, child in children:
-            items[key] = child(leaves, trace, made)
-        if metadata is not None:
-            return metadata.make(items)
-        return items if cls is dict else cls(items.values())
-
-    return make
+def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
+    """Give an object other attributes, with one announcement if that changes its structure."""
+    old = attributes_of(found)
+    changed = [key for key in new if key not in old or not _same(old[key], new[key], kinds[key])]
+    gone = [key for key in old if key not in new]
+    if not changed and not gone and found._nnx_kinds == kinds:
+        return
+    found._nnx_check_trace()
+    for key in gone:
+        del old[key]
+    structural = found._nnx_kinds != kinds or not all(is_array(old.get(k)) and is_array(new[k]) for k in changed)
+    old.update({key: new[key] for key in changed})
+    owned = owned_kinds(found)
+    owned.clear()
+    owned.update(kinds)
+    if structural:
+        announce(found)
 
 
-def _filler(parts: Parts) -> Callable[[Sequence[Any], object], dict[Any, Any]]:
-    """Give a function that makes the dictionary of what a node holds, but for its children."""
-    template, keys, types, metas = parts.template, parts.keys, parts.types, parts.metas
-    if not keys:
-        return lambda leaves, trace: template.copy()
-    first, last = parts.positions[0], parts.positions[-1]
-    straight = parts.positions == list(range(first, last + 1))
-    take = itemgetter(slice(first, last + 1)) if straight else itemgetter(*parts.positions)
-    making = any(types)
-
-    def fill(leaves: Sequence[Any], trace: object) -> dict[Any, Any]:
-        values = take(leaves)
-        made = template.copy()
-        made.update(zip(keys, copied_all(types, values, metas, trace) if making else values))
-        return made
-
-    return fill
+def _same(old: Any, new: Any, is_data: bool) -> bool:
+    # What holds data is the same if it is the same object; comparing variables would compare their values.
+    if old is new or is_data or type(old) is not type(new):
+        return old is new
+    before, after = snapshot_of(old), snapshot_of(new)
+    return exact(before) == exact(after) and bool(before == after)

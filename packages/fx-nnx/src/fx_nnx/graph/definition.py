@@ -119,7 +119,6 @@ class GraphDef(Representable):
         "_hash",
         "_numbers",
         "_paths",
-        "_plans",
         "_record",
         "_same_paths",
         "attributes",
@@ -147,7 +146,6 @@ class GraphDef(Representable):
         self.roots = roots
         self._numbers: list[int | None] | None = None
         self._announces: bool | None = None
-        self._plans: Any = None
         self._hash: int | None = None
         self._paths: list[Path] | None = None
         self._assembly: Any = None

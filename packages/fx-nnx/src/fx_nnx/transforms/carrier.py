@@ -11,7 +11,7 @@ from fx_transforms.errors import BranchStateError
 from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note_all
-from fx_nnx.graph.build import Builder, Renewal
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.change import Change, Returned, take_carry, write_value
@@ -135,19 +135,11 @@ class ObjectCarrier:
     def merge(self, shape: Static, groups: Groups) -> Inner:
         """See `fx_transforms.Carrier.merge`."""
         layout: Layout = shape.value
-        values = layout.gather(groups)
-        count = layout.graphdef.num_leaves
-        builder = Builder(values[:count])
-        roots, index = builder.roots(layout.graphdef), builder.index
+        inner = Inner(layout, layout.gather(groups))
         if self.axis_metadata is not None:
-            self.change_axes(
-                [None if number is None else index[number] for number in layout.graphdef.numbers],
-                layout.places,
-                adding=False,
-            )
-        objects, arrays = iter(roots), iter(values[count:])
-        tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
-        return Inner(layout, tree, roots, index, values, builder.items)
+            variables = [None if number is None else inner.index[number] for number in layout.graphdef.numbers]
+            self.change_axes(variables, layout.places, adding=False)
+        return inner
 
     def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:
         """Informs variables that they lose, or get, the axis of their group."""
@@ -187,7 +179,8 @@ class ObjectCarrier:
             fresh = [next(streams[place]) if place >= 0 else handle.value(~place) for place in change.places]
             for position, first in change.refs:
                 fresh[position] = jax.new_ref(fresh[position]) if position == first else fresh[first]
-            made = Renewal(fresh, self._known(handle, change)).roots(change.graphdef, change.skip)[change.head :]
+            made = assembly_of(change.graphdef).renew(fresh, self._known(handle, change), change.skip)
+            made = made[change.head :]
         if change.result is None:
             return out
         return change.result.fill(made, [next(streams[place]) for place in change.arrays], out, handle.value)
@@ -198,7 +191,7 @@ class ObjectCarrier:
         if change.result is None:
             return out
         values = list(values_of(groups[0]))[-len(change.places) :] if change.places else []
-        made = [] if change.graphdef is None else Renewal(values, {}).roots(change.graphdef)
+        made = [] if change.graphdef is None else assembly_of(change.graphdef).renew(values, {})
         return change.result.fill(made, [], out, lambda number: _shape_of(handle.value(number)), _shape_of)
 
     def _known(self, handle: Handle, change: Change) -> dict[int, Any]:

@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from fx_transforms.carrier import Outcome
 
-from fx_nnx.graph.build import Builder
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
-from fx_nnx.graph.definition import VariableDef
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.states.state import State
 from fx_nnx.transforms.change import Change, is_gap
 from fx_nnx.transforms.layout import Handle, Inner, is_variable, result_paths
-from fx_nnx.variables.variable import new_variable
 
 __all__ = ["ArgumentCotangents", "ResultCotangents"]
 
@@ -62,7 +60,7 @@ class ResultCotangents:
             made = iter(self._states(values, collected.groups[0].paths.note))
         else:
             assert change.graphdef is not None, "a result with objects has a structure"
-            made = iter(Builder(values[len(change.returned) :]).roots(change.graphdef))
+            made = iter(assembly_of(change.graphdef).models(values[len(change.returned) :]))
         return jax.tree.map(lambda x: next(made) if is_gap(x) else x, out, is_leaf=is_gap)
 
     def _states(self, values: Sequence[Any], paths: Sequence[Any]) -> Iterator[Any]:
@@ -100,10 +98,7 @@ class ArgumentCotangents:
           is_active: returns whether the argument at a position takes part.
         """
         layout, by_number = self.layout, dict(zip(returned, values))
-        count = len(self.handle.targets)
-        builder = _Changes(by_number.get(n) for n in range(count))
-        trees = [] if self.updates else builder.roots(layout.graphdef)
-        objects, made = iter(layout.roots), iter(trees)
+        objects, made = iter(layout.roots), iter(() if self.updates else self._trees(by_number))
         leaves: list[Any] = []
         for leaf, node in zip(self.handle.leaves, layout.nodes):
             if not node:
@@ -115,6 +110,13 @@ class ArgumentCotangents:
         args = jax.tree.unflatten(layout.treedef, leaves)[0]
         return tuple(arg for n, arg in enumerate(args) if is_active(n))
 
+    def _trees(self, by_number: dict[int, Any]) -> list[Any]:
+        """Creates objects with None in the places of variables that have no value."""
+        assembly = assembly_of(self.layout.graphdef)
+        values = [by_number.get(number) for number in range(len(self.handle.targets))]
+        pairs = zip(values, assembly.variables(values))
+        return assembly.build([None if value is None else leaf for value, leaf in pairs], {})[0]
+
     def _state(self, root: Any, leaf: Any, by_number: dict[int, Any]) -> Any:
         pairs = []
         for number, (path, target) in enumerate(zip(self.layout.paths, self.handle.targets)):
@@ -122,16 +124,6 @@ class ArgumentCotangents:
                 value = by_number[number] if number in by_number else _zeros(self.kinds[number])
                 pairs.append((path[1:], target.replace(value)))
         return (pairs[0][1] if pairs else None) if is_variable(leaf) else State.from_flat_path(pairs)
-
-
-class _Changes(Builder):
-    """Makes objects with None in the places of variables that have no value."""
-
-    def variable(self, plan: VariableDef) -> Any:
-        leaf = next(self.values)
-        made = None if leaf is None else new_variable(plan.type, leaf, plan.metadata, self.trace)
-        self.index[plan.index] = made
-        return made
 
 
 def _zeros(kind: Any) -> Any:

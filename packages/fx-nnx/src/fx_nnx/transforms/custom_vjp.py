@@ -13,7 +13,7 @@ from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
 from fx_nnx.errors import PrefixError, wrong_tangent
-from fx_nnx.graph.build import Builder
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.objects.fields import is_array
@@ -253,7 +253,7 @@ def _pack(tree: Any) -> Any:
 def _unpack(packed: Any) -> Any:
     """Undo `_pack`, with new objects."""
     graphdef, values, emptied = packed
-    roots = iter(Builder(values).roots(graphdef.value))
+    roots = iter(assembly_of(graphdef.value).models(values))
     return jax.tree.map(lambda x: next(roots) if is_gap(x) else x, emptied, is_leaf=is_gap)
 
 

@@ -10,7 +10,7 @@ from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.errors import ArgumentNumberError, PrefixError
 from fx_nnx.filters import Filter, to_predicate
-from fx_nnx.graph.build import Builder
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
@@ -119,7 +119,8 @@ class Wanted:
         found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
         objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
         # Of the structure that came in; the function may have changed that of the caller's objects.
-        trees = iter(() if self.how.updates else Builder(found[: len(handle.targets)]).roots(layout.graphdef))
+        values = found[: len(handle.targets)]
+        trees = iter(() if self.how.updates else assembly_of(layout.graphdef).models(values))
         leaves = iter(
             [
                 self._derivative(handle, found, next(objects), next(trees, None), leaf) if node else next(arrays)

@@ -11,6 +11,7 @@ from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note
 from fx_nnx.errors import show_path
+from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node
@@ -247,28 +248,25 @@ class Inner:
         "values",
     )
 
-    def __init__(
-        self,
-        layout: Layout,
-        tree: Any,
-        roots: list[Any],
-        index: dict[int, Any],
-        values: list[Any],
-        items: list[tuple[Any, Any]],
-    ):
-        self.layout, self.tree, self.roots, self.index, self.values = layout, tree, roots, index, values
-        bare = [number for number, variable in enumerate(layout.graphdef.numbers) if variable is None]
-        self.items = {(id(holder), key): number for number, (holder, key) in zip(bare, items)}
-        owned = {id(attributes_of(thing)) for thing in index.values() if isinstance(thing, Pytree)}
-        self.contained = {
-            layout.paths[number]: number for number, (holder, _) in zip(bare, items) if id(holder) not in owned
-        }
-        self._holders = [holder for holder, _ in items]  # alive, so that nothing else gets their identity
-        self.now = values[len(layout.graphdef.numbers) :]
+    def __init__(self, layout: Layout, values: list[Any]):
+        self.layout, self.values = layout, values
+        numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
+        leaves = assembly.variables(values[: len(numbers)])
+        self.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
+        self.roots, holders = assembly.build(leaves, self.index)
+        self.now = values[len(numbers) :]
+        objects, arrays = iter(self.roots), iter(self.now)
+        self.tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
+        bare = [number for number, variable in enumerate(numbers) if variable is None]
+        items = [(number, holders[at], key) for number, (at, key) in zip(bare, assembly.bare)]
+        self._holders = holders  # alive, so that nothing else gets their identity
+        self.items = {(id(holder), key): number for number, holder, key in items}
+        owned = {id(attributes_of(thing)) for thing in self.index.values() if isinstance(thing, Pytree)} if bare else ()
+        self.contained = {layout.paths[number]: number for number, holder, _ in items if id(holder) not in owned}
         self.alive = layout.graphdef.announces
         if self.alive:
             ref = weakref.ref(self)
-            for thing in index.values():
+            for thing in self.index.values():
                 link(thing, ref)
         self._handle: Handle | None = None
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from fx_nnx.graph.build import Renewal
-from fx_nnx.graph.definition import GraphDef, VariableDef
+from fx_core.compat.jax import current_trace
+
+from fx_nnx.graph.assembly import assembly_of
+from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.functions import flatten_node
 from fx_nnx.graph.functions import unflatten as unflatten_node
 from fx_nnx.graph.record import Walk
@@ -125,40 +127,28 @@ def unflatten(
         for number, outer in graphdef.outer
         if outer_index_outer_ref and outer in outer_index_outer_ref
     }
-    update = _Update(leaves, known, {} if index_ref is None else index_ref, copy_variables)
-    update.recreate = recreate_variables
-    (made,) = update.roots(graphdef)
+    index = {**known, **({} if index_ref is None else index_ref)}
+    assembly, trace = assembly_of(graphdef), current_trace()
+    for position, (cls, meta, number) in enumerate(zip(assembly.types, assembly.metas, graphdef.numbers)):
+        if number is None:
+            continue
+        leaf, found = leaves[position], known.get(number)
+        if found is not None:
+            _write(found, leaf)
+            leaf = found
+        elif isinstance(leaf, Variable):
+            leaf = leaf.copy() if copy_variables else leaf
+        elif recreate_variables:
+            leaf = filled(cls, leaf, meta, trace)
+        leaves[position] = index[number] = leaf
+    ((made,), _) = assembly.build(leaves, index, known=known)
     if index_ref is not None:
-        index_ref.update(update.index)
+        index_ref.update(index)
     return made
 
 
-class _Update(Renewal):
-    """Makes objects, or changes those that exist, out of all values."""
-
-    def __init__(self, leaves: Iterable[Any], known: Mapping[int, Any], index: Mapping[int, Any], copy: bool):
-        super().__init__(leaves, known)
-        self.index.update(index)
-        self.copy = copy
-        self.recreate = True
-
-    def variable(self, plan: VariableDef) -> Any:
-        found = self.known.get(plan.index)
-        if found is None and self.recreate:
-            leaf = next(self.values)
-            if not isinstance(leaf, Variable):
-                leaf = filled(plan.type, leaf, plan.metadata, self.trace)
-            elif self.copy:
-                leaf = leaf.copy()
-            self.index[plan.index] = leaf
-            return leaf
-        leaf = next(self.values)
-        if found is None:
-            made = self.index[plan.index] = leaf.copy() if self.copy and isinstance(leaf, Variable) else leaf
-            return made
-        if isinstance(leaf, Variable):
-            if leaf is not found:
-                found.copy_from(leaf)
-        else:
-            found.set_raw_value(leaf)
-        return found
+def _write(variable: Any, leaf: Any) -> None:
+    if not isinstance(leaf, Variable):
+        variable.set_raw_value(leaf)
+    elif leaf is not variable:
+        variable.copy_from(leaf)
