@@ -8,6 +8,7 @@ libraries) is walked every time.
 """
 
 import weakref
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -16,8 +17,8 @@ import numpy as np
 from fx_nnx.errors import SharedReferenceError, not_a_node
 from fx_nnx.graph.children import Item, one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, StaticValue, VariableDef
-from fx_nnx.graph.kinds import kind_of, known_kinds
-from fx_nnx.links import link, structure_lock
+from fx_nnx.graph.kinds import kind_of
+from fx_nnx.links import structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
@@ -26,7 +27,7 @@ from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 
-__all__ = ["Record", "Walk", "record_for", "record_of", "walk_graph"]
+__all__ = ["Record", "Walk", "link", "record_for", "record_of", "walk_graph"]
 
 
 _tuple = tuple.__new__
@@ -74,13 +75,6 @@ class Record:
         self.contents: list[tuple[Any, Any]] = []
         self.tree: Record | None = None
 
-    def fill(self, walk: "Walk") -> None:
-        """Takes over what a walk found."""
-        self.graphdef = walk.graphdef()
-        self.graphdef._paths = walk.paths
-        self.graphdef._record = walk.link
-        self.leaves = walk.leaves
-
     def of_leaf(self, leaf: Any) -> Self:
         """Be the record of an array or a number alone; None has no leaves."""
         self.leaves = [] if leaf is None else [Item([leaf], 0)]
@@ -125,6 +119,23 @@ class Record:
             seen.is_of(container) if type(seen) is Snapshot else _contents(container) == seen
             for container, seen in self.contents
         )
+
+
+_PRUNE_AT = 16
+
+
+def link(obj: Any, record: weakref.ref[Any]) -> None:
+    """Lets a record die when ``obj`` announces a change.
+
+    To be called before the structure of ``obj`` is read, by a thread that holds the `structure_lock`.
+    """
+    links = obj._nnx_links
+    if links is None:
+        object.__setattr__(obj, "_nnx_links", [record])
+    elif record is not links[-1]:
+        if len(links) >= _PRUNE_AT:
+            links[:] = [ref for ref in links if (found := ref()) is not None and found.alive]
+        links.append(record)
 
 
 class _Seen:
@@ -200,16 +211,27 @@ class Walk:
     def visit(self, value: Any, path: Path) -> None:
         """Looks at a node and what it holds."""
         kind = kind_of(value)
-        if kind == "variable":
-            self.variable(value, path)
-        elif kind == "object":
-            if not (self.shared or type(value)._nnx_pytree):
-                raise not_a_node(value, path)
-            number = self.enter(value, path)
-            if number is not None:
-                self.object(value, number, path)
-        else:
+        if kind not in ("object", "variable"):
             self.container(value, kind, path)
+            return
+        if kind == "object" and not (self.shared or type(value)._nnx_pytree):
+            raise not_a_node(value, path)
+        number = self.enter(value, path)
+        if number is None:
+            return
+        if kind == "object":
+            attributes = attributes_of(value)
+            keys = sorted_keys(attributes)
+            self.nodes.append(NodeDef(type(value), number, len(keys), None))
+            self.items(attributes, keys, path, value, kinds_of(value))
+            return
+        meta = value._nnx_meta
+        for item in meta.changing:
+            self.watch(item, snapshot_of(item))
+        self.nodes.append(_tuple(VariableDef, (type(value), number, meta)))
+        self.paths.append(path)
+        self.leaves.append(value)
+        self.numbers.append(number)
 
     def enter(self, value: Any, path: Path) -> int | None:
         """Returns a number to what is met for the first time; note a reference to what was met before."""
@@ -234,33 +256,26 @@ class Walk:
         if first is not path:
             raise SharedReferenceError(type(value).__name__, first, path)
 
-    def variable(self, value: Any, path: Path) -> None:
-        """Records a variable, its metadata and its leaf."""
-        number = self.enter(value, path)
-        if number is not None:
-            meta = value._nnx_meta
-            for item in meta.changing:
-                self.watch(item, snapshot_of(item))
-            self.nodes.append(_tuple(VariableDef, (type(value), number, meta)))
-            self.paths.append(path)
-            self.leaves.append(value)
-            self.numbers.append(number)
-
-    def object(self, value: Any, number: int, path: Path) -> None:
-        """Records an object and its attributes."""
-        attributes, kinds = attributes_of(value), kinds_of(value)
-        keys = sorted_keys(attributes)
-        self.nodes.append(NodeDef(type(value), number, len(keys), None))
+    def items(self, container: Any, keys: Sequence[Any], path: Path, owner: Any, kinds: Mapping[Any, bool]) -> None:
+        """Records the attributes of an object, or the items of a container, by which of them are data."""
         found = self.attributes
         for key in keys:
-            item = attributes[key]
+            item = container[key]
             if not kinds[key]:
                 self.static(key, item)
-            elif known_kinds.get(type(item)) == "variable":  # the most frequent ones without detours
-                found.append((key, NODE))
-                self.variable(item, (*path, key))
+            elif item is None:
+                found.append((key, EMPTY))
+            elif kind_of(item) == "leaf":
+                if not self.shared and isinstance(item, jax.Ref):
+                    self.once(item, (*path, key))
+                found.append((key, LEAF))
+                self.paths.append((*path, key))
+                self.leaves.append(Item(container, key, owner))
+                self.numbers.append(None)
+                self.record.only_variables = False
             else:
-                self.child(attributes, key, item, path, value)
+                found.append((key, NODE))
+                self.visit(item, (*path, key))
 
     def static(self, key: Any, item: Any) -> None:
         """Records a static value with its contents, as far as they can change."""
@@ -281,22 +296,6 @@ class Walk:
             self.snapshots[id(item)] = kept
             self.record.contents.append((item, kept))
 
-    def child(self, container: Any, key: Any, item: Any, path: Path, owner: Any = None) -> None:
-        """Records one attribute or item, whatever kind it has."""
-        if item is None:
-            self.attributes.append((key, EMPTY))
-        elif kind_of(item) == "leaf":
-            if not self.shared and isinstance(item, jax.Ref):
-                self.once(item, (*path, key))
-            self.attributes.append((key, LEAF))
-            self.paths.append((*path, key))
-            self.leaves.append(Item(container, key, owner))
-            self.numbers.append(None)
-            self.record.only_variables = False
-        else:
-            self.attributes.append((key, NODE))
-            self.visit(item, (*path, key))
-
     def container(self, value: Any, kind: str, path: Path) -> None:
         """Records a list, a tuple, a dict or a registered node, and its items."""
         if kind == "dict":
@@ -310,12 +309,8 @@ class Walk:
         self.nodes.append(NodeDef(type(value), None, len(keys), metadata))
         if kind in ("list", "dict") or (isinstance(value, State) and not isinstance(value, SealedState)):
             self.record.contents.append((value, _contents(value)))
-        for key in keys:
-            item = children[key]
-            if kind_of(item) == "leaf" and not is_array(item) and not self.as_tree:
-                self.static(key, item)
-            else:
-                self.child(children, key, item, path)
+        data = {key: self.as_tree or kind_of(children[key]) != "leaf" or is_array(children[key]) for key in keys}
+        self.items(children, keys, path, None, data)
 
 
 def walk_graph(root: Any, *, shared: bool = True) -> Record:
@@ -336,7 +331,8 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
         return record.of_leaf(root)
     walk = Walk(record, shared=shared, as_tree=not shared)
     walk.root(root, ())
-    record.fill(walk)
+    record.graphdef, record.leaves = walk.graphdef(), walk.leaves
+    record.graphdef._paths, record.graphdef._record = walk.paths, walk.link
     return record
 
 

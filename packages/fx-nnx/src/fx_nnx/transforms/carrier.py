@@ -25,7 +25,6 @@ from fx_nnx.transforms.layout import (
     read_value,
     root_paths,
     show_place,
-    values_of,
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, Carriage, GroupPolicy, Placement, ResultPolicy, Returns
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
@@ -163,10 +162,10 @@ class ObjectCarrier:
             handle = handle.as_handle()
         change: Change = shape.value
         if change.plain:
-            write_values(handle.targets, change.written, values_of(groups[0]))
+            write_values(handle.targets, change.written, groups[0].values)
             return out
         places, targets = handle.layout.places, handle.targets
-        streams = [iter(()) if group is None else iter(values_of(group)) for group in groups]
+        streams = [iter(()) if group is None else iter(group.values) for group in groups]
         written, count = frozenset(change.written), len(targets)
         for number in change.returned:
             value = next(streams[places[number]])
@@ -190,7 +189,7 @@ class ObjectCarrier:
         change: Change = shape.value
         if change.result is None:
             return out
-        values = list(values_of(groups[0]))[-len(change.places) :] if change.places else []
+        values = groups[0].values[-len(change.places) :] if change.places else []
         made = [] if change.graphdef is None else assembly_of(change.graphdef).renew(values, {})
         return change.result.fill(made, [], out, lambda number: _shape_of(handle.value(number)), _shape_of)
 

@@ -15,7 +15,7 @@ from fx_nnx.graph.kinds import is_node
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place, values_of
+from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
 from fx_nnx.transforms.policies import Carriage, GroupPolicy, Placement, carriage
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -115,7 +115,7 @@ class Wanted:
     def gradients(self, handle: Handle, groups: Sequence[Any]) -> Any:
         """Returns the derivatives, one group each, the form of the arguments."""
         layout, args = handle.layout, handle.tree[0]
-        streams = [iter(values_of(group)) for group in groups]
+        streams = [iter(group.values) for group in groups]
         found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
         objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
         # Of the structure that came in; the function may have changed that of the caller's objects.

@@ -3,7 +3,7 @@
 import functools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from fx_core.compat.jax import at_top_level
@@ -15,8 +15,7 @@ from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.graph.record import Walk
-from fx_nnx.links import link
+from fx_nnx.graph.record import Walk, link
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
@@ -114,8 +113,8 @@ class Layout:
     def gather(self, groups: Sequence[Any]) -> list[Any]:
         """Returns the values in order, out of groups."""
         if len(groups) == 1:
-            return list(values_of(groups[0]))
-        streams = [iter(values_of(group)) for group in groups]
+            return list(groups[0].values)
+        streams = [iter(group.values) for group in groups]
         return [next(streams[place]) for place in self.places]
 
     def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
@@ -135,20 +134,6 @@ def odd_keys_of(path: Sequence[Any]) -> list[Any]:
     return [part.key for part in path if type(part) is jax.tree_util.DictKey and type(part.key) is not str]
 
 
-class ValueKey(NamedTuple):
-    """What JAX takes for the key of a value in its group, and shows in messages: the place of the value."""
-
-    path: tuple[Any, ...]
-
-    @property
-    def key(self) -> str:
-        """The place."""
-        return show_place(self.path)
-
-    def __str__(self) -> str:
-        return f"[{show_place(self.path)!r}]"
-
-
 class Group:
     """A group of values.
 
@@ -164,7 +149,8 @@ class Group:
 
 
 def _with_keys(group: Group) -> Any:
-    keys = map(ValueKey, group.paths.note)
+    # What JAX takes for the key of a value, and shows in messages, is the place of the value.
+    keys = [jax.tree_util.DictKey(show_place(path)) for path in group.paths.note]
     rest = map(jax.tree_util.SequenceKey, range(len(group.paths.note), len(group.values)))
     return list(zip((*keys, *rest), group.values)), group.paths
 
@@ -175,11 +161,6 @@ jax.tree_util.register_pytree_with_keys(
     lambda paths, values: Group(list(values), paths),
     lambda group: (group.values, group.paths),
 )
-
-
-def values_of(group: Any) -> Sequence[Any]:
-    """Returns the values of a group; it may be a list."""
-    return group.values if type(group) is Group else group
 
 
 class Handle:

@@ -11,9 +11,10 @@ from fx_nnx.filters import Filter
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import plain_key
 from fx_nnx.graph.kinds import is_node, kind_of
-from fx_nnx.graph.record import Record, Walk, record_for, record_of
+from fx_nnx.graph.record import Walk, record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.states.paths import Path
+from fx_nnx.transforms.layout import held
 from fx_nnx.transforms.prefixes import StateAxes, remember_rules
 
 __all__ = ["prefix"]
@@ -42,14 +43,14 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
     axes = None if callable(filter_map) else StateAxes(filter_map)
     entry: Any = filter_map if axes is None else axes.map_prefix
     if set_graph_mode.resolve(graph) and kind_of(node) not in ("leaf", "variable"):
-        record = Record(None)
-        walk = _EachVariable(record, entry)
+        walk = _EachVariable(entry)
         walk.root(node, ())
-        record.fill(walk)
+        graphdef, leaves = walk.graphdef(), list(map(held, walk.leaves))
     else:
         record = record_for(node, graph)
-    entries = [entry(path, leaf) for path, leaf in zip(record.graphdef.paths, record.read())]
-    made = assembly_of(record.graphdef).make(entries)
+        graphdef, leaves = record.graphdef, record.read()
+    entries = [entry(path, leaf) for path, leaf in zip(graphdef.paths, leaves)]
+    made = assembly_of(graphdef).make(entries)
     if axes is None:
         return made
     for start, root in jax.tree_util.tree_leaves_with_path(made, is_leaf=is_node):
@@ -62,16 +63,17 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
 class _EachVariable(Walk):
     """Finds out the structure of a model as if every reference to a variable were one to a variable of its own."""
 
-    def __init__(self, record: Record, entry: Callable[[Path, Any], Any]):
-        super().__init__(record, shared=True)
+    def __init__(self, entry: Callable[[Path, Any], Any]):
+        super().__init__()
         self.entry = entry
         self.top: Path | None = None  # the object outside of all others, which is an argument by itself
         self.tops: dict[int, Path | None] = {}
 
-    def object(self, value: Any, number: int, path: Path) -> None:
+    def visit(self, value: Any, path: Path) -> None:
         before = self.top
-        self.top = path if before is None else before
-        super().object(value, number, path)
+        if before is None and kind_of(value) == "object":
+            self.top = path
+        super().visit(value, path)
         self.top = before
 
     def enter(self, value: Any, path: Path) -> int | None:

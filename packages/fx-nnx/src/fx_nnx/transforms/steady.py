@@ -6,7 +6,7 @@ them. It is true as long as all their records are, since whatever changes struct
 
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from fx_core.compat.jax import current_trace
@@ -25,7 +25,7 @@ _LIMIT = 64
 _odd: dict[Any, bool] = {}
 
 
-class Plan:
+class Plan(NamedTuple):
     """What is known of a tuple of arguments.
 
     Attributes:
@@ -35,13 +35,10 @@ class Plan:
       plain: whether all values are those of variables.
     """
 
-    __slots__ = ("order", "others", "plain", "shape")
-
-    def __init__(self, shape: Static, records: Sequence[Record], order: Any):
-        self.shape = shape
-        self.others = [weakref.ref(record) for record in records[1:]]
-        self.order = order
-        self.plain = all(record.only_variables for record in records)
+    shape: Static
+    others: Sequence[weakref.ref[Record]]
+    order: Sequence[tuple[int, int]] | None
+    plain: bool
 
     def targets(self, records: Sequence[Record]) -> list[Any]:
         """Returns the variables and items."""
@@ -117,7 +114,9 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, ta
     kept: Any = records[0]._groups
     if len(kept) >= _LIMIT:
         kept.clear()
-    kept[key] = Plan(shape, records, None if order == straight else order)
+    others = [weakref.ref(record) for record in records[1:]]
+    plain = all(record.only_variables for record in records)
+    kept[key] = Plan(shape, others, None if order == straight else order, plain)
 
 
 _set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__
