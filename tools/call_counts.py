@@ -39,9 +39,12 @@ def codes_of(call: Callable[[], Any]) -> list[CodeType]:
     return [code for code in found if code.co_name not in _COMPREHENSIONS]
 
 
-def counts_of(call: Callable[[], Any]) -> Counts:
-    """Runs a call and counts."""
+def counts_of(call: Callable[[], Any], besides: Callable[[], Any] | None = None) -> Counts:
+    """Runs a call and counts; ``besides`` is another one, whose functions do not count."""
     codes = codes_of(call)
+    if besides is not None:
+        others = set(codes_of(besides))
+        codes = [code for code in codes if code not in others]
     names = {(code.co_filename, code.co_firstlineno, code.co_qualname) for code in codes}
     owners = {(file, name.split(".<locals>")[0].rpartition(".")[0]) for file, _, name in names}
     classes = {(file, owner) for file, owner in owners if owner}
@@ -105,11 +108,17 @@ def calls() -> Iterator[tuple[str, Callable[[int], Callable[[], Any]]]]:
 
 
 def main() -> None:
-    """Prints a table."""
-    print(f"{'':24}" + "".join(f"{name:>11}" for name in Counts._fields))
-    for name, made in calls():
+    """Prints a table; what the model does by itself is left out in the lines that say so."""
+    print(f"{'':40}" + "".join(f"{name:>11}" for name in Counts._fields))
+    found = dict(calls())
+    alone = found["the NNX model alone"]
+    for name, made in found.items():
         made(3)()  # what is found out once per type does not count
-        print(f"{name:24}" + "".join(f"{count:11,}" for count in counts_of(made(2))))
+        lines = {name: counts_of(made(2))}
+        if name.startswith("first call"):
+            lines[f"{name}, without the model"] = counts_of(made(2), besides=alone(2))
+        for line, counts in lines.items():
+            print(f"{line:40}" + "".join(f"{count:11,}" for count in counts))
 
 
 if __name__ == "__main__":

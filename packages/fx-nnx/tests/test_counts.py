@@ -68,7 +68,7 @@ def undisturbed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("make", "functions", "files", "classes"), [(jitted, 121, 37, 25), (scanned, 208, 53, 36)], ids=["jit", "scan"]
+    ("make", "functions", "files", "classes"), [(jitted, 112, 35, 23), (scanned, 197, 51, 34)], ids=["jit", "scan"]
 )
 def test_a_first_call_goes_through_no_more_than(make, functions, files, classes, undisturbed):
     make()(Model(3), jnp.ones((4, 3)))  # what is found out once per type does not count
@@ -82,4 +82,4 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     transformed(model, x)
     transformed(model, x)
     found = counts_of(lambda: transformed(model, x))
-    assert all(now <= most for now, most in zip(found, (19, 7, 6, 21))), found
+    assert all(now <= most for now, most in zip(found, (17, 7, 5, 19))), found

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["Static", "hide_static", "is_traceable", "show_static"]
+__all__ = ["Static", "hide_static", "show_static"]
 
 
 class Static:
@@ -74,21 +74,6 @@ for _kind in (_Kept, _KeptReference):
     jax.tree_util.register_pytree_node(_kind, lambda node: ((), node), lambda node, _: node)
 
 
-def is_traceable(leaf: Any) -> bool:
-    """Returns whether JAX can trace a leaf: arrays and numbers, but no texts, functions, types.
-
-    >>> is_traceable(True), is_traceable("relu")
-    (True, False)
-    """
-    if isinstance(leaf, (bool, int, float, complex)) or (hasattr(leaf, "dtype") and not isinstance(leaf, type)):
-        return True
-    try:
-        jax.typeof(leaf)
-    except TypeError:
-        return False
-    return True
-
-
 def hide_static(tree: Any) -> Any:
     """Returns a tree whose leaves loops of JAX can carry: others, references among them, move into the structure.
 
@@ -103,7 +88,13 @@ def hide_static(tree: Any) -> Any:
 def _hidden(x: Any) -> Any:
     if isinstance(x, jax.Ref):
         return _KeptReference(x)
-    return x if is_traceable(x) else _Kept(x)
+    if isinstance(x, (bool, int, float, complex)) or (hasattr(x, "dtype") and not isinstance(x, type)):
+        return x
+    try:
+        jax.typeof(x)
+    except TypeError:  # texts, functions, types
+        return _Kept(x)
+    return x
 
 
 def show_static(tree: Any) -> Any:

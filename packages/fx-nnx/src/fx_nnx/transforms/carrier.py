@@ -78,12 +78,13 @@ class ObjectCarrier:
         leaves, records, arrays, parts = found
         # Carriers that look at the same things share what they find out.
         key = (self.steady, handle.statics, *parts)
-        plan = find_plan(key, records)
-        if plan is None:
+        known = find_plan(key, records)
+        if known is None:
             shape, groups = self._split(handle)
             keep_plan(key, records, shape, handle.targets)
             return shape, groups
-        shape, targets = plan.shape, plan.targets(records)
+        plan, targets = known
+        shape = plan.shape
         handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, leaves
         if frames or not at_top_level():
             note_all([target for target in targets if is_variable(target)])
@@ -134,7 +135,7 @@ class ObjectCarrier:
     def merge(self, shape: Static, groups: Groups) -> Inner:
         """See `fx_transforms.Carrier.merge`."""
         layout: Layout = shape.value
-        inner = Inner(layout, layout.gather(groups))
+        inner = Inner(layout, groups)
         if self.axis_metadata is not None:
             variables = [None if number is None else inner.index[number] for number in layout.graphdef.numbers]
             self.change_axes(variables, layout.places, adding=False)

@@ -56,9 +56,12 @@ def compiled_once(
     anchors = [_anchor(f) for f in functions]
     if None in anchors:
         return call
-    table = _table_of(anchors[0][1])  # type: ignore[index]
-    if table is None:
-        return call
+    owner: Any = anchors[0][1]  # type: ignore[index]
+    table = owner.__dict__.get(_ATTRIBUTE)
+    if type(table) is not _Table or table.owner is not owner:  # copied from what the function wraps
+        table = _Table()
+        table.owner = owner
+        setattr(owner, _ATTRIBUTE, table)
     modes = set_graph_mode.current_value(), set_graph_updates.current_value(), using_eager_sharding()
     settings = (*modes, *config.flags().items(), repr(spmd.get_logical_axis_rules()))
     kinds = tuple([(kind, id(anchor)) for kind, anchor in anchors])  # type: ignore[misc]
@@ -84,15 +87,6 @@ def _anchor(f: Any) -> tuple[Any, Any] | None:
         return "method", f.__func__
     call = inspect.getattr_static(type(f), "__call__", None)
     return (type(f), call) if is_node(f) and type(call) is FunctionType else None
-
-
-def _table_of(f: FunctionType) -> _Table | None:
-    found = f.__dict__.get(_ATTRIBUTE)
-    if type(found) is not _Table or found.owner is not f:  # copied from what the function wraps
-        found = _Table()
-        found.owner = f
-        setattr(f, _ATTRIBUTE, found)
-    return found
 
 
 def are_arrays(values: Iterable[Any], *, numpy: bool) -> bool:

@@ -110,13 +110,6 @@ class Layout:
         """Returns the name of the variable of a number, for messages."""
         return show_place(self.paths[self.graphdef.numbers.index(number)])
 
-    def gather(self, groups: Sequence[Any]) -> list[Any]:
-        """Returns the values in order, out of groups."""
-        if len(groups) == 1:
-            return list(groups[0].values)
-        streams = [iter(group.values) for group in groups]
-        return [next(streams[place]) for place in self.places]
-
     def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
         """Returns the groups of some values."""
         if self._dealt is None:
@@ -229,13 +222,14 @@ class Inner:
         "values",
     )
 
-    def __init__(self, layout: Layout, values: list[Any]):
-        self.layout, self.values = layout, values
+    def __init__(self, layout: Layout, groups: Sequence[Group]):
+        streams = [iter(group.values) for group in groups]
+        self.layout, self.values = layout, [next(streams[place]) for place in layout.places]
         numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
-        leaves = assembly.variables(values[: len(numbers)])
+        leaves = assembly.variables(self.values[: len(numbers)])
         self.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
         self.roots, holders = assembly.build(leaves, self.index)
-        self.now = values[len(numbers) :]
+        self.now = self.values[len(numbers) :]
         objects, arrays = iter(self.roots), iter(self.now)
         self.tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
         bare = [number for number, variable in enumerate(numbers) if variable is None]

@@ -4,6 +4,7 @@ A plan is kept with the record of the first object among the arguments, and says
 them. It is true as long as all their records are, since whatever changes structure, references included, drops those.
 """
 
+import itertools
 import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -39,15 +40,6 @@ class Plan(NamedTuple):
     others: Sequence[weakref.ref[Record]]
     order: Sequence[tuple[int, int]] | None
     plain: bool
-
-    def targets(self, records: Sequence[Record]) -> list[Any]:
-        """Returns the variables and items."""
-        if len(records) == 1:
-            return records[0].leaves
-        if self.order is None:
-            return [leaf for record in records for leaf in record.leaves]
-        leaves = [record.leaves for record in records]
-        return [leaves[i][j] for i, j in self.order]
 
 
 def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
@@ -91,15 +83,20 @@ def _records_of(leaves: list[Any], key: list[Any]) -> tuple[list[Any], list[Reco
     return (leaves, records, arrays, key) if records else None
 
 
-def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
-    """Returns what was kept for a key, if it is about these records."""
+def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> tuple[Plan, list[Any]] | None:
+    """Returns what was kept for a key, if it is about these records, and the variables and items."""
     try:
         plan: Any = records[0]._groups.get(key)
     except TypeError:  # a container with an unhashable part, of which the walk will tell more
         return None
     if plan is None or not all(ref() is record for ref, record in zip(plan.others, records[1:])):
         return None
-    return plan
+    leaves = [record.leaves for record in records]
+    if len(leaves) == 1:
+        return plan, leaves[0]
+    if plan.order is None:
+        return plan, list(itertools.chain.from_iterable(leaves))
+    return plan, [leaves[i][j] for i, j in plan.order]
 
 
 def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
