@@ -12,7 +12,7 @@ from fx_core.errors import InvalidAttributeError
 
 from fx_nnx.trace_state import TraceState
 from fx_nnx.variables.fields import VariableFields
-from fx_nnx.variables.metadata import REQUIRED, Metadata, make_metadata
+from fx_nnx.variables.metadata import HOOKS, REQUIRED, Metadata, make_metadata
 
 __all__ = [
     "MetadataView",
@@ -103,8 +103,12 @@ def delete_attribute(variable: Any, name: str) -> None:
 
 
 def early_attributes(variable: Any) -> dict[str, Any]:
-    """Returns the attributes that a foreign base class has set before the variable was made."""
-    return {} if _is_made(variable) else dict(_metadata_of(variable, required=False))
+    """Returns the metadata that a variable has by its class: hooks that are methods of it, and the attributes that a
+    foreign base class has set before the variable was made.
+    """
+    found = {name: getattr(type(variable), name, None) for name in HOOKS}
+    hooks = {name: hook for name, hook in found.items() if hook is not None}
+    return hooks if _is_made(variable) else {**hooks, **_metadata_of(variable, required=False)}
 
 
 def own_attributes(variable: Any) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     Metadata named ``on_get_value``, ``on_set_value``, ``on_create_value`` are functions ``(variable, value) -> value``
     (or tuples of them) that see each value on its way; ``on_add_axis`` and ``on_remove_axis`` are called as
-    ``(variable, axis_index, axis_name)`` when a transform adds or removes an axis.
+    ``(variable, axis_index, axis_name)`` when a transform adds or removes an axis. Methods may have these names, too.
 
     A variable may only be changed inside the transform in which it was made, see `fx_nnx.errors.TraceLevelError`.
 
@@ -94,8 +94,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             value = value.get_raw_value()
         meta = make_metadata(early_attributes(self) | renamed(metadata) | default_options(hijax, ref, eager_sharding))
         init(self, "_nnx_meta", meta)
-        if meta.has_hooks:
-            value = self.create_value(value)  # type: ignore[arg-type]
+        value = self.create_value(value)  # type: ignore[arg-type]
         value = place(own_value(type(self), value), meta)
         init(self, "_raw_value", new_ref(type(self), value) if meta["ref"] else value)
         announce(self)
