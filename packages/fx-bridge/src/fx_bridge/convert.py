@@ -10,7 +10,7 @@ from fx_nnx import Pytree, RngState, State, Variable, from_flat_state, state, to
 from fx_bridge.boxes import to_linen_var, variable_of
 from fx_bridge.report import ConversionReport
 from fx_bridge.structure import ARRAYS
-from fx_bridge.trees import Path, Place, leaves_of, nest
+from fx_bridge.trees import CollectionPath, Path, leaves_of, nest
 
 __all__ = ["convert_variables", "to_linen_variables", "to_nnx_state"]
 
@@ -104,7 +104,7 @@ def to_linen_variables(
     >>> {collection: sorted(entries) for collection, entries in sorted(variables.items())}
     {'batch_stats': ['mean', 'var'], 'params': ['bias', 'scale']}
     """
-    found: dict[Place, Any] = {}
+    found: dict[CollectionPath, Any] = {}
     for (collection, path), variable in _nnx_leaves(
         source, allow_register, arrays=like is None or ARRAYS in like
     ).items():
@@ -117,8 +117,8 @@ def to_linen_variables(
     return nest(found, lambda x: to_linen_var(x) if isinstance(x, Variable) else x), report
 
 
-def _nnx_leaves(source: Any, allow_register: bool, *, arrays: bool) -> dict[Place, Any]:
-    leaves: dict[Place, Any] = {}
+def _nnx_leaves(source: Any, allow_register: bool, *, arrays: bool) -> dict[CollectionPath, Any]:
+    leaves: dict[CollectionPath, Any] = {}
     for path, leaf in to_flat_state(source if isinstance(source, State) else state(source)):
         if not isinstance(leaf, Variable):
             if arrays:
@@ -128,12 +128,14 @@ def _nnx_leaves(source: Any, allow_register: bool, *, arrays: bool) -> dict[Plac
     return leaves
 
 
-def _compare(found: Mapping[Place, Any], wanted: Mapping[Place, Any]) -> tuple[dict[Place, Any], ConversionReport]:
+def _compare(
+    found: Mapping[CollectionPath, Any], wanted: Mapping[CollectionPath, Any]
+) -> tuple[dict[CollectionPath, Any], ConversionReport]:
     """Give what is found at the wanted places, under the keys that those have."""
     by_text = {(collection, tuple(map(str, path))): value for (collection, path), value in found.items()}
-    kept: dict[Place, Any] = {}
-    missing: list[Place] = []
-    shapes: list[tuple[Place, tuple[int, ...], tuple[int, ...]]] = []
+    kept: dict[CollectionPath, Any] = {}
+    missing: list[CollectionPath] = []
+    shapes: list[tuple[CollectionPath, tuple[int, ...], tuple[int, ...]]] = []
     for (collection, path), target in wanted.items():
         value = by_text.pop((collection, tuple(map(str, path))), None)
         if value is None:
@@ -159,5 +161,5 @@ def _renamed(rename: Rename | None, collection: str, path: Path) -> Path:
     return path if rename is None else rename(collection, path)
 
 
-def _nested(leaves: Mapping[Place, Any]) -> State:
+def _nested(leaves: Mapping[CollectionPath, Any]) -> State:
     return from_flat_state([(path, leaf) for (_, path), leaf in leaves.items()])

@@ -20,7 +20,7 @@ from fx_bridge.errors import name_conflict, uninitialized, unknown_path
 from fx_bridge.streams import FALLBACK, mark_absent
 from fx_bridge.structure import ARRAYS, Shapes, Structure, place_of, structure_of
 from fx_bridge.to_nnx import ToNNX, wrapped_in
-from fx_bridge.trees import ABSENT, Path, Place, leaf_at, leaves_of, nest, text, with_leaf
+from fx_bridge.trees import ABSENT, CollectionPath, Path, leaf_at, leaves_of, nest, text, with_leaf
 
 __all__ = ["InnerCall"]
 
@@ -105,7 +105,7 @@ class InnerCall:
             self._put({place: parts[place] for place in missing})
         return leaves
 
-    def _refuse(self, place: Place) -> None:
+    def _refuse(self, place: CollectionPath) -> None:
         name = getattr(self.owner.nnx_class, "__name__", "the NNX module")
         raise uninitialized(
             f"ToLinen({name})",
@@ -138,7 +138,7 @@ class InnerCall:
 
     # --- what has changed ---------------------------------------------------------------------------------------------
 
-    def _known(self) -> dict[int, tuple[Any, Place | None, Any]]:
+    def _known(self) -> dict[int, tuple[Any, CollectionPath | None, Any]]:
         record = record_of(self.module)
         return {
             id(leaf): (leaf, place_of(path, leaf), leaf.get_raw_value())
@@ -156,7 +156,7 @@ class InnerCall:
             return
         record = record_of(self.module)
         mine = self._made_by_linen() if self.owner.is_initializing() else None
-        changed: dict[Place, Any] = {}
+        changed: dict[CollectionPath, Any] = {}
         for path, leaf in zip(record.graphdef.paths, record.read()):
             known, place, value = self.before.get(id(leaf), (None, None, None))
             if known is None:
@@ -175,7 +175,7 @@ class InnerCall:
             made.update(id(leaf) for leaf in record_of(wrapped).read())
         return made
 
-    def _put(self, leaves: Mapping[Place, Any]) -> None:
+    def _put(self, leaves: Mapping[CollectionPath, Any]) -> None:
         for (collection, path), leaf in leaves.items():
             top, *rest = (str(path[0]), *path[1:])
             if isinstance(leaf, Variable):

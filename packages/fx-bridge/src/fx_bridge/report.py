@@ -4,7 +4,7 @@ import dataclasses
 
 from fx_nnx.errors import VariableConversionError
 
-from fx_bridge.trees import Place, text
+from fx_bridge.trees import CollectionPath, text
 
 __all__ = ["ConversionReport"]
 
@@ -29,10 +29,10 @@ class ConversionReport:
     (False, (('params', ('kernel',)),), (('params', ('extra',)),))
     """
 
-    matched: tuple[Place, ...] = ()
-    missing: tuple[Place, ...] = ()
-    unexpected: tuple[Place, ...] = ()
-    shapes: tuple[tuple[Place, tuple[int, ...], tuple[int, ...]], ...] = ()
+    matched: tuple[CollectionPath, ...] = ()
+    missing: tuple[CollectionPath, ...] = ()
+    unexpected: tuple[CollectionPath, ...] = ()
+    shapes: tuple[tuple[CollectionPath, tuple[int, ...], tuple[int, ...]], ...] = ()
 
     @property
     def complete(self) -> bool:

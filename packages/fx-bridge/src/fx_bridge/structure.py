@@ -26,7 +26,7 @@ from fx_nnx.variables.defaults import default_options
 
 from fx_bridge.errors import bridge_target
 from fx_bridge.streams import FALLBACK, ScopeRngs
-from fx_bridge.trees import Path, Place
+from fx_bridge.trees import CollectionPath, Path
 
 __all__ = ["ARRAYS", "Shapes", "Structure", "place_of", "structure_of"]
 
@@ -51,7 +51,7 @@ class Structure:
     def __init__(
         self,
         graphdef: GraphDef,
-        places: Sequence[Place | None],
+        places: Sequence[CollectionPath | None],
         values: Sequence[Any],
         streams: Sequence[str],
         jaxpr: Any,
@@ -149,7 +149,7 @@ def _record(make: Any, args: Any, kwargs: Any, streams: Mapping[str, Any] | None
     return Structure(found["graphdef"], found["places"], found["values"], tuple(dtypes), jaxpr)
 
 
-def place_of(path: Path, leaf: Any) -> Place | None:
+def place_of(path: Path, leaf: Any) -> CollectionPath | None:
     """Returns the place of a leaf of an NNX module in the collections of Linen; None for the state of random
     streams.
     """

@@ -3,21 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Path", "Place", "leaf_at", "leaves_of", "nest", "text", "with_leaf"]
+__all__ = ["CollectionPath", "Path", "leaf_at", "leaves_of", "nest", "text", "with_leaf"]
 
 Path = tuple[Any, ...]
-Place = tuple[str, Path]
+CollectionPath = tuple[str, Path]
 
 ABSENT: Any = object()
 
 
-def leaves_of(variables: Mapping[str, Any]) -> dict[Place, Any]:
+def leaves_of(variables: Mapping[str, Any]) -> dict[CollectionPath, Any]:
     """Returns the leaves of collections by place; boxes are leaves.
 
     >>> leaves_of({"params": {"dense": {"kernel": 1}}})
     {('params', ('dense', 'kernel')): 1}
     """
-    leaves: dict[Place, Any] = {}
+    leaves: dict[CollectionPath, Any] = {}
 
     def visit(collection: str, tree: Any, path: Path) -> None:
         if isinstance(tree, Mapping):
@@ -31,7 +31,7 @@ def leaves_of(variables: Mapping[str, Any]) -> dict[Place, Any]:
     return leaves
 
 
-def nest(leaves: Mapping[Place, Any], leaf: Callable[[Any], Any] = lambda x: x) -> dict[str, Any]:
+def nest(leaves: Mapping[CollectionPath, Any], leaf: Callable[[Any], Any] = lambda x: x) -> dict[str, Any]:
     """Returns collections as nested dictionaries.
 
     Args:
@@ -47,7 +47,7 @@ def nest(leaves: Mapping[Place, Any], leaf: Callable[[Any], Any] = lambda x: x) 
     return variables
 
 
-def text(place: Place) -> str:
+def text(place: CollectionPath) -> str:
     """Writes a place, such as ``params/dense/kernel``."""
     return "/".join([place[0], *map(str, place[1])])
 

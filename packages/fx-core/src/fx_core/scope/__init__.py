@@ -13,6 +13,7 @@
 {'state': {'calls': 2}}
 """
 
+from fx_core.scope._bare import FrozenVariableDict, MutableCollection, MutableVariableDict, VariableDict
 from fx_core.scope._entry import apply, bind, init, lazy_init
 from fx_core.scope._filters import (
     CollectionFilter,
@@ -27,7 +28,6 @@ from fx_core.scope._filters import (
     subtract_filters,
     union_filters,
 )
-from fx_core.scope._place import FrozenVariableDict, MutableCollection, MutableVariableDict, VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters, RNGSequences, fold_in_static
 from fx_core.scope._scope import Scope
 from fx_core.scope._variable import Variable

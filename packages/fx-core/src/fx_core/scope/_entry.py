@@ -11,9 +11,9 @@ from fx_core.errors.scope import (
     InvalidRngError,
 )
 from fx_core.frozen_dict import FrozenDict, freeze, unfreeze
+from fx_core.scope._bare import VariableDict
 from fx_core.scope._filters import CollectionFilter, DenyList, in_filter, is_filter_empty
 from fx_core.scope._lazy import partial_eval
-from fx_core.scope._place import VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, is_key
 from fx_core.scope._scope import Scope
 from fx_core.traceback_util import api_boundary

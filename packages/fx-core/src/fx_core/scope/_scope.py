@@ -18,8 +18,8 @@ from fx_core.errors.scope import (
     ScopeVariableNotFoundError,
 )
 from fx_core.frozen_dict import FrozenDict
+from fx_core.scope._bare import BareScope, VariableDict
 from fx_core.scope._filters import in_filter
-from fx_core.scope._place import Place, VariableDict
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
 from fx_core.scope._shapes import check_shapes
 from fx_core.scope._variable import Variable, unboxed
@@ -28,7 +28,7 @@ _NO_DEFAULT: Any = object()
 _EMPTY: Mapping[str, Any] = FrozenDict()
 
 
-class Scope(Place):
+class Scope(BareScope):
     """One place in the tree of variables: its variables by collection, its RNG streams, its inner scopes.
 
     Usually `init`, `apply` or `bind` makes the outermost scope and `push` or `child` the inner ones.

@@ -9,7 +9,7 @@ import jax
 
 from fx_core.array_node import shapes_of
 from fx_core.errors.scope import ScopeParamShapeError
-from fx_core.scope._place import Place
+from fx_core.scope._bare import BareScope
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -20,7 +20,7 @@ _known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Shapes]] = weakr
 
 
 def check_shapes(
-    name: str, place: Place, value: Any, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    name: str, place: BareScope, value: Any, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Compares a parameter with what ``init_fn(key, *args, **kwargs)`` makes.
 

@@ -20,7 +20,7 @@ Copies = dict[int, tuple[Any, Any]]
 _CARRIED = (ModuleBase, Variable)
 
 
-class Place:
+class StandIn:
     """Stands for a module or a variable among the arguments while they go through JAX: a node without leaves."""
 
     __slots__ = ("index",)
@@ -29,13 +29,13 @@ class Place:
         self.index = index
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Place) and other.index == self.index
+        return isinstance(other, StandIn) and other.index == self.index
 
     def __hash__(self) -> int:
-        return hash((Place, self.index))
+        return hash((StandIn, self.index))
 
 
-jax.tree_util.register_pytree_node(Place, lambda place: ((), place.index), lambda index, _: Place(index))
+jax.tree_util.register_pytree_node(StandIn, lambda place: ((), place.index), lambda index, _: StandIn(index))
 
 
 class Call:
@@ -81,7 +81,7 @@ class Call:
         if not isinstance(leaf, _CARRIED):
             return leaf
         self.modules.append(leaf)
-        return Place(len(self.modules) - 1)
+        return StandIn(len(self.modules) - 1)
 
     def run(
         self,
@@ -137,9 +137,9 @@ def _scope_inside(inner: dict[int, Scope], scope: Scope) -> Scope:
 
 def _put_back(tree: Any, modules: list[Any]) -> Any:
     def is_place(x: Any) -> bool:
-        return isinstance(x, Place)
+        return isinstance(x, StandIn)
 
-    return jax.tree.map(lambda x: modules[x.index] if isinstance(x, Place) else x, tree, is_leaf=is_place)
+    return jax.tree.map(lambda x: modules[x.index] if isinstance(x, StandIn) else x, tree, is_leaf=is_place)
 
 
 def name_of(fn: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from fx_nnx.errors import SharedReferenceError, not_a_node
 from fx_nnx.graph.children import Item, one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, StaticValue, VariableDef
-from fx_nnx.graph.kinds import kind_of
+from fx_nnx.graph.kinds import kind_of, known_kinds
 from fx_nnx.links import structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
@@ -199,7 +199,7 @@ class Walk:
         """Looks at one more model, whose leaves get a number in ``origin``."""
         self.roots += 1
         with structure_lock:
-            self.visit(value, path)
+            self.visit(value, kind_of(value), path)
         self.origin += [number] * (len(self.leaves) - len(self.origin))
 
     def graphdef(self) -> GraphDef:
@@ -208,30 +208,29 @@ class Walk:
         made._numbers = self.numbers
         return made
 
-    def visit(self, value: Any, path: Path) -> None:
-        """Looks at a node and what it holds."""
-        kind = kind_of(value)
-        if kind not in ("object", "variable"):
+    def visit(self, value: Any, kind: str, path: Path) -> None:
+        """Looks at a node of some kind and what it holds."""
+        if kind == "variable":
+            number = self.enter(value, path)
+            if number is not None:
+                meta = value._nnx_meta
+                for item in meta.changing:
+                    self.watch(item, snapshot_of(item))
+                self.nodes.append(_tuple(VariableDef, (type(value), number, meta)))
+                self.paths.append(path)
+                self.leaves.append(value)
+                self.numbers.append(number)
+        elif kind == "object":
+            if not (self.shared or type(value)._nnx_pytree):
+                raise not_a_node(value, path)
+            number = self.enter(value, path)
+            if number is not None:
+                attributes = attributes_of(value)
+                keys = sorted_keys(attributes)
+                self.nodes.append(NodeDef(type(value), number, len(keys), None))
+                self.items(attributes, keys, path, value, kinds_of(value))
+        else:
             self.container(value, kind, path)
-            return
-        if kind == "object" and not (self.shared or type(value)._nnx_pytree):
-            raise not_a_node(value, path)
-        number = self.enter(value, path)
-        if number is None:
-            return
-        if kind == "object":
-            attributes = attributes_of(value)
-            keys = sorted_keys(attributes)
-            self.nodes.append(NodeDef(type(value), number, len(keys), None))
-            self.items(attributes, keys, path, value, kinds_of(value))
-            return
-        meta = value._nnx_meta
-        for item in meta.changing:
-            self.watch(item, snapshot_of(item))
-        self.nodes.append(_tuple(VariableDef, (type(value), number, meta)))
-        self.paths.append(path)
-        self.leaves.append(value)
-        self.numbers.append(number)
 
     def enter(self, value: Any, path: Path) -> int | None:
         """Returns a number to what is met for the first time; note a reference to what was met before."""
@@ -263,9 +262,9 @@ class Walk:
             item = container[key]
             if not kinds[key]:
                 self.static(key, item)
-            elif item is None:
-                found.append((key, EMPTY))
-            elif kind_of(item) == "leaf":
+                continue
+            kind = "empty" if item is None else known_kinds.get(type(item)) or kind_of(item)
+            if kind == "leaf":
                 if not self.shared and isinstance(item, jax.Ref):
                     self.once(item, (*path, key))
                 found.append((key, LEAF))
@@ -273,9 +272,11 @@ class Walk:
                 self.leaves.append(Item(container, key, owner))
                 self.numbers.append(None)
                 self.record.only_variables = False
+            elif kind == "empty":
+                found.append((key, EMPTY))
             else:
                 found.append((key, NODE))
-                self.visit(item, (*path, key))
+                self.visit(item, kind, (*path, key))
 
     def static(self, key: Any, item: Any) -> None:
         """Records a static value with its contents, as far as they can change."""

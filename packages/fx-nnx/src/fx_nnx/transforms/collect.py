@@ -15,10 +15,10 @@ from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.modes import capturing
 from fx_nnx.rngs.stream import RngCount
+from fx_nnx.transforms.array_refs import References
 from fx_nnx.transforms.change import Change, Result, identical
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
 from fx_nnx.transforms.policies import Returns
-from fx_nnx.transforms.refs import References
 from fx_nnx.variables.writing import is_ref
 
 __all__ = ["Collector"]

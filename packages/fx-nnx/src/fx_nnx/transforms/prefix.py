@@ -69,11 +69,11 @@ class _EachVariable(Walk):
         self.top: Path | None = None  # the object outside of all others, which is an argument by itself
         self.tops: dict[int, Path | None] = {}
 
-    def visit(self, value: Any, path: Path) -> None:
+    def visit(self, value: Any, kind: str, path: Path) -> None:
         before = self.top
-        if before is None and kind_of(value) == "object":
+        if before is None and kind == "object":
             self.top = path
-        super().visit(value, path)
+        super().visit(value, kind, path)
         self.top = before
 
     def enter(self, value: Any, path: Path) -> int | None:

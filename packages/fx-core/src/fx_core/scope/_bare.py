@@ -20,7 +20,7 @@ VariableDict: TypeAlias = Mapping[str, Mapping[str, Any]]
 FrozenVariableDict: TypeAlias = FrozenDict[str, Mapping[str, Any]]
 
 
-class Place:
+class BareScope:
     """The part of a `Scope` that knows its path, its trace, its life and its names, but nothing of variables."""
 
     __slots__ = (
@@ -91,7 +91,7 @@ class Place:
         return {name: self.counters.drawn.get(name, 0) for name in self._streams}
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Place):
+        if not isinstance(other, BareScope):
             return NotImplemented
         return self is other or (self._variables is other._variables and self.path == other.path)
 
@@ -106,7 +106,7 @@ class Place:
     @property
     def invalid(self) -> bool:
         """Whether the life of this scope, or of one around it, has ended."""
-        scope: Place | None = self
+        scope: BareScope | None = self
         while scope is not None:
             if scope._invalid:
                 return True
