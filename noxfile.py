@@ -33,9 +33,10 @@ EVERYTHING = list(workspace.packages().values())
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
 PLUGINS = [f"tests-integration/plugins/fx-{name}-plugin" for name in ("demo", "moe", "sqlite")]
 WHEELS = workspace.ROOT / ".nox" / "built-wheels"
-# Tests compile thousands of programs and run each once, and a quarter of a session's CPU time goes into optimizing them.
-# Each package's own session compiles as users do; those that run the same tests elsewhere, or beside Flax, do less of
-# it. Level 0 would save more, but rounds otherwise: it fuses no products with sums, so that equal draws differ in a bit.
+# Tests compile thousands of programs and run each once, and a quarter of a session's CPU time goes into optimizing
+# them. Each package's own session compiles as users do; those that run the same tests elsewhere, or beside Flax, do
+# less of it. Level 0 would save more, but rounds otherwise: it fuses no products with sums, so that equal draws differ
+# in a bit.
 OPTIMIZED_LESS = {"XLA_FLAGS": "--xla_backend_optimization_level=1"}
 
 
