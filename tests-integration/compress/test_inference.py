@@ -203,7 +203,9 @@ def test_adapters_become_linear_layers():
     close(view(VECTOR), model(VECTOR))
     assert type(view.first) is type(view.rest[0]) is nnx.Linear
     assert type(view.conv) is nnx.LoRA
-    left = [change for change in report.changes if not change.done]
+    assert [(c.path, c.what) for c in report.changes[-1:]] == [("conv", "adapter merged into conv/base_module/kernel")]
+    assert all(change.done for change in report.changes)
+    left = [change for change in fx_compress.for_inference(model)[1].changes if not change.done]
     assert [(c.path, c.what) for c in left] == [("conv", "adapter not merged: its layer is a Conv, not a Linear")]
     whole, _ = fx_compress.for_inference(model.first)
     assert type(whole) is nnx.Linear
@@ -239,8 +241,9 @@ def test_linen_adapters_are_merged_into_the_kernels_that_they_change():
         "params/first": "adapter merged into params/one/kernel",
         "params/inner": "adapter merged into params/two/kernel",
         "params/outer": "adapter merged into params/two/kernel",
+        "params/last": "adapter merged into params/conv/kernel",
     }
-    assert {c.path for c in report.changes if not c.done} == {"params/third", "params/fourth", "params/last"}
+    assert {c.path for c in report.changes if not c.done} == {"params/third", "params/fourth"}
     want = (
         variables["params"]["one"]["kernel"]
         + variables["params"]["first"]["lora_a"] @ variables["params"]["first"]["lora_b"]
@@ -257,6 +260,34 @@ def test_linen_adapters_are_merged_into_the_kernels_that_they_change():
     assert "left: params/first: adapter not merged: there are no sample" in str(
         fx_compress.for_inference((net, variables))[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"padding": "SAME"}, (1, 1)),
+        ({"padding": ((0, 2), (4, 0)), "kernel_dilation": (1, 2)}, (0, 2)),
+        ({"padding": ((2, 0), (1, 1)), "kernel_dilation": (1, 1), "use_bias": False}, (2, 1)),
+        ({"padding": ((1, 1), (1, 3)), "kernel_dilation": (1, 2)}, "is for the position of the result"),
+        ({"feature_group_count": 3}, "strides or groups"),
+        ({"padding": "CIRCULAR"}, "no kernel of floats for the same inputs"),
+    ],
+)
+def test_adapters_of_convolutions_change_what_meets_the_position_of_the_result(options, place):
+    net, x = nn.LoRA(2, nn.Conv(3, (3, 3), name="conv", **options)), jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
+    net = nn.Sequential([net])
+    variables = jax.tree.map(lambda a: a + 0.1, net.init(jax.random.key(1), x))
+    (_, view), report = fx_compress.for_inference((net, variables), x)
+    close(net.apply(view, x), net.apply(variables, x))
+    (change,) = report.changes
+    assert change.done == isinstance(place, tuple)
+    if not change.done:
+        assert place in change.what
+        return
+    kernels = [jax.tree_util.tree_flatten_with_path(each)[0] for each in (variables, view)]
+    (moved,) = (b - a for (path, a), (_, b) in zip(*kernels) if path[-1].key == "kernel")
+    assert float(jnp.abs(moved[place]).min()) > 0
+    assert not moved.at[place].set(0.0).any()
 
 
 def test_a_bias_that_the_network_also_gives_as_a_result_takes_nothing():

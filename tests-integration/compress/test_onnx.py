@@ -17,6 +17,7 @@ onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 X = jax.random.normal(jax.random.key(0), (2, 3, 8))
 INT8, INT4 = fx_compress.int8(), fx_compress.int4()
 STATIC = fx_compress.int8(activations="static")
+STATIC_INT4 = fx_compress.int4(activations="static")
 
 
 class Logits(nn.Module):
@@ -55,12 +56,20 @@ def test_weights_of_linen_layers_are_dequantized(module, scheme, weights, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "module", [nn.Dense(4), nn.DenseGeneral((2, 4)), nn.Conv(4, (3,))], ids=["dense", "heads", "conv"]
+    ("module", "scheme"),
+    [
+        (nn.Dense(4), STATIC),
+        (nn.DenseGeneral((2, 4)), STATIC),
+        (nn.Conv(4, (3,)), STATIC),
+        (nn.Dense(5), STATIC_INT4),
+        (nn.Conv(4, (3,)), STATIC_INT4),
+    ],
+    ids=["dense", "heads", "conv", "four bits", "conv of four bits"],
 )
-def test_inputs_with_a_known_range_are_quantized_before_products(module, tmp_path):
+def test_inputs_with_a_known_range_are_quantized_before_products(module, scheme, tmp_path):
     variables = module.init(jax.random.key(1), X)
-    statistics = fx_compress.calibrate(module.apply, variables, [X], STATIC)
-    small = fx_compress.quantize(variables, STATIC, calibration=statistics)
+    statistics = fx_compress.calibrate(module.apply, variables, [X], scheme)
+    small = fx_compress.quantize(variables, scheme, calibration=statistics)
     loaded, graph, operators = exported(tmp_path / "net", lambda v, x: module.apply(v, x), small)
     assert (operators["QuantizeLinear"], operators["DequantizeLinear"]) == (1, 2)
     assert operators["MatMul"] + operators["Conv"] == 1
@@ -68,6 +77,9 @@ def test_inputs_with_a_known_range_are_quantized_before_products(module, tmp_pat
     made = {name: node for node in graph.node for name in node.output}
     product = next(node for node in graph.node if node.op_type in ("MatMul", "Conv"))
     assert made[product.input[1]].op_type == "DequantizeLinear"
+    sizes = {each.name: each.data_type for each in graph.initializer}
+    unsigned = onnx.TensorProto.UINT4 if scheme is STATIC_INT4 else onnx.TensorProto.UINT8
+    assert sizes[made[product.input[1]].input[0]] == unsigned
     # Beyond the range and at its ends, and with numbers that no integer stands for.
     largest = float(jnp.abs(X).max())
     edges = X.at[0, 0, :4].set(jnp.array([-largest, largest, -9 * largest, 9 * largest]))

@@ -164,6 +164,16 @@ def test_a_block_of_zeros_and_huge_and_tiny_values_stay_finite():
         np.testing.assert_array_equal(got[:, 0], 0.0)
 
 
+@pytest.mark.parametrize(
+    "scheme", [fx_compress.int8(symmetric=False), fx_compress.nf4(group=4), fx_compress.fp8("e5m2")]
+)
+def test_weights_whose_scale_has_no_normal_number_are_what_they_were_to_that(scheme):
+    array = jnp.array([[0.0, 0.0], [1e-36, 1e-40], [-1e-36, 1e-42], [5e-37, 0.0]])
+    got = scheme.quantize(array).materialize()
+    np.testing.assert_allclose(got, array, atol=2e-37)
+    assert float(got[1, 0]) > 5e-37
+
+
 def test_integer_products_are_integers_in_the_program():
     kernel, x = fx_compress.int8(activations="dynamic").quantize(random(8, 4)), random(3, 8)
     text = str(jax.make_jaxpr(dense)(x, kernel))

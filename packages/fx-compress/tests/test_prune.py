@@ -92,6 +92,17 @@ def test_neighbors_come_in_force_when_the_schedule_is_done():
     assert zeros == [0.0] * 4 + [0.5] * 4
 
 
+def test_the_whole_sparsity_is_reached_where_the_schedule_ends():
+    tx = fx_compress.prune_during_training(Magnitude(0.5), fx_compress.sparsity_schedule(0, 5), every=3)
+    params = {"kernel": random(8, 4)}
+    state, zeros = tx.init(params), []
+    for _ in range(8):
+        updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        params = optax.apply_updates(params, updates)
+        zeros.append(float((params["kernel"] == 0).mean()))
+    assert zeros[4] < zeros[5] == zeros[7] == 0.5
+
+
 def test_reports_say_bytes_and_errors():
     before = model()
     after = fx_compress.quantize(before, {"a/*": fx_compress.int8(), "b/*": fx_compress.int4(group=8)})

@@ -419,3 +419,42 @@ def test_variables_by_collection_may_lie_below_a_name():
     small = fx_compress.quantize(state, fx_compress.int8())["variables"]
     assert isinstance(small["params"]["cache"]["kernel"], fx_compress.QuantizedArray)
     assert isinstance(small["cache"]["key"], jax.Array)
+
+
+def test_a_range_is_that_of_one_use_however_often_a_weight_is_used():
+    rules, x = fx_compress.int8(activations="static"), jnp.array([[2.0, -4.0], [1.0, 3.0]])
+    params = {"kernel": jnp.array([[0.5, 0.1], [0.2, 0.5]])}
+
+    def twice(observers, x):
+        kernel = fx_compress.fake_quantize(params, rules, observers=observers)["kernel"]
+        return dense(dense(x, kernel) * 0 + x, kernel).sum()
+
+    def each(observers):
+        return jax.vmap(twice, (None, 0))(observers, x).mean()
+
+    observers = fx_compress.observers(params, rules)
+    for of_batch, wanted in ((lambda o: twice(o, x), 4.0), (each, 3.5)):
+        step, found = jax.jit(jax.grad(of_batch)), observers
+        for _ in range(3):
+            found = step(found)
+        assert fx_compress.ranges(found)["kernel"][()].largest == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_sample_of_magnitudes_is_of_all_batches_and_features(monkeypatch):
+    monkeypatch.setattr("fx_compress.calibration._KEPT", 512)
+    rules = {"kernel": fx_compress.int8(activations="static", calibration="percentile", percentile=90.0)}
+    # A quarter of the features is large, in the first half of the batches only: an eighth of all.
+    large = jnp.where(jnp.arange(8) % 4 == 1, 10.0, 1.0)
+    batches = [jnp.broadcast_to(row, (64, 8)) for row in [large] * 8 + [jnp.ones(8)] * 8]
+    found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), {"kernel": jnp.ones((8, 2))}, batches, rules)
+    magnitudes = found["kernel"][()].magnitudes
+    assert len(magnitudes) == 512
+    assert abs((magnitudes == 10).mean() - 0.125) < 0.05
+
+
+def test_weights_of_inputs_that_calibration_never_saw_are_not_rounded_to_zero():
+    x = random(64, 16, seed=3).at[:, 2:].set(0.0)
+    kernel, rules = {"kernel": random(16, 4).astype(jnp.float16)}, fx_compress.int4(rounding="awq")
+    found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), kernel, [x], rules)
+    got = fx_compress.quantize(kernel, rules, calibration=found)["kernel"].materialize()
+    assert float(jnp.abs(got[2:]).max()) > 0.5

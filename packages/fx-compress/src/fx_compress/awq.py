@@ -17,6 +17,8 @@ __all__ = ["awq"]
 
 # Powers of the inputs' size that are tried; 0 is rounding to nearest.
 _POWERS = np.linspace(0.0, 1.0, 21)
+# Of the mean square of the inputs: weights of inputs that calibration never saw are not rounded to nothing.
+_DAMPING = 0.01
 
 
 def awq(scheme: Scheme, parameter: Parameter, axes: tuple[int, ...], stacked: int, statistics: Any) -> QuantizedArray:
@@ -40,7 +42,10 @@ def awq(scheme: Scheme, parameter: Parameter, axes: tuple[int, ...], stacked: in
     lead = array.shape[:stacked]
     rows = math.prod(array.shape[axis] for axis in axes)
     grams = np.stack([gram_of(parameter, statistics.get(place), rows) for place in np.ndindex(*lead)])
-    sizes = np.sqrt(np.maximum(np.diagonal(grams, axis1=1, axis2=2), 1e-12))
+    squares = np.diagonal(grams, axis1=1, axis2=2)
+    damping = np.maximum(_DAMPING * squares.mean(-1), 1e-12)
+    grams = grams + damping[:, None, None] * np.eye(rows)
+    sizes = np.sqrt(squares + damping[:, None])
     sizes = sizes / np.exp(np.log(sizes).mean(-1, keepdims=True))
     free = [axis for axis in range(stacked, array.ndim) if axis not in axes]
     order = (*range(stacked), *axes, *free)

@@ -29,7 +29,7 @@ class Inputs:
     Attributes:
       rows: number of vectors seen.
       largest: the largest magnitude.
-      magnitudes: a sample of magnitudes, evenly taken.
+      magnitudes: a sample of the magnitudes of all vectors.
       gram: sum of outer products of the vectors, float64 ``(in, in)``; None where it was not asked for.
     """
 
@@ -37,6 +37,9 @@ class Inputs:
     largest: float = 0.0
     magnitudes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
     gram: np.ndarray | None = None
+    # Each magnitude draws a number, and those of the lowest stay: batches and features have equal chances.
+    _draws: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    _random: np.random.Generator = dataclasses.field(default_factory=lambda: np.random.default_rng(0), repr=False)
 
     def add(self, inputs: np.ndarray, with_gram: bool) -> None:
         """Takes in vectors, of shape ``(rows, in)``."""
@@ -44,7 +47,9 @@ class Inputs:
         self.rows += len(inputs)
         self.largest = max(self.largest, float(flat.max(initial=0.0)))
         both = np.concatenate([self.magnitudes, flat])
-        self.magnitudes = both[:: -(-len(both) // _KEPT)] if len(both) > _KEPT else both
+        draws = np.concatenate([self._draws, self._random.random(flat.size, np.float32)])
+        kept = np.argpartition(draws, _KEPT)[:_KEPT] if len(both) > _KEPT else slice(None)
+        self.magnitudes, self._draws = both[kept], draws[kept]
         if with_gram:
             wide = inputs.astype(np.float64)
             gram = wide.T @ wide

@@ -99,9 +99,10 @@ def for_inference(
 
     - Optimizer states, RNG streams, intermediates and the like are removed.
     - Layers are set to evaluation: no dropout, running averages in norms.
-    - ``LoRA`` and ``LoRALinear`` of fx-nnx become the linear layers that compute the same. With sample inputs, adapters
-      of other models, such as ``LoRA`` of fx-linen, are merged into the kernel whose product they are added to, as the
-      traced program shows it; they stay in the model with a ``lora_b`` of 0.
+    - ``LoRA`` and ``LoRALinear`` of fx-nnx become the linear layers that compute the same. With sample inputs, other
+      adapters, such as ``LoRA`` of fx-linen, and around convolutions, are merged into the kernel whose product they are
+      added to, as the traced program shows it; they stay in the model with a ``lora_b`` of 0. A convolution has to have
+      windows that step by one and meet the position of their result, as with ``"SAME"`` and ``"CAUSAL"``.
     - With sample inputs, batch normalization is folded into the linear layer or convolution before it. Which one that
       is comes from the traced program and never from names; a norm stays, and the report says why, where its input
       has other users, where something not affine lies between, or where a weight is shared. A folded norm stays in the
@@ -230,12 +231,15 @@ def _stripped(tree: Any) -> tuple[Any, list[Change]]:
 
 def _folded(function: Callable[..., Any], tree: Any, inputs: tuple[Any, ...], changes: list[Change]) -> Any:
     found = list(parameters(tree))
-    norms, adapters = norms_of(found), adapters_of(found)
+    left = {change.path: change for change in changes if not change.done}
+    norms, adapters = norms_of(found), adapters_of(found, left)
     if not norms and not adapters:
         return tree
     program = trace(function, tree, inputs)
     weights: dict[str, Any] = {p.path: p.value for p in found if p.path in program.weights}
     for adapter in adapters:
+        if adapter in left:
+            changes.remove(left[adapter])
         try:
             kernel, made = merge(program, adapter, weights)
             weights |= made

@@ -30,12 +30,14 @@ class Observed(Held):
 
     Attributes:
       array: the weight, rounded already.
-      largest: float32, the largest magnitude of inputs so far, as a moving average; 0 before the first.
+      seen: float32 ``(2,)``: moving averages of the largest magnitude of inputs, added up over the uses of the weight,
+        and the number of uses; zeros before the first. A sum or a mean of gradients over uses, examples or devices
+        leaves their ratio a range.
       momentum: weight of what it was.
     """
 
     array: jax.Array
-    largest: jax.Array
+    seen: jax.Array
     momentum: float = struct.field(pytree_node=False)
 
     def dot_general(
@@ -47,12 +49,12 @@ class Observed(Held):
         **options: Any,
     ) -> jax.Array:
         """Contracts inputs, rounded by their range."""
-        lhs = _rounded(lhs, self.largest, self.momentum)
+        lhs = _rounded(lhs, self.seen, self.momentum)
         return super().dot_general(lhs, dimension_numbers, precision, preferred_element_type, **options)
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         """Convolves an image, rounded by its range."""
-        return super().conv_general_dilated(_rounded(lhs, self.largest, self.momentum), *args, **options)
+        return super().conv_general_dilated(_rounded(lhs, self.seen, self.momentum), *args, **options)
 
 
 def observers(model: Any, rules: Any) -> dict[str, jax.Array]:
@@ -63,7 +65,7 @@ def observers(model: Any, rules: Any) -> dict[str, jax.Array]:
       rules: as for `fx_compress.quantize`.
 
     Returns:
-      float32 zeros by path: a scalar, or one per stacked layer.
+      float32 zeros by path, of shape ``(*stacked layers, 2)``: a range and a number of uses; see `ranges`.
 
     Raises:
       RuleError: a rule matches nothing.
@@ -77,7 +79,7 @@ def observers(model: Any, rules: Any) -> dict[str, jax.Array]:
     for parameter in parameters(model):
         rule = chosen.get(parameter.path)
         if rule is not None and rule.what is not None and rule.what.activations == "static":
-            made[parameter.path] = jnp.zeros(parameter.value.shape[: rule.stacked], jnp.float32)
+            made[parameter.path] = jnp.zeros((*parameter.value.shape[: rule.stacked], 2), jnp.float32)
     if not made:
         raise CalibrationError(
             "Nothing is to be observed.",
@@ -99,14 +101,14 @@ def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inpu
 
     >>> import jax.numpy as jnp
     >>> import fx_compress
-    >>> statistics = fx_compress.ranges({"params/dense/kernel": jnp.array(3.0)})
+    >>> statistics = fx_compress.ranges({"params/dense/kernel": jnp.array([3.0, 1.0])})
     >>> statistics["params/dense/kernel"][()].largest
     3.0
     """
     held = observers.get(OVERWRITE_WITH_GRADIENT, observers)
     found: dict[str, dict[tuple[int, ...], Inputs]] = {}
-    for path, largest in held.items():
-        values = jax.device_get(largest)
+    for path, seen in held.items():
+        values = jax.device_get(_range(jnp.asarray(seen)))
         if not (values > 0).all():
             raise CalibrationError(
                 "An observer saw no inputs, or zeros only.",
@@ -122,19 +124,24 @@ def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inpu
     return found
 
 
+def _range(seen: jax.Array) -> jax.Array:
+    uses = seen[..., 1]
+    return jnp.where(uses > 0, seen[..., 0] / jnp.where(uses > 0, uses, 1), 0.0)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _rounded(x: jax.Array, largest: jax.Array, momentum: float) -> jax.Array:
-    return _forward(x, largest, momentum)[0]
+def _rounded(x: jax.Array, seen: jax.Array, momentum: float) -> jax.Array:
+    return _forward(x, seen, momentum)[0]
 
 
-def _forward(x: jax.Array, largest: jax.Array, momentum: float) -> tuple[jax.Array, Any]:
-    wide = x.astype(jnp.float32)
+def _forward(x: jax.Array, seen: jax.Array, momentum: float) -> tuple[jax.Array, Any]:
+    wide, largest = x.astype(jnp.float32), _range(seen)
     now = jnp.abs(wide).max()
     known = jnp.where(largest > 0, largest, now)
     scale = jnp.where(known > 0, known / 127, 1.0)
     rounded = (jnp.clip(jnp.round(wide / scale), -127, 127) * scale).astype(x.dtype)
     new = jnp.where(largest > 0, momentum * largest + (1 - momentum) * now, now)
-    return rounded, (jnp.abs(wide) <= 127.5 * scale, new)
+    return rounded, (jnp.abs(wide) <= 127.5 * scale, jnp.stack([new, jnp.ones_like(new)]))
 
 
 def _backward(momentum: float, kept: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -183,7 +183,7 @@ def prune_during_training(rules: Any, schedule: Any = None, every: int = 100) ->
       rules: as for `make_masks`, for the tree that the optimizer sees.
       schedule: fraction of the final sparsity at a step, such as `sparsity_schedule`; None for all of it from the
         first step on. A pattern of neighbors has no fractions: it comes in force when the schedule reaches 1.
-      every: how often masks are chosen, in steps. Once the schedule has reached 1 they stay as they are.
+      every: how often masks are chosen, in steps; also where the schedule reaches 1, and from then on they stay.
 
     Raises:
       CompressError: optax is not installed.
@@ -214,8 +214,8 @@ def prune_during_training(rules: Any, schedule: Any = None, every: int = 100) ->
             raise MaskError("Pruning needs the parameters.", expected="update(gradients, state, params)", got=None)
         chosen = choose(params, rules, _PATTERNS)
         # Masks are final once they were chosen with the whole sparsity.
-        before = amount(state.step - every) >= 1
-        renew = (state.step % every == 0) & ~before
+        final, before = amount(state.step) >= 1, amount(state.step - 1) >= 1
+        renew = ((state.step % every == 0) | final) & ~before
         masks = jax.lax.cond(renew, lambda: _masks(params, chosen, amount(state.step)), lambda: state.masks)
         values = {parameter.path: parameter.value for parameter in parameters(params)}
 

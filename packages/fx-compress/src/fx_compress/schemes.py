@@ -131,12 +131,11 @@ class Scheme:
         kind = format_named(self.format)
         if self.symmetric:
             largest = reduce_blocks(jnp.abs(wide), shape, jnp.max) * shrink
-            return Scales(jnp.where(largest == 0, 1.0, largest / kind.largest), None)
+            return Scales(_nonzero(largest / kind.largest, largest == 0), None)
         low = jnp.minimum(reduce_blocks(wide, shape, jnp.min), 0) * shrink
         high = jnp.maximum(reduce_blocks(wide, shape, jnp.max), 0) * shrink
         # Divided first: the difference of huge values has no number.
-        scale = high / (2 * kind.largest) - low / (2 * kind.largest)
-        scale = jnp.where(high == low, 1.0, scale)
+        scale = _nonzero(high / (2 * kind.largest) - low / (2 * kind.largest), high == low)
         return Scales(scale, jnp.round(-low / scale - kind.largest))
 
     def _error(self, wide: jax.Array, shape: tuple[int, ...], shrink: jax.Array) -> jax.Array:
@@ -179,6 +178,11 @@ class Scales:
 
     scale: jax.Array
     zero: jax.Array | None
+
+
+def _nonzero(scale: jax.Array, empty: jax.Array) -> jax.Array:
+    """Scales that are 1 for blocks of zeros, and never so small that processors take them for 0."""
+    return jnp.where(empty, 1.0, jnp.maximum(scale, jnp.finfo(jnp.float32).tiny))
 
 
 def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path: str = "") -> tuple[int, ...]:

@@ -55,7 +55,7 @@ def named_function(build: Builder, eqn: Any, inputs: Sequence[Tensor]) -> list[T
         codes = _four_bits(build, inputs[0], result.shape) if bits == "4" else inputs[0]
         weight = _floats(build, codes, *(_array(build, x) for x in inputs[1:]))
         return None if weight is None else [weight]
-    if inputs[0].stored != np.float32 or (static and bits == "4"):
+    if inputs[0].stored != np.float32:
         return None
     (inner,) = (one for one in eqn.params["jaxpr"].eqns if one.primitive.name in _PRIMITIVES)
     made = _convolution if what == "conv" else _product
@@ -73,9 +73,14 @@ def _four_bits(build: Builder, packed: Tensor, shape: tuple[Any, ...]) -> Tensor
     """The codes of four bits that lie in pairs, as a weight of such numbers."""
     array = _array(build, packed)
     assert array is not None
-    pairs = np.stack([array & 15, array >> 4], axis=-1).reshape(*array.shape[:-1], -1)[..., : shape[-1]]
-    codes = np.where(pairs > 7, pairs.astype(np.int8) - 16, pairs).astype(np.int8).astype(ml_dtypes.int4)
+    codes = _pairs(array, shape).astype(ml_dtypes.int4)
     return _weight(build, f"{packed.name or 'constant'}/codes", codes, np.dtype("int8"))
+
+
+def _pairs(array: np.ndarray, shape: tuple[Any, ...]) -> np.ndarray:
+    """The codes of an array of this shape, of which two are in each byte, as int8."""
+    pairs = np.stack([array & 15, array >> 4], axis=-1).reshape(*array.shape[:-1], -1)[..., : shape[-1]]
+    return np.where(pairs > 7, pairs.astype(np.int8) - 16, pairs).astype(np.int8)
 
 
 def _weight(build: Builder, name: str, array: np.ndarray, dtype: np.dtype) -> Tensor:
@@ -185,18 +190,22 @@ def _laid_out(
 ) -> tuple[Tensor, list[np.ndarray]]:
     """Codes, scales and zero points in another layout.
 
-    Where inputs are integers, codes are so by an offset of 128: of two signed factors, ONNX Runtime makes one unsigned
-    and adds products of both in 16 bits on processors without instructions for it, which overflows.
+    Where inputs are integers, codes are unsigned by an offset of 128, or 8 for four bits: of two signed factors, ONNX
+    Runtime makes one unsigned and adds products of both in 16 bits on processors without instructions for it, which
+    overflows.
     """
-    codes = values if values.dtype != np.uint8 else _four_bits(build, values, kernel)
+    packed = values.dtype == np.uint8
+    codes = _four_bits(build, values, kernel) if packed and not static else values
     array = _known(build, codes)
     if static:
-        array, small = (array.astype(np.int16) + 128).astype(np.uint8), [small[0], np.full_like(small[0], 128)]
+        array = _pairs(array, kernel) if packed else array
+        offset, unsigned = (8, ml_dtypes.uint4) if packed else (128, np.uint8)
+        array, small = (array.astype(np.int16) + offset).astype(unsigned), [small[0], np.full_like(small[0], offset)]
     laid = arranged(array)
     if laid is array and not static:
         return codes, [arranged(x) for x in small]
     name = f"{codes.name or 'constant'}/{'unsigned' if static else 'laid'}"
-    return _weight(build, name, laid, np.dtype(laid.dtype if static else "int8")), [arranged(x) for x in small]
+    return _weight(build, name, laid, np.dtype("uint8" if static else "int8")), [arranged(x) for x in small]
 
 
 def _known(build: Builder, tensor: Tensor) -> np.ndarray:
