@@ -195,4 +195,6 @@ def test_observers_without_anything_to_observe_are_refused():
     with pytest.raises(fx_compress.CalibrationError, match=r"(?s)Nothing is to be observed.*static"):
         fx_compress.observers(params, {"*/kernel": fx_compress.int8()})
     with pytest.raises(fx_compress.CalibrationError, match=r"(?s)saw no inputs.*where: kernel"):
+        fx_compress.ranges({"kernel": jnp.zeros(2)})
+    with pytest.raises(fx_compress.CalibrationError, match=r"(?s)no observer.*where: kernel.*shape \(\)"):
         fx_compress.ranges({"kernel": jnp.zeros(())})

@@ -214,6 +214,17 @@ def test_error_compensation_agrees_with_a_plain_python_one():
     np.testing.assert_array_equal(got.codes(), codes)
 
 
+def calibrated(kernel, rules, *batches):
+    return fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), kernel, batches, rules)
+
+
+def test_one_number_that_is_not_finite_is_found_among_many(monkeypatch):
+    monkeypatch.setattr("fx_compress.calibration._KEPT", 64)
+    batches = [jnp.ones((32, 4)), jnp.ones((32, 4)).at[3, 1].set(jnp.nan), jnp.ones((32, 4))]
+    with pytest.raises(fx_compress.CalibrationError, match=r"(?s)not finite.*where: kernel"):
+        calibrated({"kernel": random(4, 4)}, fx_compress.int8(activations="static"), *batches)
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -224,6 +235,11 @@ def test_error_compensation_agrees_with_a_plain_python_one():
             lambda m, r: fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), m, [jnp.full((1, 4), jnp.nan)], r),
             "(?s)not finite.*where: kernel",
         ),
+        (
+            lambda m, r: fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), m, [jnp.zeros((0, 4))], r),
+            "(?s)nothing to calibrate with.*where: kernel.*no examples",
+        ),
+        (lambda m, r: fx_compress.quantize(m, r, calibration=calibrated(m, r, jnp.zeros((2, 4)))), "(?s)zeros.*kernel"),
     ],
 )
 def test_calibration_without_data_is_refused(call, text):
@@ -458,3 +474,11 @@ def test_weights_of_inputs_that_calibration_never_saw_are_not_rounded_to_zero():
     found = fx_compress.calibrate(lambda m, x: dense(x, m["kernel"]), kernel, [x], rules)
     got = fx_compress.quantize(kernel, rules, calibration=found)["kernel"].materialize()
     assert float(jnp.abs(got[2:]).max()) > 0.5
+
+
+def test_two_parameters_of_one_path_are_refused():
+    model = {"a/kernel": jnp.ones((2, 2)), "a": {"kernel": random(2, 2)}}
+    with pytest.raises(fx_compress.RuleError, match=r"(?s)same path.*where: a/kernel"):
+        fx_compress.quantize(model, fx_compress.int8())
+    with pytest.raises(fx_compress.CompressError, match="same path"):
+        fx_compress.for_inference(model, jnp.ones((1, 2)), function=lambda v, x: x @ v["a/kernel"] @ v["a"]["kernel"])

@@ -45,7 +45,7 @@ class Inputs:
         """Takes in vectors, of shape ``(rows, in)``."""
         flat = np.abs(inputs, dtype=np.float32).ravel()
         self.rows += len(inputs)
-        self.largest = max(self.largest, float(flat.max(initial=0.0)))
+        self.largest = float(np.maximum(self.largest, flat.max(initial=0.0)))  # NaN stays NaN
         both = np.concatenate([self.magnitudes, flat])
         draws = np.concatenate([self._draws, self._random.random(flat.size, np.float32)])
         kept = np.argpartition(draws, _KEPT)[:_KEPT] if len(both) > _KEPT else slice(None)
@@ -158,9 +158,15 @@ def calibrate(
     if empty:
         raise CalibrationError("There is nothing to calibrate with.", expected="one batch at least", got="no batches")
     for path, statistics in recorder.found.items():
-        if not all(
-            np.isfinite(inputs.magnitudes).all() and np.isfinite(inputs.largest) for inputs in statistics.values()
-        ):
+        if not all(inputs.rows for inputs in statistics.values()):
+            raise CalibrationError(
+                "There is nothing to calibrate with.",
+                path=path,
+                expected="one example at least",
+                got="batches of no examples",
+                fix="look at the sizes of the batches",
+            )
+        if not all(np.isfinite(inputs.largest) for inputs in statistics.values()):
             raise CalibrationError(
                 "The inputs of this parameter are not finite.",
                 path=path,
@@ -179,9 +185,23 @@ def _observe(parameter: Parameter, rule: Rule[Scheme], recorder: _Recorder) -> _
     return _Observed(jnp.asarray(parameter.value), jnp.asarray(index, jnp.int32), parameter.path, with_gram, recorder)
 
 
-def input_scale(scheme: Scheme, statistics: Statistics, stacked: int) -> jax.Array:
-    """Returns the scale of integer inputs that a scheme chooses: a scalar, or one per stacked layer."""
+def input_scale(scheme: Scheme, statistics: Statistics, stacked: int, path: str) -> jax.Array:
+    """Returns the scale of integer inputs that a scheme chooses: a scalar, or one per stacked layer.
+
+    Raises:
+      CalibrationError: all inputs were zeros, or those within the percentile.
+    """
     scales = {place: _scale(scheme, inputs) for place, inputs in statistics.items()}
+    if not all(scales.values()):
+        raise CalibrationError(
+            "The inputs of this parameter were zeros: they have no range.",
+            path=path,
+            expected="inputs other than 0",
+            got=f"a range of 0 in layers {', '.join(str(p) for p, scale in scales.items() if not scale)}"
+            if stacked
+            else "a range of 0",
+            fix="calibrate with other batches or a higher percentile, or leave out activations= for this parameter",
+        )
     if not stacked:
         return jnp.asarray(scales[()], jnp.float32)
     sizes = [1 + max(place[axis] for place in scales) for axis in range(stacked)]
@@ -195,7 +215,7 @@ def _scale(scheme: Scheme, inputs: Inputs) -> float:
     elif scheme.calibration == "mse":
         tried = np.linspace(0.3, 1.0, 71) * inputs.largest
         largest = float(min(tried, key=lambda limit: _rounding_error(inputs.magnitudes, limit)))
-    return largest / 127 if largest > 0 else 1.0
+    return largest / 127
 
 
 def _rounding_error(magnitudes: np.ndarray, limit: float) -> float:

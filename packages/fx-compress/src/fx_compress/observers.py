@@ -97,7 +97,7 @@ def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inpu
       observers: by path, after training; or parameters that hold them as ``_overwrite_with_gradient``.
 
     Raises:
-      CalibrationError: an observer saw nothing.
+      CalibrationError: an observer saw nothing, or is none.
 
     >>> import jax.numpy as jnp
     >>> import fx_compress
@@ -108,6 +108,14 @@ def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inpu
     held = observers.get(OVERWRITE_WITH_GRADIENT, observers)
     found: dict[str, dict[tuple[int, ...], Inputs]] = {}
     for path, seen in held.items():
+        if np.shape(seen)[-1:] != (2,):
+            raise CalibrationError(
+                "This is no observer.",
+                path=path,
+                expected="a range and a number of uses, shape (2,) or (*stacked layers, 2)",
+                got=f"shape {np.shape(seen)}",
+                fix="make observers anew by fx_compress.observers",
+            )
         values = jax.device_get(_range(jnp.asarray(seen)))
         if not (values > 0).all():
             raise CalibrationError(

@@ -5,7 +5,7 @@ container is kept.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -14,7 +14,9 @@ import numpy as np
 from fx_core.array_node import ArrayNode
 from fx_core.meta import AxisMetadata
 
-__all__ = ["Parameter", "map_parameters", "parameters"]
+from fx_compress.errors import RuleError
+
+__all__ = ["Parameter", "by_path", "map_parameters", "parameters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +113,25 @@ def parameters(tree: Any) -> Iterator[Parameter]:
 
     map_parameters(keep, tree)
     return iter(found)
+
+
+def by_path(found: Iterable[Parameter]) -> dict[str, Parameter]:
+    """Returns parameters by path.
+
+    Raises:
+      RuleError: two have the same path.
+    """
+    named: dict[str, Parameter] = {}
+    for parameter in found:
+        if named.setdefault(parameter.path, parameter) is not parameter:
+            raise RuleError(
+                "Two parameters have the same path.",
+                path=parameter.path,
+                expected="one array by each path",
+                got=f"shapes {named[parameter.path].value.shape} and {parameter.value.shape}",
+                fix="leave / out of the keys of dicts, or use one name each",
+            )
+    return named
 
 
 def _is_array(node: Any) -> bool:

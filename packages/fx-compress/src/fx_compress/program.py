@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from fx_core.compat import jax as compat
 
-from fx_compress.parameters import map_parameters, parameters
+from fx_compress.parameters import by_path, map_parameters, parameters
 
 __all__ = ["Program", "Step", "pure", "trace"]
 
@@ -164,7 +164,8 @@ def pure(function: Callable[..., Any], model: Any) -> tuple[Callable[..., Any], 
     def run(weights: dict[str, Any], inputs: Sequence[Any]) -> Any:
         return function(map_parameters(lambda p: weights.get(p.path, p.value), model), *inputs)
 
-    return run, {p.path: p.value for p in parameters(model) if _is_float(p.value)}
+    floats = by_path(p for p in parameters(model) if _is_float(p.value))
+    return run, {path: parameter.value for path, parameter in floats.items()}
 
 
 def _is_float(value: Any) -> bool:

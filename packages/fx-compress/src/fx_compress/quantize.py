@@ -88,7 +88,8 @@ def _quantized(
             got=f"inputs of the layers {', '.join(map(str, sorted(statistics)))}",
             fix="calibrate with the rules that quantize is given, on batches that reach every layer",
         )
-    scale = input_scale(scheme, statistics, rule.stacked) if scheme.activations == "static" else None
+    static = scheme.activations == "static"
+    scale = input_scale(scheme, statistics, rule.stacked, parameter.path) if static else None
     if scheme.rounding == "awq":
         return awq(scheme, parameter, axes, rule.stacked, statistics)
     if scheme.rounding == "gptq":

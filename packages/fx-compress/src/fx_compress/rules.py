@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from fx_compress.errors import RuleError
-from fx_compress.parameters import Parameter, parameters
+from fx_compress.parameters import Parameter, by_path, parameters
 
 __all__ = ["Rule", "Rules", "choose"]
 
@@ -83,10 +83,10 @@ def choose(tree: Any, rules: Any, kind: type[T] | tuple[type[T], ...]) -> dict[s
       Rules by path, of those parameters for which something is done.
 
     Raises:
-      RuleError: a rule is for no parameter, or is no rule.
+      RuleError: a rule is for no parameter, or is no rule; or two parameters have the same path.
     """
     listed = as_rules(rules, kind)
-    found = [parameter for parameter in parameters(tree) if parameter.is_weight]
+    found = list(by_path(parameter for parameter in parameters(tree) if parameter.is_weight).values())
     chosen: dict[str, Rule[T]] = {}
     used: set[int] = set()
     for parameter in found:
