@@ -87,6 +87,7 @@ def test_the_limit_is_a_gibibyte():
         (np.array([None]), "dtype object"),
         (np.zeros(2, [("a", "i4")]), "dtype"),
         (np.array(["a"]), "dtype <U1"),
+        (np.ma.array([1, 2], mask=[False, True]), "a masked array of dtype int64(.|\n)*value.mask"),
         (jax.random.key(0), "typed PRNG key(.|\n)*fx_ckpt.save"),
     ],
 )

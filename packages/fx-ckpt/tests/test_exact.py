@@ -19,6 +19,15 @@ def bits(number):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_maps_are_arrays(tmp_path, backend):
+    mapped = np.memmap(tmp_path / "numbers", np.float32, "w+", shape=(2, 3))
+    mapped[:] = np.arange(6).reshape(2, 3)
+    back = fx_ckpt.restore(fx_ckpt.save(tmp_path / "saved", {"a": mapped}, backend=backend))["a"]
+    assert type(back) is np.ndarray
+    np.testing.assert_array_equal(back, mapped)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "pattern", ["7ff8000000000000", "fff8000000000000", "7ff8000000000123", "fff80000deadbeef", "8000000000000000"]
 )

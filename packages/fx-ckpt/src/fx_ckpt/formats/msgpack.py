@@ -165,6 +165,9 @@ def _numpy(value: Any, path: str) -> np.ndarray:
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         fix = "Use fx_ckpt.save, which stores keys, or jax.random.key_data."
         raise unsupported_leaf(path, f"a typed PRNG key array {value.dtype}{value.shape}", fix)
+    if isinstance(value, np.ma.MaskedArray):
+        # `np.asarray` drops the mask, and what it hides would come back as numbers.
+        raise unsupported_leaf(path, f"a masked array of dtype {value.dtype}", "Store value.data and value.mask.")
     array = np.asarray(value)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))

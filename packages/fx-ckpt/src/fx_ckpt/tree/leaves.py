@@ -20,6 +20,8 @@ from fx_ckpt.tree.structure import Leaf, is_text
 _PYTHON = {bool: "bool", int: "int", float: "float", complex: "complex", str: "str", bytes: "bytes", type(None): "none"}
 _STORED_AS = {"bool": bool, "float": float, "complex": complex, "str": str, "none": type(None)}
 _LARGEST_INT = 2**63
+# A memory map is an array whose memory is a file; other subclasses hold more than their bytes, such as a mask.
+_NUMPY = (np.ndarray, np.memmap)
 _UTF32 = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
@@ -36,8 +38,8 @@ def describe(value: Any, path: str) -> Leaf:
         raise unsupported_leaf(path, "a tracer", "Save outside of jit, grad and vmap.")
     if isinstance(value, (jax.Array, jax.ShapeDtypeStruct)):
         return _describe_jax(value, path)
-    if type(value) is np.ndarray or isinstance(value, np.generic):
-        origin = "numpy" if type(value) is np.ndarray else "scalar"
+    if type(value) in _NUMPY or isinstance(value, np.generic):
+        origin = "numpy" if type(value) in _NUMPY else "scalar"
         return _describe_numpy(value.dtype, np.shape(value), origin, path)
     raise unsupported_leaf(path, f"an object of type {type(value).__module__}.{type(value).__qualname__}")
 
