@@ -66,6 +66,16 @@ def test_a_plain_step_is_the_update_by_hand_and_compiles_once():
     assert list(metrics) == ["loss"]
 
 
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "weight": "examples", "clip": 9.0}], ids=["plain", "parts"])
+def test_complex_parameters_descend(options):
+    goal = jnp.array([1 + 2j, -3j])
+    step = make_train_step(lambda p, batch: jnp.mean(jnp.sum(jnp.abs(p["w"][None] - batch) ** 2, axis=-1)), **options)
+    state = StepState.create(params={"w": jnp.zeros(2, jnp.complex64)}, tx=optax.sgd(0.5))
+    state, metrics = step(state, jnp.stack([goal, goal]))
+    np.testing.assert_allclose(state.params["w"], goal, rtol=1e-6)
+    assert float(metrics["loss"]) == 14
+
+
 def test_small_parameters_are_summed_in_float32():
     def loss(params, batch):
         return jnp.mean(params["w"] * batch)

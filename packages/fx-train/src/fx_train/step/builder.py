@@ -66,6 +66,8 @@ def make_train_step(
     ``reproducible=True`` makes the bits independent of ``accumulate``: the work is done in groups of up to 16 examples
     whatever it is, and their sums are added in one order. It needs ``weight`` with ``accumulate=1`` too.
 
+    **Complex parameters** get the conjugate of what `jax.grad` gives, against which the loss falls.
+
     **Optimizers** get the arguments that their update has parameters for: the loss as ``value`` (`optax.polyak_sgd`,
     `optax.contrib.reduce_on_plateau`); its gradient before clipping as ``grad`` and the batch's loss as a function of
     the parameters as ``value_fn`` (`optax.lbfgs`) or ``obj_fn``; gradients elsewhere as ``grad_fn``

@@ -54,8 +54,11 @@ def gradients(
     count = parts if shares is None else shares
     yes = [True] * len(jax.tree.leaves(state.params)) if mask is None else jax.tree.leaves(mask)
     # What is a new value, and no gradient, was never scaled.
-    scales = [None if new else scale for new, chosen in zip(overwritten(state.params), yes) if chosen]
+    values_given = [new for new, chosen in zip(overwritten(state.params), yes) if chosen]
+    scales = [None if new else scale for new in values_given]
     grads = [_mean(g, count, own, leaf.dtype) for g, own, leaf in zip(total, scales, trained)]
+    # `jax.grad` gives the conjugate of the direction in which a loss rises; optimizers go against that direction.
+    grads = [g if new else jnp.conj(g) for g, new in zip(grads, values_given)]
     mean = functools.partial(average, weights=each, total=count)
     return grads, {"loss": mean(values), **_merged(metrics, parts, mean)}, variables
 

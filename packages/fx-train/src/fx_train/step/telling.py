@@ -33,7 +33,7 @@ def telling(tx: Any, value: jax.Array, grads: Any, value_fn: Callable[..., jax.A
     if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         known = {name: each for name, each in known.items() if name in parameters}
     if "grad_fn" in parameters:  # optax.contrib.sam
-        known["grad_fn"] = lambda params, _: jax.grad(value_fn)(params)
+        known["grad_fn"] = lambda params, _: jax.tree.map(jnp.conj, jax.grad(value_fn)(params))
     return optax.GradientTransformation(tx.init, functools.partial(tx.update, **known))
 
 
