@@ -84,6 +84,32 @@ def test_only_mutable_collections_change():
     assert len(more["intermediates"]["seen"]) == 2
 
 
+class Counters(nnx.Module):
+    def __init__(self, rngs):
+        self.calls = nnx.BatchStat(jnp.float32(0))
+        self.weak = nnx.BatchStat(jnp.asarray(1.0))
+        self.whole = nnx.BatchStat(jnp.int32(3))
+        self.row = nnx.BatchStat(jnp.arange(2.0))
+
+    def __call__(self, x):
+        self.calls[...] += 1
+        self.row[...] += 1
+        return x * self.calls[...]
+
+
+def test_constants_of_a_constructor_are_arrays_that_nobody_changes():
+    model = bridge.to_linen(Counters)
+    for _ in range(2):
+        variables = model.init(KEY, X)
+        stats = variables["batch_stats"]
+        assert all(isinstance(leaf, jax.Array) for leaf in stats.values())
+        assert (stats["weak"].weak_type, stats["whole"].dtype) == (True, jnp.int32)
+        out, updates = model.apply(variables, X, mutable="batch_stats")
+        np.testing.assert_array_equal(out, X)
+        assert (float(stats["calls"]), float(updates["batch_stats"]["calls"])) == (0.0, 1.0)
+        np.testing.assert_array_equal(stats["row"], [0.0, 1.0])
+
+
 def test_streams():
     one, two = (MODEL.apply(variables(), X, rngs={"dropout": jax.random.key(seed)}) for seed in (1, 2))
     assert not jnp.array_equal(one, two)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 from jax._src import compilation_cache, config, source_info_util
 from jax._src.core import InconclusiveDimensionOperation
 from jax._src.dispatch import prim_requires_devices_during_lowering
@@ -83,7 +84,12 @@ def prune_jaxpr(jaxpr: Any, wanted: Sequence[bool]) -> tuple[Callable[..., list[
       inputs these are.
     """
     pruned, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, list(wanted))
-    return lambda *inputs: jax.core.eval_jaxpr(pruned, jaxpr.consts, *inputs), list(used)
+    return lambda *inputs: _arrays(jax.core.eval_jaxpr(pruned, jaxpr.consts, *inputs)), list(used)
+
+
+def _arrays(values: Sequence[Any]) -> list[Any]:
+    # Constants of a jaxpr come out as NumPy arrays that are part of it: `+=` on one would change the program.
+    return [value if isinstance(value, jax.Array) else jnp.array(value) for value in values]
 
 
 def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tuple[bool, Any]]:
@@ -100,7 +106,7 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
     pruned, used = partial_eval.dce_jaxpr(jaxpr, [i < count for i in range(total)])
     if not any(used[len(known) :]):
         values = jax.core.eval_jaxpr(pruned, closed.consts, *(x for x, needed in zip(known, used) if needed))
-        return [(True, value) for value in values]
+        return [(True, value) for value in _arrays(values)]
     needs = [partial_eval.dce_jaxpr(jaxpr, [i == n for i in range(total)])[1] for n in range(count)]
     return [(not any(need[len(known) :]), None) for need in needs]
 
