@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import FxError
+from fx_core.errors import FxError, ShapeMismatchError
 from fx_core.layers import Layer, ParamSpec, State, Stream, input_size
 from fx_core.ops import initializers
 from fx_core.ops.dropout import dropout
@@ -190,3 +190,15 @@ def test_a_state_that_may_not_change_is_an_error():
     variables = layer.init(KEYS, X)
     with pytest.raises(FxError, match="batch_stats"):
         layer.apply(variables, X)
+
+
+def test_an_input_of_another_size_than_the_layer_was_made_for_is_refused():
+    class Outer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.from_layer(Scale)(features=1, name="scale")(x)
+
+    with pytest.raises(ShapeMismatchError, match=r"(?s)input of Scale does not fit its features.*scale.*features=3"):
+        Outer().init(jax.random.key(0), jnp.ones((2, 3)))
+    made = nn.from_layer(Scale)(features=3)
+    assert made.apply(made.init(jax.random.key(0), jnp.ones((2, 3))), jnp.ones((2, 3))).shape == (2, 3)

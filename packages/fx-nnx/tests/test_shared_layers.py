@@ -6,6 +6,8 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from fx_core.errors import ShapeMismatchError
 from fx_core.layers import Layer, ParamSpec, State, Stream, input_size
 from fx_core.ops import initializers
 from fx_core.ops.dropout import dropout
@@ -179,3 +181,43 @@ def test_views_and_eval_change_what_the_layer_does_in_evaluation():
     assert "deterministic: bool | None = None\n    Whether to compute as in evaluation" in nnx.view_info(model)
     assert not hasattr(model[1], "set_view")
     assert nnx.view(seen, deterministic=None)[0].deterministic
+
+
+class Free(Layer):
+    """Divides by the root of a size, and holds nothing."""
+
+    features: int = input_size(-1)
+
+    def specs(self):
+        return {}
+
+    def apply(self, v, x):
+        return x / jnp.sqrt(self.features)
+
+
+class Twice(Layer):
+    features: int = input_size(-1)
+
+    def specs(self):
+        return {"first": Scale(self.features), "second": Scale(self.features)}
+
+    def apply(self, v, x):
+        return v.second(v.first(x))
+
+
+@pytest.mark.parametrize(("layer", "where"), [(Scale, "0"), (Free, "0"), (Twice, "0/first")])
+def test_an_input_of_another_size_than_the_layer_was_made_for_is_refused(layer, where):
+    model = nnx.List([nnx.from_layer(layer)(1, rngs=nnx.Rngs(0))])
+    for call in (lambda x: model[0](x), lambda x: model[0](x=x)):
+        assert call(jnp.ones((2, 1))).shape == (2, 1)
+        with pytest.raises(ShapeMismatchError, match=r"\(2, 3\)") as caught:
+            call(jnp.ones((2, 3)))
+        assert where in caught.value.path
+
+
+@pytest.mark.parametrize("layer", [Scale, Twice])
+def test_a_shard_of_the_parameters_meets_a_shard_of_the_input(layer):
+    model = nnx.from_layer(layer)(4, rngs=nnx.Rngs(0))
+    x = jnp.arange(8.0).reshape(2, 4)
+    shard = nnx.merge(nnx.graphdef(model), jax.tree.map(lambda leaf: leaf[:2], nnx.state(model)))
+    assert (shard(x[:, :2]) == model(x)[:, :2]).all()

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from fx_core import layers
+from fx_core.errors import ShapeMismatchError
 from fx_core.typing import Dtype
 
 from fx_linen.module import Module, compact
@@ -73,9 +74,11 @@ def _call(layer: type[layers.Layer]) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         fields = {name: getattr(self, name) for name in names}
         for name, axis in axes.items():
+            first, *_ = signature.bind(self, *args, **kwargs).args[1:]
             if fields[name] is None:
-                first, *_ = signature.bind(self, *args, **kwargs).args[1:]
                 fields[name] = jnp.shape(first)[axis]
+            else:
+                _check_size(self, name, fields[name], getattr(first, "shape", ()), axis)
         definition = layer(**fields)
         return definition.apply(_values(self, definition), *args, **kwargs)
 
@@ -83,6 +86,17 @@ def _call(layer: type[layers.Layer]) -> Any:
     call.__name__, call.__qualname__ = "__call__", f"{layer.__qualname__}.__call__"
     call.__doc__ = layer.apply.__doc__
     return call
+
+
+def _check_size(module: Module, name: str, size: int, shape: tuple[int, ...], axis: int) -> None:
+    if -len(shape) <= axis < len(shape) and shape[axis] != size:
+        raise ShapeMismatchError(
+            f"The input of {type(module).__name__} does not fit its {name}.",
+            path="/".join(module.path) or None,
+            expected=f"size {size} on axis {axis}",
+            got=shape,
+            fix=f"give the layer {name}={shape[axis]}, or leave it out: it is read off the input",
+        )
 
 
 def _values(module: Module, definition: layers.Layer) -> layers.Values:

@@ -4,13 +4,13 @@ import copyreg
 import dataclasses
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fx_core import layers
 
 from fx_nnx.layers.dropout import stream_of
-from fx_nnx.layers.params import located, make_param, value_of
+from fx_nnx.layers.params import check_features, located, make_param, value_of
 from fx_nnx.modules.containers import Dict, List
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -102,18 +102,44 @@ def _init(layer: type[layers.Layer]) -> Any:
 
 
 def _call(layer: type[layers.Layer]) -> Any:
-    signature = layers.call_signature(layer)
+    signature, axes = layers.call_signature(layer), layers.input_axes(layer)
     names = [field.name for field in dataclasses.fields(layer)]  # type: ignore[arg-type]
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         # The attributes count, not what was given at first: eval() and train() set them.
         definition = layer(**{name: getattr(self, name) for name in names})
+        if axes:
+            first = args[0] if args else next(iter(signature.bind(self, **kwargs).args[1:]), None)
+            definition = _fitting(self, definition, first, axes)
         return definition.apply(_values(self, definition), *args, **kwargs)
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     call.__name__, call.__qualname__ = "__call__", f"{layer.__qualname__}.__call__"
     call.__doc__ = layer.apply.__doc__
     return located(call)
+
+
+def _fitting(module: Any, definition: layers.Layer, first: Any, axes: Mapping[str, int]) -> layers.Layer:
+    """Compare the sizes of an input with what the layer was made for."""
+    shape = getattr(first, "shape", ())
+    inside = {name: axis for name, axis in axes.items() if -len(shape) <= axis < len(shape)}
+    found = {name: shape[axis] for name, axis in inside.items() if shape[axis] != getattr(definition, name)}
+    if not found:
+        return definition
+    # In a `jax.shard_map` a shard of the parameters meets a shard of the input: then the parameters fit it.
+    local = dataclasses.replace(definition, **found)  # type: ignore[type-var]
+    before, after = layers.checked_specs(definition), layers.checked_specs(local)
+    sizes = {name: tuple(spec.shape) for name, spec in after.items() if isinstance(spec, layers.ParamSpec)}
+    sized = [name for name, size in sizes.items() if size != tuple(before[name].shape)]
+    fits = all(value_of(getattr(module, name)).shape == sizes[name] for name in sized)
+    if not fits or not (sized or any(_is_layer(spec) for spec in after.values())):
+        name, _ = found.popitem()
+        check_features(module, getattr(definition, name), first, axis=axes[name])
+    return local
+
+
+def _is_layer(spec: Any) -> bool:
+    return spec is not None and not isinstance(spec, layers.ParamSpec | layers.State | layers.Stream)
 
 
 def _values(module: Any, definition: layers.Layer) -> layers.Values:
