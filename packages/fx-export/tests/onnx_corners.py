@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.nn import logsumexp, softmax
 from onnx_cases import HALF, X, case
 
 
@@ -46,6 +47,34 @@ def reductions_of_bits(x):
     bits = {f"{fn.__name__} {d}": lax.reduce(x.astype(d), np.array(start).astype(d), fn, (1,))
             for fn, start in starts.items() for d in ("int32", "uint8")}  # fmt: skip
     return {**bits, "zeros": lax.clz(x), "few": lax.clz(x.astype(jnp.int8))}
+
+
+@case(np.array([[1, np.nan, 2], [np.nan, np.nan, np.nan], [-np.inf, -np.inf, -np.inf], [3, np.inf, 1]], np.float32))
+def extremes_with_unknowns(x):
+    kinds = {f"{fn.__name__} {d}": fn(x.astype(d), 1) for fn in (jnp.max, jnp.min) for d in (np.float32, HALF)}
+    return {**kinds, "all": jnp.max(x), "known": jnp.nanmin(x, 0), "sum": logsumexp(x, 0), "shares": softmax(x)}
+
+
+@case(np.array([-9, -2, -0.6, -0.1, 0, 0.5, 0.6, 2, 4, 6, 9, 30, np.inf, -np.inf, np.nan], np.float32))
+def small_complements_of_the_error_function(x):
+    return {"log": jnp.log(lax.erfc(x)), "narrow": lax.erfc(x.astype(HALF)), "below": -jnp.log(lax.erfc(-x))}
+
+
+@case(np.array([True, False, True]), np.array([2, 0, 0, 7, -1], np.int32), np.array([False, True, True, True, True]))
+def scattered_bools(x, places, values):
+    return {n: getattr(x.at[places], n)(values, mode="drop") for n in ("min", "max")}
+
+
+@case(X[:, :1], np.zeros((2, 0), np.int32), np.array([[-1], [4]], np.int32))
+def windows_of_axes_without_a_place(x, none, rows):
+    numbers = lambda hidden, axes: lax.GatherDimensionNumbers((1,), hidden, axes)  # noqa: E731
+    into = lambda hidden, axes: lax.ScatterDimensionNumbers((1,), hidden, axes)  # noqa: E731
+    taken = {"none": lax.gather(x, none, numbers((0, 1), ()), (1, 1, 3))}
+    taken["one"] = lax.gather(x, rows, numbers((0, 1), (0,)), (1, 1, 5), mode="fill")
+    taken["written"] = lax.scatter_add(x, rows, x[:2, 0, :4], into((0, 1), (0,)), mode="clip")
+    taken["first"] = lax.scatter_add(x, none, x[:2, 0, :4], into((0, 1), ()))
+    taken["scalar"] = lax.gather(x[0, 0, 0], none, lax.GatherDimensionNumbers((), (), ()), ())
+    return taken
 
 
 @case(X)

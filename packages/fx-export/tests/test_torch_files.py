@@ -73,7 +73,16 @@ class Runs:
         return os.system, ("touch /tmp/fx-torch-was-here",)
 
 
+# A tuple of two of the tuple before, sixty times: whoever looks at all of it never ends.
+DOUBLED = b"K\x01\x85q\x00" + b"".join(b"0h%ch%c\x86q%c" % (n, n, n + 1) for n in range(60))
+DOUBLED_OFFSET = named("torch._utils", "_rebuild_tensor_v2") + b"(" + storage() + DOUBLED + b"))NNtR"
+
 HOSTILE = {
+    "doubled references": (DOUBLED + b"Q", "no storage of a tensor"),
+    "doubled keys": (b"}" + DOUBLED + b"K\x01s", "keys that are no texts"),
+    "doubled elements of sets": (b"\x8f(" + DOUBLED + b"\x90", "a set in it holds something else"),
+    "doubled ordered keys": (named("collections", "OrderedDict") + b"]" + DOUBLED + b"K\x01\x86a\x85R", "ordered"),
+    "doubled offsets": (DOUBLED_OFFSET, "a tensor is malformed"),
     "code": (pickle.dumps(Runs(), 2)[2:-1], "objects of Python(.|\n)*posix.system"),
     "builtins": (named("builtins", "eval") + b"(" + plain("1") + b"tR", "builtins.eval"),
     "a module": (named("torch.nn.modules.linear", "Linear") + b")\x81", "torch.nn.modules.linear.Linear"),

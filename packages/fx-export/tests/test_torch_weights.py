@@ -1,7 +1,9 @@
 """Weights to PyTorch and back, by names and shapes; computing with them is compared in tests-integration/export."""
 
 import builtins
+import json
 import os
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -209,6 +211,31 @@ def test_two_arrays_of_one_name_are_refused():
         to_torch({"params": {"a": {"b": counted(1)}}, "more": {"a": {"b": counted(1)}}})
     with pytest.raises(TorchMismatchError, match=r"a\.b: two arrays get this name"):
         to_torch({"a": {"b": counted(1)}, "a.b": counted(1)})
+
+
+WEIGHT = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+SMALL = {"dtype": "BOOL", "shape": [24], "data_offsets": [0, 24]}
+HEADERS = {
+    "huge empty sizes": json.dumps({"w": {**WEIGHT, "shape": [0, 2**62], "data_offsets": [0, 0]}}),
+    "too many axes": json.dumps({"w": {**WEIGHT, "shape": [1] * 68 + [2, 3]}}),
+    "negative sizes": json.dumps({"w": {**WEIGHT, "shape": [-2, -3]}}),
+    "an overlap": json.dumps({"w": WEIGHT, "v": WEIGHT}),
+    "beyond the end": json.dumps({"w": {**WEIGHT, "shape": [4, 3], "data_offsets": [0, 48]}}),
+    "an unknown dtype": json.dumps({"w": {**WEIGHT, "dtype": "C64", "shape": [3]}}),
+    "other numbers as booleans": json.dumps({"w": SMALL}),
+    "a name twice": json.dumps({"v": {**WEIGHT, "shape": [3, 2]}, "w": WEIGHT}).replace('"v"', '"w"'),
+    "no number": json.dumps({"w": {**WEIGHT, "shape": [2, float("nan")]}}),
+    "no end": '{"w": ' + "[" * 10_000,
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_hostile_headers_of_safetensors(case, tmp_path):
+    header = HEADERS[case].encode()
+    data = b"" if case == "huge empty sizes" else np.arange(6, dtype=np.float32).tobytes()
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+    with pytest.raises(BundleError, match="it is no safetensors"):
+        from_torch(tmp_path / "m.safetensors", {"w": np.zeros((2, 3), np.float32)})
 
 
 def test_bad_safetensors(tmp_path, monkeypatch):

@@ -59,3 +59,44 @@ def test_a_first_carry_of_zeros_takes_a_key():
     layer = nnx.RNN(nnx.LSTMCell(3, 4, keep_rngs=True, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
     fn, variables = as_function(layer, None)
     assert jax.eval_shape(fn, variables, jnp.ones((2, 5, 3))).shape == (2, 5, 4)
+
+
+class Changing(nnx.Module):
+    def __init__(self):
+        self.linear, self.calls, self.gain = nnx.Linear(3, 3, rngs=nnx.Rngs(0)), 0, 1.0
+
+    def louder(self, x):
+        self.gain *= 2
+        return self.gain * x
+
+    def by_the_first(self, x):
+        if not hasattr(self, "first"):
+            self.first = nnx.Variable(x[:1])
+        return x - self.first[...]
+
+    def counted(self, x):
+        self.calls += 1
+        return jax.nn.relu(self.linear(x))
+
+    def masked(self, x):
+        y = self.linear(x)
+        if not hasattr(self, "mask"):
+            self.mask = nnx.Variable(jnp.tril(jnp.ones((3, 3))))
+        return y @ self.mask[...]
+
+    def sown(self, x):
+        self.sow(nnx.Intermediate, "x", x)
+        return x
+
+
+@pytest.mark.parametrize("method", ["louder", "by_the_first"])
+def test_a_second_call_that_computes_something_else_is_refused(method):
+    fn, variables = as_function(Changing(), None, method=method)
+    with pytest.raises(ArgumentTypeError, match="changes attributes of the model, after which it computes"):
+        jax.eval_shape(fn, variables, X)
+
+
+@pytest.mark.parametrize("method", ["counted", "masked", "sown"])
+def test_attributes_that_do_not_matter_may_change(method):
+    fn, variables = as_function(Changing(), None, method=method)
+    assert jnp.array_equal(jax.jit(fn)(variables, X), getattr(Changing(), method)(X))

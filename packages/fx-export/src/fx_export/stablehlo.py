@@ -305,7 +305,26 @@ def _loaded(path: Path, index: Mapping[str, Any], entry: Any, weights: Sequence[
             fix=f"Export with platforms=[…, {platform!r}], or run where one of the platforms is there.",
         )
     weight_names = [index["weights"][place]["name"] for place in places]
-    return Program(program, [weights[place] for place in places], weight_names, *names)
+    own = [weights[place] for place in places]
+    _check_interface(path, program, own, names)
+    return Program(program, own, weight_names, *names)
+
+
+def _check_interface(path: Path, program: jax.export.Exported, weights: Sequence[Any], names: Sequence[Any]) -> None:
+    """Compare what the program takes and gives with the weights and the names that the index has for it."""
+    try:
+        (taken, *_), keywords = jax.tree.unflatten(program.in_tree, program.in_avals)
+        sizes = [len(program.in_avals) - len(taken), len(program.out_avals)]
+        expected = [f"{aval.dtype}{aval.shape}" for aval in taken]
+    # A file may hold any program.
+    except (TypeError, ValueError, AttributeError) as error:
+        raise unreadable_bundle(str(path), "the program takes no list of weights.", got=error) from error
+    got = [f"{weight.dtype}{weight.shape}" for weight in weights]
+    if type(taken) is not list or keywords or got != expected:
+        raise unreadable_bundle(str(path), "the program takes other weights.", got=f"{got}, not {expected}"[:500])
+    for given, size in zip(names, sizes):
+        if given and (len(given) != size or len({name for name in given if isinstance(name, str)}) != size):
+            raise unreadable_bundle(str(path), f"the names of its {size} inputs or outputs are malformed.", got=given)
 
 
 def _are_places(places: Any, count: int) -> bool:

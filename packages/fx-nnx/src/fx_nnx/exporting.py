@@ -1,9 +1,11 @@
 """NNX modules as functions, for whoever exports them."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from fx_core.compat import jax as compat
 from fx_core.errors import ArgumentTypeError
 
@@ -25,8 +27,9 @@ def as_function(
       **call: keyword arguments of it.
 
     Raises:
-      ArgumentTypeError: the call changes variables, or returns random values, as dropout does in
-        training: a function of the inputs would return the same each time. Raised when it is traced.
+      ArgumentTypeError: the call changes variables, or attributes such that the next call computes something else, or
+        returns random values, as dropout does in training: a function of the inputs would return the same each time.
+        Raised when it is traced.
 
     Example:
       >>> import fx_nnx as nnx, jax.numpy as jnp
@@ -38,19 +41,25 @@ def as_function(
     # Copies: what is exported has nothing to do with what later becomes of the model.
     streams, state = jax.tree.map(lambda leaf: leaf, (streams, state))
 
-    def run(streams: Any, variables: Any, *inputs: Any) -> tuple[Any, Any, Any]:
+    def run(streams: Any, variables: Any, *calls: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
         filled = jax.tree.map(lambda leaf: leaf, state)
         replace_by_pure_dict(filled, variables)
         running = merge(graphdef, streams, filled, copy=True)
-        result = getattr(running, method)(*inputs, **call)
-        _, drawn_from, after = split(running, RngState, ...)
-        return result, _leaves(drawn_from), to_pure_dict(after)
+        results = [getattr(running, method)(*inputs, **call) for inputs in calls]
+        changed, drawn_from, after = split(running, RngState, ...)
+        return results[-1], _leaves(drawn_from), to_pure_dict(after), changed
 
     def fn(variables: Any, *inputs: Any) -> Any:
-        result, drawn_from, after = run(streams, variables, *inputs)
+        result, drawn_from, after, changed = run(streams, variables, inputs)
         _refuse_changes(variables, after)
+        if changed != graphdef:
+            # What a call before this one, with other inputs, would make of it.
+            given = streams, variables, inputs, inputs
+            alone = jax.jit(lambda s, v, _, last: run(s, v, last)[0]).trace(*given)
+            second = jax.jit(lambda s, v, first, last: run(s, v, first, last)[0]).trace(*given)
+            _refuse_other_program(alone.jaxpr, second.jaxpr)
         if any(drawn_from.get(path) is not leaf for path, leaf in _leaves(streams).items()):
-            traced = jax.jit(lambda *given: run(*given)[0]).trace(streams, variables, *inputs)
+            traced = jax.jit(lambda *given: run(*given)[0]).trace(streams, variables, inputs)
             _refuse_draws(traced.jaxpr, list(_leaves(streams)))
         return result
 
@@ -70,6 +79,33 @@ def _refuse_changes(before: Any, after: Any) -> None:
             got=_named(changed),
             fix="Call model.eval(), or export a function that takes what changes as an input and returns it.",
         )
+
+
+def _refuse_other_program(first: Any, second: Any) -> None:
+    """Refuse a model whose second call, after a change of attributes, is another program than its first one."""
+    if _meaning(first) != _meaning(second):
+        raise ArgumentTypeError(
+            "The call changes attributes of the model, after which it computes something else.",
+            expected="the same program each time: it is recorded once",
+            fix="Keep what changes outside of the model, as an input and an output of the function that is exported.",
+        )
+
+
+def _meaning(closed: Any) -> list[Any]:
+    """Describe how the outputs of a (closed) jaxpr come about, whatever the order of its equations."""
+    known: dict[Any, Any] = {variable: ("input", n) for n, variable in enumerate(closed.jaxpr.invars)}
+    for variable, const in zip(closed.jaxpr.constvars, closed.consts):
+        known[variable] = str(variable.aval), np.asarray(const).tobytes()
+
+    def read(atom: Any) -> Any:
+        return (str(atom.aval), repr(atom.val)) if hasattr(atom, "val") else known[atom]
+
+    for eqn in closed.jaxpr.eqns:
+        # Functions are shown with their addresses.
+        params = re.sub("0x[0-9a-f]+", "", str(sorted(eqn.params.items())))
+        made = hash((eqn.primitive.name, params, *map(read, eqn.invars)))
+        known.update((variable, (made, n)) for n, variable in enumerate(eqn.outvars))
+    return [read(atom) for atom in closed.jaxpr.outvars]
 
 
 def _refuse_draws(closed: Any, paths: list[Any]) -> None:

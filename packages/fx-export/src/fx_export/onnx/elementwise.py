@@ -290,8 +290,37 @@ def log_plus_one(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 
 @primitive("erfc", elementwise=True)
 def erfc(build: Builder, eqn: Any, x: Tensor) -> Tensor:
-    """One minus the error function."""
-    return _in_single(build, x, lambda x: build.elementwise("Sub", [build.like(x, 1), build.elementwise("Erf", [x])]))
+    """One minus the error function; away from zero by itself, where the difference would lose all digits."""
+
+    def complement(x: Tensor) -> Tensor:
+        near = build.elementwise("Sub", [build.like(x, 1), build.elementwise("Erf", [x])])
+        far = build.elementwise("Greater", [build.elementwise("Abs", [x]), build.like(x, ERFC_BORDER)], bool)
+        return build.elementwise("Where", [far, build.call(_erfc_far, x)[0], near])
+
+    return _in_single(build, x, complement)
+
+
+ERFC_BORDER = 0.53125
+
+
+def _erfc_far(x: jax.Array) -> jax.Array:
+    """Fitted: ``erfc(s) = t exp(-s² + p(t))`` with ``t = 1 / (1 + s/2)``, to 4e-7 of the value."""
+    size = jnp.abs(x)
+    t = 1 / (1 + size / 2)
+    p = jnp.full_like(t, _ERFC_TAIL[-1])
+    for coefficient in _ERFC_TAIL[-2::-1]:
+        p = p * t + coefficient
+    # The square of a number with few digits is exact; the exponential would multiply what rounding loses.
+    short = jnp.minimum(jnp.round(size * 16) / 16, 16)
+    tail = t * jnp.exp(-short * short) * jnp.exp((short - size) * (short + size) + p)
+    tail = jnp.where(size > 16, 0 * t, tail)
+    return jnp.where(x < 0, 2 - tail, tail)
+
+
+_ERFC_TAIL = (
+    -1.26545578, 0.998650009, 0.388426469, 0.0118851164, 0.129942073, -0.490735048, 0.0876037894, 0.267598006,
+    -0.128236323,
+)  # fmt: skip
 
 
 @primitive("erf_inv", elementwise=True)

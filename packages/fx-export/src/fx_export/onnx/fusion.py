@@ -8,6 +8,7 @@ import numpy as np
 
 from fx_export.onnx.attention import fuse_attention
 from fx_export.onnx.builder import Builder
+from fx_export.onnx.elementwise import ERFC_BORDER
 from fx_export.onnx.graph import Graph, Node, Values
 from fx_export.onnx.patterns import Matcher, is_vector
 from fx_export.sizes import is_fixed
@@ -46,11 +47,18 @@ _BATCH_NORM = ("Add", ("Mul", ("Sub", "x", "mean"), "factor"), "bias")
 _CUBE = ("Mul", "x", ("Mul", "x", "x"))
 _INNER = ("Mul", 0.7978845608, ("Add", "x", ("Mul", 0.044715, _CUBE)))
 _GELU_TANH = ("Mul", "x", ("Mul", 0.5, ("Add", 1.0, ("Tanh", _INNER))))
-_GELU = ("Mul", ("Mul", 0.5, "x"), ("Sub", 1.0, ("Erf", ("Mul", ("Neg", "x"), 0.70710678))))
+_TURNED = ("Mul", ("Neg", "x"), 0.70710678)
+_ERFC = ("Where", ("Greater", ("Abs", _TURNED), ERFC_BORDER), "tail", ("Sub", 1.0, ("Erf", _TURNED)))
+_GELU = ("Mul", ("Mul", 0.5, "x"), _ERFC)
 
 _POWERS = ("Exp", ("Sub", "x", "largest"))
 _SOFTMAX = ("Div", _POWERS, ("ReduceSum", _POWERS, "axes"))
-_LARGEST = [("Max", ("ReduceMax", "x", "axes"), -math.inf), ("ReduceMax", "x", "axes")]
+_UNKNOWN = [
+    ("ReduceMax", ("IsNaN", "x"), "axes"),
+    ("Cast", ("ReduceMax", ("Cast", ("IsNaN", "x")), "axes")),
+]
+_LARGEST = [("Where", unknown, "nan", ("ReduceMax", "x", "axes")) for unknown in _UNKNOWN]
+_LARGEST = [*(("Max", largest, -math.inf) for largest in _LARGEST), *_LARGEST]
 
 Fusion = Callable[["_Fuser", Node], Node | None]
 

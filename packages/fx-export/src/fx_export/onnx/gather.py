@@ -18,13 +18,16 @@ from fx_export.onnx.tensor import Tensor
 def gather(build: Builder, eqn: Any, operand: Tensor, starts: Tensor) -> Tensor:
     """Windows of an array, taken at places that are given."""
     numbers, sizes = eqn.params["dimension_numbers"], tuple(eqn.params["slice_sizes"])
+    shape, collapsed = eqn.outvars[0].aval.shape, tuple(numbers.collapsed_slice_dims)
+    if not operand.ndim:
+        operand, sizes, collapsed = build.reshape(operand, (1,)), (1,), (0,)
     windows = Windows(
         sizes=sizes,
         start_axes=tuple(numbers.start_index_map),
-        collapsed=tuple(numbers.collapsed_slice_dims),
+        collapsed=collapsed,
         batched=tuple(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims)),
     )
-    shape = eqn.outvars[0].aval.shape
+    windows, starts = places.with_first_places(build, windows, starts)
     inside, starts = places.within(build, windows, operand.shape, starts, eqn.params["mode"])
     result = _taken(build, windows, operand, starts, tuple(numbers.offset_dims), shape)
     if inside is None:

@@ -37,6 +37,31 @@ class Windows:
         return tuple(axis for axis, _ in self.batched)
 
 
+def with_first_places(
+    build: Builder, windows: Windows, starts: Tensor, partly: Sequence[int] = ()
+) -> tuple[Windows, Tensor]:
+    """Gives the place zero to axes that windows do not show and that have none, and to the first axis if no axis has.
+
+    Args:
+      build: the builder.
+      windows: of an array with axes.
+      starts: places, see `within`.
+      partly: more axes that get the place zero.
+    """
+    given = windows.start_axes
+    hidden = [*partly, *(a for a in windows.collapsed if a not in given and a not in windows.batch_axes)]
+    if not (hidden or windows.start_axes or windows.batched):
+        hidden = [0]
+    if not hidden:
+        return windows, starts
+    windows = dataclasses.replace(windows, start_axes=(*windows.start_axes, *hidden))
+    zeros = build.broadcast(build.like(starts, 0), (*starts.shape[:-1], len(hidden)), ())
+    if not starts.shape[-1]:
+        return windows, zeros
+    shape = (*starts.shape[:-1], starts.shape[-1] + len(hidden))
+    return windows, build.op("Concat", [starts, zeros], shape, typed=[0, 1], axis=len(shape) - 1)
+
+
 def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode: Any) -> tuple[Tensor | None, Tensor]:
     """Brings places inside of the array.
 

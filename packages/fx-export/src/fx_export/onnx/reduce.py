@@ -29,7 +29,16 @@ def reduce(build: Builder, eqn: Any, x: Tensor) -> Tensor:
         combine = jnp.bitwise_or if eqn.primitive.name == "reduce_or" else jnp.bitwise_and
         start = build.constant(np.array(0 if combine is jnp.bitwise_or else -1).astype(x.dtype))
         return _folded(build, lambda a, b: (combine(a[0], b[0]),), [x], [start], eqn.params["axes"])[0]
-    return reduced(build, _REDUCTIONS[eqn.primitive.name], x, eqn.params["axes"])
+    result = reduced(build, op := _REDUCTIONS[eqn.primitive.name], x, eqn.params["axes"])
+    return result if op not in ("ReduceMax", "ReduceMin") else _or_unknown(build, x, eqn.params["axes"], result)
+
+
+def _or_unknown(build: Builder, x: Tensor, axes: Sequence[int], result: Tensor) -> Tensor:
+    """NaN where one of the elements is: runtimes leave it out of extremes. `fx_export.onnx.fusion` knows the form."""
+    if x.dtype.kind in "biu":
+        return result
+    unknown = reduced(build, "ReduceMax", build.elementwise("IsNaN", [x], bool), axes)
+    return build.elementwise("Where", [unknown, build.like(result, np.nan), result])
 
 
 def reduced(build: Builder, op: str, x: Tensor, axes: Sequence[int]) -> Tensor:

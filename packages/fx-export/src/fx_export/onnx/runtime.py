@@ -26,6 +26,7 @@ class Session:
     """
 
     def __init__(self, path: Path, threads: int = 0):
+        self._path = str(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -47,9 +48,16 @@ class Session:
           feeds: arrays by name of the input.
           outputs: names of what to give.
           dtypes: of the outputs.
+
+        Raises:
+          BundleError: the runtime lacks what the model needs, or the model is not what it says.
         """
         values = {name: _value(array) for name, array in feeds.items()}
-        results = self._session.run_with_ort_values(list(outputs), values)
+        try:
+            results = self._session.run_with_ort_values(list(outputs), values)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {str(error)[:500]}"
+            raise unreadable_bundle(self._path, "ONNX Runtime does not compute the model.", got=problem) from error
         return [_array(value, dtype) for value, dtype in zip(results, dtypes)]
 
 

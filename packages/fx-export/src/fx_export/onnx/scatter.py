@@ -32,40 +32,36 @@ _REDUCTIONS = {
 def scatter(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: Tensor) -> Tensor:
     """An array with windows written over, added to, or compared with what is there."""
     reduction = _REDUCTIONS[eqn.primitive.name]
+    if operand.dtype == bool and reduction != "none":
+        # Runtimes have no kernel for extremes of bools.
+        wide = scatter(build, eqn, build.cast(operand, np.int32), starts, build.cast(updates, np.int32))
+        return build.cast(wide, bool)
     if reduction == "sub":
         reduction, updates = "add", build.elementwise("Neg", [updates])
     numbers, mode = eqn.params["dimension_numbers"], eqn.params["mode"]
     batching = tuple(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims))
-    hidden = (*numbers.inserted_window_dims, *(axis for axis, _ in batching))
+    inserted, shape = tuple(numbers.inserted_window_dims), operand.shape
+    if not operand.ndim:
+        operand, inserted = build.reshape(operand, (1,)), (0,)
+    hidden = (*inserted, *(axis for axis, _ in batching))
     shown = [axis for axis in range(operand.ndim) if axis not in hidden]
     window_sizes = dict(zip(shown, (updates.shape[axis] for axis in numbers.update_window_dims)))
+    given = tuple(numbers.scatter_dims_to_operand_dims)
     windows = Windows(
         sizes=tuple(window_sizes.get(axis, 1) for axis in range(operand.ndim)),
-        start_axes=_start_axes(numbers, window_sizes, operand),
-        collapsed=tuple(numbers.inserted_window_dims),
+        start_axes=given,
+        collapsed=inserted,
         batched=batching,
     )
-    starts = _with_zeros(build, starts, len(windows.start_axes) - len(numbers.scatter_dims_to_operand_dims))
+    # Of what a window has some elements only, without a place, these are the first.
+    partly = [axis for axis, size in window_sizes.items() if size != operand.shape[axis] and axis not in given]
+    windows, starts = places.with_first_places(build, windows, starts, partly)
     # XLA leaves out what is not inside, also of places that are promised to be.
     mode = jax.lax.GatherScatterMode.from_any(mode)
     mode = mode if mode == jax.lax.GatherScatterMode.CLIP else jax.lax.GatherScatterMode.FILL_OR_DROP
     inside, starts = places.within(build, windows, operand.shape, starts, mode)
-    return _written(build, windows, operand, starts, updates, inside, tuple(numbers.update_window_dims), reduction)
-
-
-def _start_axes(numbers: Any, window_sizes: dict[int, Any], operand: Tensor) -> tuple[int, ...]:
-    """The axes with a place, and those of which a window has some elements only, which begin at zero."""
-    given = tuple(numbers.scatter_dims_to_operand_dims)
-    partly = [axis for axis, size in window_sizes.items() if size != operand.shape[axis] and axis not in given]
-    return (*given, *partly)
-
-
-def _with_zeros(build: Builder, starts: Tensor, count: int) -> Tensor:
-    if not count:
-        return starts
-    zeros = build.broadcast(build.like(starts, 0), (*starts.shape[:-1], count), ())
-    shape = (*starts.shape[:-1], starts.shape[-1] + count)
-    return build.op("Concat", [starts, zeros], shape, typed=[0, 1], axis=len(shape) - 1)
+    axes = tuple(numbers.update_window_dims)
+    return build.reshape(_written(build, windows, operand, starts, updates, inside, axes, reduction), shape)
 
 
 def _written(
@@ -81,9 +77,6 @@ def _written(
     order, indices, spread = places.complete(build, windows, operand, starts)
     rest = [axis for axis in range(operand.ndim) if axis not in order]
     moved = build.transpose(operand, [*order, *rest])
-    if not order:
-        order, moved = [-1], build.reshape(moved, (1, *moved.shape))
-        indices = build.broadcast(build.constant(0, np.int64), (*indices.shape[:-1], 1), ())
     size = moved.shape[0]
     if inside is not None:
         # Windows that are not inside are written to one more row, which is cut away again.
@@ -99,8 +92,6 @@ def _written(
     if inside is not None:
         limits = [size, *moved.shape[1:]]
         result = build.slice(result, [0] * moved.ndim, limits, [1] * moved.ndim)
-    if order == [-1]:
-        return build.squeeze(result, [0])
     return build.transpose(result, np.argsort([*order, *rest]).tolist())
 
 

@@ -13,7 +13,7 @@ from fx_core.stored_dtypes import NUMBERS
 
 from fx_export.errors import BundleError
 from fx_export.torch.errors import unreadable_torch_file
-from fx_export.torch.pickles import Marker, unpickled
+from fx_export.torch.pickles import Marker, are_keys, shown, unpickled
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _LARGEST_PICKLE = 1 << 28
@@ -120,7 +120,7 @@ class _Archive:
         match reference:
             case ("storage", Marker(name=name), str(key), str(), int(count), *_) if key.isalnum():
                 return self._storage(name, key, count)
-        raise self._error("it refers to something that is no storage of a tensor.", got=repr(reference)[:80])
+        raise self._error("it refers to something that is no storage of a tensor.", got=shown(reference))
 
     def _storage(self, name: str, key: str, count: int) -> _Storage:
         kind = name.removeprefix("torch.").removeprefix("storage.").removesuffix("Storage")
@@ -154,7 +154,7 @@ class _Archive:
     def _view(self, storage: Any, dtype: np.dtype | None, offset: Any, shape: Any, strides: Any) -> np.ndarray:
         natural = all(_naturals(numbers) for numbers in ((offset,), shape, strides))
         if not isinstance(storage, _Storage) or dtype is None or not natural or len(shape) != len(strides):
-            raise self._error("a tensor is malformed.", got=f"{dtype}, {offset}, {shape}, {strides}"[:200])
+            raise self._error("a tensor is malformed.", got=shown((str(dtype), offset, shape, strides)))
         held, count = len(storage.content) // dtype.itemsize, math.prod(shape)
         if not count and math.prod(size or 1 for size in shape) < 1 << 56:
             return np.zeros(shape, dtype)
@@ -179,8 +179,10 @@ def _naturals(numbers: Any) -> bool:
 def _ordered(*arguments: Any) -> dict[Any, Any]:
     if not arguments:
         return {}
-    (pairs,) = arguments
-    return dict(tuple(pair) for pair in pairs)
+    pairs = [tuple(pair) for pair in arguments[0]]
+    if len(arguments) > 1 or not are_keys(pair[0] for pair in pairs):
+        raise ValueError("an ordered dictionary has keys that are no texts or numbers")
+    return dict(pairs)
 
 
 def _sized(sizes: tuple[Any, ...] = ()) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """State dictionaries in files: safetensors both ways, and what `torch.save` wrote."""
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -68,19 +69,33 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, np.ndarray]) -
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     library = _library("safetensors")
+    content = path.read_bytes()
     try:
-        entries = library.deserialize(path.read_bytes())
-    except library.SafetensorError as error:
+        entries = library.deserialize(content)
+        _check_names(content)
+        return {name: _array(name, **entry) for name, entry in entries}
+    except (library.SafetensorError, ValueError) as error:
         raise unreadable_torch_file(str(path), "it is no safetensors.", got=error, fix="Use another copy.") from error
-    lacking = sorted({entry["dtype"] for _, entry in entries} - _DTYPES.keys())
-    if lacking:
-        raise unreadable_torch_file(
-            str(path), "it has dtypes that are not read.", got=", ".join(lacking), fix="Cast them."
-        )
-    return {
-        name: np.frombuffer(entry["data"], NUMBERS[_DTYPES[entry["dtype"]]]).reshape(entry["shape"])
-        for name, entry in entries
-    }
+
+
+def _check_names(content: bytes) -> None:
+    """The library takes the last of several tensors of one name."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("the header has several entries of one name")
+        return found
+
+    json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], object_pairs_hook=once)
+
+
+def _array(name: str, dtype: str, shape: list[int], data: bytes) -> np.ndarray:
+    if dtype not in _DTYPES:
+        raise ValueError(f"the tensor {name!r} has the dtype {dtype}, which is not read: cast it")
+    if dtype == "BOOL" and any(data.strip(b"\0\1")):
+        raise ValueError(f"the booleans {name!r} hold other numbers than 0 and 1")
+    return np.frombuffer(data, NUMBERS[_DTYPES[dtype]]).reshape(shape)
 
 
 def _library(name: str) -> Any:

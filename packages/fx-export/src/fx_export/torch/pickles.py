@@ -5,19 +5,35 @@ table: nothing is imported, called by name, or set on an object.
 """
 
 import pickletools
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fx_export.errors import BundleError
 from fx_export.torch.errors import unreadable_torch_file
 
-_MOST = 10_000_000
+_MOST = 4_000_000
 """Instructions that a pickle may have: some hundred for each tensor."""
 
 _LONGEST = 1 << 16
 """Bytes of a text, and digits of a number."""
 
 _BEGIN = object()
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxother, _SHORT.maxstring, _SHORT.maxlong = 3, 80, 80, 40
+Key = str | int | float | bytes | None
+
+
+def shown(value: Any) -> str:
+    """Describes a value of a pickle in a few letters: tuples that hold themselves twice have no end otherwise."""
+    return _SHORT.repr(value)
+
+
+def are_keys(values: Iterable[Any]) -> bool:
+    """Returns whether values are plain: to hash a tuple that holds tuples twice can take forever."""
+    return all(isinstance(value, Key) for value in values)
 
 
 class Marker:
@@ -140,6 +156,8 @@ class _Machine:
 
     def _additems(self, _: Any) -> None:
         values = self._popped()
+        if not are_keys(values):
+            raise unreadable_torch_file(self._path, "a set in it holds something else than texts and numbers.")
         self._into(set).update(values)
 
     def _setitem(self, _: Any) -> None:
@@ -152,7 +170,7 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = self._into(dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, (str, int, float, bytes, type(None))):
+            if not are_keys([key]):
                 raise unreadable_torch_file(self._path, "a dictionary in it has keys that are no texts or numbers.")
             target[key] = value
 

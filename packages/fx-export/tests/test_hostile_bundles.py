@@ -1,0 +1,104 @@
+"""Bundles that someone has changed and sealed anew, as an attacker does who knows the format."""
+
+import contextlib
+import json
+
+import fx_export
+import numpy as np
+import pytest
+from fx_core.files import MANIFEST, AtomicDirectory
+from fx_export.errors import BundleError
+from fx_export.stablehlo import StableHLOExporter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundles") / "net"
+    weights = {"a": np.ones((3, 2), np.float32), "b": np.ones(2, np.float32)}
+    return fx_export.export(path, lambda w, x: {"y": x @ w["a"] + w["b"][None]}, weights, ["float32[batch, 3]"])
+
+
+def sealed(bundle, path, change):
+    with AtomicDirectory(path, format="fx-bundle", version=1, overwrite=True) as new:
+        (new.directory / "data").mkdir()
+        for file in (bundle / "data").iterdir():
+            (new.directory / "data" / file.name).write_bytes(file.read_bytes())
+        manifest = json.loads((bundle / MANIFEST).read_text())
+        new.manifest.update({k: v for k, v in manifest.items() if k not in ("files", "digest")})
+        change(new)
+    return path
+
+
+def hostile(index):
+    return lambda new: (new.directory / "data/index.json").write_text(json.dumps(index))
+
+
+def other(**entries):
+    def change(new):
+        path = new.directory / "data/index.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (other(uses=[1, 0]), "the program takes other weights"),
+        (other(uses=[0]), "the program takes other weights"),
+        (other(uses=[0, 1, 1]), "the program takes other weights"),
+        (other(input_names=["x", "y"]), "names of its 1 inputs or outputs are malformed"),
+        (other(output_names=[3]), "names of its 1 inputs or outputs are malformed"),
+        (lambda new: new.manifest.pop("exporter"), "the manifest lacks 'exporter'"),
+        (lambda new: (new.directory / "data/index.json").write_text("{"), "the index is missing or no JSON"),
+        (hostile([]), "the index is no object"),
+        (hostile({"weights": 3}), "the index of the weights is no list"),
+        (hostile({"weights": [{}]}), "lacks name, dtype, shape or offset"),
+        (hostile({"weights": [{"name": "w", "dtype": "O", "shape": [1], "offset": 0}]}), "unknown dtype or shape"),
+        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [-1], "offset": 0}]}), "unknown dtype or shape"),
+        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [2**40], "offset": 0}]}), "outside of the file"),
+        (
+            hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [0, 2**62, 2**62], "offset": 0}]}),
+            "unknown dtype",
+        ),
+        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [1] * 65, "offset": 0}]}), "unknown dtype"),
+        (lambda new: new.manifest.update(exporter=3), "'exporter' in the manifest is no str"),
+        (lambda new: new.manifest.update(metadata=[]), "'metadata' in the manifest is no dict"),
+        (lambda new: new.manifest.update(written_by=None), "'written_by' in the manifest is no dict"),
+        (hostile({"weights": [{"name": "w", "dtype": "int8", "shape": [1], "offset": -1}]}), "outside of the file"),
+        (lambda new: (new.directory / "data/program.bin").write_bytes(b"junkjunk"), "JAX does not read the program"),
+        (lambda new: (new.directory / "data/program.bin").write_bytes(b""), "JAX does not read the program"),
+    ],
+)
+def test_hostile_bundles_that_are_sealed_correctly(bundle, tmp_path, change, text):
+    with pytest.raises(BundleError, match=rf"This bundle cannot be read: (.|\n)*{text}"):
+        fx_export.load(sealed(bundle, tmp_path / "changed", change))
+
+
+ODD = st.sampled_from([None, True, -1, 0, 2**63, 0.5, "", "x", "../x", [], [0], [[1]], {}, {"dict": {}}])
+
+
+@settings(max_examples=40, deadline=None)
+@given(places=st.lists(st.tuples(st.integers(0, 50), ODD), min_size=1, max_size=3))
+def test_any_index_is_read_or_refused(bundle, tmp_path_factory, places):
+    index = json.loads((bundle / "data/index.json").read_text())
+
+    def containers(value):
+        if isinstance(value, dict | list):
+            yield from ((value, key) for key in (value if isinstance(value, dict) else range(len(value))))
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from containers(inner)
+
+    for place, odd in places:
+        found = list(containers(index))
+        holder, key = found[place % len(found)]
+        holder[key] = odd
+    path = tmp_path_factory.mktemp("index")
+    for file in (bundle / "data").iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    (path / "index.json").write_text(json.dumps(index))
+    with contextlib.suppress(BundleError):
+        program = StableHLOExporter().load(path)
+        assert program(np.zeros((2, 3), np.float32))["y"].tolist() == [[1, 1], [1, 1]]
