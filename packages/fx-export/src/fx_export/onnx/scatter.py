@@ -34,8 +34,12 @@ def scatter(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: 
     reduction = _REDUCTIONS[eqn.primitive.name]
     if operand.dtype == bool and reduction != "none":
         # Runtimes have no kernel for extremes of bools.
-        wide = scatter(build, eqn, build.cast(operand, np.int32), starts, build.cast(updates, np.int32))
-        return build.cast(wide, bool)
+        operand, updates = build.cast(operand, np.int32), build.cast(updates, np.int32)
+        return build.cast(_scattered(build, eqn, operand, starts, updates, reduction), bool)
+    return _scattered(build, eqn, operand, starts, updates, reduction)
+
+
+def _scattered(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: Tensor, reduction: str) -> Tensor:
     if reduction == "sub":
         reduction, updates = "add", build.elementwise("Neg", [updates])
     numbers, mode = eqn.params["dimension_numbers"], eqn.params["mode"]
