@@ -8,6 +8,7 @@ from fx_core import threefry
 from fx_core.ops import initializers
 from fx_core.ops.initializers import chunked
 from fx_core.ops.initializers.chunked import CHUNK
+from fx_core.ops.initializers.fixed import draws_nothing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,7 +167,7 @@ def test_the_unusual_is_left_to_jax(make, shape, dtype, chunks):
     assert not chunks
 
 
-@pytest.mark.parametrize("name", ["lecun_normal", "normal", "zeros"])
+@pytest.mark.parametrize("name", ["lecun_normal", "normal", "orthogonal", "zeros"])
 def test_traced_programs_are_those_of_jax(name, chunks):
     ours, other = (getattr(place, name) for place in (initializers, theirs))
     if name != "zeros":
@@ -178,6 +179,31 @@ def test_traced_programs_are_those_of_jax(name, chunks):
     same(jax.vmap(lambda key: ours(key, (2, 5)))(keys), jax.vmap(lambda key: other(key, (2, 5)))(keys))
     assert jax.eval_shape(lambda key: ours(key, (2, 5)), key).shape == (2, 5)
     assert not chunks
+
+
+def test_jax_traces_the_drawing_of_equal_parameters_once(monkeypatch):
+    called = []
+    plain = jax.nn.initializers.orthogonal
+    monkeypatch.setattr(jax.nn.initializers, "orthogonal", lambda *args: called.append(args) or plain(*args))
+    init = initializers.orthogonal(3.25)
+    jax.make_jaxpr(lambda keys: [init(key, (2, 5)) for key in keys])(jax.random.split(jax.random.key(0), 3))
+    assert len(called) == 2  # one by the factory, one in the only trace
+
+
+def test_raw_keys_in_a_trace_mean_what_the_setting_says():
+    draw = lambda key: jax.jit(lambda key: initializers.normal()(key, (2, 5)))(key)  # noqa: E731
+    drawn: list[jax.Array] = []
+    for kind in ("rbg", "unsafe_rbg"):
+        with jax.default_prng_impl(kind):
+            key = jax.random.split(jax.random.PRNGKey(0))[0]
+            drawn.append(draw(key))
+            same(drawn[-1], jax.jit(lambda key: theirs.normal()(key, (2, 5)))(key))
+
+
+def test_initializers_without_numbers_to_draw():
+    filling = (initializers.zeros, initializers.ones_init(), initializers.constant(2.0), theirs.zeros)
+    assert all(map(draws_nothing, filling))
+    assert not any(map(draws_nothing, (initializers.normal(), lambda key, shape, dtype: key, jnp.zeros)))
 
 
 def test_mistakes_are_reported_by_jax():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fx_nnx as nnx
+import jax
 import jax.numpy as jnp
 import pytest
 from fx_nnx import captures
@@ -75,6 +76,16 @@ def test_a_first_call_goes_through_no_more_than(make, functions, files, classes,
     x, model, transformed = jnp.ones((4, 2)), Model(2), make()
     found = counts_of(lambda: transformed(model, x))
     assert all(now <= most for now, most in zip(found, (functions, files, classes))), found
+
+
+def test_equations_that_building_records_for_one_more_layer():
+    def build(depth):
+        rngs = nnx.Rngs(0)
+        return nnx.state([nnx.Linear(2, 2, rngs=rngs) for _ in range(depth)])
+
+    counts = [len(jax.make_jaxpr(build, static_argnums=0)(depth).eqns) for depth in (1, 2)]
+    # One key, four to draw, one to fill, and two counts; a key for the bias is counted and not derived.
+    assert counts[1] - counts[0] == 8
 
 
 def test_a_further_call_goes_through_no_more_than(undisturbed):

@@ -19,6 +19,17 @@ def test_a_stream_folds_in_its_count():
     assert stream.key.tag == "x"
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_key_that_is_passed_over_leaves_the_others(compiled):
+    def build():
+        rngs = nnx.Rngs(0)
+        nnx.Linear(2, 2, bias_init=nnx.initializers.ones_init(), rngs=rngs)  # two keys, of which one is derived
+        return rngs.params()
+
+    key = (nnx.jit(build) if compiled else build)()
+    assert (key == jax.random.fold_in(jax.random.key(0), 2)).all()
+
+
 def test_rngs():
     rngs = nnx.Rngs(0, dropout=jax.random.key(7))
     assert same(rngs.dropout(), jax.random.fold_in(jax.random.key(7), 0))

@@ -32,6 +32,11 @@ class Made:
     def __wrapped__(self) -> Callable[..., Any]:
         return self.function  # where `inspect` finds the signature
 
+    @property
+    def factory(self) -> Callable[..., Any]:
+        """What made the function."""
+        return self._call[0]
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function that was made."""
         return self.function(*args, **kwargs)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fx_core.compat.jax import key_that_draws, tracing
 
-__all__ = ["fold_in", "key_from_counter", "on_default_cpu", "readable", "settled", "words_of"]
+__all__ = ["fold_in", "key_from_counter", "on_default_cpu", "readable", "settled", "simply_traced", "words_of"]
 
 _THREEFRY = "threefry2x32"
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -26,6 +26,11 @@ def _flag(name: str) -> bool:
 def settled() -> bool:
     """Returns whether arrays are made here and now, on the default device, and not by a transform or over a mesh."""
     return not (tracing() or _flag("jax_disable_jit")) and jax.sharding.get_abstract_mesh().empty
+
+
+def simply_traced() -> bool:
+    """Returns whether a transform makes the arrays, and no mesh has a say in it."""
+    return tracing() and jax.sharding.get_abstract_mesh().empty
 
 
 def on_default_cpu(array: Any) -> bool:

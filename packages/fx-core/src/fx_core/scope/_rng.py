@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_core import config, threefry
+from fx_core.compat.jax import record_fold_in
 from fx_core.errors.scope import InvalidRngError
 
 PRNGKey: TypeAlias = jax.Array
@@ -79,7 +80,7 @@ def fold_in_static(rng: PRNGKey, data: tuple[int | str, ...]) -> PRNGKey:
     number = int.from_bytes(digest[:4], "big")
     if threefry.readable(rng) and threefry.settled():
         return threefry.fold_in(rng, number)
-    return jax.random.fold_in(rng, np.uint32(number))
+    return record_fold_in(rng, np.uint32(number))
 
 
 def _item_bytes(item: int | str) -> bytes:

@@ -18,6 +18,7 @@ from fx_core.errors.scope import (
     ScopeVariableNotFoundError,
 )
 from fx_core.frozen_dict import FrozenDict
+from fx_core.ops.initializers.fixed import draws_nothing
 from fx_core.scope._bare import BareScope, VariableDict
 from fx_core.scope._filters import in_filter
 from fx_core.scope._rng import LazyRng, PRNGKey, RngCounters
@@ -220,9 +221,8 @@ class Scope(BareScope):
             value = params[name]
             check_shapes(name, self, value, init_fn, init_args, init_kwargs)
         elif in_filter(self.mutable, "params"):
-            value = self._made(
-                f"parameter {name!r}", lambda: init_fn(self.make_rng("params"), *init_args, **init_kwargs)
-            )
+            draw = self._pass_key if draws_nothing(init_fn) else self.make_rng
+            value = self._made(f"parameter {name!r}", lambda: init_fn(draw("params"), *init_args, **init_kwargs))
             self._open("params")[name] = value
         elif self.is_collection_empty("params"):
             raise ScopeCollectionNotFound("params", name, self.path_text, self._given())
@@ -335,6 +335,15 @@ class Scope(BareScope):
           InvalidScopeError: the life of this scope has ended.
           JaxTransformError: the trace that the scope was made in has ended.
         """
+        stream, rng = self._stream(name)
+        return self._new_key(stream, rng)
+
+    def _pass_key(self, name: str) -> None:
+        """Count a key as drawn without deriving it: those after it stay the same."""
+        self.counters.next(self._stream(name)[0])
+
+    def _stream(self, name: str) -> tuple[str, LazyRng]:
+        """The stream that stands for a name."""
         self._check(f"draw a key from the stream {name!r}")
         stream = name if name in self._streams else "params"
         rng = self._streams.get(stream)
@@ -345,7 +354,7 @@ class Scope(BareScope):
                 expected=f"a key for {name!r}" + ("" if name == "params" else " or for 'params'"),
                 got=f"keys for {sorted(self._streams)}",
             )
-        return self._new_key(stream, rng)
+        return stream, rng
 
     def _new_key(self, stream: str, rng: LazyRng) -> PRNGKey:
         return LazyRng.create(rng, *self._suffix, self.counters.next(stream)).as_jax_rng()

@@ -13,10 +13,12 @@ from fx_core.array_node import ArrayNode
 from fx_core.errors import ArgumentTypeError, FxError, ShapeMismatchError
 from fx_core.errors.ops import layer_size
 from fx_core.ops import dtypes
+from fx_core.ops.initializers.fixed import draws_nothing
 from fx_core.typing import Dtype
 
 from fx_nnx.locate import path_of
 from fx_nnx.rngs.rngs import Rngs
+from fx_nnx.rngs.stream import RngStream
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable
 
@@ -110,7 +112,10 @@ def make_param(
             got=f"{type(rngs).__name__}: {rngs!r}",
             fix="make one Rngs, and hand it to all layers",
         )
-    return Param(init(rngs.params(), shape, dtype), **metadata)
+    stream = rngs.params
+    if isinstance(stream, RngStream) and draws_nothing(init):
+        return Param(init(stream._pass_key(), shape, dtype), **metadata)
+    return Param(init(stream(), shape, dtype), **metadata)
 
 
 def value_of(weight: Any) -> Any:

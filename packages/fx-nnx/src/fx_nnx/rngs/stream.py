@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from fx_core import threefry
+from fx_core.compat.jax import record_fold_in
 
 from fx_nnx.errors import NnxError
 from fx_nnx.objects.pytree import Pytree
@@ -106,6 +108,21 @@ class RngStream(RandomMethods, Pytree):
         return self._next(key[...] if self.key.ref else key)
 
     def _next(self, key: jax.Array) -> jax.Array:
+        count, here = self._counted(key)
+        # JAX would compile a program, which takes longer than small networks take to draw.
+        return threefry.fold_in(key, int(count)) if here else record_fold_in(key, count)
+
+    def _pass_key(self) -> None:
+        """Count a key as given without deriving it: the keys after it stay the same.
+
+        Raises:
+          NnxError: the stream is split.
+          TraceLevelError: the stream was made outside the transform that runs.
+        """
+        self._counted(self.key.get_value())
+
+    def _counted(self, key: jax.Array) -> tuple[jax.Array, bool]:
+        """Count a key, and give the count before it and whether all is on the host."""
         if key.ndim:
             raise NnxError(
                 f"The RNG stream {self.tag!r} is split.",
@@ -114,13 +131,15 @@ class RngStream(RandomMethods, Pytree):
                 fix="use it inside the vmap or scan that it was split for, or restore it with restore_rngs",
             )
         count = self.count.get_value()
-        if _on_host(key, count):
-            # JAX would compile a program for either, which takes longer than small networks take to draw.
-            drawn, after = threefry.fold_in(key, int(count)), jnp.asarray(np.asarray(count) + np.uint32(1))
+        here = _on_host(key, count)
+        if here:
+            after = jnp.asarray(np.asarray(count) + np.uint32(1))
+        elif isinstance(count, jax.core.Tracer) and count.dtype == np.uint32:
+            after = jax.lax.add(count, np.uint32(1))  # without the conversions of `+`, which take longer
         else:
-            drawn, after = jax.random.fold_in(key, count), count + 1
+            after = count + 1
         self.count.set_value(after)
-        return drawn
+        return count, here
 
     def split(self, k: Any) -> "RngStream":
         """Returns a stream of as many independent streams as ``k`` (a size or shape) says, made of the next key."""

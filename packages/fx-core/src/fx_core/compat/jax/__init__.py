@@ -10,6 +10,7 @@ from jax.core import ShapedArray, eval_context
 from jax.experimental import checkify
 from jax.experimental.layout import Format
 from jax.interpreters import ad, batching
+from jax.interpreters.partial_eval import DynamicJaxprTracer
 
 from fx_core.compat.jax.arrays import (
     cudnn_capability,
@@ -18,6 +19,7 @@ from fx_core.compat.jax.arrays import (
     key_kind,
     key_that_draws,
     normal_scales_first,
+    record_fold_in,
     threefry_words,
     weakly_typed,
     with_memory_layout,
@@ -62,6 +64,7 @@ from fx_core.compat.jax.traces import (
 )
 
 __all__ = [
+    "DynamicJaxprTracer",
     "Format",
     "InconclusiveDimensionOperation",
     "Primitive",
@@ -99,6 +102,7 @@ __all__ = [
     "place_among_processes",
     "prune_jaxpr",
     "reached_preemption",
+    "record_fold_in",
     "scan_counts",
     "short_locations",
     "show_in_tracebacks",

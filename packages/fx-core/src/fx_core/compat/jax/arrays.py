@@ -60,6 +60,26 @@ def _kind_of_keys(random_bits: Callable[..., jax.Array], name: str) -> Any:
 
 
 @functools.cache
+def _fold_in_primitive() -> Any:
+    """What `jax.random.fold_in` records; taken from a trace, as its module imports Pallas or moves between versions."""
+    # The key is made inside, or it would become part of the trace around.
+    program = jax.make_jaxpr(lambda seed: jax.random.fold_in(jax.random.key(seed), np.uint32(0)))(0)
+    return program.eqns[-1].primitive
+
+
+def record_fold_in(key: Any, data: Any) -> jax.Array:
+    """Returns what `jax.random.fold_in` gives for a scalar of uint32; in a trace, past its conversions of arguments.
+
+    These take three quarters of its time, and building a network in a trace does little else than derive keys.
+    """
+    traced = isinstance(key, jax.core.Tracer) or isinstance(data, jax.core.Tracer)
+    plain = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == data.shape == () and data.dtype == np.uint32
+    if traced and plain and jax.sharding.get_abstract_mesh().empty:
+        return _fold_in_primitive().bind(key, data)
+    return jax.random.fold_in(key, data)
+
+
+@functools.cache
 def normal_scales_first() -> bool:
     """Returns whether JAX's normal initializers multiply the scale with √2 before they multiply with the sample.
 

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fx_core.compat.jax import tracing
-from fx_core.made import made_by_arguments
+from fx_core.made import Made, made_by_arguments
 from fx_core.ops.initializers.chunked import settled
 from fx_core.ops.params import Initializer
+from fx_core.threefry import simply_traced
 from fx_core.typing import Dtype
 
-__all__ = ["constant", "ones", "ones_init", "zeros", "zeros_init"]
+__all__ = ["constant", "draws_nothing", "ones", "ones_init", "zeros", "zeros_init"]
 
 
 def zeros(key: Any, shape: Sequence[int], dtype: Dtype | None = None, out_sharding: Any = None) -> jax.Array:
@@ -78,6 +78,14 @@ def ones_init() -> Initializer:
     return ones
 
 
+_FILLS = (zeros, ones, jax.nn.initializers.zeros, jax.nn.initializers.ones)
+
+
+def draws_nothing(init: Any) -> bool:
+    """Returns whether an initializer is one of these and has no use for its key, which then need not be derived."""
+    return any(init is fill for fill in _FILLS) or (isinstance(init, Made) and init.factory is constant)
+
+
 def _axes(shape: int | Sequence[int]) -> tuple[int, ...]:
     """The shape, of which JAX allows a number for one axis."""
     return (shape,) if isinstance(shape, int) else tuple(shape)
@@ -86,7 +94,7 @@ def _axes(shape: int | Sequence[int]) -> tuple[int, ...]:
 def _filled(value: Any, shape: Any, dtype: Dtype, out_sharding: Any) -> jax.Array | None:
     """The array, or None where it is JAX's to make (or to refuse)."""
     here = settled()
-    if out_sharding is not None or not isinstance(shape, tuple | list) or not (here or _simply_traced()):
+    if out_sharding is not None or not isinstance(shape, tuple | list) or not (here or simply_traced()):
         return None
     sizes: list[Any] = list(shape)  # pyright: ignore[reportUnknownArgumentType]
     if not all(type(size) is int and size >= 0 for size in sizes):
@@ -98,8 +106,3 @@ def _filled(value: Any, shape: Any, dtype: Dtype, out_sharding: Any) -> jax.Arra
     if not here:  # what `jax.lax.full` would trace, at half the cost
         return jax.lax.broadcast(np.array(value, found), sizes)
     return jax.device_put(np.full(sizes, value, found))
-
-
-def _simply_traced() -> bool:
-    """Whether a transform makes the arrays, and no mesh has a say in it."""
-    return tracing() and jax.sharding.get_abstract_mesh().empty

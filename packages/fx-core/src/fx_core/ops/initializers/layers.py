@@ -48,6 +48,8 @@ def flattened(init: Initializer, groups: Sequence[int]) -> Initializer:
     >>> init(jax.random.key(0), (2, 3, 4), float).shape
     (2, 3, 4)
     """
+    if init is zeros or init is ones:
+        return init  # the same in any shape
     groups = tuple(groups)
     try:
         return _flattened(init, groups)
