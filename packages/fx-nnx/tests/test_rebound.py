@@ -1,8 +1,11 @@
 """Compiled functions whose globals, closures, attributes and items lead to another module than before."""
 
+import contextvars
+import functools
 import logging
 import sys
 import types
+import weakref
 from collections import UserDict
 
 import fx_nnx as nnx
@@ -225,3 +228,96 @@ def test_variables_made_and_dropped_during_the_trace_are_no_matter(caplog):
 
     f = nnx.jit(f)
     assert (f(ONE), f(ONE), len(traces)) == (2, 2, 1)
+
+
+def given_as_a_static_argument(model):
+    f, call = (lambda x: model(x)), nnx.jit(lambda f, x: f(x), static_argnums=0)
+    return lambda x: call(f, x)
+
+
+def given_by_name_as_a_static_argument(model):
+    f, call = (lambda x: model(x)), nnx.jit(lambda x, f: f(x), static_argnames="f")
+    return lambda x: call(x, f=f)
+
+
+def held_in_a_function_that_a_module_has(model):
+    holder, call = nnx.Dict(), nnx.jit(lambda holder, x: holder.f(x))
+    holder.f = nnx.static(lambda x: model(x))
+    return lambda x: call(holder, x)
+
+
+def held_in_a_partial_that_a_module_has(model):
+    holder, call = nnx.Dict(), nnx.jit(lambda holder, x: holder.f(x))
+    holder.f = nnx.static(functools.partial(lambda model, x: model(x), model))
+    return lambda x: call(holder, x)
+
+
+def seen_by_a_method_of_a_module(model):
+    class Other(nnx.Module):
+        def __call__(self, x):
+            return model(x)
+
+    other, call = Other(), nnx.jit(lambda other, x: other(x))
+    return lambda x: call(other, x)
+
+
+def seen_by_a_method_that_is_bound(model):
+    class Other(nnx.Module):
+        def __call__(self, x):
+            return model(x)
+
+    return nnx.jit(Other().__call__)
+
+
+def seen_by_a_module_that_is_called(model):
+    class Other(nnx.Module):
+        def __call__(self, x):
+            return model(x)
+
+    return nnx.jit(Other())
+
+
+def held_in_a_class(model):
+    held = type("Held", (), {"model": model})()
+    return nnx.jit(lambda x: held.model(x))
+
+
+def held_in_a_slot(model):
+    held = type("Held", (), {"__slots__": ("model",)})()
+    held.model = model
+    return nnx.jit(lambda x: held.model(x))
+
+
+def held_in_a_weak_reference(model):
+    held = weakref.ref(model)
+    return nnx.jit(lambda x: held()(x))
+
+
+def held_in_a_context_variable(model):
+    held = contextvars.ContextVar("held", default=model)
+    return nnx.jit(lambda x: held.get()(x))
+
+
+HELD = [value for name, value in list(globals().items()) if name.startswith(("given_", "seen_by", "held_in_"))]
+
+
+class Factor(Scale):
+    def __init__(self, value):
+        super().__init__(value)
+        self.factor = 1
+
+    def __call__(self, x):
+        return super().__call__(x) * self.factor
+
+
+@pytest.mark.parametrize("way", HELD, ids=lambda way: way.__name__)
+def test_attributes_and_variables_of_a_module_that_is_held(way):
+    model = Factor(2.0)
+    f = way(model)
+    assert f(ONE) == 2
+    model.factor = 2
+    assert f(ONE) == 4
+    model.w[...] = 3.0
+    assert f(ONE) == 6
+    model.w = nnx.Param(jnp.array(5.0))
+    assert f(ONE) == 10

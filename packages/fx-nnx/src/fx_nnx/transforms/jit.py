@@ -47,6 +47,7 @@ class JitFunction:
         self._simple = not self._statics and not self._target.bound
         self._donates = any(self._given.donated)
         self._captures = Captures()
+        self._around: dict[int, Any] = {}
         self._lifted = self._compiled()
         if target is None:
             carry(self, self._target, self._call)
@@ -58,8 +59,10 @@ class JitFunction:
         with self._captures.watching():
             tree = inner.tree if self._simple else StaticArguments.put(inner.layout.statics, *inner.tree)
             out = self._target.call(*tree)
-        # Static attributes of the modules that it sees are constants, too.
-        self._captures.seen[:] = seen_from(self.fun, self._target.bound)
+        # Static attributes of the modules that it sees are constants, too; what it is given may see others.
+        self._around.update((id(value), value) for part in (inner.layout.statics or ())[:2] for _, value in part)
+        given = inner.index.values()
+        self._captures.seen[:] = seen_from(self.fun, self._target.bound, given, self._around)
         return out
 
     def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any], *bound: Any) -> Handle:

@@ -1,22 +1,24 @@
 """Modules that a function sees without getting them as arguments, and the places that lead to them."""
 
-import dis
+import contextlib
 import functools
 import inspect
 import sys
 import sysconfig
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from itertools import islice
-from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import CellType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from fx_nnx.graph.record import Record, record_of
-from fx_nnx.objects.pytree import Pytree
+from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.transforms.code import code_of
 
 __all__ = ["Places", "Seen", "seen_from"]
 
@@ -29,6 +31,9 @@ _LEAVES = (str, bytes, bytearray, int, float, complex, type(None), type, ModuleT
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")})
 _OURS = (Pytree, FunctionType, MethodType, functools.partial)
 """Whose methods are not looked at."""
+_CALLED = (FunctionType, MethodType, functools.partial)
+_LIBRARIES = frozenset(("jax", "jaxlib", "numpy", "optax", "fx_nnx", "fx_core", "fx_transforms"))
+"""Packages whose functions are not looked into where a module has them as attributes, such as initializers."""
 _SIZE = object()
 """In place of a key: the number of items."""
 
@@ -92,13 +97,26 @@ def _reference(value: Any) -> Callable[[], Any]:
     return weakref.ref(value) if isinstance(value, Pytree) else lambda: value
 
 
-def seen_from(f: Any, bound: Sequence[Any] = ()) -> list[Seen | Places]:
+def seen_from(f: Any, bound: Sequence[Any], given: Iterable[Any], around: dict[int, Any]) -> list[Seen | Places]:
     """Returns what a function sees from outside, as far as changes of it are noticed.
 
     Args:
-      f: the function.
+      f: the function, or a tuple of functions.
       bound: what it is bound to, which it gets like arguments.
+      given: the modules that it gets, and all in them.
+      around: by identity, what else sees something while it runs: static arguments, to which functions are added that
+        modules have as static attributes, and methods of modules that may see others.
     """
+    held = [
+        found
+        for value in given
+        if isinstance(value, Pytree)
+        for found in (*_open_methods(type(value)), *attributes_of(value).values())
+        if isinstance(found, _CALLED) and str(getattr(found, "__module__", "")).partition(".")[0] not in _LIBRARIES
+    ]
+    around.update([(id(value), value) for value in held])
+    if around:
+        f = (*(f if type(f) is tuple else (f,)), *around.values())
     found = _around(f, bound)
     pairs = [(module, record_of(module)) for module in found.modules]
     seen: list[Seen | Places] = [Seen(module, record) for module, record in pairs if record.lasting]
@@ -177,7 +195,8 @@ def _around(f: Any, bound: Sequence[Any] = ()) -> _Around:
     names: set[str] = set()
     kept: list[Any] = []  # so that identities stay theirs
     seen = {id(value) for value in bound}
-    rest = [type(f).__call__ if id(f) in seen else f]  # type: ignore[operator]  # a module that is called
+    # A module that is called is bound, but its method is looked at.
+    rest = [type(part).__call__ if id(part) in seen else part for part in (f if type(f) is tuple else (f,))]
     while rest and len(seen) < _MOST:
         value = rest.pop()
         if id(value) not in seen:
@@ -187,7 +206,7 @@ def _around(f: Any, bound: Sequence[Any] = ()) -> _Around:
                 result.modules.append(value)
             else:
                 if isinstance(value, FunctionType):
-                    names |= _code_of(value.__code__).names
+                    names |= code_of(value.__code__).names
                 for step in _within(value):
                     if not isinstance(step.value, _LEAVES):
                         rest.append(step.value)
@@ -204,7 +223,7 @@ def _around(f: Any, bound: Sequence[Any] = ()) -> _Around:
 def _sees_nothing(f: FunctionType) -> bool:
     """Whether a function reads its arguments alone, as most steps do."""
     held = f.__closure__ or f.__defaults__ or f.__kwdefaults__ or f.__dict__.get("__wrapped__")
-    return not held and not any(_code_of(f.__code__)[:3])
+    return not held and not any(code_of(f.__code__)[:3])
 
 
 def _leading(modules: Sequence[Any], steps: dict[int, list[_Step]], names: set[str]) -> list[tuple[_Place, Any]]:
@@ -244,11 +263,51 @@ def _within(value: Any) -> Iterator[_Step]:
     else:
         call = inspect.getattr_static(type(value), "__call__", None)
         yield _Step(value, call if isinstance(call, FunctionType) else None)
+        yield from _of_class(value)
     attributes = getattr(value, "__dict__", {})
     inside = hasattr(type(value), "__getitem__")  # whose own code reads what it holds
     yield from [
         _Step(value, item, _Place(attributes, k), None if inside else k) for k, item in list(attributes.items())
     ]
+
+
+def _of_class(value: Any) -> Iterator[_Step]:
+    """Give what an object has by its class: modules among the attributes of that, and what is in slots."""
+    if isinstance(value, weakref.ref):
+        yield _Step(value, value())
+    elif isinstance(value, ContextVar):
+        with contextlib.suppress(LookupError):  # it is not set
+            yield _Step(value, value.get())
+    for part in type(value).__mro__:
+        if not _is_installed(_space(part)):
+            for name, item in list(vars(part).items()):
+                if isinstance(item, Pytree):
+                    yield _Step(value, item, _Place(vars(part), name), name)
+                elif isinstance(item, MemberDescriptorType):
+                    yield _Step(value, getattr(value, name, None))
+
+
+@functools.lru_cache(maxsize=1024)
+def _open_methods(kind: type) -> tuple[FunctionType, ...]:
+    """Give the methods of a class of modules that see more than arguments and what belongs to installed packages."""
+    found: list[FunctionType] = []
+    for part in kind.__mro__:
+        if not _is_installed(_space(part)):
+            methods = [getattr(item, "__wrapped__", item) for item in vars(part).values()]
+            found += [f for f in methods if isinstance(f, FunctionType) and any(map(_is_open, _read_by(f)))]
+    return tuple(found)
+
+
+def _is_open(step: _Step) -> bool:
+    value = step.value
+    if isinstance(value, type | ModuleType):
+        return isinstance(value, ModuleType) and not _is_installed(vars(value))
+    if isinstance(value, FunctionType):
+        return not _is_installed(value.__globals__)
+    if value is None:
+        holder, key = step.place or (None, None)
+        return isinstance(holder, CellType) or (isinstance(holder, dict) and key in holder)  # no name of Python itself
+    return not (isinstance(value, _LEAVES) or (callable(value) and not isinstance(value, Pytree)))
 
 
 def _methods(kind: type, names: set[str]) -> Iterator[FunctionType]:
@@ -265,7 +324,7 @@ def _methods(kind: type, names: set[str]) -> Iterator[FunctionType]:
 
 
 def _read_by(f: FunctionType) -> Iterator[_Step]:
-    cells, code = dict(zip(f.__code__.co_freevars, f.__closure__ or ())), _code_of(f.__code__)
+    cells, code = dict(zip(f.__code__.co_freevars, f.__closure__ or ())), code_of(f.__code__)
     for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
         yield _Step(f, value)
     for first, *names in code.variables:
@@ -307,44 +366,3 @@ def _is_installed(space: dict[str, Any]) -> bool:
     """Whether globals are those of an installed package, of Python, or of ours."""
     file, package = space.get("__file__"), str(space.get("__name__")).partition(".")[0]
     return package == "fx_nnx" or (isinstance(file, str) and file.startswith(_INSTALLED)) or package == "builtins"
-
-
-class _Code(NamedTuple):
-    """What the code of a function reads.
-
-    Attributes:
-      globals: globals, each with the attributes that are read of it.
-      variables: the same for variables of functions around.
-      imports: the modules that it imports itself, with all names in it.
-      names: all names in it.
-    """
-
-    globals: frozenset[tuple[str, ...]]
-    variables: frozenset[tuple[str, ...]]
-    imports: frozenset[tuple[str, tuple[str, ...]]]
-    names: frozenset[str]
-
-
-@functools.lru_cache(maxsize=4096)
-def _code_of(code: CodeType) -> _Code:
-    """Look at a function; the names of attributes are among those of its code, too."""
-    chains: dict[bool, list[list[str]]] = {False: [], True: []}
-    imports: set[tuple[str, tuple[str, ...]]] = set()
-    chain: list[str] | None = None
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") or "DEREF" in step.opname:
-            chain = [step.argval]
-            chains["DEREF" in step.opname].append(chain)
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain is not None:
-            chain.append(step.argval)
-        else:
-            chain = None
-            if step.opname == "IMPORT_NAME":
-                imports.add((step.argval, code.co_names))
-    inner = [_code_of(part) for part in code.co_consts if isinstance(part, CodeType)]
-    return _Code(
-        frozenset(map(tuple, chains[False])).union(*[part.globals for part in inner]),
-        frozenset(map(tuple, chains[True])).union(*[part.variables for part in inner]),
-        frozenset(imports).union(*[part.imports for part in inner]),
-        frozenset(code.co_names).union(*[part.names for part in inner]),
-    )
