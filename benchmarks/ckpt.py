@@ -81,13 +81,18 @@ def cases(libraries: tuple[str, ...] = ("fx",)) -> Iterator[Ratio]:
     data = memoryview(b"".join(np.asarray(leaf).tobytes() for leaf in tree.values()))
     directory = Path(tempfile.mkdtemp())
     try:
-        yield from _both_ways(directory, tree, data, peers=len(libraries) > 1)
+        yield from _both_ways(directory, tree, data, peers="flax" in libraries)
         yield from _checksum(directory)
         yield from _blocking(directory, tree)
         for backend in AIMS:
             yield _memory(backend)
     finally:
         shutil.rmtree(directory)
+
+
+def library_of(name: str) -> str:
+    """The library of a way to save."""
+    return {"Flax msgpack": "flax", "Orbax direct": "orbax"}.get(name, "fx")
 
 
 def _both_ways(directory: Path, tree: Any, data: memoryview, peers: bool) -> Iterator[Ratio]:
@@ -114,10 +119,11 @@ def _both_ways(directory: Path, tree: Any, data: memoryview, peers: bool) -> Ite
     saved = _in_turns(writers, clear)
     restored = _in_turns(readers, lambda _: None)
     for name in list(writers)[1:]:
-        yield Ratio(f"save {size}, {name}", saved[name], saved["raw"], AIMS.get(name, (None, None))[0])
+        aim = AIMS.get(name, (None, None))[0]
+        yield Ratio(f"save {size}, {name}", saved[name], saved["raw"], aim, library=library_of(name))
     for name in list(readers)[1:]:
         aim = AIMS.get(name.removesuffix(" mapped"), (None, None))[1]
-        yield Ratio(f"restore {size}, {name}", restored[name], restored["raw"], aim)
+        yield Ratio(f"restore {size}, {name}", restored[name], restored["raw"], aim, library=library_of(name))
 
 
 def _checksum(directory: Path) -> Iterator[Ratio]:
@@ -175,5 +181,5 @@ def _memory(backend: str) -> Ratio:
     answer = subprocess.check_output([sys.executable, "-c", PROGRAM, backend], text=True, env=environment)
     saved, restored, largest, _ = map(int, answer.split())
     aim = 1.3 if backend != "orbax" else None
-    label = f"peak beyond the tree over the largest array, in MB, {backend}"
-    return Ratio(label, max(saved, restored, 0) / 1e9, largest / 1e9, aim)
+    label = f"peak beyond the tree over the largest array, {backend}"
+    return Ratio(label, max(saved, restored, 0) / 1e6, largest / 1e6, aim, unit="MB")

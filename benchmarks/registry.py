@@ -31,7 +31,8 @@ class Group:
 
     def present(self) -> tuple[str, ...]:
         """Give the libraries that are installed."""
-        return tuple(name for name in self.libraries if importlib.util.find_spec(name.partition(".")[0]))
+        found = [name for name in self.libraries if importlib.util.find_spec(name.partition(".")[0])]
+        return tuple(name for name in self.libraries if name == "fx" or name in found)
 
 
 GROUPS = {
