@@ -215,8 +215,8 @@ def test_an_import_that_is_interrupted_is_done_again(three):
 
 def test_the_doctor_recommends_a_name_for_the_entry_point(three):
     three.add("zeta", collection("eta.one"), collection("eta.two"), module="zeta.plugin")
-    (note,) = [finding for finding in examine(three.registry()) if finding.owner == "zeta"]
-    assert note.level == "note"
+    (note,) = [finding for finding in examine(three.registry()) if finding.subject == "plugin 'zeta'"]
+    assert (note.owner, note.level) == ("zeta", "note")
     assert "it registers names that begin with 'eta.', but is not called after them" in note.text
     assert "Call its entry point 'eta'." in note.text
 
