@@ -38,7 +38,7 @@ def run(site, command, here):
         assert arguments[:4] == ["install", "-q", "-e", "."]
         return install(site, here)
     if program == "fx":
-        return site.fx(*arguments, cwd=here)
+        return site.fx(*arguments, cwd=here, FX_DISABLE_PLUGINS="fx-demo-plugin")  # of which the doctor says more
     if program == "pytest":
         return site.python("-m", "pytest", *arguments, "-W", "error", "-p", "no:cacheprovider", cwd=here)
     assert program == "python"
