@@ -38,8 +38,9 @@ def main() -> None:
     show(found)
     if options.write:
         report.write(found)
-    troubled = [name for name, group in found["groups"].items() if group["trouble"]]
-    sys.exit(f"trouble with {', '.join(troubled)}" if troubled else 0)
+    troubled = [f"{name}: {group['trouble']}" for name, group in found["groups"].items() if group["trouble"]]
+    troubled += [f"no sentence in benchmarks/reasons.py for {case}" for case in report.unexplained(found)]
+    sys.exit("\n".join(troubled) if troubled else 0)
 
 
 def run(name: str, options: argparse.Namespace) -> dict[str, Any]:

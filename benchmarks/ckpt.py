@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.measure import Ratio
 
 MEGABYTES = int(os.environ.get("FX_CKPT_MB", "100"))
-ROUNDS = 7 if MEGABYTES <= 256 else 3
+ROUNDS = 5 if MEGABYTES <= 256 else 3
 AIMS = {"msgpack": (1.25, 1.0), "safetensors": (1.25, 1.0), "orbax": (8.0, 3.0)}
 LEAVES = 8
 
@@ -35,7 +35,8 @@ def make_tree() -> dict[str, Any]:
     return {f"layer_{i}": jax.random.normal(jax.random.key(i), shape, jnp.float32) for i in range(LEAVES)}
 
 
-def _write(path: Path, data: memoryview) -> None:
+def flushed(path: Path, data: memoryview) -> None:
+    """Write bytes to a file, and to the disk."""
     with open(path, "wb", buffering=0) as file:
         while len(data):
             data = data[file.write(data) :]
@@ -66,7 +67,7 @@ def _peers(directory: Path, tree: Any) -> dict[str, tuple[Callable[[], object], 
     direct = ocp.PyTreeCheckpointer()
     return {
         "Flax msgpack": (
-            lambda: _write(directory / "Flax msgpack", memoryview(flax.serialization.to_bytes(tree))),
+            lambda: flushed(directory / "Flax msgpack", memoryview(flax.serialization.to_bytes(tree))),
             lambda: flax.serialization.from_bytes(tree, (directory / "Flax msgpack").read_bytes()),
         ),
         "Orbax direct": (
@@ -109,7 +110,7 @@ def _both_ways(directory: Path, tree: Any, data: memoryview, peers: bool) -> Ite
         return lambda: fx_ckpt.restore(directory / name, tree)
 
     others = _peers(directory, tree) if peers else {}
-    writers: dict[str, Callable[[], object]] = {"raw": lambda: _write(directory / "raw", data)}
+    writers: dict[str, Callable[[], object]] = {"raw": lambda: flushed(directory / "raw", data)}
     writers |= {name: saver(name) for name in AIMS} | {name: both[0] for name, both in others.items()}
     readers: dict[str, Callable[[], object]] = {"raw": lambda: (directory / "raw").read_bytes()}
     readers |= {name: reader(name) for name in [*AIMS, "safetensors mapped"]} | {

@@ -1,73 +1,109 @@
-"""How long a new process takes from its start to the first answer: a bundle against the model that is built again."""
+"""CPU seconds from the start of a new process to the first answer: from a checkpoint, and from a bundle.
 
-import os
-import pickle
-import statistics
-import subprocess
-import sys
+By hand, arrays are read from a file of NumPy, and go through the function that is written by hand. Where programs were
+compiled before, they are in JAX's cache; a bundle has a folder of its own for them.
+"""
+
 import tempfile
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import fx_ckpt
 import fx_export
 import fx_linen
 import jax
 import numpy as np
 
 from benchmarks import networks
-from benchmarks.measure import Ratio
+from benchmarks.measure import QUICK, Ratio, wanted
+from benchmarks.programs import figures, rows
 
-LOADED = """
-    import sys, numpy as np, jax
-    import fx_export
-    network = fx_export.load(sys.argv[1] + "/net", compiled=sys.argv[3] or None)
-    jax.block_until_ready(network(np.load(sys.argv[1] + "/x.npy")))
+NETWORKS = {"mlp": "MLP of 100 layers", "transformer": "transformer of 12 blocks"}
+ANSWER = """
+import sys, time, numpy as np, jax
+path, name, kept = sys.argv[1:]
+x = np.load(path + "/x.npy")
+{}
+print(time.process_time())
 """
-REBUILT = """
-    import sys, pickle, numpy as np, jax
-    import fx_linen
-    from benchmarks import networks
-    model, _ = getattr(networks, sys.argv[2])(fx_linen)
-    variables = jax.device_put(pickle.load(open(sys.argv[1] + "/variables.pickle", "rb")))
-    jax.block_until_ready(jax.jit(model.apply)(variables, np.load(sys.argv[1] + "/x.npy")))
+BUNDLE = """
+import fx_export
+jax.block_until_ready(fx_export.load(path + "/net", compiled=path + "/compiled" if kept else None)(x))
 """
-ROUNDS = 5
-KINDS = [("loaded", False), ("loaded", True), ("rebuilt", False), ("rebuilt", True)]
-COMPARED = {
-    "both compiled anew": (False, False),
-    "compiled programs of both kept": (True, True),
-    "compiled programs of the bundle kept": (True, False),
-}
+CHECKPOINT = """
+import fx_ckpt, fx_linen
+from benchmarks import networks
+model, _ = getattr(networks, name)(fx_linen)
+jax.block_until_ready(jax.jit(model.apply)(fx_ckpt.restore(path + "/checkpoint"), x))
+"""
+FLAX = """
+import flax.linen, flax.serialization
+from benchmarks import networks
+model, _ = getattr(networks, name)(flax.linen)
+variables = flax.serialization.msgpack_restore(open(path + "/flax.msgpack", "rb").read())
+jax.block_until_ready(jax.jit(model.apply)(variables, x))
+"""
+BY_HAND = """
+from benchmarks import networks
+tree = {}
+for key, value in np.load(path + "/arrays.npz").items():
+    *outer, last = key.split("/")
+    at = tree
+    for part in outer:
+        at = at.setdefault(part, {})
+    at[last] = value
+jax.block_until_ready(jax.jit(getattr(networks, name + "_by_hand"))(tree["params"], x))
+"""
+PROGRAMS = {"fx, bundle": BUNDLE, "fx, checkpoint": CHECKPOINT, "flax, checkpoint": FLAX, "raw": BY_HAND}
 
 
-def _seconds(scratch: str, name: str, kind: str, kept: bool) -> float:
-    """Seconds of the processor from the start of a process to its end, which comes right after the answer."""
-    program = LOADED if kind == "loaded" else REBUILT
-    keeping = {"JAX_COMPILATION_CACHE_DIR": scratch + "/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    timed = f"import time\n{textwrap.dedent(program)}\nprint(time.process_time())"
-    # Rebuilding keeps programs by JAX's settings, loading by its argument.
-    settings = keeping if kept and kind == "rebuilt" else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-    arguments = [scratch, name, scratch + "/compiled" if kept else ""]
-    environment = {**os.environ, **settings}
-    return float(subprocess.check_output([sys.executable, "-c", timed, *arguments], text=True, env=environment))
+def prepare(path: Path, name: str, flax: bool) -> None:
+    """Write the network in all ways."""
+    model, x = getattr(networks, name)(fx_linen)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    np.save(path / "x.npy", np.asarray(x))
+    fx_export.export(path / "net", model, variables, [np.asarray(x)], verify=False)
+    fx_ckpt.save(path / "checkpoint", variables)
+    flat, _ = jax.tree_util.tree_flatten_with_path(variables)
+    np.savez(path / "arrays.npz", **{"/".join(key.key for key in keys): leaf for keys, leaf in flat})
+    if flax:
+        import flax.serialization
+
+        (path / "flax.msgpack").write_bytes(flax.serialization.msgpack_serialize(jax.device_get(variables)))
 
 
-def cases() -> Iterator[Ratio]:
-    for name in ("mlp", "resnet", "transformer"):
-        model, x = getattr(networks, name)(fx_linen)
-        variables = jax.jit(model.init)(jax.random.key(0), x)
+def compared(title: str, seconds: dict[tuple[str, str], float]) -> Iterator[Ratio]:
+    """A bundle against the model that is built again from its checkpoint."""
+    for ours, theirs in (("", ""), ("kept", "kept"), ("kept", "")):
+        how = "compiled before" if ours else "compiled anew"
+        over = "the model built again" + (", compiled anew" if ours and not theirs else "")
+        case = f"first answer, {title}, bundle, {how}, over {over}"
+        yield Ratio(case, seconds["fx, bundle", ours], seconds["fx, checkpoint", theirs], 0.5)
+
+
+def cases(libraries: tuple[str, ...] = ("fx",)) -> Iterator[Ratio]:
+    for name, title in NETWORKS.items():
+        kinds = {"": f"first answer, {title}, compiled anew", "kept": f"first answer, {title}, compiled before"}
+        kinds = {kept: case for kept, case in kinds.items() if wanted(case)}
+        if not kinds or (QUICK and name != "mlp"):
+            continue
         with tempfile.TemporaryDirectory() as scratch:
-            fx_export.export(Path(scratch) / "net", model, variables, [np.asarray(x)], verify=False)
-            np.save(scratch + "/x.npy", np.asarray(x))
-            Path(scratch, "variables.pickle").write_bytes(pickle.dumps(jax.device_get(variables)))
-            for kind in KINDS:
-                _seconds(scratch, name, *kind)
-            times: dict[tuple[str, bool], list[float]] = {kind: [] for kind in KINDS}
-            for _ in range(ROUNDS):
-                for kind, taken in times.items():
-                    taken.append(_seconds(scratch, name, *kind))
-        middle = {kind: statistics.median(taken) for kind, taken in times.items()}
-        for what, (ours, theirs) in COMPARED.items():
-            case = f"first answer of a new process, {name}, {what}"
-            yield Ratio(case, middle["loaded", ours], middle["rebuilt", theirs], 0.5)
+            prepare(Path(scratch), name, flax="flax" in libraries)
+            sides = [side for side in PROGRAMS if side.partition(",")[0] in (*libraries, "raw")]
+            seconds: dict[tuple[str, str], float] = {}
+            for kept, case in kinds.items():
+                programs = {side: (ANSWER.replace("{}", PROGRAMS[side]), scratch, name, kept) for side in sides}
+                settings = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+                if kept:
+                    settings = {
+                        "JAX_COMPILATION_CACHE_DIR": scratch + "/cache",
+                        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                    }
+                if kept:
+                    for program, *arguments in programs.values():
+                        figures(program, *arguments, **settings)
+                found = rows(case, programs, rounds=2, **settings)
+                seconds |= {(row.library, kept): row.ours for row in found}
+                yield from found
+            if len(kinds) == 2:
+                yield from compared(title, seconds)

@@ -1,10 +1,12 @@
-"""A GPT and an MLP for the first step of a process: by hand, and for libraries with the names of Linen or NNX."""
+"""A GPT, an MLP and ResNet-50 for the first step: by hand, and for libraries with the names of Linen or NNX."""
 
 import importlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from benchmarks import networks, nnx_networks
 
 WIDTH, HEADS, LENGTH = 64, 4, 16
 
@@ -53,6 +55,46 @@ def by_hand(kind: str, depth: int, x: jax.Array) -> Any:
         return jnp.mean(x**2)
 
     return jax.jit(loss)(params, x)
+
+
+def _made_resnet(key: jax.Array) -> Any:
+    """Variables for `networks.resnet_by_hand`."""
+    keys = iter(jax.random.split(key, 64))
+
+    def made(convolutions: list[tuple[int, int, int]]) -> Any:
+        params, stats = {}, {}
+        for index, (size, inputs, outputs) in enumerate(convolutions):
+            kernel = jax.random.normal(next(keys), (size, size, inputs, outputs)) * (size * size * inputs) ** -0.5
+            params[f"Conv_{index}"] = {"kernel": kernel}
+            params[f"BatchNorm_{index}"] = {"scale": jnp.ones(outputs), "bias": jnp.zeros(outputs)}
+            stats[f"BatchNorm_{index}"] = {"mean": jnp.zeros(outputs), "var": jnp.ones(outputs)}
+        return params, stats
+
+    params, stats = made([(7, 3, 64)])
+    inputs, number = 64, 0
+    for stage, blocks in enumerate(networks.STAGES):
+        features = 64 << stage
+        for index in range(blocks):
+            sizes = [(1, inputs, features), (3, features, features), (1, features, 4 * features)]
+            block = made(sizes + ([] if index else [(1, inputs, 4 * features)]))
+            params[f"Block_{number}"], stats[f"Block_{number}"] = block
+            inputs, number = 4 * features, number + 1
+    params["Dense_0"] = _made(next(keys), inputs, 1000)
+    return {"params": params, "batch_stats": stats}
+
+
+def resnet(library: str) -> Any:
+    """The first loss of ResNet-50 as it predicts."""
+    x = networks.INPUTS["resnet"]()
+    if library == "raw":
+        variables = jax.jit(_made_resnet)(jax.random.key(0))
+        return jax.jit(lambda v, x: jnp.mean(networks.resnet_by_hand(v, x) ** 2))(variables, x)
+    module: Any = importlib.import_module(library)
+    if library.endswith("linen"):
+        model, _ = networks.resnet(module)
+        variables = model.init(jax.random.key(0), x)
+        return jax.jit(lambda v, x: jnp.mean(model.apply(v, x) ** 2))(variables, x)
+    return module.jit(lambda model, x: jnp.mean(model(x) ** 2))(nnx_networks.resnet(module)[0], x)
 
 
 def linen(nn: Any, kind: str, depth: int, x: jax.Array, stacked: bool) -> Any:
@@ -132,8 +174,10 @@ def nnx(nnx: Any, kind: str, depth: int, x: jax.Array, stacked: bool) -> Any:
 
 def first_step(side: str, kind: str, depth: int) -> Any:
     """The first loss of a network, by a library or by hand."""
-    x = jnp.ones((2, LENGTH, WIDTH))
     library, _, how = side.partition(", ")
+    if kind == "resnet":
+        return resnet(library)
+    x = jnp.ones((2, LENGTH, WIDTH))
     if library == "raw":
         return by_hand(kind, depth, x)
     make = linen if library.endswith("linen") else nnx

@@ -119,8 +119,14 @@ def mapped_by_hand(params, x):
     return x
 
 
+def gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradient of the sum of an output by the variables."""
+    return jax.grad(lambda variables, x: fn(variables, x).sum())
+
+
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...], float | None]] = {
     "scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.5),
+    "gradient of a scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), None),
     "remat of 12 layers": (rematerialized, rematerialized_by_hand, (2, WIDTH), 1.3),
     "remat of jit of 12 layers": (rematerialized_as_one, rematerialized_as_one_by_hand, (2, WIDTH), None),
     "vmap of 12 layers": (mapped, mapped_by_hand, (4, 2, WIDTH), 1.4),
@@ -144,5 +150,6 @@ def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
                 return by_hand(variables["params"], x)
 
             np.testing.assert_allclose(apply(variables, x), raw(variables, x), rtol=1e-3, atol=1e-4)
-            sides[library], sides["raw"] = lowering(apply, variables, x), lowering(raw, variables, x)
+            fns = [gradient(fn) if name.startswith("gradient") else fn for fn in (apply, raw)]
+            sides[library], sides["raw"] = (lowering(fn, variables, x) for fn in fns)
         yield from side_by_side(case, sides, rounds=25, aims={} if aim is None else {"fx_linen": aim})

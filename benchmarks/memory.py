@@ -56,4 +56,4 @@ def cases(libraries: tuple[str, ...] = ("fx_linen", "fx_nnx")) -> Iterator[Ratio
         case = f"peak of a process, {what}"
         if wanted(case):
             programs = {side: (PROGRAM, side, what) for side in (*libraries, "raw")}
-            yield from rows(case, programs, rounds=2, unit="MB")
+            yield from rows(case, programs, rounds=1, unit="MB")

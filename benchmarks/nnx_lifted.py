@@ -82,9 +82,13 @@ def own_functions_by_hand(layers: Any, x: jax.Array) -> jax.Array:
     return x
 
 
-def scan(nnx: Any) -> Callable[..., Any]:
-    """A loop over layers, which is made once."""
-    return nnx.scan(lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+def _call(x: jax.Array, layer: Any) -> jax.Array:
+    return layer(x)
+
+
+def scan(nnx: Any, body: Callable[..., Any] = _call) -> Callable[..., Any]:
+    """A loop over layers."""
+    return nnx.scan(body, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
 
 
 def _body(x: jax.Array, layer: Any) -> tuple[jax.Array, None]:
@@ -129,7 +133,7 @@ TRACED: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
     "remat of 12 layers, one function for all, which JAX traces once": (listed, one_function, one_function_by_hand),
     "scan over 12 layers": (
         stacked,
-        lambda nnx: lambda layers, x: scan(nnx)(x, layers),
+        lambda nnx: lambda layers, x: scan(nnx, lambda x, layer: layer(x))(x, layers),
         lambda layers, x: jax.lax.scan(lambda x, layer: (layer_by_hand(layer, x), None), x, layers)[0],
     ),
     "gradient of a scan over 12 layers": (stacked, gradient, gradient_by_hand),
@@ -149,19 +153,23 @@ def cases(libraries: tuple[str, ...] = ("fx_nnx",)) -> Iterator[Ratio]:
                 sides["raw"] = tracing(by_hand, params, x)
             yield from side_by_side(case, sides, rounds=25)
     yield from _eager(libraries, x)
+    yield from _eager(libraries, x, anew=True)
     yield from _cell(libraries)
 
 
-def _eager(libraries: tuple[str, ...], x: jax.Array) -> Iterator[Ratio]:
-    case = "scan over 12 layers outside of jit, called again"
+def _eager(libraries: tuple[str, ...], x: jax.Array, anew: bool = False) -> Iterator[Ratio]:
+    how = ", made anew at each call" if anew else ", called again"
+    case = f"scan over 12 layers outside of jit{how}"
     if wanted(case):
         sides: dict[str, Callable[[], object]] = {}
         for library in libraries:
             nnx = importlib.import_module(library)
             (layers, params), loop = stacked(nnx), scan(nnx)
             sides[library] = lambda loop=loop, layers=layers: jax.block_until_ready(loop(x, layers))
+            if anew:
+                sides[library] = lambda nnx=nnx, layers=layers: jax.block_until_ready(scan(nnx)(x, layers))
             sides["raw"] = lambda params=params: jax.block_until_ready(scan_by_hand(params, x))
-        yield from side_by_side(case, sides, rounds=51)
+        yield from side_by_side(case, sides, rounds=9 if anew else 51)
 
 
 def _cell(libraries: tuple[str, ...]) -> Iterator[Ratio]:

@@ -1,10 +1,14 @@
-"""Plots of growth with logarithmic axes, as SVG."""
+"""Plots of growth with logarithmic axes, as SVG without a background, readable on a light page and on a dark one."""
 
 import math
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 560, 340, 70, 45
-COLORS = ("#0b6fb8", "#c1440e", "#2e8540", "#7a4fa3", "#8a6d00")
+COLORS = ("#2b8fd9", "#e0602c", "#35a04f", "#a06fd6", "#b28d0a", "#c94f8a")
+TEXT, GRID = "#808080", "#80808055"
+
+RAW = {"megabytes": "plain bytes", "plugins": "entry points"}
+"""What ratios are over, by what grows; hand-written JAX elsewhere."""
 
 Points = list[tuple[float, float]]
 
@@ -16,15 +20,15 @@ def series(rows: list[dict[str, Any]]) -> dict[str, dict[str, Points]]:
         work, what, size = row["case"].split(" | ")
         lines = found.setdefault(f"{work} by {what}", {})
         lines.setdefault(row["library"], []).append((float(size), row["ours"]))
-        raw = lines.setdefault("raw JAX", [])
+        raw = lines.setdefault(RAW.get(what, "raw JAX"), [])
         if all(point[0] != float(size) for point in raw):
             raw.append((float(size), row["raw"]))
     return found
 
 
 def exponent(points: Points) -> float:
-    """Fit ``time = factor * size ** exponent``, by least squares of the logarithms."""
-    xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
+    """Fit ``time = factor * size ** exponent``, by least squares of the logarithms; sizes of 0 do not count."""
+    xs, ys = [math.log(x) for x, _ in points if x], [math.log(y) for x, y in points if x]
     middle_x, middle_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread = sum((x - middle_x) ** 2 for x in xs)
     return sum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys)) / spread if spread else math.nan
@@ -52,27 +56,29 @@ def drawn(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 def _plot(title: str, lines: dict[str, Points]) -> str:
     points = [point for line in lines.values() for point in line]
-    low_x, high_x = _ends([x for x, _ in points])
-    low_y, high_y = _ends([y for _, y in points])
+    sizes = sorted({x for x, _ in points})
+    # Zero has no logarithm: it stands half a decade before the smallest size.
+    zero = math.log10(next(x for x in sizes if x)) - 0.5
+    low_x, high_x = _ends([math.log10(x) if x else zero for x in sizes])
+    low_y, high_y = _ends([math.log10(y) for _, y in points])
 
     def place(x: float, y: float) -> tuple[float, float]:
         right, top = WIDTH - 130, 30
-        across = (math.log10(x) - low_x) / (high_x - low_x)
+        across = ((math.log10(x) if x else zero) - low_x) / (high_x - low_x)
         up = (math.log10(y) - low_y) / (high_y - low_y)
         return LEFT + across * (right - LEFT), HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - top)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"',
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'font-family="sans-serif" font-size="12" fill="{TEXT}">',
         f'<text x="{LEFT}" y="18" font-size="14">{title}</text>',
     ]
     for power in range(math.floor(low_y), math.ceil(high_y) + 1):
         if low_y <= power <= high_y:
             (left, y), (right, _) = place(10**low_x, 10.0**power), place(10**high_x, 10.0**power)
-            parts.append(f'<line x1="{left:.1f}" y1="{y:.1f}" x2="{right:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+            parts.append(f'<line x1="{left:.1f}" y1="{y:.1f}" x2="{right:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')
             parts.append(f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{_seconds(10.0**power)}</text>')
-    for size in sorted({x for x, _ in points}):
+    for size in sizes:
         x, y = place(size, 10**low_y)
         parts.append(f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{size:,.0f}</text>')
     for number, (library, line) in enumerate(lines.items()):
@@ -86,7 +92,7 @@ def _plot(title: str, lines: dict[str, Points]) -> str:
 
 
 def _ends(values: list[float]) -> tuple[float, float]:
-    low, high = math.log10(min(values)), math.log10(max(values))
+    low, high = min(values), max(values)
     return (low - 0.1, high + 0.1) if high > low else (low - 0.5, high + 0.5)
 
 

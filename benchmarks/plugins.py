@@ -62,7 +62,7 @@ def look_up(name: str) -> object:
 def first_lookups() -> Iterator[Ratio]:
     """The first look-up, over reading the entry points alone."""
     for count in (0, *COUNTS):
-        case = f"first look-up, {count} plugins installed"
+        case = f"first look-up, {count} plugins installed, over reading the entry points"
         if not wanted(case):
             continue
         with tempfile.TemporaryDirectory() as directory:

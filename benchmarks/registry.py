@@ -38,10 +38,11 @@ class Group:
 GROUPS = {
     "imports": Group("Import", "`import jax`, CPU time", ("fx", "flax"), quick=True),
     "first_step": Group(
-        "First step of a new process: import, init, trace, compile, run; CPU time", libraries=BOTH, seconds=300
+        "First step of a new process: import, init, trace, compile, run; CPU time", libraries=BOTH, seconds=420
     ),
     "linen_trace": Group("Trace and lower, functional modules", libraries=(*LINEN, "haiku"), quick=True),
     "nnx_trace": Group("Trace, object modules", libraries=(*NNX, "equinox"), quick=True),
+    "stages": Group("Trace, lower and compile, CPU time", libraries=BOTH),
     "init_trace": Group("Trace of init in jit", "drawing as many arrays", (*BOTH, "haiku", "equinox"), quick=True),
     "linen_lifted": Group("Lifted transforms, functional modules", libraries=LINEN, quick=True),
     "nnx_lifted": Group("Lifted transforms, object modules", libraries=NNX, quick=True),
@@ -59,10 +60,12 @@ GROUPS = {
     "ckpt": Group("Checkpoints", "writing and reading the same bytes", ("fx", "flax")),
     "small_arrays": Group("Restore of 10,000 small arrays", "the fastest way through Orbax", ("fx", "orbax")),
     "export": Group("ONNX Runtime", "jitted JAX"),
-    "export_start": Group("First answer of a new process from a bundle", "the model built again"),
+    "export_start": Group(
+        "First answer of a new process, from a checkpoint and from a bundle; CPU time", libraries=("fx", "flax")
+    ),
     "compress": Group("Quantized weights", "float32"),
     "memory": Group("Peak of memory", libraries=BOTH),
     "plugins": Group("Looking up an entry of a plugin", "of 0 plugins", quick=True),
     "install": Group("Installed size", "JAX with what it needs", quick=True),
-    "growth": Group("Growth with the work", libraries=(*NNX, "fx_linen", "flax.linen"), quick=False, seconds=300),
+    "growth": Group("Growth with the work", libraries=(*NNX, *LINEN, "fx_ckpt", "fx_core"), seconds=400),
 }

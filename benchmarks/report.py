@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
+from benchmarks import plots, reasons
 from benchmarks.registry import GROUPS
 
 HERE = Path(__file__).parent
@@ -19,24 +19,8 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 VERSIONS = ("jax", "jaxlib", "numpy", "flax", "equinox", "orbax-checkpoint", "optax", "fx-core", "fx-linen", "fx-nnx")
 UNITS = {"MB": "{:.1f} MB"}
 
-REASONS = {
-    "remat of 12 layers, one function": "By hand all layers are one function, which JAX traces once. `nnx.remat` "
-    "traces each layer, as Flax does: a layer may read what changed between two calls. `stack_equal` traces one.",
-    "gradient of a scan": "By hand, and in Flax, the body of a loop that was made once keeps its trace from the call "
-    "before; fx traces it anew. Norms of fx also have more equations, as they compute moments near a value of the "
-    "input.",
-    "update of the model": "`update` compares shapes with the old ones and writes each variable.",
-    "merge to a new model": "A merged model is a new one, whose structure is found out at its first `split`.",
-    "as a tree": "Without graph mode the whole model is walked at each call, to make sure that no object is shared.",
-    "trace of init": "Layers derive a key for each parameter from a path and a count, and functional modules record "
-    "the forward pass, which yields the shapes.",
-    "LSTM": "A cell is put together anew inside the loop, which the short trace of a cell cannot hide.",
-    "first step": "Unrolled networks compile the same program as by hand, after the import of the library.",
-    "train step": "The step runs the same program; the rest is the order and number of its arguments.",
-    "import": "It is the import of JAX and the modules of the package.",
-    "trace": "The rest is the call of a module: scopes, names, promotion of dtypes.",
-}
-"""Why fx is not first, by a part of the name of a case."""
+NEAR, AHEAD = 1.1, 0.98
+"""Up to which ratio fx counts as fast as what it is over, and below which part of its ratio a peer counts as faster."""
 
 
 def machine() -> dict[str, Any]:
@@ -96,25 +80,43 @@ def _table(rows: list[dict[str, Any]], over: str) -> list[str]:
     return lines
 
 
-def behind(rows: list[dict[str, Any]]) -> list[str]:
-    """Give a sentence for each case in which a peer, or hand-written JAX by over a tenth, is faster than fx."""
-    said: list[str] = []
-    for case in dict.fromkeys(row["case"] for row in rows):
-        here = [row for row in rows if row["case"] == case]
-        for row in here:
-            others = [other for other in here if not is_ours(other["library"])]
-            # Faces are compared with the same face of a peer.
+def slower(rows: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Give the rows of fx that are not first, each with the peer that is, if it is not what the ratios are over."""
+    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
+    for row in rows:
+        if is_ours(row["library"]):
+            # Linen is compared with functional modules, NNX with object modules.
             kind = row["library"].rpartition("_")[2].partition(",")[0]
-            others = [o for o in others if kind not in ("linen", "nnx") or o["library"].endswith((kind, "equinox"))]
-            best = min(others, key=ratio, default=None)
-            if not is_ours(row["library"]) or not ratio(row) > 1.1:
-                continue
-            first = (
-                f"{best['library']} {ratio(best):.2f}" if best and ratio(best) < ratio(row) else "hand-written JAX 1"
-            )
-            reason = next((text for part, text in REASONS.items() if part in case), "")
-            said.append(f"- {case}, {row['library']}: {ratio(row):.2f}, {first}. {reason}".rstrip())
+            kinds = {"linen": ("linen", "haiku"), "nnx": ("nnx", "equinox")}.get(kind, ("",))
+            others = [o for o in rows if o["case"] == row["case"] and not is_ours(o["library"])]
+            best = min((o for o in others if o["library"].endswith(kinds)), key=ratio, default=None)
+            best = best if best and ratio(best) < AHEAD * ratio(row) else None
+            if best or ratio(row) > NEAR:
+                found.append((row, best))
+    return found
+
+
+def behind(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    """Give a sentence for each case of a module in which fx is not first."""
+    said: list[str] = []
+    for row, best in slower(rows):
+        over = row["case"].partition(", over ")[2] or GROUPS[name].over
+        first = f"{best['library']} {ratio(best):.2f}" if best and ratio(best) < 1 / AHEAD else f"{over} 1"
+        if best and ratio(best) >= 1 / AHEAD:
+            first = f"{best['library']} {ratio(best):.2f}, {first}"
+        why = reasons.reason(name, row["case"], row["library"]) or "The reason is not known yet."
+        said.append(f"- {row['case']}, {row['library']}: {ratio(row):.2f}; {first}. {why}")
     return said
+
+
+def unexplained(found: dict[str, Any]) -> list[str]:
+    """Give the cases in which fx is not first and for which `benchmarks.reasons` has no sentence."""
+    return [
+        f"{name}: {row['case']}, {row['library']}"
+        for name, group in found["groups"].items()
+        for row, _ in slower(group["rows"] if name != "growth" else [])
+        if not reasons.reason(name, row["case"], row["library"])
+    ]
 
 
 def page(found: dict[str, Any], level: int = 2) -> str:
@@ -150,7 +152,7 @@ def _part(name: str, group: dict[str, Any], mark: str) -> list[str]:
     lines += [*_table(rows, about.over), ""]
     if group["trouble"]:
         lines += [f"This part is not complete: {group['trouble']}.", ""]
-    said = [] if name in ("install", "memory") else behind(rows)
+    said = behind(name, rows)
     return [*lines, *(["Where fx is not first:", "", *said, ""] if said else [])]
 
 
