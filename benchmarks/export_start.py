@@ -2,10 +2,12 @@
 
 By hand, arrays are read from a file of NumPy, and go through the function that is written by hand. Where programs were
 compiled before, they are in JAX's cache; a bundle has a folder of its own for them.
+
+    python -m benchmarks export_start:resnet --peers    # takes some minutes, and is measured only when it is asked for
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fx_ckpt
@@ -18,7 +20,8 @@ from benchmarks import networks
 from benchmarks.measure import QUICK, Ratio, wanted
 from benchmarks.programs import figures, rows
 
-NETWORKS = {"mlp": "MLP of 100 layers", "transformer": "transformer of 12 blocks"}
+NETWORKS = {"mlp": "MLP of 100 layers", "transformer": "transformer of 12 blocks", "resnet": "ResNet-50"}
+DEFAULT = ("mlp",) if QUICK else ("mlp", "transformer")
 ANSWER = """
 import sys, time, numpy as np, jax
 path, name, kept = sys.argv[1:]
@@ -52,7 +55,8 @@ for key, value in np.load(path + "/arrays.npz").items():
     for part in outer:
         at = at.setdefault(part, {})
     at[last] = value
-jax.block_until_ready(jax.jit(getattr(networks, name + "_by_hand"))(tree["params"], x))
+variables = tree if "batch_stats" in tree else tree["params"]
+jax.block_until_ready(jax.jit(getattr(networks, name + "_by_hand"))(variables, x))
 """
 PROGRAMS = {"fx, bundle": BUNDLE, "fx, checkpoint": CHECKPOINT, "flax, checkpoint": FLAX, "raw": BY_HAND}
 
@@ -81,11 +85,12 @@ def compared(title: str, seconds: dict[tuple[str, str], float]) -> Iterator[Rati
         yield Ratio(case, seconds["fx, bundle", ours], seconds["fx, checkpoint", theirs], 0.5)
 
 
-def cases(libraries: tuple[str, ...] = ("fx",)) -> Iterator[Ratio]:
-    for name, title in NETWORKS.items():
+def cases(libraries: tuple[str, ...] = ("fx",), only: Sequence[str] = DEFAULT) -> Iterator[Ratio]:
+    for name in only:
+        title = NETWORKS[name]
         kinds = {"": f"first answer, {title}, compiled anew", "kept": f"first answer, {title}, compiled before"}
         kinds = {kept: case for kept, case in kinds.items() if wanted(case)}
-        if not kinds or (QUICK and name != "mlp"):
+        if not kinds:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             prepare(Path(scratch), name, flax="flax" in libraries)

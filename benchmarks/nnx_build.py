@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks.measure import Ratio
 
 NETWORKS = {"resnet": ("ResNet-50", 1.0), "transformer": ("transformer of 12 blocks", 0.8), "mlp": ("MLP of 100", 0.6)}
-ROUNDS = 3
+ROUNDS = 2
 
 # JAX is ready before the clock starts, and has compiled nothing for the network.
 PROGRAM = """

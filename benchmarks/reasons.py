@@ -115,7 +115,7 @@ REASONS: dict[str, dict[str, str]] = {
         "": "The library is imported, files are hashed and verified, and modules called.",
     },
     "compress": {
-        "dynamic": "Activations are rounded at each call, and XLA has no fast product of integers on a CPU.",
+        "dynamic": "Activations are scaled and rounded at each call, which costs one row more than fewer bytes save.",
         "int4": "Two numbers of each byte are taken apart before the product, as XLA has no kernel for them on a CPU.",
         "int8": "Numbers become float32 before the product, as XLA has no kernel for int8 on a CPU.",
     },
