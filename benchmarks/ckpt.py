@@ -92,8 +92,8 @@ def cases(libraries: tuple[str, ...] = ("fx",)) -> Iterator[Ratio]:
 
 
 def library_of(name: str) -> str:
-    """The library of a way to save."""
-    return {"Flax msgpack": "flax", "Orbax direct": "orbax"}.get(name, "fx")
+    """The library of a way to save, and its format."""
+    return {"Flax msgpack": "flax, msgpack", "Orbax direct": "orbax"}.get(name, f"fx, {name}")
 
 
 def _both_ways(directory: Path, tree: Any, data: memoryview, peers: bool) -> Iterator[Ratio]:
@@ -121,10 +121,10 @@ def _both_ways(directory: Path, tree: Any, data: memoryview, peers: bool) -> Ite
     restored = _in_turns(readers, lambda _: None)
     for name in list(writers)[1:]:
         aim = AIMS.get(name, (None, None))[0]
-        yield Ratio(f"save {size}, {name}", saved[name], saved["raw"], aim, library=library_of(name))
+        yield Ratio(f"save {size}", saved[name], saved["raw"], aim, library=library_of(name))
     for name in list(readers)[1:]:
         aim = AIMS.get(name.removesuffix(" mapped"), (None, None))[1]
-        yield Ratio(f"restore {size}, {name}", restored[name], restored["raw"], aim, library=library_of(name))
+        yield Ratio(f"restore {size}", restored[name], restored["raw"], aim, library=library_of(name))
 
 
 def _checksum(directory: Path) -> Iterator[Ratio]:

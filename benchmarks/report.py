@@ -156,6 +156,14 @@ def _part(name: str, group: dict[str, Any], mark: str) -> list[str]:
     return [*lines, *(["Where fx is not first:", "", *said, ""] if said else [])]
 
 
+def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether results are of one machine and of the same versions, as far as a library is installed both times."""
+    both = before["versions"].keys() & now["versions"].keys()
+    return all(before[key] == now[key] for key in ("cpu", "cores", "system", "python")) and all(
+        before["versions"][name] == now["versions"][name] for name in both
+    )
+
+
 def write(found: dict[str, Any]) -> None:
     """Write the figures, the page of results, the plots and the part of the documentation that comes from them.
 
@@ -163,11 +171,10 @@ def write(found: dict[str, Any]) -> None:
     """
     file = HERE / "results.json"
     before = json.loads(file.read_text()) if file.exists() else {}
-    same = {key: value for key, value in before.items() if key != "groups"} == {
-        key: value for key, value in found.items() if key != "groups"
-    }
+    kept = before["groups"] if before and _same(before, found) else {}
     measured = {name.partition(":")[0]: group for name, group in found["groups"].items() if group["rows"]}
-    found = {**found, "groups": {**(before["groups"] if same else {}), **measured}}
+    versions = {**(before["versions"] if kept else {}), **found["versions"]}
+    found = {**found, "versions": versions, "groups": {**kept, **measured}}
     file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     head = "# Results\n\nWritten by `nox -s bench`; `benchmarks/results.json` has the figures.\n\n"
     (HERE / "RESULTS.md").write_text(head + page(found))

@@ -66,3 +66,23 @@ def test_exponent_of_powers_leaves_out_zero():
     assert math.isclose(plots.exponent(points), 2.0)
     (text,) = plots.drawn([row(f"look-up | plugins | {n}", "fx_core", 1 + n) for n in (0, 1, 10)]).values()
     assert "entry points" in text
+
+
+def test_what_was_measured_before_stays_where_a_peer_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr(report, "PAGE", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text(f"before {report.BEGIN} {report.END} after")
+    machine = {"cpu": "Z80", "cores": 1, "system": "CP/M", "python": "3.11"}
+    about = {"date": "1 May 2026", "load": 0.1, "quick": False, "trouble": ""}
+    first = {"decode": {**about, "rows": [row("one token", "fx_nnx", 1.0)]}}
+    second = {"export": {**about, "rows": [row("a network", "fx", 1.0)]}}
+    report.write({**machine, "versions": {"jax": "1", "equinox": "2"}, "groups": first})
+    report.write({**machine, "versions": {"jax": "1"}, "groups": second})
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["groups"] == {**first, **second}
+    assert found["versions"] == {"jax": "1", "equinox": "2"}
+    page = (tmp_path / "page.md").read_text()
+    assert "one token" in page
+    assert "a network" in page
+    report.write({**machine, "versions": {"jax": "3"}, "groups": second})
+    assert json.loads((tmp_path / "results.json").read_text())["groups"] == second
