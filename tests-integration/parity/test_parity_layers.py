@@ -51,6 +51,8 @@ DENSE = [
 ]
 
 CONV = [
+    *[case("Conv", shape, 4, (), bias_init=normal) for shape in [(3,), (2, 3), (2, 5, 3)]],
+    *[case("ConvTranspose", shape, 4, (), padding=p) for shape in [(3,), (2, 3)] for p in ["SAME", "CIRCULAR", 1]],
     *[case("Conv", (2, 8, 9, 3), 4, (3, 3), padding=p) for p in ["SAME", "VALID", "CIRCULAR", "REFLECT", 1, 2]],
     *[case("Conv", (2, 8, 9, 3), 4, (3, 2), padding=p) for p in ["CIRCULAR", "REFLECT", ((1, 0), (0, 2)), (1, 2)]],
     *[case("Conv", (2, 9, 3), 4, (k,), padding="CAUSAL", kernel_dilation=d) for k, d in [(1, 1), (3, 1), (3, 2)]],
@@ -141,6 +143,7 @@ NORM = [
     *[case(n, (2, 4, 5, 6), call={"mask": MASK}, use_fast_variance=False) for n in ["LayerNorm", "InstanceNorm"]],
     case("BatchNorm", (2, 4, 5, 6), call={"mask": MASK}, **TRAIN),
     case("GroupNorm", (2, 4, 5, 6), 2, call={"mask": MASK}),
+    *[case("GroupNorm", (6,), 3, call=c, **RANDOM) for c in [{}, {"mask": np.arange(6) > 1}]],
     *[case(n, (2, 4, 5, 6), dtype_in=t) for n in ["LayerNorm", "InstanceNorm", "RMSNorm"] for t in [BF16, F16]],
     *[case("BatchNorm", (2, 4, 5, 6), axis=a, **RANDOM, **TRAIN) for a in [1, 0, (1, -1), (-1, 1, 2)]],
     case("BatchNorm", (2, 4, 6), use_running_average=True),

@@ -24,6 +24,8 @@ CASES = {
     "einsum-heads": (lambda n, r: n.Einsum("...j,hjk->...hk", (2, 6, 3), (2, 3), rngs=r), X3),
     "embed": (lambda n, r: n.Embed(4, 5, rngs=r), IDS),
     "conv-1d": (lambda n, r: n.Conv(6, 3, (3,), rngs=r), X3),
+    "conv-no-window": (lambda n, r: n.Conv(6, 3, (), rngs=r), X3),
+    "conv-transpose-no-window": (lambda n, r: n.ConvTranspose(6, 3, (), rngs=r), X2),
     "conv-causal": (lambda n, r: n.Conv(6, 3, (3,), padding="CAUSAL", rngs=r), X3),
     "conv-2d": (lambda n, r: n.Conv(6, 4, (3, 3), strides=2, rngs=r), X4),
     "conv-groups": (lambda n, r: n.Conv(6, 4, (3, 3), feature_group_count=2, padding="VALID", rngs=r), X4),

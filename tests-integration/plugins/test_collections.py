@@ -7,6 +7,7 @@ import fx_ckpt
 import fx_export
 import fx_linen as nn
 import fx_nnx as nnx
+import fx_transforms
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +129,23 @@ def test_linen_scan_takes_the_places_that_the_plugin_names():
     assert updated["acme.counted"]["steps"] == 2
     assert updated["acme.seen"]["watched"]["total"].shape == (2, 3)
     np.testing.assert_allclose(carry, X.sum(0) + 2, rtol=1e-6)
+
+
+def test_linen_scan_says_who_gave_a_collection_its_place():
+    class Step(nn.Module):
+        @nn.compact
+        def __call__(self, carry, x):
+            self.variable("acme.counted", "steps", jnp.zeros, ())
+            return carry + self.variable("acme.shared", "last", lambda: x).value, None
+
+    carried = r"steps of collection 'acme.counted' \(registered with scan_slot='carry' by acme-collections\): absent in"
+    with pytest.raises(fx_transforms.errors.CarryChangedError, match=carried):
+        nn.scan(Step, variable_axes={"acme.shared": 0})().init({}, jnp.zeros(3), X)
+    shared = r"last of collection 'acme.shared' \(registered with scan_slot='broadcast' by acme-collections\)"
+    with pytest.raises(fx_transforms.errors.BroadcastVariableError, match=shared):
+        nn.scan(Step, variable_axes={"acme.counted": 0})().init({}, jnp.zeros(3), X)
+    with pytest.raises(fx_transforms.errors.CarryChangedError, match="collection 'acme.counted': absent in"):
+        nn.scan(Step, variable_axes={"acme.shared": 0}, variable_carry="acme.counted")().init({}, jnp.zeros(3), X)
 
 
 def test_nnx_has_the_variable_types_and_maps_them():

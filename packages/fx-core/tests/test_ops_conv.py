@@ -168,6 +168,18 @@ def test_transposed_conv_with_bias_and_batch():
     np.testing.assert_allclose(got[:, 0], plain + bias.reshape(1, 1, 1, 5), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_no_window_leaves_a_product_of_features(batch):
+    x, kernel = draw((*batch, 3)), draw((3, 2))
+    results = [
+        conv.conv(conv.plan_conv(()), x, kernel, jnp.ones(2)),
+        conv.conv_transpose(conv.plan_conv_transpose(()), x, kernel, jnp.ones(2)),
+        conv.conv_local(conv.plan_conv((), padding="VALID"), x, kernel, jnp.ones(2)),
+    ]
+    for result in results:
+        np.testing.assert_allclose(result, x @ kernel + 1)
+
+
 def test_masked_kernel():
     kernel, mask = jnp.ones((2, 1, 2)), jnp.array([0.0, 1.0]).reshape(2, 1, 1) * jnp.ones((2, 1, 2))
     np.testing.assert_array_equal(conv.masked(kernel, mask), mask)
@@ -182,7 +194,7 @@ def test_masked_kernel():
         ({"kernel_size": (3, 3), "strides": (2,)}, r"strides=\(2,\)"),
         ({"kernel_size": (3, 3), "kernel_dilation": (1, 1, 1)}, "kernel_dilation of a convolution"),
         ({"kernel_size": (3, 0)}, r"kernel_size=\(3, 0\)"),
-        ({"kernel_size": ()}, r"kernel_size=\(\)"),
+        ({"kernel_size": (), "strides": (1,)}, r"strides=\(1,\)"),
         ({"kernel_size": None}, "one per spatial dimension"),
         ({"kernel_size": (3,), "input_dilation": "x"}, "input_dilation='x'"),
     ],

@@ -161,9 +161,19 @@ def test_groups_are_said_once(groups, size):
         norm.plan_group_norm((1, 4), groups, size)
 
 
+def test_groups_of_one_example():
+    x = jnp.array([1.0, 3.0, 10.0, 30.0])
+    plan, row = norm.plan_group_norm(x.shape, 2), norm.plan_group_norm((1, 4), 2)
+    for mask in (None, jnp.array([True, True, True, False])):
+        one, batch = norm.group_norm(plan, x, mask=mask), norm.group_norm(row, x[None], mask=mask)
+        np.testing.assert_array_equal(one, batch[0])
+
+
 def test_bad_axes():
     with pytest.raises(ArgumentError, match=r"(?s)must include the last axis.*add -1"):
         norm.plan_group_norm((1, 4, 4), 2, None, (1,))
+    with pytest.raises(ShapeMismatchError, match="reduction_axes does not fit an array of 0 dimensions"):
+        norm.plan_group_norm((), 2)
     with pytest.raises(ArgumentError, match="cannot include the leading axis"):
         norm.plan_instance_norm(3, (0, 2))
     with pytest.raises(ShapeMismatchError, match="reduction_axes does not fit an array of 2 dimensions"):

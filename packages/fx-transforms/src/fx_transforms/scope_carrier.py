@@ -97,6 +97,7 @@ class ScopeCarrier:
       whole: numbers of groups that come out whole, immutable collections included, as a carry has to.
       own: streams that get keys of their own, made from those of ``params``, where they were not given. In ``apply``
         only: parameters are drawn as if nothing else was.
+      reasons: for errors, why a collection has its place, where the caller of the transform did not name it.
 
     >>> import fx_core
     >>> import fx_transforms
@@ -117,9 +118,11 @@ class ScopeCarrier:
         fold: bool = False,
         whole: Sequence[int] = (),
         own: Sequence[str] = (),
+        reasons: Mapping[str, str] = {},
     ):
         self.ins, self.outs, self.rngs = tuple(ins), tuple(outs), tuple(rngs)
         self.name, self.fold, self.whole, self.own = name, fold, tuple(whole), tuple(own)
+        self.reasons = reasons
         written: Any = False
         for out in self.outs:
             written = union_filters(written, out)
@@ -236,7 +239,8 @@ class ScopeCarrier:
         names = [str(getattr(key, "key", getattr(key, "name", key))) for key in path[1:]]
         if what == "RNG stream":
             return f"RNG stream {names[0]!r}"
-        return f"{'/'.join(names[1:]) or 'variables'} of collection {names[0]!r}"
+        reason = f" ({self.reasons[names[0]]})" if names[0] in self.reasons else ""
+        return f"{'/'.join(names[1:]) or 'variables'} of collection {names[0]!r}{reason}"
 
 
 class _ById:

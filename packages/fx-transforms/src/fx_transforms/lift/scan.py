@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from fx_core import meta
 from fx_core.collections import default_slots
+from fx_core.plugins.registry import registry
 from fx_core.scope import CollectionFilter, union_filters
 
 from fx_transforms.carrier import Groups
@@ -69,16 +70,19 @@ def scan(
       CollectionNotLiftedError: ``fn`` uses a collection that no argument names.
       RngNotLiftedError: ``fn`` uses an RNG stream that ``split_rngs`` does not name.
     """
+    reasons: dict[str, str] = {}
     if data_transform is None:  # which counts the groups
         more = default_slots("scan", [*variable_axes, variable_broadcast, variable_carry])
         variable_axes = {**variable_axes, **{name: slot for name, slot in more.items() if isinstance(slot, int)}}
         shared, carried = ({name for name, slot in more.items() if slot == way} for way in ("broadcast", "carry"))
         variable_broadcast = union_filters(variable_broadcast, shared) if shared else variable_broadcast
         variable_carry = union_filters(variable_carry, carried) if carried else variable_carry
+        reasons = {name: _registered(name, more[name]) for name in (*shared, *carried)}
     ins, outs, slots = variable_slots(variable_axes, metadata_params)
     streams, stream_slots = rng_slots(split_rngs)
     first = (variable_broadcast, variable_carry)
-    carrier = ScopeCarrier([*first, *ins], [*first, *outs], streams, "scan", whole=(0, 1), own=split_names(split_rngs))
+    own = split_names(split_rngs)
+    carrier = ScopeCarrier([*first, *ins], [*first, *outs], streams, "scan", whole=(0, 1), own=own, reasons=reasons)
     looped = scan_groups(
         fn,
         carrier,
@@ -94,6 +98,12 @@ def scan(
         rehearse=lambda groups: bool(jax.tree.leaves(groups[2 + len(ins) :])),
     )
     return explained(carrier, looped)
+
+
+def _registered(collection: str, slot: Any) -> str:
+    """Returns who gave a collection its place, for errors."""
+    origin = registry().collections[collection].origin
+    return f"registered with scan_slot={slot!r} by {origin.owner if origin else 'a plugin'}"
 
 
 def _transform_groups(data_transform: Callable[..., Any], variables: int, groups: Groups) -> Groups:

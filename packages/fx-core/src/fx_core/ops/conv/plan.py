@@ -63,7 +63,7 @@ def plan_conv(
     """Checks and normalizes the static arguments of a convolution.
 
     Args:
-      kernel_size: window in each spatial dimension; an integer means one spatial dimension.
+      kernel_size: window in each spatial dimension; an integer means one spatial dimension, and ``()`` none.
       strides: step of the window; an integer is for every dimension, None means 1.
       padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"``, ``"CIRCULAR"`` (the image goes on at the other side),
         ``"REFLECT"`` (the image is mirrored at its border), ``"CAUSAL"`` (one dimension: no result sees later inputs),
@@ -131,8 +131,9 @@ def normalize_window(name: str, value: int | Sequence[int] | None, rank: int | N
     if value is None and rank is not None:
         return (1,) * rank
     try:
-        sizes = tuple(value) if isinstance(value, Sequence) else (int(value),) * (rank or 1)  # type: ignore[arg-type]
-        good = all(size == int(size) and size > 0 for size in sizes) and len(sizes) == (rank or len(sizes)) and sizes
+        copies = 1 if rank is None else rank
+        sizes = tuple(value) if isinstance(value, Sequence) else (int(value),) * copies  # type: ignore[arg-type]
+        good = all(size == int(size) and size > 0 for size in sizes) and rank in (None, len(sizes))
     except (TypeError, ValueError):
         raise _conv_window(name, value, rank) from None
     if not good:

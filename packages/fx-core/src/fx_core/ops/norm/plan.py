@@ -138,7 +138,7 @@ def plan_group_norm(
       shape: of the input.
       num_groups: number of groups, or None.
       group_size: features per group, or None: exactly one of the two is given.
-      reduction_axes: all but the first if None.
+      reduction_axes: all but the first if None, and the only one of an input without a batch.
 
     Raises:
       ArgumentError: both or none are given, or the channels do not divide.
@@ -149,9 +149,9 @@ def plan_group_norm(
     4
     """
     ndim = len(shape)
-    axes = (
-        tuple(range(1, ndim)) if reduction_axes is None else _canonical(_ints(reduction_axes), ndim, "reduction_axes")
-    )
+    # The last axis, which holds the features, is reduced in any case.
+    given = (*range(1, ndim - 1), ndim - 1) if reduction_axes is None else _ints(reduction_axes)
+    axes = _canonical(given, ndim, "reduction_axes")
     if ndim - 1 not in axes:
         raise ArgumentError(
             "The reduction axes must include the last axis, which holds the features.",
