@@ -144,7 +144,7 @@ def test_linen_scan_says_who_gave_a_collection_its_place():
     shared = r"last of collection 'acme.shared' \(registered with scan_slot='broadcast' by acme-collections\)"
     with pytest.raises(fx_transforms.errors.BroadcastVariableError, match=shared):
         nn.scan(Step, variable_axes={"acme.counted": 0})().init({}, jnp.zeros(3), X)
-    with pytest.raises(fx_transforms.errors.CarryChangedError, match="collection 'acme.counted': absent in"):
+    with pytest.raises(fx_transforms.errors.CarryChangedError, match=r"collection 'acme\.counted': absent in"):
         nn.scan(Step, variable_axes={"acme.shared": 0}, variable_carry="acme.counted")().init({}, jnp.zeros(3), X)
 
 

@@ -89,6 +89,15 @@ def test_damage_and_options_without_meaning(tmp_path):
     for option in ("gda_manager", "orbax_transforms", "allow_partial_mpa_restoration"):
         with pytest.raises(ArgumentError, match=f"'{option}' is wrong"):
             c.restore_checkpoint(tmp_path, TREE, **{option: True})
+    with pytest.raises(ArgumentError, match="'gda_manager' is wrong"):
+        c.save_checkpoint_multiprocess(tmp_path, TREE, 2, gda_manager=True)
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_step_is_read_the_same_in_parallel_or_not(tmp_path, parallel):
+    c.save_checkpoint(tmp_path, {"w": np.arange(3.0)}, 1)
+    back = c.restore_checkpoint(tmp_path, {"w": np.zeros(3)}, parallel=parallel)
+    np.testing.assert_array_equal(back["w"], np.arange(3.0))
 
 
 def test_a_manager_of_flax_writes_in_a_thread_and_keeps_errors(tmp_path):

@@ -316,6 +316,17 @@ def test_a_forged_bundle_keeps_no_signature(tmp_path):
         fx_export.load(forged, key=b"ours")
 
 
+def test_metadata_is_kept_by_the_bundle_and_changes_no_program(tmp_path):
+    found = []
+    for name, metadata in (("without", {}), ("with", {"classes": ["a", "b"]})):
+        (tmp_path / name).mkdir()
+        StableHLOExporter().export(tmp_path / name, predict, WEIGHTS, [X], metadata=metadata, platforms=["cpu"])
+        found.append({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()})
+    assert found[0].keys() == found[1].keys() == {"program.bin", "weights.bin", "index.json"}
+    assert found[0]["program.bin"] == found[1]["program.bin"]
+    assert found[0]["weights.bin"] == found[1]["weights.bin"]
+
+
 def test_unknown_exporters_and_bad_metadata(tmp_path):
     with pytest.raises(UnknownEntryError, match="stablehlo"):
         fx_export.export(tmp_path / "net", predict, WEIGHTS, [BATCHED], format="stablehl")

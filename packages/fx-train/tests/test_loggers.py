@@ -127,6 +127,7 @@ class TestConsole(LoggerSuite):
     def test_lines(self, tmp_path):
         file = io.StringIO()
         ConsoleLogger(tmp_path, file).log(7, {"loss": 0.123456, "accuracy": 1.0})
+        assert not list(tmp_path.iterdir())
         assert file.getvalue() == "[0:00:00] step 7  loss 0.12346  accuracy 1\n"
 
 

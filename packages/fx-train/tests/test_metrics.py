@@ -229,6 +229,9 @@ def test_counts_are_reduced_without_overflow():
     total = jax.vmap(lambda c: c.reduce("devices"), axis_name="devices")(many)
     assert jax.tree.map(lambda x: x[3], total).tolist() == [7 * (2**31 - 1), 21]
     assert (np.asarray(counts).dtype, counts.shape, float(Count.zeros().add(3))) == (np.int64, (2,), 3.0)
+    assert np.array(counts, np.float64).tolist() == [2.0**31 - 1, 3.0]
+    with pytest.raises(ValueError, match="no array that could be shared"):
+        np.asarray(counts, copy=False)
 
 
 def test_long_streams_of_tenths_keep_their_mean():

@@ -164,7 +164,8 @@ class ArrayNode(abc.ABC):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         import numpy as np
 
-        return np.asarray(self.materialize(), dtype)
+        # NumPy leaves the copy to this method: without one, the result could not be written to.
+        return np.array(self.materialize(), dtype, copy=copy)
 
     def __len__(self) -> int:
         return self.shape[0]

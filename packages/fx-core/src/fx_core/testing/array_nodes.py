@@ -62,6 +62,9 @@ class ArrayNodeSuite:
         array = node.materialize()
         np.testing.assert_array_equal(jnp.asarray(node), array)
         np.testing.assert_array_equal(np.asarray(node), array)
+        copied = np.array(node)
+        copied[0] = 0.0
+        np.testing.assert_array_equal(np.array(node, copy=True), array)
         np.testing.assert_array_equal(node[1:3], array[1:3])
         np.testing.assert_array_equal(node.T, array.T)
         np.testing.assert_array_equal(2 * node + 1, 2 * array + 1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
+from fx_core.errors import ArgumentError
 from fx_core.ops.sums import add_counts, count_as_float, split_count
 
 __all__ = ["Count"]
@@ -68,6 +69,13 @@ class Count(struct.PyTreeNode):
         return np.asarray(self).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ArgumentError(
+                "A count has no array that could be shared: it is computed from two.",
+                expected="numpy.asarray(count), or copy=True",
+                got="copy=False",
+                fix="leave copy out",
+            )
         exact = np.asarray(np.asarray(self.units, np.int64) * 2**30 + np.asarray(self.rest, np.int64))
         return exact if dtype is None else exact.astype(dtype)
 
