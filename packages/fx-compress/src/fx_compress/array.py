@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from fx_core import serialization
 from fx_core.array_node import ArrayNode
+from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
 from fx_compress import products
@@ -81,7 +82,7 @@ class QuantizedArray(ArrayNode):
         """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **updates)
 
-    def astype(self, dtype: Any) -> Self:
+    def astype(self, dtype: Dtype) -> Self:
         """Returns the same codes, to be computed with in another dtype."""
         return dataclasses.replace(self, computes=jnp.dtype(dtype).name)
 
@@ -121,8 +122,8 @@ class QuantizedArray(ArrayNode):
         self,
         lhs: jax.Array,
         dimension_numbers: lax.DotDimensionNumbers,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
         **options: Any,
     ) -> jax.Array:
         """Contracts an array with this; see `fx_core.array_node.ArrayNode.dot_general`."""
@@ -206,7 +207,7 @@ def _hashable(value: Any) -> Any:
 
 
 @functools.cache
-def _dequantizer(format: str, features: int, dtype: Any) -> Callable[..., jax.Array]:
+def _dequantizer(format: str, features: int, dtype: Dtype) -> Callable[..., jax.Array]:
     def dequantized(values: jax.Array, scale: jax.Array, zero: jax.Array | None = None) -> jax.Array:
         return combine(numbers_of(values, zero, format, features, dtype), scale.astype(dtype), jnp.multiply)
 
@@ -257,13 +258,13 @@ serialization.register_serialization_state(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _integer_dot(lhs: jax.Array, node: QuantizedArray, dims: Any, dtype: Any) -> jax.Array:
+def _integer_dot(lhs: jax.Array, node: QuantizedArray, dims: Any, dtype: Dtype) -> jax.Array:
     product = products.dot(node.format, node.shape[-1], node.dtype, dims, dtype, node.activations)
     return product(lhs, *_factors(node, node.input_scale if node.activations == "static" else None))
 
 
 @_integer_dot.defjvp
-def _(dims: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
+def _(dims: Any, dtype: Dtype, primals: Any, tangents: Any) -> Any:
     # Straight through the rounding of the inputs: the slope of the product in exact arithmetic.
     lhs, node = primals
     slope = lax.dot_general(tangents[0], node.materialize(), dims, preferred_element_type=dtype)
@@ -271,13 +272,13 @@ def _(dims: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _integer_conv(lhs: jax.Array, node: QuantizedArray, args: Any, options: Any, dtype: Any) -> jax.Array:
+def _integer_conv(lhs: jax.Array, node: QuantizedArray, args: Any, options: Any, dtype: Dtype) -> jax.Array:
     product = products.conv(node.format, node.shape[-1], node.dtype, args, dtype, node.activations, options)
     return product(lhs, *_factors(node, node.input_scale if node.activations == "static" else None))
 
 
 @_integer_conv.defjvp
-def _(args: Any, options: Any, dtype: Any, primals: Any, tangents: Any) -> Any:
+def _(args: Any, options: Any, dtype: Dtype, primals: Any, tangents: Any) -> Any:
     lhs, node = primals
     slope = lax.conv_general_dilated(tangents[0], node.materialize(), *args, **dict(options)).astype(dtype)
     return _integer_conv(lhs, node, args, options, dtype), slope

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
+from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
 from fx_compress.errors import CalibrationError
@@ -83,8 +84,8 @@ class _Observed(Held):
         self,
         lhs: jax.Array,
         dimension_numbers: lax.DotDimensionNumbers,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
         **options: Any,
     ) -> jax.Array:
         (contracted, of_rhs), _ = dimension_numbers

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from fx_core import struct
 from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT
+from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
 from fx_compress.held import Held
@@ -32,8 +33,8 @@ class FakeQuantized(Held):
         self,
         lhs: jax.Array,
         dimension_numbers: lax.DotDimensionNumbers,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
         **options: Any,
     ) -> jax.Array:
         """Contracts inputs, rounded by their own largest value."""

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.typing import Dtype
 
 from fx_compress.errors import SchemeError
 
@@ -69,7 +70,7 @@ class Format:
             return jnp.searchsorted(jnp.asarray(middles), scaled.astype(jnp.float32)).astype(jnp.int8)
         return jnp.clip(scaled, -self.largest, self.largest).astype(self.stored)
 
-    def numbers(self, codes: jax.Array, dtype: Any) -> jax.Array:
+    def numbers(self, codes: jax.Array, dtype: Dtype) -> jax.Array:
         """Returns what codes (unpacked) stand for, before scaling."""
         return jnp.asarray(_NF4, dtype)[codes] if self.name == "nf4" else codes.astype(dtype)
 

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import jax
 from fx_core.array_node import ArrayNode
+from fx_core.typing import Dtype
 
 __all__ = ["Held"]
 
@@ -28,7 +29,7 @@ class Held(ArrayNode):
         """Dtype of the array."""
         return self.array.dtype
 
-    def astype(self, dtype: Any) -> Self:
+    def astype(self, dtype: Dtype) -> Self:
         """Returns the same with the array in another dtype."""
         return dataclasses.replace(self, array=self.array.astype(dtype))  # type: ignore[type-var]
 

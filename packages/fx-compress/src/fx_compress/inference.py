@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core.plugins import registry
+from fx_core.typing import Dtype
 
 from fx_compress.adapters import adapters_of, merge
 from fx_compress.errors import CompressError
@@ -305,7 +306,7 @@ def difference_of(wanted: Any, got: Any) -> float:
     return largest
 
 
-def _cast(tree: Any, dtype: Any) -> Any:
+def _cast(tree: Any, dtype: Dtype) -> Any:
     def cast(parameter: Any) -> Any:
         value = parameter.value
         return value.astype(dtype) if jnp.issubdtype(value.dtype, jnp.floating) else value

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
 from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT
+from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
 from fx_compress.calibration import Inputs
@@ -44,8 +45,8 @@ class Observed(Held):
         self,
         lhs: jax.Array,
         dimension_numbers: lax.DotDimensionNumbers,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
         **options: Any,
     ) -> jax.Array:
         """Contracts inputs, rounded by their range."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.typing import Dtype
 from jax import lax
 
 from fx_compress.blocks import combine
@@ -30,7 +31,7 @@ def codes_of(values: jax.Array, format: str, features: int) -> jax.Array:
     return values if kind.integer else _constant(values)
 
 
-def numbers_of(values: jax.Array, zero: jax.Array | None, format: str, features: int, dtype: Any) -> jax.Array:
+def numbers_of(values: jax.Array, zero: jax.Array | None, format: str, features: int, dtype: Dtype) -> jax.Array:
     """Returns what stored codes stand for before scaling, less the zero point."""
     numbers = format_named(format).numbers(codes_of(values, format, features), dtype)
     return numbers if zero is None else combine(numbers, zero.astype(dtype), jnp.subtract)
@@ -38,7 +39,7 @@ def numbers_of(values: jax.Array, zero: jax.Array | None, format: str, features:
 
 @functools.cache
 def dot(
-    format: str, features: int, computes: Any, dims: Any, dtype: Any, activations: str | None, options: Any = ()
+    format: str, features: int, computes: Dtype, dims: Any, dtype: Dtype, activations: str | None, options: Any = ()
 ) -> Callable[..., jax.Array]:
     """Returns the product of an array with codes that have a scale per output feature.
 
@@ -76,7 +77,7 @@ def dot(
 
 @functools.cache
 def conv(
-    format: str, features: int, computes: Any, args: Any, dtype: Any, activations: str | None, options: Any
+    format: str, features: int, computes: Dtype, args: Any, dtype: Dtype, activations: str | None, options: Any
 ) -> Callable[..., jax.Array]:
     """Returns the convolution of an image with codes that have a scale per output feature; see `dot`.
 

@@ -40,6 +40,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fx_core.typing import Dtype, PrecisionLike
+
 __all__ = ["ArrayNode", "array_of", "is_array_node", "shapes_of"]
 
 
@@ -68,7 +70,7 @@ class ArrayNode(abc.ABC):
         """Dtype of the array that `materialize` makes, which layers promote with."""
 
     @abc.abstractmethod
-    def astype(self, dtype: Any) -> Self:
+    def astype(self, dtype: Dtype) -> Self:
         """Returns a node of the same kind that stands for the array in another dtype."""
 
     @abc.abstractmethod
@@ -79,8 +81,8 @@ class ArrayNode(abc.ABC):
         self,
         lhs: jax.Array,
         dimension_numbers: lax.DotDimensionNumbers,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        precision: PrecisionLike = None,
+        preferred_element_type: Dtype | None = None,
         **options: Any,
     ) -> jax.Array:
         """Contracts an array with this node: `jax.lax.dot_general` with the node on the right.
@@ -161,7 +163,7 @@ class ArrayNode(abc.ABC):
     def __jax_array__(self) -> jax.Array:
         return self.materialize()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: Dtype | None = None, copy: bool | None = None) -> Any:
         import numpy as np
 
         # NumPy leaves the copy to this method: without one, the result could not be written to.

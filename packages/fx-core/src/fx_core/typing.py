@@ -91,7 +91,7 @@ InOutScanAxis: TypeAlias = ScanAxis | In[ScanAxis] | Out[ScanAxis]
 class PromoteDtypeFn(Protocol):
     """Gives arrays one dtype before a layer computes, as `fx_core.ops.dtypes.promote_dtype` does."""
 
-    def __call__(self, *args: Any, dtype: Any = None, inexact: bool = True) -> list[Any]:
+    def __call__(self, *args: Any, dtype: Dtype | None = None, inexact: bool = True) -> list[Any]:
         """Converts ``args``: to ``dtype``, or to the one they have in common."""
         ...
 

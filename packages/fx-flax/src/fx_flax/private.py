@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.ops import norm
 from fx_core.ops.dtypes import canonicalize_dtype
+from fx_core.typing import Dtype
 from jax import lax
 
 __all__ = ["canonicalize_axes", "compute_stats", "normalize"]
@@ -25,7 +26,7 @@ def canonicalize_axes(rank: int, axes: int | Iterable[int]) -> tuple[int, ...]:
 def compute_stats(
     x: jax.Array,
     axes: int | Sequence[int],
-    dtype: Any,
+    dtype: Dtype | None,
     axis_name: str | None = None,
     axis_index_groups: Any = None,
     use_mean: bool = True,
@@ -62,8 +63,8 @@ def normalize(
     var: jax.Array,
     reduction_axes: int | Sequence[int],
     feature_axes: int | Sequence[int],
-    dtype: Any,
-    param_dtype: Any,
+    dtype: Dtype | None,
+    param_dtype: Dtype,
     epsilon: float,
     use_bias: bool,
     use_scale: bool,

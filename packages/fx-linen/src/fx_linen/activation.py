@@ -1,7 +1,5 @@
 """Nonlinear functions, and the one with a parameter."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from fx_core.ops.activations import (
@@ -37,6 +35,7 @@ from fx_core.ops.activations import (
     swish,
     tanh,
 )
+from fx_core.typing import Dtype
 
 from fx_linen.module import Module, compact
 
@@ -89,7 +88,7 @@ class PReLU(Module):
     Array([-0.01,  1.  ], dtype=float32)
     """
 
-    param_dtype: Any = jnp.float32
+    param_dtype: Dtype = jnp.float32
     negative_slope_init: float = 0.01
 
     @compact

@@ -11,6 +11,7 @@ from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.module import Module, compact, nowrap
 
@@ -27,9 +28,9 @@ class _Conv(Module):
     feature_group_count: int = 1
     use_bias: bool = True
     mask: Any = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = default_bias_init
     promote_dtype: Callable[..., Any] = promote_dtype
@@ -181,9 +182,9 @@ class ConvTranspose(Module):
     kernel_dilation: int | Sequence[int] | None = None
     use_bias: bool = True
     mask: Any = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = default_bias_init
     transpose_kernel: bool = False

@@ -10,6 +10,7 @@ from fx_core.ops.dtypes import promote_dtype
 from fx_core.ops.initializers import default_bias_init, default_embed_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.module import Module, compact, merge_param
 
@@ -39,9 +40,9 @@ class Dense(Module):
 
     features: int
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = default_bias_init
     promote_dtype: Callable[..., Any] = promote_dtype
@@ -99,11 +100,11 @@ class DenseGeneral(Module):
     axis: int | Sequence[int] = -1
     batch_dims: Sequence[int] = ()
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = default_bias_init
-    precision: Any = None
+    precision: PrecisionLike = None
     promote_dtype: Callable[..., Any] = promote_dtype
     dot_general: Callable[..., jax.Array] | None = None
     dot_general_cls: Any = None
@@ -167,9 +168,9 @@ class Einsum(Module):
     shape: Sequence[int]
     einsum_str: str | None = None
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = default_bias_init
     promote_dtype: Callable[..., Any] = promote_dtype
@@ -224,8 +225,8 @@ class Embed(Module):
 
     num_embeddings: int
     features: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     embedding_init: Initializer = default_embed_init
     promote_dtype: Callable[..., Any] = promote_dtype
 

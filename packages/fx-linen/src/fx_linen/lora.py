@@ -11,6 +11,7 @@ from fx_core.ops.initializers import he_uniform, zeros
 from fx_core.ops.inputs import features_of
 from fx_core.ops.linear import low_rank
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.module import Module, compact
 
@@ -44,9 +45,9 @@ class LoRA(Module):
 
     lora_rank: int
     base_module: Callable[..., Any]
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    precision: Any = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
     a_initializer: Initializer = _default_a_init
     b_initializer: Initializer = zeros
 

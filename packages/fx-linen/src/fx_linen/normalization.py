@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from fx_core.ops import norm
 from fx_core.ops.initializers import default_bias_init, default_scale_init, ones, zeros
 from fx_core.ops.params import Initializer, ParamSpec
+from fx_core.typing import Dtype
 
 from fx_linen.module import Module, compact, merge_param
 
@@ -55,8 +56,8 @@ class BatchNorm(Module):
     axis: Axes = -1
     momentum: float = 0.99
     epsilon: float = 1e-5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     use_bias: bool = True
     use_scale: bool = True
     bias_init: Initializer = default_bias_init
@@ -127,8 +128,8 @@ class LayerNorm(Module):
     """
 
     epsilon: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     use_bias: bool = True
     use_scale: bool = True
     bias_init: Initializer = default_bias_init
@@ -174,8 +175,8 @@ class RMSNorm(Module):
     """
 
     epsilon: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     use_scale: bool = True
     scale_init: Initializer = default_scale_init
     reduction_axes: Axes = -1
@@ -220,8 +221,8 @@ class InstanceNorm(Module):
     """
 
     epsilon: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     use_bias: bool = True
     use_scale: bool = True
     bias_init: Initializer = default_bias_init
@@ -271,8 +272,8 @@ class GroupNorm(Module):
     num_groups: int | None = 32
     group_size: int | None = None
     epsilon: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     use_bias: bool = True
     use_scale: bool = True
     bias_init: Initializer = default_bias_init

@@ -13,6 +13,7 @@ from fx_core.ops.initializers import ones
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
 from fx_core.scope import Variable
+from fx_core.typing import Dtype
 
 from fx_linen.module import Module, compact, nowrap
 from fx_linen.transforms import map_variables
@@ -63,8 +64,8 @@ class SpectralNorm(Module):
     layer_instance: Module
     n_steps: int = 1
     epsilon: float = 1e-12
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     error_on_non_matrix: bool = False
     collection_name: str = "batch_stats"
 
@@ -151,8 +152,8 @@ class WeightNorm(Module):
 
     layer_instance: Module
     epsilon: float = 1e-12
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     use_scale: bool = True
     scale_init: Initializer = ones
     feature_axes: int | Sequence[int] | None = -1

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fx_core import layers
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.dropout import stream_of
 from fx_nnx.layers.params import check_features, located, make_param, value_of
@@ -157,7 +158,7 @@ def _held(module: Any, name: str, spec: Any) -> Any:
     return getattr(module, name)
 
 
-def _part(layer: str, spec: Any, dtype: Any, rngs: Rngs) -> Any:
+def _part(layer: str, spec: Any, dtype: Dtype, rngs: Rngs) -> Any:
     if isinstance(spec, layers.ParamSpec):
         return make_param(rngs, spec.init, spec.shape, dtype, {})
     if isinstance(spec, layers.State):

@@ -9,6 +9,7 @@ from fx_core.errors import (
     ShapeMismatchError,
     ShardingRuleError,
 )
+from fx_core.typing import Dtype
 
 __all__ = [
     "ArgumentError",
@@ -189,7 +190,7 @@ def loss_output(expected: str, got: str) -> ArgumentTypeError:
     return ArgumentTypeError("The loss function gave an unexpected result.", expected=expected, got=got)
 
 
-def not_trainable(path: str, dtype: object) -> StateMismatchError:
+def not_trainable(path: str, dtype: Dtype) -> StateMismatchError:
     """A parameter of whole numbers, or of codes of eight bits, cannot be trained."""
     return StateMismatchError(
         "A parameter has no gradient.",

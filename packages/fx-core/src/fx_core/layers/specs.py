@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fx_core.ops.initializers import zeros
 from fx_core.ops.params import ParamSpec
+from fx_core.typing import Dtype
 
 __all__ = ["ParamSpec", "State", "Stream"]
 
@@ -30,7 +31,7 @@ class State:
     collection: str
     shape: tuple[int, ...]
     init: Callable[..., Any] = zeros
-    dtype: Any = jnp.float32
+    dtype: Dtype = jnp.float32
     stream: str | None = None
 
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
+from fx_core.typing import Dtype
+
 DTYPES: tuple[Any, ...] = (
     np.bool_,
     np.int8,
@@ -65,7 +67,7 @@ def describe_difference(expected: Any, got: Any, path: str = "") -> str | None:
     return None
 
 
-def array_of(dtype: Any, shape: Sequence[int] = (2, 3)) -> np.ndarray:
+def array_of(dtype: Dtype, shape: Sequence[int] = (2, 3)) -> np.ndarray:
     """Creates an array of that dtype and shape, with values that differ and, for floats, a negative zero and a NaN."""
     count = int(np.prod(shape))
     values = np.arange(count, dtype=np.float32) % (2 if dtype is np.bool_ else 7)

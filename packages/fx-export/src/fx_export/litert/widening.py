@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.typing import Dtype
 
 _HALVES = (jnp.bfloat16, jnp.float16)
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call"}
@@ -29,11 +30,11 @@ def widened(fn: Callable[..., Any]) -> Callable[..., Any]:
     return wide
 
 
-def _is_half(dtype: Any) -> bool:
+def _is_half(dtype: Dtype) -> bool:
     return any(dtype == half for half in _HALVES)
 
 
-def _as(value: Any, dtype: Any) -> Any:
+def _as(value: Any, dtype: Dtype) -> Any:
     return value if value.dtype == dtype else jnp.asarray(value).astype(dtype)
 
 

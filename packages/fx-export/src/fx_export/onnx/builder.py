@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.typing import Dtype
 
 from fx_export.onnx import layout
 from fx_export.onnx.graph import Graph, Node, Values, frozen
@@ -41,7 +42,7 @@ class Builder:
 
     # Values
 
-    def constant(self, value: Any, dtype: Any = None) -> Tensor:
+    def constant(self, value: Any, dtype: Dtype | None = None) -> Tensor:
         """Returns a constant.
 
         Args:
@@ -122,7 +123,7 @@ class Builder:
         op: str,
         inputs: Sequence[Tensor | None],
         shape: Shape,
-        dtype: Any = None,
+        dtype: Dtype | None = None,
         *,
         typed: Sequence[int] | None = None,
         domain: str = "",
@@ -151,7 +152,7 @@ class Builder:
         (name,) = self.emit(op, given, [(stored, shape)], attributes, domain=domain)
         return self.rested(stored_tensor(name, shape, result, stored))
 
-    def elementwise(self, op: str, inputs: Sequence[Tensor], dtype: Any = None, **attributes: Any) -> Tensor:
+    def elementwise(self, op: str, inputs: Sequence[Tensor], dtype: Dtype | None = None, **attributes: Any) -> Tensor:
         """Adds an operator that works element by element, on values as they lie.
 
         Args:
@@ -206,7 +207,7 @@ class Builder:
             return tensor
         return self.stored_as(tensor, resting(tensor.dtype))
 
-    def cast(self, tensor: Tensor, dtype: Any) -> Tensor:
+    def cast(self, tensor: Tensor, dtype: Dtype) -> Tensor:
         """Converts numbers as JAX does: towards zero from floats to integers, and to bool by comparing with zero."""
         dtype = np.dtype(dtype)
         if tensor.dtype == dtype:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.typing import Dtype
 
 Dim = Any
 """A size: an integer, or an expression of symbolic sizes."""
@@ -62,13 +63,13 @@ class Tensor:
         return dataclasses.replace(self, shape=tuple(shape), axes=tuple(axes))
 
 
-def stored_tensor(name: str, shape: Sequence[Dim], dtype: Any, stored: Any = None) -> Tensor:
+def stored_tensor(name: str, shape: Sequence[Dim], dtype: Dtype, stored: Dtype | None = None) -> Tensor:
     """Returns a value that lies in the file as JAX sees it."""
     dtype = np.dtype(dtype)
     return Tensor(tuple(shape), dtype, tuple(range(len(shape))), np.dtype(stored or dtype), name)
 
 
-def constant_tensor(array: Any, dtype: Any = None) -> Tensor:
+def constant_tensor(array: Any, dtype: Dtype | None = None) -> Tensor:
     """Returns a constant; axes along which nothing changes are not stored."""
     array = np.asarray(array)
     axes: list[int | None] = list(range(array.ndim))

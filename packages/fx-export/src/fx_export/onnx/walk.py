@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core.compat import jax as compat
+from fx_core.typing import Dtype
 
 from fx_export.onnx import layout
 from fx_export.onnx.builder import Builder
@@ -112,7 +113,7 @@ class Walker:
         return [stored_tensor("missing", v.aval.shape, _stand_in(v.aval)) for v in eqn.outvars]
 
 
-def constant_of(value: Any, dtype: Any = None) -> Tensor:
+def constant_of(value: Any, dtype: Dtype | None = None) -> Tensor:
     """Returns a constant of a traced program."""
     if hasattr(value, "dtype") and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         words = np.asarray(jax.random.key_data(value)).astype(np.uint64)

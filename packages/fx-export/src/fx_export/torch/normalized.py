@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from fx_core.ops.norm.weights import weight_axes
+from fx_core.typing import Dtype
 
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.trees import Path
@@ -178,7 +179,7 @@ class _Right:
         self._weight, self._left = weight, left
         self.shape, self.dtype = (*weight.shape[:-1], 1), left.dtype
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return _unit(_matrix(self._weight) @ _wide(self._left)).reshape(self.shape).astype(dtype or self.dtype)
 
 

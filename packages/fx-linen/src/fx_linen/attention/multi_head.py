@@ -13,6 +13,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 from fx_core.traceback_util import warn_user
+from fx_core.typing import Dtype, PrecisionLike
 
 from fx_linen.attention.functions import dot_product_attention
 from fx_linen.linear import DenseGeneral
@@ -74,14 +75,14 @@ class MultiHeadDotProductAttention(Module):
     """
 
     num_heads: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     qkv_features: int | None = None
     out_features: int | None = None
     broadcast_dropout: bool = True
     dropout_rate: float = 0.0
     deterministic: bool | None = None
-    precision: Any = None
+    precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     out_kernel_init: Initializer | None = None
     bias_init: Initializer = default_bias_init

@@ -1,7 +1,6 @@
 """The convolutional long short-term memory. The arithmetic is in `fx_core.ops.recurrent`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from fx_core.ops.conv.plan import PaddingLike
 from fx_core.ops.initializers import zeros
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_linen.module import compact, nowrap
 from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted
@@ -49,8 +49,8 @@ class ConvLSTMCell(RNNCellBase):
     strides: Sequence[int] | None = None
     padding: PaddingLike = "SAME"
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     carry_init: Initializer = zeros
 
     @compact

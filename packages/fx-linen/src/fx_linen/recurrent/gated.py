@@ -10,6 +10,7 @@ from fx_core.ops.initializers import default_bias_init, default_kernel_init, one
 from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
+from fx_core.typing import Dtype
 
 from fx_linen.module import compact, nowrap
 from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted, vector_carry, width_of
@@ -66,8 +67,8 @@ class SimpleCell(_VectorCell):
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = default_bias_init
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     carry_init: Initializer = zeros
     residual: bool = False
 
@@ -131,8 +132,8 @@ class GRUCell(_VectorCell):
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = default_bias_init
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     carry_init: Initializer = zeros
 
     @compact
@@ -201,8 +202,8 @@ class MGUCell(_VectorCell):
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     forget_bias_init: Initializer = ones
     activation_bias_init: Initializer = default_bias_init
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     carry_init: Initializer = zeros
     reset_gate: bool = True
 

@@ -11,6 +11,7 @@ from fx_core.ops.inputs import features_of
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent import Affine
 from fx_core.ops.recurrent.params import default_recurrent_kernel_init
+from fx_core.typing import Dtype
 
 from fx_linen.module import compact, nowrap
 from fx_linen.recurrent.base import RNNCellBase, draw_gates, promoted, vector_carry, width_of
@@ -28,8 +29,8 @@ class _LSTMCell(RNNCellBase):
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = default_bias_init
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
     carry_init: Initializer = zeros
 
     @nowrap

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from fx_core.ops.params import Initializer
+from fx_core.typing import Dtype
 
 from fx_nnx.layers.params import as_array, check_features, keep_arguments, make_param, value_of
 from fx_nnx.modules.module import Module
@@ -63,8 +64,8 @@ class NormBase(Module):
     reduction_axes: Any
     feature_axes: Any = -1
     epsilon: float
-    dtype: Any
-    param_dtype: Any
+    dtype: Dtype | None
+    param_dtype: Dtype
     use_bias: bool
     use_scale: bool
     promote_dtype: Callable[..., Any]

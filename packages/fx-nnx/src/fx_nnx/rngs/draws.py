@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 from fx_core.ops import initializers
+from fx_core.typing import Dtype
 
 from fx_nnx.errors import NnxError
 
@@ -35,7 +36,7 @@ class KeylessInitializer:
     def __init__(self, keys: Callable[[], jax.Array], init: Callable[..., Any]):
         self.keys, self.init = keys, init
 
-    def __call__(self, shape: Any, dtype: Any = None, **options: Any) -> Any:
+    def __call__(self, shape: Any, dtype: Dtype | None = None, **options: Any) -> Any:
         """Initializes an array with the next key."""
         if dtype is not None:
             options["dtype"] = dtype

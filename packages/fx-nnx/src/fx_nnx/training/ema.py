@@ -112,7 +112,7 @@ def _is_inexact(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
 
 
-def _widened(x: Any, dtype: Any) -> Any:
+def _widened(x: Any, dtype: Dtype | None) -> Any:
     return jnp.asarray(x, dtype or jnp.promote_types(x.dtype, jnp.float32)) if _is_inexact(x) else x
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.typing import Dtype
 from jax.core import Tracer
 
 from fx_nnx.errors import variable_value
@@ -141,7 +142,7 @@ def _filled(whole: Any, _: Any, value: Any) -> jax.Array:
     return jnp.broadcast_to(jax.lax.convert_element_type(value, whole.dtype), whole.shape)
 
 
-def _rank(dtype: Any) -> int:
+def _rank(dtype: Dtype) -> int:
     kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
     return next((rank for rank, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), 0)
 

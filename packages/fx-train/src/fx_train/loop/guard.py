@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.typing import Dtype
 
 from fx_train.errors import NonFiniteError
 from fx_train.loop.callbacks import Cadence, Callback, Progress, are_ready
@@ -140,7 +141,7 @@ def _places_by_devices(leaves: Sequence[Any]) -> list[list[int]]:
 
 
 @functools.cache
-def _is_inexact(dtype: Any) -> bool:
+def _is_inexact(dtype: Dtype) -> bool:
     return bool(jnp.issubdtype(dtype, jnp.inexact))
 
 

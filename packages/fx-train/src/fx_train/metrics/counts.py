@@ -8,6 +8,7 @@ import numpy as np
 from fx_core import struct
 from fx_core.errors import ArgumentError
 from fx_core.ops.sums import add_counts, count_as_float, split_count
+from fx_core.typing import Dtype
 
 __all__ = ["Count"]
 
@@ -68,7 +69,7 @@ class Count(struct.PyTreeNode):
         """Returns the counts as Python integers."""
         return np.asarray(self).tolist()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Dtype | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ArgumentError(
                 "A count has no array that could be shared: it is computed from two.",

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.typing import Dtype
 
 from fx_train.dynamic_scale import DynamicScale
 from fx_train.errors import loss_output, not_trainable
@@ -84,7 +85,7 @@ def _weighted(values: jax.Array, weight: jax.Array) -> jax.Array:
     return jnp.where(weight == 0, 0.0, values * weight)
 
 
-def _mean(total: jax.Array, count: Any, scale: DynamicScale | None, dtype: Any) -> jax.Array:
+def _mean(total: jax.Array, count: Any, scale: DynamicScale | None, dtype: Dtype) -> jax.Array:
     if scale is not None:
         total = total.astype(jnp.promote_types(total.dtype, jnp.float32))
         total = total / jnp.asarray(scale.scale, total.dtype)

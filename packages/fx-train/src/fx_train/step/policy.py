@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from fx_core.array_node import is_array_node
+from fx_core.typing import Dtype
 
 from fx_train.errors import StateMismatchError, invalid_step_option
 
@@ -76,7 +77,7 @@ class Policy:
                 )
 
 
-def _cast(tree: Any, dtype: Any) -> Any:
+def _cast(tree: Any, dtype: Dtype) -> Any:
     def cast(x: Any) -> Any:
         return x.astype(dtype) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) else x
 

@@ -56,7 +56,7 @@ def _numbers(*values: Any) -> bool:
 def _chunked(
     factory: Callable[..., Any],
     arguments: tuple[Any, ...],
-    own_dtype: Any,
+    own_dtype: Dtype,
     distribution: Distribution,
     scale_of: Scale,
     lower: float = -2.0,
@@ -78,7 +78,7 @@ def _chunked(
     return init
 
 
-def _recorded_once(factory: Callable[..., Any], arguments: tuple[Any, ...], own_dtype: Any) -> Initializer:
+def _recorded_once(factory: Callable[..., Any], arguments: tuple[Any, ...], own_dtype: Dtype) -> Initializer:
     """The initializer that JAX's factory makes; where operations are recorded, they are kept and recorded again for all
     parameters of a kind, in half the time.
     """

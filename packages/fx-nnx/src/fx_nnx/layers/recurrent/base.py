@@ -9,6 +9,7 @@ from fx_core.errors.recurrent import cell_interface
 from fx_core.ops.initializers import zeros
 from fx_core.ops.params import Initializer
 from fx_core.ops.recurrent import Affine
+from fx_core.typing import Dtype
 
 from fx_nnx.errors import layer_call
 from fx_nnx.layers.dropout import stream_of
@@ -96,8 +97,8 @@ class VectorCell(RNNCellBase):
 
     in_features: int
     hidden_features: int
-    dtype: Any
-    param_dtype: Any
+    dtype: Dtype | None
+    param_dtype: Dtype
     promote_dtype: Callable[..., Any]
     carry_init: Initializer | None
 
