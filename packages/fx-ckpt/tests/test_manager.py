@@ -3,6 +3,7 @@
 import os
 
 import fx_ckpt
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from fx_ckpt import CheckpointManager
@@ -125,6 +126,20 @@ def test_damage_is_an_error_not_an_older_step(tmp_path):
 def test_wrong_options(tmp_path, options, text):
     with pytest.raises(ArgumentError, match=text):
         manager(tmp_path, **options)
+
+
+@pytest.mark.parametrize("value", [np.ones(2), None, "0.5", 1j, np.array([1j]), [], 10**400, object()], ids=repr)
+def test_metrics_that_are_no_numbers(tmp_path, value):
+    with pytest.raises(ArgumentError, match=r"'metrics\['m'\]' is wrong.\n(.|\n)*everything else as metadata"):
+        manager(tmp_path).save(1, {}, metrics={"m": value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_are_numbers_of_any_kind(tmp_path):
+    run = manager(tmp_path)
+    values = {"a": True, "b": jnp.bfloat16(0.5), "c": np.ones((1, 1)), "d": [2], "e": -np.inf, "f": 3}
+    run.save(1, {}, metrics=values)
+    assert run.inspect().metrics == {"a": 1, "b": 0.5, "c": 1, "d": 2, "e": -np.inf, "f": 3}
 
 
 def test_wrong_steps_and_metrics(tmp_path):

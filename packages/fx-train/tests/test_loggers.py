@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,38 @@ def test_a_whole_line_without_its_end_is_kept(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     written(JsonLinesLogger(tmp_path), (2, {"loss": 0.25}))
     assert read_run(tmp_path).metrics == {"loss": {1: 0.5, 2: 0.25}}
+
+
+@pytest.mark.parametrize(("make", "name"), [(JsonLinesLogger, "metrics.jsonl"), (CsvLogger, "metrics.csv")])
+def test_entries_that_a_resumed_run_computes_anew_make_way(tmp_path, make, name):
+    written(make(tmp_path), *((step, {"loss": float(step)}) for step in range(1, 8)))
+    # Resumed after step 4, it logs every other step, and a metric more; two loggers share the file.
+    rare, resumed = make(tmp_path), make(tmp_path)
+    resumed.log(6, {"loss": 60.0})
+    rare.log(6, {"loss": 61.0})
+    resumed.log(8, {"loss": 80.0, "new": 1.0})
+    resumed.close()
+    rare.close()
+    first = {step: float(step) for step in range(1, 6)}
+    assert read_run(tmp_path).metrics == {"loss": first | {6: 61.0, 8: 80.0}, "new": {8: 1.0}}
+    steps = re.findall(r'^(?:\{"step": )?(\d+)', (tmp_path / name).read_text(), re.MULTILINE)
+    assert steps == ["1", "2", "3", "4", "5", "6", "6", "8"]
+    # Nothing is lost, and the next run adds to it.
+    written(make(tmp_path), (8, {"loss": 800.0}))
+    assert read_run(tmp_path).metrics == {"loss": first | {6: 61.0, 8: 800.0}}
+    aside = (tmp_path / name.replace(".", ".replaced.")).read_text()
+    assert re.findall(r'^(?:\{"step": )?(\d+)', aside, re.MULTILINE) == ["6", "7", "8"]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_lines_of_others_stay_where_they_are(tmp_path):
+    foreign = '{"step": 9, "note": "by hand"}\n{"step": 9, "time": "noon"}\n'
+    (tmp_path / "metrics.jsonl").write_text(foreign)
+    written(JsonLinesLogger(tmp_path), (1, {}))
+    assert (tmp_path / "metrics.jsonl").read_text().startswith(foreign)
+    (tmp_path / "metrics.csv").write_text("step,time,loss\nnine,noon,1\n9\n")
+    written(CsvLogger(tmp_path), (1, {"loss": 0.5}))
+    assert (tmp_path / "metrics.csv").read_text().startswith("step,time,loss\nnine,noon,1\n9\n")
 
 
 def test_another_table_is_left_alone(tmp_path):

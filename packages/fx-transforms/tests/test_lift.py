@@ -194,6 +194,26 @@ def test_remat_recomputes():
     assert len(calls) == once + 2
 
 
+@pytest.mark.parametrize("transform", [lift.remat, lambda fn: lambda s, x: jax.value_and_grad(
+    lambda x: (x.sum(), lift.remat(fn)(s, x)), has_aux=True)(x)[0][1]], ids=["run", "differentiated"])  # fmt: skip
+def test_constants_come_out_of_remat_as_arrays(transform):
+    # NumPy arrays of the recorded program: `+=` on one would change what the next call gives.
+    table = np.arange(2.0, dtype=np.float32)
+
+    def set_up(scope, x):
+        scope.put_variable("state", "table", table)
+        scope.put_variable("state", "one", jnp.float32(1))
+        return x, table, 3
+
+    for _ in range(2):
+        out, variables = apply(transform(set_up), mutable="state")({}, X)
+        same((out[1:], variables), ((table, 3), {"state": {"table": table, "one": 1.0}}))
+        for leaf in jax.tree.leaves((out, variables)):
+            assert isinstance(leaf, jax.Array)
+            leaf += 5
+    same(table, np.arange(2.0))
+
+
 def test_remat_scan_is_a_plain_loop():
     def layer(scope, x):
         return jnp.tanh(x @ scope.param("w", random.normal, (3, 3)))

@@ -18,6 +18,7 @@ from fx_core.plugins import CheckpointBackend, registry
 
 from fx_ckpt import iterators
 from fx_ckpt._version import __version__
+from fx_ckpt.errors import invalid_option
 from fx_ckpt.formats import digests
 from fx_ckpt.info import leaves_of
 from fx_ckpt.running import processes
@@ -155,7 +156,7 @@ def prepare(
     fields = {
         "backend_reason": reason,
         "step": step,
-        "metrics": {name: _json_number(value) for name, value in (metrics or {}).items()},
+        "metrics": {name: _metric(name, value) for name, value in (metrics or {}).items()},
         "metadata": kept,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "written_by": {"fx-ckpt": __version__, "jax": jax.__version__},
@@ -187,8 +188,15 @@ def load_backend(name: str) -> CheckpointBackend:
     return registry().checkpoint_backends[name].load()()
 
 
-def _json_number(value: Any) -> float | str:
-    number = float(value)
+def _metric(name: str, value: Any) -> float | str:
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "cSUT":  # which `float` would cut, or read
+            raise TypeError(f"{array.dtype} is no real number")
+        number = float(array.reshape(()))
+    except (TypeError, ValueError, OverflowError) as error:
+        fix = "Pass numbers, such as float(loss), and everything else as metadata."
+        raise invalid_option(f"metrics[{name!r}]", "a real number", value, fix) from error
     return number if math.isfinite(number) else str(number)
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,11 +20,15 @@ from fx_train.errors import MetricError, RunFileError
 OWN = ("step", "time")
 """What entries hold besides metrics."""
 
+_ENTRY = re.compile(rb'\{"step": (\d+), "time": ([^,}]+)')
+
 
 class JsonLinesLogger:
     """Appends one JSON object per entry to ``metrics.jsonl``: step, wall-clock time in seconds, metrics.
 
-    A resumed run appends to the file of the interrupted one, so a step may stand in it twice: the later entry counts.
+    A resumed run appends to the file of the interrupted one. Entries that this has from the first step of the resumed
+    one on were computed anew: they move to ``metrics.replaced.jsonl``.
+
     JSON has no numbers that are not finite: these are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, of
     which `float` makes the numbers again.
 
@@ -33,9 +38,11 @@ class JsonLinesLogger:
 
     def __init__(self, directory: Path):
         self._path = Path(directory) / "metrics.jsonl"
+        self._opened, self._resumed = time.time(), False
         with writing(self._path):
             if self._path.exists():
                 _cut_half_line(self._path)
+                self._resumed = True
             # Line buffering: a killed run leaves whole lines.
             self._file = self._path.open("a", buffering=1, encoding="utf-8")
 
@@ -49,6 +56,8 @@ class JsonLinesLogger:
         _check_names(metrics)
         entry = {"step": step, "time": time.time(), **{name: _plain(value) for name, value in metrics.items()}}
         with writing(self._path):
+            if self._resumed:
+                self._replace(step)
             self._file.write(json.dumps(entry, allow_nan=False) + "\n")
 
     def close(self) -> None:
@@ -56,11 +65,30 @@ class JsonLinesLogger:
         with writing(self._path):
             self._file.close()
 
+    def _replace(self, step: int) -> None:
+        self._resumed = False
+        kept: list[bytes] = []
+        replaced: list[bytes] = []
+        for line in self._path.read_bytes().splitlines(keepends=True):
+            entry = _ENTRY.match(line)
+            later = entry is not None and _is_later(entry.groups(), step, self._opened)
+            (replaced if later else kept).append(line)
+        if replaced:
+            with self._path.with_name("metrics.replaced.jsonl").open("ab") as file:
+                file.writelines(replaced)
+            draft = self._path.with_suffix(".jsonl.tmp")
+            draft.write_bytes(b"".join(kept))
+            os.replace(draft, self._path)
+        self._file.close()
+        self._file = self._path.open("a", buffering=1, encoding="utf-8")
+
 
 class CsvLogger:
     """Appends one row per entry to ``metrics.csv``: step, time, one column per metric, empty where there is none.
 
-    A metric that comes later gets a new column, for which the file is written anew.
+    A metric that comes later gets a new column, for which the file is written anew. A resumed run appends to the file
+    of the interrupted one. Rows that this has from the first step of the resumed one on were computed anew: they move
+    to ``metrics.replaced.csv``.
 
     Args:
       directory: where the file lies.
@@ -73,12 +101,14 @@ class CsvLogger:
     def __init__(self, directory: Path):
         self._path = Path(directory) / "metrics.csv"
         self._columns = list(OWN)
+        self._opened, self._resumed = time.time(), False
         with writing(self._path):
             if self._path.exists() and self._path.stat().st_size:
                 self._columns = next(iter(self._rows()), [])
                 if tuple(self._columns[:2]) != OWN:
                     raise _foreign_table(str(self._path), self._columns)
                 _cut_half_line(self._path)
+                self._resumed = True
             else:
                 self._write(self._path, [])
             self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
@@ -91,10 +121,11 @@ class CsvLogger:
           RunFileError: the file cannot be written.
         """
         _check_names(metrics)
-        new = [name for name in metrics if name not in self._columns]
         row = {"step": step, "time": time.time(), **metrics}
         with writing(self._path):
-            if new:
+            if self._resumed:
+                self._replace(step)
+            if new := [name for name in metrics if name not in self._columns]:
                 self._widen(new)
             csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
 
@@ -103,13 +134,31 @@ class CsvLogger:
         with writing(self._path):
             self._file.close()
 
+    def _replace(self, step: int) -> None:
+        self._resumed = False
+        self._columns, *rows = self._rows()
+        later = [_is_later(row[:2], step, self._opened) for row in rows]
+        if any(later):
+            with self._path.with_name("metrics.replaced.csv").open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([self._columns, *(row for row, replaced in zip(rows, later) if replaced)])
+            self._rewrite([row for row, replaced in zip(rows, later) if not replaced])
+        else:
+            self._reopen()
+
     def _widen(self, names: list[str]) -> None:
-        self._file.close()
         rows = list(self._rows())[1:]
         self._columns += names
+        self._rewrite([row + [""] * (len(self._columns) - len(row)) for row in rows])
+
+    def _rewrite(self, rows: list[list[str]]) -> None:
+        self._file.close()
         draft = self._path.with_suffix(".csv.tmp")
-        self._write(draft, [row + [""] * (len(self._columns) - len(row)) for row in rows])
+        self._write(draft, rows)
         os.replace(draft, self._path)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self._file.close()
         self._file = self._path.open("a", newline="", buffering=1, encoding="utf-8")
 
     def _rows(self) -> Iterator[list[str]]:
@@ -175,6 +224,15 @@ class TensorBoardLogger:
     def close(self) -> None:
         """Closes the file."""
         self._writer.close()
+
+
+def _is_later(step_and_time: Sequence[str | bytes], step: int, opened: float) -> bool:
+    """Whether an entry is of this step or one after it, and of an earlier run."""
+    try:
+        found, moment = step_and_time
+        return int(found) >= step and float(moment) < opened
+    except ValueError:
+        return False  # none of ours
 
 
 def _check_names(metrics: Mapping[str, float]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fx_core.compat.jax import checkify as jax_checkify
 
-from fx_transforms.carrier import Carrier, Groups, Outcome, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, as_arrays, run
 
 __all__ = ["checkify"]
 
@@ -42,6 +42,6 @@ def checkify(
             return run(carrier, fn, shape, groups, *args, **kwargs)
 
         error, outcome = jax_checkify.checkify(pure, errors=errors)(groups, *args, **kwargs)
-        return error, carrier.absorb(handle, *outcome)
+        return error, carrier.absorb(handle, *as_arrays(outcome))
 
     return call

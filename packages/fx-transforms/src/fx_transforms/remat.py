@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from fx_transforms.carrier import Carrier, Groups, Outcome, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, as_arrays, run
 from fx_transforms.jit import positions
 
 __all__ = ["remat"]
@@ -51,6 +51,6 @@ def remat(
             return run(carrier, fn, shape, groups, *args, **kwargs)
 
         saved = jax.checkpoint(pure, prevent_cse=prevent_cse, static_argnums=statics, policy=policy)
-        return carrier.absorb(handle, *saved(groups, *args, **kwargs))
+        return carrier.absorb(handle, *as_arrays(saved(groups, *args, **kwargs)))
 
     return call
