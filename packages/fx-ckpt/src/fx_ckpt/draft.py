@@ -196,7 +196,7 @@ def _metric(name: str, value: Any) -> float | str:
         number = float(array.reshape(()))
     except (TypeError, ValueError, OverflowError) as error:
         fix = "Pass numbers, such as float(loss), and everything else as metadata."
-        raise invalid_option(f"metrics[{name!r}]", "a real number", value, fix) from error
+        raise invalid_option("metrics", "real numbers", {name: value}, fix) from error
     return number if math.isfinite(number) else str(number)
 
 
