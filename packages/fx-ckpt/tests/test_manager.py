@@ -130,7 +130,9 @@ def test_wrong_options(tmp_path, options, text):
 
 @pytest.mark.parametrize("value", [np.ones(2), None, "0.5", 1j, np.array([1j]), [], 10**400, object()], ids=repr)
 def test_metrics_that_are_no_numbers(tmp_path, value):
-    with pytest.raises(ArgumentError, match=r"'metrics' is wrong.\n.*real numbers\n.*'m'(.|\n)*everything else as metadata"):
+    with pytest.raises(
+        ArgumentError, match=r"'metrics' is wrong.\n.*real numbers\n.*'m'(.|\n)*everything else as metadata"
+    ):
         manager(tmp_path).save(1, {}, metrics={"m": value})
     assert not (tmp_path / "run").exists()
 

@@ -77,6 +77,14 @@ def test_bad_windows(arguments, text):
         pool.max_pool(jnp.ones((1, 5, 5, 1)), *arguments)
 
 
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32])
+def test_averages_of_integers_do_not_wrap_around(dtype):
+    x = jnp.full((4, 1), jnp.iinfo(dtype).max, dtype)
+    for mean in (pool.avg_pool(x, (3,)), pool.avg_pool(x, (3,), padding="SAME", count_include_pad=False)):
+        assert mean.dtype == jnp.float32
+        np.testing.assert_allclose(mean, np.float32(jnp.iinfo(dtype).max))
+
+
 def test_booleans():
     x = jnp.array([[True], [False], [False]])
     assert pool.max_pool(x, (2,), padding="SAME")[:, 0].tolist() == [True, False, False]

@@ -31,6 +31,10 @@ def test_stepped_schedule_changes_after_its_epochs():
     assert [float(schedule(step)) for step in (0, 20, 21, 40, 41)] == [1, 1, 0.5, 0.5, 0.25]
     np.testing.assert_array_equal(schedule(jnp.array([0, 20, 21, 40, 41])), [1, 1, 0.5, 0.5, 0.25])
     assert float(lr_schedule.create_stepped_learning_rate_schedule(1.0, 10, [])(99)) == 1
+    for each in (schedule, lr_schedule.create_constant_learning_rate_schedule(1.0, 10)):
+        rate = each(jnp.int32(25))
+        assert rate.dtype == jnp.float32
+        assert (rate * jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.compat.jax import weakly_typed
 from fx_core.errors import ArgumentError
 
 __all__ = [
@@ -35,7 +36,8 @@ def create_constant_learning_rate_schedule(
       warmup_length: epochs that the rise takes.
 
     Returns:
-      A function of the step (an int or an array) that gives the rate, float32 of the step's shape; it traces.
+      A function of the step (an int or an array) that gives the rate, float32 of the step's shape; it traces. The rate
+      has JAX's weak type, as a Python number: ``param - rate * grad`` has the dtype of the parameter.
 
     Raises:
       ArgumentError: an argument is negative, or an epoch has no steps.
@@ -134,7 +136,7 @@ def _check(steps_per_epoch: int, warmup_length: float) -> None:
 
 def _warmed_up(rate: Any, epoch: Any, length: float) -> jax.Array:
     scale = jnp.minimum(1.0, epoch / length) if length > 0 else 1.0
-    return jnp.asarray(rate * scale, jnp.float32)
+    return weakly_typed(jnp.asarray(rate * scale, jnp.float32))
 
 
 def _invalid_schedule(argument: str, expected: str, got: object) -> ArgumentError:

@@ -134,11 +134,10 @@ def avg_pool(
     >>> avg_pool(jnp.ones((3, 1)), (2,), padding="SAME", count_include_pad=False)[:, 0]
     Array([1., 1., 1.], dtype=float32)
     """
-    if inputs.dtype == bool:
-        inputs = inputs.astype(jnp.float32)
-    total = pool(
-        inputs, 0.0 if jnp.issubdtype(inputs.dtype, jnp.inexact) else 0, lax.add, window_shape, strides, padding
-    )
+    if not jnp.issubdtype(inputs.dtype, jnp.inexact):
+        # A sum of small integers would wrap around.
+        inputs = inputs.astype(jnp.float64 if inputs.dtype.itemsize > 4 else jnp.float32)
+    total = pool(inputs, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
         return total / math.prod(window_shape)
     batch = inputs.ndim - (len(window_shape) + 1)
