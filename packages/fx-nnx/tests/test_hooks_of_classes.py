@@ -109,3 +109,13 @@ def test_create_value_can_be_overridden():
             return super().get_value(**options) + 1
 
     assert Scaled(jnp.array(2.0))[...] == 21
+
+
+def test_hooks_of_creation_run_once():
+    def hook(variable, value):
+        return value + 1
+
+    first = nnx.Param(jnp.zeros(()), on_create_value=hook, tag="a")
+    second = nnx.BatchStat(first)
+    assert (first[...], second[...], nnx.Param(second)[...], second.tag) == (1, 1, 1, "a")
+    assert nnx.Param(first, on_create_value=hook)[...] == 2  # a hook of its own

@@ -90,7 +90,7 @@ def test_views_of_own_layers():
 
     assert nnx.view(Mine(), level=2, more=1).got == (2, ("more",))
     assert nnx.view_info(nnx.Sequential(Mine(), nnx.Dropout(0.5)), only=nnx.Not(nnx.Dropout)) == (
-        f"{Mine.__qualname__}:\n  level: int = 0\n    how much\n    of it.\n  **rest"
+        f"{Mine.__qualname__}:\n  level: int = 0\n    how much\n    of it."
     )
     assert nnx.view_info(nnx.Dict()) == ""
 

@@ -324,3 +324,18 @@ def test_pmap_takes_the_devices_of_a_backend():
     np.testing.assert_array_equal(nnx.pmap(lambda x: x + 1, backend="cpu")(jnp.ones(1)), [2.0])
     with pytest.raises(RuntimeError, match="nowhere"):
         nnx.pmap(lambda x: x, backend="nowhere")(jnp.ones(1))
+
+
+@pytest.mark.parametrize("transform", [nnx.remat, lambda f: lambda m: nnx.checkify(f)(m)[1]], ids=["remat", "checkify"])
+def test_constants_come_out_as_arrays(transform):
+    def fill(model):
+        model.w[...], model.new = jnp.array([1.0, 2.0]), nnx.Cache(np.ones(2, np.int32))
+        return jnp.asarray(2.0)
+
+    model = nnx.Dict(w=nnx.Param(jnp.zeros(2)))
+    values = transform(fill)(model), model.w.get_raw_value(), model.new.get_raw_value()
+    assert all(isinstance(value, jax.Array) for value in values)
+    assert [value.dtype for value in values] == [jnp.float32, jnp.float32, jnp.int32]
+    model.w[...] += 1.0
+    transform(fill)(model)
+    assert model.w[...].tolist() == [1, 2]

@@ -4,6 +4,7 @@ import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import pytest
+from fx_core.errors import InvalidAttributeError
 from fx_nnx.errors import NnxError
 from fx_nnx.transforms.references import RefMap
 from fx_transforms.errors import TransformError
@@ -52,6 +53,8 @@ def changed_inside(model):
     with nnx.split_context("step") as ctx:
         assert ctx.is_inner
         graphdef, flat = ctx.flatten(inner)
+    with pytest.raises(InvalidAttributeError, match="after its block"):  # it keeps nothing alive
+        ctx.split(inner)
     with nnx.merge_context("step", inner=False) as ctx:
         return ctx.unflatten(graphdef, flat)
 

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import jax
-import jax.numpy as jnp
-
 from fx_transforms.static import Static
 
-__all__ = ["Carrier", "Chosen", "Groups", "Outcome", "as_arrays", "run"]
+__all__ = ["Carrier", "Chosen", "Groups", "Outcome", "run"]
 
 H = TypeVar("H", contravariant=True)
 Groups = tuple[Any, ...]
@@ -103,12 +100,3 @@ def run(
     """Calls ``fn`` inside a transform: put the state together, call, take the state out."""
     inner = carrier.merge(shape, groups)
     return carrier.collect(inner, fn(inner, *args, **kwargs))
-
-
-def as_arrays(outcome: Outcome) -> Outcome:
-    """Returns what a recorded program gave, with arrays in place of its constants.
-
-    JAX hands out the constants themselves where the program runs operation by operation: NumPy arrays, and ``+=`` on
-    one would change the program.
-    """
-    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.array(leaf), outcome)

@@ -4,9 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from fx_core.compat.jax import as_arrays
 from fx_core.compat.jax import checkify as jax_checkify
 
-from fx_transforms.carrier import Carrier, Groups, Outcome, as_arrays, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, run
 
 __all__ = ["checkify"]
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from fx_core.compat.jax import as_arrays
 
-from fx_transforms.carrier import Carrier, Groups, Outcome, as_arrays, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, run
 from fx_transforms.jit import positions
 
 __all__ = ["remat"]

@@ -14,9 +14,9 @@ from fx_core.compat.jax import at_top_level, current_trace
 
 from fx_nnx.captures import frames, note_all
 from fx_nnx.errors import unknown_reference
-from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, VariableDef
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, RefDef, VariableDef
 from fx_nnx.links import announce
-from fx_nnx.objects.fields import is_array
+from fx_nnx.objects.fields import exchangeable
 from fx_nnx.objects.pytree import SharedKinds, attributes_of, filled_object, owned_kinds
 from fx_nnx.snapshots import Snapshot, exact, snapshot_of
 from fx_nnx.variables.fields import VariableFields, copied_all, filled
@@ -66,7 +66,19 @@ class Assembly:
       plain: whether all values are in variables, and none of these keeps it in a `jax.Ref`.
     """
 
-    __slots__ = ("_alike", "_containers", "_graphdef", "_later", "_parts", "_starts", "bare", "metas", "plain", "types")
+    __slots__ = (
+        "_alike",
+        "_containers",
+        "_graphdef",
+        "_later",
+        "_parts",
+        "_refs",
+        "_starts",
+        "bare",
+        "metas",
+        "plain",
+        "types",
+    )
 
     def __init__(self, graphdef: GraphDef):
         self._graphdef = graphdef
@@ -75,6 +87,8 @@ class Assembly:
         self.bare: list[tuple[int, Any]] = []
         # What is put in at last: objects that were met before, by number, and snapshots.
         self._later: list[tuple[int, Any, Any]] = []
+        # Numbers of the references that no variable holds, by their positions among all values.
+        self._refs: dict[int, int] = {}
         # For each model, and behind the last one, how many parts, entries of `_later`, and values come before it.
         self._starts: list[tuple[int, int, int]] = []
         self._parts: list[tuple[Any, ...]] = []
@@ -124,6 +138,9 @@ class Assembly:
                     self.types.append(node.type)
                     self.metas.append(node.metadata)
                 else:
+                    if type(node) is RefDef:
+                        positions[node.index] = len(self.types)
+                        self._refs[len(self.types)] = node.index
                     self.bare.append((at, key))
                     self.types.append(None)
                     self.metas.append(None)
@@ -168,6 +185,8 @@ class Assembly:
             else:
                 node = index[number] = filled_object(cls, attributes, kinds, trace)
             held[holder][key] = node
+        for position, number in self._refs.items():
+            index.setdefault(number, leaves[position])
         for at, key, item in self._later[first_later:]:
             if type(item) is Snapshot:
                 held[at][key] = item.thaw()
@@ -214,7 +233,7 @@ class Assembly:
                     found._nnx_set_meta(meta)
                 leaves.append(found)
             elif position < first:
-                leaves.append(None)
+                leaves.append(known.get(self._refs[position]) if position in self._refs else None)
             else:
                 value = next(given)
                 leaves.append(value if cls is None else filled(cls, boxed(cls, value, meta), meta, trace))
@@ -298,7 +317,7 @@ def _change(found: Any, new: dict[Any, Any], kinds: dict[Any, bool]) -> None:
     found._nnx_check_trace()
     for key in gone:
         del old[key]
-    structural = found._nnx_kinds != kinds or not all(is_array(old.get(k)) and is_array(new[k]) for k in changed)
+    structural = found._nnx_kinds != kinds or not all(exchangeable(old.get(k), new[k]) for k in changed)
     old.update({key: new[key] for key in changed})
     owned = owned_kinds(found)
     owned.clear()

@@ -8,6 +8,8 @@ import jax
 
 from fx_nnx.errors import StateStructureError
 from fx_nnx.graph.kinds import kind_of
+from fx_nnx.links import announce
+from fx_nnx.objects.fields import exchangeable
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.states.paths import sorted_keys
 
@@ -54,11 +56,14 @@ class Item:
         """Puts a value in the place of an earlier leaf, which changes no structure."""
         if self.owner is not None:
             self.owner._nnx_check_trace()
+        old = self.read()
         try:
             self.container[self.key] = value
         except TypeError:
             what = f"An array in an immutable {type(self.container).__name__} cannot be replaced."
             raise StateStructureError(what, (self.key,), expected="a list, a dict, or a Variable") from None
+        if self.owner is not None and not exchangeable(old, value):
+            announce(self.owner)
 
 
 class Level(NamedTuple):

@@ -12,7 +12,7 @@ from fx_nnx.errors import unhashable_static
 from fx_nnx.representation import Representable
 from fx_nnx.snapshots import Snapshot, exact
 
-__all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "StaticValue", "VariableDef"]
+__all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "RefDef", "StaticValue", "VariableDef"]
 
 Path = tuple[Any, ...]
 
@@ -41,8 +41,14 @@ class VariableDef(NamedTuple):
     metadata: Any
 
 
+class RefDef(NamedTuple):
+    """A `jax.Ref` that no variable holds, by its number. Its leaf is the reference itself."""
+
+    index: int
+
+
 class NodeRef(NamedTuple):
-    """An object or variable that was met before, by its number."""
+    """An object, variable or `jax.Ref` that was met before, by its number."""
 
     index: int
 
@@ -84,7 +90,7 @@ class _Marker:
 
 
 NODE = _Marker("NODE")
-"""The attribute is a node, a variable or a reference: the next of the nodes."""
+"""The attribute is a node, a variable, a `jax.Ref`, or one of these again: the next of the nodes."""
 LEAF = _Marker("LEAF")
 """The attribute is an array or another value of a state."""
 EMPTY = _Marker("EMPTY")
@@ -99,7 +105,7 @@ class GraphDef(Representable):
     out of JAX transforms as a pytree without leaves.
 
     Args:
-      nodes: `NodeDef`, `VariableDef` and `NodeRef`.
+      nodes: `NodeDef`, `VariableDef`, `RefDef` and `NodeRef`.
       attributes: pairs of a name and `StaticValue`, `NODE`, `LEAF` or `EMPTY`.
       num_leaves: how many values belong to it.
       outer: pairs of the number of a node and its number in another structure, see `fx_nnx.update_context`.
@@ -261,6 +267,8 @@ def walk(graphdef: GraphDef) -> Iterator[tuple[Path, Any, Any]]:
         if type(node) is VariableDef:
             yield path, VariableDef, node.metadata
             yield path, LEAF, node
+        elif type(node) is RefDef:
+            yield path, LEAF, None
         elif type(node) is NodeDef:
             for _ in range(node.num_attributes):
                 key, attribute = next(attributes)

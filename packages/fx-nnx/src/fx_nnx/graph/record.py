@@ -11,12 +11,11 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import jax
 import numpy as np
 
 from fx_nnx.errors import SharedReferenceError, not_a_node
 from fx_nnx.graph.children import Item, one_level
-from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, StaticValue, VariableDef
+from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, RefDef, StaticValue, VariableDef
 from fx_nnx.graph.kinds import kind_of, known_kinds
 from fx_nnx.links import structure_lock
 from fx_nnx.modes import set_graph_mode
@@ -26,6 +25,7 @@ from fx_nnx.snapshots import Snapshot, exact, has_hash, snapshot_of
 from fx_nnx.states.paths import Path, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
+from fx_nnx.variables.writing import is_ref
 
 __all__ = ["Record", "Walk", "link", "record_for", "record_of", "walk_graph"]
 
@@ -162,7 +162,7 @@ def _contents(container: Any) -> Any:
 
 
 def _content(item: Any) -> Any:
-    if kind_of(item) == "leaf":
+    if kind_of(item) == "leaf" and not is_ref(item):
         return None if is_array(item) else (exact(item), snapshot_of(item))
     return _Seen(item)
 
@@ -171,7 +171,7 @@ class Walk:
     """One walk through a model, or through several that may refer to each other.
 
     Attributes:
-      objects: the objects and variables by their number.
+      objects: by their number what is met again: objects, variables, and references that no variable holds.
       origin: for each leaf the number of the model that it was found in.
 
     Args:
@@ -249,11 +249,19 @@ class Walk:
             link(value, self.link)  # before anything of it is read, so that no change can fall in between
         return number
 
-    def once(self, value: Any, path: Path) -> None:
-        """Refuses what can be changed and was met on another path."""
-        first = self.where.setdefault(id(value), path)
-        if first is not path:
-            raise SharedReferenceError(type(value).__name__, first, path)
+    def enter_ref(self, ref: Any, path: Path) -> bool:
+        """Records a `jax.Ref` that no variable holds; returns whether it is met for the first time."""
+        number = self.index.get(id(ref))
+        if number is None:
+            number = self.index[id(ref)] = len(self.index)
+            self.objects.append(ref)
+            self.nodes.append(RefDef(number))
+            self.where[id(ref)] = path
+            return True
+        if not self.shared:
+            raise SharedReferenceError(type(ref).__name__, self.where[id(ref)], path)
+        self.nodes.append(NodeRef(number))
+        return False
 
     def items(self, container: Any, keys: Sequence[Any], path: Path, owner: Any, kinds: Mapping[Any, bool]) -> None:
         """Records the attributes of an object, or the items of a container, by which of them are data."""
@@ -265,9 +273,12 @@ class Walk:
                 continue
             kind = "empty" if item is None else known_kinds.get(type(item)) or kind_of(item)
             if kind == "leaf":
-                if not self.shared and isinstance(item, jax.Ref):
-                    self.once(item, (*path, key))
-                found.append((key, LEAF))
+                if not is_ref(item):
+                    found.append((key, LEAF))
+                else:
+                    found.append((key, NODE))
+                    if not self.enter_ref(item, (*path, key)):
+                        continue
                 self.paths.append((*path, key))
                 self.leaves.append(Item(container, key, owner))
                 self.numbers.append(None)
@@ -361,7 +372,6 @@ def record_for(root: Any, graph: bool | None) -> Record:
     if known is not None and known.alive and (not known.contents or known.holds()):
         return known
     made = walk_graph(root, shared=False)
-    # Arrays outside of variables may become one `jax.Ref` in two places, which nothing tells us.
-    if made.lasting and made.only_variables and owner.lasting:
+    if made.lasting and owner.lasting:
         owner.tree = made
     return made

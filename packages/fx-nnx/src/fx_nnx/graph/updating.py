@@ -23,7 +23,7 @@ from fx_nnx.states.state import State
 from fx_nnx.variables.fields import put_value
 from fx_nnx.variables.kinds import Param
 from fx_nnx.variables.variable import Variable
-from fx_nnx.variables.writing import own_value, written
+from fx_nnx.variables.writing import is_ref, own_value, write_ref, written
 
 __all__ = ["update"]
 
@@ -31,7 +31,8 @@ __all__ = ["update"]
 def update(node: Any, state: Any, /, *states: Any) -> None:
     """Puts values into a model.
 
-    A bare value takes the place of one that the model has, of the same shape. A variable brings its metadata along,
+    A bare value takes the place of one that the model has, of the same shape; a `jax.Ref` that the model has stays, and
+    gets the value. A variable brings its metadata along,
     and may be new to the model, as what was sown is. A parameter that has another shape, or whose name is nearly that
     of one that the model has, is warned of.
 
@@ -152,7 +153,7 @@ def _check(node: Any, targets: Mapping[Path, Any], path: Path, target: Any, leaf
     if target is None:
         _check_new(node, targets, path, leaf)
         return
-    old = target.read() if type(target) is Item else target.get_raw_value()
+    old = target if is_ref(target) else target.read() if type(target) is Item else target.get_raw_value()
     new = leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
     wanted, got = getattr(old, "shape", None), getattr(new, "shape", None)
     if wanted is None or wanted == got:
@@ -179,9 +180,9 @@ def _check_new(node: Any, targets: Mapping[Path, Any], path: Path, leaf: Any) ->
     if held is not _NOTHING and kind_of(held) not in ("variable", "leaf"):
         what = "The state has one value where the model has several."
         raise StateStructureError(what, path, expected=f"values below {where}", got=_shown(leaf), fix=_FIX)
-    if held is not _NOTHING and isinstance(owner, dict | list) and not isinstance(held, Variable):
+    if held is not _NOTHING and isinstance(owner, dict | list) and not _is_shared(held):
         return  # a number in a plain container
-    if isinstance(held, Variable):  # reachable on another path too
+    if _is_shared(held):  # reachable on another path too
         _check(node, targets, path, held, leaf)
         return
     if not isinstance(leaf, Variable) or not isinstance(owner, Pytree | dict | list):
@@ -191,6 +192,11 @@ def _check_new(node: Any, targets: Mapping[Path, Any], path: Path, leaf: Any) ->
     near = _misspelt(path, targets) if isinstance(leaf, Param) else None
     if near is not None:
         warnings.warn(f"nnx.update: {where} is new to the model, which has {show_path(near)}.", stacklevel=4)
+
+
+def _is_shared(held: Any) -> bool:
+    """Whether something may be in a model on several paths, of which its structure has the first one."""
+    return isinstance(held, Variable) or is_ref(held)
 
 
 def _misspelt(path: Path, targets: Mapping[Path, Any]) -> Path | None:
@@ -230,7 +236,14 @@ def _child(node: Any, key: Any) -> Any:
 
 def _write(target: Any, leaf: Any) -> None:
     if type(target) is Item:
-        target.write(leaf)
+        held = target.read()
+        if is_ref(held):
+            _write(held, leaf)
+        else:
+            target.write(leaf)
+    elif is_ref(target):
+        if leaf is not target:
+            write_ref(target, target, leaf[...] if is_ref(leaf) else leaf)
     elif isinstance(leaf, Variable):
         target.update_from_state(leaf)
     elif isinstance(leaf, int | float | complex) and isinstance(getattr(target.get_raw_value(), "shape", None), tuple):
@@ -242,7 +255,7 @@ def _write(target: Any, leaf: Any) -> None:
 def _add(node: Any, path: Path, leaf: Any) -> None:
     """Give a model a value at a path that it has no value at."""
     owner, held = _owner(node, path)
-    if isinstance(held, Variable):
+    if _is_shared(held):
         _write(held, leaf)
     elif isinstance(owner, Pytree):
         owner._nnx_set(path[-1], leaf)

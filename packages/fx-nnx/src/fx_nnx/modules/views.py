@@ -136,6 +136,8 @@ def _describe(cls: type[Any]) -> str:
     texts = _argument_texts(inspect.getdoc(cls.set_view) or "")
     lines = [f"{cls.__qualname__}:"]
     for parameter in _parameters(cls):
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue  # what belongs to others, by its name
         lines.append(f"  {parameter}")
         lines += [f"    {line}" for line in texts.get(parameter.name, [])]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ __all__ = [
     "annotated",
     "data",
     "declaration",
+    "exchangeable",
     "has_data",
     "is_array",
     "is_branch",
@@ -147,6 +148,13 @@ def is_array(value: Any) -> bool:
         found = isinstance(value, jax.Array | np.ndarray | jax.ShapeDtypeStruct | jax.Ref | ArrayNode)
         _arrays[kind] = found
     return found
+
+
+def exchangeable(old: Any, new: Any) -> bool:
+    """Returns whether a value in the place of another changes no structure: both are arrays, and none is a `jax.Ref`,
+    which may be in another place as well.
+    """
+    return is_array(old) and is_array(new) and not isinstance(old, jax.Ref) and not isinstance(new, jax.Ref)
 
 
 def has_data(value: Any, /) -> list[Any]:

@@ -13,7 +13,7 @@ from fx_core.compat.jax import current_trace
 from fx_nnx.errors import HiddenDataError, TraceLevelError, static_attribute
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
-from fx_nnx.objects.fields import annotated, declaration, has_data, is_array, is_branch, is_data, register_data_type
+from fx_nnx.objects.fields import annotated, declaration, exchangeable, has_data, is_branch, is_data, register_data_type
 from fx_nnx.objects.storage import (
     SharedKinds,
     Storage,
@@ -250,7 +250,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         if known is not kind:  # first, so that a walk of another thread finds it with the attribute
             owned_kinds(self)[name] = kind
         attributes[name] = value
-        if not (kind and known and is_array(old) and is_array(value)):
+        if not (kind and known and exchangeable(old, value)):
             announce(self)
 
     def _nnx_kind(self, name: Any, value: Any, known: bool | None) -> bool:

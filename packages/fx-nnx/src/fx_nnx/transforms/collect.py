@@ -175,6 +175,8 @@ class Collector:
                 now = inner.index[numbers[i]]._raw_value  # type: ignore[index]
             else:
                 now = before if i not in items else items[i].read()
+                if is_ref(now) and carrier.mode.updates:
+                    now = before  # another reference comes back with the structure
             returns = carrier.groups[place].returns
             rewritten = i < len(numbers) and (returns is Returns.WRITTEN or i in passed)
             if now is before and not rewritten and returns is not Returns.ALL:

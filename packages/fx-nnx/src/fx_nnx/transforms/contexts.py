@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from fx_core.errors import InvalidAttributeError
+
 from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.graph.definition import GraphDef
@@ -27,9 +29,30 @@ __all__ = [
 _contexts: contextvars.ContextVar[tuple["UpdateContext", ...]] = contextvars.ContextVar("fx_nnx_updates", default=())
 
 
-@dataclasses.dataclass
-class SplitContext:
+class _Block:
+    """A context that ends with its block, and then has no attributes and keeps nothing alive."""
+
+    def end(self) -> None:
+        """Lets go of everything."""
+        vars(self).clear()
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what is not there.
+        if name not in getattr(type(self), "__dataclass_fields__", ()):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise InvalidAttributeError(
+            f"{type(self).__name__} has no {name} after its block.",
+            expected="a use inside of the block",
+            got=name,
+            fix="do it inside of the block, or open another one",
+        )
+
+
+@dataclasses.dataclass(repr=False)
+class SplitContext(_Block):
     """Takes objects apart that may refer to each other: what was met before is referred to.
+
+    It ends with its block, and cannot be used then.
 
     Attributes:
       ctxtag: tag of the `UpdateContext` that it belongs to, or None.
@@ -77,9 +100,11 @@ class SplitContext:
         return graphdef, *self._parts(flat, filters)
 
 
-@dataclasses.dataclass
-class MergeContext:
+@dataclasses.dataclass(repr=False)
+class MergeContext(_Block):
     """Puts together what a `SplitContext` took apart.
+
+    It ends with its block, and cannot be used then.
 
     Attributes:
       ctxtag: tag of the `UpdateContext` that it belongs to, or None.
@@ -170,10 +195,14 @@ def split_context(ctxtag: Any = None) -> Iterator[SplitContext]:
       ctxtag: tag of the `update_context` that it belongs to.
     """
     update = None if ctxtag is None else current_update_context(ctxtag)
-    ctx = SplitContext(ctxtag, RefMap(), update is not None and update.inner_ref_outer_index is not None)
-    yield ctx
+    numbers = RefMap()
+    ctx = SplitContext(ctxtag, numbers, update is not None and update.inner_ref_outer_index is not None)
+    try:
+        yield ctx
+    finally:
+        ctx.end()
     if update is not None:
-        update.flatten_end(ctx.ref_index)
+        update.flatten_end(numbers)
 
 
 @contextlib.contextmanager
@@ -192,10 +221,14 @@ def merge_context(ctxtag: Any = None, inner: bool | None = None) -> Iterator[Mer
     1.0
     """
     update = None if ctxtag is None else current_update_context(ctxtag)
-    ctx = MergeContext(ctxtag, {}, inner)
-    yield ctx
+    made: dict[int, Any] = {}
+    ctx = MergeContext(ctxtag, made, inner)
+    try:
+        yield ctx
+    finally:
+        ctx.end()
     if update is not None:
-        update.unflatten_end(ctx.index_ref, bool(inner))
+        update.unflatten_end(made, bool(inner))
 
 
 class update_context:  # noqa: N801  # the name of the reference library: it is used as a function

@@ -60,7 +60,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     A variable may only be changed inside the transform in which it was made, see `fx_nnx.errors.TraceLevelError`.
 
     Args:
-      value: the value, or a `VariableMetadata`, whose metadata is then taken too.
+      value: the value, or one with metadata: a `VariableMetadata`, or a variable, whose ``on_create_value`` has run.
       hijax: whether writing is an error where plain `jax.jit` and the like have the variable, instead of being lost.
       ref: whether to keep the value in a `jax.Ref`, which transforms can change in place.
       eager_sharding: whether a value with ``out_sharding`` metadata is placed at once, if there is a mesh.
@@ -90,7 +90,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             metadata = {**metadata, **value.entries()}
             value = value.raw_value
         elif isinstance(value, Variable):
-            metadata = {**value._nnx_meta.visible(), **metadata}
+            metadata = {**value._nnx_meta.without("on_create_value").visible(), **metadata}  # which has run
             value = value.get_raw_value()
         meta = make_metadata(early_attributes(self) | renamed(metadata) | default_options(hijax, ref, eager_sharding))
         init(self, "_nnx_meta", meta)

@@ -32,6 +32,7 @@ from fx_core.compat.jax.processes import (
 )
 from fx_core.compat.jax.programs import (
     InconclusiveDimensionOperation,
+    as_arrays,
     cache_size,
     compiled_anew,
     compiler_version,
@@ -72,6 +73,7 @@ __all__ = [
     "abandon_processes",
     "ad",
     "api_boundary",
+    "as_arrays",
     "at_top_level",
     "batching",
     "belongs_to",

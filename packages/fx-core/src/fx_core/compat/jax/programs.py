@@ -16,6 +16,7 @@ from jaxlib.version import __version__ as jaxlib_version
 
 __all__ = [
     "InconclusiveDimensionOperation",
+    "as_arrays",
     "cache_size",
     "compiled_anew",
     "compiler_version",
@@ -84,12 +85,15 @@ def prune_jaxpr(jaxpr: Any, wanted: Sequence[bool]) -> tuple[Callable[..., list[
       inputs these are.
     """
     pruned, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, list(wanted))
-    return lambda *inputs: _arrays(jax.core.eval_jaxpr(pruned, jaxpr.consts, *inputs)), list(used)
+    return lambda *inputs: as_arrays(jax.core.eval_jaxpr(pruned, jaxpr.consts, *inputs)), list(used)
 
 
-def _arrays(values: Sequence[Any]) -> list[Any]:
-    # Constants of a jaxpr come out as NumPy arrays that are part of it: `+=` on one would change the program.
-    return [value if isinstance(value, jax.Array) else jnp.array(value) for value in values]
+def as_arrays(tree: Any) -> Any:
+    """Returns a tree of results with JAX arrays in the place of constants of a jaxpr.
+
+    Those come out as Python numbers and NumPy arrays that are part of it: `+=` on one would change the program.
+    """
+    return jax.tree.map(lambda value: value if isinstance(value, jax.Array) else jnp.array(value), tree)
 
 
 def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tuple[bool, Any]]:
@@ -106,7 +110,7 @@ def invariant_outputs(closed: Any, known: Sequence[Any], count: int) -> list[tup
     pruned, used = partial_eval.dce_jaxpr(jaxpr, [i < count for i in range(total)])
     if not any(used[len(known) :]):
         values = jax.core.eval_jaxpr(pruned, closed.consts, *(x for x, needed in zip(known, used) if needed))
-        return [(True, value) for value in _arrays(values)]
+        return [(True, value) for value in as_arrays(values)]
     needs = [partial_eval.dce_jaxpr(jaxpr, [i == n for i in range(total)])[1] for n in range(count)]
     return [(not any(need[len(known) :]), None) for need in needs]
 
