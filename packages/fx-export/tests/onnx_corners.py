@@ -94,6 +94,23 @@ def windows_of_negative_infinity(x):
     return {"one": least((1, 1, 2)), "two": least((1, 2, 2)), "gaps": least((1, 2, 2), window_dilation=(1, 2, 1))}
 
 
+_UNKNOWN = np.where(np.arange(60) % 7 == 3, np.nan, np.where(np.arange(60) % 5 == 1, -np.inf, X.ravel()))
+
+
+@case(_UNKNOWN.reshape(X.shape).astype(np.float32))
+def windows_with_unknowns(x):
+    def pooled(dtype, size, **more):
+        pair = ((np.array(-np.inf, dtype), lax.max), (np.array(np.inf, dtype), lax.min))
+        given = {"padding": "SAME", **more}
+        return [lax.reduce_window(x.astype(dtype), start, fn, size, (1, 2, 1), **given) for start, fn in pair]
+
+    sizes = {"one": (1, 1, 2), "two": (1, 2, 2), "three": (2, 3, 2)}
+    kinds = {f"{n} {np.dtype(d).name}": pooled(d, s) for n, s in sizes.items() for d in (np.float32, HALF)}
+    # Windows with gaps that lie beside everything.
+    gaps = pooled(np.float32, (1, 2, 1), window_dilation=(1, 5, 1), padding=((0, 0), (1, 5), (0, 0)))
+    return {**kinds, "gaps": gaps}
+
+
 @case(X, np.array([0, 2, -1, 5, 1, -7], np.int32))
 def places_outside_by_default(x, at):
     row = {"rows": x[at], "row": x[at[3]], "before": x[at[5]], "several": x[:, at, at]}

@@ -144,6 +144,12 @@ def _pooled_along(
     if op == "MaxPool" and _starts_finite(x, [window.gaps[a] for a in axes]):
         lowest = build.like(x, jnp.finfo(x.dtype).min)
         pooled = build.elementwise("Where", [build.elementwise("Equal", [pooled, lowest], bool), neutral, pooled])
+    if op == "MaxPool" and x.dtype.kind not in "iu":
+        # Runtimes leave NaN out, or take it where it comes last: windows that hold one are found by themselves.
+        unknown = build.cast(build.elementwise("IsNaN", [flat], bool), np.float32)
+        most = build.op(op, [unknown], pooled.shape, **attributes)
+        held = build.elementwise("Greater", [most, build.like(most, 0)], bool)
+        pooled = build.elementwise("Where", [held, build.like(pooled, np.nan), pooled])
     apart = build.reshape(pooled, (*(x.shape[a] for a in rest), *outputs))
     return build.transpose(apart, np.argsort([*rest, *axes]).tolist())
 
