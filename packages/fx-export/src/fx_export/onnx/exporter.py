@@ -91,6 +91,7 @@ class OnnxProgram:
     """
 
     def __init__(self, session: Any, interface: Interface):
+        session.expect(interface.inputs, interface.outputs)
         self._session, self._interface = session, interface
         self.inputs = interface.specs
         self._names = [port.name for port in interface.outputs]

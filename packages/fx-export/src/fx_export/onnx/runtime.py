@@ -11,10 +11,13 @@ import numpy as np
 import onnxruntime
 
 from fx_export.errors import unreadable_bundle
+from fx_export.interface import Port
 
 _BYTES = {"bfloat16": (16, np.uint16), "float8_e4m3fn": (17, np.uint8), "float8_e4m3fnuz": (18, np.uint8),
           "float8_e5m2": (19, np.uint8), "float8_e5m2fnuz": (20, np.uint8)}  # fmt: skip
 """Dtypes that NumPy does not know, with ONNX's numbers: they are handed over as bytes."""
+
+_OTHER_NAMES = {"float32": "float", "float64": "double"}
 
 
 class Session:
@@ -39,6 +42,20 @@ class Session:
             problem = f"{type(error).__name__}: {str(error)[:500]}"
             raise unreadable_bundle(str(path), "ONNX Runtime does not load the model.", got=problem) from error
 
+    def expect(self, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+        """Compares what the model takes and gives with what is known of it.
+
+        Raises:
+          BundleError: it has other inputs or outputs, or some of other dtypes.
+        """
+        pairs = ((inputs, self._session.get_inputs()), (outputs, self._session.get_outputs()))
+        for ports, values in pairs:
+            known = {port.name: f"tensor({_type_name(port.dtype)})" for port in ports}
+            found = {value.name: value.type for value in values}
+            if known != found:
+                problem = f"its index says {known}, not {found}"[:500]
+                raise unreadable_bundle(self._path, "the model has other inputs or outputs.", got=problem)
+
     def __call__(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], dtypes: Sequence[np.dtype]
     ) -> list[np.ndarray]:
@@ -59,6 +76,10 @@ class Session:
             problem = f"{type(error).__name__}: {str(error)[:500]}"
             raise unreadable_bundle(self._path, "ONNX Runtime does not compute the model.", got=problem) from error
         return [_array(value, dtype) for value, dtype in zip(results, dtypes)]
+
+
+def _type_name(dtype: np.dtype) -> str:
+    return _OTHER_NAMES.get(dtype.name, dtype.name.replace("float8_", "float8"))
 
 
 def _value(array: np.ndarray) -> Any:
