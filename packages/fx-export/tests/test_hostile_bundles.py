@@ -6,6 +6,7 @@ import json
 import fx_export
 import numpy as np
 import pytest
+from fx_core.errors import DamagedFilesError
 from fx_core.files import MANIFEST, AtomicDirectory
 from fx_export.errors import BundleError
 from fx_export.stablehlo import StableHLOExporter
@@ -75,6 +76,28 @@ def other(**entries):
 def test_hostile_bundles_that_are_sealed_correctly(bundle, tmp_path, change, text):
     with pytest.raises(BundleError, match=rf"This bundle cannot be read: (.|\n)*{text}"):
         fx_export.load(sealed(bundle, tmp_path / "changed", change))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.8, 0.95])
+def test_programs_that_are_cut(bundle, tmp_path, share):
+    for file in (bundle / "data").iterdir():
+        whole = file.read_bytes()
+        kept = whole[: int(len(whole) * share)] if file.name == "program.bin" else whole
+        (tmp_path / file.name).write_bytes(kept)
+    with pytest.raises(BundleError, match="JAX does not read the program"):
+        StableHLOExporter().load(tmp_path)
+
+
+@pytest.mark.parametrize("place", [0, 0.25, 0.5, 0.75, 0.999])
+def test_programs_that_were_changed_never_reach_jax(bundle, tmp_path, monkeypatch, place):
+    """Its compiler may end the process at a malformed one; digests of the files are compared before."""
+    copy = sealed(bundle, tmp_path / "copy", lambda new: None)
+    whole = bytearray((copy / "data/program.bin").read_bytes())
+    whole[int(place * len(whole))] ^= 0x40
+    (copy / "data/program.bin").write_bytes(whole)
+    monkeypatch.setattr("jax.export.deserialize", lambda content: pytest.fail("JAX got the program"))
+    with pytest.raises(DamagedFilesError, match=r"program\.bin"):
+        fx_export.load(copy)
 
 
 ODD = st.sampled_from(
