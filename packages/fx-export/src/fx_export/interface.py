@@ -132,7 +132,12 @@ class Interface:
         Raises:
           BundleError: it is something else.
         """
-        index = _index(path)
+        index = read_index(path)
+        fields = {"inputs": list, "outputs": list, "in_tree": dict}
+        if any(not isinstance(index.get(k), t) for k, t in fields.items()):
+            raise unreadable_bundle(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
+        if "out_tree" not in index:
+            raise unreadable_bundle(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
         inputs, outputs = (_ports(index, which, str(path)) for which in ("inputs", "outputs"))
         return cls(inputs, outputs, index["in_tree"], index["out_tree"], str(path)), index
 
@@ -177,16 +182,18 @@ def _ports(index: Mapping[str, Any], which: str, path: str) -> list[Port]:
         raise unreadable_bundle(path, f"the {which} are malformed.", got=f"{type(error).__name__}: {error}") from error
 
 
-def _index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> dict[str, Any]:
+    """Returns what is in an index.
+
+    Raises:
+      BundleError: it is missing, or no object of JSON.
+    """
     try:
         index = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable_bundle(str(path), "the index is missing or no JSON.", got=error) from error
-    fields = {"inputs": list, "outputs": list, "in_tree": dict}
-    if not isinstance(index, dict) or any(not isinstance(index.get(k), t) for k, t in fields.items()):
-        raise unreadable_bundle(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
-    if "out_tree" not in index:
-        raise unreadable_bundle(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
+    if not isinstance(index, dict):
+        raise unreadable_bundle(str(path), "the index is no object.", got=type(index).__name__)
     return index
 
 

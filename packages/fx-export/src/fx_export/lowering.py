@@ -8,37 +8,44 @@ import jax
 import jax.export
 from fx_core.compat import jax as compat
 
-from fx_export.errors import unsupported_program
+from fx_export.errors import exporter_option, unsupported_program
 from fx_export.inputs import spec_of
+from fx_export.weights import named_arrays
+
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def lowered(
-    fn: Callable[..., Any], variables: Any, weights: Sequence[Any], inputs: Sequence[Any], platforms: Sequence[str]
+    exporter: str, fn: Callable[..., Any], variables: Any, inputs: Sequence[Any], platforms: Sequence[str]
 ) -> jax.export.Exported:
     """Lowers ``fn(variables, *inputs)`` to a program of the list of weights and the inputs.
 
     Args:
+      exporter: whose options the platforms are.
       fn: a pure function.
-      variables: a pytree of arrays.
-      weights: its leaves, as arrays.
+      variables: a pytree of arrays; its leaves are the weights.
       inputs: examples or `jax.ShapeDtypeStruct`; sizes may be symbolic.
       platforms: where the program is to run.
 
     Raises:
       UnsupportedProgramError: the function has effects, or takes or returns custom containers.
+      ArgumentTypeError: a platform is unknown, or a variable is no array of numbers.
     """
+    if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
+        raise exporter_option(exporter, f"platforms out of {', '.join(_PLATFORMS)}", platforms)
     treedef = jax.tree.structure(variables)
 
     # The file knows lists of arrays only, so that loading needs none of the classes in the variables.
     def of_weights(weights: list[Any], *inputs: Any) -> Any:
         return fn(jax.tree.unflatten(treedef, weights), *inputs)
 
+    weights = [spec_of(array) for _, array in named_arrays(variables)]
     specs = [jax.tree.map(spec_of, value) for value in inputs]
     # Mistakes in the function itself come out as they are.
-    jax.eval_shape(of_weights, [spec_of(w) for w in weights], *specs)
+    jax.eval_shape(of_weights, weights, *specs)
     try:
         with compat.short_locations():
-            program = jax.export.export(jax.jit(of_weights), platforms=platforms)([spec_of(w) for w in weights], *specs)
+            program = jax.export.export(jax.jit(of_weights), platforms=platforms)(weights, *specs)
     except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
         raise unsupported_program(f"{type(error).__name__}: {error}") from error
     effects = [str(effect) for effect in program.ordered_effects + program.unordered_effects]

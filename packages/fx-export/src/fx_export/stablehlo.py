@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from fx_export.errors import PlatformError, exporter_option, input_mismatch, unr
 from fx_export.executables import Executables
 from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
+from fx_export.interface import read_index
 from fx_export.lowering import downgraded, lowered
 from fx_export.weights import named_arrays, read_weights, write_weights
 
 _PROGRAM, _WEIGHTS, _INDEX = "program.bin", "weights.bin", "index.json"
-_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 class StableHLOExporter:
@@ -139,7 +138,7 @@ class StableHLOExporter:
         (directory / _INDEX).write_text(canonical_json(index, "index"))
 
     def _read_index(self, directory: Path) -> tuple[dict[str, Any], list[Any]]:
-        index = _index(directory / _INDEX)
+        index = read_index(directory / _INDEX)
         check_expiry(directory, index, datetime.date.today())
         arrays = read_weights(directory / _WEIGHTS, index.get("weights"))
         return index, jax.device_put(arrays)
@@ -247,11 +246,8 @@ def _written(
     output_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write a program, and give its entry of the index."""
-    if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
-        raise exporter_option("stablehlo", f"platforms out of {', '.join(_PLATFORMS)}", platforms)
-    own = [array for _, array in named_arrays(variables)]
-    program = lowered(fn, variables, own, inputs, platforms)
-    taken, given = program.in_avals[len(own) :], program.out_avals
+    program = lowered("stablehlo", fn, variables, inputs, platforms)
+    taken, given = program.in_avals[len(jax.tree.leaves(variables)) :], program.out_avals
     names = {}
     for option, value, arrays in (("input_names", input_names, taken), ("output_names", output_names, given)):
         if value is not None and (len(value) != len(arrays) or len(set(value)) != len(arrays)):
@@ -329,16 +325,6 @@ def _check_interface(path: Path, program: jax.export.Exported, weights: Sequence
 
 def _are_places(places: Any, count: int) -> bool:
     return isinstance(places, list) and all(type(place) is int and 0 <= place < count for place in places)
-
-
-def _index(path: Path) -> dict[str, Any]:
-    try:
-        index = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable_bundle(str(path), "the index is missing or no JSON.", got=error) from error
-    if not isinstance(index, dict):
-        raise unreadable_bundle(str(path), "the index is no object.", got=type(index).__name__)
-    return index
 
 
 def _deserialized(path: Path, index: Mapping[str, Any]) -> jax.export.Exported:

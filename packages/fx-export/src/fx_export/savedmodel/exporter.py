@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_export.errors import exporter_option, unsupported_program
+from fx_export.errors import unsupported_program
 from fx_export.interface import Interface, interface_of, signature_of
 from fx_export.keys import on_words, words_of
 from fx_export.lowering import lowered
@@ -19,7 +19,6 @@ MODEL, INDEX, ENTRY_POINTS = "model", "index.json", "entry_points"
 _SMALL = frozenset(
     {"int1", "int2", "int4", "uint1", "uint2", "uint4", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"}
 )
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 class SavedModelExporter:
@@ -135,15 +134,12 @@ class _Lowered:
         platforms: Sequence[str],
         stablehlo_version: str | None,
     ):
-        if isinstance(platforms, str) or not platforms or not set(platforms) <= set(PLATFORMS):
-            raise exporter_option("savedmodel", f"platforms out of {', '.join(PLATFORMS)}", platforms)
         self.variables, self.weights = variables, named_arrays(variables)
         self.interface = interface.renamed(tensorflow_names(interface.inputs), tensorflow_names(interface.outputs))
         ports = [*self.interface.inputs, *self.interface.outputs]
         _refuse_small([*((p.name, p.dtype) for p in ports), *((n, a.dtype) for n, a in self.weights)])
         words = jax.tree.map(words_of, interface.specs)
-        arrays = [array for _, array in self.weights]
-        program = lowered(on_words(fn, interface.specs), variables, arrays, words, platforms)
+        program = lowered("savedmodel", on_words(fn, interface.specs), variables, words, platforms)
         self.op = ProgramOp(program, stablehlo_version)
 
 
