@@ -128,7 +128,11 @@ def test_wrong_options(tmp_path, options, text):
         manager(tmp_path, **options)
 
 
-@pytest.mark.parametrize("value", [np.ones(2), None, "0.5", 1j, np.array([1j]), [], 10**400, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [np.ones(2), None, "0.5", 1j, np.array([1j]), [], 10**400, object()],
+    ids=["two", "none", "text", "complex", "array of complex", "list", "too large", "object"],
+)
 def test_metrics_that_are_no_numbers(tmp_path, value):
     with pytest.raises(
         ArgumentError, match=r"'metrics' is wrong.\n.*real numbers\n.*'m'(.|\n)*everything else as metadata"
