@@ -190,6 +190,14 @@ class Other(Layer):
     pass
 
 
+for _class in (Layer, Special, Other):
+    jax.tree_util.register_pytree_with_keys(
+        _class,
+        lambda layer: (((jax.tree_util.GetAttrKey("kernel"), layer.kernel),), None),
+        lambda _, children, cls=_class: cls(*children),
+    )
+
+
 def test_a_rule_for_a_class_is_for_its_subclasses_and_for_names_that_linen_makes_of_it():
     layers = {"a": Layer(random(4, 4)), "b": Special(random(4, 4)), "Special_0": {"kernel": random(4, 4)}}
     small = fx_compress.quantize(layers, {Special: fx_compress.int8()})
