@@ -22,6 +22,8 @@ from fx_core.testing.faults import (
     read_only,
 )
 
+pytestmark = pytest.mark.slow  # about disks, and no part of it depends on versions
+
 OLD, NEW, NEXT = b"old " * 10, b"new " * 11, b"next " * 12
 
 

@@ -38,6 +38,7 @@ def test_writes_a_package_that_is_whole(tmp_path):
     assert any(re.fullmatch(r"fx-core>=\d+\.\d+,<\d+\.\d+", requirement) for requirement in project["dependencies"])
 
 
+@pytest.mark.slow
 def test_its_backend_passes_the_suite(tmp_path):
     written = write_plugin("acme", tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(written / "src")}

@@ -15,6 +15,8 @@ from fx_ckpt.testing.crashes import ERRORS
 from fx_core.errors import AlreadyExistsError, DamagedFilesError, ManifestError
 from fx_core.testing.faults import FaultyFileSystem, fail_from, io_error
 
+pytestmark = pytest.mark.slow  # about threads and disks, and no part of it depends on versions
+
 BACKENDS = ["msgpack", "safetensors"]
 
 

@@ -262,6 +262,7 @@ def test_manifest_that_is_sealed(tmp_path_factory, fields):
         fx_ckpt.restore(directory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["msgpack", "safetensors"])
 def test_refusing_takes_little_memory(tmp_path, backend):
     """No more than some times the bytes that are there, whatever they declare."""
