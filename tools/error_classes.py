@@ -12,7 +12,7 @@ MOST = {
     "fx-bridge": 3,
     "fx-ckpt": 8,
     "fx-compress": 7,
-    "fx-core": 58,
+    "fx-core": 59,
     "fx-export": 11,
     "fx-flax": 4,
     "fx-linen": 2,

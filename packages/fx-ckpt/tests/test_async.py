@@ -84,7 +84,7 @@ def test_a_failed_save_is_heard_of_once(tmp_path, monkeypatch, caplog, ask):
         run.save(2, {"a": 2})
         with pytest.raises(OSError, match="No space left"):
             ask(run)
-    assert "A save in the background failed: OSError" in caplog.text
+    assert "A save in the background failed: StorageError" in caplog.text
     assert run.all_steps() == [1]
     run.save(2, {"a": 3})
     assert run.restore() == {"a": 3}

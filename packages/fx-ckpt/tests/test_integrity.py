@@ -1,5 +1,6 @@
 """Whole or not at all, and no byte changes unnoticed; hooks see what happens."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,11 +9,14 @@ import textwrap
 
 import fx_ckpt
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from fx_ckpt import checkpoints
 from fx_ckpt.errors import DamagedDataError
-from fx_core.errors import AlreadyExistsError, DamagedFilesError, ManifestError
+from fx_core.errors import AlreadyExistsError, DamagedFilesError, ManifestError, StorageError
 from fx_core.files import MANIFEST, AtomicDirectory
 from fx_core.plugins import hookimpl, registry
+from fx_core.testing.faults import FaultyFileSystem, fail_from, no_space
 
 TREE = {"w": jnp.arange(6.0).reshape(2, 3), "step": 3}
 
@@ -79,14 +83,25 @@ def test_a_taken_path_is_kept_unless_overwrite(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_a_failing_save_leaves_nothing(tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+WRITERS = {
+    "msgpack": lambda path, tree: fx_ckpt.save(path, tree, backend="msgpack", overwrite=True),
+    "safetensors": lambda path, tree: fx_ckpt.save(path, tree, backend="safetensors", overwrite=True),
+    "orbax": lambda path, tree: fx_ckpt.save(path, tree, backend="orbax", overwrite=True),
+    "save_checkpoint": lambda path, tree: checkpoints.save_checkpoint(path, tree, 1, overwrite=True),
+    "save_safetensors": lambda path, tree: fx_ckpt.save_safetensors(path / "m.safetensors", tree),
+}
 
-    monkeypatch.setattr("fx_ckpt.backends.msgpack.encoded", full)
-    with pytest.raises(OSError, match="No space left"):
-        fx_ckpt.save(tmp_path / "x", TREE, backend="msgpack")
-    assert os.listdir(tmp_path) == []
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, writer):
+    WRITERS[writer](tmp_path / "x", {"w": np.ones(2)})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    full = FaultyFileSystem(tmp_path, fail_from(0, no_space()))
+    with full, pytest.raises(StorageError, match="Free space there") as error:
+        WRITERS[writer](tmp_path / "x", {"w": np.zeros(2)})
+    assert error.value.errno == errno.ENOSPC
+    assert error.value.path.startswith(str(tmp_path / "x"))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_plugins_hear_of_saves_and_restores_and_may_stop_a_save(tmp_path):

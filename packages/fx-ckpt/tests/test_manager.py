@@ -141,6 +141,16 @@ def test_metrics_that_are_no_numbers(tmp_path, value):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", [1, None, b"loss"])
+def test_names_of_metrics_that_are_no_strings_are_refused_before_anything_is_written(tmp_path, name):
+    """In a manifest, 1 and "1" would be one name."""
+    with pytest.raises(ArgumentError, match=r"'metrics' is wrong.\n.*names that are strings"):
+        manager(tmp_path).save(1, {}, metrics={name: 1.0, str(name): 2.0})
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ArgumentError, match=r"'best' is wrong"):
+        manager(tmp_path, best=name or 0)
+
+
 def test_metrics_are_numbers_of_any_kind(tmp_path):
     run = manager(tmp_path)
     values = {"a": True, "b": jnp.bfloat16(0.5), "c": np.ones((1, 1)), "d": [2], "e": -np.inf, "f": 3}

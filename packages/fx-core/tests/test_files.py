@@ -1,7 +1,9 @@
 """Atomic directories and manifests: whole or absent, and no byte changes unnoticed."""
 
+import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fx_core import filesystem
-from fx_core.errors import AlreadyExistsError, ArgumentError, DamagedFilesError, ManifestError
+from fx_core.errors import AlreadyExistsError, ArgumentError, DamagedFilesError, FxError, ManifestError, StorageError
 from fx_core.files import (
     MANIFEST,
     AtomicDirectory,
@@ -50,6 +52,40 @@ def test_a_failing_writer_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError), AtomicDirectory(tmp_path / "x", format="test", version=1) as new:  # noqa: PT012
         (new.directory / "half").write_bytes(b"1")
         raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"), [(errno.ENOSPC, "Free space"), (errno.EROFS, "can be written"), (errno.EIO, "Check the disk")]
+)
+@pytest.mark.parametrize("where", ["entering", "the body", "leaving"])
+def test_what_the_system_cannot_write_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, where, code, fix):
+    write(tmp_path / "x", b"old")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    name = {"entering": "lock", "leaving": "flush_tree"}.get(where)
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=fix) as caught:  # noqa: PT012
+        if name is not None:
+            patch.setattr(filesystem, name, fail)
+        with AtomicDirectory(tmp_path / "x", format="test", version=1, overwrite=True):
+            if where == "the body":
+                fail()
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(error, OSError)
+    assert isinstance(error, FxError)
+    assert (error.errno, error.filename, error.path) == (code, str(tmp_path / "x"), str(tmp_path / "x"))
+    assert os.strerror(code) in str(error)
+    assert (tmp_path / "x/sub/a.bin").read_bytes() == b"old"
+    check(tmp_path / "x")
+    clean_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_what_python_has_a_class_for_stays_that(tmp_path):
+    with pytest.raises(PermissionError), AtomicDirectory(tmp_path / "x", format="test", version=1):
+        raise PermissionError(errno.EACCES, "no")
     assert os.listdir(tmp_path) == []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from fx_core import config, filesystem
 from fx_core.errors import AlreadyExistsError
-from fx_core.files import local_path, make_directory
+from fx_core.files import local_path, make_directory, storing
 
 from fx_ckpt.errors import StepTakenError, class_as_target, invalid_option, no_checkpoint
 from fx_ckpt.formats.msgpack import from_bytes, msgpack_restore, to_bytes
@@ -126,6 +126,7 @@ def save_checkpoint(
     Raises:
       StepTakenError: there is this step or a later one.
       AlreadyExistsError: something else has the name of the step.
+      StorageError: the system could not write: the disk is full, or the like.
       ArgumentError: the directory is the URL of another place, or no name of a file.
       ArgumentError: ``keep`` is negative.
       UnsupportedLeafError: the tree holds something that msgpack cannot.
@@ -139,7 +140,8 @@ def save_checkpoint(
     found = _foreign(path)
     if found is not None:
         raise AlreadyExistsError(path, found)
-    make_directory(directory)
+    with storing(path):
+        make_directory(directory)
     later = [name for name in _names(directory, prefix) if float(name.removeprefix(prefix)) >= float(step)]
     if later and not overwrite:
         raise StepTakenError(str(directory), step, later[-1].removeprefix(prefix))
@@ -147,10 +149,11 @@ def save_checkpoint(
     content = to_bytes(target) if orbax_checkpointer is None else None
 
     def write() -> None:
-        if content is not None:
-            _write(path, content)
-        elif orbax_checkpointer is not None:
-            _write_orbax(path, target, orbax_checkpointer, overwrite)
+        with storing(path):
+            if content is not None:
+                _write(path, content)
+            elif orbax_checkpointer is not None:
+                _write_orbax(path, target, orbax_checkpointer, overwrite)
         for name in later:
             if name != path.name:
                 _remove(directory / name)

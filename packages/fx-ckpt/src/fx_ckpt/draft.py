@@ -188,7 +188,9 @@ def load_backend(name: str) -> CheckpointBackend:
     return registry().checkpoint_backends[name].load()()
 
 
-def _metric(name: str, value: Any) -> float | str:
+def _metric(name: Any, value: Any) -> float | str:
+    if not isinstance(name, str):
+        raise invalid_option("metrics", "names that are strings", {name: value}, f"Use {str(name)!r} as the name.")
     try:
         array = np.asarray(value)
         if array.dtype.kind in "cSUT":  # which `float` would cut, or read

@@ -95,6 +95,8 @@ class CheckpointManager:
                 raise invalid_option(name, "a positive integer", number, _FIXES[name])
         if mode not in ("max", "min"):
             raise invalid_option("mode", '"max" or "min"', mode, 'Pass "min" for losses, "max" for accuracies.')
+        if not isinstance(best, str | None):
+            raise invalid_option("best", "the name of a metric, a string", best, "Pass best='loss' or the like.")
         self.directory = local_path(directory)
         self.backend, self.save_interval, self.async_ = backend, save_interval, async_
         self.keep, self.keep_every, self.best, self.mode = keep, keep_every, best, mode
@@ -323,7 +325,7 @@ class CheckpointManager:
 
     def _metric(self, step: int) -> float | None:
         try:
-            value = checkpoint.inspect(self._path(step)).metrics.get(str(self.best))
+            value = checkpoint.inspect(self._path(step)).metrics.get(self.best or "")
         except (FxError, OSError) as error:
             # Another process may have retired it. What cannot be read is not removed either; see `_remove`.
             if _is_there(settled(self._path(step)) / MANIFEST):

@@ -64,6 +64,7 @@ def save(
       UnsupportedLeafError: so does one of its dictionaries' keys.
       ArgumentError: JSON cannot hold the metadata, or all of the tree is of collections that are not saved.
       AlreadyExistsError: there is something at the path.
+      StorageError: the system could not write: the disk is full, or the like. What was there before still is.
       ArgumentError: the path is the URL of another place, or no name of a file.
       UnknownEntryError: there is no such backend.
       ArgumentError: an iterator has no ``get_state`` and ``set_state``.

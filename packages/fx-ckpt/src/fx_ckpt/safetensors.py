@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from fx_core import filesystem
 from fx_core.errors import AlreadyExistsError, ArgumentError
-from fx_core.files import local_path, make_directory
+from fx_core.files import local_path, make_directory, storing
 from fx_core.patterns import glob
 
 from fx_ckpt.errors import RestoreMismatchError, invalid_option, unsupported_leaf
@@ -56,6 +56,7 @@ def save_safetensors(
       ArgumentError: no rule is for an array, or two arrays get one name.
       ArgumentError: the metadata is not text by name.
       AlreadyExistsError: a directory is in the place of the file, or a file in that of the directory.
+      StorageError: the system could not write: the disk is full, or the like.
       ArgumentError: the path is the URL of another place, or no name of a file.
 
     Example:
@@ -75,18 +76,19 @@ def save_safetensors(
     directory = path.parent if alone else path
     if alone and path.is_dir():
         raise AlreadyExistsError(path, "a directory, where a file is to be")
-    make_directory(directory)
-    hidden = directory / f".{path.name}.{secrets.token_hex(4)}"
-    hidden.mkdir()
-    try:
-        write_shards(hidden, arrays, metadata, largest=2**63 if alone else largest_file)
-        filesystem.flush_tree(hidden)
-        put_in_place(hidden, directory, path.name if alone else None)
-        filesystem.flush_directory(directory)
-    finally:
-        for file in hidden.iterdir():
-            file.unlink()
-        hidden.rmdir()
+    with storing(path):
+        make_directory(directory)
+        hidden = directory / f".{path.name}.{secrets.token_hex(4)}"
+        hidden.mkdir()
+        try:
+            write_shards(hidden, arrays, metadata, largest=2**63 if alone else largest_file)
+            filesystem.flush_tree(hidden)
+            put_in_place(hidden, directory, path.name if alone else None)
+            filesystem.flush_directory(directory)
+        finally:
+            for file in hidden.iterdir():
+                file.unlink()
+            hidden.rmdir()
     return path
 
 

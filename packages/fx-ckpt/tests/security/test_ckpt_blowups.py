@@ -122,7 +122,14 @@ def test_many_axes(tmp_path, backend, dtype):
     assert back["e"].shape == array[:0].shape
 
 
-@pytest.mark.parametrize("text", ["OS error 28: ENOSPC No space left on device", "OS error 5: EIO Input/output error"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OS error 28: ENOSPC No space left on device",
+        "OS error 5: EIO Input/output error",
+        "Failed to write 595405 bytes to file 15: No space left on device [os_error_code='28']",
+    ],
+)
 def test_a_full_disk_under_orbax_is_what_the_system_said(tmp_path, monkeypatch, text):
     from fx_ckpt.backends import orbax
 

@@ -19,7 +19,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,7 @@ from typing import Any, Self
 from fx_core import filesystem
 from fx_core._canonical_json import canonical_json, sealed
 from fx_core.errors.checkpoint import AlreadyExistsError
-from fx_core.errors.files import ManifestError
+from fx_core.errors.files import ManifestError, StorageError
 from fx_core.manifests import MANIFEST, digest_file, files_below, foreign, read_manifest, signature, verify_files
 from fx_core.paths import local_path
 
@@ -43,6 +43,7 @@ __all__ = [
     "read_manifest",
     "remove_directory",
     "settled",
+    "storing",
     "verify_files",
 ]
 
@@ -74,6 +75,7 @@ class AtomicDirectory:
 
     Raises:
       AlreadyExistsError: there is something at ``path`` and ``overwrite`` is false, or it is not of this format.
+      StorageError: the system could not write; so do errors of the body of the context that it is the cause of.
       ArgumentError: the path is the URL of another place, or no name of a file.
     """
 
@@ -96,17 +98,21 @@ class AtomicDirectory:
         self.manifest: dict[str, Any] = {"format": format, "version": version}
 
     def __enter__(self) -> Self:
-        self.check_free()
-        make_directory(self.path.parent)
-        clean_leftovers(self.path.parent, self.path.name)
-        self.directory, self._lock = _locked_sibling(self.path)
+        with storing(self.path):
+            self.check_free()
+            make_directory(self.path.parent)
+            clean_leftovers(self.path.parent, self.path.name)
+            self.directory, self._lock = _locked_sibling(self.path)
         self._exchanged = False
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
-            if kind is None:
-                self._commit()
+            with storing(self.path):
+                if isinstance(error, OSError):
+                    raise error
+                if kind is None:
+                    self._commit()
         finally:
             # After a commit the hidden sibling is gone, or is the directory that was replaced. Nothing of the latter
             # may go before the disk knows of the exchange; if that failed, it is left to the next writer.
@@ -166,6 +172,21 @@ class AtomicDirectory:
         self._appear()
         filesystem.flush_directory(self.path.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Says what could not be written, which an `OSError` of a full disk does not.
+
+    Raises:
+      StorageError: in place of an `OSError` that is of none of Python's classes for a reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if type(error) is not OSError:
+            raise
+        raise StorageError(path, error.errno, error.strerror or str(error)) from error
 
 
 def settled(path: str | os.PathLike[str]) -> Path:

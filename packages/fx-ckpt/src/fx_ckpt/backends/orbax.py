@@ -27,7 +27,7 @@ from fx_ckpt.running import processes
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
 _MOST_AXES = 32  # of tensorstore
 _LONGEST_NAME = 60_000  # keys of OCDBT have 65,535 bytes at most
-_OS_ERROR = re.compile(r"OS error (\d+)")
+_OS_ERROR = re.compile(r"OS error (\d+)|os_error_code='(\d+)'")  # of tensorstore, before and after it changed
 _CHUNK = 8 * 2**20  # measured: larger pieces are read by fewer threads, smaller ones cost more than they bring
 _NATIVE = frozenset(name for name, dtype in NUMBERS.items() if dtype.kind in "biufc") | {"bfloat16"}
 
@@ -160,7 +160,8 @@ def _errors_of_the_disk(directory: Path) -> Iterator[None]:
         found = None if isinstance(error, FxError) else _OS_ERROR.search(str(error))
         if found is None:
             raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(directory)) from error
+        code = int(found[1] or found[2])
+        raise OSError(code, os.strerror(code), str(directory)) from error
 
 
 def _put(tree: dict[str, Any], names: Names, value: Any) -> None:

@@ -16,6 +16,7 @@ from fx_core.errors.descriptions import (
 from fx_core.errors.files import (
     DamagedFilesError,
     ManifestError,
+    StorageError,
 )
 from fx_core.errors.kinds import (
     ArgumentError,
@@ -136,6 +137,7 @@ __all__ = [
     "ShapeMismatchError",
     "ShardingRuleError",
     "StateDictMismatchError",
+    "StorageError",
     "TraceContextError",
     "TransformTargetError",
     "TransformedMethodReturnValueError",
