@@ -110,6 +110,32 @@ def test_constants_of_a_constructor_are_arrays_that_nobody_changes():
         np.testing.assert_array_equal(stats["row"], [0.0, 1.0])
 
 
+class Constants(nnx.Module):
+    def __init__(self, rngs):
+        self.wide = nnx.BatchStat(np.arange(3.0) / 3)
+        self.large = nnx.BatchStat(10**12)
+        self.bare = nnx.data(np.float64(1) / 3)
+        self.mixed = nnx.BatchStat({"wide": np.arange(2) + 2**40, "drawn": jax.random.normal(rngs.params(), (2,))})
+
+    def __call__(self, x):
+        self.wide[...] += 1
+        return x, self.wide[...].copy(), self.large.get_value(), self.bare, self.mixed.get_value()["wide"]
+
+
+def test_numpy_arrays_and_numbers_of_a_constructor_keep_their_bits():
+    model = bridge.to_linen(Constants)
+    for _ in range(2):
+        variables = model.init(KEY, X)
+        stats = variables["batch_stats"]
+        assert stats["wide"].dtype == np.float64
+        assert stats["mixed"]["drawn"].shape == (2,)
+        (_, *values), updates = model.apply(variables, X, mutable="batch_stats")
+        for got, expected in zip(values, [np.arange(3.0) / 3 + 1, 10**12, np.float64(1) / 3, np.arange(2) + 2**40]):
+            np.testing.assert_array_equal(got, expected, strict=True)
+        np.testing.assert_array_equal(updates["batch_stats"]["wide"], np.arange(3.0) / 3 + 1, strict=True)
+        np.testing.assert_array_equal(stats["wide"], np.arange(3.0) / 3, strict=True)
+
+
 def test_streams():
     one, two = (MODEL.apply(variables(), X, rngs={"dropout": jax.random.key(seed)}) for seed in (1, 2))
     assert not jnp.array_equal(one, two)

@@ -61,6 +61,19 @@ def test_bfloat16_stays():
     assert pool.max_pool(x, (2,)).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float8_e4m3fn])
+@pytest.mark.parametrize("count_include_pad", [True, False])
+def test_sums_of_narrow_numbers_do_not_overflow_or_stop(dtype, count_include_pad):
+    """The sum is 460,800, past float16, and there are 1200 ones to count, where bfloat16 stops at 256."""
+    x = jnp.full((1200, 1), 384.0, dtype)
+    arguments = {"padding": ((0, 0),), "count_include_pad": count_include_pad}
+    average = pool.avg_pool(x, (1200,), **arguments)
+    assert average.dtype == dtype
+    assert average[0, 0] == 384
+    grad = jax.grad(lambda v: pool.avg_pool(v, (1200,), **arguments).astype(jnp.float32).sum())(x)
+    assert grad.dtype == dtype
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import numpy as np
 from fx_core.array_node import shapes_of
 from fx_core.compat.jax import current_trace
 from fx_core.errors.scope import ScopeParamShapeError
@@ -77,6 +79,7 @@ class InnerCall:
         for place, shapes in zip(structure.places, structure.shapes):
             leaf = ABSENT if place is None else leaf_at(self.given.get(place[0]), place[1])
             if place is not None and leaf is not ABSENT:
+                leaf = _own(leaf)
                 if isinstance(leaf, AxisMetadata):
                     leaf = variable_of(place[0], leaf, allow_register=True)
                 if place[0] == "params" and wrong is None and _shapes(leaf) != shapes:
@@ -103,6 +106,8 @@ class InnerCall:
             made = assembly_of(structure.graphdef).make(leaves)
             parts = dict(zip(structure.places, record_of(made).read()))
             self._put({place: parts[place] for place in missing})
+        for i in wanted:
+            leaves[i] = _own(leaves[i])
         return leaves
 
     def _refuse(self, place: CollectionPath) -> None:
@@ -133,7 +138,9 @@ class InnerCall:
         """Give the module variables that its constructor does not make: what was sown or cached in earlier calls."""
         known = {(collection, tuple(map(str, path))) for collection, path in filter(None, structure.places)}
         for (collection, path), leaf in leaves_of(self.given).items():
-            if (collection, tuple(map(str, path))) not in known:
+            names = tuple(map(str, path))
+            # A variable may hold a dictionary, whose items are no variables.
+            if not any((collection, names[:depth]) in known for depth in range(1, len(names) + 1)):
                 _attach(self.module, collection, path, leaf)
 
     # --- what has changed ---------------------------------------------------------------------------------------------
@@ -182,6 +189,13 @@ class InnerCall:
                 leaf = leaf.get_raw_value() if self.metadata_fn is None else self.metadata_fn(leaf)
             old = self.scope.get_variable(collection, top)
             self.scope.put_variable(collection, top, with_leaf(old, tuple(rest), leaf))
+
+
+def _own(leaf: Any) -> Any:
+    """Give a leaf whose NumPy arrays are copies: `self.count[...] += 1` writes into them, and they are the caller's."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    return jax.tree.map(lambda part: part.copy() if isinstance(part, np.ndarray) else part, leaf)
 
 
 def _key_types(scope: Any) -> dict[str, Any]:

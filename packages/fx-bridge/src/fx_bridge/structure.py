@@ -55,13 +55,14 @@ class Structure:
         values: Sequence[Any],
         streams: Sequence[str],
         jaxpr: Any,
+        constants: Mapping[int, Any],
     ):
         self.graphdef, self.places, self.streams = graphdef, tuple(places), tuple(streams)
         self.random = tuple(i for i, place in enumerate(places) if place is None)
         self._trees = [jax.tree.structure(value) for value in values]
         avals = iter(jaxpr.out_avals)
         self.shapes: list[Shapes] = [tuple(next(avals).shape for _ in range(tree.num_leaves)) for tree in self._trees]
-        self._jaxpr = jaxpr
+        self._jaxpr, self._constants = jaxpr, constants
         self._programs: dict[tuple[int, ...], Program] = {}
 
     def uses(self, leaves: tuple[int, ...]) -> list[str]:
@@ -76,17 +77,29 @@ class Structure:
           keys: a key for each of the streams in `uses`.
         """
         program, used = self._program(leaves)
-        values = iter(program(*(keys[name] for name, needed in zip(self.streams, used) if needed)))
+        computed = program(*(keys[name] for name, needed in zip(self.streams, used) if needed))
+        values = map(self._constant_or, self._outputs(leaves), computed)
         trees = [self._trees[i] for i in leaves]
         return [jax.tree.unflatten(tree, [next(values) for _ in range(tree.num_leaves)]) for tree in trees]
 
     def _program(self, leaves: tuple[int, ...]) -> Program:
         found = self._programs.get(leaves)
         if found is None:
-            wanted = set(leaves)
-            outputs = [i in wanted for i, tree in enumerate(self._trees) for _ in range(tree.num_leaves)]
+            wanted = set(self._outputs(leaves))
+            outputs = [index in wanted for index in range(len(self._jaxpr.out_avals))]
             found = self._programs[leaves] = prune_jaxpr(self._jaxpr, outputs)
         return found
+
+    def _outputs(self, leaves: tuple[int, ...]) -> list[int]:
+        """Give the positions of the arrays of some leaves among the results of the recorded program."""
+        wanted = set(leaves)
+        which = [i for i, tree in enumerate(self._trees) for _ in range(tree.num_leaves)]
+        return [index for index, leaf in enumerate(which) if leaf in wanted]
+
+    def _constant_or(self, index: int, computed: Any) -> Any:
+        constant = self._constants.get(index, computed)
+        # A NumPy array may be written to, which must not change what is remembered.
+        return constant.copy() if isinstance(constant, np.ndarray) else constant
 
 
 def structure_of(
@@ -142,11 +155,13 @@ def _record(make: Any, args: Any, kwargs: Any, streams: Mapping[str, Any] | None
         graphdef, state = split(module)
         paths, leaves = state._pairs()
         found["graphdef"], found["places"] = graphdef, [place_of(path, leaf) for path, leaf in zip(paths, leaves)]
-        found["values"] = [_value(leaf) for leaf in leaves]
-        return found["values"]
+        found["values"] = values = [_value(leaf) for leaf in leaves]
+        # A program would turn NumPy's arrays and Python's numbers into JAX arrays, which may have fewer bits.
+        found["constants"] = {i: leaf for i, leaf in enumerate(jax.tree.leaves(values)) if _is_constant(leaf)}
+        return jax.tree.map(lambda leaf: np.zeros(np.shape(leaf), bool) if _is_constant(leaf) else leaf, values)
 
     jaxpr = jax.make_jaxpr(construct)(*(jax.ShapeDtypeStruct((), dtype) for dtype in dtypes.values()))
-    return Structure(found["graphdef"], found["places"], found["values"], tuple(dtypes), jaxpr)
+    return Structure(found["graphdef"], found["places"], found["values"], tuple(dtypes), jaxpr, found["constants"])
 
 
 def place_of(path: Path, leaf: Any) -> CollectionPath | None:
@@ -165,6 +180,10 @@ def _value(leaf: Any) -> Any:
         return leaf
     value = leaf.get_raw_value()
     return value[...] if leaf.ref else value
+
+
+def _is_constant(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | np.generic | bool | int | float | complex)
 
 
 def _unbound(value: Any) -> Any:

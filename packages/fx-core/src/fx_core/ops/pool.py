@@ -123,7 +123,8 @@ def avg_pool(
       count_include_pad: whether padding counts as zeros, or is left out of the average.
 
     Returns:
-      An array of shape ``(*batch, *windows, features)``; of integers and booleans, floating point numbers.
+      An array of shape ``(*batch, *windows, features)``; of integers and booleans, floating point numbers. Sums are of
+      float32 at least, so that those of 16 bits neither overflow nor stop growing in large windows.
 
     Raises:
       ArgumentError: window, strides or padding do not fit each other or the input.
@@ -134,15 +135,16 @@ def avg_pool(
     >>> avg_pool(jnp.ones((3, 1)), (2,), padding="SAME", count_include_pad=False)[:, 0]
     Array([1., 1., 1.], dtype=float32)
     """
-    if not jnp.issubdtype(inputs.dtype, jnp.inexact):
-        # A sum of small integers would wrap around.
-        inputs = inputs.astype(jnp.float64 if inputs.dtype.itemsize > 4 else jnp.float32)
+    floating = jnp.issubdtype(inputs.dtype, jnp.inexact)
+    dtype = inputs.dtype if floating else jnp.dtype(jnp.float64 if inputs.dtype.itemsize > 4 else jnp.float32)
+    # A sum of small integers would wrap around, one of halves overflow, and one of bfloat16 stop at 256 ones.
+    inputs = inputs.astype(dtype if dtype.itemsize >= 4 else jnp.float32)
     total = pool(inputs, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
-        return total / math.prod(window_shape)
+        return (total / math.prod(window_shape)).astype(dtype)
     batch = inputs.ndim - (len(window_shape) + 1)
     ones = jnp.ones((1,) * batch + inputs.shape[batch:-1] + (1,), total.dtype)
-    return total / pool(ones, ones.dtype.type(0), lax.add, window_shape, strides, padding)
+    return (total / pool(ones, ones.dtype.type(0), lax.add, window_shape, strides, padding)).astype(dtype)
 
 
 def _extreme(inputs: jax.Array, *, lowest: bool) -> Any:
