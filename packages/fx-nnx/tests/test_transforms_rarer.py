@@ -145,7 +145,7 @@ def test_prefixes_of_models():
     for options in ({}, {"graph": False}, {"graph_updates": False}):
         out = nnx.vmap(lambda m: m.a * m.b, in_axes=(axes,), **options)(model)
         np.testing.assert_allclose(out, [0.0, 2.0, 4.0])
-    assert nnx.prefix(model, lambda path, variable: len(path)).a.get_value() == 1
+    assert nnx.prefix(model, lambda path, variable: len(path)).a == 1
 
 
 def test_axis_names_come_and_go():

@@ -135,7 +135,7 @@ def test_a_variable_of_two_arguments_has_an_entry_in_each():
     shared = nnx.Param(jnp.ones((2, 2)))
     models = nnx.Dict(w=shared), nnx.Dict(w=shared)
     axes = nnx.prefix(models, lambda path, v: path[0])
-    assert (axes[0].w.get_value(), axes[1].w.get_value()) == (0, 1)
+    assert (axes[0].w, axes[1].w) == (0, 1)
     for kwargs in ({}, {"graph_updates": False}):
         with pytest.raises(TransformError, match="with 0 and argument 1/w with 1"):
             nnx.vmap(lambda a, b: a.w.sum(), in_axes=axes, **kwargs)(*models)
@@ -146,7 +146,7 @@ def test_a_variable_of_two_arguments_has_an_entry_in_each():
 def test_what_is_on_two_paths_of_a_model_has_one_entry():
     shared = nnx.Param(1)
     model = nnx.Dict(a=nnx.Dict(w=shared), b=nnx.Dict(w=shared))
-    assert nnx.prefix(model, {...: 0}).b.w.get_value() == 0
+    assert nnx.prefix(model, {...: 0}).b.w == 0
     with pytest.raises(TransformError, match="/a/w with 0 and /b/w with 1"):
         nnx.prefix(model, lambda path, v: 0 if path[0] == "a" else 1)
 

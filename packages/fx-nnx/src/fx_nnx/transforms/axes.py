@@ -11,7 +11,7 @@ from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.policies import Carriage, GroupPolicy, Placement, Places, Returns
-from fx_nnx.transforms.prefixes import Carry, PerVariable, completed, entries_of, spread_prefix
+from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, completed, entries_of, spread_prefix
 
 __all__ = ["NO_METADATA", "AxisGroups"]
 
@@ -36,6 +36,9 @@ class AxisGroups:
         self.out_axes = out_axes
         for name, prefix in (("in_axes", in_axes), ("out_axes", out_axes)):
             self._check(name, prefix, carries)
+        if not isinstance(self.in_axes, int | type | tuple | StateAxes | None):
+            what = "one entry for all arguments, or a tuple with an entry for each"
+            raise PrefixError.misplaced(f"in_axes of {transform}", in_axes, what)
         found = dict.fromkeys((*entries_of(in_axes), *entries_of(out_axes)))
         found = dict.fromkeys((Carry, None, *found) if carries else (*found, None))
         self.keys = list(found)

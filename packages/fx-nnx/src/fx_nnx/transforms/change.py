@@ -14,7 +14,7 @@ from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.layout import Inner, read_value
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["GAP", "Change", "Result", "Returned", "identical", "is_gap", "take_carry", "write_value"]
+__all__ = ["GAP", "Change", "Result", "Returned", "carried_leaves", "identical", "is_gap", "take_carry", "write_value"]
 
 
 class Result:
@@ -189,7 +189,7 @@ def take_carry(transform: str, inner: Inner, position: int | None, carry: Any) -
     Raises:
       CarryChangedError: it has another structure.
     """
-    first, old, old_def = _carried_leaves(inner, position)
+    first, old, old_def = carried_leaves(inner, position)
     new, new_def = jax.tree.flatten(carry, is_leaf=is_node)
     if new_def != old_def or [is_node(x) for x in new] != [is_node(x) for x in old]:
         raise CarryChangedError(transform, [f"structure {_shown(old_def)} in, {_shown(new_def)} out"])
@@ -211,8 +211,8 @@ def _shown(treedef: Any) -> str:
     return str(treedef).removeprefix("PyTreeDef")
 
 
-def _carried_leaves(inner: Inner, position: int | None) -> tuple[int, Sequence[Any], Any]:
-    """Number of the first carried leaf, the leaves, and their tree."""
+def carried_leaves(inner: Inner, position: int | None) -> tuple[int, Sequence[Any], Any]:
+    """Returns the number of the first carried leaf, the leaves, and their tree."""
     if position == -1:
         leaves, treedef = jax.tree.flatten(inner.tree, is_leaf=is_node)
         return 0, leaves, treedef

@@ -16,7 +16,7 @@ from fx_nnx.graph.record import Walk
 from fx_nnx.modes import capturing
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
-from fx_nnx.transforms.change import Change, Result, identical
+from fx_nnx.transforms.change import Change, Result, carried_leaves, identical
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
 from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.writing import is_ref
@@ -63,6 +63,8 @@ class Collector:
             raise CarryChangedError(
                 carrier.transform, ["the structure of modules: attributes, static values or references"]
             )
+        if args is not None and not same and carrier.carried is not None:
+            self.check_carried(args)
         written, returned = self.take_known(args, same)
         fresh: tuple[Any, Any, Any, Any, Any, Any] = (None, 0, 0, (), (), ())
         if carrier.mode.updates or (not same and capturing.get()):
@@ -132,6 +134,19 @@ class Collector:
         return tuple(walk.attributes) == before.attributes and all(
             index.get(number) is thing for number, thing in enumerate(walk.objects)
         )
+
+    def check_carried(self, walk: Walk) -> None:
+        """Makes sure that the variables of what is carried are where they were: the next step looks for them there."""
+        now = dict(zip(walk.paths, walk.leaves))
+        carried = {id(leaf) for leaf in carried_leaves(self.inner, self.carrier.carried)[1]}
+        names = {name for root, name in zip(self.inner.roots, self.layout.roots) if id(root) in carried}
+        before = zip(self.layout.paths, self.layout.graphdef.numbers)
+        variables = [(path, self.inner.index[n]) for path, n in before if n is not None and path[0] in names]
+        gone = [show_place(path) for path, variable in variables if now.get(path) is not variable]
+        if gone:
+            raise CarryChangedError(
+                self.carrier.transform, [f"another variable, or none, in the place of {', '.join(gone)}"]
+            )
 
     def passed(self) -> set[int]:
         """Returns numbers of the variables of the arguments in the result."""

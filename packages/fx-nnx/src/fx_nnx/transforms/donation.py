@@ -13,6 +13,7 @@ from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
 from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
 from fx_nnx.transforms.policies import GroupPolicy, Placement, Returns
 from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
+from fx_nnx.variables.variable import Variable
 
 __all__ = ["Given"]
 
@@ -37,7 +38,7 @@ class Given:
         self.sharded = self.ins is not None or self.outs is not None
         for name, entries in ("in_shardings", self.ins), ("out_shardings", self.outs):
             for entry in entries_of(entries):
-                if isinstance(entry, int | float | str | np.ndarray | jax.Array):
+                if isinstance(entry, int | float | str | np.ndarray | jax.Array | Variable):
                     raise PrefixError.misplaced(name, entry, "a sharding, a partition spec or None")
         self.plain = not (self.sharded or any(self.donated))  # all arguments are alike
         self.keys: list[tuple[Any, str]] = []

@@ -28,8 +28,12 @@ def eval_shape(
       f: the function.
       *args: its arguments, of which nothing is changed; modules and shapes of arrays will do.
       graph: False treats modules as trees, in which no object is shared.
-      graph_updates: no effect, what the function does to its arguments is dropped.
+      graph_updates: False lets no variable of an argument be in the result, as in `jit`. In either case, what the
+        function does to its arguments is dropped.
       **kwargs: more arguments.
+
+    Raises:
+      NnxError: with ``graph=False`` or ``graph_updates=False``, a variable of an argument is in the result.
     """
     target = Target(f)
     return shapes_of(target, Handle(target.tree(args, kwargs)), carriage(graph, graph_updates))
@@ -37,7 +41,8 @@ def eval_shape(
 
 def shapes_of(target: Target, handle: Handle, how: Carriage) -> Any:
     """Returns the shapes of what a function would give."""
-    carrier = ObjectCarrier(Carriage(how.shared, False), results=ResultPolicy(alias=True), transform="eval_shape")
+    results = ResultPolicy(alias=how.updates)
+    carrier = ObjectCarrier(Carriage(how.shared, False), results=results, transform="eval_shape")
     lifted = fx_transforms.eval_shape(
         lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
     )
@@ -60,7 +65,7 @@ def make_jaxpr(
     Args:
       f: the function; without it, a decorator is returned.
       graph: False treats modules as trees, in which no object is shared.
-      graph_updates: no effect, the arguments are not changed.
+      graph_updates: as in `eval_shape`.
       static_argnums: positions of arguments to trace for.
 
     >>> import jax.numpy as jnp
@@ -70,9 +75,9 @@ def make_jaxpr(
     (4, 1)
     """
     target, statics = Target(f), StaticArguments(f, "make_jaxpr", static_argnums)
-    carrier = ObjectCarrier(
-        Carriage(carriage(graph, graph_updates).shared, False), results=ResultPolicy(alias=True), transform="make_jaxpr"
-    )
+    how = carriage(graph, graph_updates)
+    results = ResultPolicy(alias=how.updates)
+    carrier = ObjectCarrier(Carriage(how.shared, False), results=results, transform="make_jaxpr")
 
     def inside(inner: Any) -> Any:
         return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))

@@ -21,13 +21,13 @@ __all__ = ["prefix"]
 
 
 def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, *, graph: bool | None = None) -> Any:
-    """Returns a model of the same structure whose variables have entries for values.
+    """Returns a model of the same structure with entries in the places of its variables.
 
     Transforms take it as the entry of the argument, in the place of a `StateAxes`.
 
     >>> import fx_nnx as nnx
     >>> axes = prefix(nnx.Dict(w=nnx.Param(1), n=nnx.BatchStat(2)), {nnx.Param: 0, ...: None})
-    >>> axes.w.get_value(), axes.n.get_value()
+    >>> axes.w, axes.n
     (0, None)
 
     Args:
@@ -50,7 +50,7 @@ def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, 
         record = record_for(node, graph)
         graphdef, leaves = record.graphdef, record.read()
     entries = [entry(path, leaf) for path, leaf in zip(graphdef.paths, leaves)]
-    made = assembly_of(graphdef).make(entries)
+    made = assembly_of(graphdef).make(entries, recreate=False)
     if axes is None:
         return made
     for start, root in jax.tree_util.tree_leaves_with_path(made, is_leaf=is_node):

@@ -8,11 +8,14 @@ import jax
 
 from fx_nnx.errors import PrefixError
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
-from fx_nnx.graph.kinds import is_node
+from fx_nnx.graph.children import children_of
+from fx_nnx.graph.kinds import is_node, kind_of
+from fx_nnx.objects.pytree import Pytree, kinds_of
 from fx_nnx.representation import Representable
+from fx_nnx.states.paths import Path
 from fx_nnx.states.state import State
-from fx_nnx.transforms.values import values_by_path
 from fx_nnx.variables.collections import slots_of_collections
+from fx_nnx.variables.variable import Variable
 
 __all__ = [
     "Carry",
@@ -141,11 +144,31 @@ class StateSharding(PerVariable):
         return tuple(entry for _, entry in self._entries)
 
 
+def _by_path(model: Any) -> dict[Path, Any]:
+    """Returns what a model has in the places of its variables, by path, None too."""
+    found: dict[Path, Any] = {}
+    seen: set[int] = set()
+
+    def visit(value: Any, path: Path) -> None:
+        kind = "leaf" if value is None or isinstance(value, jax.sharding.PartitionSpec) else kind_of(value)
+        if kind in ("leaf", "variable"):  # a variable is no entry, which those who look at entries say
+            found[path] = value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            kinds = kinds_of(value) if kind == "object" else None
+            for key, child in children_of(value):
+                if kinds is None or kinds[key]:
+                    visit(child, (*path, key))
+
+    visit(model, ())
+    return found
+
+
 class PathPrefix(PerVariable):
     """Entries by path, which a tree of the structure of a model has in the place of its variables."""
 
     def __init__(self, model: Any):
-        self._by_path = values_by_path(model)
+        self._by_path = _by_path(model)
         self._entries = tuple((PathIs(path), entry) for path, entry in self._by_path.items())
         known = _rules.get(id(model))
         self._others = None
@@ -240,7 +263,7 @@ def is_entry(x: Any) -> bool:
 
 def resolved(entry: Any) -> Any:
     """Returns an entry, where objects stand for entries by path."""
-    return PathPrefix(entry) if is_node(entry) else entry
+    return PathPrefix(entry) if isinstance(entry, Pytree) else entry
 
 
 def completed(prefix: Any, transform: Literal["vmap", "scan"]) -> Any:
@@ -276,6 +299,8 @@ def spread_prefix(name: str, prefix: Any, tree: Any) -> list[Any]:
     entries: list[Any] = []
 
     def add(entry: Any, part: Any) -> None:
+        if isinstance(entry, Variable) or (is_node(entry) and not is_node(part)):
+            raise TypeError(f"a {type(entry).__name__} is no entry for a {type(part).__name__}")
         entry = resolved(entry)
         entries.extend([entry] * len(jax.tree.leaves(part, is_leaf=is_node)))
 

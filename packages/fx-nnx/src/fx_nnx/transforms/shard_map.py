@@ -6,9 +6,10 @@ from typing import Any
 import fx_transforms
 from jax.sharding import PartitionSpec
 
+from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, is_variable
 from fx_nnx.transforms.policies import GroupPolicy, Placement, Places, Returns, carriage
 from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
 from fx_nnx.transforms.targets import Target
@@ -56,6 +57,10 @@ def shard_map(
     (4, 1)
     """
     target = Target(f)
+    for name, prefix in (("in_specs", in_specs), ("out_specs", out_specs)):
+        for entry in entries_of(prefix):
+            if is_variable(entry):
+                raise PrefixError.misplaced(f"{name} of shard_map", entry, "a PartitionSpec, None or a StateSharding")
     keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs), *[None for _ in target.bound[:1]])))
     ins = tuple(in_specs) if isinstance(in_specs, list) else in_specs
     how = carriage(graph, graph_updates)
