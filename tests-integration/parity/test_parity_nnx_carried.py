@@ -99,3 +99,43 @@ def test_capture_around_transforms(mode: dict[str, bool]) -> None:
         return float(y), float(found["seen"][0])
 
     assert run(fx_nnx) == run(flax_nnx) == (6.0, 6.0)
+
+
+REFUSED = {
+    "attribute of a carry": lambda nnx, mode: nnx.scan(replace(nnx), **mode)(pair(nnx)(jnp.ones(())), jnp.arange(3)),
+    "exchange in a carry": lambda nnx, mode: nnx.scan(exchange, **mode)(pair(nnx)(jnp.ones(())), jnp.arange(3)),
+    "shapes of an argument": lambda nnx, mode: nnx.eval_shape(lambda v: v, nnx.Param(jnp.ones(())), **mode),
+    "program of an argument": lambda nnx, mode: nnx.make_jaxpr(lambda v: v, **mode)(nnx.Param(jnp.ones(()))),
+    "variable as axis": lambda nnx, mode: nnx.vmap(lambda v: v, in_axes=(nnx.Param(0),), **mode),
+}
+
+
+def replace(nnx: Any) -> Any:
+    def step(model: Any, x: Any) -> Any:
+        model.x = nnx.Param(model.x + 1)
+        return model, x
+
+    return step
+
+
+def exchange(model: Any, x: Any) -> Any:
+    model.x, model.y = model.y, model.x
+    return model, x
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("mode", [{"graph_updates": False}, {"graph": False}], ids=str)
+def test_functional_transforms_refuse_what_has_no_meaning(name: str, mode: dict[str, bool]) -> None:
+    for nnx in BOTH.values():
+        with pytest.raises(ValueError):  # the texts are other ones
+            REFUSED[name](nnx, mode)
+
+
+def test_prefixes_hold_entries_in_the_places_of_variables() -> None:
+    for nnx in BOTH.values():
+        model = pair(nnx)(jnp.arange(3.0))
+        axes = nnx.prefix(model, lambda path, leaf: 0 if path[-1] == "x" else None, graph=False)
+        assert (axes.x, axes.y) == (0, None)
+        axes.y = 0
+        out = nnx.vmap(lambda m: m.x + m.y, in_axes=(axes,), graph=False)(model)
+        np.testing.assert_array_equal(out, [0.0, 4.0, 8.0])
