@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import threading
 
 import fx_ckpt
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_ckpt import errors
+from fx_ckpt import errors, iterators
 from fx_core import struct
 from fx_core.files import MANIFEST
 from fx_core.scope import DenyList
@@ -170,6 +171,36 @@ def test_iterators_go_on_where_they_were(tmp_path):
         run.restore(iterators={"train": again})
     with pytest.raises(errors.ArgumentError, match="get_state and set_state as 'train'"):
         run.save(4, {}, iterators={"train": [1, 2]})
+
+
+class Living(Numbers):
+    """Gives the very state that it goes on with."""
+
+    def __init__(self):
+        self.state = {"at": 0, "buffer": np.zeros(2, np.int32)}
+
+    def __next__(self):
+        self.state["at"] += 1
+        self.state["buffer"] += 1
+
+    def get_state(self):
+        return self.state
+
+    def set_state(self, state):
+        self.state = state
+
+
+def test_a_state_is_that_of_the_save_although_it_is_written_later(tmp_path, monkeypatch):
+    data, again, go = Living(), Living(), threading.Event()
+    write = iterators.write
+    monkeypatch.setattr(iterators, "write", lambda *arguments: (go.wait(), write(*arguments)))
+    with fx_ckpt.CheckpointManager(tmp_path) as run:
+        next(data)
+        run.save(1, {}, iterators={"train": data})
+        next(data)
+        go.set()
+    run.restore(iterators={"train": again})
+    assert (again.state["at"], again.state["buffer"].tolist()) == (1, [1, 1])
 
 
 @pytest.mark.parametrize("to", BACKENDS)

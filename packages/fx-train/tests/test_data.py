@@ -74,6 +74,49 @@ def test_a_position_is_the_one_of_the_last_batch_handed_out():
             np.testing.assert_array_equal(next(ahead)["y"], batch["y"])
 
 
+class Living:
+    """Gives the very position that it goes on with."""
+
+    def __init__(self):
+        self.position = {"at": 0, "seen": np.zeros(1, int)}
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.position["at"] += 1
+        self.position["seen"] += 1
+        return self.position["at"]
+
+    def get_state(self):
+        return self.position
+
+    def set_state(self, position):
+        self.position = position
+
+
+def test_positions_stay_what_they_were_while_the_iterator_goes_on(tmp_path):
+    with Prefetch(Living(), 3) as ahead:
+        start = ahead.get_state()
+        for expected in (1, 2):
+            assert next(ahead) == expected
+            position = ahead.get_state()
+            assert (position["at"], position["seen"].tolist()) == (expected, [expected])
+        for _ in range(2):
+            ahead.set_state(start)
+            assert next(ahead) == 1
+    saved, data = {}, Living()
+
+    class Manager(Memory):
+        def save(self, step, tree, *, metrics=None, iterators=None):
+            saved[step] = iterators["data"].get_state()
+
+    with Run(tmp_path, total_steps=2, callbacks=[Checkpoints(Manager(), every=1, iterators={"data": data})]) as run:
+        for _ in run.steps(data):
+            run.record({}, {})
+    assert {step: position["at"] for step, position in saved.items()} == {1: 1, 2: 2}
+
+
 def test_a_generator_has_no_position():
     with Prefetch(Batches(ARRAYS, 4)(0)) as ahead:
         for call in (ahead.get_state, lambda: ahead.set_state(None)):

@@ -24,7 +24,7 @@ def test_a_step_is_recorded_once(tmp_path):
 
 
 def test_metrics_are_single_numbers(tmp_path):
-    for value, text in [(jnp.ones(2), r"an array of shape \(2,\)"), ("high", "got: str")]:
+    for value, text in [(jnp.ones(2), r"an array of shape \(2,\)"), ("high", "got: str"), (10**400, "got: int")]:
         with (
             pytest.raises(MetricError, match=text),
             Run(tmp_path, total_steps=1, callbacks=[Log("jsonl", every=1)]) as run,

@@ -280,3 +280,11 @@ def test_early_stopping_counts_nan_as_no_improvement():
         stopping = stopping.update(np.nan)
         stops.append(stopping.should_stop)
     assert (stops, stopping.best_metric) == ([False, True, True], np.inf)
+
+
+def test_classes_may_be_more_than_the_dtype_of_labels_counts():
+    labels = jnp.array([0, 5, -1, 127], jnp.int8)
+    confusion = Confusion.empty(200).update(labels=labels, predictions=labels)
+    assert (np.asarray(confusion.counts).sum(), int(confusion.outside)) == (3, 1)
+    seen = PrecisionRecall.empty(200).update(labels=labels, predictions=labels)
+    assert np.asarray(seen.labeled).nonzero()[0].tolist() == [0, 5, 127]

@@ -48,7 +48,7 @@ def convert(path: StrPath, to: str, destination: StrPath | None = None, *, overw
         writer,
         info.structure,
         state,
-        {},
+        None,
         fields,
         beside=source / ITERATORS,
     )

@@ -47,7 +47,7 @@ class Draft:
       writer: the backend.
       structure: structure of the tree.
       state: what the backend is to store.
-      iterators: states of data iterators, by name.
+      iterators: states of data iterators, as `fx_ckpt.iterators.states` takes them.
       fields: what else the manifest holds.
       beside: a directory whose files are copied beside the data.
       is_step: whether the name of the path says that a checkpoint is there, in the directory of a manager.
@@ -59,7 +59,7 @@ class Draft:
     writer: CheckpointBackend
     structure: Node
     state: Mapping[str, Any]
-    iterators: dict[str, Any]
+    iterators: iterators.Taken | None
     fields: dict[str, Any]
     beside: Path | None = None
     is_step: bool = False

@@ -5,38 +5,52 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from fx_core.files import canonical_json
 
 from fx_ckpt.backends.msgpack import MsgpackBackend
 from fx_ckpt.errors import CheckpointError, invalid_option, invalid_structure
 from fx_ckpt.running import processes
 from fx_ckpt.tree.apart import put_together, take_apart
-from fx_ckpt.tree.structure import from_json, to_json
+from fx_ckpt.tree.structure import Node, from_json, to_json
 
 _STRUCTURE = "structure.json"
 
 
-def states(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Asks iterators for their states.
+Taken = tuple[Node, Mapping[str, Any]]
+"""Structure and values of the states of iterators, for `write`."""
+
+
+def states(named: Mapping[str, Any]) -> Taken | None:
+    """Takes the states of iterators, which may go on at once: the states may be what they go on with; None without.
 
     Raises:
       ArgumentError: one has no ``get_state`` and ``set_state``.
+      UnsupportedLeafError: a state holds something that cannot be stored exactly.
     """
+    _check(named)
+    if not named:
+        return None
+    structure, state = take_apart({name: iterator.get_state() for name, iterator in named.items()})
+    return structure, jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, state)
+
+
+def _check(named: Mapping[str, Any]) -> None:
     for name, iterator in named.items():
         if not (callable(getattr(iterator, "get_state", None)) and callable(getattr(iterator, "set_state", None))):
             expected = f"an object with get_state and set_state as {name!r}"
             fix = "Pass an iterator that can be resumed, such as one of grain, or leave it out."
             raise invalid_option("iterators", expected, iterator, fix)
-    return {name: iterator.get_state() for name, iterator in named.items()}
 
 
-def write(directory: Path, named: Mapping[str, Any]) -> None:
+def write(directory: Path, taken: Taken | None) -> None:
     """Writes states below a directory, which is made if there are any."""
-    if not named:
+    if taken is None:
         return
     own = _own(directory)
     own.mkdir(parents=True)
-    structure, state = take_apart(dict(named))
+    structure, state = taken
     (own / _STRUCTURE).write_text(canonical_json(to_json(structure), "states of iterators"))
     MsgpackBackend().save(own, state)
 
@@ -48,7 +62,7 @@ def restore(directory: Path, named: Mapping[str, Any], where: str) -> None:
       CheckpointError: other iterators were saved.
       ArgumentError: one has no ``get_state`` and ``set_state``.
     """
-    states(named)
+    _check(named)
     saved = read(directory)
     if saved.keys() != named.keys():
         raise CheckpointError(

@@ -4,6 +4,7 @@ A run needs nothing of this: every iterable of batches works. `grain` iterators 
 checkpoints (``fx_train.Checkpoints(..., iterators={"data": data})``); the extra ``fx-train[grain]`` installs it.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -116,7 +117,7 @@ class Prefetch(Iterator[Any]):
         self._start()
 
     def _start(self) -> None:
-        self._position = self._data.get_state() if self._knows else None  # pyright: ignore[reportAttributeAccessIssue]
+        self._position = copy.deepcopy(self._data.get_state()) if self._knows else None  # pyright: ignore[reportAttributeAccessIssue]
         self._ahead = PrefetchIterator(_placed_with_positions(self._data, self._place, self._knows), self._size)
 
     def __next__(self) -> Any:
@@ -142,7 +143,7 @@ class Prefetch(Iterator[Any]):
         if not self._knows:
             raise _no_position(type(self._data).__name__)
         self._ahead.close()
-        self._data.set_state(state)  # pyright: ignore[reportAttributeAccessIssue]
+        self._data.set_state(copy.deepcopy(state))  # pyright: ignore[reportAttributeAccessIssue]
         self._start()
 
     def close(self) -> None:
@@ -159,7 +160,8 @@ class Prefetch(Iterator[Any]):
 def _placed_with_positions(data: Iterator[Any], place: Any, knows: bool) -> Iterator[tuple[Any, Any]]:
     # No method: the thread that runs it would hold the `Prefetch` that it belongs to.
     for batch in data:
-        position = data.get_state() if knows else None  # pyright: ignore[reportAttributeAccessIssue]
+        # A copy: it may be what the iterator goes on with.
+        position = copy.deepcopy(data.get_state()) if knows else None  # pyright: ignore[reportAttributeAccessIssue]
         yield _placed(batch, place), position
 
 

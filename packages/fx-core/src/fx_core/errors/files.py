@@ -85,7 +85,7 @@ class StorageError(FxError, OSError):
             "This cannot be written.",
             path=str(path),
             got=problem,
-            fix=f"{_FIXES.get(code, 'Check the disk, or choose another')}; nothing half-written is left behind.",
+            fix=f"{_FIXES.get(code or 0, 'Check the disk, or choose another')}; nothing half-written is left behind.",
         )
         self.args = ("\n".join([self._what, *self._details()]),)  # which OSError sets by itself alone
         self.errno, self.strerror, self.filename = code, problem, str(path)

@@ -171,7 +171,7 @@ def _as_float(name: str, value: Any) -> float:
     try:
         if not isinstance(number, str | bytes):
             return float(number)
-    except TypeError:
+    except (TypeError, OverflowError):
         pass
     raise _metric_value(name, value)
 

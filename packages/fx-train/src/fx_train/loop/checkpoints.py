@@ -1,5 +1,6 @@
 """Checkpoints and resume as a callback."""
 
+import copy
 import inspect
 import itertools
 import json
@@ -192,7 +193,8 @@ class _Recorded:
 
     def record(self) -> None:
         if hasattr(self, "get_state"):
-            self._state = self._iterator.get_state()
+            # A copy: it may be what the iterator goes on with.
+            self._state = copy.deepcopy(self._iterator.get_state())
 
     def _recorded_state(self) -> Any:
         return self._state

@@ -230,4 +230,6 @@ class Confusion(Metric):
 
 def _inside(index: jax.Array, classes: int) -> jax.Array:
     """The index, or ``classes`` for what is none: JAX would count negative ones from the end."""
+    if index.dtype.itemsize < 4:
+        index = index.astype(jnp.int32)  # in which ``classes`` fits
     return jnp.where((index >= 0) & (index < classes), index, classes)
