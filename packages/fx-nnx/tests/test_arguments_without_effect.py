@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_core.errors import ArgumentError
 
 
 def counted(m, x):
@@ -17,12 +18,6 @@ def counted(m, x):
 
 def model():
     return nnx.Dict(w=nnx.Param(jnp.arange(2.0)), count=nnx.BatchStat(jnp.zeros(())))
-
-
-def of_cached_partial(**options):
-    m = model()
-    f = nnx.cached_partial(nnx.jit(counted), m, **options)
-    return f(jnp.ones(2)), f(jnp.ones(2)), nnx.to_pure_dict(nnx.state(m))
 
 
 def of_eval_shape(**options):
@@ -56,8 +51,6 @@ def of_with_rngs(**options):
 
 # By the name that is exported, and the argument.
 WITHOUT_EFFECT = {
-    ("cached_partial", "graph"): (of_cached_partial, (None, True, False)),
-    ("cached_partial", "graph_updates"): (of_cached_partial, (None, True, False)),
     ("eval_shape", "graph_updates"): (of_eval_shape, (None, True, False)),
     ("make_jaxpr", "graph_updates"): (of_make_jaxpr, (None, True, False)),
     ("pmap", "donate_argnums"): (of_pmap, ((), 1, (0, 1))),
@@ -82,3 +75,19 @@ def test_they_are_documented_and_there_are_no_others():
         for argument in re.findall(r"^ *(\w+): no effect", inspect.getdoc(public) or "", re.MULTILINE)
     }
     assert found - {("UpdateContext", "static_cache")} == set(WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize("argument", ["graph", "graph_updates"])
+def test_cached_arguments_are_treated_as_their_function_does(argument):
+    m = model()
+    for value in (None, True):
+        partial = nnx.cached_partial(nnx.cached_partial(nnx.jit(counted), **{argument: value}), m, **{argument: value})
+        np.testing.assert_array_equal(partial(jnp.ones(2)), m.w[...])
+    assert float(m.count[...]) == 2
+    tree = nnx.jit(counted, **{argument: False})
+    nnx.cached_partial(tree, m, **{argument: False})(jnp.ones(2))
+    for f, value in ((nnx.jit(counted), False), (tree, True), (nnx.cached_partial(tree), True)):
+        with pytest.raises(ValueError, match="cannot change how a compiled function treats modules") as caught:
+            nnx.cached_partial(f, m, **{argument: value})
+        assert isinstance(caught.value, ArgumentError)
+        assert caught.value.got == {argument: value}

@@ -94,3 +94,28 @@ def test_defaults_of_variables():
         assert nnx.Param(1.0).get_metadata("eager_sharding") is False
         assert nnx.Param(1.0, eager_sharding=True).get_metadata("eager_sharding") is True
     assert nnx.using_eager_sharding() is True
+
+
+def test_axis_names_of_trees_are_not_changed_where_something_is_shared():
+    param = nnx.Param(jnp.ones((2, 3)), out_sharding=("layers", "d"), eager_sharding=False)
+    f = nnx.transform_metadata(lambda a, b: None, partition="layers", graph=False)
+    f(param, 1.0)
+    with pytest.raises(SharedReferenceError):
+        f(param, param)
+    nnx.transform_metadata(lambda a, b: None, partition="layers")(param, param)
+    assert param.out_sharding == ("layers", "d")
+
+
+def test_a_model_comes_out_of_apply_as_a_tree_if_it_is_asked_for():
+    graphdef, state = nnx.split(nnx.Dict(a=nnx.Dict(w=nnx.Param(1.0))))
+
+    def share(model):
+        model.b = model.a
+
+    nnx.Dict.share = share
+    try:
+        assert len(graphdef.apply(state).share()[1][1].flat_state()) == 1
+        with pytest.raises(SharedReferenceError):
+            graphdef.apply(state, graph=False).share()
+    finally:
+        del nnx.Dict.share

@@ -106,7 +106,7 @@ def to_linen(
       metadata_fn: see `ToLinen`.
       name: name of the Linen module.
       skip_rng: whether the class takes no ``rngs``.
-      abstract_init: accepted for compatibility; the module is always made abstractly.
+      abstract_init: no effect, as in Flax: the module is always made abstractly.
       **kwargs: more arguments of the class.
 
     Raises:

@@ -87,8 +87,8 @@ class Fp8DirectDotGeneralOp(_Fp8Op):
           lhs: the input.
           rhs: the kernel.
           dimension_numbers: see `jax.lax.dot_general`.
-          precision: without effect: eight bits are what they are.
-          preferred_element_type: without effect.
+          precision: no effect: eight bits are what they are.
+          preferred_element_type: no effect.
 
         Returns:
           The product in the dtype of ``rhs``.
@@ -171,7 +171,7 @@ class Fp8Einsum(_Fp8Op):
           eqn: such as ``"abc,cd->abd"``.
           lhs: the first operand.
           rhs: the second operand.
-          precision: without effect on the product.
+          precision: no effect on the product.
           preferred_element_type: dtype of the result.
 
         Returns:

@@ -18,6 +18,8 @@ class Static:
       note: carried along, neither compared nor hashed. For what only matters in messages (paths, names): two equal
         layers then share a compiled function. A note lives as long as the cache does, so keep it small.
 
+    A subclass is such a node as well, and gives names to the parts of its value.
+
     >>> import jax
     >>> jax.tree.leaves(Static(("dropout", 3)))
     []
@@ -26,6 +28,9 @@ class Static:
     """
 
     __slots__ = ("_hash", "note", "value")
+
+    def __init_subclass__(cls) -> None:
+        _register(cls)
 
     def __init__(self, value: Any, note: Any = None):
         self.value, self.note = value, note
@@ -43,7 +48,11 @@ class Static:
         return f"Static({self.value!r})"
 
 
-jax.tree_util.register_pytree_node(Static, lambda node: ((), node), lambda node, _: node)
+def _register(kind: type[Static]) -> None:
+    jax.tree_util.register_pytree_node(kind, lambda node: ((), node), lambda node, _: node)
+
+
+_register(Static)
 
 
 class _Kept(Static):
@@ -68,10 +77,6 @@ class _KeptReference(_Kept):
 
     def __hash__(self) -> int:
         return id(self.value)
-
-
-for _kind in (_Kept, _KeptReference):
-    jax.tree_util.register_pytree_node(_kind, lambda node: ((), node), lambda node, _: node)
 
 
 def hide_static(tree: Any) -> Any:

@@ -119,7 +119,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           rngs: a key or seed, a dictionary of them by stream, or `fx_nnx.Rngs`; a key is the stream ``default``.
           *args: arguments of the method.
           method: what to run: a name, or a function of the module.
-          mutable: accepted for compatibility: all collections are made.
+          mutable: no effect, as in Flax: all collections are made.
           **kwargs: more arguments of the method.
         """
         return self.apply({}, *args, rngs=rngs, method=method, mutable=True, _initialize=True, **kwargs)
@@ -190,7 +190,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           name: its name.
           init_fn: called as ``init_fn(key, *init_args, **init_kwargs)`` if it does not exist.
           *init_args: usually the shape.
-          unbox: accepted for compatibility: metadata of boxes is that of the variable.
+          unbox: no effect, as in Flax: metadata of boxes is that of the variable.
           **init_kwargs: more arguments.
 
         Returns:
@@ -223,7 +223,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           name: its name.
           init_fn: called as ``init_fn(*init_args, **init_kwargs)`` if it does not exist.
           *init_args: its arguments.
-          unbox: accepted for compatibility.
+          unbox: no effect, as in Flax.
           **init_kwargs: more arguments.
 
         Returns:

@@ -34,7 +34,7 @@ class Listing(Running):
         Args:
           rngs: keys for ``init``.
           *args: arguments of ``__call__``.
-          show_repeated: no difference here, since a dict has each path once; accepted for compatibility.
+          show_repeated: no effect, since a dict has each path once.
           mutable: the collections to make.
           **kwargs: more arguments of ``__call__``.
 

@@ -64,7 +64,7 @@ def rngs_of(rngs: Any, module: ModuleBase) -> Any:
     )
 
 
-def method_of(module: Any, method: Any, caller: str) -> Callable[..., Any]:
+def method_of(module: Any, method: Any) -> Callable[..., Any]:
     """Returns the function of the module that ``method=`` means: a name, a (bound) method, a function, or ``__call__``.
 
     The name may be that of a submodule, too.
@@ -163,7 +163,7 @@ class Running(Copying):
           InvalidRngError: ``rngs`` holds no keys.
         """
         module = module_of(self)
-        run = bound_function(method_of(module, method, "init"), module, capture_intermediates)
+        run = bound_function(method_of(module, method), module, capture_intermediates)
         mutable = with_intermediates(mutable, capture_intermediates)
         return core.init(run, mutable=mutable)(rngs_of(rngs, module), *args, **kwargs)
 
@@ -198,7 +198,7 @@ class Running(Copying):
           InvalidRngError: ``rngs`` holds no keys.
         """
         module = module_of(self)
-        run = bound_function(method_of(module, method, "init"), module, capture_intermediates)
+        run = bound_function(method_of(module, method), module, capture_intermediates)
         mutable = with_intermediates(mutable, capture_intermediates)
         return core.lazy_init(run, mutable=with_intermediates(mutable))(rngs_of(rngs, module), *args, **kwargs)
 
@@ -227,7 +227,7 @@ class Running(Copying):
           LazyInitError: a variable depends on the values of the inputs.
         """
         module = module_of(self)
-        run = bound_function(method_of(module, method, "lazy_init"), module)
+        run = bound_function(method_of(module, method), module)
         return core.lazy_init(run, mutable=with_intermediates(mutable))(rngs_of(rngs, module), *args, **kwargs)
 
     @api_boundary
@@ -261,7 +261,7 @@ class Running(Copying):
           ModifyScopeVariableError: a collection changes that is not mutable.
         """
         module = module_of(self)
-        run = bound_function(method_of(module, method, "apply"), module, capture_intermediates)
+        run = bound_function(method_of(module, method), module, capture_intermediates)
         mutable = with_intermediates(mutable, capture_intermediates)
         return core.apply(run, mutable=mutable)(variables, *args, rngs=rngs_of(rngs, module), **kwargs)
 

@@ -67,8 +67,8 @@ class Bidirectional(Module):
           seq_lengths: of the sequences, integers of shape ``batch``.
           return_carry: replaces the attribute.
           time_major: replaces the attribute.
-          reverse: without effect, as both directions are read; there so that the call is that of an `RNN`.
-          keep_order: without effect: the order of the inputs is always kept.
+          reverse: no effect, as in Flax: both directions are read. It is here so that the call is that of an `RNN`.
+          keep_order: no effect, as in Flax: the order of the inputs is always kept.
 
         Returns:
           The merged outputs; with ``return_carry`` a pair of both carries and the outputs.

@@ -16,8 +16,7 @@ from fx_nnx.transforms.eval_shape import eval_shape, make_jaxpr
 from fx_nnx.transforms.grad import grad, value_and_grad
 from fx_nnx.transforms.inputs import merge_inputs, split_inputs
 from fx_nnx.transforms.jit import cached_partial, jit, jit_partial
-from fx_nnx.transforms.prefix import prefix
-from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding
+from fx_nnx.transforms.prefixes import Carry, DiffState, StateAxes, StateSharding, prefix
 from fx_nnx.transforms.references import flatten, unflatten
 from fx_nnx.transforms.remat import remat
 from fx_nnx.transforms.scan import scan

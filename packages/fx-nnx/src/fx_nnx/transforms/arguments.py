@@ -8,7 +8,7 @@ from typing import Any
 from fx_nnx.errors import ArgumentNumberError, StaticArgumentError
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.snapshots import exact
-from fx_nnx.transforms.targets import Target, carry, holds_nodes
+from fx_nnx.transforms.targets import Target, holds_nodes, remember_target
 
 __all__ = ["Missing", "StaticArguments", "as_positions", "bound", "by_position", "decorating", "named", "transformed"]
 
@@ -46,7 +46,7 @@ def transformed(target: Target, call: Callable[..., Any]) -> Any:
       call: a function of arguments, those by name and, if there is any, what the target is bound to.
     """
     made = named(target.f, lambda *args, **kwargs: call(*target.tree(args, kwargs)))
-    return carry(made, target, call)
+    return remember_target(made, target, call)
 
 
 def as_positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -171,8 +171,8 @@ class StaticArguments:
         """Undoes `take`; what else is given comes after the arguments."""
         if statics is None:
             return args, kwargs, *rest
-        places = dict(statics[0])
-        return tuple([places.get(n, arg) for n, arg in enumerate(args)]), {**kwargs, **dict(statics[1])}, *rest
+        known = dict(statics[0])
+        return tuple([known.get(n, arg) for n, arg in enumerate(args)]), {**kwargs, **dict(statics[1])}, *rest
 
 
 def by_position(f: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Axes of arguments and results as groups: what vmap, pmap and scan have in common."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from fx_core.frozen_dict import FrozenDict
@@ -10,7 +9,7 @@ from fx_transforms import Place, Slot
 from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import is_variable
-from fx_nnx.transforms.policies import Carriage, GroupPolicy, Placement, Places, Returns
+from fx_nnx.transforms.policies import GraphMode, Grouper, Grouping, GroupPolicy, Returns
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, completed, entries_of, spread_prefix
 
 __all__ = ["NO_METADATA", "AxisGroups"]
@@ -25,12 +24,12 @@ class AxisGroups:
       transform: name for messages.
       in_axes: entry of each argument: an axis, None, `Carry`, `StateAxes`, or a tree of them.
       out_axes: the same for the result.
-      how: how objects are carried.
+      mode: how objects are carried.
       carries: whether `Carry` may be an entry.
     """
 
-    def __init__(self, transform: str, in_axes: Any, out_axes: Any, how: Carriage, *, carries: bool = False):
-        self.transform, self.how = transform, how
+    def __init__(self, transform: str, in_axes: Any, out_axes: Any, mode: GraphMode, *, carries: bool = False):
+        self.transform, self.mode = transform, mode
         in_axes, out_axes = (completed(axes, "scan" if carries else "vmap") for axes in (in_axes, out_axes))
         self.in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         self.out_axes = out_axes
@@ -50,36 +49,36 @@ class AxisGroups:
             if not (entry is None or type(entry) is int or (carries and entry is Carry)):
                 raise PrefixError.misplaced(f"{name} of {self.transform}", entry, what)
 
-    def places(self, name: str, prefix: Any, *, of_args: bool) -> Places:
+    def grouper(self, name: str, prefix: Any, *, of_args: bool) -> Grouper:
         """Returns groups of arguments or results, by a prefix."""
 
-        def places(tree: Any, leaves: Sequence[Any]) -> Any:
+        def grouper(tree: Any) -> Any:
             entries = spread_prefix(f"{name} of {self.transform}", prefix, tree[0] if of_args else tree)
             # What the function is bound to follows its arguments: shared, or handed on from step to step.
             bound = Carry if Carry in self.index else None
 
-            def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+            def group_of(leaf: int, path: tuple[Any, ...], value: Any) -> int:
                 entry = entries[leaf] if leaf < len(entries) else bound
                 if isinstance(entry, PerVariable):
                     entry = entry.map_prefix(path, value)
                 # For loops over trees, state that all steps share is handed on.
-                if entry is None and bound is Carry and not self.how.updates and (path or is_variable(value)):
+                if entry is None and bound is Carry and not self.mode.updates and (path or is_variable(value)):
                     entry = Carry
                 return self.index[entry]
 
-            return place
+            return group_of
 
-        return places
+        return grouper
 
     def carrier(self, metadata: Any = None, **options: Any) -> ObjectCarrier:
         """Creates the carrier."""
         returns = {Carry: Returns.ALL, None: Returns.NONE} if Carry in self.index else {}
         return ObjectCarrier(
-            self.how,
+            self.mode,
             groups=[GroupPolicy(key, returns.get(key, Returns.CHANGED)) for key in self.keys],
-            placement=Placement(
-                self.places("in_axes", self.in_axes, of_args=True),
-                self.places("out_axes", self.out_axes, of_args=False),
+            grouping=Grouping(
+                self.grouper("in_axes", self.in_axes, of_args=True),
+                self.grouper("out_axes", self.out_axes, of_args=False),
                 check=True,
                 steady=self._steady(),
             ),
@@ -92,7 +91,7 @@ class AxisGroups:
         """What decides about the group of an argument beside its structure; None if a filter may look at values."""
         entries = self.in_axes if type(self.in_axes) is tuple else (self.in_axes,)
         plain = all(entry is None or entry is Carry or type(entry) is int for entry in entries)
-        return ("axes", self.how, self.in_axes, *self.keys) if plain else None
+        return ("axes", self.mode, self.in_axes, *self.keys) if plain else None
 
     def slots(self) -> list[Slot]:
         """Returns the slots of the groups."""

@@ -1,7 +1,7 @@
 """The carrier of object graphs: how a tree of arguments with modules in it goes through a transform."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 from fx_core.compat.jax import at_top_level
@@ -14,7 +14,7 @@ from fx_nnx.captures import frames, note_all
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
-from fx_nnx.transforms.change import Change, Returned, take_carry, write_value
+from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (
     Handle,
@@ -24,9 +24,9 @@ from fx_nnx.transforms.layout import (
     is_variable,
     read_value,
     root_paths,
-    show_place,
+    show_rooted,
 )
-from fx_nnx.transforms.policies import FULL, PLAIN, Carriage, GroupPolicy, Placement, ResultPolicy, Returns
+from fx_nnx.transforms.policies import FULL, PLAIN, GraphMode, Grouping, GroupPolicy, ResultPolicy, Returns
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
 from fx_nnx.variables.axes import add_axis, remove_axis
 
@@ -39,7 +39,7 @@ class ObjectCarrier:
     Args:
       mode: how references and changes are treated.
       groups: what becomes of each group.
-      placement: which group a value belongs to; None if there is one group.
+      grouping: which group a value belongs to; None if there is one group.
       results: what results may be.
       rigid: whether the structure of arguments must stay as it is.
       carried: position of the argument that loops carry; -1 if the whole tree is.
@@ -49,20 +49,20 @@ class ObjectCarrier:
 
     def __init__(
         self,
-        mode: Carriage = FULL,
+        mode: GraphMode = FULL,
         *,
         groups: Sequence[GroupPolicy] = (GroupPolicy(),),
-        placement: Placement | None = None,
+        grouping: Grouping | None = None,
         results: ResultPolicy = PLAIN,
         rigid: bool = False,
         carried: int | None = None,
         axis_metadata: Any = None,
         transform: str = "transform",
     ):
-        self.mode, self.groups, self.placement, self.results = mode, groups, placement, results
+        self.mode, self.groups, self.grouping, self.results = mode, groups, grouping, results
         self.rigid, self.carried, self.axis_metadata, self.transform = rigid, carried, axis_metadata, transform
-        self.steady = mode if placement is None else placement.steady
-        everything = placement is not None and any(group.returns is Returns.ALL for group in groups)
+        self.steady = mode if grouping is None else grouping.steady
+        everything = grouping is not None and any(group.returns is Returns.ALL for group in groups)
         # Whether values come back to go into the next step, so that all have to.
         self.hands_on = carried is not None or everything
 
@@ -80,19 +80,19 @@ class ObjectCarrier:
         key = (self.steady, handle.statics, *parts)
         known = find_plan(key, records)
         if known is None:
-            shape, groups = self._split(handle)
-            keep_plan(key, records, shape, handle.targets)
-            return shape, groups
+            layout, groups = self._split(handle)
+            keep_plan(key, records, layout, handle.targets)
+            return layout, groups
         plan, targets = known
-        shape = plan.shape
-        handle.layout, handle.targets, handle.arrays, handle.leaves = shape.value, targets, arrays, leaves
+        layout = plan.layout
+        handle.layout, handle.targets, handle.arrays, handle.leaves = layout, targets, arrays, leaves
         if frames or not at_top_level():
             note_all([target for target in targets if is_variable(target)])
         values = [target._raw_value for target in targets] if plan.plain else [read_value(target) for target in targets]
         values += arrays
-        return shape, shape.value.deal(values, len(self.groups))
+        return layout, layout.deal(values, len(self.groups))
 
-    def _split(self, handle: Handle) -> tuple[Static, Groups]:
+    def _split(self, handle: Handle) -> tuple[Layout, Groups]:
         names, leaves, treedef = root_paths(handle.tree)
         nodes = tuple(is_node(leaf) for leaf in leaves)
         walk = Walk(shared=self.mode.shared)
@@ -101,24 +101,23 @@ class ObjectCarrier:
                 walk.root(leaf, (name,), number)
         handle.targets, handle.leaves = walk.leaves, leaves
         handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
-        places = [0] * (len(handle.targets) + len(handle.arrays))
-        if self.placement is not None:
-            place = self.placement.ins(handle.tree, leaves)
+        groups = [0] * (len(handle.targets) + len(handle.arrays))
+        if self.grouping is not None:
+            group_of = self.grouping.ins(handle.tree)
             found = zip(walk.origin, walk.paths, walk.leaves)
-            places = [place(leaf, path[1:], held(target)) for leaf, path, target in found]
-            if self.placement.check and sum(nodes) > 1:
-                self._check_places(names, leaves, nodes, place)
-            places += [place(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
+            groups = [group_of(leaf, path[1:], held(target)) for leaf, path, target in found]
+            if self.grouping.check and sum(nodes) > 1:
+                self._check_groups(names, leaves, nodes, group_of)
+            groups += [group_of(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
         paths = [*walk.paths, *((name,) for name, node in zip(names, nodes) if not node)]
-        roots = [name for name, node in zip(names, nodes) if node]
-        layout = Layout(walk.graphdef(), treedef, nodes, tuple(places), handle.statics, paths, roots)
+        layout = Layout(walk.graphdef(), treedef, nodes, tuple(groups), handle.statics, names, paths)
         hash(layout)  # here, where the error can name the attribute; JAX would hide it
         handle.layout = layout
         values = [*map(read_value, walk.leaves), *handle.arrays]
-        return Static(layout), layout.deal(values, len(self.groups))
+        return layout, layout.deal(values, len(self.groups))
 
-    def _check_places(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool], place: Any) -> None:
-        """Make sure that what is reachable from two arguments has one place."""
+    def _check_groups(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool], group_of: Any) -> None:
+        """Make sure that what is reachable from two arguments is in one group."""
         found: list[tuple[int, str, Any]] = []
         for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
             if node:
@@ -126,25 +125,25 @@ class ObjectCarrier:
                 walk.root(leaf, (name,))
                 for path, target in zip(walk.paths, walk.leaves):
                     if is_variable(target):
-                        axis = self.groups[place(number, path[1:], target)].axis
-                        found.append((id(target), show_place(path), axis))
+                        axis = self.groups[group_of(number, path[1:], target)].axis
+                        found.append((id(target), show_rooted(path), axis))
         check_aliases(self.transform, found)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def merge(self, shape: Static, groups: Groups) -> Inner:
         """See `fx_transforms.Carrier.merge`."""
-        layout: Layout = shape.value
+        layout = cast(Layout, shape)
         inner = Inner(layout, groups)
         if self.axis_metadata is not None:
             variables = [None if number is None else inner.index[number] for number in layout.graphdef.numbers]
-            self.change_axes(variables, layout.places, adding=False)
+            self.change_axes(variables, layout.groups, adding=False)
         return inner
 
-    def change_axes(self, variables: Sequence[Any], places: Sequence[int], *, adding: bool) -> None:
+    def change_axes(self, variables: Sequence[Any], groups: Sequence[int], *, adding: bool) -> None:
         """Informs variables that they lose, or get, the axis of their group."""
-        for variable, place in zip(variables, places):
-            axis = self.groups[place].axis
+        for variable, group in zip(variables, groups):
+            axis = self.groups[group].axis
             if variable is not None and isinstance(axis, int):
                 (add_axis if adding else remove_axis)(variable, axis, self.axis_metadata)
 
@@ -161,48 +160,50 @@ class ObjectCarrier:
         """See `fx_transforms.Carrier.absorb`."""
         if isinstance(handle, Inner):
             handle = handle.as_handle()
-        change: Change = shape.value
+        change = cast(Change, shape)
         if change.plain:
             write_values(handle.targets, change.written, groups[0].values)
             return out
-        places, targets = handle.layout.places, handle.targets
+        group_of, targets = handle.layout.groups, handle.targets
         streams = [iter(()) if group is None else iter(group.values) for group in groups]
         written, count = frozenset(change.written), len(targets)
         for number in change.returned:
-            value = next(streams[places[number]])
+            value = next(streams[group_of[number]])
             if number >= count:
                 handle.arrays[number - count] = value
             elif number in written:
                 write_value(targets[number], value)
         made: list[Any] = []
-        if change.graphdef is not None:
-            fresh = [next(streams[place]) if place >= 0 else handle.value(~place) for place in change.places]
-            for position, first in change.refs:
-                fresh[position] = jax.new_ref(fresh[position]) if position == first else fresh[first]
-            made = assembly_of(change.graphdef).renew(fresh, self._known(handle, change), change.skip)
-            made = made[change.head :]
+        if change.fresh is not None:
+            new = change.fresh
+            values = [next(streams[group]) if group >= 0 else handle.value(~group) for group in new.groups]
+            for position, first in new.refs:
+                values[position] = jax.new_ref(values[position]) if position == first else values[first]
+            made = assembly_of(new.graphdef).renew(values, self._known(handle, new), new.skip)[new.head :]
         if change.result is None:
             return out
-        return change.result.fill(made, [next(streams[place]) for place in change.arrays], out, handle.value)
+        return change.result.fill(made, [next(streams[group]) for group in change.arrays], out, handle.value)
 
     def result_of(self, handle: Handle, shape: Static, groups: Groups, out: Any) -> Any:
         """Returns the result of a function whose effects are dropped, made of what its groups hold."""
-        change: Change = shape.value
+        change = cast(Change, shape)
         if change.result is None:
             return out
-        values = groups[0].values[-len(change.places) :] if change.places else []
-        made = [] if change.graphdef is None else assembly_of(change.graphdef).renew(values, {})
+        made: list[Any] = []
+        if change.fresh is not None:
+            count = len(change.fresh.groups)
+            made = assembly_of(change.fresh.graphdef).renew(groups[0].values[-count:] if count else [], {})
         return change.result.fill(made, [], out, lambda number: _shape_of(handle.value(number)), _shape_of)
 
-    def _known(self, handle: Handle, change: Change) -> dict[int, Any]:
+    def _known(self, handle: Handle, new: Fresh) -> dict[int, Any]:
         """The caller's objects and variables by their numbers in the new structure."""
-        if not change.outer:
+        if not new.outer:
             return {}
         variables = {number: i for i, number in enumerate(handle.layout.graphdef.numbers) if number is not None}
-        if all(old in variables for _, old in change.outer):
-            return {number: handle.targets[variables[old]] for number, old in change.outer}
+        if all(old in variables for _, old in new.outer):
+            return {number: handle.targets[variables[old]] for number, old in new.outer}
         objects = handle.objects()
-        return {number: objects[old] for number, old in change.outer}
+        return {number: objects[old] for number, old in new.outer}
 
     def carry_of(self, handle: Handle) -> Any:
         """Returns the carried argument after a loop: the caller's objects, with the last arrays."""
@@ -221,14 +222,14 @@ class ObjectCarrier:
 
     def join(self, shapes: Sequence[Static]) -> Static:
         """See `fx_transforms.Carrier.join`."""
-        changes: list[Change] = [shape.value for shape in shapes]
+        changes = cast(Sequence[Change], shapes)
         written = tuple(sorted({number for change in changes for number in change.written}))
         same = [change.with_written(written) for change in changes]
         if any(change != same[0] for change in same):
             numbers = [str(i) for i, change in enumerate(same) if change != same[0]]
             text = f"the objects that branch 0 and branch {numbers[0]} leave behind differ in structure"
             raise BranchStateError(self.transform, [text])
-        return Static(same[0])
+        return same[0]
 
     def writes(self, shape: Static) -> Sequence[bool]:
         """See `fx_transforms.Carrier.writes`."""

@@ -14,10 +14,21 @@ from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.layout import Inner, read_value
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["GAP", "Change", "Result", "Returned", "carried_leaves", "identical", "is_gap", "take_carry", "write_value"]
+__all__ = [
+    "GAP",
+    "Change",
+    "Fresh",
+    "Result",
+    "Returned",
+    "carried_leaves",
+    "identical",
+    "is_gap",
+    "take_carry",
+    "write_value",
+]
 
 
-class Result:
+class Result(NamedTuple):
     """The structure of a result that has objects in it, or whose arrays are in groups.
 
     Attributes:
@@ -28,17 +39,10 @@ class Result:
         number of an earlier leaf, or its own number for one that was made inside, whose value comes out.
     """
 
-    __slots__ = ("_key", "grouped", "nodes", "refs", "treedef")
-
-    def __init__(self, treedef: Any, nodes: tuple[bool, ...], grouped: bool, refs: tuple[tuple[int, int], ...] = ()):
-        self.treedef, self.nodes, self.grouped, self.refs = treedef, nodes, grouped, refs
-        self._key = (treedef, nodes, grouped, refs)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (type(other) is Result and self._key == other._key)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
+    treedef: Any
+    nodes: tuple[bool, ...]
+    grouped: bool
+    refs: tuple[tuple[int, int], ...]
 
     def fill(self, made: Sequence[Any], arrays: Sequence[Any], out: Any, known: Any, new_ref: Any = jax.new_ref) -> Any:
         """Returns the result.
@@ -84,71 +88,60 @@ def is_gap(x: Any) -> bool:
     return type(x) is Static
 
 
-class Change:
-    """What came of the objects.
+class Fresh(NamedTuple):
+    """The structure of arguments and result, where there is something in it that is new to the caller.
 
     Attributes:
-      written: numbers of the values that were changed.
-      returned: numbers of the values that come back, which those are among.
-      graphdef: structure of the arguments and of the objects in the result, if anything of it is new to the caller.
-      skip: how many roots of the structure, the first ones, the caller has as they are.
+      graphdef: the structure of the arguments and of the objects in the result.
+      groups: groups of the values that making it takes: those of new variables and of attributes. For a value that the
+        arguments have already, ``~number``.
+      skip: how many of its roots, the first ones, the caller has as they are.
       head: how many of the others are arguments.
       outer: pairs of a number in the structure and the number among the arguments, for what exists.
-      places: groups of the values that making them takes: those of new variables and of attributes. For a value
-        that the arguments have already, ``~number``.
-      refs: those of them, by position, that a new `jax.Ref` is to hold, with the position whose reference it is.
+      refs: those of the values, by position, that a new `jax.Ref` is to hold, with the position whose reference it is.
+    """
+
+    graphdef: GraphDef
+    groups: tuple[int, ...]
+    skip: int = 0
+    head: int = 0
+    outer: tuple[tuple[int, int], ...] = ()
+    refs: tuple[tuple[int, int], ...] = ()
+
+
+class Change(Static):
+    """What a function did to its arguments: the shape on the way out.
+
+    Args:
+      written: numbers of the values that were changed.
+      returned: numbers of the values that come back, which those are among.
+      fresh: what is new to the caller, if anything is.
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
+      single: whether there is one group only.
+
+    Attributes:
       plain: whether nothing but values of variables and attributes, all in one group, come back besides the result.
     """
 
-    __slots__ = (
-        "_hash",
-        "_key",
-        "arrays",
-        "graphdef",
-        "head",
-        "outer",
-        "places",
-        "plain",
-        "refs",
-        "result",
-        "returned",
-        "skip",
-        "written",
-    )
+    __slots__ = ("arrays", "fresh", "plain", "result", "returned", "written")
 
     def __init__(
         self,
         written: tuple[int, ...],
         returned: tuple[int, ...],
-        graphdef: GraphDef | None,
-        skip: int,
-        head: int,
-        outer: tuple[tuple[int, int], ...],
-        places: tuple[int, ...],
-        refs: tuple[tuple[int, int], ...],
+        fresh: Fresh | None,
         result: Result | None,
         arrays: tuple[int, ...],
         single: bool,
     ):
-        self.written, self.returned, self.graphdef, self.skip, self.head = written, returned, graphdef, skip, head
-        self.outer, self.places, self.refs, self.result, self.arrays = outer, places, refs, result, arrays
-        self._key = (written, returned, graphdef, skip, head, outer, places, refs, result, arrays, single)
-        self._hash: int | None = None
-        self.plain = graphdef is None and result is None and written == returned and single
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (type(other) is Change and self._key == other._key)
-
-    def __hash__(self) -> int:
-        if self._hash is None:
-            self._hash = hash(self._key)
-        return self._hash
+        super().__init__((written, returned, fresh, result, arrays, single))
+        self.written, self.returned, self.fresh, self.result, self.arrays = written, returned, fresh, result, arrays
+        self.plain = fresh is None and result is None and written == returned and single
 
     def with_written(self, written: tuple[int, ...]) -> "Change":
         """Returns the same with other values written."""
-        return Change(written, *self._key[1:])
+        return Change(written, *self.value[1:])
 
 
 def write_value(target: Any, value: Any) -> None:

@@ -9,7 +9,7 @@ from fx_core.compat.jax import checkify as jax_checkify
 from fx_nnx.transforms.arguments import transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import carriage
+from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["checkify"]
@@ -42,7 +42,7 @@ def checkify(
     >>> "x must be positive" in error.get()
     True
     """
-    carrier = ObjectCarrier(carriage(graph, graph_updates), transform="checkify")
+    carrier = ObjectCarrier(graph_mode(graph, graph_updates), transform="checkify")
     target = Target(f)
     lifted = fx_transforms.checkify(lambda inner: target.call(*inner.tree), carrier, errors=errors)
     return transformed(target, lambda *tree: lifted(Handle(tree)))

@@ -16,8 +16,8 @@ from fx_nnx.graph.record import Walk
 from fx_nnx.modes import capturing
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
-from fx_nnx.transforms.change import Change, Result, carried_leaves, identical
-from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, root_paths, show_place
+from fx_nnx.transforms.change import Change, Fresh, Result, carried_leaves, identical
+from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, show_rooted
 from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.writing import is_ref
 
@@ -48,8 +48,8 @@ class Collector:
     def outcome(self) -> Outcome:
         """Returns shape, groups and result."""
         carrier = self.carrier
-        placement = carrier.placement
-        grouped = placement is not None and placement.outs is not None
+        grouping = carrier.grouping
+        grouped = grouping is not None and grouping.outs is not None
         args: Walk | None = None
         renames = carrier.axis_metadata is not None
         same = self.inner.alive and not renames
@@ -66,54 +66,53 @@ class Collector:
         if args is not None and not same and carrier.carried is not None:
             self.check_carried(args)
         written, returned = self.take_known(args, same)
-        fresh: tuple[Any, Any, Any, Any, Any, Any] = (None, 0, 0, (), (), ())
+        fresh: Fresh | None = None
         if carrier.mode.updates or (not same and capturing.get()):
             if args is not None and (any(self.nodes) or not same):
                 fresh = self.take_graph(args, same)
         elif any(self.nodes):
             fresh = self.take_tree()
-        if placement is not None and placement.check:
-            self.check_places()
+        if grouping is not None and grouping.check:
+            self.check_groups()
         has_refs = not grouped and any(isinstance(leaf, jax.Ref) for leaf in self.leaves)
         refs = self.refs.of_result(self.names, self.leaves) if has_refs else ()
         result = Result(self.treedef, self.nodes, grouped, refs) if grouped or refs or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
-        change = Change(written, returned, *fresh, result, arrays, len(carrier.groups) == 1)
+        change = Change(written, returned, fresh, result, arrays, len(carrier.groups) == 1)
         groups = tuple(Group(values, Static(None, paths)) for values, paths in zip(self.values, self.paths))
-        return Outcome(
-            Static(change), groups, self.out if result is None else result.emptied(self.leaves, carrier.results.emptied)
-        )
+        out = self.out if result is None else result.emptied(self.leaves, carrier.results.emptied)
+        return Outcome(change, groups, out)
 
-    # --- places ---------------------------------------------------------------------------------------------------
+    # --- groups ---------------------------------------------------------------------------------------------------
 
-    def in_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
-        """Groups of a value of the arguments."""
-        if self.carrier.placement is None:
+    def group_in(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        """Returns the group of a value of the arguments."""
+        grouping = self.carrier.grouping
+        if grouping is None:
             return 0
         if self._ins is None:
-            leaves = root_paths(self.inner.tree)[1]
-            self._ins = self.carrier.placement.ins(self.inner.tree, leaves)
-        place: int = self._ins(leaf, path, held(value))
-        return place
+            self._ins = grouping.ins(self.inner.tree)
+        group: int = self._ins(leaf, path, held(value))
+        return group
 
-    def out_place(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
-        """Groups of a value of the result."""
-        placement = self.carrier.placement
-        if placement is None or placement.outs is None:
-            return 0 if placement is None else placement.fresh
+    def group_out(self, leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        """Returns the group of a value of the result."""
+        grouping = self.carrier.grouping
+        if grouping is None or grouping.outs is None:
+            return 0 if grouping is None else grouping.fresh
         if self._outs is None:
-            self._outs = placement.outs(self.out, self.leaves)
-        place: int = self._outs(leaf, path, held(value))
-        return place
+            self._outs = grouping.outs(self.out)
+        group: int = self._outs(leaf, path, held(value))
+        return group
 
-    def must_stay(self, place: int) -> bool:
+    def must_stay(self, group: int) -> bool:
         """Returns whether a step may not change the values of a group."""
-        return self.carrier.groups[place].returns is Returns.NONE
+        return self.carrier.groups[group].returns is Returns.NONE
 
-    def put(self, place: int, value: Any, path: Any) -> None:
+    def put(self, group: int, value: Any, path: Any) -> None:
         """Lets a value come back in a group."""
-        self.values[place].append(value)
-        self.paths[place].append(path)
+        self.values[group].append(value)
+        self.paths[group].append(path)
 
     # --- what the caller knows ------------------------------------------------------------------------------------
 
@@ -142,7 +141,7 @@ class Collector:
         names = {name for root, name in zip(self.inner.roots, self.layout.roots) if id(root) in carried}
         before = zip(self.layout.paths, self.layout.graphdef.numbers)
         variables = [(path, self.inner.index[n]) for path, n in before if n is not None and path[0] in names]
-        gone = [show_place(path) for path, variable in variables if now.get(path) is not variable]
+        gone = [show_rooted(path) for path, variable in variables if now.get(path) is not variable]
         if gone:
             raise CarryChangedError(
                 self.carrier.transform, [f"another variable, or none, in the place of {', '.join(gone)}"]
@@ -183,7 +182,7 @@ class Collector:
         passed = self.passed() if carrier.results.passing and any(self.nodes) else ()
         # Those that are gone, or hold something else than values now, come back with the structure.
         items = {} if walk is None else self.known_items(walk, same)
-        for i, (before, place) in enumerate(zip(inner.values, layout.places)):
+        for i, (before, group) in enumerate(zip(inner.values, layout.groups)):
             if i >= len(numbers):
                 now = inner.now[i - len(numbers)]
             elif numbers[i] is not None:
@@ -192,7 +191,7 @@ class Collector:
                 now = before if i not in items else items[i].read()
                 if is_ref(now) and carrier.mode.updates:
                     now = before  # another reference comes back with the structure
-            returns = carrier.groups[place].returns
+            returns = carrier.groups[group].returns
             rewritten = i < len(numbers) and (returns is Returns.WRITTEN or i in passed)
             if now is before and not rewritten and returns is not Returns.ALL:
                 continue
@@ -205,8 +204,8 @@ class Collector:
             elif returns is not Returns.ALL:
                 continue
             returned.append(i)
-            self.put(place, now, layout.paths[i])
-        fixed = [show_place(layout.paths[i]) for i in written if self.must_stay(layout.places[i])]
+            self.put(group, now, layout.paths[i])
+        fixed = [show_rooted(layout.paths[i]) for i in written if self.must_stay(layout.groups[i])]
         if fixed:
             raise BroadcastVariableError(carrier.transform, fixed, "is written by a step")
         return tuple(written), tuple(returned)
@@ -225,7 +224,7 @@ class Collector:
         """What is known of the references that come out."""
         if self._refs is None:
             pairs = zip(self.inner.values, self.layout.paths)
-            self._refs = References(self.carrier.transform, [(value, show_place(path)) for value, path in pairs])
+            self._refs = References(self.carrier.transform, [(value, show_rooted(path)) for value, path in pairs])
         return self._refs
 
     def fresh_value(self, leaf: Any, path: Any) -> Any:
@@ -239,15 +238,15 @@ class Collector:
         value = read_value(leaf)
         if not is_variable(leaf) or not leaf.ref or not is_ref(value):
             return value
-        self.refs.enter_variable(type(leaf).__name__, value, show_place(path))
+        self.refs.enter_variable(type(leaf).__name__, value, show_rooted(path))
         return value[...]
 
-    def take_graph(self, walk: Walk, same: bool) -> tuple[Any, Any, Any, Any, Any, Any]:
+    def take_graph(self, walk: Walk, same: bool) -> Fresh:
         """Walks on through the result, and lets new values come back."""
         head = len(walk.nodes), len(walk.leaves), walk.roots
         self.walk_result(walk)
         first = head[1] if same else 0
-        places: list[int] = []
+        groups: list[int] = []
         refs: list[tuple[int, int]] = []
         for i in range(first, len(walk.leaves)):
             leaf, path = walk.leaves[i], walk.paths[i]
@@ -256,19 +255,19 @@ class Collector:
             number = self.item_number(path, leaf)
             ref = leaf.read() if type(leaf) is Item and isinstance(leaf.read(), jax.Ref) else None
             if number is not None and ref is None:
-                places.append(~number)
+                groups.append(~number)
                 continue
-            place = (self.in_place if i < head[1] else self.out_place)(walk.origin[i], path[1:], leaf)
-            known = None if ref is None else self.refs.known(ref, show_place(path), self.layout.places, place)
+            group = (self.group_in if i < head[1] else self.group_out)(walk.origin[i], path[1:], leaf)
+            known = None if ref is None else self.refs.known(ref, show_rooted(path), self.layout.groups, group)
             if known is not None:
-                places.append(~known)
+                groups.append(~known)
                 continue
-            if self.must_stay(place):
-                raise BroadcastVariableError(self.carrier.transform, [show_place(path)], "is created by a step")
+            if self.must_stay(group):
+                raise BroadcastVariableError(self.carrier.transform, [show_rooted(path)], "is created by a step")
             if ref is not None:
-                refs.append((len(places), self.refs.enter(ref, show_place(path), len(places))))
-            places.append(place)
-            self.put(place, self.fresh_value(leaf, path) if ref is None else ref[...], path)
+                refs.append((len(groups), self.refs.enter(ref, show_rooted(path), len(groups))))
+            groups.append(group)
+            self.put(group, self.fresh_value(leaf, path) if ref is None else ref[...], path)
         if same:
             needed = {node.index for node in walk.nodes[head[0] :] if type(node) is NodeRef}
         else:
@@ -276,21 +275,21 @@ class Collector:
         outer = [(number, self.known.get(id(walk.objects[number]))) for number in sorted(needed)]
         pairs = tuple((number, old) for number, old in outer if old is not None)
         skip, kept = (head[2], 0) if same else (0, head[2])
-        return walk.graphdef(), skip, kept, pairs, tuple(places), tuple(refs)
+        return Fresh(walk.graphdef(), tuple(groups), skip, kept, pairs, tuple(refs))
 
-    def take_tree(self) -> tuple[Any, Any, Any, Any, Any, Any]:
+    def take_tree(self) -> Fresh:
         """Walks through the result alone, which must not have anything of the arguments."""
         walk = Walk(shared=self.carrier.mode.shared)
         self.walk_result(walk)
-        places: list[int] = []
+        groups: list[int] = []
         for leaf, number, path in zip(walk.leaves, walk.origin, walk.paths):
             if not self.carrier.results.alias and is_variable(leaf) and id(leaf) in self.known:
                 first = self.layout.path_of(self.known[id(leaf)])
-                raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_place(path))
-            place = self.out_place(number, path[1:], leaf)
-            places.append(place)
-            self.put(place, self.fresh_value(leaf, path), path)
-        return walk.graphdef(), 0, 0, (), tuple(places), ()
+                raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_rooted(path))
+            group = self.group_out(number, path[1:], leaf)
+            groups.append(group)
+            self.put(group, self.fresh_value(leaf, path), path)
+        return Fresh(walk.graphdef(), tuple(groups))
 
     def walk_result(self, walk: Walk) -> None:
         """Walks through the objects of the result."""
@@ -302,16 +301,16 @@ class Collector:
         for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
             if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:
                 kind = type(leaf).__name__
-                raise _output_alias(self.carrier.transform, kind, "a model from outside of it", show_place(path))
+                raise _output_alias(self.carrier.transform, kind, "a model from outside of it", show_rooted(path))
 
     def take_arrays(self) -> tuple[int, ...]:
         """Lets the arrays of the result come back in groups."""
-        places: list[int] = []
+        groups: list[int] = []
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if not node:
-                places.append(self.out_place(number, (), leaf))
-                self.put(places[-1], leaf, (name,))
-        return tuple(places)
+                groups.append(self.group_out(number, (), leaf))
+                self.put(groups[-1], leaf, (name,))
+        return tuple(groups)
 
     # --- axes -----------------------------------------------------------------------------------------------------
 
@@ -320,34 +319,34 @@ class Collector:
         layout = self.layout
         done: set[int] = set()
         variables = [self.inner.index.get(number) for number in layout.graphdef.numbers]  # type: ignore[arg-type]
-        self.carrier.change_axes(variables, layout.places, adding=True)
+        self.carrier.change_axes(variables, layout.groups, adding=True)
         done.update(id(variable) for variable in variables)
         new: list[Any] = []
-        places: list[int] = []
+        groups: list[int] = []
 
-        def note(leaf: Any, place: int) -> None:
+        def note(leaf: Any, group: int) -> None:
             if is_variable(leaf) and id(leaf) not in done:
                 done.add(id(leaf))
                 new.append(leaf)
-                places.append(place)
+                groups.append(group)
 
         for leaf, number, path in zip(walk.leaves, walk.origin, walk.paths):
-            note(leaf, self.in_place(number, path[1:], leaf))
+            note(leaf, self.group_in(number, path[1:], leaf))
         result = Walk()
         self.walk_result(result)
         for leaf, number, path in zip(result.leaves, result.origin, result.paths):
-            note(leaf, self.out_place(number, path[1:], leaf))
-        self.carrier.change_axes(new, places, adding=True)
+            note(leaf, self.group_out(number, path[1:], leaf))
+        self.carrier.change_axes(new, groups, adding=True)
 
-    def check_places(self) -> None:
-        """Makes sure that what is reachable on two ways has one place."""
+    def check_groups(self) -> None:
+        """Makes sure that what is reachable on two ways is in one group."""
         if not any(self.nodes):
             return
         groups = self.carrier.groups
         seen: dict[int, tuple[str, Any]] = {}
-        for number, path, place in zip(self.layout.graphdef.numbers, self.layout.paths, self.layout.places):
+        for number, path, group in zip(self.layout.graphdef.numbers, self.layout.paths, self.layout.groups):
             if number is not None:
-                seen[id(self.inner.index[number])] = (show_place(path), groups[place].axis)
+                seen[id(self.inner.index[number])] = (show_rooted(path), groups[group].axis)
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if not node:
                 continue
@@ -355,7 +354,7 @@ class Collector:
             walk.root(leaf, (name,))
             for path, target in zip(walk.paths, walk.leaves):
                 if is_variable(target):
-                    here = (show_place(path), groups[self.out_place(number, path[1:], target)].axis)
+                    here = (show_rooted(path), groups[self.group_out(number, path[1:], target)].axis)
                     first = seen.setdefault(id(target), here)
                     if first[1] != here[1]:
                         raise aliased_state(self.carrier.transform, first, here)

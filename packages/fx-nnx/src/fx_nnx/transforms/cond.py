@@ -9,7 +9,7 @@ from fx_core.errors import ArgumentError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle, Inner
-from fx_nnx.transforms.policies import Carriage, GroupPolicy, Returns, carriage
+from fx_nnx.transforms.policies import GraphMode, GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.targets import Targets
 
 __all__ = ["cond", "switch"]
@@ -45,7 +45,7 @@ def cond(
     Raises:
       BranchStateError: the functions leave different structures, or results of different shapes, behind.
     """
-    return _select("cond", (true_fun, false_fun), pred, operands, carriage(graph, graph_updates))
+    return _select("cond", (true_fun, false_fun), pred, operands, graph_mode(graph, graph_updates))
 
 
 def switch(
@@ -77,22 +77,22 @@ def switch(
     """
     if not branches:
         raise ArgumentError("switch needs at least one branch.", got=branches)
-    return _select("switch", tuple(branches), index, operands, carriage(graph, graph_updates))
+    return _select("switch", tuple(branches), index, operands, graph_mode(graph, graph_updates))
 
 
-def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple[Any, ...], how: Carriage) -> Any:
+def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple[Any, ...], mode: GraphMode) -> Any:
     targets = Targets(branches)
 
     def call(args: Any, kwargs: Any, *bound: Any) -> Any:
         which, *operands = args
-        carrier, fns = ObjectCarrier(how, groups=[GroupPolicy(None, Returns.ALL)], transform=transform), _on(targets)
+        carrier, fns = ObjectCarrier(mode, groups=[GroupPolicy(None, Returns.ALL)], transform=transform), _on(targets)
         lifted = (
             fx_transforms.cond(fns[0], fns[1], carrier) if transform == "cond" else fx_transforms.switch(fns, carrier)
         )
         return lifted(Handle((tuple(operands), kwargs, *bound)), which)
 
     if are_arrays(operands, numpy=True):
-        call = compiled_once(transform, branches, how, call)
+        call = compiled_once(transform, branches, mode, call)
     return call(*targets.tree((which, *operands)))
 
 

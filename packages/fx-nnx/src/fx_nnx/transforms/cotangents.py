@@ -1,7 +1,7 @@
 """Cotangents of what a function left behind, in the form of what it got and gave."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -53,14 +53,14 @@ class ResultCotangents:
           values: those of all values that came back.
           collected: what came back.
         """
-        change: Change = collected.shape.value
+        change = cast(Change, collected.shape)
         if not self.roots:
             return out
         if self.updates:
             made = iter(self._states(values, collected.groups[0].paths.note))
         else:
-            assert change.graphdef is not None, "a result with objects has a structure"
-            made = iter(assembly_of(change.graphdef).models(values[len(change.returned) :]))
+            assert change.fresh is not None, "a result with objects has a structure"
+            made = iter(assembly_of(change.fresh.graphdef).models(values[len(change.returned) :]))
         return jax.tree.map(lambda x: next(made) if is_gap(x) else x, out, is_leaf=is_gap)
 
     def _states(self, values: Sequence[Any], paths: Sequence[Any]) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import fx_transforms
 import jax
@@ -19,10 +19,10 @@ from fx_nnx.graph.record import Walk
 from fx_nnx.objects.fields import is_array
 from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.change import GAP, is_gap
+from fx_nnx.transforms.change import GAP, Change, is_gap
 from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
-from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths, show_place
-from fx_nnx.transforms.policies import ResultPolicy, carriage
+from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths, show_rooted
+from fx_nnx.transforms.policies import ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, values_by_path
@@ -44,10 +44,10 @@ class CustomVjp:
             )
         functools.update_wrapper(self, fun, [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)])
         self.fun = fun
-        self.how = carriage(graph, graph_updates)
+        self.mode = graph_mode(graph, graph_updates)
         nums = nondiff_argnums if isinstance(nondiff_argnums, Sequence) else (nondiff_argnums,)
         self.parts = [n for n in nums if isinstance(n, DiffState)]
-        if self.parts and not self.how.updates:
+        if self.parts and not self.mode.updates:
             what = "`nondiff_argnums` cannot contain `DiffState` objects without updates of the graph: nondiff_argnums"
             raise PrefixError.misplaced(what, self.parts, "positions, since a tree is differentiated whole")
         self.statics = StaticArguments(fun, "custom_vjp", [n for n in nums if not isinstance(n, DiffState)])
@@ -88,7 +88,7 @@ class CustomVjp:
         self._check_aliases(args, apart)
         statics, rest, _ = self.statics.take(args, {}, but=apart)
         handle = Handle((rest, {}), statics)
-        carrier = _NotingCarrier(self.how, results=ResultPolicy(passing=self.how.updates), transform="custom_vjp")
+        carrier = _NotingCarrier(self.mode, results=ResultPolicy(passing=self.mode.updates), transform="custom_vjp")
         call = _Call(self, handle, carrier, self.forward, self.backward, apart)
         return fx_transforms.custom_vjp(
             call.primal_rule, call.forward_rule, call.backward_rule, carrier, wrt=(0,), with_state=True
@@ -105,7 +105,7 @@ class CustomVjp:
                 filters = [part for part in self.parts if part.argnum == number]
                 active = number not in apart and all(part.map_prefix(path[1:], target) for part in filters)
                 if is_variable(target):
-                    found.append((id(target), show_place(path), "a derivative" if active else "no derivative"))
+                    found.append((id(target), show_rooted(path), "a derivative" if active else "no derivative"))
         check_aliases("custom_vjp", found)
 
 
@@ -166,19 +166,19 @@ class _Call:
                 fix="return the result and what the backward rule needs",
             )
         out, residuals = returned
-        self.result = ResultCotangents(out, inner, updates=self.rule.how.updates)
-        self.changes = ArgumentCotangents(self.handle, inner, updates=self.rule.how.updates)
+        self.result = ResultCotangents(out, inner, updates=self.rule.mode.updates)
+        self.changes = ArgumentCotangents(self.handle, inner, updates=self.rule.mode.updates)
         return out, _pack(({n: args[n] for n in sorted(self.apart)}, residuals))
 
     def backward_rule(self, residuals: Any, cotangents: Any) -> Any:
         (written,), out = cotangents
         collected = self.carrier.latest
         out = self.result.of(out, written.values, collected)
-        changes = self.changes.of(written.values, collected.shape.value.returned, self._is_active)
+        changes = self.changes.of(written.values, cast(Change, collected.shape).returned, self._is_active)
         apart, residuals = _unpack(residuals)
         nondiff = {**dict(self.layout.statics[0]), **apart}
         options = {}
-        if not self.rule.how.updates:
+        if not self.rule.mode.updates:
             options = {"updates_g": changes} if _has_argument(self.backward, "updates_g") else {}
         elif any(self.layout.nodes):
             out = changes, out

@@ -1,6 +1,6 @@
 """The options of jit that distinguish arguments: shardings and donation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,8 +10,8 @@ from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError
 from fx_nnx.filters import is_structural, to_predicate
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
-from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
-from fx_nnx.transforms.policies import GroupPolicy, Placement, Returns
+from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_rooted
+from fx_nnx.transforms.policies import Grouping, GroupPolicy, Returns
 from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
 from fx_nnx.variables.variable import Variable
 
@@ -61,14 +61,14 @@ class Given:
                 self.key(entry, kind)
         # A donated buffer is gone, so all donated variables come back; what is laid out comes back laid out.
         gone = [kind == "donated" or entry is not None for entry, kind in self.keys]
-        outs = self.out_places if self.outs is not None else None
+        outs = self.group_result if self.outs is not None else None
         steady = self if self.structural() else None
         return {
             "groups": [
                 GroupPolicy(entry, Returns.WRITTEN if back else Returns.CHANGED)
                 for (entry, _), back in zip(self.keys, gone)
             ],
-            "placement": Placement(self.in_places, outs, check=True, steady=steady),
+            "grouping": Grouping(self.group_args, outs, check=True, steady=steady),
         }
 
     def structural(self) -> bool:
@@ -85,7 +85,7 @@ class Given:
         shardings = [entry for entry, _ in self.keys] if self.sharded else None
         return {**self.rest, "donate_groups": donated, "group_shardings": shardings}
 
-    def in_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+    def group_args(self, tree: Any) -> Any:
         """Returns groups of the arguments."""
         args, kwargs, *bound = tree
         entries = None
@@ -100,30 +100,30 @@ class Given:
             given += [name in names] * _size(kwargs[name])
         given += [False] * _size(bound)
 
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        def group_of(leaf: int, path: tuple[Any, ...], value: Any) -> int:
             entry = entries[leaf] if entries is not None and leaf < len(entries) else None
             if isinstance(entry, PerVariable):
                 entry = entry.map_prefix(path, value)
             kind = "" if not given[leaf] else "donated" if path or is_variable(value) else "donated array"
             return self.key(entry, kind)
 
-        return place
+        return group_of
 
-    def out_places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+    def group_result(self, tree: Any) -> Any:
         """Returns groups of the result."""
         entries = spread_prefix("out_shardings", self.outs, tree)
 
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        def group_of(leaf: int, path: tuple[Any, ...], value: Any) -> int:
             entry = entries[leaf]
             return self.key(entry.map_prefix(path, value) if isinstance(entry, PerVariable) else entry, "")
 
-        return place
+        return group_of
 
     def explain(self, handle: Handle) -> NnxError | None:
         """Returns which values share a buffer that is donated, if that is what is wrong with some arguments."""
         layout, seen = handle.layout, dict[int, tuple[str, bool]]()
-        for path, place, value in zip(layout.paths, layout.places, [*map(read_value, handle.targets), *handle.arrays]):
-            here = show_place(path), bool(self.keys[place][1])
+        for path, group, value in zip(layout.paths, layout.groups, [*map(read_value, handle.targets), *handle.arrays]):
+            here = show_rooted(path), bool(self.keys[group][1])
             first = seen.setdefault(_buffer(value), here)
             if first is not here and (first[1] or here[1]):
                 return _donated_buffer(first[0], here[0])

@@ -8,7 +8,7 @@ import fx_transforms
 from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import Carriage, ResultPolicy, carriage
+from fx_nnx.transforms.policies import GraphMode, ResultPolicy, graph_mode
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["eval_shape", "make_jaxpr", "shapes_of"]
@@ -36,13 +36,13 @@ def eval_shape(
       NnxError: with ``graph=False`` or ``graph_updates=False``, a variable of an argument is in the result.
     """
     target = Target(f)
-    return shapes_of(target, Handle(target.tree(args, kwargs)), carriage(graph, graph_updates))
+    return shapes_of(target, Handle(target.tree(args, kwargs)), graph_mode(graph, graph_updates))
 
 
-def shapes_of(target: Target, handle: Handle, how: Carriage) -> Any:
+def shapes_of(target: Target, handle: Handle, mode: GraphMode) -> Any:
     """Returns the shapes of what a function would give."""
-    results = ResultPolicy(alias=how.updates)
-    carrier = ObjectCarrier(Carriage(how.shared, False), results=results, transform="eval_shape")
+    results = ResultPolicy(alias=mode.updates)
+    carrier = ObjectCarrier(GraphMode(mode.shared, False), results=results, transform="eval_shape")
     lifted = fx_transforms.eval_shape(
         lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
     )
@@ -75,9 +75,9 @@ def make_jaxpr(
     (4, 1)
     """
     target, statics = Target(f), StaticArguments(f, "make_jaxpr", static_argnums)
-    how = carriage(graph, graph_updates)
-    results = ResultPolicy(alias=how.updates)
-    carrier = ObjectCarrier(Carriage(how.shared, False), results=results, transform="make_jaxpr")
+    mode = graph_mode(graph, graph_updates)
+    results = ResultPolicy(alias=mode.updates)
+    carrier = ObjectCarrier(GraphMode(mode.shared, False), results=results, transform="make_jaxpr")
 
     def inside(inner: Any) -> Any:
         return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))

@@ -15,8 +15,8 @@ from fx_nnx.graph.kinds import is_node
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_place
-from fx_nnx.transforms.policies import Carriage, GroupPolicy, Placement, carriage
+from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_rooted
+from fx_nnx.transforms.policies import GraphMode, Grouping, GroupPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import refuse_reduce_axes
@@ -31,15 +31,15 @@ class Wanted:
     Args:
       transform: name for messages.
       argnums: a position, a `DiffState`, or a sequence of them.
-      how: how objects are carried; trees are differentiated whole.
+      mode: how objects are carried; trees are differentiated whole.
     """
 
-    def __init__(self, transform: str, argnums: Any, how: Carriage):
+    def __init__(self, transform: str, argnums: Any, mode: GraphMode):
         self.single = not isinstance(argnums, Sequence)
         self.entries: tuple[Any, ...] = (argnums,) if self.single else tuple(argnums)
-        self.transform, self.how = transform, how
+        self.transform, self.mode = transform, mode
         for entry in self.entries:
-            if isinstance(entry, DiffState) and not how.updates:
+            if isinstance(entry, DiffState) and not mode.updates:
                 expected = "positions, since a tree is differentiated whole"
                 raise PrefixError.misplaced(f"argnums of {transform} without updates of the graph", entry, expected)
         self.filters: list[Filter] = [e.filter if isinstance(e, DiffState) else Differentiable() for e in self.entries]
@@ -56,19 +56,18 @@ class Wanted:
     def carrier(self) -> ObjectCarrier:
         """Creates the carrier."""
         return ObjectCarrier(
-            self.how,
+            self.mode,
             groups=[*(GroupPolicy(f"argnums={entry!r}") for entry in self.entries), GroupPolicy("no derivative")],
-            placement=Placement(self.places, fresh=self.count - 1, check=True),
+            grouping=Grouping(self.group_args, fresh=self.count - 1, check=True),
             transform=self.transform,
         )
 
-    def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+    def group_args(self, tree: Any) -> Any:
         """Returns groups of the arguments."""
         args, *_ = tree
         owner: list[int] = []
         for number, arg in enumerate(args):
             owner += [number] * len(jax.tree.leaves(arg, is_leaf=is_node))
-        owner += [-1] * (len(leaves) - len(owner))
         predicates = [to_predicate(filter) for filter in self.filters]
         if not all(-len(args) <= p < len(args) for p in self.positions):
             kinds = [type(arg).__name__ for arg in args]
@@ -82,30 +81,30 @@ class Wanted:
             )
         rest = len(self.entries)
 
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        def group_of(leaf: int, path: tuple[Any, ...], value: Any) -> int:
             for group, (position, matches) in enumerate(zip(positions, predicates)):
-                if owner[leaf] != position:
+                if leaf >= len(owner) or owner[leaf] != position:  # what the function is bound to comes last
                     continue
                 # A variable that is an argument by itself, such as one of a State, was chosen by being given.
-                if not self.how.updates or (not path and (whole[group] or not is_variable(value))):
+                if not self.mode.updates or (not path and (whole[group] or not is_variable(value))):
                     return group
                 if matches(path, value):
                     return group
             return rest
 
-        return place
+        return group_of
 
     def explain(self, handle: Handle) -> ArgumentTypeError | None:
         """Returns which value has no derivative, if that is what is wrong with some arguments."""
         layout = handle.layout
         values = [*map(read_value, handle.targets), *handle.arrays]
-        for path, place, value in zip(layout.paths, layout.places, values):
-            for leaf in jax.tree.leaves(value) if place < len(self.entries) else ():
+        for path, group, value in zip(layout.paths, layout.groups, values):
+            for leaf in jax.tree.leaves(value) if group < len(self.entries) else ():
                 dtype = jnp.result_type(leaf)
                 if not jnp.issubdtype(dtype, jnp.inexact):
                     return ArgumentTypeError(
                         f"{self.transform} is for a value that has no derivative.",
-                        path=show_place(path),
+                        path=show_rooted(path),
                         expected="a dtype of floating point",
                         got=str(dtype),
                         fix="choose other variables with argnums=nnx.DiffState(0, filter), or pass allow_int=True",
@@ -116,11 +115,11 @@ class Wanted:
         """Returns the derivatives, one group each, the form of the arguments."""
         layout, args = handle.layout, handle.tree[0]
         streams = [iter(group.values) for group in groups]
-        found = [next(streams[place]) if place < len(streams) else Missing for place in layout.places]
+        found = [next(streams[group]) if group < len(streams) else Missing for group in layout.groups]
         objects, arrays = iter(layout.roots), iter(found[len(handle.targets) :])
         # Of the structure that came in; the function may have changed that of the caller's objects.
         values = found[: len(handle.targets)]
-        trees = iter(() if self.how.updates else assembly_of(layout.graphdef).models(values))
+        trees = iter(() if self.mode.updates else assembly_of(layout.graphdef).models(values))
         leaves = iter(
             [
                 self._derivative(handle, found, next(objects), next(trees, None), leaf) if node else next(arrays)
@@ -138,7 +137,7 @@ class Wanted:
             for path, target, value in zip(handle.layout.paths, handle.targets, found)
             if path[0] is root and value is not Missing
         ]
-        if not self.how.updates:
+        if not self.mode.updates:
             return tree
         if is_variable(leaf) and mine:
             return leaf.replace(mine[0][2])
@@ -243,8 +242,8 @@ def _differentiated(
     graph: bool | None,
     graph_updates: bool | None,
 ) -> tuple[Target, Callable[..., Any]]:
-    target, how = Target(f), carriage(graph, graph_updates)
-    wanted = Wanted(transform, argnums, how)
+    target, mode = Target(f), graph_mode(graph, graph_updates)
+    wanted = Wanted(transform, argnums, mode)
     rest = wanted.count - 1
     carrier = wanted.carrier()
     lifted = fx_transforms.value_and_grad(

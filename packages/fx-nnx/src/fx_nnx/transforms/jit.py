@@ -7,6 +7,7 @@ from typing import Any
 
 import fx_transforms
 from fx_core.compat.jax import cache_size
+from fx_core.errors import ArgumentError
 
 from fx_nnx.captures import Captures
 from fx_nnx.graph.kinds import is_node
@@ -19,8 +20,8 @@ from fx_nnx.transforms.donation import Given
 from fx_nnx.transforms.eval_shape import shapes_of
 from fx_nnx.transforms.layout import Handle, Inner, root_paths
 from fx_nnx.transforms.outside import seen_from
-from fx_nnx.transforms.policies import carriage
-from fx_nnx.transforms.targets import Target, carry
+from fx_nnx.transforms.policies import graph_mode
+from fx_nnx.transforms.targets import Target, remember_target
 
 __all__ = ["JitFunction", "JitPartial", "cached_partial", "jit", "jit_partial"]
 
@@ -43,14 +44,14 @@ class JitFunction:
         statics = options.pop("static_argnums", None), options.pop("static_argnames", None)
         self._statics = StaticArguments(fun, "jit", *statics)
         self._given = Given(fun, options, self._statics)
-        self._carrier = ObjectCarrier(carriage(graph, updates), transform="jit", **self._given.groups())
+        self._carrier = ObjectCarrier(graph_mode(graph, updates), transform="jit", **self._given.groups())
         self._simple = not self._statics and not self._target.bound
         self._donates = any(self._given.donated)
         self._captures = Captures()
         self._around: dict[int, Any] = {}
         self._lifted = self._compiled()
         if target is None:
-            carry(self, self._target, self._call)
+            remember_target(self, self._target, self._call)
 
     def _compiled(self) -> Any:
         return fx_transforms.jit(self._call_inside, self._carrier, **self._given.options())
@@ -292,8 +293,11 @@ def cached_partial(
     Args:
       f: what `jit` gave.
       *cached_args: its first arguments.
-      graph: no effect, the mode is that of ``f``.
-      graph_updates: no effect, the mode is that of ``f``.
+      graph: how ``f`` treats modules, if anything; an option of `jit`.
+      graph_updates: the same.
+
+    Raises:
+      ArgumentError: ``f`` was compiled with another ``graph`` or ``graph_updates``.
 
     >>> import jax.numpy as jnp
     >>> import fx_nnx as nnx
@@ -302,5 +306,19 @@ def cached_partial(
     >>> step(jnp.ones((4, 2))).shape
     (4, 1)
     """
-    del graph, graph_updates
+    compiled: Any = f
+    while isinstance(compiled, JitPartial):
+        compiled = compiled.func
+    asked = {"graph": graph, "graph_updates": graph_updates}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked and isinstance(compiled, JitFunction):
+        mode = compiled._carrier.mode
+        has = {name: value for name, value in zip(("graph", "graph_updates"), mode) if name in asked}
+        if has != asked:
+            raise ArgumentError(
+                "cached_partial cannot change how a compiled function treats modules.",
+                expected=has,
+                got=asked,
+                fix="give these options to nnx.jit",
+            )
     return JitPartial(f, *cached_args)

@@ -2,7 +2,7 @@
 
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,6 @@ from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "read_value"]
-
-Placer = Callable[[Any, Sequence[Any]], Sequence[int]]
 
 
 class RootName(tuple[Any, ...]):
@@ -43,79 +41,55 @@ class RootName(tuple[Any, ...]):
         return jax.tree_util.keystr(self)
 
 
-def show_place(path: Sequence[Any]) -> str:
+def show_rooted(path: Sequence[Any]) -> str:
     """Writes the place of a value, whose path begins with a `RootName`."""
     return str(path[0]) + (show_path(path[1:]) if len(path) > 1 else "")
 
 
-class Layout:
-    """What is known of a tree of arguments without its values.
+class Layout(Static):
+    """The shape of a tree of arguments: what is known of it without its values.
 
     Values are numbered: first those of the objects and variables, in the order of a walk, then the arrays of the tree.
 
-    Attributes:
+    Args:
       graphdef: structure of the objects and variables.
       treedef: of the tree, in which they are leaves, like arrays.
       nodes: for each leaf of the tree whether it is one.
-      places: for each value the number of its group.
+      groups: for each value the number of its group.
       statics: further static data to compile for.
-      paths: places of the values, for messages; not compared.
-      roots: names of the objects and variables in the tree; not compared.
+      names: names of the leaves of the tree.
+      paths: where the values are, for messages; not compared.
     """
 
-    __slots__ = ("_dealt", "_hash", "_keys", "graphdef", "nodes", "paths", "places", "roots", "statics", "treedef")
+    __slots__ = ("_dealt", "graphdef", "groups", "nodes", "paths", "roots", "statics", "treedef")
 
     def __init__(
         self,
         graphdef: GraphDef,
         treedef: Any,
         nodes: tuple[bool, ...],
-        places: tuple[int, ...],
+        groups: tuple[int, ...],
         statics: Any,
+        names: Sequence[RootName],
         paths: Sequence[Any],
-        roots: Sequence[Any],
     ):
-        self.graphdef, self.treedef, self.nodes, self.places, self.statics = graphdef, treedef, nodes, places, statics
-        self.paths, self.roots = paths, roots
-        self._hash: int | None = None
-        self._keys: list[Any] | None = None
+        # Keys of dicts in the tree may be equal but not the same, such as 1 and True.
+        odd = tuple([exact(key) for name in names for key in odd_keys_of(name)])
+        super().__init__((graphdef, treedef, nodes, groups, statics, odd))
+        self.graphdef, self.treedef, self.nodes, self.groups, self.statics = graphdef, treedef, nodes, groups, statics
+        self.roots, self.paths = [name for name, node in zip(names, nodes) if node], paths
         self._dealt: list[tuple[list[int], Static]] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return (
-            type(other) is Layout
-            and hash(self) == hash(other)
-            and self.graphdef == other.graphdef
-            and self.treedef == other.treedef
-            and self.nodes == other.nodes
-            and self.places == other.places
-            and self.statics == other.statics
-            and self._odd_keys() == other._odd_keys()
-        )
-
-    def __hash__(self) -> int:
-        if self._hash is None:
-            self._hash = hash((self.graphdef, self.treedef, self.nodes, self.places, self.statics))
-        return self._hash
-
-    def _odd_keys(self) -> list[Any]:
-        """What distinguishes keys of dicts in the tree that are equal but not the same, such as 1 and True."""
-        if self._keys is None:
-            self._keys = [exact(key) for path in self.paths for key in odd_keys_of(path[0])]
-        return self._keys
 
     def path_of(self, number: int) -> str:
         """Returns the name of the variable of a number, for messages."""
-        return show_place(self.paths[self.graphdef.numbers.index(number)])
+        return show_rooted(self.paths[self.graphdef.numbers.index(number)])
 
     def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
         """Returns the groups of some values."""
         if self._dealt is None:
             found: list[list[int]] = [[] for _ in range(count)]
-            for number, place in enumerate(self.places):
-                found[place].append(number)
+            for number, group in enumerate(self.groups):
+                found[group].append(number)
             self._dealt = [(numbers, Static(None, [self.paths[number] for number in numbers])) for numbers in found]
         if count == 1:
             return (Group(values, self._dealt[0][1]),)
@@ -143,7 +117,7 @@ class Group:
 
 def _with_keys(group: Group) -> Any:
     # What JAX takes for the key of a value, and shows in messages, is the place of the value.
-    keys = [jax.tree_util.DictKey(show_place(path)) for path in group.paths.note]
+    keys = [jax.tree_util.DictKey(show_rooted(path)) for path in group.paths.note]
     rest = map(jax.tree_util.SequenceKey, range(len(group.paths.note), len(group.values)))
     return list(zip((*keys, *rest), group.values)), group.paths
 
@@ -224,7 +198,7 @@ class Inner:
 
     def __init__(self, layout: Layout, groups: Sequence[Group]):
         streams = [iter(group.values) for group in groups]
-        self.layout, self.values = layout, [next(streams[place]) for place in layout.places]
+        self.layout, self.values = layout, [next(streams[group]) for group in layout.groups]
         numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
         leaves = assembly.variables(self.values[: len(numbers)])
         self.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}

@@ -20,7 +20,7 @@ from fx_nnx.graph.record import Record, record_of
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.transforms.code import code_of
 
-__all__ = ["Places", "Seen", "seen_from"]
+__all__ = ["Routes", "Seen", "seen_from"]
 
 
 _MOST = 10_000
@@ -75,21 +75,21 @@ class Seen:
         return all(now is before for now, before in zip(record.read(), self._leaves))
 
 
-class Places:
-    """The places that lead to the modules that a function sees from outside, and what is there."""
+class Routes:
+    """What leads to the modules that a function sees from outside, and what is there."""
 
     __slots__ = ("_empty", "_held")
 
     def __init__(self, found: "_Around"):
-        self._held, self._empty = [(place, _reference(value)) for place, value in found.places], found.empty
+        self._held, self._empty = [(spot, _reference(value)) for spot, value in found.routes], found.empty
 
     def holds(self) -> bool:
         """Returns whether they lead to the same modules."""
-        for place, there in self._held:
-            now = _content(place)
+        for spot, there in self._held:
+            now = _content(spot)
             if now is None or now is not there():
                 return False
-        return not any(isinstance(_content(place), Pytree) for place in self._empty)
+        return not any(isinstance(_content(spot), Pytree) for spot in self._empty)
 
 
 def _reference(value: Any) -> Callable[[], Any]:
@@ -97,7 +97,7 @@ def _reference(value: Any) -> Callable[[], Any]:
     return weakref.ref(value) if isinstance(value, Pytree) else lambda: value
 
 
-def seen_from(f: Any, bound: Sequence[Any], given: Iterable[Any], around: dict[int, Any]) -> list[Seen | Places]:
+def seen_from(f: Any, bound: Sequence[Any], given: Iterable[Any], around: dict[int, Any]) -> list[Seen | Routes]:
     """Returns what a function sees from outside, as far as changes of it are noticed.
 
     Args:
@@ -119,13 +119,13 @@ def seen_from(f: Any, bound: Sequence[Any], given: Iterable[Any], around: dict[i
         f = (*(f if type(f) is tuple else (f,)), *around.values())
     found = _around(f, bound)
     pairs = [(module, record_of(module)) for module in found.modules]
-    seen: list[Seen | Places] = [Seen(module, record) for module, record in pairs if record.lasting]
-    if found.places or found.empty:
-        seen.append(Places(found))
+    seen: list[Seen | Routes] = [Seen(module, record) for module, record in pairs if record.lasting]
+    if found.routes or found.empty:
+        seen.append(Routes(found))
     return seen
 
 
-class _Place(NamedTuple):
+class _Spot(NamedTuple):
     """Something that a value can be taken from again.
 
     Attributes:
@@ -137,9 +137,9 @@ class _Place(NamedTuple):
     key: Any
 
 
-def _content(place: _Place) -> Any:
-    """Returns what is at a place now; None if there is nothing."""
-    holder, key = place
+def _content(spot: _Spot) -> Any:
+    """Returns what is at a spot now; None if there is nothing."""
+    holder, key = spot
     try:
         if type(holder) is CellType:
             return holder.cell_contents
@@ -153,13 +153,13 @@ class _Around(NamedTuple):
 
     Attributes:
       modules: the modules.
-      places: what leads to them, with what was there.
+      routes: what leads to them, with what was there.
       empty: globals and variables of the function that are None.
     """
 
     modules: list[Pytree]
-    places: list[tuple[_Place, Any]]
-    empty: list[_Place]
+    routes: list[tuple[_Spot, Any]]
+    empty: list[_Spot]
 
 
 class _Step(NamedTuple):
@@ -168,13 +168,13 @@ class _Step(NamedTuple):
     Attributes:
       source: where it was found.
       value: what was found.
-      place: where it can be taken from again; None if it cannot become another one.
+      spot: where it can be taken from again; None if it cannot become another one.
       name: the name of the attribute that it is, if only code with this name reads it.
     """
 
     source: Any
     value: Any
-    place: _Place | None = None
+    spot: _Spot | None = None
     name: str | None = None
 
 
@@ -210,13 +210,13 @@ def _around(f: Any, bound: Sequence[Any] = ()) -> _Around:
                 for step in _within(value):
                     if not isinstance(step.value, _LEAVES):
                         rest.append(step.value)
-                    elif step.value is None and step.place is not None and isinstance(value, FunctionType):
-                        result.empty.append(step.place)
+                    elif step.value is None and step.spot is not None and isinstance(value, FunctionType):
+                        result.empty.append(step.spot)
                     steps.setdefault(id(step.value), []).append(step)
         if not rest:
             kinds = {type(value) for value in kept if not isinstance(value, _OURS)}
             rest += [method for kind in kinds for method in _methods(kind, names) if id(method) not in seen]
-    result.places.extend(_leading(result.modules, steps, names))
+    result.routes.extend(_leading(result.modules, steps, names))
     return result
 
 
@@ -226,19 +226,19 @@ def _sees_nothing(f: FunctionType) -> bool:
     return not held and not any(code_of(f.__code__)[:3])
 
 
-def _leading(modules: Sequence[Any], steps: dict[int, list[_Step]], names: set[str]) -> list[tuple[_Place, Any]]:
+def _leading(modules: Sequence[Any], steps: dict[int, list[_Step]], names: set[str]) -> list[tuple[_Spot, Any]]:
     """Go back from modules, and collect the places on the way."""
-    found: dict[tuple[int, Any], tuple[_Place, Any]] = {}
+    found: dict[tuple[int, Any], tuple[_Spot, Any]] = {}
     rest, seen = list(modules), set(map(id, modules))
     while rest:
-        for source, value, place, name in steps.get(id(rest.pop()), ()):
-            if place is not None and (name is None or name in names):
-                found[id(place.holder), place.key] = place, value
+        for source, value, spot, name in steps.get(id(rest.pop()), ()):
+            if spot is not None and (name is None or name in names):
+                found[id(spot.holder), spot.key] = spot, value
             if id(source) not in seen:
                 seen.add(id(source))
                 rest.append(source)
                 if isinstance(source, list | dict | deque | set):
-                    found[id(source), _SIZE] = _Place(source, _SIZE), len(source)
+                    found[id(source), _SIZE] = _Spot(source, _SIZE), len(source)
     return list(found.values())
 
 
@@ -255,9 +255,9 @@ def _within(value: Any) -> Iterator[_Step]:
         yield _Step(value, getattr(value, "__wrapped__", None))
         return
     elif isinstance(value, dict | MappingProxyType):
-        yield from [_Step(value, item, _Place(value, key)) for key, item in islice(value.items(), _LONGEST)]
+        yield from [_Step(value, item, _Spot(value, key)) for key, item in islice(value.items(), _LONGEST)]
     elif isinstance(value, list | deque):  # others may make, or load, what they give
-        yield from [_Step(value, item, _Place(value, i)) for i, item in enumerate(islice(value, _LONGEST))]
+        yield from [_Step(value, item, _Spot(value, i)) for i, item in enumerate(islice(value, _LONGEST))]
     elif isinstance(value, tuple | set | frozenset):
         yield from [_Step(value, item) for item in islice(value, _LONGEST)]
     else:
@@ -266,9 +266,7 @@ def _within(value: Any) -> Iterator[_Step]:
         yield from _of_class(value)
     attributes = getattr(value, "__dict__", {})
     inside = hasattr(type(value), "__getitem__")  # whose own code reads what it holds
-    yield from [
-        _Step(value, item, _Place(attributes, k), None if inside else k) for k, item in list(attributes.items())
-    ]
+    yield from [_Step(value, item, _Spot(attributes, k), None if inside else k) for k, item in list(attributes.items())]
 
 
 def _of_class(value: Any) -> Iterator[_Step]:
@@ -282,7 +280,7 @@ def _of_class(value: Any) -> Iterator[_Step]:
         if not _is_installed(_space(part)):
             for name, item in list(vars(part).items()):
                 if isinstance(item, Pytree):
-                    yield _Step(value, item, _Place(vars(part), name), name)
+                    yield _Step(value, item, _Spot(vars(part), name), name)
                 elif isinstance(item, MemberDescriptorType):
                     yield _Step(value, getattr(value, name, None))
 
@@ -305,7 +303,7 @@ def _is_open(step: _Step) -> bool:
     if isinstance(value, FunctionType):
         return not _is_installed(value.__globals__)
     if value is None:
-        holder, key = step.place or (None, None)
+        holder, key = step.spot or (None, None)
         return isinstance(holder, CellType) or (isinstance(holder, dict) and key in holder)  # no name of Python itself
     return not (isinstance(value, _LEAVES) or (callable(value) and not isinstance(value, Pytree)))
 
@@ -329,17 +327,17 @@ def _read_by(f: FunctionType) -> Iterator[_Step]:
         yield _Step(f, value)
     for first, *names in code.variables:
         if first in cells:  # others are of the function itself
-            place = _Place(cells[first], None)
-            yield from _chain(_Step(f, _content(place), place), names)
+            spot = _Spot(cells[first], None)
+            yield from _chain(_Step(f, _content(spot), spot), names)
     for first, *names in code.globals:
-        place = _Place(f.__globals__, first)
-        value = _content(place)
+        spot = _Spot(f.__globals__, first)
+        value = _content(spot)
         if (
             not isinstance(value, FunctionType)
             or value.__globals__ is f.__globals__
             or not _is_installed(value.__globals__)
         ):
-            yield from _chain(_Step(f, value, place), names)
+            yield from _chain(_Step(f, value, spot), names)
     for module, names in code.imports:
         for name in names:
             yield from _chain(_Step(f, sys.modules.get(module)), [name])
@@ -355,7 +353,7 @@ def _chain(step: _Step, names: Sequence[str]) -> Iterator[_Step]:
         spaces = [vars(part) for part in (value.__mro__ if isinstance(value, type) else (value,))]
         space = next((space for space in spaces if name in space), spaces[0])
         source, value = value, space.get(name)
-        yield _Step(source, getattr(value, "__func__", value), _Place(space, name))
+        yield _Step(source, getattr(value, "__func__", value), _Spot(space, name))
 
 
 def _space(value: type | ModuleType) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """How arguments, their groups and results go through a transform: the choices that an `ObjectCarrier` follows."""
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fx_nnx.modes import set_graph_mode, set_graph_updates
 
-__all__ = ["FULL", "PLAIN", "Carriage", "GroupPolicy", "Placement", "Places", "ResultPolicy", "Returns", "carriage"]
+__all__ = ["FULL", "PLAIN", "GraphMode", "GroupPolicy", "Grouper", "Grouping", "ResultPolicy", "Returns", "graph_mode"]
 
 
-class Carriage(NamedTuple):
-    """How object graphs are carried.
+class GraphMode(NamedTuple):
+    """How references and changes of structure are treated.
 
     Attributes:
       shared: whether an object may be reachable on several paths.
@@ -22,13 +22,13 @@ class Carriage(NamedTuple):
     updates: bool
 
 
-FULL = Carriage(True, True)
+FULL = GraphMode(True, True)
 
 
-def carriage(graph: bool | None, graph_updates: bool | None) -> Carriage:
+def graph_mode(graph: bool | None, graph_updates: bool | None) -> GraphMode:
     """Returns what the options of a transform stand for; None is the setting that counts now."""
     shared = set_graph_mode.resolve(graph)
-    return Carriage(shared, shared and set_graph_updates.resolve(graph_updates))
+    return GraphMode(shared, shared and set_graph_updates.resolve(graph_updates))
 
 
 class Returns(enum.Enum):
@@ -56,23 +56,23 @@ class GroupPolicy(NamedTuple):
     returns: Returns = Returns.CHANGED
 
 
-Places = Callable[[Any, Sequence[Any]], Callable[[int, tuple[Any, ...], Any], int]]
-"""Given a tree and its leaves: ``(leaf number, path inside the leaf, variable or array) -> group``."""
+Grouper = Callable[[Any], Callable[[int, tuple[Any, ...], Any], int]]
+"""Given a tree: ``(leaf number, path inside the leaf, variable or array) -> group``."""
 
 
-class Placement(NamedTuple):
+class Grouping(NamedTuple):
     """Which group a value belongs to.
 
     Attributes:
       ins: groups of the arguments' values.
       outs: groups of the result's values; None leaves arrays of the result where they are.
       fresh: the group of new variables in results, where ``outs`` is None.
-      check: whether to make sure that state reachable on two ways has one place.
+      check: whether to make sure that state reachable on two ways is in one group.
       steady: what ``ins`` depends on beside the structure of arguments, if that is all: its verdict lasts as long.
     """
 
-    ins: Places
-    outs: Places | None = None
+    ins: Grouper
+    outs: Grouper | None = None
     fresh: int = 0
     check: bool = False
     steady: Any = None

@@ -5,15 +5,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+from fx_transforms.errors import aliased_state
 
-from fx_nnx.errors import PrefixError
+from fx_nnx.errors import PrefixError, show_path
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
-from fx_nnx.graph.children import children_of
+from fx_nnx.graph.assembly import assembly_of
+from fx_nnx.graph.children import children_of, plain_key
 from fx_nnx.graph.kinds import is_node, kind_of
+from fx_nnx.graph.record import Walk, record_for, record_of
+from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.pytree import Pytree, kinds_of
 from fx_nnx.representation import Representable
 from fx_nnx.states.paths import Path
 from fx_nnx.states.state import State
+from fx_nnx.transforms.layout import held
 from fx_nnx.variables.collections import slots_of_collections
 from fx_nnx.variables.variable import Variable
 
@@ -25,7 +30,7 @@ __all__ = [
     "StateSharding",
     "completed",
     "entries_of",
-    "remember_rules",
+    "prefix",
     "spread_prefix",
 ]
 
@@ -99,7 +104,7 @@ class StateAxes(PerVariable):
     >>> axes.filters, axes.axes
     ((<class 'fx_nnx.variables.kinds.Param'>, Ellipsis), (0, None))
 
-    Variables that no filter matches have the place that the plugin names which registers their type, if one does.
+    Variables that no filter matches have the axis that the plugin names which registers their type, if one does.
 
     Args:
       filter_axes: a mapping of filters to axes, None, or `Carry`; the first filter that matches counts.
@@ -117,8 +122,8 @@ class StateAxes(PerVariable):
         """Returns the axes, and behind them those of third parties' collections, for what no filter matches."""
         if any(filter is ... or filter is True for filter in self.filters):
             return self
-        places = {"broadcast": None, "carry": Carry}
-        more = {filter: places.get(slot, slot) for filter, slot in slots_of_collections(transform)}
+        entries = {"broadcast": None, "carry": Carry}
+        more = {filter: entries.get(slot, slot) for filter, slot in slots_of_collections(transform)}
         return StateAxes({**dict(self._entries), **more}) if more else self
 
 
@@ -192,7 +197,7 @@ _rules: dict[
 ] = {}  # by identity: objects may be equal, and have no hash
 
 
-def remember_rules(model: Any, rules: Rules, entries: Iterable[tuple[Any, Any]]) -> None:
+def _remember_rules(model: Any, rules: Rules, entries: Iterable[tuple[Any, Any]]) -> None:
     """Records by which rules the entries in a tree were made, for variables that are in the model later.
 
     Args:
@@ -267,7 +272,7 @@ def resolved(entry: Any) -> Any:
 
 
 def completed(prefix: Any, transform: Literal["vmap", "scan"]) -> Any:
-    """Returns a prefix whose `StateAxes` have the places of third parties' collections."""
+    """Returns a prefix whose `StateAxes` have the entries of third parties' collections."""
     if prefix is None or type(prefix) in (int, type):
         return prefix
     return jax.tree.map(
@@ -309,3 +314,81 @@ def spread_prefix(name: str, prefix: Any, tree: Any) -> list[Any]:
     except (ValueError, TypeError) as error:
         raise PrefixError.mismatch(name, prefix, str(error)) from error
     return entries
+
+
+def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, *, graph: bool | None = None) -> Any:
+    """Returns a model of the same structure with entries in the places of its variables.
+
+    Transforms take it as the entry of the argument, in the place of a `StateAxes`.
+
+    >>> import fx_nnx as nnx
+    >>> axes = prefix(nnx.Dict(w=nnx.Param(1), n=nnx.BatchStat(2)), {nnx.Param: 0, ...: None})
+    >>> axes.w, axes.n
+    (0, None)
+
+    Args:
+      node: the model.
+      filter_map: entries by filter, of which the first that matches counts; or a function of path and variable. A
+        variable that several arguments hold has an entry in each of them; transforms refuse it if these differ.
+      graph: as in `fx_nnx.split`.
+
+    Raises:
+      PrefixError: no filter matches a variable.
+      TransformError: what is on several paths of one object, or an object, would have different entries on them.
+    """
+    axes = None if callable(filter_map) else StateAxes(filter_map)
+    entry: Any = filter_map if axes is None else axes.map_prefix
+    if set_graph_mode.resolve(graph) and kind_of(node) not in ("leaf", "variable"):
+        walk = _EachVariable(entry)
+        walk.root(node, ())
+        graphdef, leaves = walk.graphdef(), list(map(held, walk.leaves))
+    else:
+        record = record_for(node, graph)
+        graphdef, leaves = record.graphdef, record.read()
+    entries = [entry(path, leaf) for path, leaf in zip(graphdef.paths, leaves)]
+    made = assembly_of(graphdef).make(entries, recreate=False)
+    if axes is None:
+        return made
+    for start, root in jax.tree_util.tree_leaves_with_path(made, is_leaf=is_node):
+        if is_node(root):
+            at = tuple(map(plain_key, start))
+            _remember_rules(root, lambda path, variable, at=at: entry((*at, *path), variable), axes.items())
+    return made
+
+
+class _EachVariable(Walk):
+    """Finds out the structure of a model as if every reference to a variable were one to a variable of its own."""
+
+    def __init__(self, entry: Callable[[Path, Any], Any]):
+        super().__init__()
+        self.entry = entry
+        self.top: Path | None = None  # the object outside of all others, which is an argument by itself
+        self.tops: dict[int, Path | None] = {}
+
+    def visit(self, value: Any, kind: str, path: Path) -> None:
+        before = self.top
+        if before is None and kind == "object":
+            self.top = path
+        super().visit(value, kind, path)
+        self.top = before
+
+    def enter(self, value: Any, path: Path) -> int | None:
+        first = self.where.setdefault(id(value), path)
+        top = self.tops.setdefault(id(value), self.top)
+        if first is path:
+            return super().enter(value, path)
+        if kind_of(value) == "variable":
+            if self.top is not None and self.top == top:
+                self.compare(value, first, path)
+            number = self.index[object()] = len(self.index)  # type: ignore[index]  # a key that nothing else has
+            return number
+        record = record_of(value)
+        for below, leaf in zip(record.graphdef.paths, record.read()):
+            self.compare(leaf, (*first, *below), (*path, *below))
+        return super().enter(value, path)
+
+    def compare(self, leaf: Any, first: Path, second: Path) -> None:
+        """Make sure that a leaf has the same entry on both paths."""
+        entries = self.entry(first, leaf), self.entry(second, leaf)
+        if entries[0] != entries[1]:
+            raise aliased_state("prefix", (show_path(first), entries[0]), (show_path(second), entries[1]))

@@ -8,7 +8,7 @@ import fx_transforms
 from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import carriage
+from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["remat"]
@@ -46,7 +46,7 @@ def remat(
     def inside(inner: Any) -> Any:
         return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
 
-    carrier = ObjectCarrier(carriage(graph, graph_updates), transform="remat")
+    carrier = ObjectCarrier(graph_mode(graph, graph_updates), transform="remat")
     lifted = fx_transforms.remat(inside, carrier, prevent_cse=prevent_cse, policy=policy)
 
     def call(args: Any, kwargs: Any, *rest: Any) -> Any:

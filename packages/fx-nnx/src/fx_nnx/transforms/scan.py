@@ -16,7 +16,7 @@ from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
 from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import Carriage, ResultPolicy, carriage
+from fx_nnx.transforms.policies import GraphMode, ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
 from fx_nnx.transforms.targets import Target
 
@@ -68,7 +68,7 @@ def scan(
       PrefixError: axes do not fit arguments or results, or `Carry` is where it cannot be.
       TransformError: the result has not as many parts as ``out_axes``.
     """
-    target, loop = Target(f), _loop_of(in_axes, out_axes, carriage(graph, graph_updates), transform_metadata)
+    target, loop = Target(f), _loop_of(in_axes, out_axes, graph_mode(graph, graph_updates), transform_metadata)
     carrier, position_out = loop.carrier, loop.position_out
 
     def body(inner: Any, carry: Any) -> Any:
@@ -98,11 +98,20 @@ def scan(
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
-    how = (length, reverse, unroll, _split_transpose, in_axes, out_axes, FrozenDict(transform_metadata), *carrier.mode)
+    options = (
+        length,
+        reverse,
+        unroll,
+        _split_transpose,
+        in_axes,
+        out_axes,
+        FrozenDict(transform_metadata),
+        *carrier.mode,
+    )
 
     def once(args: Any, kwargs: Any, *rest: Any) -> Any:
         if _takes_arrays(args, kwargs, in_axes):
-            return compiled_once("scan", (f,), how, call)(args, kwargs, *rest)
+            return compiled_once("scan", (f,), options, call)(args, kwargs, *rest)
         return call(args, kwargs, *rest)
 
     return transformed(target, once)
@@ -130,15 +139,15 @@ class _Loop(NamedTuple):
     position_out: int | None
 
 
-def _loop_of(in_axes: Any, out_axes: Any, how: Carriage, metadata: Any) -> _Loop:
+def _loop_of(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Loop:
     """Read the axes of a loop; usual ones, such as a layer has in every call, only once."""
     kinds = _kinds_of(in_axes), _kinds_of(out_axes)
     if None in kinds or metadata is not NO_METADATA:
-        return _read(in_axes, out_axes, how, metadata)
+        return _read(in_axes, out_axes, mode, metadata)
     try:
-        return _read_once(in_axes, out_axes, how, kinds)
+        return _read_once(in_axes, out_axes, mode, kinds)
     except TypeError:  # a filter without a hash
-        return _read(in_axes, out_axes, how, metadata)
+        return _read(in_axes, out_axes, mode, metadata)
 
 
 def _kinds_of(axes: Any) -> tuple[Any, ...] | None:
@@ -156,19 +165,19 @@ def _kinds_of(axes: Any) -> tuple[Any, ...] | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _read_once(in_axes: Any, out_axes: Any, how: Carriage, kinds: Any) -> _Loop:
+def _read_once(in_axes: Any, out_axes: Any, mode: GraphMode, kinds: Any) -> _Loop:
     del kinds  # only to tell axes apart
-    return _read(in_axes, out_axes, how, NO_METADATA)
+    return _read(in_axes, out_axes, mode, NO_METADATA)
 
 
-def _read(in_axes: Any, out_axes: Any, how: Carriage, metadata: Any) -> _Loop:
+def _read(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Loop:
     position_in, position_out = _carry("in_axes", in_axes), _carry("out_axes", out_axes)
     if (position_in is None) != (position_out is None):
         raise PrefixError.misplaced("out_axes of scan", out_axes, "Carry where in_axes has it, and nowhere else")
     if any(entry is None for entry in entries_of(out_axes)):
         raise PrefixError.misplaced("out_axes of scan", None, "axes, Carry, or a StateAxes")
     rest_axes = out_axes if position_out is None else _without(out_axes, position_out)
-    groups = AxisGroups("scan", in_axes, rest_axes, how, carries=True)
+    groups = AxisGroups("scan", in_axes, rest_axes, mode, carries=True)
     carrier = groups.carrier(
         metadata,
         results=ResultPolicy(emptied=((), ())),

@@ -1,6 +1,6 @@
 """shard_map."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import fx_transforms
@@ -10,7 +10,7 @@ from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.arguments import bound, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle, is_variable
-from fx_nnx.transforms.policies import GroupPolicy, Placement, Places, Returns, carriage
+from fx_nnx.transforms.policies import Grouper, Grouping, GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
 from fx_nnx.transforms.targets import Target
 
@@ -63,15 +63,15 @@ def shard_map(
                 raise PrefixError.misplaced(f"{name} of shard_map", entry, "a PartitionSpec, None or a StateSharding")
     keys = list(dict.fromkeys((*entries_of(in_specs), *entries_of(out_specs), *[None for _ in target.bound[:1]])))
     ins = tuple(in_specs) if isinstance(in_specs, list) else in_specs
-    how = carriage(graph, graph_updates)
+    mode = graph_mode(graph, graph_updates)
     # What is laid out comes back so, instead of being laid out anew in each call.
-    returns = Returns.WRITTEN if how.updates else Returns.CHANGED
+    returns = Returns.WRITTEN if mode.updates else Returns.CHANGED
     carrier = ObjectCarrier(
-        how,
+        mode,
         groups=[GroupPolicy(key, Returns.CHANGED if key is None else returns) for key in keys],
-        placement=Placement(
-            _places("in_specs of shard_map", ins, keys, of_args=True),
-            _places("out_specs of shard_map", out_specs, keys, of_args=False),
+        grouping=Grouping(
+            _by_specs("in_specs of shard_map", ins, keys, of_args=True),
+            _by_specs("out_specs of shard_map", out_specs, keys, of_args=False),
             check=True,
         ),
         transform="shard_map",
@@ -90,15 +90,14 @@ def shard_map(
     return transformed(target, lambda args, kwargs, *rest: lifted(Handle((bound(f, args, kwargs), {}, *rest))))
 
 
-def _places(name: str, prefix: Any, keys: list[Any], *, of_args: bool) -> Places:
-    def places(tree: Any, leaves: Sequence[Any]) -> Any:
-        del leaves
+def _by_specs(name: str, prefix: Any, keys: list[Any], *, of_args: bool) -> Grouper:
+    def grouper(tree: Any) -> Any:
         entries = spread_prefix(name, prefix, tree[0] if of_args else tree)
 
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        def group_of(leaf: int, path: tuple[Any, ...], value: Any) -> int:
             entry = entries[leaf] if leaf < len(entries) else None  # what the function is bound to is everywhere
             return keys.index(entry.map_prefix(path, value) if isinstance(entry, PerVariable) else entry)
 
-        return place
+        return group_of
 
-    return places
+    return grouper

@@ -10,7 +10,7 @@ from fx_transforms.scan_equal import scan_equal
 
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import carriage
+from fx_nnx.transforms.policies import graph_mode
 
 __all__ = ["stack_equal"]
 
@@ -55,7 +55,7 @@ def stack_equal(layers: Iterable[Any], x: Any, *args: Any, unroll: int = 1, **kw
         (layer,) = inner.tree[0]
         return layer(x, *args, **kwargs)
 
-    carrier = ObjectCarrier(carriage(None, None), rigid=True, transform="stack_equal")
+    carrier = ObjectCarrier(graph_mode(None, None), rigid=True, transform="stack_equal")
     _check_apart(carrier, handles)
     return scan_equal(call, carrier, handles, x, unroll=unroll)
 

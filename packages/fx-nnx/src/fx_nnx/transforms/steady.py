@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 from fx_core.compat.jax import current_trace
-from fx_transforms.static import Static
 
 from fx_nnx.captures import constants, warn_of_constant
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
 from fx_nnx.graph.record import Record, record_of
-from fx_nnx.transforms.layout import odd_keys_of
+from fx_nnx.transforms.layout import Layout, odd_keys_of
 from fx_nnx.variables.fields import VariableFields, put_value
 
 __all__ = ["Plan", "find_plan", "keep_plan", "write_values"]
@@ -30,13 +29,13 @@ class Plan(NamedTuple):
     """What is known of a tuple of arguments.
 
     Attributes:
-      shape: their layout.
+      layout: their layout.
       others: the records of the objects after the first one, held weakly.
       order: for each value the number of the record and the number of the value there; None if they follow each other.
       plain: whether all values are those of variables.
     """
 
-    shape: Static
+    layout: Layout
     others: Sequence[weakref.ref[Record]]
     order: Sequence[tuple[int, int]] | None
     plain: bool
@@ -99,21 +98,21 @@ def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> tuple[Plan, li
     return plan, [leaves[i][j] for i, j in plan.order]
 
 
-def keep_plan(key: tuple[Any, ...], records: Sequence[Record], shape: Static, targets: Sequence[Any]) -> None:
+def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, targets: Sequence[Any]) -> None:
     """Keeps what a walk found."""
-    place = {
+    position = {
         (id(leaf) if type(leaf) is not Item else (id(leaf.container), leaf.key)): (i, j)
         for i, record in reversed(list(enumerate(records)))
         for j, leaf in enumerate(record.leaves)
     }
-    order = [place[id(t) if type(t) is not Item else (id(t.container), t.key)] for t in targets]
+    order = [position[id(t) if type(t) is not Item else (id(t.container), t.key)] for t in targets]
     straight = [(i, j) for i, record in enumerate(records) for j in range(len(record.leaves))]
     kept: Any = records[0]._groups
     if len(kept) >= _LIMIT:
         kept.clear()
     others = [weakref.ref(record) for record in records[1:]]
     plain = all(record.only_variables for record in records)
-    kept[key] = Plan(shape, others, None if order == straight else order, plain)
+    kept[key] = Plan(layout, others, None if order == straight else order, plain)
 
 
 _set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__

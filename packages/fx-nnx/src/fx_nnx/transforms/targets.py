@@ -9,7 +9,7 @@ import jax
 
 from fx_nnx.graph.kinds import is_node
 
-__all__ = ["Target", "Targets", "carried", "carry", "holds_nodes"]
+__all__ = ["Target", "Targets", "holds_nodes", "remember_target", "remembered_target"]
 
 Make = Callable[[Iterator[Any]], Any]
 """Makes a function out of other modules in the place of those that it is bound to."""
@@ -81,7 +81,7 @@ def _of_part(target: Target, part: slice) -> Callable[..., Any]:
     return lambda args, kwargs, bound=(): target.call(args, kwargs, bound[part])
 
 
-class _Carried(NamedTuple):
+class _Remembered(NamedTuple):
     """What a transform notes on the function that it gives.
 
     Attributes:
@@ -95,20 +95,20 @@ class _Carried(NamedTuple):
     call: Callable[..., Any]
 
 
-_ATTRIBUTE = "_fx_nnx_carried"
+_ATTRIBUTE = "_fx_nnx_target"
 
 
-def carry(made: Any, target: Target, call: Callable[..., Any]) -> Any:
+def remember_target(made: Any, target: Target, call: Callable[..., Any]) -> Any:
     """Lets other transforms find what a transformed function is bound to."""
     if target.bound:
-        setattr(made, _ATTRIBUTE, _Carried(made, target, call))
+        setattr(made, _ATTRIBUTE, _Remembered(made, target, call))
     return made
 
 
-def carried(f: Any) -> _Carried | None:
+def remembered_target(f: Any) -> _Remembered | None:
     """Returns what a transform noted on a function, if it is one that it gave."""
     found = getattr(f, _ATTRIBUTE, None) if callable(f) and not is_node(f) else None
-    return found if type(found) is _Carried and found.owner is f else None
+    return found if type(found) is _Remembered and found.owner is f else None
 
 
 def _parts(f: Any) -> tuple[list[Any], Make] | None:
@@ -119,7 +119,7 @@ def _parts(f: Any) -> tuple[list[Any], Make] | None:
         return ([f.__self__], lambda nodes: MethodType(f.__func__, next(nodes))) if is_node(f.__self__) else None
     if isinstance(f, functools.partial):
         return _parts_of_partial(f)
-    found = carried(f)
+    found = remembered_target(f)
     if found is None:
         return None
     count = len(found.target.bound)

@@ -7,6 +7,7 @@ from fx_core.meta import PARTITION_NAME
 
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
+from fx_nnx.modes import set_graph_mode
 from fx_nnx.transforms.arguments import bound, decorating, named
 from fx_nnx.transforms.layout import is_variable, root_paths
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
@@ -34,40 +35,43 @@ def transform_metadata(
       in_axes: as those of the mapping: where the name is taken out.
       out_axes: where it is put into variables of the result.
       partition: the name.
-      graph: False treats modules as trees.
+      graph: False treats modules as trees, in which no object is shared.
+
+    Raises:
+      SharedReferenceError: ``graph=False``, and something is reachable on two paths.
     """
+    shared = set_graph_mode.resolve(graph)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         args = bound(f, args, kwargs)
-        inside = _axes("in_axes of transform_metadata", in_axes, args)
+        inside = _axes("in_axes of transform_metadata", in_axes, args, shared)
         for variable, axis in inside.values():
             remove_axis(variable, axis, {PARTITION_NAME: partition})
         out = f(*args)
         outside = {
-            **_axes("out_axes of transform_metadata", out_axes, out),
-            **_axes("in_axes", in_axes, args),
+            **_axes("out_axes of transform_metadata", out_axes, out, shared),
+            **_axes("in_axes", in_axes, args, shared),
             **inside,
         }
         for variable, axis in outside.values():
             add_axis(variable, axis, {PARTITION_NAME: partition})
         return out
 
-    del graph
     return named(f, call)
 
 
-def _axes(name: str, prefix: Any, tree: Any) -> dict[int, tuple[Any, int]]:
+def _axes(name: str, prefix: Any, tree: Any, shared: bool) -> dict[int, tuple[Any, int]]:
     """Give by identity the variables of a tree that have an axis, and the axis."""
     prefix = tuple(prefix) if isinstance(prefix, list) else prefix
     names, leaves, _ = root_paths(tree)
+    entries, walk = spread_prefix(name, prefix, tree), Walk(shared=shared)
+    for number, (root, leaf) in enumerate(zip(names, leaves)):
+        if is_node(leaf):
+            walk.root(leaf, (root,), number)
     found: dict[int, tuple[Any, int]] = {}
-    for root, leaf, entry in zip(names, leaves, spread_prefix(name, prefix, tree)):
-        if not is_node(leaf):
-            continue
-        walk = Walk()
-        walk.root(leaf, (root,))
-        for path, target in zip(walk.paths, walk.leaves):
-            axis = entry.map_prefix(path[1:], target) if isinstance(entry, PerVariable) else entry
-            if is_variable(target) and isinstance(axis, int):
-                found[id(target)] = (target, axis)
+    for number, path, target in zip(walk.origin, walk.paths, walk.leaves):
+        entry = entries[number]
+        axis = entry.map_prefix(path[1:], target) if isinstance(entry, PerVariable) else entry
+        if is_variable(target) and isinstance(axis, int):
+            found[id(target)] = (target, axis)
     return found

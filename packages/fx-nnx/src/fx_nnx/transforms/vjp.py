@@ -14,7 +14,7 @@ from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.grad import Wanted
 from fx_nnx.transforms.layout import Group, Handle
-from fx_nnx.transforms.policies import GroupPolicy, Placement, carriage
+from fx_nnx.transforms.policies import Grouping, GroupPolicy, graph_mode
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, refuse_reduce_axes, values_by_path
 
@@ -59,8 +59,8 @@ def vjp(
         return functools.partial(vjp, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     if not primals:
         return functools.partial(vjp, f, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
-    how = carriage(graph, graph_updates)
-    wanted = Wanted("vjp", tuple(range(len(primals))), how)
+    mode = graph_mode(graph, graph_updates)
+    wanted = Wanted("vjp", tuple(range(len(primals))), mode)
     carrier = wanted.carrier()
     target = Target(f)
     lifted = fx_transforms.vjp(
@@ -125,8 +125,8 @@ def jvp(
         return functools.partial(jvp, f, has_aux=has_aux, graph=graph, graph_updates=graph_updates)
     moves = _Tangents(tuple(primals), tuple(tangents))
     groups = [GroupPolicy("a tangent"), GroupPolicy("no tangent")]
-    placement = Placement(moves.places, fresh=1)
-    carrier = ObjectCarrier(carriage(graph, graph_updates), groups=groups, placement=placement, transform="jvp")
+    grouping = Grouping(moves.group_args, fresh=1)
+    carrier = ObjectCarrier(graph_mode(graph, graph_updates), groups=groups, grouping=grouping, transform="jvp")
     target = Target(f)
     lifted = fx_transforms.jvp(lambda inner: target.call(*inner.tree), carrier, has_aux=has_aux, transform="jvp")
     return lifted(Handle(target.tree(tuple(primals), {})), (), (), moves)
@@ -144,19 +144,19 @@ class _Tangents(Sequence[Any]):
         self.moving: list[Any] = []
         self.left = [dict(part) for part in self.parts]
 
-    def places(self, tree: Any, leaves: Sequence[Any]) -> Any:
+    def group_args(self, tree: Any) -> Any:
         """Groups of the arguments; the tangents are noted in the order of the values."""
-        del tree, leaves
+        del tree
         collecting = not self.moving
 
-        def place(leaf: int, path: tuple[Any, ...], value: Any) -> int:
+        def group_of(leaf: int, path: tuple[Any, ...], value: Any) -> int:
             if leaf >= len(self.parts) or path not in self.parts[leaf]:  # what the function is bound to stands still
                 return 1
             if collecting and path in self.left[leaf]:
                 self.moving.append(self.left[leaf].pop(path))
             return 0
 
-        return place
+        return group_of
 
     def __len__(self) -> int:
         return 2

@@ -9,7 +9,7 @@ import jax
 from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import carriage
+from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target
 
 __all__ = ["pmap", "vmap"]
@@ -57,7 +57,7 @@ def vmap(
       PrefixError: axes do not fit arguments or results.
     """
     target = Target(f)
-    groups = AxisGroups("vmap", in_axes, out_axes, carriage(graph, graph_updates))
+    groups = AxisGroups("vmap", in_axes, out_axes, graph_mode(graph, graph_updates))
     lifted = fx_transforms.vmap(
         lambda inner: target.call(*inner.tree),
         groups.carrier(transform_metadata),
@@ -98,7 +98,7 @@ def pmap(
       devices: the devices.
       backend: whose devices, where ``devices`` is not given.
       axis_size: number of devices, needed if nothing has a mapped axis.
-      donate_argnums: no effect, nothing is donated; `jit` with shardings donates.
+      donate_argnums: no effect on what is computed; no buffer is reused. `jit` with shardings does that.
       transform_metadata: as in `vmap`.
       graph: as in `vmap`.
       graph_updates: as in `vmap`.
@@ -112,7 +112,7 @@ def pmap(
     del donate_argnums
     if devices is None and backend is not None:
         devices = jax.local_devices(backend=backend)
-    groups = AxisGroups("pmap", in_axes, out_axes, carriage(graph, graph_updates))
+    groups = AxisGroups("pmap", in_axes, out_axes, graph_mode(graph, graph_updates))
     target, statics = Target(f), StaticArguments(f, "pmap", as_positions(static_broadcasted_argnums))
 
     def inside(inner: Any) -> Any:

@@ -9,7 +9,7 @@ from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
 from fx_nnx.transforms.eager import compiled_once
 from fx_nnx.transforms.layout import Handle, Inner
-from fx_nnx.transforms.policies import GroupPolicy, Returns, carriage
+from fx_nnx.transforms.policies import GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.targets import Targets
 
 __all__ = ["fori_loop", "while_loop"]
@@ -124,4 +124,4 @@ def fori_loop(
 
 def _carrier(transform: str, graph: bool | None, graph_updates: bool | None) -> ObjectCarrier:
     groups = [GroupPolicy(None, Returns.ALL)]
-    return ObjectCarrier(carriage(graph, graph_updates), groups=groups, carried=0, rigid=True, transform=transform)
+    return ObjectCarrier(graph_mode(graph, graph_updates), groups=groups, carried=0, rigid=True, transform=transform)
