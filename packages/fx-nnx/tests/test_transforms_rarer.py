@@ -14,7 +14,7 @@ from fx_core.testing.carriers import CarrierSuite
 from fx_nnx.errors import NnxError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import GroupPolicy, Placement, Returns
+from fx_nnx.transforms.policies import Grouping, GroupPolicy, Returns
 from fx_transforms.errors import BroadcastVariableError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,8 +40,8 @@ class State:
         return handle
 
 
-def by_type(tree, leaves):
-    del tree, leaves
+def by_type(tree):
+    del tree
     return lambda leaf, path, value: int(isinstance(value, nnx.BatchStat))
 
 
@@ -51,7 +51,7 @@ class TestObjectCarrier(CarrierSuite):
 
     def carrier(self):
         groups = [GroupPolicy(kind, Returns.ALL) for kind in ("a", "b")]
-        return ObjectCarrier(groups=groups, placement=Placement(by_type), transform="test")
+        return ObjectCarrier(groups=groups, grouping=Grouping(by_type), transform="test")
 
     def make(self, a, b):
         return State(a, b)

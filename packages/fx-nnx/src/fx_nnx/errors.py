@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 from fx_core.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -32,9 +33,28 @@ __all__ = [
 ]
 
 
+class RootName(tuple[Any, ...]):
+    """The path of an argument or result in its tree, as JAX gives it. It says in messages which one that is."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        first, *rest = self
+        if getattr(first, "name", None) == "result":
+            return "result" + jax.tree_util.keystr(tuple(rest))
+        if getattr(first, "idx", None) == 0 and rest:
+            return f"argument {rest[0].idx}" + jax.tree_util.keystr(tuple(rest[1:]))
+        if getattr(first, "idx", None) == 1 and rest:
+            return f"argument {rest[0].key!r}" + jax.tree_util.keystr(tuple(rest[1:]))
+        if getattr(first, "idx", None) == 2 and rest:
+            return "what the function is bound to"
+        return jax.tree_util.keystr(self)
+
+
 def show_path(path: Sequence[Any]) -> str:
-    """Writes a path of attributes and items as ``/encoder/layers/0``."""
-    return "/" + "/".join(str(key) for key in path)
+    """Writes a path of attributes and items as ``/encoder/layers/0``, in an argument as ``argument 0/layers/0``."""
+    text = "/".join(map(str, path))
+    return text if path and type(path[0]) is RootName else "/" + text
 
 
 class NnxError(FxError, ValueError):

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fx_nnx.errors import NnxError, variable_value
-from fx_nnx.transforms.layout import show_rooted
+from fx_nnx.errors import NnxError, show_path, variable_value
 from fx_nnx.variables.writing import is_ref
 
 __all__ = ["References"]
@@ -81,7 +80,7 @@ class References:
             if is_ref(leaf):
                 number = self.numbers.get(id(leaf))
                 if number is None and id(leaf) not in first:
-                    self.refuse_second(leaf, show_rooted((name,)))
+                    self.refuse_second(leaf, show_path((name,)))
                     first[id(leaf)] = position
                 found.append((position, first[id(leaf)] if number is None else ~number))
         return tuple(found)

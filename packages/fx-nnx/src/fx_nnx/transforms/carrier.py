@@ -11,6 +11,7 @@ from fx_transforms.errors import BranchStateError
 from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note_all
+from fx_nnx.errors import show_path
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
@@ -24,7 +25,6 @@ from fx_nnx.transforms.layout import (
     is_variable,
     read_value,
     root_paths,
-    show_rooted,
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, GraphMode, Grouping, GroupPolicy, ResultPolicy, Returns
 from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
@@ -126,7 +126,7 @@ class ObjectCarrier:
                 for path, target in zip(walk.paths, walk.leaves):
                     if is_variable(target):
                         axis = self.groups[group_of(number, path[1:], target)].axis
-                        found.append((id(target), show_rooted(path), axis))
+                        found.append((id(target), show_path(path), axis))
         check_aliases(self.transform, found)
 
     # --- inside ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from fx_transforms.carrier import Outcome
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError, aliased_state
 from fx_transforms.static import Static
 
-from fx_nnx.errors import NnxError
+from fx_nnx.errors import NnxError, show_path
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.graph.kinds import is_node
@@ -17,7 +17,7 @@ from fx_nnx.modes import capturing
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
 from fx_nnx.transforms.change import Change, Fresh, Result, carried_leaves, identical
-from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, show_rooted
+from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths
 from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.writing import is_ref
 
@@ -141,7 +141,7 @@ class Collector:
         names = {name for root, name in zip(self.inner.roots, self.layout.roots) if id(root) in carried}
         before = zip(self.layout.paths, self.layout.graphdef.numbers)
         variables = [(path, self.inner.index[n]) for path, n in before if n is not None and path[0] in names]
-        gone = [show_rooted(path) for path, variable in variables if now.get(path) is not variable]
+        gone = [show_path(path) for path, variable in variables if now.get(path) is not variable]
         if gone:
             raise CarryChangedError(
                 self.carrier.transform, [f"another variable, or none, in the place of {', '.join(gone)}"]
@@ -205,7 +205,7 @@ class Collector:
                 continue
             returned.append(i)
             self.put(group, now, layout.paths[i])
-        fixed = [show_rooted(layout.paths[i]) for i in written if self.must_stay(layout.groups[i])]
+        fixed = [show_path(layout.paths[i]) for i in written if self.must_stay(layout.groups[i])]
         if fixed:
             raise BroadcastVariableError(carrier.transform, fixed, "is written by a step")
         return tuple(written), tuple(returned)
@@ -224,7 +224,7 @@ class Collector:
         """What is known of the references that come out."""
         if self._refs is None:
             pairs = zip(self.inner.values, self.layout.paths)
-            self._refs = References(self.carrier.transform, [(value, show_rooted(path)) for value, path in pairs])
+            self._refs = References(self.carrier.transform, [(value, show_path(path)) for value, path in pairs])
         return self._refs
 
     def fresh_value(self, leaf: Any, path: Any) -> Any:
@@ -238,7 +238,7 @@ class Collector:
         value = read_value(leaf)
         if not is_variable(leaf) or not leaf.ref or not is_ref(value):
             return value
-        self.refs.enter_variable(type(leaf).__name__, value, show_rooted(path))
+        self.refs.enter_variable(type(leaf).__name__, value, show_path(path))
         return value[...]
 
     def take_graph(self, walk: Walk, same: bool) -> Fresh:
@@ -258,14 +258,14 @@ class Collector:
                 groups.append(~number)
                 continue
             group = (self.group_in if i < head[1] else self.group_out)(walk.origin[i], path[1:], leaf)
-            known = None if ref is None else self.refs.known(ref, show_rooted(path), self.layout.groups, group)
+            known = None if ref is None else self.refs.known(ref, show_path(path), self.layout.groups, group)
             if known is not None:
                 groups.append(~known)
                 continue
             if self.must_stay(group):
-                raise BroadcastVariableError(self.carrier.transform, [show_rooted(path)], "is created by a step")
+                raise BroadcastVariableError(self.carrier.transform, [show_path(path)], "is created by a step")
             if ref is not None:
-                refs.append((len(groups), self.refs.enter(ref, show_rooted(path), len(groups))))
+                refs.append((len(groups), self.refs.enter(ref, show_path(path), len(groups))))
             groups.append(group)
             self.put(group, self.fresh_value(leaf, path) if ref is None else ref[...], path)
         if same:
@@ -285,7 +285,7 @@ class Collector:
         for leaf, number, path in zip(walk.leaves, walk.origin, walk.paths):
             if not self.carrier.results.alias and is_variable(leaf) and id(leaf) in self.known:
                 first = self.layout.path_of(self.known[id(leaf)])
-                raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_rooted(path))
+                raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_path(path))
             group = self.group_out(number, path[1:], leaf)
             groups.append(group)
             self.put(group, self.fresh_value(leaf, path), path)
@@ -301,7 +301,7 @@ class Collector:
         for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
             if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:
                 kind = type(leaf).__name__
-                raise _output_alias(self.carrier.transform, kind, "a model from outside of it", show_rooted(path))
+                raise _output_alias(self.carrier.transform, kind, "a model from outside of it", show_path(path))
 
     def take_arrays(self) -> tuple[int, ...]:
         """Lets the arrays of the result come back in groups."""
@@ -346,7 +346,7 @@ class Collector:
         seen: dict[int, tuple[str, Any]] = {}
         for number, path, group in zip(self.layout.graphdef.numbers, self.layout.paths, self.layout.groups):
             if number is not None:
-                seen[id(self.inner.index[number])] = (show_rooted(path), groups[group].axis)
+                seen[id(self.inner.index[number])] = (show_path(path), groups[group].axis)
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if not node:
                 continue
@@ -354,7 +354,7 @@ class Collector:
             walk.root(leaf, (name,))
             for path, target in zip(walk.paths, walk.leaves):
                 if is_variable(target):
-                    here = (show_rooted(path), groups[self.group_out(number, path[1:], target)].axis)
+                    here = (show_path(path), groups[self.group_out(number, path[1:], target)].axis)
                     first = seen.setdefault(id(target), here)
                     if first[1] != here[1]:
                         raise aliased_state(self.carrier.transform, first, here)

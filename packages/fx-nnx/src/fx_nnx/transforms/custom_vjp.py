@@ -12,7 +12,7 @@ from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Outcome
 from fx_transforms.static import Static
 
-from fx_nnx.errors import PrefixError, wrong_tangent
+from fx_nnx.errors import PrefixError, show_path, wrong_tangent
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
@@ -21,7 +21,7 @@ from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import GAP, Change, is_gap
 from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
-from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths, show_rooted
+from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths
 from fx_nnx.transforms.policies import ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -105,7 +105,7 @@ class CustomVjp:
                 filters = [part for part in self.parts if part.argnum == number]
                 active = number not in apart and all(part.map_prefix(path[1:], target) for part in filters)
                 if is_variable(target):
-                    found.append((id(target), show_rooted(path), "a derivative" if active else "no derivative"))
+                    found.append((id(target), show_path(path), "a derivative" if active else "no derivative"))
         check_aliases("custom_vjp", found)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError
+from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError, show_path
 from fx_nnx.filters import is_structural, to_predicate
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
-from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_rooted
+from fx_nnx.transforms.layout import Handle, is_variable, read_value
 from fx_nnx.transforms.policies import Grouping, GroupPolicy, Returns
 from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
 from fx_nnx.variables.variable import Variable
@@ -123,7 +123,7 @@ class Given:
         """Returns which values share a buffer that is donated, if that is what is wrong with some arguments."""
         layout, seen = handle.layout, dict[int, tuple[str, bool]]()
         for path, group, value in zip(layout.paths, layout.groups, [*map(read_value, handle.targets), *handle.arrays]):
-            here = show_rooted(path), bool(self.keys[group][1])
+            here = show_path(path), bool(self.keys[group][1])
             first = seen.setdefault(_buffer(value), here)
             if first is not here and (first[1] or here[1]):
                 return _donated_buffer(first[0], here[0])

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 from fx_core.errors import ArgumentTypeError
 
-from fx_nnx.errors import ArgumentNumberError, PrefixError
+from fx_nnx.errors import ArgumentNumberError, PrefixError, show_path
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle, is_variable, read_value, show_rooted
+from fx_nnx.transforms.layout import Handle, is_variable, read_value
 from fx_nnx.transforms.policies import GraphMode, Grouping, GroupPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -104,7 +104,7 @@ class Wanted:
                 if not jnp.issubdtype(dtype, jnp.inexact):
                     return ArgumentTypeError(
                         f"{self.transform} is for a value that has no derivative.",
-                        path=show_rooted(path),
+                        path=show_path(path),
                         expected="a dtype of floating point",
                         got=str(dtype),
                         fix="choose other variables with argnums=nnx.DiffState(0, filter), or pass allow_int=True",

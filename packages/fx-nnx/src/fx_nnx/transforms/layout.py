@@ -10,7 +10,7 @@ from fx_core.compat.jax import at_top_level
 from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note
-from fx_nnx.errors import show_path
+from fx_nnx.errors import RootName, show_path
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
@@ -20,30 +20,7 @@ from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Group", "Handle", "Inner", "Layout", "RootName", "read_value"]
-
-
-class RootName(tuple[Any, ...]):
-    """The path of an argument or result in its tree, as JAX gives it. It says in messages which one that is."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        first, *rest = self
-        if getattr(first, "name", None) == "result":
-            return "result" + jax.tree_util.keystr(tuple(rest))
-        if getattr(first, "idx", None) == 0 and rest:
-            return f"argument {rest[0].idx}" + jax.tree_util.keystr(tuple(rest[1:]))
-        if getattr(first, "idx", None) == 1 and rest:
-            return f"argument {rest[0].key!r}" + jax.tree_util.keystr(tuple(rest[1:]))
-        if getattr(first, "idx", None) == 2 and rest:
-            return "what the function is bound to"
-        return jax.tree_util.keystr(self)
-
-
-def show_rooted(path: Sequence[Any]) -> str:
-    """Writes the place of a value, whose path begins with a `RootName`."""
-    return str(path[0]) + (show_path(path[1:]) if len(path) > 1 else "")
+__all__ = ["Group", "Handle", "Inner", "Layout", "read_value"]
 
 
 class Layout(Static):
@@ -74,7 +51,7 @@ class Layout(Static):
         paths: Sequence[Any],
     ):
         # Keys of dicts in the tree may be equal but not the same, such as 1 and True.
-        odd = tuple([exact(key) for name in names for key in odd_keys_of(name)])
+        odd = tuple(map(exact, odd_keys_of(names)))
         super().__init__((graphdef, treedef, nodes, groups, statics, odd))
         self.graphdef, self.treedef, self.nodes, self.groups, self.statics = graphdef, treedef, nodes, groups, statics
         self.roots, self.paths = [name for name, node in zip(names, nodes) if node], paths
@@ -82,7 +59,7 @@ class Layout(Static):
 
     def path_of(self, number: int) -> str:
         """Returns the name of the variable of a number, for messages."""
-        return show_rooted(self.paths[self.graphdef.numbers.index(number)])
+        return show_path(self.paths[self.graphdef.numbers.index(number)])
 
     def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
         """Returns the groups of some values."""
@@ -96,9 +73,10 @@ class Layout(Static):
         return tuple(Group([values[number] for number in numbers], paths) for numbers, paths in self._dealt)
 
 
-def odd_keys_of(path: Sequence[Any]) -> list[Any]:
-    """Returns the keys in a path of JAX that are no names."""
-    return [part.key for part in path if type(part) is jax.tree_util.DictKey and type(part.key) is not str]
+def odd_keys_of(paths: Sequence[Any]) -> list[Any]:
+    """Returns the keys in paths of JAX that are no names."""
+    keys = jax.tree_util.DictKey
+    return [part.key for path in paths for part in path if type(part) is keys and type(part.key) is not str]
 
 
 class Group:
@@ -117,7 +95,7 @@ class Group:
 
 def _with_keys(group: Group) -> Any:
     # What JAX takes for the key of a value, and shows in messages, is the place of the value.
-    keys = [jax.tree_util.DictKey(show_rooted(path)) for path in group.paths.note]
+    keys = [jax.tree_util.DictKey(show_path(path)) for path in group.paths.note]
     rest = map(jax.tree_util.SequenceKey, range(len(group.paths.note), len(group.values)))
     return list(zip((*keys, *rest), group.values)), group.paths
 

@@ -56,7 +56,7 @@ def find_records(tree: tuple[Any, ...]) -> tuple[list[Any], list[Record], list[A
     if odd is None:
         if len(_odd) >= _LIMIT:
             _odd.clear()
-        odd = _odd[treedef] = any(odd_keys_of(path) for path, _ in jax.tree.leaves_with_path(tree, is_leaf=is_node))
+        odd = _odd[treedef] = bool(odd_keys_of([path for path, _ in jax.tree.leaves_with_path(tree, is_leaf=is_node)]))
     # Tree definitions whose keys are 1 and True are equal, but the trees are not the same.
     return None if odd else _records_of(leaves, [treedef])
 

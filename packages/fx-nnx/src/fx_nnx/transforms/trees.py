@@ -7,12 +7,12 @@ import jax
 from fx_core.struct import PyTreeNode, field
 from fx_transforms.axes import check_aliases
 
-from fx_nnx.errors import NnxError
+from fx_nnx.errors import NnxError, show_path
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.contexts import MergeContext, SplitContext, merge_context, split_context
-from fx_nnx.transforms.layout import is_variable, root_paths, show_rooted
+from fx_nnx.transforms.layout import is_variable, root_paths
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
 
 __all__ = ["NodeStates", "from_tree", "to_tree"]
@@ -141,7 +141,7 @@ def _check(names: Sequence[Any], leaves: Sequence[Any], entries: Sequence[Any]) 
             for path, target in zip(walk.paths, walk.leaves):
                 if is_variable(target):
                     here = entry.map_prefix(path[1:], target) if isinstance(entry, PerVariable) else entry
-                    found.append((id(target), show_rooted(path), here))
+                    found.append((id(target), show_path(path), here))
     check_aliases("to_tree", found)
 
 
