@@ -20,18 +20,6 @@ def model():
     return nnx.Dict(w=nnx.Param(jnp.arange(2.0)), count=nnx.BatchStat(jnp.zeros(())))
 
 
-def of_eval_shape(**options):
-    m = model()
-    out = nnx.eval_shape(counted, m, jnp.ones(2), **options)
-    return jnp.zeros(out.shape, out.dtype), nnx.to_pure_dict(nnx.state(m))
-
-
-def of_make_jaxpr(**options):
-    m = model()
-    jaxpr = nnx.make_jaxpr(counted, **options)(m, jnp.ones(2))
-    return len(jaxpr.eqns), nnx.to_pure_dict(nnx.state(m))
-
-
 def of_pmap(**options):
     m = model()
     out = nnx.pmap(lambda m, x: m.w[...] * x, in_axes=(None, 0), **options)(m, jnp.ones((1, 2)))
@@ -51,8 +39,6 @@ def of_with_rngs(**options):
 
 # By the name that is exported, and the argument.
 WITHOUT_EFFECT = {
-    ("eval_shape", "graph_updates"): (of_eval_shape, (None, True, False)),
-    ("make_jaxpr", "graph_updates"): (of_make_jaxpr, (None, True, False)),
     ("pmap", "donate_argnums"): (of_pmap, ((), 1, (0, 1))),
     ("RMSNorm", "use_fast_variance"): (of_rms_norm, (True, False)),
     ("with_rngs", "graph_updates"): (of_with_rngs, (None, True, False)),

@@ -57,6 +57,12 @@ class Layout(Static):
         self.roots, self.paths = [name for name, node in zip(names, nodes) if node], paths
         self._dealt: list[tuple[list[int], Static]] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        # Hashes first: static arguments that differ may not be fit to be compared, such as arrays.
+        return self is other or (hash(self) == hash(other) and super().__eq__(other))
+
+    __hash__ = Static.__hash__
+
     def path_of(self, number: int) -> str:
         """Returns the name of the variable of a number, for messages."""
         return show_path(self.paths[self.graphdef.numbers.index(number)])
