@@ -28,6 +28,7 @@ __all__ = [
 
 _meta = VariableFields.__dict__["_nnx_meta"]
 _raw_value = VariableFields.__dict__["_raw_value"]
+_REQUIRED = make_metadata(REQUIRED)
 
 
 class MetadataView(MutableMapping[str, Any]):
@@ -161,7 +162,7 @@ def _metadata_of(variable: Any, *, required: bool = True) -> Metadata:
     except AttributeError:
         if required:
             raise
-        return make_metadata(REQUIRED)
+        return _REQUIRED
 
 
 def _is_made(variable: Any) -> bool:

@@ -109,6 +109,4 @@ def tracing() -> bool:
     """Returns whether operations are recorded by a transform, rather than computed; never inside of
     ``eval_context()``.
     """
-    here = current_trace()
-    with eval_context():
-        return here != current_trace()
+    return trace_ctx.trace is not eval_trace
