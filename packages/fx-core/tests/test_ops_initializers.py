@@ -167,6 +167,10 @@ def test_the_unusual_is_left_to_jax(make, shape, dtype, chunks):
     assert not chunks
 
 
+def lowered(function, *args):
+    return jax.jit(lambda *args: function(*args)).lower(*args).as_text()
+
+
 @pytest.mark.parametrize("name", ["lecun_normal", "normal", "orthogonal", "zeros"])
 def test_traced_programs_are_those_of_jax(name, chunks):
     ours, other = (getattr(place, name) for place in (initializers, theirs))
@@ -174,7 +178,8 @@ def test_traced_programs_are_those_of_jax(name, chunks):
         ours, other = ours(), other()
     key = jax.random.key(0)
     for with_key in (lambda init: lambda traced: init(traced, (2, 5)), lambda init: lambda _: init(key, (2, 5))):
-        assert str(jax.make_jaxpr(with_key(ours))(key)) == str(jax.make_jaxpr(with_key(other))(key))
+        # Some versions of JAX put the operations of a call in its place when they record it, some when they lower it.
+        assert lowered(with_key(ours), key) == lowered(with_key(other), key)
     keys = jax.random.split(key, 3)
     same(jax.vmap(lambda key: ours(key, (2, 5)))(keys), jax.vmap(lambda key: other(key, (2, 5)))(keys))
     assert jax.eval_shape(lambda key: ours(key, (2, 5)), key).shape == (2, 5)

@@ -1,21 +1,13 @@
 """Functional neural network modules for JAX: init, apply, immutable parameters."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import DenyList, Variable
 from fx_core.traceback_util import hide_package
 
-from fx_linen import (
-    dtypes,
-    fp8_ops,
-    functional,
-    initializers,
-    meta,
-    module,
-    partitioning,
-    spmd,
-    summary,
-    transforms,
-)
+from fx_linen import dtypes, initializers, meta, module
 from fx_linen._version import __version__
 from fx_linen.activation import (
     PReLU,
@@ -45,17 +37,6 @@ from fx_linen.activation import (
     swish,
     tanh,
 )
-from fx_linen.attention import (
-    MultiHeadAttention,
-    MultiHeadDotProductAttention,
-    SelfAttention,
-    combine_masks,
-    dot_product_attention,
-    dot_product_attention_weights,
-    make_attention_mask,
-    make_causal_mask,
-)
-from fx_linen.by_name import build, describe, layer
 from fx_linen.combinators import (
     BatchApply,
     Sequential,
@@ -64,13 +45,6 @@ from fx_linen.conv import (
     Conv,
     ConvLocal,
     ConvTranspose,
-)
-from fx_linen.fp8_ops import (
-    Fp8DirectDotGeneralOp,
-    Fp8DotGeneral,
-    Fp8DotGeneralOp,
-    Fp8Einsum,
-    NANOOFp8DotGeneralOp,
 )
 from fx_linen.initializers import (
     ones,
@@ -84,7 +58,6 @@ from fx_linen.linear import (
     Einsum,
     Embed,
 )
-from fx_linen.lora import LoRA
 from fx_linen.meta import PARTITION_NAME, Partitioned, get_partition_spec, get_sharding, unbox, with_partitioning
 from fx_linen.module import (
     InterceptorContext,
@@ -117,57 +90,79 @@ from fx_linen.pooling import (
     min_pool,
     pool,
 )
-from fx_linen.recurrent import (
-    RNN,
-    Bidirectional,
-    ConvLSTMCell,
-    GRUCell,
-    LSTMCell,
-    MGUCell,
-    OptimizedLSTMCell,
-    RNNCellBase,
-    SimpleCell,
-)
 from fx_linen.shared_layers import from_layer
-from fx_linen.spmd import (
-    LogicallyPartitioned,
-    RulesFallback,
-    get_logical_axis_rules,
-    logical_axis_rules,
-    logical_to_mesh,
-    logical_to_mesh_axes,
-    logical_to_mesh_sharding,
-    set_logical_axis_rules,
-    with_logical_constraint,
-    with_logical_partitioning,
-)
 from fx_linen.stochastic import (
     Dropout,
 )
-from fx_linen.summary import tabulate
-from fx_linen.transforms import (
-    add_metadata_axis,
-    broadcast,
-    checkpoint,
-    cond,
-    custom_vjp,
-    fold_rngs,
-    grad,
-    jit,
-    jvp,
-    map_variables,
-    named_call,
-    remat,
-    remat_scan,
-    scan,
-    stack_equal,
-    switch,
-    value_and_grad,
-    vjp,
-    vmap,
-    while_loop,
-)
-from fx_linen.weight_normalization import SpectralNorm, WeightNorm
+
+if TYPE_CHECKING:
+    from fx_linen import fp8_ops, functional, partitioning, spmd, summary, transforms
+    from fx_linen.attention import (
+        MultiHeadAttention,
+        MultiHeadDotProductAttention,
+        SelfAttention,
+        combine_masks,
+        dot_product_attention,
+        dot_product_attention_weights,
+        make_attention_mask,
+        make_causal_mask,
+    )
+    from fx_linen.by_name import build, describe, layer
+    from fx_linen.fp8_ops import (
+        Fp8DirectDotGeneralOp,
+        Fp8DotGeneral,
+        Fp8DotGeneralOp,
+        Fp8Einsum,
+        NANOOFp8DotGeneralOp,
+    )
+    from fx_linen.lora import LoRA
+    from fx_linen.recurrent import (
+        RNN,
+        Bidirectional,
+        ConvLSTMCell,
+        GRUCell,
+        LSTMCell,
+        MGUCell,
+        OptimizedLSTMCell,
+        RNNCellBase,
+        SimpleCell,
+    )
+    from fx_linen.spmd import (
+        LogicallyPartitioned,
+        RulesFallback,
+        get_logical_axis_rules,
+        logical_axis_rules,
+        logical_to_mesh,
+        logical_to_mesh_axes,
+        logical_to_mesh_sharding,
+        set_logical_axis_rules,
+        with_logical_constraint,
+        with_logical_partitioning,
+    )
+    from fx_linen.summary import tabulate
+    from fx_linen.transforms import (
+        add_metadata_axis,
+        broadcast,
+        checkpoint,
+        cond,
+        custom_vjp,
+        fold_rngs,
+        grad,
+        jit,
+        jvp,
+        map_variables,
+        named_call,
+        remat,
+        remat_scan,
+        scan,
+        stack_equal,
+        switch,
+        value_and_grad,
+        vjp,
+        vmap,
+        while_loop,
+    )
+    from fx_linen.weight_normalization import SpectralNorm, WeightNorm
 
 hide_package(__file__)
 
@@ -318,3 +313,82 @@ __all__ = [
     "zeros",
     "zeros_init",
 ]
+
+_LATER = {
+    "attention": (
+        "MultiHeadAttention",
+        "MultiHeadDotProductAttention",
+        "SelfAttention",
+        "combine_masks",
+        "dot_product_attention",
+        "dot_product_attention_weights",
+        "make_attention_mask",
+        "make_causal_mask",
+    ),
+    "by_name": ("build", "describe", "layer"),
+    "fp8_ops": ("Fp8DirectDotGeneralOp", "Fp8DotGeneral", "Fp8DotGeneralOp", "Fp8Einsum", "NANOOFp8DotGeneralOp"),
+    "functional": (),
+    "lora": ("LoRA",),
+    "partitioning": (),
+    "recurrent": (
+        "RNN",
+        "Bidirectional",
+        "ConvLSTMCell",
+        "GRUCell",
+        "LSTMCell",
+        "MGUCell",
+        "OptimizedLSTMCell",
+        "RNNCellBase",
+        "SimpleCell",
+    ),
+    "spmd": (
+        "LogicallyPartitioned",
+        "RulesFallback",
+        "get_logical_axis_rules",
+        "logical_axis_rules",
+        "logical_to_mesh",
+        "logical_to_mesh_axes",
+        "logical_to_mesh_sharding",
+        "set_logical_axis_rules",
+        "with_logical_constraint",
+        "with_logical_partitioning",
+    ),
+    "summary": ("tabulate",),
+    "transforms": (
+        "add_metadata_axis",
+        "broadcast",
+        "checkpoint",
+        "cond",
+        "custom_vjp",
+        "fold_rngs",
+        "grad",
+        "jit",
+        "jvp",
+        "map_variables",
+        "named_call",
+        "remat",
+        "remat_scan",
+        "scan",
+        "stack_equal",
+        "switch",
+        "value_and_grad",
+        "vjp",
+        "vmap",
+        "while_loop",
+    ),
+    "weight_normalization": ("SpectralNorm", "WeightNorm"),
+}
+"""The names of modules that are imported when one of them is first asked for, since many programs need none."""
+
+
+def __getattr__(name: str) -> Any:
+    for module_name, names in _LATER.items():
+        if name == module_name or name in names:
+            found = importlib.import_module(f"{__name__}.{module_name}")
+            globals()[name] = found if name == module_name else getattr(found, name)
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

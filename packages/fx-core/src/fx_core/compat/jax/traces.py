@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.core
 from jax._src.core import eval_trace, get_opaque_trace_state, set_current_trace, trace_ctx
-from jax.core import eval_context
 
 __all__ = [
     "at_top_level",
