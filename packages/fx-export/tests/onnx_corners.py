@@ -1,10 +1,11 @@
 """Programs about corners: numbers that do not fit, places outside, division by zero, functions instead of operators."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.nn import logsumexp, softmax
-from onnx_cases import HALF, X, case
+from onnx_cases import HALF, IMAGES, KERNEL, X, case, conv
 
 
 def _bits_of(x):
@@ -134,3 +135,29 @@ def nothing_to_do(x):
 def constants_of_narrow_floats(x):
     wide = {"cbrt": jnp.cbrt(x.astype(HALF) * 1e20), "log2": jnp.log2(jnp.abs(x).astype(np.float16))}
     return {**wide, "erfc": lax.erfc(x.astype(np.float16)), "exp2": jnp.exp2(x)}
+
+
+@case(IMAGES, KERNEL[:, :, :2])
+def gradients_of_grouped_convolutions(x, k):
+    loss = lambda x, k: jnp.sum(jnp.sin(conv(x, k, (2, 1), feature_group_count=2)))  # noqa: E731
+    turned = lax.reshape(x, (4, 9, 16), (3, 1, 0, 2))
+    return {"gradients": jax.grad(loss, (0, 1))(x, k), "turned": turned}
+
+
+_TIES = np.array([[1, np.nan, 2, -np.inf, np.inf, -0.0, 0.0], [-0.0, 0, -0.0, 0, np.nan, 0, -1]], np.float32)
+_TIES[1, 4] = np.copysign(np.nan, -1)
+
+
+def _tops(x):
+    kinds = {f"{n} {np.dtype(d).name}": lax.top_k(x.astype(d), n) for n in (1, 4, 7) for d in (np.float32, HALF)}
+    return {**kinds, "approximate": lax.approx_max_k(x, 4), "single": lax.top_k(x.astype(jnp.float16), 4)}
+
+
+@case(np.where(np.signbit(_TIES) & np.isnan(_TIES), np.float32(np.nan), _TIES))
+def top_elements_among_zeros_and_unknowns(x):
+    return _tops(x)
+
+
+@case(_TIES, opset=26)
+def top_elements_among_unknowns_with_signs(x):
+    return _tops(x)

@@ -19,8 +19,9 @@ def broadcast_in_dim(build: Builder, eqn: Any, x: Tensor, *sizes: Tensor) -> Ten
 
 @primitive("reshape")
 def reshape(build: Builder, eqn: Any, x: Tensor, *sizes: Tensor) -> Tensor:
-    """Another shape for the same elements."""
-    return build.reshape(x, eqn.outvars[0].aval.shape)
+    """Another shape for the same elements, read in another order of axes where one is given."""
+    order = eqn.params["dimensions"]
+    return build.reshape(x if order is None else build.transpose(x, order), eqn.outvars[0].aval.shape)
 
 
 @primitive("squeeze")
