@@ -161,3 +161,17 @@ def top_elements_among_zeros_and_unknowns(x):
 @case(_TIES, opset=26)
 def top_elements_among_unknowns_with_signs(x):
     return _tops(x)
+
+
+@case(X, np.array([1, -1, 1, 9], np.int32))
+def functions_of_elements_at_places(x, at):
+    add = {n: getattr(x.astype(jnp.float16).at[at], n)(x[:1].astype(jnp.float16)) for n in ("add", "min", "multiply")}
+    return {"often": x.at[at].apply(lambda v: v * 2 + 1), "part": x.at[at, :2].apply(jnp.sin), **add}
+
+
+@case(np.zeros((0, 3), np.float32))
+def nothing_in_arrays(x):
+    sums = {"sum": x.sum(0), "mean": x.mean(0), "any": (x > 0).any(0), "all": (x > 0).all(), "row": x.max(1)}
+    rows = {"order": lax.cumprod(x), "back": lax.cummax(x, 0, reverse=True), "top": lax.top_k(x, 2)}
+    pooled = lax.reduce_window(x, -np.inf, lax.max, (1, 2), (1, 1), "SAME")
+    return {**sums, **rows, "least": x.min(0, initial=3), "pooled": pooled, "product": x.T @ x, "padded": jnp.pad(x, 1)}

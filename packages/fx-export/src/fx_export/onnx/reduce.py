@@ -10,7 +10,7 @@ from fx_core.compat import jax as compat
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import primitive
-from fx_export.onnx.tensor import Tensor
+from fx_export.onnx.tensor import Tensor, is_static
 
 _REDUCTIONS = {
     "reduce_sum": "ReduceSum",
@@ -47,6 +47,10 @@ def reduced(build: Builder, op: str, x: Tensor, axes: Sequence[int]) -> Tensor:
     if not gone:
         return x
     logical = x.dtype == bool
+    if any(is_static((x.shape[axis],)) and x.shape[axis] == 0 for axis in gone):
+        # Runtimes take no extremes of nothing, and means of nothing for zero.
+        left = tuple(size for axis, size in enumerate(x.shape) if axis not in gone)
+        return build.broadcast(build.constant(_of_nothing(op, x.dtype), x.dtype), left, ())
     if logical and (op in ("ReduceSum", "ReduceProd") or build.opset < 20):
         small = build.cast(x, np.int32)
         op = {"ReduceSum": "ReduceMax", "ReduceProd": "ReduceMin"}.get(op, op)
@@ -66,6 +70,17 @@ def reduced(build: Builder, op: str, x: Tensor, axes: Sequence[int]) -> Tensor:
     inputs = [build.name(lying), build.name(build.constant(places, np.int64))]
     (name,) = build.emit(op, inputs, [(kernel, result.stored_shape)], {"keepdims": 1})
     return build.rested(Tensor(shape, x.dtype, result.axes, kernel, name))
+
+
+def _of_nothing(op: str, dtype: np.dtype) -> Any:
+    if op in ("ReduceSum", "ReduceProd"):
+        return int(op == "ReduceProd")
+    low = op == "ReduceMax"
+    if dtype.kind == "b":
+        return not low
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min if low else np.iinfo(dtype).max
+    return -np.inf if low else np.inf
 
 
 @primitive("reduce")

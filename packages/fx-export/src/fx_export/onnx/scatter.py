@@ -3,7 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from fx_core.compat import jax as compat
 
 from fx_export.onnx import indices as places
 from fx_export.onnx.builder import Builder
@@ -12,6 +14,7 @@ from fx_export.onnx.indices import Windows
 from fx_export.onnx.kernels import resting
 from fx_export.onnx.registry import primitive
 from fx_export.onnx.tensor import Tensor, stored_tensor
+from fx_export.onnx.walk import Open
 
 _REDUCTIONS = {
     "scatter": "none",
@@ -32,11 +35,34 @@ _REDUCTIONS = {
 def scatter(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: Tensor) -> Tensor:
     """An array with windows written over, added to, or compared with what is there."""
     reduction = _REDUCTIONS[eqn.primitive.name]
+    combine = eqn.params["update_jaxpr"]
+    if reduction == "none" and combine is not None and combine.outvars[0] is not combine.invars[1]:
+        return _applied(build, eqn, operand, starts, updates)
     if operand.dtype == bool and reduction != "none":
         # Runtimes have no kernel for extremes of bools.
         operand, updates = build.cast(operand, np.int32), build.cast(updates, np.int32)
         return build.cast(_scattered(build, eqn, operand, starts, updates, reduction), bool)
     return _scattered(build, eqn, operand, starts, updates, reduction)
+
+
+def _applied(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: Tensor) -> Tensor:
+    """What ``x.at[...].apply`` does: a function of the elements at places, as often as a place is given."""
+    p = eqn.params
+    combine = Open(p["update_jaxpr"], p["update_consts"])
+
+    def apply(operand: jax.Array, starts: jax.Array, updates: jax.Array) -> jax.Array:
+        ones = jnp.ones(updates.shape, np.int32)
+        none = jnp.zeros(operand.shape, np.int32)
+        times = jax.lax.scatter_add(none, starts, ones, p["dimension_numbers"], mode=p["mode"])
+        nothing = jnp.zeros((), operand.dtype)
+        step = jax.vmap(lambda x: compat.evaluate_jaxpr(combine, x, nothing)[0])
+
+        def again(number: jax.Array, x: jax.Array) -> jax.Array:
+            return jnp.where(times > number, step(x.ravel()).reshape(x.shape), x)
+
+        return jax.lax.fori_loop(0, times.max(initial=0), again, operand)
+
+    return build.call(apply, operand, starts, updates)[0]
 
 
 def _scattered(build: Builder, eqn: Any, operand: Tensor, starts: Tensor, updates: Tensor, reduction: str) -> Tensor:
@@ -88,7 +114,8 @@ def _written(
         moved = build.op("Concat", [moved, spare], (size + 1, *moved.shape[1:]), typed=[0, 1], axis=0)
         indices = _redirected(build, indices, inside, size)
     lying = _moved_updates(build, windows, updates, update_axes, spread, rest)
-    dtype = resting(operand.dtype)
+    # Runtimes write float16 but do not add or compare it there.
+    dtype = np.dtype("float32") if reduction != "none" and operand.dtype == np.float16 else resting(operand.dtype)
     inputs = [build.stored_as(build.plain(moved), dtype), build.plain(indices), build.stored_as(lying, dtype)]
     attributes = {} if reduction == "none" else {"reduction": reduction}
     (name,) = build.emit("ScatterND", [build.name(t) for t in inputs], [(dtype, moved.shape)], attributes)

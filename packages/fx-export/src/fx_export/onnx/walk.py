@@ -88,6 +88,9 @@ class Walker:
         outer, build.where = build.where, module_path("/".join([*self._path, scope]))
         self._path.append(scope)
         try:
+            if all(any(is_static((size,)) and size == 0 for size in v.aval.shape) for v in eqn.outvars):
+                # Most runtimes lack kernels for arrays without elements.
+                return [build.broadcast(build.constant(0, dtype_of(v.aval)), v.aval.shape, ()) for v in eqn.outvars]
             folded = _folded(build, eqn, inputs)
             return folded if folded is not None else self._apply(build, eqn, inputs)
         except RefusedError as refusal:

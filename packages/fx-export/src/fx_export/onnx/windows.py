@@ -204,8 +204,7 @@ def cumulative(build: Builder, eqn: Any, x: Tensor) -> Tensor:
 
     def run(values: jax.Array) -> jax.Array:
         rows = jnp.moveaxis(values, axis, 0)
-        first = rows[-1] if reverse else rows[0]
-        start = jnp.full_like(first, _START[eqn.primitive.name](values.dtype))
+        start = jnp.full(rows.shape[1:], _START[eqn.primitive.name](values.dtype), values.dtype)
 
         def step(total: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
             total = binary(total, row)
