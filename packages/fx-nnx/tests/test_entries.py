@@ -96,9 +96,52 @@ def test_a_step_of_scan_keeps_the_variables_of_its_carry_in_place(change, mode):
         return m, x
 
     model = pair()
-    with pytest.raises(CarryChangedError, match="another variable, or none, in the place of argument 0/"):
+    with pytest.raises(CarryChangedError, match="something else, or nothing, in the place of argument 0/"):
         nnx.scan(step, **mode)(model, jnp.arange(3))
     assert model.a[...] == 1
+
+
+def exchange_objects(m):
+    m.s, m.t = m.t, m.s
+
+
+def put_object(m):
+    m.s = nnx.Dict(x=nnx.data(m.s.x + 1))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("change", [exchange_objects, put_object])
+def test_a_step_of_scan_keeps_the_arrays_of_its_carry_in_place(change, mode):
+    def step(m, x):
+        change(m)
+        return m, x
+
+    model = nnx.Dict(s=nnx.Dict(x=nnx.data(jnp.ones(()))), t=nnx.Dict(x=nnx.data(jnp.zeros(()))))
+    with pytest.raises(CarryChangedError, match="in the place of argument 0/s/x"):
+        nnx.scan(step, **mode)(model, jnp.arange(3))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_variables_that_state_axes_carry_stay_in_place(mode):
+    def step(carry, m):
+        put_new(m)
+        return carry + m.a
+
+    axes = nnx.StateAxes({nnx.Variable: nnx.Carry})
+    with pytest.raises(CarryChangedError, match="in the place of argument 1/a"):
+        nnx.scan(step, in_axes=(nnx.Carry, axes), out_axes=nnx.Carry, length=3, **mode)(jnp.zeros(()), pair())
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_items_of_containers_may_change_places(mode):
+    def step(m, x):
+        m.s = [m.s[1], m.s[0] + 10]
+        return m, m.s[0]
+
+    model = nnx.Dict(s=nnx.data([jnp.array(1.0), jnp.array(2.0)]))
+    model, seen = nnx.scan(step, **mode)(model, jnp.arange(3))
+    np.testing.assert_array_equal(seen, [2.0, 11.0, 12.0])
+    np.testing.assert_array_equal(model.s, [12.0, 21.0])
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)

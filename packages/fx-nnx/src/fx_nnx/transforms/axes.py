@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 from fx_core.frozen_dict import FrozenDict
 from fx_core.meta import PARTITION_NAME
 from fx_transforms import Place, Slot
@@ -10,7 +11,7 @@ from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.policies import GraphMode, Grouper, Grouping, GroupPolicy, Returns
-from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, completed, entries_of, spread_prefix
+from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, completed, entries_of, is_entry, spread_prefix
 
 __all__ = ["NO_METADATA", "AxisGroups"]
 
@@ -83,9 +84,15 @@ class AxisGroups:
                 steady=self._steady(),
             ),
             axis_metadata=metadata if metadata and PARTITION_NAME in metadata else None,
+            keeps_places=self.mode.updates or self._carries_some(),
             transform=self.transform,
             **options,
         )
+
+    def _carries_some(self) -> bool:
+        """Whether `StateAxes` and the like hand on some variables of an argument."""
+        entries = jax.tree.leaves(self.in_axes, is_leaf=is_entry)
+        return any(entry is not Carry and Carry in entries_of(entry) for entry in entries)
 
     def _steady(self) -> Any:
         """What decides about the group of an argument beside its structure; None if a filter may look at values."""

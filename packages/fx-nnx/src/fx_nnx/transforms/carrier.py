@@ -43,6 +43,7 @@ class ObjectCarrier:
       results: what results may be.
       rigid: whether the structure of arguments must stay as it is.
       carried: position of the argument that loops carry; -1 if the whole tree is.
+      keeps_places: whether what else steps hand on must be where it was, as what is in that argument must.
       axis_metadata: what the metadata of variables loses and gains with an axis, see `fx_nnx.variables.axes`.
       transform: name for messages.
     """
@@ -56,10 +57,12 @@ class ObjectCarrier:
         results: ResultPolicy = PLAIN,
         rigid: bool = False,
         carried: int | None = None,
+        keeps_places: bool = False,
         axis_metadata: Any = None,
         transform: str = "transform",
     ):
         self.mode, self.groups, self.grouping, self.results = mode, groups, grouping, results
+        self.keeps_places = keeps_places
         self.rigid, self.carried, self.axis_metadata, self.transform = rigid, carried, axis_metadata, transform
         self.steady = mode if grouping is None else grouping.steady
         everything = grouping is not None and any(group.returns is Returns.ALL for group in groups)

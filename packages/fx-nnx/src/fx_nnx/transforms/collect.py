@@ -63,7 +63,7 @@ class Collector:
             raise CarryChangedError(
                 carrier.transform, ["the structure of modules: attributes, static values or references"]
             )
-        if args is not None and not same and carrier.carried is not None:
+        if args is not None and not same and carrier.hands_on:
             self.check_carried(args)
         written, returned = self.take_known(args, same)
         fresh: Fresh | None = None
@@ -135,16 +135,25 @@ class Collector:
         )
 
     def check_carried(self, walk: Walk) -> None:
-        """Makes sure that the variables of what is carried are where they were: the next step looks for them there."""
+        """Makes sure that variables and arrays of what is carried are where they were, for the next step."""
         now = dict(zip(walk.paths, walk.leaves))
-        carried = {id(leaf) for leaf in carried_leaves(self.inner, self.carrier.carried)[1]}
-        names = {name for root, name in zip(self.inner.roots, self.layout.roots) if id(root) in carried}
-        before = zip(self.layout.paths, self.layout.graphdef.numbers)
-        variables = [(path, self.inner.index[n]) for path, n in before if n is not None and path[0] in names]
-        gone = [show_path(path) for path, variable in variables if now.get(path) is not variable]
+        carrier, inner, layout = self.carrier, self.inner, self.layout
+        carried: set[int] = set()
+        if carrier.carried is not None:
+            carried = {id(leaf) for leaf in carried_leaves(inner, carrier.carried)[1]}
+        names = {name for root, name in zip(inner.roots, layout.roots) if id(root) in carried}
+        gone: list[str] = []
+        for i, (path, number) in enumerate(zip(layout.paths, layout.graphdef.numbers)):
+            handed = carrier.keeps_places and carrier.groups[layout.groups[i]].returns is Returns.ALL
+            if not handed and path[0] not in names:
+                continue
+            there = now.get(path)
+            kept = there is inner.index[number] if number is not None else self.item_number(path, there) == i
+            if not kept:
+                gone.append(show_path(path))
         if gone:
             raise CarryChangedError(
-                self.carrier.transform, [f"another variable, or none, in the place of {', '.join(gone)}"]
+                self.carrier.transform, [f"something else, or nothing, in the place of {', '.join(gone)}"]
             )
 
     def passed(self) -> set[int]:
