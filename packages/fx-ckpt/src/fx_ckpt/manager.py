@@ -133,6 +133,7 @@ class CheckpointManager:
         Raises:
           StepTakenError: there is a checkpoint of this step or a later one.
           AlreadyExistsError: what has the name of the step is no checkpoint.
+          StorageError: the system could not write; if it happens in the background, the next call raises it.
           ArgumentError: the step is no natural number, or the metric called ``best`` is missing.
           Preempted: SIGTERM came before; the step is on the disk.
           Exception: what an earlier save raised, if it was not raised before; this save is then not begun.
