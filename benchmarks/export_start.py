@@ -3,7 +3,7 @@
 By hand, arrays are read from a file of NumPy, and go through the function that is written by hand. Where programs were
 compiled before, they are in JAX's cache; a bundle has a folder of its own for them.
 
-    python -m benchmarks export_start:resnet --peers    # takes some minutes, and is measured only when it is asked for
+    python -m benchmarks export_start:resnet,gpt --peers    # takes some minutes, and is measured only when asked for
 """
 
 import tempfile
@@ -16,15 +16,21 @@ import fx_linen
 import jax
 import numpy as np
 
-from benchmarks import networks
+from benchmarks import gpt_network, networks
 from benchmarks.measure import QUICK, Ratio, wanted
 from benchmarks.programs import figures, rows
 
-NETWORKS = {"mlp": "MLP of 100 layers", "transformer": "transformer of 12 blocks", "resnet": "ResNet-50"}
+NETWORKS = {
+    "mlp": "MLP of 100 layers",
+    "transformer": "transformer of 12 blocks",
+    "resnet": "ResNet-50",
+    "gpt": "GPT of 12 blocks",
+}
+MODULES = {name: gpt_network if name == "gpt" else networks for name in NETWORKS}
 DEFAULT = ("mlp",) if QUICK else ("mlp", "transformer")
 ANSWER = """
 import sys, time, numpy as np, jax
-path, name, kept = sys.argv[1:]
+path, module, name, kept = sys.argv[1:]
 x = np.load(path + "/x.npy")
 {}
 print(time.process_time())
@@ -35,19 +41,19 @@ jax.block_until_ready(fx_export.load(path + "/net", compiled=path + "/compiled" 
 """
 CHECKPOINT = """
 import fx_ckpt, fx_linen
-from benchmarks import networks
-model, _ = getattr(networks, name)(fx_linen)
+from importlib import import_module
+model, _ = getattr(import_module(module), name)(fx_linen)
 jax.block_until_ready(jax.jit(model.apply)(fx_ckpt.restore(path + "/checkpoint"), x))
 """
 FLAX = """
 import flax.linen, flax.serialization
-from benchmarks import networks
-model, _ = getattr(networks, name)(flax.linen)
+from importlib import import_module
+model, _ = getattr(import_module(module), name)(flax.linen)
 variables = flax.serialization.msgpack_restore(open(path + "/flax.msgpack", "rb").read())
 jax.block_until_ready(jax.jit(model.apply)(variables, x))
 """
 BY_HAND = """
-from benchmarks import networks
+from importlib import import_module
 tree = {}
 for key, value in np.load(path + "/arrays.npz").items():
     *outer, last = key.split("/")
@@ -56,14 +62,14 @@ for key, value in np.load(path + "/arrays.npz").items():
         at = at.setdefault(part, {})
     at[last] = value
 variables = tree if "batch_stats" in tree else tree["params"]
-jax.block_until_ready(jax.jit(getattr(networks, name + "_by_hand"))(variables, x))
+jax.block_until_ready(jax.jit(getattr(import_module(module), name + "_by_hand"))(variables, x))
 """
 PROGRAMS = {"fx, bundle": BUNDLE, "fx, checkpoint": CHECKPOINT, "flax, checkpoint": FLAX, "raw": BY_HAND}
 
 
 def prepare(path: Path, name: str, flax: bool) -> None:
     """Write the network in all ways."""
-    model, x = getattr(networks, name)(fx_linen)
+    model, x = getattr(MODULES[name], name)(fx_linen)
     variables = jax.jit(model.init)(jax.random.key(0), x)
     np.save(path / "x.npy", np.asarray(x))
     fx_export.export(path / "net", model, variables, [np.asarray(x)], verify=False)
@@ -97,7 +103,10 @@ def cases(libraries: tuple[str, ...] = ("fx",), only: Sequence[str] = DEFAULT) -
             sides = [side for side in PROGRAMS if side.partition(",")[0] in (*libraries, "raw")]
             seconds: dict[tuple[str, str], float] = {}
             for kept, case in kinds.items():
-                programs = {side: (ANSWER.replace("{}", PROGRAMS[side]), scratch, name, kept) for side in sides}
+                programs = {
+                    side: (ANSWER.replace("{}", PROGRAMS[side]), scratch, MODULES[name].__name__, name, kept)
+                    for side in sides
+                }
                 settings = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
                 if kept:
                     settings = {

@@ -83,12 +83,24 @@ def generated(first, following, prompt, count):
     return np.stack(tokens, 1)
 
 
-@pytest.mark.parametrize(("format", "verify"), [("stablehlo", False), ("onnx", True)])
-def test_the_text_is_that_of_jax(format, verify, params, tmp_path):
-    path = fx_export.export_several(tmp_path / "gpt", entry_points(), params, format=format, verify=verify)
+FORMATS = {
+    "stablehlo": {"verify": False},
+    "onnx": {},
+    "savedmodel": {"verify": False, "platforms": ["cpu"]},
+    "litert": {"verify": False, "sizes": {"batch": 2, "length": 9}},
+}
+NEEDED = {"savedmodel": ["tensorflow"], "litert": ["tensorflow", "ai_edge_litert"]}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_text_is_that_of_jax(format, params, tmp_path):
+    for package in NEEDED.get(format, []):
+        pytest.importorskip(package)
+    path = fx_export.export_several(tmp_path / "gpt", entry_points(), params, format=format, **FORMATS[format])
     loaded = fx_export.load(path)
     first, following = jax.jit(lambda *x: prefill(params, *x)), jax.jit(lambda *x: step(params, *x))
-    for batch, length in ((1, 1), (2, 9)):
+    # LiteRT has no free sizes.
+    for batch, length in ((1, 1), (2, 9))[int(format == "litert") :]:
         prompt = np.stack([data.encode(text[:length]) for text in ("def class", "with open")[:batch]])
         expected = generated(first, following, prompt, 12)
         got = generated(loaded["prefill"], loaded["decode"], prompt, 12)

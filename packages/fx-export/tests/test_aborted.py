@@ -72,6 +72,7 @@ def test_a_full_disk_leaves_nothing_behind(way, format, tmp_path):
             WAYS[way](where / "net", 2, format)
         if isinstance(caught.value, OSError):
             assert caught.value.errno == errno.ENOSPC
+        assert where.name in str(caught.value)
         # The last flush may fail after the bundle has appeared.
         assert os.listdir(where) in ([], ["net"])
         assert found(where / "net") in (None, 2)

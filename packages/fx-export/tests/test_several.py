@@ -76,8 +76,27 @@ def test_names_of_entry_points_are_identifiers(tmp_path):
     for entries in ({}, {"../x": HALVES["forward"]}, {3: HALVES["forward"]}):
         with pytest.raises(ArgumentTypeError, match="identifiers"):
             fx_export.export_several(tmp_path / "x", entries, WEIGHTS)
-    with pytest.raises(ArgumentTypeError, match="unknown"):
-        fx_export.export_several(tmp_path / "x", HALVES, WEIGHTS, unknown=1)
+
+
+@pytest.mark.parametrize(
+    ("format", "option", "value", "text"),
+    [
+        ("stablehlo", "opset", 21, r"options out of platforms=.*, stablehlo=None(.|\n)*got: opset"),
+        ("onnx", "platforms", ["cpu"], r"options out of opset=23, fuse=True, .*(.|\n)*got: platforms"),
+        ("litert", "opset", 21, r"options out of sizes=None, int8=False(.|\n)*got: opset"),
+        ("onnx", "fuse", "no", r"fuse: True or False(.|\n)*'no'"),
+        ("onnx", "input_names", "x", "1 different names, for input"),
+        ("stablehlo", "output_names", [3], "1 different names"),
+    ],
+    ids=str,
+)
+def test_options_of_other_formats_are_refused_with_those_of_this_one(format, option, value, text, tmp_path):
+    with pytest.raises(ArgumentTypeError, match=text):
+        fx_export.export(tmp_path / "x", forward, WEIGHTS, ["float32[batch, 3]"], format=format, **{option: value})
+    assert not list(tmp_path.iterdir())
+    if option == "opset":
+        with pytest.raises(ArgumentTypeError, match="opset"):
+            fx_export.export_several(tmp_path / "x", HALVES, WEIGHTS, format=format, **{option: value})
     assert list(tmp_path.iterdir()) == []
 
 

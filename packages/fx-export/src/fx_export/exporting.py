@@ -2,12 +2,14 @@
 
 import datetime
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
+from fx_core.errors import FxError
 from fx_core.files import AtomicDirectory, canonical_json
 from fx_core.plugins import Exporter
 
@@ -113,17 +115,24 @@ def new_bundle(
     Raises:
       ArgumentError: JSON cannot hold the metadata, or the path is no name of a file here.
       AlreadyExistsError: there is something at the path.
+      OSError: the disk is full, or fails; it names the path.
     """
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
-    with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
-        (new.directory / DATA).mkdir()
-        new.manifest.update(exporter=format, metadata=kept)
-        yield new
-        new.manifest.update(
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            written_by={"fx-export": __version__, "jax": jax.__version__},
-        )
+    try:
+        with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
+            (new.directory / DATA).mkdir()
+            new.manifest.update(exporter=format, metadata=kept)
+            yield new
+            new.manifest.update(
+                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                written_by={"fx-export": __version__, "jax": jax.__version__},
+            )
+    except OSError as error:
+        # A write that fails does not say where, as one that cannot open a file does.
+        if error.filename is None and not isinstance(error, FxError):
+            error.filename = os.fspath(path)
+        raise
 
 
 def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
@@ -173,7 +182,16 @@ def check_options(name: str, write: Callable[..., None], arguments: Sequence[Any
     Raises:
       ArgumentTypeError: it does not take them.
     """
+    signature = inspect.signature(write)
+    known = {n: p for n, p in list(signature.parameters.items())[1 + len(arguments) :] if n != "metadata"}
+    taken = ", ".join(f"{n}={p.default!r}" for n, p in known.items() if p.default is not p.empty)
+    unknown = sorted(options.keys() - known.keys())
+    if unknown and all(p.kind is not p.VAR_KEYWORD for p in known.values()):
+        raise exporter_option(name, f"options out of {taken}" if taken else "no options", ", ".join(unknown))
+    for option, value in options.items():
+        if option in known and isinstance(known[option].default, bool) and not isinstance(value, bool):
+            raise exporter_option(name, f"{option}: True or False", repr(value))
     try:
-        inspect.signature(write).bind(Path(), *arguments, metadata={}, **options)
+        signature.bind(Path(), *arguments, metadata={}, **options)
     except TypeError as error:
-        raise exporter_option(name, str(inspect.signature(write)), str(error)) from None
+        raise exporter_option(name, str(signature), str(error)) from None

@@ -76,10 +76,16 @@ def _names(stem: str, tree: Any) -> list[str]:
     return [f"{stem}/{text}" if text else stem for text in texts]
 
 
+def are_names(given: Any, count: int) -> bool:
+    """Returns whether these are as many different names, as texts in a sequence."""
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != count:
+        return False
+    return all(isinstance(name, str) and name for name in given) and len(set(given)) == count
+
+
 def _given_ports(option: str, given: Sequence[str] | None, own: Sequence[str], tree: Any) -> list[Port]:
-    if given is not None and (len(given) != len(own) or len(set(given)) != len(own)):
-        expected = f"{len(own)} different names, for {', '.join(own)}"
-        raise exporter_option(option, expected, ", ".join(map(str, given)))
+    if given is not None and not are_names(given, len(own)):
+        raise exporter_option(option, f"{len(own)} different names, for {', '.join(own)}", given)
     leaves = jax.tree.leaves(tree)
     words = [words_of(leaf) for leaf in leaves]
     found = zip(own if given is None else given, words, leaves, strict=True)

@@ -16,7 +16,7 @@ from fx_export.errors import PlatformError, exporter_option, input_mismatch, unr
 from fx_export.executables import Executables
 from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
-from fx_export.interface import read_index
+from fx_export.interface import are_names, read_index
 from fx_export.lowering import downgraded, lowered
 from fx_export.weights import named_arrays, read_weights, write_weights
 
@@ -250,8 +250,8 @@ def _written(
     taken, given = program.in_avals[len(jax.tree.leaves(variables)) :], program.out_avals
     names = {}
     for option, value, arrays in (("input_names", input_names, taken), ("output_names", output_names, given)):
-        if value is not None and (len(value) != len(arrays) or len(set(value)) != len(arrays)):
-            raise exporter_option("stablehlo", f"{option}: {len(arrays)} different names", ", ".join(map(str, value)))
+        if value is not None and not are_names(value, len(arrays)):
+            raise exporter_option("stablehlo", f"{option}: {len(arrays)} different names", value)
         names |= {option: list(value)} if value is not None else {}
     if stablehlo is not None:
         program = dataclasses.replace(program, mlir_module_serialized=_in_version(program, stablehlo))
