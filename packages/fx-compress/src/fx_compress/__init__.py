@@ -14,7 +14,8 @@ from fx_compress.channels import Channels, Removal, RemovalReport, remove_channe
 from fx_compress.errors import CalibrationError, CompressError, MaskError, RuleError, SchemeError, StructureError
 from fx_compress.fake import fake_quantize, quantization_aware
 from fx_compress.inference import Change, InferenceReport, for_inference
-from fx_compress.observers import observers, ranges
+from fx_compress.observers import observers
+from fx_compress.observing import observe, ranges, with_observers
 from fx_compress.parameters import Parameter
 from fx_compress.prune import (
     Magnitude,
@@ -60,6 +61,7 @@ __all__ = [
     "int8",
     "make_masks",
     "nf4",
+    "observe",
     "observers",
     "prune_during_training",
     "quantization_aware",
@@ -67,4 +69,5 @@ __all__ = [
     "ranges",
     "remove_channels",
     "sparsity_schedule",
+    "with_observers",
 ]

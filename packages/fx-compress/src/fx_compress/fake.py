@@ -12,9 +12,11 @@ from jax import lax
 
 from fx_compress.held import Held
 from fx_compress.observers import Observed
+from fx_compress.observing import Observing
 from fx_compress.parameters import Parameter, map_parameters
 from fx_compress.rules import choose
 from fx_compress.schemes import Scheme
+from fx_compress.straight import round_inputs, straight_through
 
 __all__ = ["fake_quantize", "quantization_aware"]
 
@@ -39,12 +41,12 @@ class FakeQuantized(Held):
     ) -> jax.Array:
         """Contracts inputs, rounded by their own largest value."""
         (contracted, _), _ = dimension_numbers
-        lhs = _rounded(lhs, tuple(contracted))
+        lhs = _by_own(lhs, tuple(contracted))
         return super().dot_general(lhs, dimension_numbers, precision, preferred_element_type, **options)
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         """Convolves an image, rounded by the largest value of each example."""
-        lhs = _rounded(lhs, tuple(range(1, lhs.ndim)))
+        lhs = _by_own(lhs, tuple(range(1, lhs.ndim)))
         return super().conv_general_dilated(lhs, *args, **options)
 
 
@@ -54,16 +56,18 @@ def fake_quantize(
     """Rounds the weights of a model to what quantizing them would give, with gradients that pass straight through.
 
     Put it between the parameters and the network in a loss: the parameters stay floats, the network sees quantized
-    ones, and `quantize` with the same rules gives in the end the model that was trained. Bengio et al., *Estimating or
+    ones, and `quantize` with the same rules gives in the end the model that was trained. Variables of NNX that are not
+    rounded, such as running statistics, are those of the model itself. Bengio et al., *Estimating or
     Propagating Gradients Through Stochastic Neurons*, 2013; Jacob et al., *Quantization and Training of Neural
     Networks for Efficient Integer-Arithmetic-Only Inference*, 2018.
 
     Args:
       model: as for `fx_compress.quantize`.
-      rules: as for `fx_compress.quantize`. Error-compensating rounding counts as rounding to nearest; static
-        activations are rounded as dynamic ones where there are no observers.
-      observers: ranges of static activations by path, as `fx_compress.observers` makes them; their gradients are their
-        new values.
+      rules: as for `fx_compress.quantize`. Error-compensating rounding counts as rounding to nearest. Static
+        activations are rounded by the ranges of the collection ``observers``, which learns them where it is mutable
+        (see `fx_compress.with_observers`), and as dynamic ones where there is none.
+      observers: ranges of static activations by path instead, as `fx_compress.observers` makes them; their gradients
+        are their new values.
       momentum: weight of what an observer knows against what it sees.
 
     Raises:
@@ -83,12 +87,14 @@ def fake_quantize(
             return parameter.value
         array = jnp.asarray(parameter.value)
         rounded = rule.what.quantize(lax.stop_gradient(array), rule.contracted(parameter), path=parameter.path)
-        passed = _straight_through(array, rounded.materialize())
+        passed = straight_through(array, rounded.materialize())
         if observers is not None and parameter.path in observers:
             return Observed(passed, observers[parameter.path], momentum)
+        if rule.what.activations == "static":
+            return Observing(passed, rule.what, momentum, rounds=True)
         return passed if rule.what.activations is None else FakeQuantized(passed)
 
-    return map_parameters(replace, model)
+    return map_parameters(replace, model, share=True)
 
 
 def quantization_aware(rules: Any, *, momentum: float = 0.9) -> Callable[[Any], Any]:
@@ -116,19 +122,5 @@ def quantization_aware(rules: Any, *, momentum: float = 0.9) -> Callable[[Any], 
     return rounded
 
 
-def _rounded(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    wide = lax.stop_gradient(x).astype(jnp.float32)
-    largest = jnp.abs(wide).max(axes, keepdims=True)
-    scale = jnp.where(largest > 0, largest / 127, 1.0)
-    return _straight_through(x, (jnp.clip(jnp.round(wide / scale), -127, 127) * scale).astype(x.dtype))
-
-
-@jax.custom_jvp
-def _straight_through(x: jax.Array, rounded: jax.Array) -> jax.Array:
-    # Not ``x + stop_gradient(rounded - x)``, whose sum is not exactly the rounded value.
-    return rounded
-
-
-@_straight_through.defjvp
-def _(primals: Any, tangents: Any) -> Any:
-    return primals[1], tangents[0]
+def _by_own(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return round_inputs(x, jnp.abs(lax.stop_gradient(x).astype(jnp.float32)).max(axes, keepdims=True))

@@ -20,8 +20,8 @@ __all__ = ["Change", "InferenceReport", "Parts", "difference_of", "for_inference
 
 # Of training states and of variables by collection.
 _FIELDS = ("opt_state", "tx", "dynamic_scale", "key", "ema")
-_COLLECTIONS = ("opt_state", "intermediates", "perturbations", "losses")
-_KINDS = ("OptState", "OptArray", "OptVariable", "RngState", "RngKey", "RngCount", "Intermediate")
+_COLLECTIONS = ("opt_state", "intermediates", "perturbations", "losses", "observers")
+_KINDS = ("OptState", "OptArray", "OptVariable", "RngState", "RngKey", "RngCount", "Intermediate", "Observer")
 
 
 @dataclasses.dataclass(frozen=True)

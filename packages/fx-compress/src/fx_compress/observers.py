@@ -1,25 +1,21 @@
-"""Ranges of activations that are learned while a network is trained for integers."""
+"""Ranges of activations as gradients: for parameters of any kind, in a training step that takes parameters alone."""
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from fx_core import struct
-from fx_core.ops.lowp import OVERWRITE_WITH_GRADIENT
 from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
-from fx_compress.calibration import Inputs
 from fx_compress.errors import CalibrationError
 from fx_compress.held import Held
 from fx_compress.parameters import parameters
 from fx_compress.rules import choose
 from fx_compress.schemes import Scheme
 
-__all__ = ["Observed", "observers", "ranges"]
+__all__ = ["Observed", "observers", "range_of"]
 
 
 @struct.dataclass
@@ -91,49 +87,8 @@ def observers(model: Any, rules: Any) -> dict[str, jax.Array]:
     return made
 
 
-def ranges(observers: Mapping[str, Any]) -> dict[str, dict[tuple[int, ...], Inputs]]:
-    """Returns what observers learned, as statistics for `fx_compress.quantize`.
-
-    Args:
-      observers: by path, after training; or parameters that hold them as ``_overwrite_with_gradient``.
-
-    Raises:
-      CalibrationError: an observer saw nothing, or is none.
-
-    >>> import jax.numpy as jnp
-    >>> import fx_compress
-    >>> statistics = fx_compress.ranges({"params/dense/kernel": jnp.array([3.0, 1.0])})
-    >>> statistics["params/dense/kernel"][()].largest
-    3.0
-    """
-    held = observers.get(OVERWRITE_WITH_GRADIENT, observers)
-    found: dict[str, dict[tuple[int, ...], Inputs]] = {}
-    for path, seen in held.items():
-        if np.shape(seen)[-1:] != (2,):
-            raise CalibrationError(
-                "This is no observer.",
-                path=path,
-                expected="a range and a number of uses, shape (2,) or (*stacked layers, 2)",
-                got=f"shape {np.shape(seen)}",
-                fix="make observers anew by fx_compress.observers",
-            )
-        values = jax.device_get(_range(jnp.asarray(seen)))
-        if not (values > 0).all():
-            raise CalibrationError(
-                "An observer saw no inputs, or zeros only.",
-                path=path,
-                expected="positive ranges",
-                got=values.tolist(),
-                fix="train a step with them, by make_train_step(..., parameters=quantization_aware(rules))",
-            )
-        found[path] = {
-            place: Inputs(rows=1, largest=float(values[place]), magnitudes=values[place].reshape(1))
-            for place in np.ndindex(*values.shape)
-        }
-    return found
-
-
-def _range(seen: jax.Array) -> jax.Array:
+def range_of(seen: jax.Array) -> jax.Array:
+    """Returns the range that an observer knows; 0 where it saw nothing."""
     uses = seen[..., 1]
     return jnp.where(uses > 0, seen[..., 0] / jnp.where(uses > 0, uses, 1), 0.0)
 
@@ -144,7 +99,7 @@ def _rounded(x: jax.Array, seen: jax.Array, momentum: float) -> jax.Array:
 
 
 def _forward(x: jax.Array, seen: jax.Array, momentum: float) -> tuple[jax.Array, Any]:
-    wide, largest = x.astype(jnp.float32), _range(seen)
+    wide, largest = x.astype(jnp.float32), range_of(seen)
     now = jnp.abs(wide).max()
     known = jnp.where(largest > 0, largest, now)
     scale = jnp.where(known > 0, known / 127, 1.0)

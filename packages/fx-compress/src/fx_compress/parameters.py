@@ -63,15 +63,19 @@ class Parameter:
 
 
 # Collections of Linen, and fields of train states, that hold arrays which are no parameters.
-_STATE = frozenset({"batch_stats", "cache", "intermediates", "perturbations", "losses", "opt_state", "spectral_stats"})
+_STATE = frozenset(
+    {"batch_stats", "cache", "intermediates", "perturbations", "losses", "observers", "opt_state", "spectral_stats"}
+)
 
 
-def map_parameters(function: Callable[[Parameter], Any], tree: Any) -> Any:
+def map_parameters(function: Callable[[Parameter], Any], tree: Any, *, share: bool = False) -> Any:
     """Returns a model of the same kind with other arrays.
 
     Args:
       function: of each array, gives its replacement.
       tree: a pytree; variables of fx-nnx and boxes with axis names are opened and closed again.
+      share: whether variables of fx-nnx that keep their values are the same objects in the result, so that what is
+        written to them there is written to those of ``tree``.
 
     >>> map_parameters(lambda p: p.value * 2, {"a": {"kernel": np.ones(1)}})
     {'a': {'kernel': array([2.])}}
@@ -92,6 +96,8 @@ def map_parameters(function: Callable[[Parameter], Any], tree: Any) -> Any:
         if _is_variable(node) or isinstance(node, AxisMetadata):
             inner = type(node) if _is_variable(node) else kind
             children = [visit(child, path, owners, inner) for _, child in found]
+            if share and all(new is old for new, (_, old) in zip(children, found)):
+                return node
         else:
             above = (*owners, type(node))
             children = [visit(child, (*path, _text(keys[0])), above, None) for keys, child in found]

@@ -1,6 +1,6 @@
 """What fx-compress brings through the plugin door."""
 
-from fx_core.plugins import CommandEntry, hookimpl
+from fx_core.plugins import CollectionEntry, CommandEntry, hookimpl
 
 fx_api_version = "1.0"
 
@@ -13,5 +13,17 @@ def fx_commands() -> list[CommandEntry]:
             name="compress",
             target="fx_compress.command:compress",
             summary="Show what compression did to models: bytes, errors, accuracies",
+        )
+    ]
+
+
+@hookimpl
+def fx_collections() -> list[CollectionEntry]:
+    """The collection of ranges of activations."""
+    return [
+        CollectionEntry(
+            name="observers",
+            target="fx_nnx:Observer",
+            summary="Ranges of what weights are multiplied with, learned for static activations",
         )
     ]

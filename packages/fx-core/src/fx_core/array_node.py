@@ -111,6 +111,19 @@ class ArrayNode(abc.ABC):
         """Returns rows (along the first axis), of shape ``(*indices.shape, *shape[1:])``; NaN for an index outside."""
         return jnp.take(self.materialize(), indices, axis=0)
 
+    def fetched(self, beside: Callable[[str, str, Callable[[], Any]], Any]) -> "ArrayNode":
+        """Returns what a layer computes with, where it fetches this parameter: the node itself, unless overridden.
+
+        A node that learns from what it is multiplied with keeps it in a variable beside the parameter.
+
+        Args:
+          beside: called as ``beside(collection, suffix, init)``, returns the `fx_core.layers.Cell` of the variable of
+            that collection whose name is that of the parameter, ``_`` and the suffix; None where there is none. Linen
+            makes it by ``init()`` where the collection is mutable. ``write`` is None where it is not.
+        """
+        del beside
+        return self
+
     def leaf_specs(self, spec: Sequence[Any], pieces: Callable[[Any], int]) -> list[tuple[Any, ...]]:
         """Returns how the leaves are laid out on a mesh where the array is laid out by a partition spec.
 

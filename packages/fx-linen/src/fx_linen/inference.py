@@ -9,7 +9,7 @@ from fx_linen.module import Module
 __all__ = ["for_inference"]
 
 _MODES = ("deterministic", "use_running_average")
-_OF_TRAINING = ("intermediates", "perturbations", "losses")
+_OF_TRAINING = ("intermediates", "perturbations", "losses", "observers")
 
 
 def for_inference(

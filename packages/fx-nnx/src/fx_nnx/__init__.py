@@ -190,7 +190,7 @@ from fx_nnx.variables import (
     variable_type_from_name,
     with_metadata,
 )
-from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Loss, Param, Perturbation
+from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Loss, Observer, Param, Perturbation
 
 hide_package(__file__)
 
@@ -241,6 +241,7 @@ __all__ = [
     "Not",
     "Nothing",
     "Object",
+    "Observer",
     "OfType",
     "OptArray",
     "OptState",

@@ -22,7 +22,7 @@ from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.rngs import Rngs, RngStream
 from fx_nnx.states.pure import to_flat_state
 from fx_nnx.training.optimizer import Optimizer
-from fx_nnx.variables.kinds import Intermediate, Perturbation
+from fx_nnx.variables.kinds import Intermediate, Observer, Perturbation
 
 __all__ = ["for_inference", "resize"]
 
@@ -47,7 +47,7 @@ def for_inference(model: Module, variables: None = None) -> tuple[Module, None, 
     did = [("", "evaluation mode")]
     made.eval()
     # Perturbations are read by the layers that have them.
-    removed = pop(made, All(Intermediate, Not(Perturbation)))
+    removed = pop(made, (All(Intermediate, Not(Perturbation)), Observer))
     did += [(_text(path), f"removed {type(variable).__name__}") for path, variable in to_flat_state(removed)]
     for path, module in list(iter_modules(made, graph=True)):
         for name, value in list(attributes_of(module).items()):

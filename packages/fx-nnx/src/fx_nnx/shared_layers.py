@@ -11,7 +11,7 @@ from fx_core import layers
 from fx_core.typing import Dtype
 
 from fx_nnx.layers.dropout import stream_of
-from fx_nnx.layers.params import check_features, located, make_param, value_of
+from fx_nnx.layers.params import check_features, fetch, located, make_param, value_of
 from fx_nnx.modules.containers import Dict, List
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -150,7 +150,7 @@ def _values(module: Any, definition: layers.Layer) -> layers.Values:
 
 def _held(module: Any, name: str, spec: Any) -> Any:
     if isinstance(spec, layers.ParamSpec):
-        return layers.Cell(lambda: value_of(getattr(module, name)))
+        return layers.Cell(lambda: fetch(module, name))
     if isinstance(spec, layers.State):
         return layers.Cell(
             lambda: value_of(getattr(module, name)), lambda value: getattr(module, name).set_value(value)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from fx_core import config
+from fx_core.array_node import ArrayNode
 from fx_core.errors.kinds import ArgumentError
 from fx_core.errors.scope import (
     ApplyScopeInvalidVariablesTypeError,
@@ -18,6 +19,7 @@ from fx_core.errors.scope import (
     ScopeVariableNotFoundError,
 )
 from fx_core.frozen_dict import FrozenDict
+from fx_core.layers.values import Cell
 from fx_core.ops.initializers.fixed import draws_nothing
 from fx_core.scope._bare import BareScope, VariableDict
 from fx_core.scope._filters import in_filter
@@ -228,7 +230,18 @@ class Scope(BareScope):
             raise ScopeCollectionNotFound("params", name, self.path_text, self._given())
         else:
             raise ScopeParamNotFoundError(name, self.path_text, got=sorted(params))
-        return unboxed(value) if unbox else value
+        if isinstance(value, jax.Array):  # nearly all are: spares them what follows
+            return value
+        value = unboxed(value) if unbox else value
+        return value.fetched(functools.partial(self._beside, name)) if isinstance(value, ArrayNode) else value
+
+    def _beside(self, name: str, col: str, suffix: str, init_fn: Callable[[], Any]) -> Cell | None:
+        """The variable beside a parameter in another collection; see `fx_core.array_node.ArrayNode.fetched`."""
+        name, mutable = f"{name}_{suffix}", in_filter(self.mutable, col)
+        if not mutable and not self.has_variable(col, name):
+            return None
+        variable = self.variable(col, name, init_fn)
+        return Cell(lambda: variable.value, functools.partial(setattr, variable, "value") if mutable else None)
 
     def variable(
         self,

@@ -13,7 +13,7 @@ from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
-from fx_nnx.layers.params import check_features, located, make_param, promote_dtype, set_options, value_of
+from fx_nnx.layers.params import check_features, fetch, located, make_param, promote_dtype, set_options, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -128,7 +128,7 @@ class Conv(Module):
           ShapeMismatchError: the mask has another shape than the kernel.
         """
         inputs = check_features(self, value_of(self.kernel).shape[-2] * self.feature_group_count, inputs)
-        kernel = conv.masked(value_of(self.kernel), self.mask)
+        kernel = conv.masked(fetch(self, "kernel"), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return conv.conv(
@@ -238,7 +238,7 @@ class ConvTranspose(Module):
           ShapeMismatchError: the mask has another shape than the kernel.
         """
         inputs = check_features(self, value_of(self.kernel).shape[-1 if self.transpose_kernel else -2], inputs)
-        kernel = conv.masked(value_of(self.kernel), self.mask)
+        kernel = conv.masked(fetch(self, "kernel"), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type)
         return conv.conv_transpose(self._plan(), x, kernel, bias, precision=self.precision, **options)

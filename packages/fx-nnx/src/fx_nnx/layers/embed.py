@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_embed_init
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype
 
-from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype, value_of
+from fx_nnx.layers.params import as_array, check_features, fetch, located, make_param, promote_dtype, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.rngs.rngs import Rngs
 
@@ -73,7 +73,7 @@ class Embed(Module):
           DtypeError: the inputs are not integers.
         """
         inputs = as_array(self, inputs)
-        (table,) = self.promote_dtype((value_of(self.embedding),), dtype=self.dtype, inexact=False)
+        (table,) = self.promote_dtype((fetch(self, "embedding"),), dtype=self.dtype, inexact=False)
         return embed.lookup(table, inputs, out_sharding)
 
     def attend(self, query: jax.Array, out_sharding: Any = None) -> jax.Array:
@@ -90,6 +90,6 @@ class Embed(Module):
           ShapeMismatchError: the query has another number of features.
         """
         query = check_features(self, value_of(self.embedding).shape[-1], query, "query")
-        query, table = self.promote_dtype((query, value_of(self.embedding)), dtype=self.dtype)
+        query, table = self.promote_dtype((query, fetch(self, "embedding")), dtype=self.dtype)
         logits = embed.attend(query, table)
         return logits if out_sharding is None else jax.sharding.reshard(logits, out_sharding)

@@ -12,7 +12,16 @@ from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype, PrecisionLike
 from jax import lax
 
-from fx_nnx.layers.params import as_array, check_features, located, make_param, promote_dtype, set_options, value_of
+from fx_nnx.layers.params import (
+    as_array,
+    check_features,
+    fetch,
+    located,
+    make_param,
+    promote_dtype,
+    set_options,
+    value_of,
+)
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -90,7 +99,7 @@ class Linear(Module):
           ShapeMismatchError: the input has another number of features.
         """
         inputs = check_features(self, value_of(self.kernel).shape[-2], inputs)
-        x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, fetch(self, "kernel"), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense(x, kernel, bias, precision=self.precision, dot_general=self.dot_general, **options)
 
@@ -182,7 +191,7 @@ class LinearGeneral(Module):
         plan = linear.plan_dense_general(
             inputs.ndim, self.out_features, self.axis, tuple(axis for axis, _ in self.batch_axis)
         )
-        x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, fetch(self, "kernel"), value_of(self.bias)), dtype=self.dtype)
         dot_general = self.dot_general_cls() if self.dot_general_cls is not None else self.dot_general
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.dense_general(plan, x, kernel, bias, precision=self.precision, dot_general=dot_general, **options)
@@ -264,7 +273,7 @@ class Einsum(Module):
         equation = linear.check_einsum(self.einsum_str if einsum_str is None else einsum_str)
         inputs = as_array(self, inputs)
         plan = linear.plan_einsum(equation, inputs.ndim, len(self.kernel_shape))
-        x, kernel, bias = self.promote_dtype((inputs, value_of(self.kernel), value_of(self.bias)), dtype=self.dtype)
+        x, kernel, bias = self.promote_dtype((inputs, fetch(self, "kernel"), value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return linear.einsum(plan, x, kernel, bias, precision=self.precision, einsum_op=self.einsum_op, **options)
 

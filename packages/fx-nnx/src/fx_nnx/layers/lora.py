@@ -13,7 +13,7 @@ from fx_core.typing import Dtype
 
 from fx_nnx.errors import layer_call
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import check_features, located, promote_dtype, value_of
+from fx_nnx.layers.params import check_features, fetch, located, promote_dtype, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -109,7 +109,7 @@ class LoRA(Module):
           NnxError: the layer cannot be called, or its result has another shape.
         """
         x = check_features(self, value_of(self.lora_a).shape[-2], x)
-        inputs, a, b = self.promote_dtype((x, value_of(self.lora_a), value_of(self.lora_b)), dtype=self.dtype)
+        inputs, a, b = self.promote_dtype((x, fetch(self, "lora_a"), fetch(self, "lora_b")), dtype=self.dtype)
         change = low_rank(inputs, a, b)
         if self.base_module is None:
             return change

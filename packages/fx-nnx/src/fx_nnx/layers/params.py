@@ -12,6 +12,7 @@ import numpy as np
 from fx_core.array_node import ArrayNode
 from fx_core.errors import ArgumentTypeError, FxError, ShapeMismatchError
 from fx_core.errors.ops import layer_size
+from fx_core.layers import Cell
 from fx_core.ops import dtypes
 from fx_core.ops.initializers.fixed import draws_nothing
 from fx_core.typing import Dtype
@@ -20,11 +21,13 @@ from fx_nnx.locate import path_of
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
 from fx_nnx.variables.kinds import Param
+from fx_nnx.variables.names import variable_name_from_type
 from fx_nnx.variables.variable import Variable
 
 __all__ = [
     "as_array",
     "check_features",
+    "fetch",
     "keep_arguments",
     "located",
     "make_param",
@@ -130,6 +133,23 @@ def value_of(weight: Any) -> Any:
         return weight
     # What others put here may hold its array as a variable does, and give it when it is indexed as one.
     return weight[...] if hasattr(weight, "__getitem__") else weight
+
+
+def fetch(layer: Any, name: str) -> Any:
+    """Returns the array that a layer computes with for a parameter of its own; see `value_of`.
+
+    A node that stands in for an array may read and write a variable of the layer beside it: see
+    `fx_core.array_node.ArrayNode.fetched`.
+    """
+    value = value_of(getattr(layer, name))
+    return value.fetched(functools.partial(_beside, layer, name)) if isinstance(value, ArrayNode) else value
+
+
+def _beside(layer: Any, name: str, collection: str, suffix: str, init: Callable[[], Any]) -> Cell | None:
+    variable = getattr(layer, f"{name}_{suffix}", None)
+    if not isinstance(variable, Variable) or variable_name_from_type(type(variable)) != collection:
+        return None
+    return Cell(variable.get_value, variable.set_value)
 
 
 def set_options(**options: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["BatchStat", "Cache", "HijaxVariable", "Intermediate", "Loss", "Param", "Perturbation"]
+__all__ = ["BatchStat", "Cache", "HijaxVariable", "Intermediate", "Loss", "Observer", "Param", "Perturbation"]
 
 A = TypeVar("A")
 
@@ -76,6 +76,17 @@ class Loss(Intermediate[A]):
     >>> _ = model(jnp.ones(3))
     >>> nnx.pop(model, nnx.Loss)["sparsity"][...]
     (Array(3., dtype=float32),)
+    """
+
+    __slots__ = ()
+
+
+class Observer(Variable[A]):
+    """The range of what a weight is multiplied with, which `fx_compress` learns: see ``fx_compress.with_observers``.
+
+    >>> import fx_nnx as nnx
+    >>> nnx.Observer(0.0).get_value()
+    0.0
     """
 
     __slots__ = ()

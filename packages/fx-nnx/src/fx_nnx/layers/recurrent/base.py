@@ -14,7 +14,7 @@ from fx_core.typing import Dtype
 from fx_nnx.errors import layer_call
 from fx_nnx.layers.dropout import stream_of
 from fx_nnx.layers.linear import Linear
-from fx_nnx.layers.params import check_features, keep_arguments, value_of
+from fx_nnx.layers.params import check_features, fetch, keep_arguments, value_of
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -141,7 +141,7 @@ class VectorCell(RNNCellBase):
 
     def _maps(self, x: jax.Array, *layers: Linear) -> list[Affine]:
         """The kernels and biases of layers that read the same inputs, in the dtype to compute in."""
-        flat = [array for layer in layers for array in (value_of(layer.kernel), value_of(layer.bias))]
+        flat = [array for layer in layers for array in (fetch(layer, "kernel"), value_of(layer.bias))]
         flat = self.promote_dtype((x, *flat), dtype=self.dtype)[1:]
         return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]
 
