@@ -217,3 +217,17 @@ def test_convolutions_attention_and_recurrent_cells_are_observed():
 def test_observers_without_a_place_are_refused(model):
     with pytest.raises(CalibrationError, match="no place for an observer"):
         fx_compress.with_observers(model, fx_compress.int8(activations="static"))
+
+
+def test_a_quantized_module_is_the_body_of_a_linen_module():
+    quantized = fx_compress.quantize(nnx.Linear(8, 4, rngs=nnx.Rngs(0)), {"kernel": fx_compress.int8()})
+    module = fx_bridge.ToLinen(lambda rngs: quantized)
+    variables = module.init(jax.random.key(0), X)
+    assert isinstance(variables["params"]["kernel"], fx_compress.QuantizedArray)
+    np.testing.assert_array_equal(module.apply(variables, X), quantized(X))
+
+
+def test_weights_that_a_traced_function_closes_over_are_quantized():
+    kernel = jnp.linspace(-1, 1, 32).reshape(8, 4)
+    small = jax.jit(lambda: fx_compress.quantize({"kernel": kernel}, fx_compress.int8()))()
+    np.testing.assert_array_equal(small["kernel"].values, fx_compress.int8().quantize(kernel).values)

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core import meta
+from fx_core.array_node import shapes_of
 from fx_core.compat.jax import prune_jaxpr
 from fx_core.frozen_dict import FrozenDict
 from fx_linen import Module as LinenModule
@@ -60,8 +61,11 @@ class Structure:
         self.graphdef, self.places, self.streams = graphdef, tuple(places), tuple(streams)
         self.random = tuple(i for i, place in enumerate(places) if place is None)
         self._trees = [jax.tree.structure(value) for value in values]
-        avals = iter(jaxpr.out_avals)
-        self.shapes: list[Shapes] = [tuple(next(avals).shape for _ in range(tree.num_leaves)) for tree in self._trees]
+        leaves = iter(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in jaxpr.out_avals)
+        # An array-like parameter of several leaves counts as one array.
+        self.shapes: list[Shapes] = [
+            shapes_of(tree.unflatten([next(leaves) for _ in range(tree.num_leaves)])) for tree in self._trees
+        ]
         self._jaxpr, self._constants = jaxpr, constants
         self._programs: dict[tuple[int, ...], Program] = {}
 

@@ -211,7 +211,7 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
         )
-    if not isinstance(array, jax.core.Tracer) and not jnp.isfinite(array.astype(jnp.float32)).all():
+    if not isinstance(array, jax.core.Tracer) and not _all_finite(array):
         raise SchemeError(
             "This weight is not finite.",
             path=path or None,
@@ -220,6 +220,12 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             fix="no code stands for these: look for the training step, or the file, that they come from",
         )
     return axes
+
+
+def _all_finite(array: jax.Array) -> bool:
+    # Also where the array is a constant of a function that is traced.
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.isfinite(array.astype(jnp.float32)).all())
 
 
 def int8(
