@@ -40,7 +40,9 @@ def test_pooling(shape, window, strides, padding, name, dtype):
     if name == "avg_pool_unpadded":
         name, options = "avg_pool", {**options, "count_include_pad": False}
     x = draw(shape, dtype=dtype)
-    got, expected = getattr(pool, name)(x, window, **options), getattr(flax_pooling, name)(x, window, **options)
+    got = getattr(pool, name)(x, window, **options)
+    # Averages of narrow numbers are sums in float32 here.
+    expected = getattr(flax_pooling, name)(x.astype(np.float32) if name == "avg_pool" else x, window, **options)
     assert got.shape == expected.shape
     assert got.dtype == x.dtype  # Flax averages bfloat16 without padding in float32 and returns that
     tolerance = {"rtol": 1e-6} if dtype == np.float32 else {"rtol": 1e-2}

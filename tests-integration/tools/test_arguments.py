@@ -41,7 +41,8 @@ WITHOUT_EFFECT = {
 }
 # An interface says what these get, and others of it use more; or there is nothing but the interface.
 OF_INTERFACES = {
-    "fx_core": {"ArrayNode.leaf_specs": {"pieces"}},
+    "fx_compress": {"straight_through": {"x"}},  # its rule for derivatives reads it
+    "fx_core": {"ArrayNode.fetched": {"beside"}, "ArrayNode.leaf_specs": {"pieces"}},
     "fx_linen": {"RNNCellBase.initialize_carry": {"rng", "input_shape"}},
     "fx_nnx": {
         **{key: {"path", "x"} for key in ("Everything.__call__", "Nothing.__call__")},

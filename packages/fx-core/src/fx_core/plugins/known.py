@@ -19,9 +19,10 @@ FAMILY = frozenset(
 """Distributions of fx itself: they load whatever ``FX_PLUGIN_AUTOLOAD`` says and may register names without a dot."""
 
 _BROUGHT_BY: dict[str, dict[str, str]] = {
-    "collection": dict.fromkeys(
-        ("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"
-    ),
+    "collection": {
+        **dict.fromkeys(("params", "batch_stats", "cache", "intermediates", "perturbations", "losses"), "fx-core"),
+        "observers": "fx-compress",
+    },
     "checkpoint_backend": {"msgpack": "fx-ckpt", "safetensors": "fx-ckpt", "orbax": "fx-ckpt[orbax]"},
     "exporter": {
         "stablehlo": "fx-export",
