@@ -37,6 +37,11 @@ def division_by_anything(x, y):
     return {**plain, "gcd": jnp.gcd(x, y), "constant": lax.div(x, jnp.full_like(x, -1))}
 
 
+@case(np.array([[5, 7, 2**30 - 1, 715827882, -1], [65536, 65536, 3, 1, 1], [-3, 70000, 70000, 1, -(2**31)]], np.int32))
+def products_that_wrap_around(x):
+    return {d: jnp.prod(x.astype(d), 1, dtype=d) for d in ("int8", "uint16", "int32", "uint32")}
+
+
 @case(np.array([0.49999997, -0.49999997, 8388609.0, 0.5, -0.5, 1.5, -0.0, np.inf, np.nan], np.float32))
 def rounding_away_from_zero(x):
     return {"round": lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO)}

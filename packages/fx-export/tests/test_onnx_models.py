@@ -148,6 +148,20 @@ def test_large_weights_lie_beside_the_model(tmp_path):
     assert fx_export.load(path)(np.ones((2, 64), np.float32))[1, 0] == 64
 
 
+def test_sums_of_64_bits_are_exact(tmp_path):
+    """ONNX Runtime adds up 64-bit integers as float64, which has 53 bits."""
+    numbers = np.array([[[2**62 + 1, 5], [2**62, -1], [2**62 + 2, 3]], [[7, 2**53 + 1], [1, 1], [0, -1]]])
+
+    def fn(_, x):
+        return {"one": x.sum(1), "two": x.sum((0, 2)), "unsigned": x.astype(np.uint64).sum(-1), "none": x.sum(())}
+
+    with jax.enable_x64(True):
+        path = export(tmp_path, fn, {}, ["int64[batch, n, 2]"])
+        results, expected = fx_export.load(path)(numbers), jax.device_get(fn({}, jnp.asarray(numbers)))
+    for name, wanted in expected.items():
+        np.testing.assert_array_equal(results[name], wanted, strict=True)
+
+
 def test_all_primitives_without_translation_are_listed_with_module_and_line(tmp_path):
     def fn(w, x):
         with jax.named_scope("Encoder/Block_0"):

@@ -30,13 +30,12 @@ _GROUPS = {
     "int32 int64 " + _FLOATS: "Pow ReduceSum ReduceMean ReduceSumSquare CumSum",
     "bool int8 uint8 int32 int64 " + _FLOATS: "ReduceMax ReduceMin",
     "int8 uint8 int32 int64 " + _FLOATS: "ArgMax ArgMin",
-    # The product of 32-bit integers saturates in ONNX Runtime, where that of JAX wraps around.
-    "int64 " + _FLOATS: "ReduceProd",
     "int32 uint32 int64 uint64 " + _FLOATS: "MatMul",
     "int32 int64 float32 float64": "Range",
     "int64 int32 " + _FLOATS: "TopK",
-    _FLOATS: "Exp Log Sqrt Reciprocal Tanh Sigmoid Floor Ceil Round Sin Cos Softmax IsNaN IsInf Gemm LayerNormalization"
-    " RMSNormalization",
+    # Products of integers saturate in ONNX Runtime, where those of JAX wrap around: they are made of `Mul`.
+    _FLOATS: "ReduceProd Exp Log Sqrt Reciprocal Tanh Sigmoid Floor Ceil Round Sin Cos Softmax IsNaN IsInf Gemm"
+    " LayerNormalization RMSNormalization",
     _SINGLE: "Erf Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Gelu Conv ConvTranspose AveragePool"
     " BatchNormalization Softplus",
     "int8 uint8 float16 float32 float64": "MaxPool",
