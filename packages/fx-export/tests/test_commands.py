@@ -156,3 +156,11 @@ def test_renew_writes_anew(tmp_path):
     assert json.loads(run("renew", path, "--json").output)["path"] == str(path)
     assert fx_export.load(path)(np.ones(3, np.float32)).tolist() == [2, 2, 2]
     assert run("renew", tmp_path).exit_code == 1
+
+
+def test_a_terminal_obeys_nothing_in_a_message(tmp_path):
+    (tmp_path / "\x1b[31m").mkdir()
+    result = run("inspect", tmp_path / "\x1b[31m")
+    assert result.exit_code == 1
+    assert "\\x1b[31m" in result.output
+    assert "\x1b" not in result.output

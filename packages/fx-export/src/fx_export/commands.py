@@ -34,7 +34,7 @@ class Guarded(click.Group):
         try:
             return super().invoke(ctx)
         except (FxError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(plain(str(error))) from error
 
 
 @click.group(cls=Guarded)
