@@ -28,6 +28,16 @@ def test_reading_and_writing():
     assert v.shape == (1,)
 
 
+def test_a_number_written_into_a_weakly_typed_variable_leaves_it_weak():
+    for start in (jnp.array(1.0), jnp.full((2,), 1.0)):
+        v = nnx.Variable(start)
+        for value in (3, np.float32(2.0)):
+            v[...] = value
+            assert (v * jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16
+    v[...] = jnp.ones(2, jnp.float32)  # an array that fits takes its place, type and all
+    assert (v * jnp.ones(2, jnp.bfloat16)).dtype == jnp.float32
+
+
 def test_values_need_not_be_arrays():
     v = nnx.Variable({"a": (1, 2)})
     assert v[...] == {"a": (1, 2)}

@@ -133,12 +133,12 @@ def _same_type(value: Any, whole: Any) -> bool:
 
 
 def _filled(whole: Any, _: Any, value: Any) -> jax.Array:
-    """Give an array of the shape and dtype of another one."""
+    """Give an array of the shape and dtype of another one, which promotes as that one does."""
     if value is None:
         raise TypeError("None is no array")
     value = jnp.asarray(value)
-    if _rank(value.dtype) > _rank(whole.dtype) and isinstance(whole, jax.Array):
-        return whole.at[...].set(value)  # which warns of what is lost
+    if isinstance(whole, jax.Array) and (_rank(value.dtype) > _rank(whole.dtype) or getattr(whole, "weak_type", False)):
+        return whole.at[...].set(value)  # which warns of what is lost, and keeps a weak type
     return jnp.broadcast_to(jax.lax.convert_element_type(value, whole.dtype), whole.shape)
 
 
