@@ -13,7 +13,7 @@ from fx_linen.module._functional import apply, init, init_with_output, merge_par
 from fx_linen.module._intercept import Interceptor, InterceptorContext, intercept_methods
 from fx_linen.module._methods import compact, compact_name_scope, nowrap, wrap_method_once
 from fx_linen.module._module import Module
-from fx_linen.module._rebind import Progress, absorb_progress, absorb_state, module_scopes, progress_of, rebind
+from fx_linen.module._rebind import Naming, absorb_state, module_scopes, naming_of, rebind, resume_naming
 from fx_linen.module._share import share_scope
 
 __all__ = [
@@ -21,9 +21,8 @@ __all__ = [
     "InterceptorContext",
     "Module",
     "ModuleBase",
-    "Progress",
+    "Naming",
     "UnboundModuleError",
-    "absorb_progress",
     "absorb_state",
     "apply",
     "compact",
@@ -37,10 +36,11 @@ __all__ = [
     "intercept_methods",
     "merge_param",
     "module_scopes",
+    "naming_of",
     "nowrap",
     "override_named_call",
-    "progress_of",
     "rebind",
+    "resume_naming",
     "share_scope",
     "wrap_method_once",
 ]

@@ -10,7 +10,7 @@ from fx_linen.module._base import ModuleBase
 from fx_linen.module._state import ModuleState, NameScope
 from fx_linen.module._tree import ATOMS, map_modules
 
-__all__ = ["Progress", "absorb_progress", "absorb_state", "module_scopes", "progress_of", "rebind"]
+__all__ = ["Naming", "absorb_state", "module_scopes", "naming_of", "rebind", "resume_naming"]
 
 M = TypeVar("M")
 Rebound = dict[int, tuple[Any, Any]]
@@ -119,10 +119,10 @@ def _fill(copy: ModuleBase, module: ModuleBase, scope: Scope) -> None:
     state.in_setup = before.in_setup
     state.setup_done = not info.has_setup
     state.children = {} if info.has_setup else dict(before.children)
-    _copy_progress(before, state, scope)
+    _copy_naming(before, state, scope)
 
 
-def _copy_progress(before: ModuleState, after: ModuleState, scope: Scope) -> None:
+def _copy_naming(before: ModuleState, after: ModuleState, scope: Scope) -> None:
     after.in_compact, after.used = before.in_compact, before.used
     after.counters = dict(before.counters)
     if before.name_scope is not None:
@@ -132,7 +132,7 @@ def _copy_progress(before: ModuleState, after: ModuleState, scope: Scope) -> Non
         after.name_scopes = {name: after.name_scope}
 
 
-class Progress(NamedTuple):
+class Naming(NamedTuple):
     """How far the naming of a module has come; hashable.
 
     Attributes:
@@ -146,22 +146,22 @@ class Progress(NamedTuple):
     inner: tuple[tuple[str, int], ...]
 
 
-def progress_of(module: ModuleBase) -> Progress:
+def naming_of(module: ModuleBase) -> Naming:
     """Returns which names a module has given out."""
     state = module._state
     variables = tuple((name, child) for name, child in state.children.items() if not isinstance(child, ModuleBase))
     inner = () if state.name_scope is None else tuple(state.name_scope.counters.items())
-    return Progress(tuple(state.counters.items()), variables, inner)
+    return Naming(tuple(state.counters.items()), variables, inner)
 
 
-def absorb_progress(module: ModuleBase, progress: Progress) -> None:
+def resume_naming(module: ModuleBase, naming: Naming) -> None:
     """Lets a module go on naming from there."""
     state = module._state
-    state.counters = dict(progress.counters)
-    for name, collection in progress.variables:
+    state.counters = dict(naming.counters)
+    for name, collection in naming.variables:
         state.children.setdefault(name, collection)
     if state.name_scope is not None:
-        state.name_scope.counters = dict(progress.inner)
+        state.name_scope.counters = dict(naming.inner)
 
 
 def absorb_state(module: ModuleBase, copy: ModuleBase) -> None:
@@ -171,4 +171,4 @@ def absorb_state(module: ModuleBase, copy: ModuleBase) -> None:
       module: the original of `rebind`.
       copy: its copy.
     """
-    absorb_progress(module, progress_of(copy))
+    resume_naming(module, naming_of(copy))

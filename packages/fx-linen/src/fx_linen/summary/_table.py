@@ -9,7 +9,7 @@ from fx_core.summary import abstract, size_and_bytes
 
 from fx_linen.module import InterceptorContext, ModuleBase, intercept_methods
 from fx_linen.module._paths import abstract_call
-from fx_linen.module._rebind import absorb_progress, progress_of
+from fx_linen.module._rebind import naming_of, resume_naming
 from fx_linen.summary._flops import count_flops
 
 __all__ = ["Row", "Table", "make_table"]
@@ -117,14 +117,14 @@ def make_table(
             return next_fun(*args, **kwargs)
         call = _Call(bound.path, bound.clone(_deep_clone=True), context.method_name, abstract(_inputs(args, kwargs)))
         calls.append(call)
-        before = progress_of(bound)
+        before = naming_of(bound)
         outputs = next_fun(*args, **kwargs)
         call.outputs = abstract(outputs)
         if compute_flops or compute_vjp_flops:
-            after = progress_of(bound)
-            absorb_progress(bound, before)
+            after = naming_of(bound)
+            resume_naming(bound, before)
             call.flops, call.vjp_flops = count_flops(bound, fun, args, kwargs, compute_flops, compute_vjp_flops)
-            absorb_progress(bound, after)
+            resume_naming(bound, after)
         return outputs
 
     def init(*args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 from fx_core.errors import ArgumentTypeError, TransformedMethodReturnValueError
 from fx_core.scope import Scope, Variable
 
-from fx_linen.module import Progress, absorb_progress, module_scopes, progress_of, rebind, wrap_method_once
+from fx_linen.module import Naming, module_scopes, naming_of, rebind, resume_naming, wrap_method_once
 from fx_linen.module._base import ModuleBase
 
 __all__ = ["Call", "method_of", "name_of"]
@@ -57,7 +57,7 @@ class Call:
       modules: the first argument, and the modules and variables that were taken out of the others.
     """
 
-    __slots__ = ("_progress", "args", "kwargs", "modules", "scopes", "target")
+    __slots__ = ("_naming", "args", "kwargs", "modules", "scopes", "target")
 
     def __init__(
         self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], target: type[ModuleBase] | None = None
@@ -75,7 +75,7 @@ class Call:
             args, kwargs = jax.tree.map(self._take_out, (args, kwargs))
         self.args, self.kwargs, self.target = args, kwargs, target
         self.scopes = module_scopes(self.modules)
-        self._progress: list[tuple[Any, Progress]] = []
+        self._naming: list[tuple[Any, Naming]] = []
 
     def _take_out(self, leaf: Any) -> Any:
         if not isinstance(leaf, _CARRIED):
@@ -117,13 +117,13 @@ class Call:
             if isinstance(leaf, _CARRIED):
                 raise TransformedMethodReturnValueError(name_of(fn))
         # Not the copies themselves: they hold values of the trace, which would live as long as this does.
-        self._progress = [(module, progress_of(copy)) for module, copy in copies.values()]
+        self._naming = [(module, naming_of(copy)) for module, copy in copies.values()]
         return out
 
     def finish(self) -> None:
         """Lets the modules outside know what their copies did, the names they gave out."""
-        for module, progress in self._progress:
-            absorb_progress(module, progress)
+        for module, naming in self._naming:
+            resume_naming(module, naming)
 
 
 def _scope_inside(inner: dict[int, Scope], scope: Scope) -> Scope:

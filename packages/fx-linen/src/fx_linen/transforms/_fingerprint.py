@@ -9,7 +9,7 @@ from fx_core.frozen_dict import FrozenDict
 from fx_core.scope import Scope, Variable
 from fx_core.serialization import registered, to_state_dict
 
-from fx_linen.module import progress_of
+from fx_linen.module import naming_of
 from fx_linen.module._base import ModuleBase
 from fx_linen.module._context import context
 
@@ -107,7 +107,7 @@ class Fingerprint:
         if module.scope is None:
             return kind, module.name, own
         self.bound.append(module)
-        counters, _, inner = progress_of(module)
+        counters, _, inner = naming_of(module)
         running = state.name_scope and state.name_scope.name, inner
         return kind, self._place(module.scope), state.in_compact, state.in_setup, counters, running, own
 

@@ -7,7 +7,7 @@ from fx_core.scope import CollectionFilter
 from fx_transforms import lift
 from fx_transforms.static import Static
 
-from fx_linen.module import Progress, absorb_progress, progress_of
+from fx_linen.module import Naming, naming_of, resume_naming
 from fx_linen.module._base import ModuleBase
 from fx_linen.transforms._call import Call, ModuleFn
 from fx_linen.transforms._fingerprint import Fingerprint
@@ -25,7 +25,7 @@ class Traced:
     def __init__(self, call: Call, bound: list[ModuleBase]):
         self.call, self.bound = call, bound
 
-    def run(self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Progress, ...]]:
+    def run(self, fn: ModuleFn, scopes: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Naming, ...]]:
         """Does the call inside.
 
         Returns:
@@ -33,7 +33,7 @@ class Traced:
         """
         copies: dict[int, tuple[Any, Any]] = {}
         out = self.call.run(fn, scopes, args, kwargs, copies)
-        return out, tuple(progress_of(copies[id(module)][1]) for module in self.bound)
+        return out, tuple(naming_of(copies[id(module)][1]) for module in self.bound)
 
     def release(self) -> None:
         """Discards the call."""
@@ -44,8 +44,8 @@ def _make_jit(**options: Any) -> Callable[[ModuleFn], Caller]:
     def prepare(fn: ModuleFn) -> Caller:
         def on_scopes(handle: tuple[Static, Any], *args: Any, **kwargs: Any) -> Any:
             described, scopes = handle
-            out, progress = described.note.run(fn, scopes, args, kwargs)
-            return out, Static(progress)
+            out, naming = described.note.run(fn, scopes, args, kwargs)
+            return out, Static(naming)
 
         numbers, given = numbers_of(options["static_argnums"]), options["static_argnames"]
         names = {given} if isinstance(given, str) else set(given)
@@ -58,11 +58,11 @@ def _make_jit(**options: Any) -> Callable[[ModuleFn], Caller]:
             try:
                 handle = Static((call.target, description.value), traced), call.scopes
                 with hinting("nn.jit", call, numbers, names):
-                    out, progress = compiled(handle, *call.args, **call.kwargs)
+                    out, naming = compiled(handle, *call.args, **call.kwargs)
             finally:
                 traced.release()
-            for module, found in zip(description.bound, progress.value, strict=True):
-                absorb_progress(module, found)
+            for module, found in zip(description.bound, naming.value, strict=True):
+                resume_naming(module, found)
             return out
 
         return caller
