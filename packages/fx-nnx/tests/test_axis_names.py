@@ -171,3 +171,26 @@ def test_transform_metadata_alone():
     assert f(param, 1.0).out_sharding == ("din", "layers", "dout")
     assert seen == [("din", "dout")]
     assert param.out_sharding == ("layers", "din", "dout")
+
+
+def test_axis_names_come_and_go():
+    inside = []
+
+    def look(model):
+        inside.append(model.w.sharding_names)
+        model.new = nnx.Param(model.w[...], out_sharding=("x",))
+        return model.w.sum()
+
+    def make():
+        return nnx.Dict(w=nnx.Param(jnp.ones((3, 2)), out_sharding=("layers", "x")))
+
+    with nnx.use_eager_sharding(False):
+        for f in (
+            nnx.vmap(look, transform_metadata={"partition_name": "layers"}),
+            nnx.vmap(nnx.transform_metadata(look, partition="layers")),
+            nnx.scan(look, in_axes=(0,), out_axes=0, transform_metadata={"partition_name": "layers"}),
+        ):
+            model = make()
+            f(model)
+            assert inside.pop() == ("x",)
+            assert model.w.sharding_names == model.new.sharding_names == ("layers", "x")

@@ -1,5 +1,7 @@
 """custom_vjp: cotangents of what is in the result, and arguments without cotangents."""
 
+import functools
+
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
@@ -262,3 +264,54 @@ def test_a_variable_has_a_derivative_or_none(nondiff, whole):
     with pytest.raises(TransformError, match=r"argument 0/w with 'a der[\s\S]*argument 1/w with 'no derivative'"):
         rule(first, second)
     assert rule(first, nnx.clone(second)) == 27.0
+
+
+class Net(nnx.Module):
+    def __init__(self, scale=1.0):
+        self.a = nnx.Param(jnp.full(2, scale))
+        self.count = nnx.BatchStat(jnp.array(0.0))
+
+
+def test_custom_vjp_sees_cotangents_of_changes():
+    seen = {}
+
+    @functools.partial(nnx.custom_vjp, nondiff_argnums=(1,))
+    def f(model, k, x):
+        model.count[...] += x.sum()
+        return model.a * x * k
+
+    def forward(model, k, x):
+        model.count[...] += x.sum()
+        return model.a * x * k, (model, x)
+
+    def backward(k, residuals, g):
+        (changed, none), out = g
+        model, _ = residuals
+        seen.update(changed=changed.count[...], none=none, model=type(model))
+        return nnx.State({"a": nnx.Param(10 * k * out)}), out * 3
+
+    f.defvjp(forward, backward)
+
+    def loss(model, x):
+        return f(model, 2, x).sum() + model.count**2
+
+    model = Net()
+    g, gx = nnx.grad(loss, argnums=(nnx.DiffState(0, ...), 1))(model, jnp.ones(2))
+    np.testing.assert_allclose(g.a[...], 20.0)
+    np.testing.assert_allclose(g.count[...], 0.0)
+    np.testing.assert_allclose(gx, 3.0)
+    assert seen["none"] is None
+    assert seen["model"] is Net
+    assert float(model.count[...]) == 2
+    np.testing.assert_allclose(f(model, 2, jnp.ones(2)), 2.0)
+
+
+def test_custom_vjp_of_trees_gets_the_cotangent_alone():
+    @nnx.custom_vjp(graph=False)
+    def f(model, x):
+        return model.a * x
+
+    f.defvjp(lambda m, x: (f(m, x), m), lambda m, g: (jax.tree.map(jnp.ones_like, m), g * 3))
+    g, gx = nnx.grad(lambda m, x: f(m, x).sum(), argnums=(0, 1), graph=False)(Net(), jnp.ones(2))
+    np.testing.assert_allclose(g.a[...], 1.0)
+    np.testing.assert_allclose(gx, 3.0)

@@ -1,24 +1,15 @@
-"""Derivatives in other directions, rules, prefixes, axis metadata, trees, the carrier suite."""
-
-import functools
+"""Transforms inside of one another and in every mode, derivatives of both kinds, and what is said of mistakes."""
 
 import fx_nnx as nnx
-import fx_transforms
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.compat.jax import checkify
 from fx_core.errors import FxError
-from fx_core.testing.carriers import CarrierSuite
 from fx_nnx.errors import NnxError
-from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle
-from fx_nnx.transforms.policies import Grouping, GroupPolicy, Returns
 from fx_transforms.errors import BroadcastVariableError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.sharding import PartitionSpec
 
 
 class Net(nnx.Module):
@@ -30,40 +21,6 @@ class Net(nnx.Module):
 def step(model, x):
     model.count[...] += 1
     return model.a * x * model.count
-
-
-class State:
-    """A handle of the carrier suite: two variables in one argument."""
-
-    def __new__(cls, a, b):
-        handle = Handle(((nnx.Dict(a=nnx.Param(a), b=nnx.BatchStat(b)),), {}))
-        return handle
-
-
-def by_type(tree):
-    del tree
-    return lambda leaf, path, value: int(isinstance(value, nnx.BatchStat))
-
-
-class TestObjectCarrier(CarrierSuite):
-    def engine(self):
-        return fx_transforms
-
-    def carrier(self):
-        groups = [GroupPolicy(kind, Returns.ALL) for kind in ("a", "b")]
-        return ObjectCarrier(groups=groups, grouping=Grouping(by_type), transform="test")
-
-    def make(self, a, b):
-        return State(a, b)
-
-    def read(self, state):
-        model = state.tree[0][0]
-        return model.a.get_raw_value(), model.b.get_raw_value()
-
-    def write(self, state, a, b):
-        model = state.tree[0][0]
-        model.a.set_raw_value(a)
-        model.b.set_raw_value(b)
 
 
 def test_vjp_in_both_modes():
@@ -94,51 +51,6 @@ def test_jvp_takes_tangents_of_many_forms(form):
     np.testing.assert_allclose(moved, 4.0)
 
 
-def test_custom_vjp_sees_cotangents_of_changes():
-    seen = {}
-
-    @functools.partial(nnx.custom_vjp, nondiff_argnums=(1,))
-    def f(model, k, x):
-        model.count[...] += x.sum()
-        return model.a * x * k
-
-    def forward(model, k, x):
-        model.count[...] += x.sum()
-        return model.a * x * k, (model, x)
-
-    def backward(k, residuals, g):
-        (changed, none), out = g
-        model, _ = residuals
-        seen.update(changed=changed.count[...], none=none, model=type(model))
-        return nnx.State({"a": nnx.Param(10 * k * out)}), out * 3
-
-    f.defvjp(forward, backward)
-
-    def loss(model, x):
-        return f(model, 2, x).sum() + model.count**2
-
-    model = Net()
-    g, gx = nnx.grad(loss, argnums=(nnx.DiffState(0, ...), 1))(model, jnp.ones(2))
-    np.testing.assert_allclose(g.a[...], 20.0)
-    np.testing.assert_allclose(g.count[...], 0.0)
-    np.testing.assert_allclose(gx, 3.0)
-    assert seen["none"] is None
-    assert seen["model"] is Net
-    assert float(model.count[...]) == 2
-    np.testing.assert_allclose(f(model, 2, jnp.ones(2)), 2.0)
-
-
-def test_custom_vjp_of_trees_gets_the_cotangent_alone():
-    @nnx.custom_vjp(graph=False)
-    def f(model, x):
-        return model.a * x
-
-    f.defvjp(lambda m, x: (f(m, x), m), lambda m, g: (jax.tree.map(jnp.ones_like, m), g * 3))
-    g, gx = nnx.grad(lambda m, x: f(m, x).sum(), argnums=(0, 1), graph=False)(Net(), jnp.ones(2))
-    np.testing.assert_allclose(g.a[...], 1.0)
-    np.testing.assert_allclose(gx, 3.0)
-
-
 def test_prefixes_of_models():
     model = nnx.Dict(a=nnx.Param(jnp.arange(3.0)), b=nnx.BatchStat(jnp.array(2.0)))
     axes = nnx.prefix(model, {nnx.Param: 0, ...: None})
@@ -146,48 +58,6 @@ def test_prefixes_of_models():
         out = nnx.vmap(lambda m: m.a * m.b, in_axes=(axes,), **options)(model)
         np.testing.assert_allclose(out, [0.0, 2.0, 4.0])
     assert nnx.prefix(model, lambda path, variable: len(path)).a == 1
-
-
-def test_axis_names_come_and_go():
-    inside = []
-
-    def look(model):
-        inside.append(model.w.sharding_names)
-        model.new = nnx.Param(model.w[...], out_sharding=("x",))
-        return model.w.sum()
-
-    def make():
-        return nnx.Dict(w=nnx.Param(jnp.ones((3, 2)), out_sharding=("layers", "x")))
-
-    with nnx.use_eager_sharding(False):
-        for f in (
-            nnx.vmap(look, transform_metadata={"partition_name": "layers"}),
-            nnx.vmap(nnx.transform_metadata(look, partition="layers")),
-            nnx.scan(look, in_axes=(0,), out_axes=0, transform_metadata={"partition_name": "layers"}),
-        ):
-            model = make()
-            f(model)
-            assert inside.pop() == ("x",)
-            assert model.w.sharding_names == model.new.sharding_names == ("layers", "x")
-
-
-def test_shard_map_pmap_and_checkify_on_one_device():
-    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
-    specs = (nnx.StateSharding({nnx.Param: PartitionSpec("x"), ...: PartitionSpec()}), PartitionSpec("x"))
-    model = Net()
-    out = nnx.shard_map(step, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("x"))(model, jnp.ones(2))
-    np.testing.assert_allclose(out, 1.0)
-    out = nnx.pmap(step, in_axes=(None, 0))(model, jnp.ones((1, 2)))
-    np.testing.assert_allclose(out, [[2.0, 2.0]])
-    assert float(model.count[...]) == 2
-
-    def checked(model, x):
-        checkify.check(x > 0, "negative")
-        return step(model, x)
-
-    error, out = nnx.jit(nnx.checkify(checked))(model, -1.0)
-    assert "negative" in error.get()
-    assert float(model.count[...]) == 3
 
 
 @settings(deadline=None, max_examples=12)
@@ -318,12 +188,6 @@ def test_a_model_from_outside_is_no_result(options):
             call()
     made = nnx.jit(lambda x: nnx.clone(outer), **options)(jnp.zeros(4))
     np.testing.assert_array_equal(made.a[...], jnp.arange(4))
-
-
-def test_pmap_takes_the_devices_of_a_backend():
-    np.testing.assert_array_equal(nnx.pmap(lambda x: x + 1, backend="cpu")(jnp.ones(1)), [2.0])
-    with pytest.raises(RuntimeError, match="nowhere"):
-        nnx.pmap(lambda x: x, backend="nowhere")(jnp.ones(1))
 
 
 @pytest.mark.parametrize("transform", [nnx.remat, lambda f: lambda m: nnx.checkify(f)(m)[1]], ids=["remat", "checkify"])
