@@ -1,83 +1,20 @@
 """fx_transforms.lift against flax.core.lift: same variables, same keys, same numbers, to the bit."""
 
-import flax.core
-import flax.core.axes_scan
-import flax.core.lift
-import flax.core.meta
-import fx_core.meta
 import fx_core.scope
 import fx_transforms.axes_scan
 import fx_transforms.lift
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax import random
+from lifted import KEY, RNGS, XS, Ours, Theirs, X, check, dense, draw, in_a
 
-
-class Ours:
-    lift, meta, axes_scan = fx_transforms.lift, fx_core.meta, fx_transforms.axes_scan
-    init, apply = staticmethod(fx_core.scope.init), staticmethod(fx_core.scope.apply)
-
-
-class Theirs:
-    lift, meta, axes_scan = flax.core.lift, flax.core.meta, flax.core.axes_scan
-    init, apply = staticmethod(flax.core.init), staticmethod(flax.core.apply)
-
-
-KEY = random.key(7)
-X = jnp.arange(3.0)
-XS = jnp.arange(6.0).reshape(2, 3) - 2
 CASES = {}
 
 
 def case(fn):
     CASES[fn.__name__] = fn
     return fn
-
-
-def plain(tree):
-    """Arrays of a tree in order, keys as their data; boxes by their names."""
-    leaves = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = random.key_data(leaf)
-        leaves.append((jax.tree_util.keystr(path).replace(".value", ""), np.asarray(leaf)))
-    return leaves
-
-
-def check(ours, theirs):
-    ours, theirs = plain(ours), plain(theirs)
-    assert [path for path, _ in ours] == [path for path, _ in theirs]
-    for (path, a), (_, b) in zip(ours, theirs):
-        assert a.dtype == b.dtype, path
-        np.testing.assert_array_equal(a, b, err_msg=path)
-
-
-def dense(scope, x, features=2):
-    w = scope.param("w", random.normal, (x.shape[-1], features))
-    count = scope.variable("state", "n", lambda: jnp.zeros(()))
-    count.value = count.value + 1
-    return x @ w
-
-
-def draw(scope, *_):
-    return random.key_data(scope.make_rng("params")), random.key_data(scope.push("in").make_rng("noise"))
-
-
-def in_a(fn):
-    """Run in an inner scope that has drawn before, and draw once more afterwards."""
-
-    def wrapped(scope):
-        scope = scope.push("a")
-        scope.make_rng("params")
-        out = fn(scope)
-        return out, random.key_data(scope.make_rng("params"))
-
-    return wrapped
-
-
-RNGS = {"params": KEY, "noise": random.key(1)}
 
 
 def vmap_draw(split):
@@ -145,134 +82,6 @@ def vmap_trees(f):
         return f.lift.vmap(fn, {True: 0}, {True: True})(scopes, x)
 
     return f.init(outer)(KEY, XS)
-
-
-@case
-def in_and_out(f):
-    def fn(scope, c, x):
-        y = scope.variable("made", "y", lambda: x).value
-        return c + scope.get_variable("given", "a"), y
-
-    fn = f.lift.scan(fn, variable_axes={"given": f.lift.In(0), "made": f.lift.Out(1)}, in_axes=0)
-    return f.apply(fn, mutable=True)({"given": {"a": jnp.arange(2.0)}}, 0.0, XS)
-
-
-def body(scope, c, x):
-    y = dense(scope, x)
-    return c + y.sum(), (y, random.key_data(scope.make_rng("noise")))
-
-
-def scans(**options):
-    return lambda f: f.init(lambda s, x: in_a(lambda s: f.lift.scan(body, **options)(s, 0.0, x))(s))(RNGS, XS)
-
-
-CASES["scan_axes"] = scans(variable_axes={True: 0}, split_rngs={True: True})
-CASES["scan_axis_1"] = scans(variable_axes={"params": 1, "state": 0}, split_rngs={True: True}, in_axes=1, out_axes=1)
-CASES["scan_negative"] = scans(
-    variable_axes={"params": -1, "state": 0}, split_rngs={True: True}, in_axes=-1, out_axes=-1
-)
-CASES["scan_broadcast"] = scans(variable_broadcast=True, split_rngs={"params": False, "noise": True})
-CASES["scan_mixed"] = scans(
-    variable_broadcast="params", variable_axes={"state": 0}, split_rngs={"params": False, "noise": True}
-)
-CASES["scan_reverse"] = scans(variable_axes={True: 0}, split_rngs={True: True}, reverse=True, length=2)
-CASES["scan_unroll"] = scans(variable_axes={True: 0}, split_rngs={True: True}, unroll=2)
-
-
-@case
-def scan_carry(f):
-    fn = f.lift.scan(dense_body, variable_broadcast="params", variable_carry="state")
-    variables = {"params": {"w": XS.T}, "state": {"n": jnp.float32(3)}}
-    return f.apply(fn, mutable=["state"])(variables, 1.0, XS)
-
-
-def dense_body(scope, c, x):
-    y = dense(scope, x)
-    return c + y.sum(), (y, scope.get_variable("state", "n"))
-
-
-@case
-def scan_broadcast_arguments(f):
-    fn = f.lift.scan(
-        lambda s, c, x, b: (c + dense(s, x) @ b, (x, b)),
-        variable_axes={True: 0},
-        split_rngs={True: True},
-        in_axes=(0, f.axes_scan.broadcast),
-        out_axes=(0, f.axes_scan.broadcast),
-    )
-    return f.init(fn)(KEY, 0.0, XS, jnp.ones(2))
-
-
-@case
-def scan_unchecked(f):
-    fn = f.lift.scan(
-        dense_body, variable_broadcast="params", variable_axes={"state": 0}, check_constancy_invariants=False
-    )
-    variables = {"params": {"w": XS.T}, "state": {"n": jnp.arange(2.0)}}
-    return f.apply(fn, mutable=["state"])(variables, 1.0, XS)
-
-
-@case
-def scan_data_transform(f):
-    def double(variable_groups, rng_groups):
-        return jax.tree.map(lambda x: 2 * x, variable_groups), rng_groups
-
-    fn = f.lift.scan(dense_body, variable_broadcast="params", variable_axes={"state": 0}, data_transform=double)
-    return f.apply(fn, mutable=["state"])({"params": {"w": XS.T}, "state": {"n": jnp.arange(2.0)}}, 1.0, XS)
-
-
-@case
-def scan_partitioned(f):
-    def fn(scope, x, _):
-        return jnp.tanh(x @ scope.param("w", f.meta.with_partitioning(random.normal, ("in", "out")), (3, 3))), None
-
-    params = {f.meta.PARTITION_NAME: "layers"}
-    looped = f.lift.scan(fn, {"params": 0}, split_rngs={"params": True}, length=4, metadata_params=params)
-    y, variables = f.init(looped)(KEY, X, None)
-    assert variables["params"]["w"].names == ("layers", "in", "out")
-    return y, variables, f.apply(looped)(variables, X, None)
-
-
-@case
-def scan_gradient(f):
-    fn = f.lift.scan(dense_body, variable_axes={True: 0}, split_rngs={True: True})
-    _, variables = f.init(fn)(KEY, 0.0, XS)
-    return jax.grad(lambda v: f.apply(fn, mutable=True)(v, 0.0, XS)[0][0] ** 2)(variables)
-
-
-@case
-def scan_of_vmap_of_remat(f):
-    inner = f.lift.vmap(f.lift.remat(dense), {"params": 0, "state": 0}, {True: True}, in_axes=None, axis_size=2)
-    fn = f.lift.scan(
-        lambda s, c, x: (c + 1, inner(s.push("in"), x)), {"state": 0}, "params", split_rngs={"params": False}
-    )
-    return f.init(fn)(KEY, 0, XS)
-
-
-@case
-def vmap_of_scan(f):
-    looped = f.lift.scan(dense_body, {"state": 0}, "params", split_rngs={"params": False})
-    fn = f.lift.vmap(lambda s, x: looped(s, 0.0, x), {True: 1}, {True: True}, in_axes=0)
-    return f.init(lambda s, x: fn(s.push("m"), x))(KEY, jnp.ones((2, 4, 3)))
-
-
-@case
-def remat_scan(f):
-    def layer(scope, x):
-        return jnp.tanh(x @ scope.param("w", random.normal, (3, 3)))
-
-    fn = f.lift.remat_scan(layer, (2, 3))
-    y, variables = f.init(fn)(KEY, X)
-    return y, variables, jax.grad(lambda v: f.apply(fn)(v, X).sum())(variables)
-
-
-@case
-def remat_scan_axis(f):
-    def layer(scope, x):
-        return x + random.normal(scope.make_rng("noise"), x.shape) * scope.param("w", random.normal, (3,))
-
-    fn = f.lift.remat_scan(layer, (2, 2), variable_axes={"params": 1}, split_rngs={"params": True, "noise": True})
-    return f.init(fn)(RNGS, X)
 
 
 @case
@@ -450,14 +259,6 @@ def pack(f):
     return f.init(in_a(lambda s: fn(s, X)))(RNGS)
 
 
-@case
-def axes_scan(f):
-    loop = f.axes_scan.scan(lambda b, c, x: (b + 2, c + 1, 2 * x), in_axes=1, out_axes=-1, reverse=True)
-    both = (0, f.axes_scan.broadcast)
-    shared = f.axes_scan.scan(lambda b, c, x, y: (b, c + x, (x, b * y)), in_axes=both, out_axes=both)
-    return jax.tree.map(jnp.asarray, (loop(1, 2, XS), shared(3, 0.0, X, 5)))
-
-
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_same_as_flax(name):
     run = CASES[name]
@@ -491,9 +292,3 @@ def test_keys_of_jit_and_fold_rngs_are_those_of_linen(fold, jitted):
 
     run = fx_core.scope.init(model)
     check((jax.jit(run) if jitted else run)(KEY)[0], Model().init_with_output(KEY)[0])
-
-
-def test_build_shaped_array():
-    for batch_dim in (True, False):
-        ours = fx_transforms.axes_scan.build_shaped_array(XS, batch_dim)
-        assert ours == flax.core.axes_scan.build_shaped_array(XS, batch_dim)
