@@ -69,7 +69,7 @@ def undisturbed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("make", "functions", "files", "classes"), [(jitted, 114, 36, 23), (scanned, 198, 52, 34)], ids=["jit", "scan"]
+    ("make", "functions", "files", "classes"), [(jitted, 107, 34, 22), (scanned, 173, 47, 26)], ids=["jit", "scan"]
 )
 def test_a_first_call_goes_through_no_more_than(make, functions, files, classes, undisturbed):
     make()(Model(3), jnp.ones((4, 3)))  # what is found out once per type does not count
@@ -94,4 +94,4 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     transformed(model, x)
     transformed(model, x)
     found = counts_of(lambda: transformed(model, x))
-    assert all(now <= most for now, most in zip(found, (17, 7, 5, 19))), found
+    assert all(now <= most for now, most in zip(found, (13, 6, 5, 14))), found

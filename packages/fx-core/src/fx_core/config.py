@@ -142,7 +142,7 @@ def __getattr__(name: str) -> Any:
 
 def flags() -> dict[str, Any]:
     """Returns all flags with their present values."""
-    return {name: flag.__get__(_FLAGS) for name, flag in _FLAGS.items()}
+    return {name: flag.value for name, flag in _FLAGS.items()} | dict(_overrides.get())
 
 
 def update(name: str, value: Any) -> None:

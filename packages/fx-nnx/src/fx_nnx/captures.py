@@ -8,6 +8,7 @@ variables from outside, our own functions are traced without finding what is kep
 variables is logged.
 """
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -58,7 +59,8 @@ class Captures:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Records what is read in the block, which is traced."""
-        frame = _Frame(self, _local.top)
+        here = current_trace()
+        frame = _Frame(self, _local.top, here, here)
         _local.top = frame
         frames.append(frame)
         anew = traced_anew(next(_numbers)) if self.renewed or constants.ever else nullcontext()
@@ -93,23 +95,21 @@ class Captures:
             )
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class _Frame:
-    """A function while it is traced."""
+    """A function while it is traced.
 
-    __slots__ = ("captures", "inside", "outer", "token")
+    Attributes:
+      captures: what it reads from outside.
+      outer: the function around it that is traced, if any.
+      token: of its trace.
+      inside: of the trace, that one or another inside of it, of the last variable that it read.
+    """
 
-    def __init__(self, captures: Captures, outer: "_Frame | None"):
-        self.captures, self.outer = captures, outer
-        self.token = self.inside = current_trace()
-
-    def is_outside(self, token: object) -> bool:
-        """Whether the trace of the function was entered after that of a token."""
-        if token is self.inside or token == self.token:
-            return False
-        if entered_after(token, self.token):
-            return True
-        self.inside = token  # most reads that follow are of variables of the same trace
-        return False
+    captures: Captures
+    outer: "_Frame | None"
+    token: object
+    inside: object
 
 
 class _Local(threading.local):
@@ -124,15 +124,19 @@ frames: list[_Frame] = []
 def note(variable: _Valued) -> None:
     """Records that the value of a variable is read. To be called if there are any `frames`, or this is in a trace."""
     top = frame = _local.top
-    while frame is not None and frame.is_outside(variable._nnx_trace):
+    token = variable._nnx_trace
+    while frame is not None and token is not frame.inside and token != frame.token:
+        if not entered_after(token, frame.token):
+            frame.inside = token  # most reads that follow are of variables of the same trace
+            break
         found = frame.captures.found.get(id(variable))
         if found is None or found[0]() is not variable:
             frame.captures.found[id(variable)] = weakref.ref(variable), variable._raw_value
         frame = frame.outer
     if isinstance(variable._raw_value, jax.core.Tracer | jax.Ref):
         return
-    captured = top is not None and top.is_outside(variable._nnx_trace)
-    stages = staged_after(top.token if top is not None and captured else variable._nnx_trace)
+    captured = top is not None and frame is not top
+    stages = staged_after(top.token if top is not None and captured else token)
     by = next((stage for stage in stages if not any(path in stage for path in _INNER)), None)
     if by is not None:
         constants.add(variable, None if captured else by)

@@ -7,6 +7,7 @@ structure can ask whether the snapshot is still true.
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence, Set
 from typing import Any
 
@@ -95,16 +96,13 @@ def thawed(value: Any) -> Any:
 
 _PLAIN = frozenset({str, bytes, int, bool, float, complex, type(None), type(Ellipsis)})
 _BY_TYPE = frozenset({str, bytes, int, bool, type(None), type(Ellipsis)})
-_changing: dict[type, bool] = {}
 
 
+@functools.cache
 def _changes_in_place(kind: type) -> bool:
     """Whether objects of a type have a hash although they are records that may change: not frozen dataclasses."""
-    found = _changing.get(kind)
-    if found is None:
-        params = getattr(kind, "__dataclass_params__", None)
-        found = _changing[kind] = params is not None and not params.frozen
-    return found
+    params = getattr(kind, "__dataclass_params__", None)
+    return params is not None and not params.frozen
 
 
 def exact(value: Any) -> Any:

@@ -9,7 +9,7 @@ from fx_core.traceback_util import hide_package
 from fx_transforms import axes_scan, lift
 from fx_transforms._version import __version__
 from fx_transforms.axes import check_aliases
-from fx_transforms.carrier import Carrier, Groups, Outcome
+from fx_transforms.carrier import Carrier, Groups, Outcome, Static
 from fx_transforms.checkify import checkify
 from fx_transforms.cond import cond, switch
 from fx_transforms.custom_vjp import custom_vjp
@@ -21,7 +21,7 @@ from fx_transforms.scan import scan
 from fx_transforms.scope_carrier import ScopeCarrier
 from fx_transforms.shard_map import shard_map
 from fx_transforms.slot import ABSENT, CARRY, KEYS, SHARED, Place, Slot, axis
-from fx_transforms.static import Static
+from fx_transforms.stack_equal import stack_equal
 from fx_transforms.vjp import jvp, vjp
 from fx_transforms.vmap import pmap, vmap
 from fx_transforms.while_loop import fori_loop, while_loop
@@ -58,6 +58,7 @@ __all__ = [
     "remat",
     "scan",
     "shard_map",
+    "stack_equal",
     "switch",
     "value_and_grad",
     "vjp",

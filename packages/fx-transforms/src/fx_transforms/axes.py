@@ -1,7 +1,7 @@
 """Axes of what is mapped: sizes, prefixes, cutting and stacking, keys per step."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,12 @@ from fx_transforms.slot import Place, Slot
 
 __all__ = [
     "Sized",
+    "broadcast",
     "check_aliases",
     "check_new_axes",
     "check_slots",
     "common_size",
     "front",
-    "new_group_axes",
     "restore",
     "split_keys",
     "spread",
@@ -26,6 +26,22 @@ __all__ = [
 
 Sized = tuple[str, Any, int]
 """A mapped array: a name for messages, the array, its axis."""
+
+
+class _Broadcast:
+    """The axis of what every step shares."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "broadcast"
+
+    def __reduce__(self) -> str:
+        return "broadcast"
+
+
+broadcast: Final = _Broadcast()
+"""In place of an axis: an argument that every step sees whole, or a result that is the same in every step."""
 
 
 def spread(prefix: Any, tree: Any) -> list[Any]:
@@ -65,17 +81,31 @@ def restore(x: Any, axis: int) -> Any:
     return lax.transpose(x, order)
 
 
-def check_new_axes(transform: str, values: Iterable[Sized]) -> None:
-    """Refuses axes that values cannot be stacked along.
+def check_new_axes(
+    transform: str, carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups, out: Any, axes: Sequence[Any]
+) -> None:
+    """Refuses axes that what one step gives cannot be stacked along.
 
     Args:
       transform: name for the message.
-      values: what one step gives, without the axis.
+      carrier: names the arrays in groups.
+      slots: the slot of each group.
+      groups: the groups of one step.
+      out: its results.
+      axes: for each leaf of the results its axis, or something else if it has none.
 
     Raises:
       TransformError: a value has too few dimensions for its axis.
     """
-    for name, value, axis in values:
+    named = [
+        (carrier.label(index, path), leaf, slot.out)
+        for index, (slot, group) in enumerate(zip(slots, groups, strict=True))
+        if isinstance(slot.out, int)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(group)
+    ]
+    results = zip(jax.tree_util.tree_leaves_with_path(out), axes)
+    named += [("the result" + jax.tree_util.keystr(p), x, axis) for (p, x), axis in results if isinstance(axis, int)]
+    for name, value, axis in named:
         if not -jnp.ndim(value) - 1 <= axis <= jnp.ndim(value):
             raise TransformError(
                 f"{transform} cannot stack {name} along axis {axis}.",
@@ -83,14 +113,6 @@ def check_new_axes(transform: str, values: Iterable[Sized]) -> None:
                 got=f"axis {axis} for values of shape {jnp.shape(value)} in each step",
                 fix="correct out_axes for a result, the axis of the collection for a variable",
             )
-
-
-def new_group_axes(carrier: Carrier[Any], slots: Sequence[Slot], groups: Groups) -> Iterator[Sized]:
-    """Returns the arrays among the groups of one step that come out stacked."""
-    for index, (slot, group) in enumerate(zip(slots, groups, strict=True)):
-        if isinstance(slot.out, int):
-            for path, leaf in jax.tree_util.tree_leaves_with_path(group):
-                yield carrier.label(index, path), leaf, slot.out
 
 
 def split_keys(keys: Any, size: int) -> Any:
@@ -132,7 +154,14 @@ def common_size(
     Raises:
       AxisSizeError: the sizes differ, from each other or from the one requested, or there is none.
     """
-    sizes = list(_sizes(slots, groups, args, axes))
+    mapped = [
+        (leaf, slot.into)
+        for slot, group in zip(slots, groups, strict=True)
+        if isinstance(slot.into, int)
+        for leaf in jax.tree.leaves(group)
+    ]
+    mapped += [(leaf, axis) for leaf, axis in zip(jax.tree.leaves(args), axes) if isinstance(axis, int)]
+    sizes: list[Any] = [_size(leaf, axis) for leaf, axis in mapped]
     found = {*sizes} if requested is None else {*sizes, requested}
     if len(found) == 1 and None not in found:
         return found.pop()
@@ -144,13 +173,6 @@ def common_size(
         else:
             named[name] = shape[axis]
     raise AxisSizeError(transform, named, requested, option)
-
-
-def _sizes(slots: Sequence[Slot], groups: Groups, args: Any, axes: Sequence[Any]) -> Iterator[Any]:
-    for slot, group in zip(slots, groups, strict=True):
-        if isinstance(slot.into, int):
-            yield from (_size(leaf, slot.into) for leaf in jax.tree.leaves(group))
-    yield from (_size(leaf, axis) for leaf, axis in zip(jax.tree.leaves(args), axes) if isinstance(axis, int))
 
 
 def _size(leaf: Any, axis: int) -> int | None:

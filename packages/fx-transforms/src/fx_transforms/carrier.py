@@ -1,14 +1,62 @@
-"""Carrier: how one kind of state goes through a transform."""
+"""Carrier: how one kind of state goes through a transform, as a static shape and groups of arrays."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from fx_transforms.static import Static
+import jax
 
-__all__ = ["Carrier", "Chosen", "Groups", "Outcome", "run"]
+__all__ = ["Carrier", "Chosen", "Groups", "Outcome", "Static", "run"]
 
 H = TypeVar("H", contravariant=True)
 Groups = tuple[Any, ...]
+
+
+class Static:
+    """A pytree node without leaves that carries hashable data.
+
+    JAX compares tree structures when it looks for a compiled function, so data in a `Static` argument is part of the
+    cache key, and a `Static` result brings what was found out while tracing back to the caller, on cache hits too.
+
+    Args:
+      value: compared and hashed.
+      note: carried along, neither compared nor hashed. For what only matters in messages (paths, names): two equal
+        layers then share a compiled function. A note lives as long as the cache does, so keep it small.
+
+    A subclass is such a node as well, and gives names to the parts of its value.
+
+    >>> import jax
+    >>> jax.tree.leaves(Static(("dropout", 3)))
+    []
+    >>> Static(1, note="a") == Static(1, note="b")
+    True
+    """
+
+    __slots__ = ("_hash", "note", "value")
+
+    def __init_subclass__(cls) -> None:
+        _register(cls)
+
+    def __init__(self, value: Any, note: Any = None):
+        self.value, self.note = value, note
+        self._hash: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Static) and self.value == other.value)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self.value)
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Static({self.value!r})"
+
+
+def _register(kind: type[Static]) -> None:
+    jax.tree_util.register_pytree_node(kind, lambda node: ((), node), lambda node, _: node)
+
+
+_register(Static)
 
 
 class Outcome(NamedTuple):

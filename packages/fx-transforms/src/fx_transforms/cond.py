@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 
-from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.carrier import Carrier, Groups, Static, run
 from fx_transforms.errors import BranchStateError
-from fx_transforms.static import Static
 from fx_transforms.steps import differences
 
 __all__ = ["cond", "switch"]

@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from fx_transforms.carrier import Carrier, Chosen, Groups, run
-from fx_transforms.static import Static
+from fx_transforms.carrier import Carrier, Chosen, Groups, Static, run
 
 __all__ = ["custom_vjp"]
 

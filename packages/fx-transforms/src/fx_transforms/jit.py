@@ -6,8 +6,7 @@ from typing import Any, cast
 
 import jax
 
-from fx_transforms.carrier import Carrier, Chosen, Groups, Outcome, run
-from fx_transforms.static import Static
+from fx_transforms.carrier import Carrier, Chosen, Groups, Outcome, Static, run
 
 __all__ = ["jit"]
 

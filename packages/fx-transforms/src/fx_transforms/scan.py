@@ -7,10 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fx_transforms.axes import check_new_axes, check_slots, common_size, front, new_group_axes, restore, split_keys
-from fx_transforms.axes_scan import ByAxis, broadcast
-from fx_transforms.carrier import Carrier, Groups, run
-from fx_transforms.errors import BroadcastVariableError, transform_output
+from fx_transforms.axes import broadcast, check_new_axes, check_slots, common_size, front, restore, split_keys, spread
+from fx_transforms.carrier import Carrier, Chosen, Groups, run
+from fx_transforms.errors import BroadcastVariableError, TransformError, transform_output
 from fx_transforms.slot import Place, Slot
 from fx_transforms.steps import loop_steps
 
@@ -76,63 +75,69 @@ def scan(
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=True)
     options = {"reverse": reverse, "unroll": unroll, "_split_transpose": split_transpose}
+    count = len(slots)
 
     @functools.wraps(fn)
     def call(handle: Any, init: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
         groups = tuple(slot.opened(group) for slot, group in zip(slots, groups))
-        given = ByAxis(in_axes, args)
-        size = common_size(transform, carrier, slots, groups, args, given.axes, length, "length", first=2)
+        (leaves, treedef), axes = jax.tree.flatten(args), spread(in_axes, args)
+        size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
         writes = carrier.writes(shape)
-        deal = _Deal([slot if written else slot.unwritten() for slot, written in zip(slots, writes, strict=True)])
-        kept_args, cut_args = given.parted(args)
-        cut_args = [front(jnp.asarray(x), axis) for x, axis in zip(cut_args, given.mapped)]
-        kept, carried, cut = deal.inwards(groups, size)
-        results: list[ByAxis] = []
-        start, ends = [shape], [shape]
+        used = [slot if written else slot.unwritten() for slot, written in zip(slots, writes, strict=True)]
+        # What goes in: the groups and, after them, the leaves of the arguments. What comes out: groups and results.
+        given = [None if slot.into is Place.ABSENT else group for slot, group in zip(used, groups)]
+        given += [jnp.asarray(x) if isinstance(axis, int) else x for x, axis in zip(leaves, axes)]
+        places = [*(slot.into for slot in used), *(axis if isinstance(axis, int) else None for axis in axes)]
+        ins = _ways(places)
+        kept, carried, cut = (way.take(given) for way in ins)
+        start, latest = [shape], list[Any]()
 
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
-            (carried, c), (cut, cut_args) = carry, xs
-            merged = deal.together(known, carried, cut)
-            if on_groups is not None:
-                merged = on_groups(merged)
-            inputs = given.joined(kept_args, cut_args)
-            after, new, out = run(carrier, fn, start[-1], merged, c, *inputs)
-            ends[:] = [after]
+            parts = _together(given, ins, (known, carry[0], xs))
+            merged = parts[:count] if on_groups is None else on_groups(parts[:count])
+            inputs = jax.tree.unflatten(treedef, parts[count:])
+            after, new, out = run(carrier, fn, start[-1], merged, carry[1], *inputs)
             c, y = pair(transform, out)
-            results[:] = [ByAxis(out_axes, y)]
-            same, each = results[0].stacked(y, check_constancy, transform)
-            check_new_axes(transform, new_group_axes(carrier, deal.slots, new))
-            shared_out, carried_out, stacked = deal.outwards(new)
+            (results, treedef_out), axes_out = jax.tree.flatten(y), spread(out_axes, y)
+            check_new_axes(transform, carrier, used, new, y, axes_out)
+            places_out = [Place.CARRY if slot.into is Place.CARRY else slot.out for slot in used]
+            places_out += [axis if isinstance(axis, int) else Place.SHARED for axis in axes_out]
+            outs = _ways(places_out)
+            shared, carried_out, stacked = (way.take([*new, *results]) for way in outs)
             if not check_constancy:
-                _refuse_new(transform, carrier, deal, known, shared_out)
-                shared_out = ()
-            return (shared_out, same), (carried_out, c), (after, stacked, each)
+                old = dict(zip(ins[0].indices, known))
+                _refuse_shared(transform, carrier, old, dict(zip(outs[0].indices, shared)), count)
+                shared = ()
+            latest[:] = after, outs, places_out, treedef_out
+            return shared, (carried_out, c), (after, stacked)
 
-        def again(both: Any) -> Any:
-            shared, _ = both
-            start.append(carrier.follow(shape, ends[0]))
-            if start[-1] == shape and not jax.tree.leaves(shared):
+        def again(shared: Any) -> Any:
+            start.append(carrier.follow(shape, latest[0]))
+            new = {number: group for number, group in zip(latest[1][0].indices, shared) if number < count}
+            if start[-1] == shape and not jax.tree.leaves(new):
                 return None
-            return deal.kept_again(kept, shared)
+            return [new.get(number, group) for number, group in zip(ins[0].indices, kept)]
 
-        shares = deal.shares_out or any(axis is broadcast for axis in jax.tree.leaves(out_axes))
-        both, (carried, carry), (after, stacked, ys) = loop_steps(
+        shares = any(slot.out is Place.SHARED for slot in used)
+        shares = shares or any(axis is broadcast for axis in jax.tree.leaves(out_axes))
+        shared, (carried, carry), (after, stacked) = loop_steps(
             step,
             kept,
             (carried, init),
-            (cut, cut_args),
+            [_cut(part, place, size) for part, place in zip(cut, ins[2].take(places))],
             again=again if check_constancy and (shares or rehearse(groups)) else None,
             transform=transform,
-            name_shared=lambda path: name_shared(carrier, deal.shared_out, path),
-            name_carry=lambda path: name_carry(carrier, deal.carried, path),
+            name_shared=lambda path: name_shared(carrier, latest[1][0].indices, count, path),
+            name_carry=lambda path: name_carry(carrier, ins[1].indices, path),
             length=size,
             **options,
         )
-        shared, same = both if both is not None else ((), ())
-        new = deal.back(shared, carried, stacked)
-        ys = [restore(y, axis) for y, axis in zip(ys, results[0].mapped)]
-        return carrier.absorb(handle, after, new, (carry, results[0].joined(same, ys)))
+        _, outs, places_out, treedef_out = latest
+        stacked = [_uncut(part, place) for part, place in zip(stacked, outs[2].take(places_out))]
+        parts = _together([None] * len(places_out), outs, (shared or (), carried, stacked))
+        new = tuple(slot.closed(group) for slot, group in zip(used, parts))
+        return carrier.absorb(handle, after, new, (carry, jax.tree.unflatten(treedef_out, parts[count:])))
 
     return call
 
@@ -144,11 +149,10 @@ def pair(transform: str, out: Any) -> tuple[Any, Any]:
     return out
 
 
-def name_shared(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
-    """Names a leaf of ``(shared groups, shared results)``."""
-    if path[0].idx == 0:
-        return carrier.label(indices[path[1].idx], path[2:])
-    return "a result whose out_axes is `broadcast`"
+def name_shared(carrier: Carrier[Any], numbers: Sequence[int], count: int, path: tuple[Any, ...]) -> str:
+    """Names a leaf of what steps share: groups, of which there are ``count``, and results."""
+    number = numbers[path[0].idx]
+    return carrier.label(number, path[1:]) if number < count else "a result whose out_axes is `broadcast`"
 
 
 def name_carry(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
@@ -158,63 +162,55 @@ def name_carry(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, .
     return "carry" + jax.tree_util.keystr(path[1:])
 
 
-def _refuse_new(transform: str, carrier: Carrier[Any], deal: "_Deal", before: Any, after: Any) -> None:
+def _refuse_shared(
+    transform: str, carrier: Carrier[Any], before: dict[int, Any], after: dict[int, Any], count: int
+) -> None:
     """Without the invariance check shared state comes back as it went in; creating some would lose it."""
-    old = dict(zip(deal.kept, before))
-    for index, group in zip(deal.shared_out, after):
-        shapes = [jax.tree.map(jax.typeof, tree) for tree in (old.get(index, {}), group)]
+    for number, part in after.items():
+        if number >= count:
+            raise TransformError(
+                f"A result that all steps of {transform} share needs check_constancy_invariants=True.",
+                expected="out_axes without `broadcast`",
+                got=broadcast,
+                fix="give the result an axis or leave the check on",
+            )
+        shapes = [jax.tree.map(jax.typeof, tree) for tree in (before.get(number, {}), part)]
         known = {path for path, _ in jax.tree_util.tree_leaves_with_path(shapes[0])}
         new = [path for path, _ in jax.tree_util.tree_leaves_with_path(shapes[1]) if path not in known]
         if new:
-            names = [carrier.label(index, path) for path in new]
+            names = [carrier.label(number, path) for path in new]
             raise BroadcastVariableError(transform, names, "is created inside, without check_constancy_invariants")
 
 
-class _Deal:
-    """Deals groups out to the three ways into a loop, and gathers them again."""
+def _ways(places: Sequence[Any]) -> tuple[Chosen, Chosen, Chosen]:
+    """Returns which parts take each of the three ways into steps, or out of them.
 
-    def __init__(self, slots: Sequence[Slot]):
-        self.slots = slots
-        self.kept = [i for i, s in enumerate(slots) if s.into is Place.SHARED]
-        self.carried = [i for i, s in enumerate(slots) if s.into is Place.CARRY]
-        self.cut = [i for i, s in enumerate(slots) if isinstance(s.into, int) or s.into is Place.KEYS]
-        self.shared_out = [i for i, s in enumerate(slots) if s.out is Place.SHARED]
-        self.stacked = [i for i, s in enumerate(slots) if isinstance(s.out, int)]
-        self.absent = [i for i, s in enumerate(slots) if s.into is Place.ABSENT]
-        self.shares_out = bool(self.shared_out)
+    Args:
+      places: for each part an axis or a `Place`; those with another one take no way.
 
-    def inwards(self, groups: Groups, size: int) -> tuple[list[Any], list[Any], list[Any]]:
-        """``(kept, carried, cut)`` with the axis to cut along in front."""
-        cut: list[Any] = []
-        for i in self.cut:
-            axis: Any = self.slots[i].into
-            keys = axis is Place.KEYS
-            cut.append(
-                split_keys(groups[i], size) if keys else jax.tree.map(lambda x, at=axis: front(x, at), groups[i])
-            )
-        return [groups[i] for i in self.kept], [groups[i] for i in self.carried], cut
+    Returns:
+      Those that all steps share, those that a step hands on to the next, and those of which each step has its own.
+    """
+    return (
+        Chosen([i for i, place in enumerate(places) if place is Place.SHARED]),
+        Chosen([i for i, place in enumerate(places) if place is Place.CARRY]),
+        Chosen([i for i, place in enumerate(places) if isinstance(place, int) or place is Place.KEYS]),
+    )
 
-    def together(self, kept: Sequence[Any], carried: Sequence[Any], cut: Sequence[Any]) -> Groups:
-        """The groups as a step gets them. A group that does not come in is what the carrier gave, which is empty."""
-        found = {**dict(zip(self.kept, kept)), **dict(zip(self.carried, carried)), **dict(zip(self.cut, cut))}
-        return tuple(found.get(i) for i in range(len(self.slots)))
 
-    def kept_again(self, kept: Sequence[Any], shared: Sequence[Any]) -> list[Any]:
-        """The groups that all steps see, once the shared ones have been computed."""
-        new = dict(zip(self.shared_out, shared))
-        return [new.get(i, group) for i, group in zip(self.kept, kept)]
+def _together(parts: Sequence[Any], ways: Sequence[Chosen], found: Sequence[Any]) -> tuple[Any, ...]:
+    """Puts what came on each way in its place among all parts."""
+    together = tuple(parts)
+    for way, some in zip(ways, found):
+        together = way.put(together, some)
+    return together
 
-    def outwards(self, groups: Groups) -> tuple[list[Any], list[Any], list[Any]]:
-        """``(shared, carried, stacked)`` of the groups that a step made."""
-        stacked = [groups[i] for i in self.stacked]
-        return [groups[i] for i in self.shared_out], [groups[i] for i in self.carried], stacked
 
-    def back(self, shared: Sequence[Any], carried: Sequence[Any], stacked: Sequence[Any]) -> Groups:
-        """The groups as the caller gets them."""
-        in_place: list[Any] = []
-        for i, group in zip(self.stacked, stacked):
-            axis: Any = self.slots[i].out
-            in_place.append(self.slots[i].closed(jax.tree.map(lambda x, at=axis: restore(x, at), group)))
-        found = dict(zip(self.shared_out, shared)) if shared else {}
-        found |= {**dict(zip(self.carried, carried)), **dict(zip(self.stacked, in_place))}
-        return tuple(found.get(i) for i in range(len(self.slots)))
+def _cut(part: Any, place: Any, size: int) -> Any:
+    """Puts the axis to cut along in front, or splits keys."""
+    return split_keys(part, size) if place is Place.KEYS else jax.tree.map(lambda x: front(x, place), part)
+
+
+def _uncut(part: Any, place: Any) -> Any:
+    """Puts the axis along which a loop stacked in its place."""
+    return jax.tree.map(lambda x: restore(x, place), part)

@@ -17,8 +17,7 @@ from fx_core.scope import (
     union_filters,
 )
 
-from fx_transforms.carrier import Groups, Outcome
-from fx_transforms.static import Static
+from fx_transforms.carrier import Groups, Outcome, Static
 
 __all__ = ["Frame", "Frozen", "ScopeCarrier", "ScopeTree"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from fx_core.compat.jax import evaluate_jaxpr, invariant_outputs
 
+from fx_transforms.carrier import Static
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError
-from fx_transforms.static import Static, hide_static, show_static
 
-__all__ = ["Namer", "Trial", "differences", "loop_steps"]
+__all__ = ["Namer", "Trial", "differences", "hide_static", "loop_steps", "show_static"]
 
 Namer = Callable[[tuple[Any, ...]], str]
 """Gives a leaf, by its path, the name that messages use."""
@@ -135,3 +135,59 @@ def differences(before: Any, after: Any, name: Namer, labels: tuple[str, str] = 
 def _described(tree: Any) -> list[tuple[tuple[Any, ...], str]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, Static))
     return [(path, repr(x.value) if isinstance(x, Static) else f"{x.dtype}{list(x.shape)}") for path, x in leaves]
+
+
+class _Kept(Static):
+    """A leaf of a carry. Equal ones are the same; what has no hash is distinguished by its type only."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        try:
+            return super().__hash__()
+        except TypeError:
+            return hash(type(self.value))
+
+
+class _KeptReference(_Kept):
+    """A `jax.Ref` in a carry: loops of JAX do not hand references on, but their steps may see them from outside."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _KeptReference) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def hide_static(tree: Any) -> Any:
+    """Returns a tree whose leaves loops of JAX can carry: others, references among them, move into the structure.
+
+    >>> jax.tree.leaves(hide_static((1.0, "relu")))
+    [1.0]
+    >>> show_static(hide_static((1.0, "relu")))
+    (1.0, 'relu')
+    """
+    return jax.tree.map(_hidden, tree)
+
+
+def _hidden(x: Any) -> Any:
+    if isinstance(x, jax.Ref):
+        return _KeptReference(x)
+    if isinstance(x, (bool, int, float, complex)) or (hasattr(x, "dtype") and not isinstance(x, type)):
+        return x
+    try:
+        jax.typeof(x)
+    except TypeError:  # texts, functions, types
+        return _Kept(x)
+    return x
+
+
+def show_static(tree: Any) -> Any:
+    """Undoes `hide_static`."""
+    return jax.tree.map(lambda x: x.value if isinstance(x, _Kept) else x, tree, is_leaf=_is_kept)
+
+
+def _is_kept(x: Any) -> bool:
+    return isinstance(x, _Kept)

@@ -2,13 +2,13 @@
 
 import functools
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import jax
 
-from fx_transforms.axes import Sized, check_new_axes, check_slots, common_size, new_group_axes, split_keys, spread
+from fx_transforms.axes import check_new_axes, check_slots, common_size, split_keys, spread
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
 from fx_transforms.errors import BroadcastVariableError
 from fx_transforms.slot import Place, Slot
@@ -114,8 +114,11 @@ def _mapped(
 
         def step(groups: Groups, args: tuple[Any, ...]) -> Outcome:
             outcome = run(carrier, fn, shape, groups, *args)
-            check_new_axes(transform, new_group_axes(carrier, slots, outcome.groups))
-            check_new_axes(transform, _result_axes(outcome.out, out_axes))
+            try:
+                axes = spread(out_axes, outcome.out)
+            except ValueError:  # no prefix of the result, as JAX will say
+                axes = []
+            check_new_axes(transform, carrier, slots, outcome.groups, outcome.out, axes)
             return outcome
 
         places = Outcome(cast(Any, None), groups_out, out_axes)
@@ -144,17 +147,6 @@ def _naming(transform: str, carrier: Carrier[Any]) -> Generator[None]:
         else:
             names = [f"{carrier.label(group, ())} at {''.join(keys[1:]) or found[2]}"]
         raise BroadcastVariableError(transform, names) from error
-
-
-def _result_axes(out: Any, out_axes: Any) -> Iterator[Sized]:
-    leaves = jax.tree_util.tree_leaves_with_path(out)
-    try:
-        axes = spread(out_axes, out)
-    except ValueError:  # no prefix of the result, as JAX will say
-        return
-    for (path, leaf), axis in zip(leaves, axes):
-        if isinstance(axis, int):
-            yield "the result" + jax.tree_util.keystr(path), leaf, axis
 
 
 def _axis(place: int | Place) -> int | None:

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from fx_transforms.axes import check_slots
-from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.carrier import Carrier, Groups, Static, run
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError, TransformError
 from fx_transforms.scan import name_carry
 from fx_transforms.slot import Place, Slot
-from fx_transforms.static import Static, hide_static, show_static
-from fx_transforms.steps import differences
+from fx_transforms.steps import differences, hide_static, show_static
 
 __all__ = ["fori_loop", "while_loop"]
 

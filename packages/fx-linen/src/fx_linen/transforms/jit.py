@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_core.scope import CollectionFilter
 from fx_transforms import lift
-from fx_transforms.static import Static
+from fx_transforms.carrier import Static
 
 from fx_linen.module import Naming, naming_of, resume_naming
 from fx_linen.module._base import ModuleBase

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import fx_transforms
 import jax
 from fx_core.compat.jax import at_top_level
 from fx_transforms.errors import transform_output
-from fx_transforms.scan_equal import scan_equal
 from fx_transforms.scope_carrier import ScopeCarrier
 
 from fx_linen.module._base import ModuleBase
@@ -73,4 +73,4 @@ def stack_equal(layers: Sequence[Any], x: Any, *args: Any, unroll: int = 1, **kw
         return layer(x, *args, **kwargs)
 
     carrier = ScopeCarrier([True], [True], [True], "stack_equal", fold=True)
-    return scan_equal(call, carrier, scopes, x, unroll=unroll)
+    return fx_transforms.stack_equal(call, carrier, scopes, x, unroll=unroll)

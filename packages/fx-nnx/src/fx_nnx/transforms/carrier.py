@@ -6,9 +6,8 @@ from typing import Any, cast
 import jax
 from fx_core.compat.jax import at_top_level
 from fx_transforms.axes import check_aliases
-from fx_transforms.carrier import Groups, Outcome
+from fx_transforms.carrier import Groups, Outcome, Static
 from fx_transforms.errors import BranchStateError
-from fx_transforms.static import Static
 
 from fx_nnx.captures import frames, note_all
 from fx_nnx.errors import show_path

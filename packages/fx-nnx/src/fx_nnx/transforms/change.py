@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+from fx_transforms.carrier import Static
 from fx_transforms.errors import CarryChangedError
-from fx_transforms.static import Static
 
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef

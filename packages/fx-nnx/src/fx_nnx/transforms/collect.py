@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import current_trace
-from fx_transforms.carrier import Outcome
+from fx_transforms.carrier import Outcome, Static
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError, aliased_state
-from fx_transforms.static import Static
 
 from fx_nnx.errors import NnxError, show_path
 from fx_nnx.graph.children import Item
@@ -79,7 +78,7 @@ class Collector:
         result = Result(self.treedef, self.nodes, grouped, refs) if grouped or refs or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
         change = Change(written, returned, fresh, result, arrays, len(carrier.groups) == 1)
-        groups = tuple(Group(values, Static(None, paths)) for values, paths in zip(self.values, self.paths))
+        groups = tuple(Group(Static(None, paths), values) for values, paths in zip(self.values, self.paths))
         out = self.out if result is None else result.emptied(self.leaves, carrier.results.emptied)
         return Outcome(change, groups, out)
 

@@ -9,8 +9,7 @@ import fx_transforms
 import jax
 from fx_core.errors import ArgumentTypeError
 from fx_transforms.axes import check_aliases
-from fx_transforms.carrier import Outcome
-from fx_transforms.static import Static
+from fx_transforms.carrier import Outcome, Static
 
 from fx_nnx.errors import PrefixError, show_path, wrong_tangent
 from fx_nnx.graph.assembly import assembly_of
@@ -216,7 +215,7 @@ class _Call:
                 what = "/".join(map(str, extra[0])) or f"a {type(by_path[leaf][extra[0]]).__name__}"
                 raise wrong_tangent(f"{root} got {what} as a cotangent, for which it has no variable")
         arrays = [found.get(()) for found, node in zip(by_path, self.layout.nodes) if not node]
-        return Group([*values, *arrays], Static(None, self.layout.paths))
+        return Group(Static(None, self.layout.paths), [*values, *arrays])
 
     def _check_part(self, part: DiffState, values: Sequence[Any]) -> None:
         """Make sure that there are cotangents only for the variables that take part."""

@@ -15,8 +15,9 @@ from fx_core import config, spmd
 from fx_core.compat.jax import at_top_level
 
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.modes import set_graph_mode, set_graph_updates, using_eager_sharding
-from fx_nnx.transforms.jit import JitFunction
+from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding
+from fx_nnx.transforms.carrier import ObjectCarrier
+from fx_nnx.transforms.jit import Program, program_handle
 
 __all__ = ["are_arrays", "compiled_once"]
 
@@ -24,7 +25,7 @@ _ATTRIBUTE = "_fx_nnx_compiled"
 _LIMIT = 32
 
 
-class _Table(dict[Any, tuple[Any, JitFunction]]):
+class _Table(dict[Any, tuple[Any, Program]]):
     """What was compiled for a function, which owns it, so that both go together. It is empty when it is copied."""
 
     owner: Any = None
@@ -62,7 +63,7 @@ def compiled_once(
         table = _Table()
         table.owner = owner
         setattr(owner, _ATTRIBUTE, table)
-    modes = set_graph_mode.current_value(), set_graph_updates.current_value(), using_eager_sharding()
+    modes = [mode.current_value() for mode in (set_graph_mode, set_graph_updates, use_eager_sharding)]
     settings = (*modes, *config.flags().items(), repr(spmd.get_logical_axis_rules()))
     kinds = tuple([(kind, id(anchor)) for kind, anchor in anchors])  # type: ignore[misc]
     key = (transform, kinds, options, settings)
@@ -74,9 +75,11 @@ def compiled_once(
         if len(table) >= _LIMIT:
             table.clear()
         # Those without what they are bound to, which each call gives.
-        made = JitFunction(tuple([anchor for _, anchor in anchors]), {}, True, True, _Whole(call))  # type: ignore[misc]
+        last: Any = tuple([anchor for _, anchor in anchors])  # type: ignore[misc]
+        made = Program(last, _Whole(call), ObjectCarrier(transform="jit"), {})
         found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
-    return found[1]._call
+    program = found[1]
+    return lambda *tree: program.run(program_handle(tree))
 
 
 def _anchor(f: Any) -> tuple[Any, Any] | None:

@@ -28,71 +28,47 @@ __all__ = ["JitFunction", "JitPartial", "cached_partial", "jit", "jit_partial"]
 _log = logging.getLogger("fx.nnx.jit")
 
 
-class JitFunction:
-    """A compiled function of modules and arrays, as `jit` makes it.
+class Program:
+    """A function of a `Handle` that is compiled, and compiled anew when what it has read from outside has changed.
 
-    Attributes:
-      fun: the function.
-      jitted_fn: the compiled function of arrays, as `jax.jit` makes it.
+    Args:
+      fun: the function, or the functions, that may see modules from outside.
+      target: a `Target`, or another object with ``bound`` and ``call``, which is run.
+      carrier: carries the handle.
+      options: those of `fx_transforms.jit`.
+      explain: gives an error that says more than one of JAX about donated buffers, for a handle, or None.
     """
 
-    def __init__(self, fun: Any, options: dict[str, Any], graph: bool | None, updates: bool | None, target: Any = None):
-        names = [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)]
-        functools.update_wrapper(self, fun, names, updated=() if is_node(fun) else functools.WRAPPER_UPDATES)
-        self.fun = fun
-        self._target = Target(fun) if target is None else target
-        statics = options.pop("static_argnums", None), options.pop("static_argnames", None)
-        self._statics = StaticArguments(fun, "jit", *statics)
-        self._given = Given(fun, options, self._statics)
-        self._carrier = ObjectCarrier(graph_mode(graph, updates), transform="jit", **self._given.groups())
-        self._simple = not self._statics and not self._target.bound
-        self._donates = any(self._given.donated)
+    def __init__(self, fun: Any, target: Any, carrier: ObjectCarrier, options: dict[str, Any], explain: Any = None):
+        self.fun, self._target, self._carrier, self._options, self._explain = fun, target, carrier, options, explain
         self._captures = Captures()
         self._around: dict[int, Any] = {}
         self._lifted = self._compiled()
-        if target is None:
-            remember_target(self, self._target, self._call)
 
     def _compiled(self) -> Any:
-        return fx_transforms.jit(self._call_inside, self._carrier, **self._given.options())
+        return fx_transforms.jit(self._call_inside, self._carrier, **self._options)
 
     def _call_inside(self, inner: Inner) -> Any:
+        statics = inner.layout.statics
         with self._captures.watching():
-            tree = inner.tree if self._simple else StaticArguments.put(inner.layout.statics, *inner.tree)
+            tree = inner.tree if statics is None else StaticArguments.put(statics, *inner.tree)
             out = self._target.call(*tree)
         # Static attributes of the modules that it sees are constants, too; what it is given may see others.
-        self._around.update((id(value), value) for part in (inner.layout.statics or ())[:2] for _, value in part)
+        self._around.update((id(value), value) for part in (statics or ())[:2] for _, value in part)
         given = inner.index.values()
         self._captures.seen[:] = seen_from(self.fun, self._target.bound, given, self._around)
         return out
 
-    def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any], *bound: Any) -> Handle:
-        statics = None
-        if self._statics:
-            statics, args, kwargs = self._statics.take(args, kwargs)
-        if capturing.get():  # more comes out then
-            statics = (*(statics or ((), (), ())), "capturing")
-        return Handle((args, kwargs, *bound), statics)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function; what it changes in its arguments is changed for the caller."""
-        if self._simple and not capturing.get():
-            return self._run(Handle((args, kwargs)))
-        return self._call(*self._target.tree(args, kwargs))
-
-    def _call(self, args: Any, kwargs: Any, *bound: Any) -> Any:
-        """Call it with arguments, those by name, and what it is to be bound to."""
-        return self._run(self._handle(args, kwargs, *bound))
-
-    def _run(self, handle: Handle) -> Any:
+    def run(self, handle: Handle) -> Any:
+        """Calls the function."""
         if self._captures.found or self._captures.seen:
             self._renew()
-        if not self._donates:
+        if self._explain is None:
             return self._lifted(handle)
         try:
             return self._lifted(handle)
         except (ValueError, RuntimeError) as error:
-            explained = self._given.explain(handle) if "donate" in str(error).lower() else None
+            explained = self._explain(handle) if "donate" in str(error).lower() else None
             if explained is None:
                 raise
             raise explained from error
@@ -108,6 +84,43 @@ class JitFunction:
             )
             self._captures.clear()
             self._lifted = self._compiled()
+
+
+class JitFunction(Program):
+    """A compiled function of modules and arrays, as `jit` makes it.
+
+    Attributes:
+      fun: the function.
+      jitted_fn: the compiled function of arrays, as `jax.jit` makes it.
+    """
+
+    def __init__(self, fun: Any, options: dict[str, Any], graph: bool | None, updates: bool | None):
+        names = [n for n in functools.WRAPPER_ASSIGNMENTS if hasattr(fun, n)]
+        functools.update_wrapper(self, fun, names, updated=() if is_node(fun) else functools.WRAPPER_UPDATES)
+        target = Target(fun)
+        statics = options.pop("static_argnums", None), options.pop("static_argnames", None)
+        self._statics = StaticArguments(fun, "jit", *statics)
+        given = Given(fun, options, self._statics)
+        carrier = ObjectCarrier(graph_mode(graph, updates), transform="jit", **given.groups())
+        super().__init__(fun, target, carrier, given.options(), given.explain if any(given.donated) else None)
+        self._simple = not self._statics and not target.bound
+        remember_target(self, target, self._call)
+
+    def _handle(self, args: tuple[Any, ...], kwargs: dict[str, Any], *bound: Any) -> Handle:
+        statics = None
+        if self._statics:
+            statics, args, kwargs = self._statics.take(args, kwargs)
+        return program_handle((args, kwargs, *bound), statics)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function; what it changes in its arguments is changed for the caller."""
+        if self._simple and not capturing.get():
+            return self.run(Handle((args, kwargs)))
+        return self._call(*self._target.tree(args, kwargs))
+
+    def _call(self, args: Any, kwargs: Any, *bound: Any) -> Any:
+        """Call it with arguments, those by name, and what it is to be bound to."""
+        return self.run(self._handle(args, kwargs, *bound))
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else JitPartial(self, instance)
@@ -143,6 +156,13 @@ class JitFunction:
 
     def _cache_size(self) -> int:
         return cache_size(self._lifted.compiled)
+
+
+def program_handle(tree: tuple[Any, ...], statics: Any = None) -> Handle:
+    """Returns arguments, those by name and what a function is bound to as what goes into a `Program`."""
+    if capturing.get():  # more comes out then
+        statics = (*(statics or ((), (), ())), "capturing")
+    return Handle(tree, statics)
 
 
 def jit(

@@ -1,13 +1,14 @@
 """Layouts: the hashable part of a tree of arguments, and handles: the tree on its way through a transform."""
 
 import functools
+import operator
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from fx_core.compat.jax import at_top_level
-from fx_transforms.static import Static
+from fx_transforms.carrier import Static
 
 from fx_nnx.captures import frames, note
 from fx_nnx.errors import RootName, show_path
@@ -75,8 +76,8 @@ class Layout(Static):
                 found[group].append(number)
             self._dealt = [(numbers, Static(None, [self.paths[number] for number in numbers])) for numbers in found]
         if count == 1:
-            return (Group(values, self._dealt[0][1]),)
-        return tuple(Group([values[number] for number in numbers], paths) for numbers, paths in self._dealt)
+            return (Group(self._dealt[0][1], values),)
+        return tuple(Group(paths, [values[number] for number in numbers]) for numbers, paths in self._dealt)
 
 
 def odd_keys_of(paths: Sequence[Any]) -> list[Any]:
@@ -85,18 +86,16 @@ def odd_keys_of(paths: Sequence[Any]) -> list[Any]:
     return [part.key for path in paths for part in path if type(part) is keys and type(part.key) is not str]
 
 
-class Group:
+class Group(NamedTuple):
     """A group of values.
 
     Attributes:
+      paths: a `Static` that has the paths of the values as its note, since these are for messages only.
       values: the values.
-      paths: a `Static` that has their paths as its note, since these are for messages only.
     """
 
-    __slots__ = ("paths", "values")
-
-    def __init__(self, values: Sequence[Any], paths: Static):
-        self.values, self.paths = values, paths
+    paths: Static
+    values: Any
 
 
 def _with_keys(group: Group) -> Any:
@@ -106,12 +105,7 @@ def _with_keys(group: Group) -> Any:
     return list(zip((*keys, *rest), group.values)), group.paths
 
 
-jax.tree_util.register_pytree_with_keys(
-    Group,
-    _with_keys,
-    lambda paths, values: Group(list(values), paths),
-    lambda group: (group.values, group.paths),
-)
+jax.tree_util.register_pytree_with_keys(Group, _with_keys, Group, operator.attrgetter("values", "paths"))
 
 
 class Handle:

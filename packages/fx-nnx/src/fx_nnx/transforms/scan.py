@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import fx_transforms
-from fx_core.frozen_dict import FrozenDict
 from fx_transforms import Slot
 from fx_transforms.errors import transform_output
 
@@ -98,16 +97,8 @@ def scan(
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
-    options = (
-        length,
-        reverse,
-        unroll,
-        _split_transpose,
-        in_axes,
-        out_axes,
-        FrozenDict(transform_metadata),
-        *carrier.mode,
-    )
+    settings = tuple(transform_metadata.items())
+    options = (length, reverse, unroll, _split_transpose, in_axes, out_axes, settings, *carrier.mode)
 
     def once(args: Any, kwargs: Any, *rest: Any) -> Any:
         if _takes_arrays(args, kwargs, in_axes):

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+import fx_transforms
 import jax
 from fx_core.compat.jax import at_top_level
 from fx_transforms.errors import transform_output
-from fx_transforms.scan_equal import scan_equal
 
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
@@ -57,7 +57,7 @@ def stack_equal(layers: Iterable[Any], x: Any, *args: Any, unroll: int = 1, **kw
 
     carrier = ObjectCarrier(graph_mode(None, None), rigid=True, transform="stack_equal")
     _check_apart(carrier, handles)
-    return scan_equal(call, carrier, handles, x, unroll=unroll)
+    return fx_transforms.stack_equal(call, carrier, handles, x, unroll=unroll)
 
 
 def _check_apart(carrier: ObjectCarrier, handles: list[Handle]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import fx_transforms
 import jax
-from fx_transforms.static import Static
+from fx_transforms.carrier import Static
 
 from fx_nnx.errors import wrong_tangent
 from fx_nnx.graph.kinds import is_node
@@ -169,4 +169,4 @@ class _Tangents(Sequence[Any]):
         extra = [path for part in self.left for path in part]
         if extra:
             raise wrong_tangent(f"there is a tangent for {extra[0]!r}, which the argument has not")
-        return Group(self.moving, Static(None, ()))
+        return Group(Static(None, ()), self.moving)

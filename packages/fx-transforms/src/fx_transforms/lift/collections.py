@@ -7,10 +7,9 @@ from typing import Any, cast
 import jax
 from fx_core.scope import CollectionFilter, DenyList, in_filter, intersect_filters, union_filters
 
-from fx_transforms.carrier import Groups, run
+from fx_transforms.carrier import Groups, Static, run
 from fx_transforms.lift.explain import explained
 from fx_transforms.scope_carrier import Frame, ScopeCarrier
-from fx_transforms.static import Static
 
 __all__ = ["map_variables", "swap_collection"]
 

@@ -6,12 +6,11 @@ from typing import Any
 
 from fx_core.scope import CollectionFilter, intersect_filters
 
-from fx_transforms.carrier import Groups
+from fx_transforms.carrier import Groups, Static
 from fx_transforms.errors import TransformError
 from fx_transforms.lift.collections import with_mutable
 from fx_transforms.lift.explain import explained
 from fx_transforms.scope_carrier import ScopeCarrier
-from fx_transforms.static import Static
 
 __all__ = ["pack"]
 

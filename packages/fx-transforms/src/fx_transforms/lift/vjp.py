@@ -6,10 +6,10 @@ from typing import Any
 import jax
 from fx_core.scope import CollectionFilter
 
+from fx_transforms.carrier import Static
 from fx_transforms.lift.dropped import refuse_dropped
 from fx_transforms.lift.explain import explaining
 from fx_transforms.scope_carrier import ScopeCarrier, ScopeTree
-from fx_transforms.static import Static
 from fx_transforms.vjp import jvp as jvp_groups
 from fx_transforms.vjp import vjp as vjp_groups
 

@@ -1,4 +1,4 @@
-"""scan over equal pieces of state that stay where they are."""
+"""stack_equal: a loop over equal pieces of state that stay where they are."""
 
 # JAX's own signatures are partly unknown to the checker; errors about our code stay on.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from fx_transforms.carrier import Carrier, Groups, Outcome, run
 from fx_transforms.errors import transform_output
 
-__all__ = ["scan_equal"]
+__all__ = ["stack_equal"]
 
 
-def scan_equal(
+def stack_equal(
     fn: Callable[[Any, Any], Any], carrier: Carrier[Any], handles: Sequence[Any], x: Any, *, unroll: int = 1
 ) -> Any:
     """Calls ``x = fn(inner, x)`` for each of several handles, as one loop of JAX.
