@@ -1,6 +1,7 @@
 """Saves in the background: what was there when they began, nothing before it is durable, and no error is lost."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -107,6 +108,36 @@ def test_one_save_at_a_time(tmp_path, gate):
     threading.Timer(0.05, gate.set).start()
     run.save(2, {"a": 2})
     assert run.all_steps() == [2]
+
+
+def test_threads_may_share_a_manager(tmp_path):
+    run = fx_ckpt.CheckpointManager(tmp_path / "run")
+    missed: list[BaseException] = []
+    begin = threading.Barrier(4)
+
+    def use(first):
+        begin.wait()
+        try:
+            for step in range(first, 40, 4):
+                run.save(step, {"step": step}, overwrite=True)
+                assert run.restore(step) == {"step": step}
+        except BaseException as error:
+            missed.append(error)
+
+    threads = [threading.Thread(target=use, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (missed, run.all_steps()) == ([], list(range(40)))
+
+
+def test_a_manager_pickles_once_its_save_is_done(tmp_path):
+    run = fx_ckpt.CheckpointManager(tmp_path / "run", keep=1)
+    run.save(1, {"step": 1})
+    again = pickle.loads(pickle.dumps(run))
+    again.save(2, {"step": 2})
+    assert again.all_steps() == run.all_steps() == [2]
 
 
 def test_a_program_that_ends_finishes_its_save(tmp_path):

@@ -10,7 +10,7 @@ _log = logging.getLogger("fx.ckpt")
 
 
 class Background:
-    """Runs tasks one after the other in a thread of its own.
+    """Runs tasks one after the other in a thread of its own; several threads may start them and wait.
 
     The thread is no daemon: a program that ends waits for it.
 
@@ -23,8 +23,13 @@ class Background:
     """
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def __reduce__(self) -> tuple[type["Background"], tuple[()]]:
+        self.wait()  # a copy, such as that in another process, has nothing to wait for
+        return Background, ()
 
     @property
     def busy(self) -> bool:
@@ -33,13 +38,20 @@ class Background:
 
     def start(self, task: Callable[[], object]) -> None:
         """Runs a task, after the one that is running; an error of that is raised instead."""
-        self.wait()
-        self._thread = threading.Thread(target=self._run, args=(task,), name="fx-ckpt-save")
-        self._thread.start()
+        with self._turn:
+            self._join()
+            self._thread = threading.Thread(target=self._run, args=(task,), name="fx-ckpt-save")
+            self._thread.start()
 
     def wait(self) -> None:
         """Returns when nothing is running; raise the error of what ran, once."""
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is threading.current_thread():  # a task, for which others may wait
+            return
+        with self._turn:
+            self._join()
+
+    def _join(self) -> None:
+        if self._thread is not None:
             self._thread.join()
             self._thread = None
         error, self._error = self._error, None
