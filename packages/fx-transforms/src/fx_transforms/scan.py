@@ -105,7 +105,7 @@ def scan(
             places_out += [axis if isinstance(axis, int) else Place.SHARED for axis in axes_out]
             outs = _ways(places_out)
             shared, carried_out, stacked = (way.take([*new, *results]) for way in outs)
-            if not check_constancy:
+            if shared and not check_constancy:
                 old = dict(zip(ins[0].indices, known))
                 _refuse_shared(transform, carrier, old, dict(zip(outs[0].indices, shared)), count)
                 shared = ()

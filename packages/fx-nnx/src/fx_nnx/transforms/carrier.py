@@ -13,7 +13,7 @@ from fx_nnx.captures import frames, note_all
 from fx_nnx.errors import show_path
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.graph.record import Walk
+from fx_nnx.graph.record import Record, Walk
 from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (
@@ -82,7 +82,7 @@ class ObjectCarrier:
         key = (self.steady, handle.statics, *parts)
         known = find_plan(key, records)
         if known is None:
-            layout, groups = self._split(handle)
+            layout, groups = self._split(handle, records)
             keep_plan(key, records, layout, handle.targets)
             return layout, groups
         plan, targets = known
@@ -94,28 +94,32 @@ class ObjectCarrier:
         values += arrays
         return layout, layout.deal(values, len(self.groups))
 
-    def _split(self, handle: Handle) -> tuple[Layout, Groups]:
+    def _split(self, handle: Handle, records: Sequence[Record] = ()) -> tuple[Layout, Groups]:
         names, leaves, treedef = root_paths(handle.tree)
         nodes = tuple(is_node(leaf) for leaf in leaves)
-        walk = Walk(shared=self.mode.shared)
-        for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
-            if node:
-                walk.root(leaf, (name,), number)
-        handle.targets, handle.leaves = walk.leaves, leaves
+        if len(records) == 1 and self.mode.shared:  # the structure of the only object is known
+            number, graphdef, targets = nodes.index(True), records[0].graphdef, records[0].leaves
+            origin, paths = [number] * len(targets), [(names[number], *path) for path in graphdef.paths]
+        else:
+            walk = Walk(shared=self.mode.shared)
+            for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
+                if node:
+                    walk.root(leaf, (name,), number)
+            graphdef, targets, origin, paths = walk.graphdef(), walk.leaves, walk.origin, walk.paths
+        handle.targets, handle.leaves = targets, leaves
         handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
         groups = [0] * (len(handle.targets) + len(handle.arrays))
         if self.grouping is not None:
             group_of = self.grouping.ins(handle.tree)
-            found = zip(walk.origin, walk.paths, walk.leaves)
-            groups = [group_of(leaf, path[1:], held(target)) for leaf, path, target in found]
+            groups = [group_of(i, path[1:], held(target)) for i, path, target in zip(origin, paths, targets)]
             if self.grouping.check and sum(nodes) > 1:
                 self._check_groups(names, leaves, nodes, group_of)
             groups += [group_of(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
-        paths = [*walk.paths, *((name,) for name, node in zip(names, nodes) if not node)]
-        layout = Layout(walk.graphdef(), treedef, nodes, tuple(groups), handle.statics, names, paths)
+        paths = [*paths, *((name,) for name, node in zip(names, nodes) if not node)]
+        layout = Layout(graphdef, treedef, nodes, tuple(groups), handle.statics, names, paths)
         hash(layout)  # here, where the error can name the attribute; JAX would hide it
         handle.layout = layout
-        values = [*map(read_value, walk.leaves), *handle.arrays]
+        values = [*map(read_value, targets), *handle.arrays]
         return layout, layout.deal(values, len(self.groups))
 
     def _check_groups(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool], group_of: Any) -> None:

@@ -71,7 +71,7 @@ class Collector:
                 fresh = self.take_graph(args, same)
         elif any(self.nodes):
             fresh = self.take_tree()
-        if grouping is not None and grouping.check:
+        if grouping is not None and grouping.check and any(self.nodes):
             self.check_groups()
         has_refs = not grouped and any(isinstance(leaf, jax.Ref) for leaf in self.leaves)
         refs = self.refs.of_result(self.names, self.leaves) if has_refs else ()
@@ -348,8 +348,6 @@ class Collector:
 
     def check_groups(self) -> None:
         """Makes sure that what is reachable on two ways is in one group."""
-        if not any(self.nodes):
-            return
         groups = self.carrier.groups
         seen: dict[int, tuple[str, Any]] = {}
         for number, path, group in zip(self.layout.graphdef.numbers, self.layout.paths, self.layout.groups):
