@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # about processes, and no part of it depends on versions
+
 PROGRAM = """
 import json, pickle, sys
 from flax import core, struct

@@ -256,6 +256,7 @@ assert (model.apply(variables, jnp.ones((2, 4))) == expected).all()
 """
 
 
+@pytest.mark.slow
 def test_modules_of_transformed_classes_in_another_process(tmp_path):
     model = TRANSFORMED["both"]()
     file = tmp_path / "model.pkl"

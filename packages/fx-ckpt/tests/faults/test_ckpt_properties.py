@@ -5,7 +5,14 @@ import pytest
 from fx_ckpt.testing.roundtrips import difference, round_trips
 
 
-@pytest.mark.parametrize(("backend", "count"), [("msgpack", 100), ("safetensors", 100), ("orbax", 15)])
+@pytest.mark.parametrize(
+    ("backend", "count"),
+    [
+        pytest.param("msgpack", 100, marks=pytest.mark.slow),
+        pytest.param("safetensors", 100, marks=pytest.mark.slow),
+        ("orbax", 15),
+    ],
+)
 def test_random_trees(backend, count):
     assert round_trips(backend, count)["trees"] >= count
 

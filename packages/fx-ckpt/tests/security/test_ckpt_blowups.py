@@ -81,6 +81,7 @@ def test_many_honest_keys_are_read(quick, tmp_path):
     assert len(fx_ckpt.inspect(fx_ckpt.save(tmp_path / "x", tree)).leaves()) == 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item", [b"\x80", b"\x90"])
 def test_millions_of_empty_containers_are_refused(quick, item):
     count = 4_000_000
