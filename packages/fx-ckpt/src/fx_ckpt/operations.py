@@ -20,7 +20,7 @@ from fx_ckpt.recognition import refused
 from fx_ckpt.tree.apart import put_together
 from fx_ckpt.tree.casting import check_cast
 from fx_ckpt.tree.fit import compare, fill, placement
-from fx_ckpt.tree.selection import Chosen, Select, chosen
+from fx_ckpt.tree.selection import ChosenPaths, Select, chosen
 from fx_ckpt.tree.structure import Node, from_json
 from fx_ckpt.tree.unsaved import kept_by_target
 
@@ -235,7 +235,7 @@ def _restored(
     return _read(info, target, wanted, cast, mapped)
 
 
-def _read(info: CheckpointInfo, target: Any, wanted: Chosen, cast: Any, mapped: bool) -> Any:
+def _read(info: CheckpointInfo, target: Any, wanted: ChosenPaths, cast: Any, mapped: bool) -> Any:
     everything = target is None and wanted.ends is None
     like = None if everything else placement(info.structure, target, wanted)
     backend: Any = load_backend(info.backend)

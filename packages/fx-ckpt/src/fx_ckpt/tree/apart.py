@@ -7,7 +7,7 @@ from fx_ckpt.errors import inconsistent_data, invalid_structure
 from fx_ckpt.tree.casting import cast_leaf, converted
 from fx_ckpt.tree.leaves import decode, describe, encode
 from fx_ckpt.tree.nodes import open_node
-from fx_ckpt.tree.selection import Chosen
+from fx_ckpt.tree.selection import ChosenPaths
 from fx_ckpt.tree.structure import DEEPEST, Branch, Leaf, Node, Path, render, state_names, step_of
 from fx_ckpt.tree.unsaved import LeavesOut
 
@@ -55,7 +55,7 @@ def _described(tree: Any, path: Path) -> Node:
 
 
 def put_together(
-    node: Node, state: Mapping[str, Any], wanted: Chosen | None = None, cast: Any = None, mapped: bool = False
+    node: Node, state: Mapping[str, Any], wanted: ChosenPaths | None = None, cast: Any = None, mapped: bool = False
 ) -> Any:
     """Returns the tree of a structure and a state dictionary, with plain containers.
 
@@ -72,7 +72,7 @@ def put_together(
     Raises:
       DamagedDataError: the state dictionary does not have the structure.
     """
-    return _put_together(node, root_state(node, state), (), wanted or Chosen(), cast, mapped)
+    return _put_together(node, root_state(node, state), (), wanted or ChosenPaths(), cast, mapped)
 
 
 def child_state(state: Any, name: str, path: Path) -> Any:
@@ -121,7 +121,7 @@ def _take_apart(tree: Any, path: Path, leaves_out: LeavesOut | None, left_out: l
     return branch, dict(zip(state_names(branch), (state for _, state in parts)))
 
 
-def _put_together(node: Node, state: Any, path: Path, wanted: Chosen, cast: Any, mapped: bool) -> Any:
+def _put_together(node: Node, state: Any, path: Path, wanted: ChosenPaths, cast: Any, mapped: bool) -> Any:
     if isinstance(node, Leaf):
         cast_to = cast_leaf(node, None, cast)
         return decode(cast_to, converted(state, node, cast_to, render(path)), render(path), mapped=mapped)

@@ -11,14 +11,14 @@ from fx_ckpt.tree.apart import ROOT, check_depth, child_state, root_state
 from fx_ckpt.tree.casting import cast_leaf, converted
 from fx_ckpt.tree.leaves import decode, describe
 from fx_ckpt.tree.nodes import Opened, open_node
-from fx_ckpt.tree.selection import Chosen
+from fx_ckpt.tree.selection import ChosenPaths
 from fx_ckpt.tree.shared import Shared
 from fx_ckpt.tree.structure import Branch, Leaf, Node, Path, render, state_names, step_of
 
 _CATEGORIES = {"b": "bool", "i": "int", "u": "int", "f": "float", "c": "complex"}
 
 
-def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, cast: Any = None) -> None:
+def compare(node: Node, target: Any, where: str, chosen: ChosenPaths | None = None, cast: Any = None) -> None:
     """Compares the structure of a checkpoint with a target.
 
     Args:
@@ -31,7 +31,7 @@ def compare(node: Node, target: Any, where: str, chosen: Chosen | None = None, c
     Raises:
       RestoreMismatchError: they differ; it lists every place.
     """
-    chosen = chosen or Chosen()
+    chosen = chosen or ChosenPaths()
     saved = {path: end for path, end in _saved_ends(node, ()) if path in chosen}
     wanted = {path: end for path, end in _wanted_ends(target, ()) if path in chosen}
     different = [
@@ -53,7 +53,7 @@ def fill(
     node: Node,
     state: Mapping[str, Any],
     target: Any,
-    chosen: Chosen | None = None,
+    chosen: ChosenPaths | None = None,
     cast: Any = None,
     mapped: bool = False,
 ) -> Any:
@@ -68,17 +68,19 @@ def fill(
       CastError: JAX would cast an array that the target wants as a JAX array.
     """
     shared = Shared()
-    filled = _fill(node, root_state(node, state), target, (), (chosen or Chosen(), cast, mapped), shared)
+    filled = _fill(node, root_state(node, state), target, (), (chosen or ChosenPaths(), cast, mapped), shared)
     shared.check()
     return filled
 
 
-def _fill(node: Node, state: Any, target: Any, path: Path, options: tuple[Chosen, Any, bool], shared: Shared) -> Any:
+def _fill(
+    node: Node, state: Any, target: Any, path: Path, options: tuple[ChosenPaths, Any, bool], shared: Shared
+) -> Any:
     return shared.once(target, path, lambda: _fill_anew(node, state, target, path, options, shared))
 
 
 def _fill_anew(
-    node: Node, state: Any, target: Any, path: Path, options: tuple[Chosen, Any, bool], shared: Shared
+    node: Node, state: Any, target: Any, path: Path, options: tuple[ChosenPaths, Any, bool], shared: Shared
 ) -> Any:
     chosen, cast, mapped = options
     opened = open_node(target)
@@ -179,16 +181,16 @@ def _quantized(whole: set[Path], parts: set[Path], side: str, first: str) -> lis
     return lines
 
 
-def placement(node: Node, target: Any = None, chosen: Chosen | None = None) -> dict[str, Any]:
+def placement(node: Node, target: Any = None, chosen: ChosenPaths | None = None) -> dict[str, Any]:
     """Returns the state dictionary's structure with a `jax.ShapeDtypeStruct` per array, which says where it is to go.
 
     What was not chosen is missing. Without a target there are None in place of arrays.
     """
-    placed = _placement(node, target, (), chosen or Chosen())
+    placed = _placement(node, target, (), chosen or ChosenPaths())
     return placed if isinstance(node, Branch) else {ROOT: placed}
 
 
-def _placement(node: Node, target: Any, path: Path, chosen: Chosen) -> Any:
+def _placement(node: Node, target: Any, path: Path, chosen: ChosenPaths) -> Any:
     if isinstance(node, Leaf):
         return _place(target) if node.kind == "array" and not node.raw else None
     opened = None if target is None else open_node(target)

@@ -50,7 +50,7 @@ def chooser(select: Select, names: Mapping[Path, str]) -> Callable[[Path, Leaf |
 _SHOWN = 5
 
 
-class Chosen:
+class ChosenPaths:
     """Paths of leaves, and of everything that holds them: ``path in chosen``.
 
     Args:
@@ -65,14 +65,14 @@ class Chosen:
         return self._inner is None or path in self._inner
 
 
-def chosen(select: Select, node: Node, target: Any) -> Chosen:
+def chosen(select: Select, node: Node, target: Any) -> ChosenPaths:
     """Returns the paths that a filter chooses, in what was saved and in the target.
 
     Raises:
       ArgumentError: it chooses nothing.
     """
     if select is None or select is True:
-        return Chosen()
+        return ChosenPaths()
     saved = {path: leaf for path, leaf, _ in _saved(node, (), ())}
     wanted = {} if target is None else dict(_wanted(target, (), ()))
     names = spelled([*saved, *(path for path in wanted if path not in saved)])
@@ -86,7 +86,7 @@ def chosen(select: Select, node: Node, target: Any) -> Chosen:
         some = ", ".join(list(names.values())[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         fix = f"Choose among {some}; fx_ckpt.inspect(path).leaves() has all."
         raise invalid_option("only", "a filter that chooses something", select, fix)
-    return Chosen(found)
+    return ChosenPaths(found)
 
 
 def _matches(text: str, pattern: str) -> bool:

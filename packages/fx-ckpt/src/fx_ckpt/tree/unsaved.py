@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fx_ckpt.tree.nodes import open_node
-from fx_ckpt.tree.selection import Chosen
+from fx_ckpt.tree.selection import ChosenPaths
 from fx_ckpt.tree.structure import Leaf, Node, Path, step_of
 
 __all__ = ["LeavesOut", "kept_by_target"]
@@ -13,7 +13,7 @@ LeavesOut = Callable[[Any, Any], bool]
 """Whether what a container has under a key is not stored; see `fx_core.collections.not_saved`."""
 
 
-def kept_by_target(chosen: Chosen, node: Node, target: Any, leaves_out: LeavesOut | None) -> Chosen:
+def kept_by_target(chosen: ChosenPaths, node: Node, target: Any, leaves_out: LeavesOut | None) -> ChosenPaths:
     """Returns what is to be restored, without the collections that are not saved and that the checkpoint has not.
 
     Args:
@@ -32,7 +32,7 @@ def kept_by_target(chosen: Chosen, node: Node, target: Any, leaves_out: LeavesOu
     # What holds nothing else is stored as an empty container.
     ends = (wanted.keys() - kept) | {path for path in saved if path not in above}
     # Who asks for nothing but such a collection is told that it is missing.
-    return Chosen(ends) if kept and (ends or chosen.ends is None) else chosen
+    return ChosenPaths(ends) if kept and (ends or chosen.ends is None) else chosen
 
 
 def _wanted(target: Any, path: Path, unsaved: Path | None, leaves_out: LeavesOut) -> Iterator[tuple[Path, Path | None]]:

@@ -14,9 +14,9 @@ from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.files import read_state, write_state
 from fx_export.torch.normalized import Normalized
 from fx_export.torch.parametrizations import NORMALIZATIONS, computed
-from fx_export.torch.plan import Layers, planned
 from fx_export.torch.reading import Reader
 from fx_export.torch.stacks import Stacked
+from fx_export.torch.translation import Layers, translation_of
 from fx_export.torch.trees import Network, flattened
 from fx_export.torch.writing import written
 
@@ -82,9 +82,9 @@ def to_torch(
             fix="Name one of them.",
         )
     network = _network(source, stacked)
-    plan = planned(network, layers or {}, names, normalization)
+    translation = translation_of(network, layers or {}, names, normalization)
     network.check_written()
-    state = written(network, plan, tied or {})
+    state = written(network, translation, tied or {})
     if path is not None:
         write_state(path, state)
     return state
@@ -137,9 +137,9 @@ def from_torch(
     """
     found = source if isinstance(source, Mapping) else read_state(source)
     network = _network(target, stacked)
-    plan = planned(network, layers or {}, names)
-    state = computed(_state(found, part), plan.all_names())
-    reader = Reader(network, plan, state, cast)
+    translation = translation_of(network, layers or {}, names)
+    state = computed(_state(found, part), translation.all_names())
+    reader = Reader(network, translation, state, cast)
     return network.filled(reader.read(tied or {}, ignore))
 
 

@@ -9,7 +9,7 @@ from fx_core.patterns import glob
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.layers import Part, TorchArray
 from fx_export.torch.normalized import Normalized
-from fx_export.torch.plan import Plan, Site, their_arrays
+from fx_export.torch.translation import Site, Translation, their_arrays
 from fx_export.torch.trees import Path
 
 Pieces = dict[tuple[Path, tuple[int, int] | None], np.ndarray]
@@ -20,13 +20,13 @@ class Reader:
 
     Args:
       network: where the arrays belong; only shapes and dtypes of what is there count.
-      plan: how it is translated.
+      translation: how it is translated.
       state: PyTorch's arrays by name.
       cast: whether other dtypes are cast.
     """
 
-    def __init__(self, network: Normalized, plan: Plan, state: Mapping[str, np.ndarray], cast: bool):
-        self._network, self._plan, self._state, self._cast = network, plan, dict(state), cast
+    def __init__(self, network: Normalized, translation: Translation, state: Mapping[str, np.ndarray], cast: bool):
+        self._network, self._translation, self._state, self._cast = network, translation, dict(state), cast
         self._used: set[str] = set()
         self._missing: dict[Path, str] = {}
         self._different: list[str] = []
@@ -39,10 +39,10 @@ class Reader:
         """
         self._untie(tied)
         pieces: Pieces = {}
-        for site in self._plan.sites:
+        for site in self._translation.sites:
             self._site(site, pieces)
-        for path in self._plan.loose:
-            name = self._plan.their_name(path)
+        for path in self._translation.loose:
+            name = self._translation.their_name(path)
             array = self._taken(name, [path], tuple(self._network.arrays[path].shape))
             if array is not None:
                 pieces[path, None] = array
@@ -65,7 +65,7 @@ class Reader:
                 self._different.append(f"{second}: other numbers than {first}, to which it is tied")
 
     def _site(self, site: Site, pieces: Pieces) -> None:
-        forms = [their_arrays(self._plan, site, form) for form in site.rule.forms]
+        forms = [their_arrays(self._translation, site, form) for form in site.rule.forms]
         # The form of which there is most; the first of those.
         arrays = max(forms, key=lambda form: sum(name in self._state for name, _ in form) / max(1, len(form)))
         for name, array in arrays:

@@ -7,10 +7,10 @@ import numpy as np
 from fx_export.torch.errors import TorchMismatchError
 from fx_export.torch.layers import Part, TorchArray
 from fx_export.torch.normalized import Normalized
-from fx_export.torch.plan import Plan, Site, their_arrays
+from fx_export.torch.translation import Site, Translation, their_arrays
 
 
-def written(network: Normalized, plan: Plan, tied: Mapping[str, str]) -> dict[str, np.ndarray]:
+def written(network: Normalized, translation: Translation, tied: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Returns the state dictionary.
 
     Raises:
@@ -18,8 +18,8 @@ def written(network: Normalized, plan: Plan, tied: Mapping[str, str]) -> dict[st
     """
     state: dict[str, np.ndarray] = {}
     problems: list[str] = []
-    made = [item for site in plan.sites for item in _site(plan, site, problems)]
-    made += [(plan.their_name(path), np.asarray(network.arrays[path])) for path in plan.loose]
+    made = [item for site in translation.sites for item in _site(translation, site, problems)]
+    made += [(translation.their_name(path), np.asarray(network.arrays[path])) for path in translation.loose]
     for name, array in made:
         if name in state:
             problems.append(f"{name}: two arrays get this name")
@@ -34,10 +34,10 @@ def written(network: Normalized, plan: Plan, tied: Mapping[str, str]) -> dict[st
     return state
 
 
-def _site(plan: Plan, site: Site, problems: list[str]) -> list[tuple[str, np.ndarray]]:
+def _site(translation: Translation, site: Site, problems: list[str]) -> list[tuple[str, np.ndarray]]:
     reasons = []
     for form in site.rule.forms:
-        arrays = their_arrays(plan, site, form)
+        arrays = their_arrays(translation, site, form)
         reason = _obstacle(site, [array for _, array in arrays])
         if reason is None:
             seen: set[Part] = set()

@@ -10,7 +10,7 @@ from fx_flax.migration.names import Binding, Use, dotted
 from fx_flax.migration.places import FACADES, LATER, SHADOWED, Found, main_place, resolve, shown_places
 from fx_flax.table import module_names
 
-__all__ = ["Plan", "of_flax"]
+__all__ = ["ImportPlan", "of_flax"]
 
 Import = cst.Import | cst.ImportFrom
 
@@ -54,7 +54,7 @@ def bound_name(alias: cst.ImportAlias) -> str:
     return (dotted(own) or [""])[-1]
 
 
-class Plan:
+class ImportPlan:
     """What to write in place of the imports and names of a program.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 
 import libcst as cst
 
-from fx_flax.migration.imports import Import, Plan, bound_name
+from fx_flax.migration.imports import Import, ImportPlan, bound_name
 from fx_flax.migration.names import Binding, dotted
 from fx_flax.migration.places import Found, main_place, shown_places
 
@@ -16,7 +16,7 @@ __all__ = ["Rewriting"]
 class Rewriting(cst.CSTTransformer):
     """Replaces nodes and imports statements."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: ImportPlan):
         super().__init__()
         self.plan = plan
 

@@ -8,7 +8,7 @@ import libcst as cst
 from libcst import metadata
 
 from fx_flax.errors import UnreadableSourceError
-from fx_flax.migration.imports import Plan, of_flax
+from fx_flax.migration.imports import ImportPlan, of_flax
 from fx_flax.migration.names import Names
 from fx_flax.migration.rewriting import Rewriting
 from fx_flax.migration.strings import look_at_strings
@@ -85,7 +85,7 @@ def migrate_source(text: bytes) -> Migrated:
         if finding not in findings:
             findings.append(finding)
 
-    plan = Plan(statements, names.lines, report)
+    plan = ImportPlan(statements, names.lines, report)
     look_at_strings(names, plan, report)
     changed = wrapper.module.visit(Rewriting(plan))
     # Only what a statement asks for is touched, so a program without a reason to change comes out as it went in.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import libcst as cst
 
-from fx_flax.migration.imports import Plan
+from fx_flax.migration.imports import ImportPlan
 from fx_flax.migration.names import Names, dotted
 from fx_flax.migration.places import main_place, resolve
 
@@ -16,7 +16,7 @@ _OF_MODULES = {"import_module", "importorskip", "find_spec"}
 _OF_OBJECTS = {"patch", "setattr"}
 
 
-def look_at_strings(names: Names, plan: Plan, report: Callable[..., None]) -> None:
+def look_at_strings(names: Names, plan: ImportPlan, report: Callable[..., None]) -> None:
     """Plans the change of text that names modules or objects of Flax, and report what stays.
 
     Args:
@@ -38,7 +38,7 @@ def look_at_strings(names: Names, plan: Plan, report: Callable[..., None]) -> No
             report(line, text, "text that names Flax; change it where it is meant as a name of the program", "note")
 
 
-def _annotation(node: cst.SimpleString, parsed: cst.BaseExpression, plan: Plan) -> bool:
+def _annotation(node: cst.SimpleString, parsed: cst.BaseExpression, plan: ImportPlan) -> bool:
     """Plan the change of an annotation that is text."""
 
     class Inside(cst.CSTTransformer):
@@ -51,7 +51,9 @@ def _annotation(node: cst.SimpleString, parsed: cst.BaseExpression, plan: Plan) 
     return True
 
 
-def _named(node: cst.SimpleString, text: str, module: bool, line: int, plan: Plan, report: Callable[..., None]) -> bool:
+def _named(
+    node: cst.SimpleString, text: str, module: bool, line: int, plan: ImportPlan, report: Callable[..., None]
+) -> bool:
     """Plan the change of text that is looked up: a module to import, or an object to patch."""
     parts = text.split(".")
     found = resolve("flax", parts[1:])
