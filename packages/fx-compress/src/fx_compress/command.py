@@ -5,7 +5,7 @@ import webbrowser
 from pathlib import Path
 
 import click
-from fx_core.errors import FxError
+from fx_core.cli.guarded import GuardedGroup
 from fx_core.terminal import plain, table_text
 
 from fx_compress.errors import CompressError
@@ -13,7 +13,7 @@ from fx_compress.page import write_page
 from fx_compress.report import Report
 
 
-@click.group()
+@click.group(cls=GuardedGroup)
 def compress() -> None:
     """Look at what compression did to models."""
 
@@ -30,11 +30,8 @@ def report(reports: tuple[Path, ...], as_json: bool, page: Path | None, show: bo
     """
     if show and page is None:
         raise click.UsageError("--open shows the page that --html names.")
-    try:
-        found = _read(reports)
-        written = None if page is None else write_page(found, page, plain(reports[0].resolve().stem))
-    except FxError as error:
-        raise click.ClickException(plain(str(error))) from error
+    found = _read(reports)
+    written = None if page is None else write_page(found, page, plain(reports[0].resolve().stem))
     if as_json:
         click.echo(json.dumps({name: each.as_json() for name, each in found.items()}, indent=2))
     else:

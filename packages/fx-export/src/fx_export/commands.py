@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 import jax
-from fx_core.errors import FxError
+from fx_core.cli.guarded import GuardedGroup
 from fx_core.files import read_manifest, settled, verify_files
 from fx_core.plugins import registry
 from fx_core.terminal import plain, table_text
@@ -20,8 +20,8 @@ _PATH = click.argument("path", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
-class Guarded(click.Group):
-    """A group whose commands turn errors of fx into messages; what is no command is a run to export."""
+class ExportGroup(GuardedGroup):
+    """A group of commands; what is no command is a run to export."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Finds the command; paths of runs come first in the line of `export_run`."""
@@ -29,15 +29,8 @@ class Guarded(click.Group):
             return export_run.name, export_run, args
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command."""
-        try:
-            return super().invoke(ctx)
-        except (FxError, OSError) as error:
-            raise click.ClickException(plain(str(error))) from error
 
-
-@click.group(cls=Guarded)
+@click.group(cls=ExportGroup)
 def export() -> None:
     """Export networks, look at them and check them.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from fx_core.cli.guarded import GuardedGroup
 from fx_core.errors import FxError
 from fx_core.files import MANIFEST, remove_directory, settled
 from fx_core.manifests import foreign
@@ -27,18 +28,7 @@ CHECKPOINTS = "checkpoints"
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 
 
-class Guarded(click.Group):
-    """A group whose commands turn errors of fx into messages, without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command."""
-        try:
-            return super().invoke(ctx)
-        except (FxError, OSError) as error:
-            raise click.ClickException(plain(str(error))) from error
-
-
-@click.group(cls=Guarded)
+@click.group(cls=GuardedGroup)
 def ckpt() -> None:
     """Look at checkpoints, check, compare, convert and remove them."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from fx_core._version import __version__
-from fx_core.errors import FxError
+from fx_core.cli.guarded import GuardedCommand
 from fx_core.errors.kinds import ArgumentError
 from fx_core.plugins.hooks import API_VERSION
 from fx_core.plugins.known import FAMILY
@@ -87,7 +87,7 @@ def _values(name: str) -> dict[str, str]:
     }
 
 
-@click.command()
+@click.command(cls=GuardedCommand)
 @click.argument("name")
 @click.option(
     "--directory",
@@ -98,10 +98,7 @@ def _values(name: str) -> dict[str, str]:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def new_plugin(name: str, directory: Path, as_json: bool) -> None:
     """Write a package NAME with a layer, a collection, a checkpoint backend and their tests."""
-    try:
-        written = write_plugin(name, directory)
-    except FxError as error:
-        raise click.ClickException(str(error)) from error
+    written = write_plugin(name, directory)
     if as_json:
         click.echo(json.dumps({"directory": str(written)}))
         return
