@@ -88,8 +88,10 @@ def jit(
     return call
 
 
-def positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
-    """Returns argument numbers as a tuple."""
+def positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Returns argument numbers as a tuple; None are none."""
+    if argnums is None:
+        return ()
     return (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
 

@@ -1,7 +1,7 @@
 """A loop over steps with shared results: the core of every scan."""
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ from fx_core.compat.jax import evaluate_jaxpr, invariant_outputs
 from fx_transforms.carrier import Static
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError
 
-__all__ = ["Namer", "Trial", "differences", "hide_static", "loop_steps", "show_static"]
+__all__ = ["Namer", "Trial", "carry_changed", "differences", "hide_static", "loop_steps", "show_static"]
 
 Namer = Callable[[tuple[Any, ...]], str]
 """Gives a leaf, by its path, the name that messages use."""
@@ -78,10 +78,10 @@ def loop_steps(
     try:
         carry, ys = jax.lax.scan(reused or body, init, xs, **options)
     except TypeError as error:
-        found = [text for before, after in seen for text in differences(before, after, name_carry)]
-        if not found:
+        changed = carry_changed(transform, seen, name_carry)
+        if changed is None:
             raise
-        raise CarryChangedError(transform, list(dict.fromkeys(found))) from error
+        raise changed from error
     return shared, show_static(carry), ys
 
 
@@ -119,6 +119,12 @@ def _row(x: Any) -> jax.ShapeDtypeStruct:
 
 def _avals(tree: Any) -> Any:
     return jax.tree.map(jax.typeof, tree)
+
+
+def carry_changed(transform: str, seen: Sequence[tuple[Any, Any]], name: Namer) -> CarryChangedError | None:
+    """Returns what is wrong with a carry that JAX refuses, by the shapes before and after each trace of a step."""
+    found = [text for before, after in seen for text in differences(before, after, name)]
+    return CarryChangedError(transform, list(dict.fromkeys(found))) if found else None
 
 
 def differences(before: Any, after: Any, name: Namer, labels: tuple[str, str] = ("in", "out")) -> list[str]:

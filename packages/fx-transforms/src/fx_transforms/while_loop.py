@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from fx_transforms.axes import check_slots
 from fx_transforms.carrier import Carrier, Groups, Static, run
-from fx_transforms.errors import BroadcastVariableError, CarryChangedError, TransformError
+from fx_transforms.errors import BroadcastVariableError, TransformError
 from fx_transforms.scan import name_carry
 from fx_transforms.slot import Place, Slot
-from fx_transforms.steps import differences, hide_static, show_static
+from fx_transforms.steps import carry_changed, hide_static, show_static
 
 __all__ = ["fori_loop", "while_loop"]
 
@@ -166,13 +166,10 @@ class _Loop:
         try:
             return loop(*args)
         except TypeError as error:
-            found = [d for pair in self.seen for d in differences(*pair, self._name)]
-            if not found:
+            changed = carry_changed(self.transform, self.seen, lambda p: name_carry(self.carrier, self.indices, p))
+            if changed is None:
                 raise
-            raise CarryChangedError(self.transform, list(dict.fromkeys(found))) from error
-
-    def _name(self, path: tuple[Any, ...]) -> str:
-        return name_carry(self.carrier, self.indices, path)
+            raise changed from error
 
     def finish(self, handle: Any, carried: Sequence[Any], carry: Any) -> Any:
         """Write back what was carried."""

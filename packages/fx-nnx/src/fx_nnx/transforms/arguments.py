@@ -5,12 +5,14 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from fx_transforms.jit import positions
+
 from fx_nnx.errors import ArgumentNumberError, StaticArgumentError
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.snapshots import exact
 from fx_nnx.transforms.targets import Target, holds_nodes, remember_target
 
-__all__ = ["Missing", "StaticArguments", "as_positions", "bound", "by_position", "decorating", "named", "transformed"]
+__all__ = ["Missing", "StaticArguments", "bound", "by_position", "decorating", "named", "transformed"]
 
 
 class Missing:
@@ -47,13 +49,6 @@ def transformed(target: Target, call: Callable[..., Any]) -> Any:
     """
     made = named(target.f, lambda *args, **kwargs: call(*target.tree(args, kwargs)))
     return remember_target(made, target, call)
-
-
-def as_positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
-    """Returns argument numbers as a tuple."""
-    if argnums is None:
-        return ()
-    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
 
 def _as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -94,7 +89,7 @@ def chosen_arguments(
     """
     if nums is None and names is None:
         return frozenset(), frozenset()
-    numbers, words = as_positions(nums), _as_names(names)
+    numbers, words = positions(nums), _as_names(names)
     if not numbers and not words:
         return frozenset(), frozenset()
     found = _parameters(f)

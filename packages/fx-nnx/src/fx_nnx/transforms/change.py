@@ -70,10 +70,8 @@ class Result(NamedTuple):
                 leaves[number] = new_ref(leaves[number]) if source == number else leaves[source]
         return jax.tree.unflatten(self.treedef, leaves)
 
-    def emptied(self, leaves: Sequence[Any], nothing: Any) -> Any:
-        """Returns the result with gaps where objects are, or ``nothing`` if its arrays are grouped."""
-        if self.grouped:
-            return nothing
+    def emptied(self, leaves: Sequence[Any]) -> Any:
+        """Returns the result, whose arrays are not grouped, with gaps where objects are."""
         emptied = [GAP if node else leaf for leaf, node in zip(leaves, self.nodes)]
         for number, source in self.refs:
             emptied[number] = leaves[number][...] if source == number else GAP

@@ -79,7 +79,7 @@ class Collector:
         arrays = self.take_arrays() if grouped else ()
         change = Change(written, returned, fresh, result, arrays, len(carrier.groups) == 1)
         groups = tuple(Group(Static(None, paths), values) for values, paths in zip(self.values, self.paths))
-        out = self.out if result is None else result.emptied(self.leaves, carrier.results.emptied)
+        out = carrier.results.emptied if grouped else self.out if result is None else result.emptied(self.leaves)
         return Outcome(change, groups, out)
 
     # --- groups ---------------------------------------------------------------------------------------------------

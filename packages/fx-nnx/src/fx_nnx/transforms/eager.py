@@ -17,7 +17,7 @@ from fx_core.compat.jax import at_top_level
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.jit import Program, program_handle
+from fx_nnx.transforms.jit import CompiledFunction, handle_of
 
 __all__ = ["are_arrays", "compiled_once"]
 
@@ -25,7 +25,7 @@ _ATTRIBUTE = "_fx_nnx_compiled"
 _LIMIT = 32
 
 
-class _Table(dict[Any, tuple[Any, Program]]):
+class _Table(dict[Any, tuple[Any, CompiledFunction]]):
     """What was compiled for a function, which owns it, so that both go together. It is empty when it is copied."""
 
     owner: Any = None
@@ -76,10 +76,10 @@ def compiled_once(
             table.clear()
         # Those without what they are bound to, which each call gives.
         last: Any = tuple([anchor for _, anchor in anchors])  # type: ignore[misc]
-        made = Program(last, _Whole(call), ObjectCarrier(transform="jit"), {})
+        made = CompiledFunction(last, _Whole(call), ObjectCarrier(transform="jit"), {})
         found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
-    program = found[1]
-    return lambda *tree: program.run(program_handle(tree))
+    compiled = found[1]
+    return lambda *tree: compiled.run(handle_of(tree))
 
 
 def _anchor(f: Any) -> tuple[Any, Any] | None:

@@ -28,7 +28,7 @@ __all__ = ["JitFunction", "JitPartial", "cached_partial", "jit", "jit_partial"]
 _log = logging.getLogger("fx.nnx.jit")
 
 
-class Program:
+class CompiledFunction:
     """A function of a `Handle` that is compiled, and compiled anew when what it has read from outside has changed.
 
     Args:
@@ -86,7 +86,7 @@ class Program:
             self._lifted = self._compiled()
 
 
-class JitFunction(Program):
+class JitFunction(CompiledFunction):
     """A compiled function of modules and arrays, as `jit` makes it.
 
     Attributes:
@@ -110,7 +110,7 @@ class JitFunction(Program):
         statics = None
         if self._statics:
             statics, args, kwargs = self._statics.take(args, kwargs)
-        return program_handle((args, kwargs, *bound), statics)
+        return handle_of((args, kwargs, *bound), statics)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function; what it changes in its arguments is changed for the caller."""
@@ -158,8 +158,8 @@ class JitFunction(Program):
         return cache_size(self._lifted.compiled)
 
 
-def program_handle(tree: tuple[Any, ...], statics: Any = None) -> Handle:
-    """Returns arguments, those by name and what a function is bound to as what goes into a `Program`."""
+def handle_of(tree: tuple[Any, ...], statics: Any = None) -> Handle:
+    """Returns arguments, those by name and what a function is bound to as what goes into a `CompiledFunction`."""
     if capturing.get():  # more comes out then
         statics = (*(statics or ((), (), ())), "capturing")
     return Handle(tree, statics)

@@ -167,7 +167,9 @@ def _read(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Loop:
         raise PrefixError.misplaced("out_axes of scan", out_axes, "Carry where in_axes has it, and nowhere else")
     if any(entry is None for entry in entries_of(out_axes)):
         raise PrefixError.misplaced("out_axes of scan", None, "axes, Carry, or a StateAxes")
-    rest_axes = out_axes if position_out is None else _without(out_axes, position_out)
+    rest_axes = out_axes
+    if position_out is not None:
+        rest_axes = () if position_out == -1 else (*out_axes[:position_out], *out_axes[position_out + 1 :])
     groups = AxisGroups("scan", in_axes, rest_axes, mode, carries=True)
     carrier = groups.carrier(
         metadata,
@@ -189,14 +191,10 @@ def _carry(name: str, axes: Any) -> int | None:
     return found[0] if found else None
 
 
-def _without(axes: Any, position: int) -> Any:
-    return () if position == -1 else (*axes[:position], *axes[position + 1 :])
-
-
 def _parted(out: Any, axes: Any, position: int) -> tuple[Any, Any]:
     """Divide a result into the carry and the rest."""
     if position == -1:
         return out, ()
     if not isinstance(out, tuple) or len(out) != len(axes):
         raise transform_output("scan", f"a tuple of {len(axes)} parts, as out_axes says", out)
-    return out[position], _without(out, position)
+    return out[position], (*out[:position], *out[position + 1 :])

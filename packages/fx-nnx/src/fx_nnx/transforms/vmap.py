@@ -6,7 +6,7 @@ from typing import Any
 import fx_transforms
 import jax
 
-from fx_nnx.transforms.arguments import StaticArguments, as_positions, bound, decorating, transformed
+from fx_nnx.transforms.arguments import StaticArguments, bound, decorating, transformed
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import graph_mode
@@ -113,7 +113,7 @@ def pmap(
     if devices is None and backend is not None:
         devices = jax.local_devices(backend=backend)
     groups = AxisGroups("pmap", in_axes, out_axes, graph_mode(graph, graph_updates))
-    target, statics = Target(f), StaticArguments(f, "pmap", as_positions(static_broadcasted_argnums))
+    target, statics = Target(f), StaticArguments(f, "pmap", static_broadcasted_argnums)
 
     def inside(inner: Any) -> Any:
         return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))

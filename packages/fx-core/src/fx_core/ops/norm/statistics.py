@@ -1,6 +1,6 @@
 """Means and variances, over local axes and over devices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -54,16 +54,16 @@ def moments(
     axes = tuple(axes)
     x = _for_reduction(x, dtype, force_float32_reductions)
     mask = boolean_mask(mask, x)
-    average = _averager(axes, mask, axis_name, axis_index_groups)
+    over: dict[str, Any] = {"axes": axes, "mask": mask, "axis_name": axis_name, "axis_index_groups": axis_index_groups}
     if use_fast_variance:
         shift = _value_near_mean(x, axes, mask) if local and axis_name is None else None
         centered = x if shift is None else lax.sub(x, lax.broadcast_in_dim(shift, x.shape, range(x.ndim)))
-        mean, square = average(centered, _square(centered))
+        mean, square = _average(centered, _square(centered), **over)
         # Cancellation can leave a small negative number, and rsqrt would make NaN of it.
         var = jnp.maximum(0.0, lax.sub(square, _square(mean)))
         return (mean if shift is None else lax.add(mean, lax.squeeze(shift, axes))), var
-    (mean,) = average(x)
-    return mean, average(_square(x - lax.expand_dims(mean, axes)))[0]
+    (mean,) = _average(x, **over)
+    return mean, _average(_square(x - lax.expand_dims(mean, axes)), **over)[0]
 
 
 def mean_square(
@@ -83,7 +83,9 @@ def mean_square(
     Array(5., dtype=float32)
     """
     x = _for_reduction(x, dtype, force_float32_reductions)
-    return _averager(tuple(axes), boolean_mask(mask, x), axis_name, axis_index_groups)(_square(x))[0]
+    mask = boolean_mask(mask, x)
+    over: dict[str, Any] = {"axis_name": axis_name, "axis_index_groups": axis_index_groups}
+    return _average(_square(x), axes=tuple(axes), mask=mask, **over)[0]
 
 
 def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
@@ -153,18 +155,16 @@ def _for_reduction(x: jax.Array, dtype: Dtype, force_float32: bool) -> jax.Array
     return jnp.asarray(x, jnp.promote_types(dtype, jnp.float32) if force_float32 else dtype)
 
 
-def _averager(
-    axes: tuple[int, ...], mask: Any, axis_name: Any, axis_index_groups: Any
-) -> Callable[..., tuple[jax.Array, ...]]:
-    def average(*values: jax.Array) -> tuple[jax.Array, ...]:
-        if axis_name is None:
-            return tuple([value.mean(axes, where=mask) for value in values])
-        if mask is None:
-            return lax.pmean(tuple([value.mean(axes) for value in values]), axis_name, **groups)
-        # Devices may count differently many values, one of them none: a mean of their means would be another number.
-        count = jnp.broadcast_to(mask, values[0].shape).sum(axes, dtype=jnp.float32)
-        sums, count = lax.psum(([value.sum(axes, where=mask) for value in values], count), axis_name, **groups)
-        return tuple([(total / count).astype(total.dtype) for total in sums])
-
+def _average(
+    *values: jax.Array, axes: tuple[int, ...], mask: Any, axis_name: Any, axis_index_groups: Any
+) -> tuple[jax.Array, ...]:
+    """Take the means of some arrays, over axes and devices."""
+    if axis_name is None:
+        return tuple([value.mean(axes, where=mask) for value in values])
     groups = {"axis_index_groups": axis_index_groups}
-    return average
+    if mask is None:
+        return lax.pmean(tuple([value.mean(axes) for value in values]), axis_name, **groups)
+    # Devices may count differently many values, one of them none: a mean of their means would be another number.
+    count = jnp.broadcast_to(mask, values[0].shape).sum(axes, dtype=jnp.float32)
+    sums, count = lax.psum(([value.sum(axes, where=mask) for value in values], count), axis_name, **groups)
+    return tuple([(total / count).astype(total.dtype) for total in sums])
