@@ -117,6 +117,25 @@ def test_carries_are_drawn():
         nnx.RNN(cell, rngs=3)
 
 
+@pytest.mark.parametrize(("cell", "drawn"), [(nnx.LSTMCell, 2), (nnx.GRUCell, 1)])
+def test_streams_that_are_given_count_carries_of_zeros(cell, drawn):
+    """What is drawn after a carry does not depend on whether that is drawn itself."""
+    made = cell(3, 4, rngs=nnx.Rngs(0))
+    network, both = nnx.RNN(made), nnx.Bidirectional(nnx.RNN(made), nnx.RNN(made))
+    x = jnp.ones((2, 5, 3))
+    for use, times in [
+        (lambda rngs: made.initialize_carry((2, 3), rngs), 1),
+        (lambda rngs: made.initialize_carry((2, 3), rngs.carry), 1),
+        (lambda rngs: network(x, rngs=rngs), 1),
+        (lambda rngs: both(x, rngs=rngs), 2),
+    ]:
+        rngs = nnx.Rngs(0, carry=1)
+        use(rngs)
+        assert int(rngs.carry.count[...]) == times * drawn
+    network(x), both(x)
+    assert (network.rngs.count[...], both.rngs.count[...]) == (0, 0)  # nobody else draws from their own
+
+
 def test_both_directions(caplog):
     forward, backward = (nnx.RNN(nnx.GRUCell(3, 4, rngs=nnx.Rngs(seed))) for seed in (0, 1))
     both = nnx.Bidirectional(forward, backward)

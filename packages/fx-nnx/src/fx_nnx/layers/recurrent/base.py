@@ -20,7 +20,7 @@ from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
 
-__all__ = ["NO_METADATA", "RNNCellBase", "VectorCell", "vector_carry"]
+__all__ = ["NO_METADATA", "RNNCellBase", "VectorCell", "draws_carry", "vector_carry"]
 
 Carry = Any
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
@@ -119,12 +119,15 @@ class VectorCell(RNNCellBase):
     def _draws(
         self, input_shape: tuple[int, ...], rngs: Rngs | RngStream | None, carry_init: Initializer | None
     ) -> Iterator[jax.Array]:
-        """Vectors per batch entry: zeros, which need no keys, unless there is an initializer."""
+        """Vectors per batch entry: zeros, which need no keys but count those given, unless there is an initializer."""
         init = self.carry_init if carry_init is None else carry_init
         shape = vector_carry(input_shape, self.hidden_features)
         if init is None:
             nothing = zeros(None, shape, self.param_dtype)
+            given = None if rngs is None else stream_of(rngs, "carry", type(self).__name__)
             while True:
+                if given is not None:
+                    given._pass_key()
                 yield nothing
         source = self.rngs if rngs is None else rngs
         if source is None:
@@ -147,6 +150,11 @@ class VectorCell(RNNCellBase):
 
     def _check(self, inputs: jax.Array, layer: Linear) -> jax.Array:
         return check_features(self, value_of(layer.kernel).shape[-2], inputs)
+
+
+def draws_carry(cell: Any) -> bool:
+    """Returns whether the first carry of a cell depends on keys: of others than those here it is not known."""
+    return not isinstance(cell, VectorCell) or cell.carry_init is not None
 
 
 def vector_carry(input_shape: tuple[int, ...], features: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fx_core.ops.recurrent import pair_of
 
 from fx_nnx.layers.params import located
-from fx_nnx.layers.recurrent.rnn import own_stream
+from fx_nnx.layers.recurrent.rnn import given_or_own, own_stream
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -96,7 +96,9 @@ class Bidirectional(Module):
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major
-        source = self.rngs if rngs is None else rngs
+        source = given_or_own(
+            rngs, self.rngs, *(getattr(rnn, "cell", None) for rnn in (self.forward_rnn, self.backward_rnn))
+        )
         carries = (None, None) if initial_carry is None else pair_of("a bidirectional network", initial_carry)
         shared = {"seq_lengths": seq_lengths, "return_carry": True, "time_major": time_major, "rngs": source}
         forward_carry, forward = self.forward_rnn(inputs, initial_carry=carries[0], reverse=False, **shared)

@@ -12,6 +12,7 @@ from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.layers.dropout import stream_of
 from fx_nnx.layers.params import located
+from fx_nnx.layers.recurrent.base import draws_carry
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
@@ -20,7 +21,7 @@ from fx_nnx.transforms.prefixes import Carry, StateAxes
 from fx_nnx.transforms.scan import scan
 from fx_nnx.variables.kinds import Param
 
-__all__ = ["RNN", "own_stream"]
+__all__ = ["RNN", "given_or_own", "own_stream"]
 
 _STATE_AXES = StateAxes({Param: None, ...: Carry})
 
@@ -130,7 +131,7 @@ class RNN(Module):
         lengths = None if seq_lengths is None else check_lengths(seq_lengths, batch)
         if initial_carry is None:
             shape = batch + inputs.shape[inputs.ndim - feature_axes :]
-            initial_carry = self.cell.initialize_carry(shape, self.rngs if rngs is None else rngs)
+            initial_carry = self.cell.initialize_carry(shape, given_or_own(rngs, self.rngs, self.cell))
         if reverse:
             inputs = flip_sequences(inputs, lengths, time_axis=axis)
         carry, outputs = self._scan(initial_carry, inputs, axis, lengths if return_carry else None)
@@ -167,6 +168,11 @@ class RNN(Module):
     def _broadcast_streams(self, cell: Any) -> list[RngStream]:
         matches = to_predicate(self.broadcast_rngs)
         return [node for path, node in iter_graph(cell) if isinstance(node, RngStream) and matches(path, node)]
+
+
+def given_or_own(given: Any, own: RngStream | None, *cells: Any) -> Any:
+    """Returns where keys for first carries come from; a network's own stream stays as it is where none are needed."""
+    return own if given is None and any(map(draws_carry, cells)) else given
 
 
 def own_stream(rngs: Any, layer: str) -> RngStream | None:
