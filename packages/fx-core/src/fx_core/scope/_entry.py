@@ -78,12 +78,10 @@ def apply(
     def applied(
         variables: VariableDict, *args: Any, rngs: PRNGKey | Mapping[str, PRNGKey] | None = None, **kwargs: Any
     ) -> Any:
-        _check_variables(variables)
-        params = variables.get("params")
-        if params is not None and "params" in params:
+        scope = bind(variables, None if rngs is None else _streams(rngs), mutable, flags)
+        if "params" in (variables.get("params") or ()):
             raise ApplyScopeInvalidVariablesStructureError(variables)
-        streams = None if rngs is None else _streams(rngs)
-        with bind(variables, streams, mutable, flags).temporary() as root:
+        with scope.temporary() as root:
             y = fn(root, *args, **kwargs)
         if mutable is False:
             return y
