@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,18 +106,18 @@ def scan(
             outs = _ways(places_out)
             shared, carried_out, stacked = (way.take([*new, *results]) for way in outs)
             if shared and not check_constancy:
-                old = dict(zip(ins[0].indices, known))
-                _refuse_shared(transform, carrier, old, dict(zip(outs[0].indices, shared)), count)
+                old = dict(zip(ins.kept.indices, known))
+                _refuse_shared(transform, carrier, old, dict(zip(outs.kept.indices, shared)), count)
                 shared = ()
             latest[:] = after, outs, places_out, treedef_out
             return shared, (carried_out, c), (after, stacked)
 
         def again(shared: Any) -> Any:
             start.append(carrier.follow(shape, latest[0]))
-            new = {number: group for number, group in zip(latest[1][0].indices, shared) if number < count}
+            new = {number: group for number, group in zip(latest[1].kept.indices, shared) if number < count}
             if start[-1] == shape and not jax.tree.leaves(new):
                 return None
-            return [new.get(number, group) for number, group in zip(ins[0].indices, kept)]
+            return [new.get(number, group) for number, group in zip(ins.kept.indices, kept)]
 
         shares = any(slot.out is Place.SHARED for slot in used)
         shares = shares or any(axis is broadcast for axis in jax.tree.leaves(out_axes))
@@ -125,16 +125,16 @@ def scan(
             step,
             kept,
             (carried, init),
-            [_cut(part, place, size) for part, place in zip(cut, ins[2].take(places))],
+            [_cut(part, place, size) for part, place in zip(cut, ins.cut.take(places))],
             again=again if check_constancy and (shares or rehearse(groups)) else None,
             transform=transform,
-            name_shared=lambda path: name_shared(carrier, latest[1][0].indices, count, path),
-            name_carry=lambda path: name_carry(carrier, ins[1].indices, path),
+            name_shared=lambda path: name_shared(carrier, latest[1].kept.indices, count, path),
+            name_carry=lambda path: name_carry(carrier, ins.carried.indices, path),
             length=size,
             **options,
         )
         _, outs, places_out, treedef_out = latest
-        stacked = [_uncut(part, place) for part, place in zip(stacked, outs[2].take(places_out))]
+        stacked = [_uncut(part, place) for part, place in zip(stacked, outs.cut.take(places_out))]
         parts = _together([None] * len(places_out), outs, (shared or (), carried, stacked))
         new = tuple(slot.closed(group) for slot, group in zip(used, parts))
         return carrier.absorb(handle, after, new, (carry, jax.tree.unflatten(treedef_out, parts[count:])))
@@ -182,16 +182,23 @@ def _refuse_shared(
             raise BroadcastVariableError(transform, names, "is created inside, without check_constancy_invariants")
 
 
-def _ways(places: Sequence[Any]) -> tuple[Chosen, Chosen, Chosen]:
-    """Returns which parts take each of the three ways into steps, or out of them.
+class _Ways(NamedTuple):
+    """Which parts take each of the three ways into steps, or out of them.
 
-    Args:
-      places: for each part an axis or a `Place`; those with another one take no way.
-
-    Returns:
-      Those that all steps share, those that a step hands on to the next, and those of which each step has its own.
+    Attributes:
+      kept: those that all steps share.
+      carried: those that a step hands on to the next.
+      cut: those of which each step has its own.
     """
-    return (
+
+    kept: Chosen
+    carried: Chosen
+    cut: Chosen
+
+
+def _ways(places: Sequence[Any]) -> _Ways:
+    """Deals out parts by their places, each an axis or a `Place`; those with another one take no way."""
+    return _Ways(
         Chosen([i for i, place in enumerate(places) if place is Place.SHARED]),
         Chosen([i for i, place in enumerate(places) if place is Place.CARRY]),
         Chosen([i for i, place in enumerate(places) if isinstance(place, int) or place is Place.KEYS]),
