@@ -98,6 +98,83 @@ def test_heads_are_removed():
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(smaller, TOKENS), masked(TOKENS), rtol=1e-4, atol=1e-5)
 
 
+class UNet(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Conv(3, 8, (3, 3), rngs=rngs)
+        self.down = nnx.Conv(8, 6, (3, 3), strides=2, rngs=rngs)
+        self.up = nnx.ConvTranspose(6, 4, (2, 2), strides=2, rngs=rngs)
+        self.last = nnx.Conv(12, 12, (3, 3), rngs=rngs)
+        self.head = nnx.Conv(12, 2, (1, 1), rngs=rngs)
+
+    def __call__(self, x):
+        first = jax.nn.relu(self.first(x))
+        joined = jnp.concatenate([first, self.up(jax.nn.relu(self.down(first)))], -1)
+        return self.head(jax.nn.relu(joined + self.last(joined)))
+
+
+@pytest.mark.parametrize(
+    ("rules", "first", "up", "joined"),
+    [
+        ({"first/kernel": HALF}, 4, 4, 8),
+        ({"up/kernel": HALF}, 8, 2, 10),
+        ({"first/kernel": HALF, "up/kernel": HALF}, 4, 2, 6),
+        ({"up/kernel": HALF, "first/kernel": Channels(0.25)}, 6, 2, 8),
+    ],
+)
+def test_features_that_are_concatenated_with_others_go_alone(rules, first, up, joined):
+    model = UNet(nnx.Rngs(0))
+    smaller, report = fx_compress.remove_channels(model, rules, IMAGE)
+    assert smaller.first.kernel.shape == (3, 3, 3, first)
+    assert smaller.up.kernel.shape == (2, 2, 6, up)
+    assert smaller.last.kernel.shape == (3, 3, joined, joined)
+    assert smaller.head.kernel.shape == (1, 1, joined, 2)
+    masked = fx_compress.apply_masks(model, report.masks)
+    np.testing.assert_allclose(smaller(IMAGE), masked(IMAGE), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_joined_with_itself_is_removed_in_every_place():
+    def network(v, x):
+        y = x @ v["a"]["kernel"]
+        return jnp.concatenate([jax.nn.relu(y), jax.nn.relu(-y)], -1) @ v["b"]["kernel"]
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    kernels = [jax.random.normal(keys[0], (5, 4)), jax.random.normal(keys[1], (8, 3))]
+    variables = {"a": {"kernel": kernels[0]}, "b": {"kernel": kernels[1]}}
+    _, report = fx_compress.remove_channels(variables, {"a/kernel": HALF}, jnp.ones((2, 5)), function=network)
+    assert shapes(report) == {"a/kernel": (5, 2), "b/kernel": (4, 3)}
+    kept = np.asarray(report.masks["b/kernel"][:, 0])
+    np.testing.assert_array_equal(kept[:4], kept[4:])
+
+
+class Separable(nnx.Module):
+    def __init__(self, rngs):
+        self.wide = nnx.Conv(3, 8, (1, 1), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.depthwise = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=rngs)
+        self.narrow = nnx.Conv(8, 4, (1, 1), rngs=rngs)
+
+    def __call__(self, x):
+        return self.narrow(jax.nn.relu(self.depthwise(jax.nn.relu(self.norm(self.wide(x))))))
+
+
+@pytest.mark.parametrize("layer", ["wide", "depthwise"])
+def test_a_window_for_each_feature_goes_with_its_feature(layer):
+    model = Separable(nnx.Rngs(0))
+    smaller, report = fx_compress.remove_channels(model, {f"{layer}/kernel": HALF}, IMAGE)
+    assert smaller.depthwise.kernel.shape == (3, 3, 1, 4)
+    assert smaller.depthwise.feature_group_count == smaller.depthwise.in_features == 4
+    masked = fx_compress.apply_masks(model, report.masks)
+    smaller.eval(), masked.eval()
+    np.testing.assert_allclose(smaller(IMAGE), masked(IMAGE), rtol=1e-4, atol=1e-5)
+
+
+def test_a_smaller_model_trains_on_without_warnings_about_how_it_was_made(caplog):
+    smaller, _ = fx_compress.remove_channels(Separable(nnx.Rngs(0)), {"wide/kernel": HALF}, IMAGE)
+    nnx.jit(nnx.grad(lambda model: model(IMAGE).sum()))(smaller)
+    smaller(IMAGE)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("rules", "why"),
     [
@@ -163,7 +240,7 @@ def functions():
         "an input": lambda v, x: (x[:, :1] @ v["a"]["kernel"] + x) @ v["b"]["kernel"],
         "as in a norm over features": normalized,
         "nothing is known of this operation": looped,
-        "cut or joined": lambda v, x: (x @ v["a"]["kernel"])[:, :4] @ v["b"]["kernel"][:4],
+        "they are cut": lambda v, x: (x @ v["a"]["kernel"])[:, :4] @ v["b"]["kernel"][:4],
         "has an entry for each": lambda v, x: (x @ v["a"]["kernel"] * wide) @ v["b"]["kernel"],
         "mixes them with others|different orders": tiled,
         "a reshape mixes them": swapped,

@@ -208,3 +208,40 @@ def test_summaries_count_bytes_as_stored():
     small = fx_compress.quantize(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), INT8)
     # 64 bytes of codes, and 8 float32 scales and biases each.
     assert "Total Parameters: 72 (128 B)" in nnx.tabulate(small, X)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        fx_compress.int8(activations="dynamic"),
+        fx_compress.int4(group=4, symmetric=False),
+        fx_compress.nf4(group=4),
+        fx_compress.fp8(),
+    ],
+    ids=lambda scheme: scheme.format,
+)
+def test_a_masked_convolution_keeps_its_codes(scheme):
+    mask = np.asarray(jax.random.bernoulli(jax.random.key(1), 0.5, (3, 4, 6)), np.float32)
+    x = jax.random.normal(jax.random.key(2), (2, 7, 4))
+    layer = nnx.Conv(4, 6, (3,), mask=mask, rngs=nnx.Rngs(0))
+    small = fx_compress.quantize(layer, scheme)
+    node = small.kernel.get_value()
+    alone = nnx.Conv(4, 6, (3,), rngs=nnx.Rngs(0))
+    alone.kernel.set_value(node.masked(mask))
+    assert node.masked(mask).format == scheme.format
+    np.testing.assert_array_equal(node.masked(mask).materialize(), node.materialize() * mask)
+    np.testing.assert_allclose(small(x), alone(x), rtol=1e-5, atol=1e-5)
+    linen = nn.Conv(6, (3,), mask=mask).apply({"params": {"kernel": node, "bias": jnp.zeros(6)}}, x)
+    np.testing.assert_allclose(linen, small(x), rtol=1e-5, atol=1e-5)
+    # Other numbers than 0 and 1 are multiplied as floats.
+    np.testing.assert_array_equal(node.masked(mask / 2), node.materialize() * mask / 2)
+    got = jax.jit(lambda mask: node.masked(mask))(mask)
+    np.testing.assert_allclose(got, node.materialize() * mask, rtol=1e-6)
+
+
+def test_masked_convolutions_are_observed():
+    rules = {"kernel": fx_compress.int8(activations="static")}
+    model = nnx.Conv(4, 6, (3,), mask=np.ones((3, 4, 6)), rngs=nnx.Rngs(0))
+    model = fx_compress.with_observers(model, rules)
+    fx_compress.observe(model, rules)(jnp.full((2, 7, 4), -3.0))
+    assert fx_compress.ranges(model)["kernel"][()].largest == 3.0

@@ -355,3 +355,33 @@ def test_views_that_cannot_be_made_say_why():
         fx_compress.for_inference(variables, IMAGE)
     with pytest.raises(fx_compress.CompressError, match="Only modules take keyword arguments"):
         fx_compress.for_inference(variables, train=False)
+
+
+def test_norms_after_convolutions_with_transposed_kernels_are_folded():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.up = nnx.ConvTranspose(3, 5, (3, 3), strides=2, transpose_kernel=True, rngs=rngs)
+            self.norm = nnx.BatchNorm(5, rngs=rngs)
+
+        def __call__(self, x):
+            return self.norm(self.up(x))
+
+    model, x = Net(nnx.Rngs(0)), jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    keys = iter(jax.random.split(jax.random.key(1), 9))
+    nnx.update(model, jax.tree.map(lambda v: v + jax.random.uniform(next(keys), v.shape), nnx.state(model)))
+    view, report = fx_compress.for_inference(model, x)
+    assert "norm: folded into up/kernel" in str(report)
+    want = nnx.view(model, use_running_average=True)(2 * x)
+    np.testing.assert_allclose(view(2 * x), want, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_whose_change_is_the_result_stays():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.adapter = nnx.LoRA(6, 2, 4, rngs=rngs)
+
+        def __call__(self, x):
+            return self.adapter(x)
+
+    _, report = fx_compress.for_inference(Net(nnx.Rngs(0)), jnp.ones((2, 6)))
+    assert "left: adapter: adapter not merged: its change is not added to the result of a layer" in str(report)

@@ -350,3 +350,20 @@ def test_shapes_follow_the_codes_of_joined_and_mapped_arrays(scheme):
     if scheme.format == "int8":
         columns = jax.vmap(lambda column: jnp.zeros(column.shape) + column.materialize(), in_axes=-1)(left)
         np.testing.assert_array_equal(columns, left.materialize().T)
+
+
+@pytest.mark.parametrize("scheme", [fx_compress.int4(group=16), fx_compress.nf4(group=16)], ids=lambda s: s.format)
+def test_a_piece_of_codes_is_not_scaled_by_the_scales_of_other_groups(scheme):
+    whole = scheme.quantize(jax.random.normal(jax.random.key(0), (32, 8)))
+    halves = jax.tree.map(lambda leaf: leaf.reshape(2, -1, *leaf.shape[1:]), whole)
+    for half in range(2):
+        piece = jax.tree.map(lambda leaf, half=half: leaf[half], halves)
+        np.testing.assert_array_equal(piece.materialize(), whole.materialize()[half * 16 :][:16])
+    # ``shard_map`` gives codes in four or sixteen pieces, and copies of both scales.
+    for size in (8, 2):
+        piece = whole.replace(values=whole.values[:size])
+        for use in (jnp.asarray, lambda node: jnp.ones((1, len(node))) @ node, lambda node: node.take(jnp.arange(2))):
+            with pytest.raises(fx_compress.SchemeError, match=r"(?s)piece of an array.*16 codes.*no more pieces"):
+                use(piece)
+    joined = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), whole)
+    np.testing.assert_array_equal(joined.materialize()[32:], whole.materialize())

@@ -54,7 +54,7 @@ def merge(program: Program, adapter: str, weights: Mapping[str, Any]) -> tuple[s
         raise NotFoldedError("lora_a and lora_b are not contracted with the last axis of what they are multiplied with")
     change, inputs = up.outputs[0], down.inputs[0]
     together = program.users(change)
-    if program.uses(change) != 1 or together[0].name != "add":
+    if program.uses(change) != 1 or not together or together[0].name != "add":
         raise NotFoldedError("its change is not added to the result of a layer")
     (base,) = (_before_reshapes(program, value) for value in together[0].inputs if value != change)
     layer = program.maker(base)

@@ -3,11 +3,14 @@
 import dataclasses
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from fx_core import serialization
 from fx_core.array_node import ArrayNode
 from fx_core.typing import Dtype, PrecisionLike
@@ -15,7 +18,8 @@ from jax import lax
 
 from fx_compress import products
 from fx_compress.blocks import combine
-from fx_compress.formats import format_named
+from fx_compress.errors import SchemeError
+from fx_compress.formats import format_named, pack
 from fx_compress.products import codes_of, numbers_of
 
 __all__ = ["QuantizedArray"]
@@ -41,6 +45,8 @@ class QuantizedArray(ArrayNode):
         ``"static"`` by ``input_scale``. Sums that could leave int32 (133,000 inputs and more) are those of floats.
       shrink: one per input of the array, 1 along other axes: what inputs are multiplied with before the codes, because
         the weights were enlarged by as much before they were rounded; None for nothing.
+      groups: sizes of the blocks along axes with several blocks of several elements; None to take whatever the shape
+        of ``scale`` says, without a check.
 
     >>> import fx_compress, jax.numpy as jnp
     >>> kernel = fx_compress.int8().quantize(jnp.array([[1.0, 2.0], [-0.5, 4.0]]))
@@ -59,6 +65,7 @@ class QuantizedArray(ArrayNode):
     features: int
     activations: str | None = None
     shrink: jax.Array | None = None
+    groups: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,11 +119,22 @@ class QuantizedArray(ArrayNode):
 
     def materialize(self) -> jax.Array:
         """Returns the float array."""
+        self._check_groups()
         # float16 scales of small weights would round to nothing before they are multiplied.
         wide = jnp.promote_types(self.dtype, jnp.float32)
         leaves = (self.values, self.scale) if self.zero is None else (self.values, self.scale, self.zero)
         result = _dequantizer(self.format, self._last, wide)(*leaves)
         return (result if self.shrink is None else result * self.shrink.astype(wide)).astype(self.dtype)
+
+    def masked(self, mask: Any) -> Any:
+        """Returns codes of zero where a mask of 0 and 1 has 0; an array where other numbers are, or may be, in it."""
+        if not _of_zeros_and_ones(mask):
+            return super().masked(mask)
+        codes, kind = self.codes(), format_named(self.format)
+        empty = jnp.broadcast_to(kind.encode(jnp.zeros(())), codes.shape).astype(codes.dtype)
+        empty = empty if self.zero is None else combine(empty, self.zero, jnp.add)
+        left = jnp.where(jnp.asarray(mask, bool), codes, empty)
+        return dataclasses.replace(self, values=pack(left) if kind.packed else left)
 
     def dot_general(
         self,
@@ -127,6 +145,7 @@ class QuantizedArray(ArrayNode):
         **options: Any,
     ) -> jax.Array:
         """Contracts an array with this; see `fx_core.array_node.ArrayNode.dot_general`."""
+        self._check_groups()
         (_, contracted), _ = dimension_numbers
         options = {"precision": precision, "preferred_element_type": preferred_element_type, **options}
         sizes = enumerate(zip(self.scale.shape, self.shape))
@@ -149,6 +168,7 @@ class QuantizedArray(ArrayNode):
 
     def conv_general_dilated(self, lhs: jax.Array, *args: Any, **options: Any) -> jax.Array:
         """Convolves an image with this; see `fx_core.array_node.ArrayNode.conv_general_dilated`."""
+        self._check_groups()
         numbers = options.get("dimension_numbers")
         last = self.ndim - 1
         plain = isinstance(numbers, lax.ConvDimensionNumbers) and numbers.rhs_spec[0] == last
@@ -170,8 +190,21 @@ class QuantizedArray(ArrayNode):
         sums = terms * 127 * format_named(self.format).largest
         return self.activations is not None and self.zero is None and sums < 2**31
 
+    def _check_groups(self) -> None:
+        """Refuses a piece of the codes beside all scales, as ``shard_map`` gives it: they are those of other groups."""
+        sizes = [many // few for many, few in zip(self.shape, self.scale.shape) if few]
+        if missing := Counter(self.groups or ()) - Counter(sizes):
+            raise SchemeError(
+                "These codes are a piece of an array, and their scales are not those of the piece.",
+                expected=f"a scale for every {', '.join(map(str, missing))} codes along an axis",
+                got=f"scales of shape {list(self.scale.shape)} for codes of shape {list(self.shape)}",
+                fix="divide the axis into no more pieces than it has groups, or leave the division to jit in place of "
+                "shard_map",
+            )
+
     def take(self, indices: jax.Array) -> jax.Array:
         """Returns rows; NaN for an index outside."""
+        self._check_groups()
         if self.shrink is not None:
             return super().take(indices)
         kind = format_named(self.format)
@@ -193,6 +226,12 @@ class QuantizedArray(ArrayNode):
         found = combine(found, picked(self.scale.astype(wide)), jnp.multiply)
         inside = ((indices >= 0) & (indices < rows)).reshape(*indices.shape, *(1,) * (self.ndim - 1))
         return jnp.where(inside, found, jnp.nan).astype(self.dtype)
+
+
+def _of_zeros_and_ones(mask: Any) -> bool:
+    if mask.dtype == bool:
+        return True
+    return not isinstance(mask, jax.core.Tracer) and bool(np.isin(np.asarray(mask), (0, 1)).all())
 
 
 def _factors(node: QuantizedArray, last: jax.Array | None) -> list[jax.Array]:
@@ -230,7 +269,7 @@ def _named(node: QuantizedArray) -> dict[str, Any]:
 
 def _flat(node: QuantizedArray) -> tuple[tuple[Any, ...], Any]:
     leaves = (node.values, node.scale, node.zero, node.input_scale, node.shrink)
-    return leaves, (node.format, node.computes, node.features, node.activations)
+    return leaves, (node.format, node.computes, node.features, node.activations, node.groups)
 
 
 def _flat_with_keys(node: QuantizedArray) -> tuple[list[Any], Any]:
@@ -239,8 +278,8 @@ def _flat_with_keys(node: QuantizedArray) -> tuple[list[Any], Any]:
 
 def _unflat(static: Any, leaves: Any) -> QuantizedArray:
     values, scale, zero, input_scale, shrink = leaves
-    form, computes, features, activations = static
-    return QuantizedArray(values, scale, zero, input_scale, form, computes, features, activations, shrink)
+    form, computes, features, activations, groups = static
+    return QuantizedArray(values, scale, zero, input_scale, form, computes, features, activations, shrink, groups)
 
 
 def _from_state(node: QuantizedArray, state: Any) -> QuantizedArray:

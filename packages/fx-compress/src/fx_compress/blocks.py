@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-__all__ = ["block_shape", "combine", "group_sizes", "reduce_blocks"]
+__all__ = ["block_shape", "combine", "group_sizes", "grouped", "reduce_blocks"]
 
 
 def block_shape(shape: tuple[int, ...], axes: tuple[int, ...], group: int | None) -> tuple[int, ...]:
@@ -39,6 +39,15 @@ def group_sizes(sizes: Sequence[int]) -> list[int]:
         found |= {whole * n for n in range(1, size + 1) if size % n == 0}
         whole *= size
     return sorted(found)
+
+
+def grouped(shape: Sequence[int], few: Sequence[int]) -> tuple[int, ...]:
+    """Returns the sizes of blocks along axes that have several, of several elements each, in a canonical order.
+
+    >>> grouped((64, 8), (4, 8)), grouped((64, 8), (1, 8))
+    ((16,), ())
+    """
+    return tuple(sorted(many // n for many, n in zip(shape, few) if 1 < n < many))
 
 
 def combine(array: jax.Array, small: jax.Array, function: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:

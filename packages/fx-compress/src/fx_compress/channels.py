@@ -207,14 +207,16 @@ def _kept(
         removed = np.argsort(norms, kind="stable")[: min(round(what.fraction * size), size - 1)]
         for other, axes in group.items():
             for at, labels in axes.items():
-                kept.setdefault(other, {})[at] = ~np.isin(labels, removed)
+                # Features of several rules may meet in one axis, one after the other.
+                before = kept.setdefault(other, {}).get(at, True)
+                kept[other][at] = ~np.isin(labels, removed) & before
     return kept
 
 
 def _squares(value: Any, axis: int, labels: np.ndarray, size: int) -> np.ndarray:
     wide = np.asarray(value, np.float64)
     squares = (wide**2).sum(tuple(i for i in range(wide.ndim) if i != axis))
-    return np.bincount(labels, squares, size)
+    return np.bincount(labels[labels >= 0], squares[labels >= 0], size)
 
 
 def _mask(shape: tuple[int, ...], axes: Mapping[int, np.ndarray]) -> jax.Array:

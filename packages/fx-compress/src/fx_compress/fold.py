@@ -174,7 +174,7 @@ def _places(program: Program, value: int) -> tuple[str, np.ndarray]:
         shape = program.shapes[value]
         return names[value], np.arange(int(np.prod(shape))).reshape(shape)
     step = program.maker(value)
-    if step is None or step.name not in _REFORM or step.name == "broadcast_in_dim":
+    if step is None or step.name not in (*_REFORM, "rev") or step.name == "broadcast_in_dim":
         raise NotFoldedError("the kernel before it is computed or quantized; fold before quantizing")
     path, places = _places(program, step.inputs[0])
     return path, _reformed(step, places, program.shapes[value])
@@ -271,6 +271,8 @@ def _applied(
 def _reformed(step: Step, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if step.name == "transpose":
         return np.transpose(array, step.options["permutation"])
+    if step.name == "rev":
+        return np.flip(array, step.options["dimensions"])
     if step.name == "broadcast_in_dim":
         axes = step.options["broadcast_dimensions"]
         aligned = array.reshape([array.shape[axes.index(i)] if i in axes else 1 for i in range(len(shape))])

@@ -40,7 +40,8 @@ def follow(program: Program, path: str, axis: int) -> dict[str, dict[int, np.nda
       axis: of it.
 
     Returns:
-      For each parameter and each axis of it that is concerned, the number of the feature that each entry belongs to.
+      For each parameter and each axis of it that is concerned, the number of the feature that each entry belongs to;
+      -1 for entries that stay, such as what was concatenated with the features.
 
     Raises:
       StructureError: the features reach what cannot lose them.
@@ -58,10 +59,11 @@ def follow(program: Program, path: str, axis: int) -> dict[str, dict[int, np.nda
             raise _refused(path, "a constant in the program has an entry for each of them", None)
         for step in {id(s): s for s in ([maker] if maker else []) + program.users(value)}.values():
             for other, found in _through(program, step, (value, axis), labels[value, axis], path):
-                if other in labels and not np.array_equal(labels[other], found):
+                known = labels.get(other, np.full_like(found, -1))
+                if ((known != found) & (known >= 0) & (found >= 0)).any():
                     raise _refused(path, "features in different orders meet", step)
-                if other not in labels:
-                    labels[other] = found
+                if ((found >= 0) & (known < 0)).any():
+                    labels[other] = np.maximum(known, found)
                     waiting.append(other)
     names = {value: name for name, value in program.weights.items()}
     result: dict[str, dict[int, np.ndarray]] = {}
@@ -89,6 +91,9 @@ def _through(
     if step.name == "reshape":
         yield from _reshaped(program, step, at, labels, path)
         return
+    if step.name == "concatenate" and at[1] == step.options["dimension"]:
+        yield from _joined(program, step, at, labels)
+        return
     links, closed = _links(program, step, path)
     if at in closed:
         raise _refused(path, closed[at], step)
@@ -100,6 +105,19 @@ def _through(
         for other in group:
             if other != at:
                 yield other, labels
+
+
+def _joined(program: Program, step: Step, at: Axis, labels: np.ndarray) -> Iterator[tuple[Axis, np.ndarray]]:
+    """The axis of joined arrays has the labels of one of them in its place; each of them has its piece of them."""
+    axis, out, start = step.options["dimension"], step.outputs[0], 0
+    sizes = [program.shapes[value][axis] for value in step.inputs]
+    if at[0] == out:
+        for value, size in zip(step.inputs, sizes):
+            yield (value, axis), labels[start : start + size]
+            start += size
+        return
+    pieces = [labels if value == at[0] else np.full(size, -1) for value, size in zip(step.inputs, sizes)]
+    yield (out, axis), np.concatenate(pieces)
 
 
 def _links(program: Program, step: Step, path: str) -> tuple[list[set[Axis]], dict[Axis, str]]:
@@ -176,7 +194,10 @@ def _of_convolution(program: Program, step: Step) -> tuple[list[set[Axis]], dict
     numbers, (image, kernel), out = step.options["dimension_numbers"], step.inputs[:2], step.outputs[0]
     features = [(image, numbers.lhs_spec[1]), (kernel, numbers.rhs_spec[1]), (kernel, numbers.rhs_spec[0])]
     features.append((out, numbers.out_spec[1]))
-    if step.options["feature_group_count"] != 1 or step.options["batch_group_count"] != 1:
+    groups, shapes = step.options["feature_group_count"], program.shapes
+    if groups == shapes[image][numbers.lhs_spec[1]] == shapes[out][numbers.out_spec[1]] > 1:
+        return [{features[0], features[2], features[3]}], {}  # a window for each feature
+    if groups != 1 or step.options["batch_group_count"] != 1:
         return [], dict.fromkeys(features, "a convolution in groups keeps its groups")
     return [{features[0], features[1]}, {features[2], features[3]}], {}
 
@@ -200,12 +221,11 @@ def _of_parts(program: Program, step: Step) -> tuple[list[set[Axis]], dict[Axis,
     links, closed = list[set[Axis]](), dict[Axis, str]()
     for axis in range(len(program.shapes[out])):
         group = {(v, axis) for v in arrays}
-        joined = step.name == "concatenate" and axis == step.options["dimension"]
         turned = step.name == "rev" and axis in step.options["dimensions"]
-        if len({program.shapes[v][axis] for v in arrays}) == 1 and not joined and not turned:
+        if len({program.shapes[v][axis] for v in arrays}) == 1 and not turned:
             links.append(group)
         else:
-            closed |= dict.fromkeys(group, "they are cut or joined")
+            closed |= dict.fromkeys(group, "they are cut, as by norms over features, or turned around")
     return links, closed
 
 

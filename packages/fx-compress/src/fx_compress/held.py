@@ -36,3 +36,7 @@ class Held(ArrayNode):
     def materialize(self) -> jax.Array:
         """Returns the array."""
         return self.array
+
+    def masked(self, mask: Any) -> Self:
+        """Returns the same with the array times a mask."""
+        return dataclasses.replace(self, array=self.array * mask)  # type: ignore[type-var]

@@ -160,6 +160,8 @@ def trace(function: Callable[..., Any], model: Any, inputs: Sequence[Any]) -> Pr
 
 def pure(function: Callable[..., Any], model: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Returns ``function`` as one of the float parameters by path and of the inputs, and these parameters."""
+    # A copy: fx-nnx warns where variables change that a traced function has read.
+    model = map_parameters(lambda parameter: parameter.value, model)
 
     def run(weights: dict[str, Any], inputs: Sequence[Any]) -> Any:
         return function(map_parameters(lambda p: weights.get(p.path, p.value), model), *inputs)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fx_core.array_node import ArrayNode
 
 from fx_compress.array import QuantizedArray
-from fx_compress.blocks import block_shape, combine, group_sizes, reduce_blocks
+from fx_compress.blocks import block_shape, combine, group_sizes, grouped, reduce_blocks
 from fx_compress.errors import SchemeError
 from fx_compress.formats import format_named, pack
 
@@ -164,6 +164,7 @@ class Scheme:
             computes=jnp.dtype(array.dtype).name,
             features=array.shape[-1],
             activations=self.activations,
+            groups=grouped(array.shape, scales.scale.shape),
         )
 
 

@@ -111,6 +111,10 @@ class ArrayNode(abc.ABC):
         """Returns rows (along the first axis), of shape ``(*indices.shape, *shape[1:])``; NaN for an index outside."""
         return jnp.take(self.materialize(), indices, axis=0)
 
+    def masked(self, mask: Any) -> Any:
+        """Returns this times a mask of its shape, for masked convolutions: an array, unless overridden."""
+        return self.materialize() * mask
+
     def fetched(self, beside: Callable[[str, str, Callable[[], Any]], Any]) -> "ArrayNode":
         """Returns what a layer computes with, where it fetches this parameter: the node itself, unless overridden.
 

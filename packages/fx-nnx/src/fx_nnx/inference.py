@@ -83,8 +83,11 @@ def _sizes(module: Any) -> dict[str, Any]:
     if isinstance(module, Conv | ConvTranspose):
         kernel = value_of(module.kernel).shape
         into, out = (-1, -2) if getattr(module, "transpose_kernel", False) else (-2, -1)
+        sizes = {"kernel_shape": kernel, "out_features": kernel[out]}
         groups = getattr(module, "feature_group_count", 1)
-        return {"kernel_shape": kernel, "in_features": kernel[into] * groups, "out_features": kernel[out]}
+        if groups > 1 and kernel[into] == 1:  # a group for each feature, so that as many groups are left
+            groups = sizes["feature_group_count"] = kernel[out] * groups // module.out_features
+        return {**sizes, "in_features": kernel[into] * groups}
     if isinstance(module, Einsum):
         return {"kernel_shape": value_of(module.kernel).shape}
     if isinstance(module, BatchNorm):

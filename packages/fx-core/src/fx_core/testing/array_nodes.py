@@ -117,6 +117,14 @@ class ArrayNodeSuite:
         plan = plan_conv((4,), strides=2, kernel_dilation=1)
         self.assert_close(conv(plan, x, node), conv(plan, x, node.materialize()))
 
+    def test_is_masked(self):
+        node = self.make(jnp.asarray(_random(4, 4, 8)))
+        mask = np.asarray(_random(4, 4, 8, seed=1) > 0, np.float32)
+        for each in (mask, mask.astype(bool), mask / 2):
+            np.testing.assert_allclose(jnp.asarray(node.masked(each)), node.materialize() * each, rtol=1e-6)
+        got = jax.jit(lambda node, mask: jnp.asarray(node.masked(mask)))(node, mask)
+        np.testing.assert_allclose(got, node.materialize() * mask, rtol=1e-6)
+
     def test_is_an_embedding(self):
         node, indices = self.make(jnp.asarray(_random(8, 4))), jnp.array([[0, 7], [3, 3]])
         array = node.materialize()

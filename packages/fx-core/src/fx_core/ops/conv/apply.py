@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fx_core.array_node import ArrayNode, array_of
+from fx_core.array_node import ArrayNode, array_of, is_array_node
 from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.errors.ops import conv_feature_groups
 from fx_core.ops import contract
@@ -168,7 +168,7 @@ def masked(kernel: Any, mask: Any) -> Any:
             got=tuple(mask.shape),
             fix="give the mask one entry per kernel entry (jnp.broadcast_to)",
         )
-    return array_of(kernel) * mask
+    return kernel.masked(mask) if is_array_node(kernel) else array_of(kernel) * mask
 
 
 def flatten_batch(inputs: jax.Array, rank: int) -> tuple[jax.Array, tuple[int, ...]]:
