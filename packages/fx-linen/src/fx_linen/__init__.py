@@ -1,9 +1,9 @@
 """Functional neural network modules for JAX: init, apply, immutable parameters."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fx_core.frozen_dict import FrozenDict
+from fx_core.lazy_imports import lazy_imports
 from fx_core.scope import DenyList, Variable
 from fx_core.traceback_util import hide_package
 
@@ -381,14 +381,5 @@ _LATER = {
 """The names of modules that are imported when one of them is first asked for, since many programs need none."""
 
 
-def __getattr__(name: str) -> Any:
-    for module_name, names in _LATER.items():
-        if name == module_name or name in names:
-            found = importlib.import_module(f"{__name__}.{module_name}")
-            globals()[name] = found if name == module_name else getattr(found, name)
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # which would then take every name for one of the package
+    __getattr__, __dir__ = lazy_imports(__name__, _LATER)

@@ -2,14 +2,15 @@
 
 import typing
 
+from fx_core.lazy_imports import lazy_imports
 from fx_core.ops import initializers
 from fx_core.ops.params import Initializer
 from fx_core.traceback_util import hide_package
 
-from fx_nnx import _functions, compat, metrics
+from fx_nnx import _functions
 from fx_nnx._functions import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]  # its __all__ is ours
+from fx_nnx._later import LATER as _LATER
 from fx_nnx._version import __version__
-from fx_nnx.by_name import build, describe, layer
 from fx_nnx.filters import All, Any, Everything, Not, Nothing, OfType, PathContains, PathIn, WithTag
 from fx_nnx.graph import (
     GraphDef,
@@ -34,44 +35,23 @@ from fx_nnx.graph import (
     with_vars,
 )
 from fx_nnx.layers import (
-    RNN,
     BatchNorm,
-    Bidirectional,
     Conv,
     ConvTranspose,
     Dropout,
     Einsum,
     Embed,
     GroupNorm,
-    GRUCell,
     InstanceNorm,
     LayerNorm,
     Linear,
     LinearGeneral,
-    LoRA,
-    LoRALinear,
-    LoRAParam,
-    LSTMCell,
-    MultiHeadAttention,
-    OptimizedLSTMCell,
     PReLU,
     RMSNorm,
-    RNNCellBase,
-    RoPE,
-    SimpleCell,
-    SpectralNorm,
-    WeightNorm,
-    combine_masks,
-    dot_product_attention,
-    dot_product_attention_with_rope,
-    make_attention_mask,
-    make_causal_mask,
 )
-from fx_nnx.metrics import Metric, MultiMetric
 from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding, using_eager_sharding
 from fx_nnx.modules import Dict, List, Module, Sequential, iter_children, iter_modules, view, view_info, with_attributes
 from fx_nnx.modules import iter_children as iter_module_children
-from fx_nnx.modules.capture import capture
 from fx_nnx.modules.running import current_module
 from fx_nnx.objects import (
     Data,
@@ -98,17 +78,6 @@ from fx_nnx.rngs import (
     split_rngs,
     with_rngs,
 )
-from fx_nnx.sharding import (
-    PARTITION_NAME,
-    abstract_with_sharding,
-    as_abstract,
-    get_abstract_model,
-    get_named_sharding,
-    get_partition_spec,
-    logical_axis_rules,
-    with_partitioning,
-)
-from fx_nnx.shared_layers import from_layer
 from fx_nnx.states import (
     FlatState,
     State,
@@ -124,62 +93,6 @@ from fx_nnx.states import (
     to_flat_state,
     to_pure_dict,
 )
-from fx_nnx.summary import display, tabulate
-from fx_nnx.training import (
-    EMA,
-    ModelAndOptimizer,
-    OptArray,
-    Optimizer,
-    OptState,
-    OptVariable,
-    Trainable,
-    TrainState,
-    freeze,
-    unfreeze,
-)
-from fx_nnx.transforms import (
-    Carry,
-    DiffState,
-    MergeContext,
-    NodeStates,
-    SplitContext,
-    StateAxes,
-    StateSharding,
-    UpdateContext,
-    cached_partial,
-    checkify,
-    cond,
-    current_update_context,
-    custom_vjp,
-    eval_shape,
-    flatten,
-    fori_loop,
-    from_tree,
-    grad,
-    jit,
-    jit_partial,
-    jvp,
-    make_jaxpr,
-    merge_context,
-    merge_inputs,
-    pmap,
-    prefix,
-    remat,
-    scan,
-    shard_map,
-    split_context,
-    split_inputs,
-    stack_equal,
-    switch,
-    to_tree,
-    transform_metadata,
-    unflatten,
-    update_context,
-    value_and_grad,
-    vjp,
-    vmap,
-    while_loop,
-)
 from fx_nnx.variables import (
     Variable,
     VariableMetadata,
@@ -191,6 +104,106 @@ from fx_nnx.variables import (
     with_metadata,
 )
 from fx_nnx.variables.kinds import BatchStat, Cache, Intermediate, Loss, Observer, Param, Perturbation
+
+if typing.TYPE_CHECKING:
+    from fx_nnx import compat, metrics
+    from fx_nnx.by_name import build, describe, layer
+    from fx_nnx.layers.attention import (
+        MultiHeadAttention,
+        RoPE,
+        combine_masks,
+        dot_product_attention,
+        dot_product_attention_with_rope,
+        make_attention_mask,
+        make_causal_mask,
+    )
+    from fx_nnx.layers.lora import (
+        LoRA,
+        LoRALinear,
+        LoRAParam,
+    )
+    from fx_nnx.layers.recurrent import (
+        RNN,
+        Bidirectional,
+        GRUCell,
+        LSTMCell,
+        OptimizedLSTMCell,
+        RNNCellBase,
+        SimpleCell,
+    )
+    from fx_nnx.layers.weight_norm import (
+        SpectralNorm,
+        WeightNorm,
+    )
+    from fx_nnx.metrics import Metric, MultiMetric
+    from fx_nnx.modules.capture import capture
+    from fx_nnx.sharding import (
+        PARTITION_NAME,
+        abstract_with_sharding,
+        as_abstract,
+        get_abstract_model,
+        get_named_sharding,
+        get_partition_spec,
+        logical_axis_rules,
+        with_partitioning,
+    )
+    from fx_nnx.shared_layers import from_layer
+    from fx_nnx.summary import display, tabulate
+    from fx_nnx.training import (
+        EMA,
+        ModelAndOptimizer,
+        OptArray,
+        Optimizer,
+        OptState,
+        OptVariable,
+        Trainable,
+        TrainState,
+        freeze,
+        unfreeze,
+    )
+    from fx_nnx.transforms import (
+        Carry,
+        DiffState,
+        MergeContext,
+        NodeStates,
+        SplitContext,
+        StateAxes,
+        StateSharding,
+        UpdateContext,
+        cached_partial,
+        checkify,
+        cond,
+        current_update_context,
+        custom_vjp,
+        eval_shape,
+        flatten,
+        fori_loop,
+        from_tree,
+        grad,
+        jit,
+        jit_partial,
+        jvp,
+        make_jaxpr,
+        merge_context,
+        merge_inputs,
+        pmap,
+        prefix,
+        remat,
+        scan,
+        shard_map,
+        split_context,
+        split_inputs,
+        stack_equal,
+        switch,
+        to_tree,
+        transform_metadata,
+        unflatten,
+        update_context,
+        value_and_grad,
+        vjp,
+        vmap,
+        while_loop,
+    )
 
 hide_package(__file__)
 
@@ -395,5 +408,8 @@ __all__ = [
     "with_vars",
 ]
 __all__ += _functions.__all__
+
+if not typing.TYPE_CHECKING:  # which would then take every name for one of the package
+    __getattr__, __dir__ = lazy_imports(__name__, _LATER)
 
 A = typing.TypeVar("A")

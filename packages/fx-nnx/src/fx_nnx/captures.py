@@ -9,6 +9,8 @@ variables is logged.
 """
 
 import dataclasses
+import functools
+import importlib.util
 import itertools
 import logging
 import os
@@ -18,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
-import fx_transforms
 import jax
 import jax.core
 from fx_core.compat.jax import current_trace, entered_after, staged_after, traced_anew
@@ -28,8 +29,6 @@ from fx_nnx.locate import path_of
 __all__ = ["Captures", "constants", "frames", "note", "note_all", "warn_of_constant"]
 
 _log = logging.getLogger("fx.nnx.jit")
-_INNER = tuple(os.path.dirname(str(path)) for path in (fx_transforms.__file__, __file__, jax.__file__))
-"""Where functions are that stand around those of users: ours are not kept by JAX, and that of `jax.pmap` is no name."""
 
 
 class _Valued(Protocol):
@@ -137,9 +136,16 @@ def note(variable: _Valued) -> None:
         return
     captured = top is not None and frame is not top
     stages = staged_after(top.token if top is not None and captured else token)
-    by = next((stage for stage in stages if not any(path in stage for path in _INNER)), None)
+    by = next((stage for stage in stages if not any(path in stage for path in _inner())), None)
     if by is not None:
         constants.add(variable, None if captured else by)
+
+
+@functools.cache
+def _inner() -> tuple[str, ...]:
+    """Where functions are that stand around those of users: ours are not kept by JAX, that of `jax.pmap` is no name."""
+    specs = [importlib.util.find_spec(package) for package in ("fx_transforms", "fx_nnx", "jax")]
+    return tuple(os.path.dirname(str(spec.origin)) for spec in specs if spec is not None)
 
 
 def note_all(variables: list[Any]) -> None:

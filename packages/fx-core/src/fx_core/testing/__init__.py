@@ -17,8 +17,8 @@ except ImportError as error:
     raise ImportError("fx_core.testing needs pytest and hypothesis: pip install 'fx-core[testing]'") from error
 
 _SUITES = (
-    "array_nodes", "carriers", "checkpoint_backends", "collections", "exporters", "layers", "loggers", "plugins",
-    "shared_layers", "states",
+    "array_nodes", "carriers", "checkpoint_backends", "collections", "exporters", "layers", "lazy_imports", "loggers",
+    "plugins", "shared_layers", "states",
 )  # fmt: skip
 # Before they are imported, so that a failing assert shows its values.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in _SUITES))
@@ -31,6 +31,7 @@ from fx_core.testing.disks import RecordedDisk  # noqa: E402
 from fx_core.testing.exporters import ExporterSuite  # noqa: E402
 from fx_core.testing.faults import FaultyFileSystem  # noqa: E402
 from fx_core.testing.layers import LinenLayerSuite, NnxLayerSuite  # noqa: E402
+from fx_core.testing.lazy_imports import check_lazy_imports, modules_imported  # noqa: E402
 from fx_core.testing.loggers import LoggerSuite  # noqa: E402
 from fx_core.testing.plugins import PluginSuite  # noqa: E402
 from fx_core.testing.shared_layers import SharedLayerSuite  # noqa: E402
@@ -48,6 +49,8 @@ __all__ = [
     "PluginSuite",
     "RecordedDisk",
     "SharedLayerSuite",
+    "check_lazy_imports",
+    "modules_imported",
 ]
 
 del hypothesis, pytest

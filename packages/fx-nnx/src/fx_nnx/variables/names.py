@@ -6,10 +6,10 @@ included, which are looked up only when a name or type is asked for that the pro
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fx_core.plugins.registry import registry
+from fx_core.lazy_imports import import_later
 
 from fx_nnx.errors import NnxError
 from fx_nnx.variables.variable import Variable
@@ -103,7 +103,7 @@ def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = Fals
 def _lookup(name: str) -> type[Any] | None:
     if name in _types:
         return _types[name]
-    collections = registry().collections
+    collections = _entries()
     return collections[name].load() if name in collections else None
 
 
@@ -114,7 +114,7 @@ def _name_of(typ: type[Any]) -> str | None:
     # By the text of the target first: looking at a type must not import every plugin.
     qualified = f"{typ.__module__}:{typ.__qualname__}"
     face = f"{typ.__module__.partition('.')[0]}:{typ.__qualname__}"
-    entries = registry().collections
+    entries = _entries()
     for name in entries:
         if name not in _types and entries[name].target in (qualified, face) and entries[name].load() is typ:
             return name
@@ -130,8 +130,12 @@ def _name_of(typ: type[Any]) -> str | None:
     return None
 
 
+def _entries() -> Mapping[str, Any]:
+    return import_later("fx_core.plugins.registry").registry().collections  # pluggy and this take a tenth of the import
+
+
 def _known() -> list[str]:
-    return [*_types, *registry().collections]
+    return [*_types, *_entries()]
 
 
 def _unknown_variable_name(what: str, known: Iterable[str]) -> NnxError:

@@ -5,9 +5,10 @@ stays as it is within a minor version of fx-core. Nothing here imports `jax.exte
 Pallas, which would double the import time of fx.
 """
 
+from typing import TYPE_CHECKING
+
 from jax._src.core import Primitive
 from jax.core import ShapedArray, eval_context
-from jax.experimental import checkify
 from jax.experimental.layout import Format
 from jax.interpreters import ad, batching
 from jax.interpreters.partial_eval import DynamicJaxprTracer
@@ -63,6 +64,10 @@ from fx_core.compat.jax.traces import (
     traces_within,
     tracing,
 )
+from fx_core.lazy_imports import lazy_imports
+
+if TYPE_CHECKING:
+    from fx_core.compat.jax.checks import checkify
 
 __all__ = [
     "DynamicJaxprTracer",
@@ -119,3 +124,9 @@ __all__ = [
     "weakly_typed",
     "with_memory_layout",
 ]
+
+_LATER = {"checks": ("checkify",)}
+"""The names of modules that are imported when one of them is first asked for."""
+
+if not TYPE_CHECKING:  # which would then take every name for one of the package
+    __getattr__, __dir__ = lazy_imports(__name__, _LATER)

@@ -1,0 +1,5 @@
+"""Checks of JAX that functions can carry."""
+
+from jax.experimental import checkify
+
+__all__ = ["checkify"]
