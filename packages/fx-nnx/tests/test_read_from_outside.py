@@ -298,3 +298,29 @@ def test_sequences_that_make_their_items_are_not_read():
 
     data, model = Endless(), Scale()
     assert nnx.jit(lambda model, x: model(x) * (len(data) > 0))(model, ONE) == 2
+
+
+WAYS_TO_PUT_IN = {
+    "state": nnx.state,
+    "nested": lambda model: nnx.State(nnx.state(model).raw_mapping),
+    "mapped": lambda model: nnx.state(model).map(lambda path, leaf: leaf),
+    "dict": lambda model: dict(nnx.state(model)),
+    "by jax": lambda model: jax.tree.map(lambda x: x, nnx.state(model)),
+    "split": lambda model: nnx.split(model)[1],
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_PUT_IN.values(), ids=WAYS_TO_PUT_IN)
+def test_values_of_a_module_outside_that_are_put_into_another_one(way):
+    outside = nnx.Dict(w=nnx.Param(jnp.ones(2)))
+
+    @nnx.jit
+    def put(model):
+        nnx.update(model, way(outside))
+        return model.w * 2
+
+    model = nnx.Dict(w=nnx.Param(jnp.zeros(2)))
+    assert put(model).tolist() == [2, 2]
+    outside.w[...] = jnp.full(2, 5.0)
+    assert put(model).tolist() == [10, 10]
+    assert model.w[...].tolist() == [5, 5]

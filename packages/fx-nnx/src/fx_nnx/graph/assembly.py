@@ -256,13 +256,21 @@ class Assembly:
             copies = [leaf.copy() if cls is None and isinstance(leaf, Variable) else leaf for cls, leaf in pairs]
         return self.build(copies, {})[0][0]
 
-    def make(self, leaves: Sequence[Any], *, copy: bool = False, recreate: bool = True) -> Any:
+    def make(
+        self,
+        leaves: Sequence[Any],
+        *,
+        copy: bool = False,
+        recreate: bool = True,
+        index: dict[int, Any] | None = None,
+    ) -> Any:
         """Creates a model of its values.
 
         Args:
           leaves: variables, or bare values for them.
           copy: whether to copy variables.
           recreate: whether to make variables of bare values, instead of putting them in the places of variables.
+          index: gets the new objects by number, unless variables are copied.
         """
         if copy and self.fits(leaves):
             return self.clone(list(leaves))
@@ -273,7 +281,7 @@ class Assembly:
             if any(map(is_foreign, set(kinds))):
                 leaves = [leaf if cls is None else own_value(cls, leaf) for cls, leaf in zip(types, leaves)]
             leaves = [_leaf(*item, copy, trace) for item in zip(types, leaves, self.metas)]
-        return self.build(leaves, {})[0][0]
+        return self.build(leaves, {} if index is None else index)[0][0]
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Returns whether all values are variables, with the types and the metadata of the definition."""

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from fx_core.compat.jax import at_top_level
 from jax.core import Tracer
 
 from fx_nnx.errors import StateStructureError, show_path
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.definition import GraphDef
+from fx_nnx.graph.merged import hand_over
 from fx_nnx.graph.packed import GraphState
 from fx_nnx.graph.record import Record, record_for
 from fx_nnx.states.flat import FlatState, one_or_all, partition
@@ -144,7 +146,11 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     leaves = _aligned(graphdef, states)
     if not all(isinstance(part, State | FlatState) for part in states):
         _warn_of_shapes(graphdef, leaves)
-    return assembly_of(graphdef).make(leaves, copy=copy, recreate=recreate_variables)
+    assembly, objects = assembly_of(graphdef), dict[int, Any]()
+    model = assembly.make(leaves, copy=copy, recreate=recreate_variables, index=objects)
+    if not copy and at_top_level() and assembly.fits(leaves):
+        hand_over(model, graphdef, objects.values(), leaves, assembly.fits)
+    return model
 
 
 def _unpacked(first: GraphState, rest: Sequence[Any]) -> tuple[GraphDef, tuple[Any, ...]]:

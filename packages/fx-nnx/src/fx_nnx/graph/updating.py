@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from fx_core.compat.jax import current_trace
+from fx_core.compat.jax import at_top_level, current_trace
 
-from fx_nnx.captures import constants
+from fx_nnx.captures import constants, frames, note_all
 from fx_nnx.errors import StateStructureError, show_path, variable_value
 from fx_nnx.graph.assembly import assembly_of, value_of
 from fx_nnx.graph.children import Item
@@ -58,7 +58,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
         return _update_variable(node, state)
     parts = (state, *states)
     record = record_of(node)
-    if len(parts) == 1 and isinstance(state, State) and state._flat and _put_all(record, *state._flat):
+    if len(parts) == 1 and isinstance(state, State) and _put_all(record, *state._pairs()):
         return None
     targets = dict(zip(record.graphdef.paths, record.leaves))
     placed = [pair for part in parts for pair in _placed(part, targets)]
@@ -87,6 +87,8 @@ def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bo
     values = list(map(value_of, leaves))
     if not _same_shapes(record, values):
         return False
+    if frames or not at_top_level():
+        note_all(list(leaves))
     collections.deque(map(put_value, record.leaves, values), maxlen=0)
     return True
 
