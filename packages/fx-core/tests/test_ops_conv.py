@@ -215,10 +215,12 @@ def test_transposed_padding_has_no_causal():
         conv.plan_conv_transpose((3,), padding="CAUSAL")
 
 
-def test_names_of_padding_need_an_undilated_input():
+@pytest.mark.parametrize("padding", ["SAME", "CIRCULAR", "REFLECT", "CAUSAL"])
+def test_names_of_padding_need_an_undilated_input(padding):
     with pytest.raises(ArgumentError, match="when the input is dilated"):
-        conv.plan_conv((3,), input_dilation=2)
-    assert conv.plan_conv((3,), padding="CIRCULAR", input_dilation=2).padding == ((0, 0),)
+        conv.plan_conv((3,), padding=padding, input_dilation=2)
+    assert conv.plan_conv((3,), padding=padding, input_dilation=1).kernel_size == (3,)
+    assert conv.plan_conv((3,), padding="VALID", input_dilation=2).padding == ((0, 0),)
 
 
 def test_bad_groups_and_ranks():

@@ -77,7 +77,7 @@ def plan_conv(
 
     Raises:
       ArgumentError: sizes that are not positive or do not fit the number of spatial dimensions.
-      ArgumentError: a padding that is not known, or not for this number of dimensions.
+      ArgumentError: a padding that is not known, or not for this number of dimensions, or not for a dilated input.
 
     >>> plan_conv((3, 3), strides=2, padding=1).padding
     ((1, 1), (1, 1))
@@ -101,8 +101,9 @@ def _plan(
     lax_padding, mode, width = _split_padding(padding, kernel_size, dilation)
     spacing = normalize_window("input_dilation", input_dilation, rank)
     if isinstance(lax_padding, str) and any(step > 1 for step in spacing):
-        # JAX refuses every name here, because "SAME" has no clear meaning for an input with gaps; "VALID" has.
-        if lax_padding != "VALID":
+        # JAX refuses every name here, because "SAME" has no clear meaning for an input with gaps; "VALID" has. What is
+        # filled with values of the input would get gaps, too, which gives results of other lengths and places.
+        if lax_padding != "VALID" or mode is not None:
             raise _conv_padding(padding, rank, "'VALID' or explicit padding, when the input is dilated")
         lax_padding = ((0, 0),) * rank
     return ConvPlan(
