@@ -98,11 +98,18 @@ def variants(params: Params, text: dict[str, np.ndarray], steps: int) -> dict[st
         seen = functools.partial(fx_compress.fake_quantize, rules=rules)
         return fx_compress.quantize(finetune(params, text, steps, adamw(2e-4), seen, teacher=params), rules)
 
+    def compensated(rules: dict[str, fx_compress.Scheme]) -> Params:
+        batches = [text["x"][start : start + BATCH] for start in range(0, 8 * BATCH, BATCH)]
+        found = fx_compress.calibrate(lambda p, x: NETWORK.apply({"params": p}, x), params, batches, rules)
+        return fx_compress.quantize(params, rules, calibration=found)
+
+    gptq = fx_compress.int4(group=64, clip="mse", rounding="gptq")
     return {
         "float32": lambda: params,
         "int8 weights": lambda: fx_compress.quantize(params, fx_compress.int8()),
         "int8, dynamic inputs": lambda: fx_compress.quantize(params, fx_compress.int8(activations="dynamic")),
         "int4 in groups": lambda: fx_compress.quantize(params, FOUR_BITS),
+        "int4, GPTQ": lambda: compensated({**FOUR_BITS, "*/kernel": gptq}),
         "int4, trained for it": lambda: trained(FOUR_BITS),
         "nf4 in groups": lambda: fx_compress.quantize(params, {**FOUR_BITS, "*/kernel": fx_compress.nf4(group=32)}),
         "half of the weights": lambda: pruned(Magnitude(0.5)),

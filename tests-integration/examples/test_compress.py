@@ -49,7 +49,7 @@ def test_smaller_gpts_predict_characters(example, monkeypatch):
     for name in ("int8 weights", "int8, dynamic inputs"):
         assert abs(losses[name] - losses["float32"]) < 0.05
         assert ratios[name] < 0.3
-    for name in ("int4 in groups", "int4, trained for it", "nf4 in groups"):
+    for name in ("int4 in groups", "int4, GPTQ", "int4, trained for it", "nf4 in groups"):
         assert losses[name] < losses["float32"] + 0.3
         assert ratios[name] < 0.25
     assert losses["half of the weights"] < losses["float32"] + 0.3
