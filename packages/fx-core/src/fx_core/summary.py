@@ -171,6 +171,7 @@ def draw(
     """
     try:
         import rich.console
+        import rich.measure
         import rich.table
         import rich.text
     except ImportError as error:
@@ -184,10 +185,34 @@ def draw(
     drawn = rich.table.Table(**{**options, **table_kwargs})
     for column, foot in zip(columns, feet, strict=True):
         drawn.add_column(column, footer=foot, **column_kwargs)
+    # Most cells say what others say.
+    laid_out = functools.cache(lambda text: _Cell(rich.text.Text(text)))
     for row in rows:
-        drawn.add_row(*map(rich.text.Text, row))
+        drawn.add_row(*map(laid_out, row))
     drawn.caption = caption
     options = {"force_terminal": True, "force_jupyter": False, **(console_kwargs or {})}
     console = rich.console.Console(file=io.StringIO(), **options)
     console.print(drawn)
     return "\n" + console.file.getvalue() + "\n"  # type: ignore[attr-defined]
+
+
+class _Cell:
+    """A text of a table that is measured once, and laid out once for a width."""
+
+    def __init__(self, text: Any):
+        self._text = text
+        self._measured: dict[int, Any] = {}
+        self._segments: dict[tuple[Any, ...], list[Any]] = {}
+
+    def __rich_measure__(self, console: Any, options: Any) -> Any:
+        found = self._measured.get(options.max_width)
+        if found is None:
+            found = self._measured[options.max_width] = self._text.__rich_measure__(console, options)
+        return found
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        layout = (options.max_width, options.justify, options.overflow, options.no_wrap)
+        found = self._segments.get(layout)
+        if found is None:
+            found = self._segments[layout] = list(self._text.__rich_console__(console, options))
+        return found

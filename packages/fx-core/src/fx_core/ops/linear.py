@@ -16,6 +16,7 @@ from fx_core.ops.contract import Contraction
 from fx_core.ops.einsum import EinsumPlan, check_einsum, einsum, einsum_params, plan_einsum
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, flattened
 from fx_core.ops.params import Initializer, ParamSpec
+from fx_core.ops.recorded import recorded_once
 from fx_core.typing import PrecisionLike
 
 __all__ = [
@@ -72,8 +73,14 @@ def dense(
     >>> dense(jnp.ones((1, 3)), jnp.ones((3, 2)), jnp.array([0.0, 1.0]))
     Array([[3., 4.]], dtype=float32)
     """
+    if dot_general is None and not options:
+        return recorded_once(_dense, (inputs, kernel, bias), {"precision": precision})
+    return _dense(inputs, kernel, bias, dot_general=dot_general, precision=precision, **options)
+
+
+def _dense(inputs: Any, kernel: Any, bias: Any, *, dot_general: Contraction | None = None, **options: Any) -> jax.Array:
     dims = (((inputs.ndim - 1,), (0,)), ((), ()))
-    result = contract.dot_general(inputs, kernel, dims, dot_general, precision=precision, **options)
+    result = contract.dot_general(inputs, kernel, dims, dot_general, **options)
     return result if bias is None else add_trailing(result, bias)
 
 

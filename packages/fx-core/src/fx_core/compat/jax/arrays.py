@@ -47,8 +47,12 @@ def key_that_draws(words: Any, random_bits: Callable[..., jax.Array], name: str)
 
 @functools.cache
 def _kind_of_keys(random_bits: Callable[..., jax.Array], name: str) -> Any:
-    # Imported when the first parameter is drawn, as it imports Pallas.
-    from jax.extend.random import define_prng_impl
+    # `jax.extend` imports Pallas, whose settings become part of the key of JAX's caches: what was compiled before, such
+    # as the program that is just being traced, would be compiled again at its second call.
+    try:
+        from jax._src.extend.random import define_prng_impl
+    except ImportError:  # where it moves
+        from jax.extend.random import define_prng_impl  # type: ignore[no-redef]
 
     def draw(words: Any, width: int, shape: Sequence[int]) -> Any:
         (count,) = shape

@@ -15,6 +15,7 @@ __all__ = [
     "entered_after",
     "has_taken",
     "in_trace",
+    "inlined_at_once",
     "staged_after",
     "traced_anew",
     "traces_within",
@@ -69,6 +70,11 @@ def staged_after(token: Any) -> list[str]:
     """
     infos = [getattr(getattr(trace, "frame", None), "debug_info", None) for trace in traces_within(token) or ()]
     return [str(info.func_src_info) for info in infos if info is not None]
+
+
+inlined_at_once: Any = getattr(jax, "Inline").JAX_EARLY if hasattr(jax, "Inline") else True  # noqa: B009
+"""The argument ``inline`` of `jax.jit` that leaves no call where operations are recorded. ``True`` leaves it until they
+are lowered, in JAX 0.12."""
 
 
 _traced_in: Any = jax.make_user_context(default_value=None)  # at import, since JAX asks for it before threads

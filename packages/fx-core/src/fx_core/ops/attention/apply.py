@@ -21,6 +21,7 @@ from fx_core.ops.attention.weights import (
     shape_of,
 )
 from fx_core.ops.dtypes import promote_dtype
+from fx_core.ops.recorded import recorded_once
 from fx_core.typing import Dtype, PrecisionLike
 
 __all__ = ["dot_product_attention"]
@@ -167,10 +168,8 @@ def _fused(
         mask = _one_batch_dim(plan, mask).astype(bool)
     if automatic:
         return cudnn.attend(query, key, value, bias, mask, is_causal).reshape(shape)
-    result = jax.nn.dot_product_attention(
-        query, key, value, bias, mask, is_causal=is_causal, implementation=implementation
-    )
-    return result.reshape(shape)
+    options = {"is_causal": is_causal, "implementation": implementation}
+    return recorded_once(jax.nn.dot_product_attention, (query, key, value, bias, mask), options).reshape(shape)
 
 
 def _one_batch_dim(plan: AttentionPlan, array: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from fx_core.array_node import array_of
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
 from fx_core.ops.norm.statistics import boolean_mask, mean_square, moments
+from fx_core.ops.recorded import recorded_once
 from fx_core.typing import Dtype
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
@@ -58,14 +59,33 @@ def layer_norm(
     >>> layer_norm(plan_layer_norm(1), jnp.array([1.0, 3.0]), epsilon=0.0)
     Array([-1.,  1.], dtype=float32)
     """
-    axes, mean = plan.reduction_axes, None
-    reduction: dict[str, Any] = {
+    options: dict[str, Any] = {
+        "plan": plan,
+        "epsilon": epsilon,
         "dtype": dtype,
-        "axis_name": axis_name,
-        "axis_index_groups": axis_index_groups,
-        "mask": mask,
+        "use_mean": use_mean,
+        "use_fast_variance": use_fast_variance,
         "force_float32_reductions": force_float32_reductions,
     }
+    if axis_name is None and mask is None:
+        return recorded_once(_layer_norm, (x, scale, bias), options)
+    return _layer_norm(x, scale, bias, **options, axis_name=axis_name, axis_index_groups=axis_index_groups, mask=mask)
+
+
+def _layer_norm(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    *,
+    plan: NormPlan,
+    epsilon: float,
+    dtype: Dtype,
+    use_mean: bool,
+    use_fast_variance: bool,
+    **reduction: Any,
+) -> jax.Array:
+    axes, mean = plan.reduction_axes, None
+    reduction["dtype"] = dtype
     if use_mean:
         mean, var = moments(x, axes, use_fast_variance=use_fast_variance, local=True, **reduction)
         mean = lax.expand_dims(mean, axes)
@@ -107,17 +127,13 @@ def batch_norm(
     >>> batch_norm(plan_batch_norm(2), jnp.array([[2.0], [4.0]]), jnp.array([3.0]), jnp.array([4.0]), epsilon=0.0)
     Array([[-0.5], [ 0.5]], dtype=float32)
     """
-    axes = plan.reduction_axes
-    return _normalize(
-        plan,
-        x,
-        lax.expand_dims(array_of(mean), axes),
-        lax.expand_dims(array_of(var), axes),
-        scale,
-        bias,
-        epsilon,
-        dtype,
-    )
+    options: dict[str, Any] = {"plan": plan, "epsilon": epsilon, "dtype": dtype}
+    return recorded_once(_batch_norm, (x, mean, var, scale, bias), options)
+
+
+def _batch_norm(x: Any, mean: Any, var: Any, scale: Any, bias: Any, *, plan: NormPlan, **options: Any) -> jax.Array:
+    mean, var = (lax.expand_dims(array_of(statistic), plan.reduction_axes) for statistic in (mean, var))
+    return _normalize(plan, x, mean, var, scale, bias, **options)
 
 
 def group_norm(
@@ -160,6 +176,29 @@ def group_norm(
     >>> group_norm(plan_group_norm(x.shape, num_groups=2), x, epsilon=0.0)
     Array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
+    options: dict[str, Any] = {
+        "plan": plan,
+        "epsilon": epsilon,
+        "dtype": dtype,
+        "use_fast_variance": use_fast_variance,
+        "force_float32_reductions": force_float32_reductions,
+    }
+    if axis_name is None and mask is None:
+        return recorded_once(_group_norm, (x, scale, bias), options)
+    return _group_norm(x, scale, bias, **options, axis_name=axis_name, axis_index_groups=axis_index_groups, mask=mask)
+
+
+def _group_norm(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    *,
+    plan: NormPlan,
+    epsilon: float,
+    dtype: Dtype,
+    mask: jax.Array | None = None,
+    **reduction: Any,
+) -> jax.Array:
     groups = plan.groups or 1
     size = x.shape[-1] // groups
     mask = boolean_mask(mask, x)
@@ -172,12 +211,9 @@ def group_norm(
         x.reshape((*x.shape[:-1], groups, size)),
         axes,
         dtype=dtype,
-        axis_name=axis_name,
-        axis_index_groups=axis_index_groups,
-        use_fast_variance=use_fast_variance,
         mask=mask,
-        force_float32_reductions=force_float32_reductions,
         local=True,
+        **reduction,
     )
 
     def per_feature(stat: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fx_core.errors.kinds import ShapeMismatchError
+from fx_core.ops.recorded import recorded_once
 from fx_core.typing import Dtype
 
 __all__ = ["mean_square", "moments", "running_average"]
@@ -51,7 +52,30 @@ def moments(
     >>> moments(jnp.array([1.0, 3.0]), (0,))
     (Array(2., dtype=float32), Array(1., dtype=float32))
     """
-    axes = tuple(axes)
+    options: dict[str, Any] = {
+        "axes": tuple(axes),
+        "dtype": dtype,
+        "use_fast_variance": use_fast_variance,
+        "force_float32_reductions": force_float32_reductions,
+        "local": local,
+    }
+    if axis_name is None and mask is None:
+        return recorded_once(_moments, (x,), options)
+    return _moments(x, **options, axis_name=axis_name, axis_index_groups=axis_index_groups, mask=mask)
+
+
+def _moments(
+    x: jax.Array,
+    *,
+    axes: tuple[int, ...],
+    dtype: Dtype,
+    use_fast_variance: bool,
+    force_float32_reductions: bool,
+    local: bool,
+    mask: jax.Array | None = None,
+    axis_name: str | Sequence[str] | None = None,
+    axis_index_groups: Any = None,
+) -> tuple[jax.Array, jax.Array]:
     x = _for_reduction(x, dtype, force_float32_reductions)
     mask = boolean_mask(mask, x)
     over: dict[str, Any] = {"axes": axes, "mask": mask, "axis_name": axis_name, "axis_index_groups": axis_index_groups}

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
+from fx_core.ops.recorded import recorded_once
 from fx_core.ops.recurrent.maps import Affine, Gates, apply_gates, check_carry, pair_of
 
 __all__ = ["Activation", "LSTMCarry", "lstm", "lstm_fused", "lstm_update"]
@@ -118,6 +119,12 @@ def lstm_update(
     Returns:
       The new memory and the output.
     """
+    if gate_fn is sigmoid and activation_fn is jnp.tanh:  # others need not be pure
+        return recorded_once(_updated, (c, i, f, g, o), {"gate_fn": sigmoid, "activation_fn": jnp.tanh})
+    return _updated(c, i, f, g, o, gate_fn, activation_fn)
+
+
+def _updated(c: Any, i: Any, f: Any, g: Any, o: Any, gate_fn: Activation, activation_fn: Activation) -> LSTMCarry:
     i, f, g, o = gate_fn(i), gate_fn(f), activation_fn(g), gate_fn(o)
     c = f * c + i * g
     return c, o * activation_fn(c)
