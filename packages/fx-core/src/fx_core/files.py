@@ -292,8 +292,9 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        taken = next(p for p in [path, *path.parents] if p.exists())
-        raise AlreadyExistsError(taken, "a file, where a directory is to be") from None
+        taken = next(p for p in [path, *path.parents] if _exists(p))
+        found = f"a symbolic link to {os.readlink(taken)}" if taken.is_symlink() else "a file"
+        raise AlreadyExistsError(taken, f"{found}, where a directory is to be") from None
     for made in missing:
         filesystem.flush_directory(made.parent)
 

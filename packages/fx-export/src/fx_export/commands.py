@@ -14,7 +14,7 @@ from fx_core.terminal import plain, table_text
 
 from fx_export.bundle import FORMAT, VERSION, load
 from fx_export.renewing import renew as _renew
-from fx_export.run_command import export_run
+from fx_export.run_command import export_run, settings_of
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -92,15 +92,18 @@ def verify(path: Path, as_json: bool) -> None:
         click.echo(json.dumps({"path": str(path), "exporter": bundle.exporter, "verification": found}, indent=2))
         return
     compared = "was not compared with its model" if found is None else f"{len(found['trials'])} trials at export"
-    click.echo(f"{path}: {bundle.exporter} bundle, all bytes as written, loads; {compared}")
+    click.echo(f"{plain(str(path))}: {bundle.exporter} bundle, all bytes as written, loads; {compared}")
 
 
 @export.command()
 @_PATH
+@click.option(
+    "--verify-sizes", multiple=True, metavar="NAME=SIZES", help="Sizes to compare at; by default those of the export."
+)
 @_JSON
-def renew(path: Path, as_json: bool) -> None:
+def renew(path: Path, verify_sizes: tuple[str, ...], as_json: bool) -> None:
     """Write a StableHLO bundle anew by the JAX that is installed, which promises to read it for half a year."""
-    written = str(_renew(path))
+    written = str(_renew(path, verify_sizes=settings_of(verify_sizes) or None))
     if as_json:
         click.echo(json.dumps({"path": written, "jax": jax.__version__}, indent=2))
     else:

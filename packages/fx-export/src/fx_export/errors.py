@@ -109,6 +109,13 @@ def exporter_option(exporter: str, expected: Any, got: Any) -> ArgumentTypeError
     )
 
 
+def other_names(option: str, expected: str, got: Any) -> ArgumentTypeError:
+    """Names of arrays are more or fewer than the arrays, or are none."""
+    return ArgumentTypeError(
+        "The names do not fit the arrays.", expected=f"{option}: {expected}", got=got, fix="Correct the option."
+    )
+
+
 def unreadable_bundle(path: str, problem: str, got: Any = None, fix: str = "Export the network again.") -> BundleError:
     """A bundle cannot be read: a part of it is not what its exporter writes."""
     return BundleError(f"This bundle cannot be read: {problem}", path=path, got=got, fix=fix)

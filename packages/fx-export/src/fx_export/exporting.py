@@ -1,16 +1,18 @@
 """Exporting: from a model to a bundle that was compared with it."""
 
 import datetime
+import functools
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import jax
-from fx_core.errors import FxError
-from fx_core.files import AtomicDirectory, canonical_json
+from fx_core.errors import ArgumentError, ArgumentTypeError, FxError
+from fx_core.files import AtomicDirectory, canonical_json, local_path
 from fx_core.plugins import Exporter
 
 from fx_export._version import __version__
@@ -19,6 +21,7 @@ from fx_export.errors import PlatformError, exporter_option
 from fx_export.inputs import input_specs, names_in
 from fx_export.models import as_function
 from fx_export.sizes import sizes_stay_free
+from fx_export.trial_sizes import check_sizes, sizes_to_try
 from fx_export.verification import verified
 
 
@@ -55,7 +58,8 @@ def export(
       key: signs the bundle (HMAC-SHA256), for whoever loads it with the same key.
       constraints: what is known about sizes in texts, such as ``"length <= 128"``.
       verify: run what was written, with random, zero and large inputs of several sizes, and compare.
-      verify_sizes: sizes to try, by symbol; by default 1 and 3. Name the longest sequence here.
+      verify_sizes: sizes to try, by symbol; by default 1 and 3, or small ones that fit the constraints. Name the
+        longest sequence here.
       tolerance: largest difference, relative to one plus the largest number of an output; by default 1e-4 for
         float32 and 5e-2 for what computes in bfloat16.
       **options: for the exporter; see its ``export``.
@@ -69,8 +73,10 @@ def export(
         number where the inputs have a free size; the text says where.
       ArgumentTypeError: a variable is no array of numbers.
       VerificationError: what was written computes something else.
-      ArgumentTypeError: the exporter does not take an option, or the inputs are no list.
-      ArgumentError: a text describes no input.
+      ArgumentTypeError: the exporter does not take an option, the inputs are no list, or the function takes other ones.
+      ArgumentError: a text describes no input, a constraint or a size to try is malformed or fits nothing, or the
+        tolerance is no positive number.
+      DtypeError: a text asks for 64 bits where JAX computes with 32.
       AlreadyExistsError: there is something at the path.
       ArgumentError: the path is the URL of another place, or no name of a file.
       ArgumentError: JSON cannot hold the metadata.
@@ -87,15 +93,18 @@ def export(
     check_options(format, writer.export, (None, None, ()), options)
     specs = input_specs(format, inputs, constraints)
     options = {**_names(writer, inputs), **options}
+    settings = verification_settings(writer, specs, tolerance, verify_sizes, options)
     fn, weights = as_function(model, variables, call or {})
+    check_arguments(fn, weights, specs)
+    if verify:
+        # Mistakes are to be found before anything is computed.
+        sizes_to_try(specs, settings["sizes"])
     with new_bundle(path, format, metadata, overwrite, key) as new:
         data = new.directory / DATA
         with sizes_stay_free(specs):
             writer.export(data, fn, weights, specs, metadata=new.manifest["metadata"], **options)
         if verify:
-            new.manifest["verification"] = _verified(
-                writer, data, fn, weights, specs, verification_settings(writer, tolerance, verify_sizes, options)
-            )
+            new.manifest["verification"] = _verified(writer, data, fn, weights, specs, settings)
     return new.path
 
 
@@ -119,6 +128,8 @@ def new_bundle(
     """
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
+    parents = local_path(path).parents
+    made = [parent for parent in parents if not os.path.lexists(parent)]
     try:
         with AtomicDirectory(path, format=FORMAT, version=VERSION, overwrite=overwrite, key=key) as new:
             (new.directory / DATA).mkdir()
@@ -133,6 +144,11 @@ def new_bundle(
         if error.filename is None and not isinstance(error, FxError):
             error.filename = os.fspath(path)
         raise
+    finally:
+        # Parents that were made for it; those of a bundle that is there are not empty.
+        for parent in made:
+            with suppress(OSError):
+                os.rmdir(parent)
 
 
 def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
@@ -144,14 +160,57 @@ def _names(writer: Exporter, inputs: Sequence[Any]) -> dict[str, Any]:
 
 
 def verification_settings(
-    writer: Exporter, tolerance: float | None, sizes: Mapping[str, Sequence[int]] | None, options: Mapping[str, Any]
+    writer: Exporter, inputs: Sequence[Any], tolerance: Any, sizes: Any, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns how to verify: as the exporter says for its options, where it says anything, and as the caller does."""
+    """Returns how to verify: as the exporter says for its options, where it says anything, and as the caller does.
+
+    Args:
+      writer: the exporter.
+      inputs: examples or descriptions of the inputs.
+      tolerance: as in `export`.
+      sizes: as in `export`.
+      options: of the exporter.
+
+    Raises:
+      ArgumentError: the tolerance is no positive number, or sizes are not of the inputs, or break a constraint.
+    """
+    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not tolerance >= 0):
+        raise ArgumentError(
+            "A tolerance is a number from 0 on.", got=repr(tolerance)[:200], fix="Leave it out for the usual one."
+        )
+    named = check_sizes(inputs, sizes)
     own: Any = getattr(writer, "verification", None)
     settings = dict(own(**options)) if own else {}
     if tolerance is not None:
-        settings["tolerance"] = tolerance
-    return {**settings, "sizes": {**settings.get("sizes", {}), **(sizes or {})}}
+        settings["tolerance"] = float(tolerance)
+    settings["sizes"] = {**settings.get("sizes", {}), **named}
+    return settings
+
+
+def check_arguments(fn: Callable[..., Any], variables: Any, inputs: Sequence[Any]) -> None:
+    """Refuses to call a function with other arguments than it takes.
+
+    Raises:
+      ArgumentTypeError: there are more or fewer inputs, or keyword arguments that it does not have.
+    """
+    call: Mapping[str, Any] = {}
+    # The signature of a partial function says less about what is wrong.
+    if type(fn) is functools.partial and not fn.args:
+        fn, call = fn.func, fn.keywords
+    try:
+        signature = inspect.signature(fn)
+    except (ValueError, TypeError):
+        return
+    try:
+        signature.bind(variables, *inputs, **call)
+    except TypeError as error:
+        named = "".join(f", {name}={value!r}" for name, value in call.items())
+        raise ArgumentTypeError(
+            f"The model does not take these arguments: {error}.",
+            expected=f"variables and inputs for {signature}",
+            got=f"variables and {len(inputs)} inputs{named}",
+            fix="Give an input for each argument after the variables, and keyword arguments by call.",
+        ) from None
 
 
 def _verified(

@@ -6,11 +6,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from fx_core.errors import ArgumentError
+from fx_core.errors import ArgumentError, DtypeError
 from fx_core.stored_dtypes import NUMBERS
 
+from fx_export.constraints import UNREADABLE, check_size, read_constraints
 from fx_export.errors import exporter_option, input_mismatch
+from fx_export.keys import is_key
+from fx_export.sizes import is_fixed, sizes_in, symbols_of
 
+_MOST_SIZES, _SHOWN = 64, 200
 _TEXT = re.compile(r"\s*(?:([A-Za-z_][\w./-]*)\s*:)?\s*(\w+)\s*\[([^\[\]]*)\]\s*")
 
 
@@ -22,13 +26,21 @@ def described_inputs(texts: Sequence[str], constraints: Sequence[str] = ()) -> l
       constraints: what is known about the sizes, such as ``"length <= 128"``.
 
     Raises:
-      ArgumentError: a text is malformed.
+      ArgumentError: a text is malformed, or a constraint is: it has other sizes, or none fits all of them.
+      DtypeError: JAX computes with 32 bits, and a text asks for 64.
 
     Example:
       >>> described_inputs(["tokens:int32[batch, length]", "bool[batch, length]"])[1].shape
       (batch, length)
     """
-    scope = jax.export.SymbolicScope(tuple(constraints))
+    symbols = sorted({name for text in texts for name in _names_of_sizes(text)})
+    read_constraints(constraints, symbols)
+    try:
+        scope = jax.export.SymbolicScope(tuple(constraints))
+    except UNREADABLE as error:
+        raise ArgumentError(
+            "These constraints do not go together.", got="; ".join(constraints), fix=f"Correct one of them: {error}"
+        ) from error
     return [_described(text, scope) for text in texts]
 
 
@@ -36,7 +48,7 @@ def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) 
     """Returns a description for each input that is a text; the others stay as they are.
 
     Raises:
-      ArgumentTypeError: the inputs are no list.
+      ArgumentTypeError: the inputs are no list, or one is no array.
       ArgumentError: a text is malformed.
     """
     if not isinstance(inputs, (list, tuple)):
@@ -44,28 +56,82 @@ def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) 
         raise exporter_option(format, "inputs as a list or tuple, one entry for each", f"{type(inputs).__name__}")
     texts = [value for value in inputs if isinstance(value, str)]
     described = iter(described_inputs(texts, constraints))
+    for path, leaf in jax.tree_util.tree_leaves_with_path([i for i in inputs if not isinstance(i, str)]):
+        check_width(leaf)
+        try:
+            spec_of(leaf)
+        except TypeError:
+            raise exporter_option(
+                format,
+                "examples of arrays, jax.ShapeDtypeStruct, or a text for an input as a whole",
+                f"{leaf!r}"[:_SHOWN] + f" at {jax.tree_util.keystr(path)}",
+            ) from None
     return [next(described) if isinstance(value, str) else value for value in inputs]
 
 
 def names_in(texts: Sequence[str]) -> list[str] | None:
-    """Returns the names in descriptions of inputs, None where one has none.
+    """Returns the names in descriptions of inputs, None where none has one.
+
+    Raises:
+      ArgumentError: some have a name and others have none.
 
     >>> names_in(["a:int32[2]", "b:int32[3]"]), names_in(["int32[2]"])
     (['a', 'b'], None)
     """
     names = [found[1] for found in map(_TEXT.fullmatch, texts) if found and found[1]]
-    return names if len(names) == len(texts) else None
+    if names and len(names) != len(texts):
+        raise ArgumentError(
+            "Some inputs have names, and others have none.",
+            got=", ".join(text[:_SHOWN] for text in texts),
+            fix="Name all of them, or none.",
+        )
+    return names or None
 
 
-def _described(text: str, scope: Any) -> jax.ShapeDtypeStruct:
+def _names_of_sizes(text: str) -> set[str]:
+    """The names in the sizes of a description, as they are written."""
     found = _TEXT.fullmatch(text)
     if found is None or found[2] not in NUMBERS:
         raise _input_text(text)
     try:
+        sizes = sizes_in(found[3])
+        if len(sizes) > _MOST_SIZES:
+            raise ValueError(f"{len(sizes)} sizes, and arrays have at most {_MOST_SIZES}")
+        for size in sizes:
+            check_size(size)
+        return {name for size in sizes for name in symbols_of(size)}
+    except UNREADABLE as error:
+        raise _input_text(text, error) from error
+
+
+def _described(text: str, scope: Any) -> jax.ShapeDtypeStruct:
+    found: Any = _TEXT.fullmatch(text)
+    try:
         shape = jax.export.symbolic_shape(found[3], scope=scope) if found[3].strip() else ()
-    except (ValueError, TypeError) as error:
-        raise _input_text(text) from error
-    return jax.ShapeDtypeStruct(shape, NUMBERS[found[2]])
+        if any(is_fixed(size) and size < 0 for size in shape):
+            raise ValueError("a size is negative")
+    except UNREADABLE as error:
+        raise _input_text(text, error) from error
+    spec = jax.ShapeDtypeStruct(shape, NUMBERS[found[2]])
+    check_width(spec)
+    return spec
+
+
+def check_width(spec: Any) -> None:
+    """Refuses a description of 64 bits where JAX computes with 32: it would describe another input.
+
+    Raises:
+      DtypeError: it is one.
+    """
+    if isinstance(spec, jax.ShapeDtypeStruct) and not is_key(spec):
+        width = jax.dtypes.canonicalize_dtype(spec.dtype)
+        if width != spec.dtype:
+            raise DtypeError(
+                f"This process computes with {width} in place of {np.dtype(spec.dtype)}.",
+                expected=f"inputs such as {width}[…]",
+                got=text_of(spec),
+                fix=f"Describe it as {width}, or set JAX_ENABLE_X64=1 for numbers of 64 bits.",
+            )
 
 
 def spec_of(value: Any) -> jax.ShapeDtypeStruct:
@@ -123,10 +189,10 @@ def _check(name: str, spec: Any, leaf: Any, sizes: dict[str, int]) -> None:
             raise input_mismatch(name, text_of(spec) + where, text_of(leaf))
 
 
-def _input_text(got: str) -> ArgumentError:
+def _input_text(got: str, cause: Any = None) -> ArgumentError:
     return ArgumentError(
         "This describes no input.",
         expected="an optional name, a dtype and sizes, such as image:float32[batch, 28, 28, 1]",
-        got=got,
+        got=got[:_SHOWN] + (f": {str(cause)[:_SHOWN]}" if cause else ""),
         fix="Write numbers for fixed sizes and names for free ones.",
     )

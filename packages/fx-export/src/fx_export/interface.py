@@ -11,7 +11,7 @@ import numpy as np
 from fx_core.files import canonical_json
 from fx_core.stored_dtypes import NUMBERS
 
-from fx_export.errors import exporter_option, unreadable_bundle
+from fx_export.errors import other_names, unreadable_bundle
 from fx_export.inputs import InputCheck, spec_of
 from fx_export.keys import key_spec, kind_of, words_of
 from fx_export.trees import described, rebuilt
@@ -85,7 +85,7 @@ def are_names(given: Any, count: int) -> bool:
 
 def _given_ports(option: str, given: Sequence[str] | None, own: Sequence[str], tree: Any) -> list[Port]:
     if given is not None and not are_names(given, len(own)):
-        raise exporter_option(option, f"{len(own)} different names, for {', '.join(own)}", given)
+        raise other_names(option, f"{len(own)} different names, for {', '.join(own)}", given)
     leaves = jax.tree.leaves(tree)
     words = [words_of(leaf) for leaf in leaves]
     found = zip(own if given is None else given, words, leaves, strict=True)

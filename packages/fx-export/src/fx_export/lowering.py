@@ -31,7 +31,8 @@ def lowered(
       UnsupportedProgramError: the function has effects, or takes or returns custom containers.
       ArgumentTypeError: a platform is unknown, or a variable is no array of numbers.
     """
-    if isinstance(platforms, str) or not platforms or not set(platforms) <= set(_PLATFORMS):
+    are_known = isinstance(platforms, Sequence) and all(platform in _PLATFORMS for platform in platforms)
+    if isinstance(platforms, str) or not platforms or not are_known:
         raise exporter_option(exporter, f"platforms out of {', '.join(_PLATFORMS)}", platforms)
     treedef = jax.tree.structure(variables)
 

@@ -1,6 +1,7 @@
 """The command that exports a trained run: ``fx export RUN --model package.module:build --input …``."""
 
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -9,8 +10,14 @@ from typing import Any
 
 import click
 from fx_core.errors import ArgumentTypeError
+from fx_core.terminal import plain
 
-from fx_export.exporting import export
+from fx_export.bundle import exporter_named
+from fx_export.errors import exporter_option
+from fx_export.exporting import check_options, export
+from fx_export.inputs import input_specs
+
+_SHOWN = 200
 
 
 def built(text: str, run: Path) -> tuple[Any, Any]:
@@ -61,18 +68,30 @@ def _parts(result: Any) -> tuple[Any, Any]:
     return result if type(result) is tuple and len(result) == 2 else (result, None)
 
 
-def _settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Options as texts: a value is JSON where it can be, and a text otherwise."""
-    found = {}
+def settings_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Returns options in texts by name: a value is JSON where it can be, and a text otherwise."""
+    found: dict[str, Any] = {}
     for text in texts:
         name, given, value = text.partition("=")
         if not given or not name.isidentifier():
-            raise click.BadParameter(f"{text!r} is no name=value")
+            raise click.BadParameter(f"{plain(text[:_SHOWN])!r} is no name=value")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is there twice")
         try:
             found[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value
     return found
+
+
+def _own_options(format: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Options of a format; a name that `export` has itself would mean something else there."""
+    options = settings_of(texts)
+    reserved = sorted(options.keys() & inspect.signature(export).parameters.keys())
+    if reserved:
+        raise exporter_option(format, "options of the format; the command has its own, such as --tolerance", reserved)
+    check_options(format, exporter_named(format).export, (None, None, ()), options)
+    return options
 
 
 @click.command("from-run")
@@ -122,8 +141,10 @@ def export_run(
     model. Name it ./inspect or the like where RUN has the name of a command.
     """
     output = output or (run if run.is_dir() else run.parent) / "exports" / format
+    own = _own_options(format, options)
+    settings |= {"call": settings_of(call), "verify_sizes": settings_of(verify_sizes)}
+    # Before the model is built: it may take long.
+    input_specs(format, list(inputs), settings["constraints"])
     found, variables = built(model, run)
-    sizes = _settings(verify_sizes)
-    settings = {**settings, "call": _settings(call), "verify_sizes": sizes, **_settings(options)}
-    path = export(output, found, variables, list(inputs), format=format, **settings)
-    click.echo(json.dumps({"path": str(path), "exporter": format}) if as_json else f"{path}: {format} bundle")
+    path = str(export(output, found, variables, list(inputs), format=format, **settings, **own))
+    click.echo(json.dumps({"path": path, "exporter": format}) if as_json else f"{plain(path)}: {format} bundle")

@@ -7,10 +7,11 @@ from typing import Any
 
 from fx_export.bundle import DATA, StrPath, exporter_named, load_several
 from fx_export.errors import PlatformError, exporter_option
-from fx_export.exporting import check_options, new_bundle, verification_settings
+from fx_export.exporting import check_arguments, check_options, new_bundle, verification_settings
 from fx_export.inputs import input_specs
 from fx_export.models import as_function
 from fx_export.sizes import sizes_stay_free
+from fx_export.trial_sizes import sizes_to_try
 from fx_export.verification import verified
 
 
@@ -93,21 +94,22 @@ def export_several(
     if not entry_points or not all(isinstance(name, str) and name.isidentifier() for name in entry_points):
         raise exporter_option(format, "entry points whose names are identifiers", sorted(map(str, entry_points)))
     writer: Any = exporter_named(format)
-    functions = {}
-    for name, entry in entry_points.items():
-        fn, weights = as_function(entry.model, variables, entry.call)
-        functions[name] = fn, weights, input_specs(format, entry.inputs, entry.constraints)
     together = getattr(writer, "export_several", None)
     check_options(format, together or writer.export, ({},) if together else (None, None, ()), options)
+    functions, settings = {}, {}
+    for name, entry in entry_points.items():
+        fn, weights = as_function(entry.model, variables, entry.call)
+        specs = input_specs(format, entry.inputs, entry.constraints)
+        functions[name] = fn, weights, specs
+        settings[name] = verification_settings(writer, specs, tolerance, entry.verify_sizes, options)
+        check_arguments(fn, weights, specs)
+        if verify:
+            sizes_to_try(specs, settings[name]["sizes"])
     with new_bundle(path, format, metadata, overwrite, key) as new:
         data = new.directory / DATA
         with sizes_stay_free([specs for _, _, specs in functions.values()]):
             _write(writer, data, functions, new.manifest["metadata"], options)
         if verify:
-            settings = {
-                name: verification_settings(writer, tolerance, entry.verify_sizes, options)
-                for name, entry in entry_points.items()
-            }
             new.manifest["verification"] = _verified(writer, data, functions, settings)
         new.manifest["entry_points"] = list(entry_points)
     return new.path
@@ -129,10 +131,11 @@ def _verified(
         programs = load_several(writer, data, list(functions))
     except PlatformError:
         return None
-    found: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0}
+    found: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0, "sizes": {}}
     for name, (fn, weights, specs) in functions.items():
         report = verified(programs[name], fn, weights, specs, **settings[name])
         found["trials"] += [f"{name}: {trial}" for trial in report["trials"]]
+        found["sizes"][name] = report.get("sizes", {})
         for which in ("max_absolute_error", "max_relative_error"):
             found[which] = max(found[which], report[which])
     return found

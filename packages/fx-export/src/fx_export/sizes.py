@@ -1,9 +1,11 @@
 """Expressions of symbolic sizes, such as ``2*batch + 1``."""
 
 import ast
+import keyword
 import operator
 import re
 import traceback
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +26,18 @@ _PYTHON: dict[Any, Any] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Pow: operator.pow,
+    ast.Pow: lambda base, power: base ** _small(power),
     "floordiv": operator.floordiv,
     "mod": operator.mod,
     "max": max,
     "min": min,
 }
+
+
+def _small(power: int) -> int:
+    if power > 64:
+        raise OverflowError(f"{power} is too large a power")
+    return power
 
 
 def is_fixed(size: Any) -> bool:
@@ -40,6 +48,25 @@ def is_fixed(size: Any) -> bool:
 def parsed(size: Any) -> ast.expr:
     """Returns the syntax tree of a size as JAX writes it."""
     return ast.parse(str(size).replace("^", "**"), mode="eval").body
+
+
+def sizes_in(shape: str) -> list[str]:
+    """Returns the sizes in the text of a shape.
+
+    Raises:
+      SyntaxError: it is no list of sizes, or has a word of Python for a name; other errors of parsers, too.
+
+    >>> sizes_in("batch, max(2*n, 8), 3")
+    ['batch', 'max(2 * n, 8)', '3']
+    """
+    words = [word for word in re.findall(r"\w+", shape) if keyword.iskeyword(word)]
+    if words:
+        raise SyntaxError(f"{words[0]!r} is no name")
+    # Python's parser, by which sizes are computed, would read another name.
+    if not unicodedata.is_normalized("NFKC", shape):
+        raise SyntaxError("a name has letters that are written in another way, too")
+    nodes: Any = parsed(f"[{shape.strip()}]")
+    return [ast.unparse(node) for node in nodes.elts]
 
 
 def symbols_of(size: Any) -> set[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,17 @@ from typing import Any
 import jax
 import jax.export
 import numpy as np
+from fx_core.compat import jax as compat
 from fx_core.files import canonical_json
 
-from fx_export.errors import PlatformError, exporter_option, input_mismatch, unreadable_bundle, unsupported_program
+from fx_export.errors import (
+    PlatformError,
+    exporter_option,
+    input_mismatch,
+    other_names,
+    unreadable_bundle,
+    unsupported_program,
+)
 from fx_export.executables import Executables
 from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
@@ -251,7 +260,7 @@ def _written(
     names = {}
     for option, value, arrays in (("input_names", input_names, taken), ("output_names", output_names, given)):
         if value is not None and not are_names(value, len(arrays)):
-            raise exporter_option("stablehlo", f"{option}: {len(arrays)} different names", value)
+            raise other_names(option, f"{len(arrays)} different names", value)
         names |= {option: list(value)} if value is not None else {}
     if stablehlo is not None:
         program = dataclasses.replace(program, mlir_module_serialized=_in_version(program, stablehlo))
@@ -266,10 +275,16 @@ def _written(
 
 
 def _in_version(program: jax.export.Exported, version: Any) -> bytes:
-    parts = version.split(".") if isinstance(version, str) else []
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+    oldest, newest = compat.oldest_stablehlo_version(), compat.stablehlo_version()
+    if not isinstance(version, str) or not re.fullmatch(r"\d{1,9}\.\d{1,9}\.\d{1,9}", version, re.ASCII):
         raise exporter_option("stablehlo", 'stablehlo: a version such as "1.10.0"', version)
+    if not _numbers(oldest) <= _numbers(version) <= _numbers(newest):
+        raise exporter_option("stablehlo", f"stablehlo: a version from {oldest} to {newest}", version)
     return downgraded(program, version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _digest(array: np.ndarray) -> bytes:

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_export.errors import InputMismatchError, VerificationError
-from fx_export.inputs import spec_of
+from fx_export.errors import ArgumentError, InputMismatchError, VerificationError
+from fx_export.inputs import spec_of, text_of
 from fx_export.keys import is_key, random_keys, words_of
-from fx_export.sizes import evaluated, is_fixed, symbols_of
+from fx_export.sizes import evaluated, is_fixed
+from fx_export.trial_sizes import free_sizes, sizes_to_try
 
 _TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 5e-2}
-_SIZES = (1, 3)
 _KINDS = ("random", "zeros", "large")
 
 
@@ -24,10 +24,12 @@ class Trial:
     Attributes:
       label: what is special about them.
       inputs: the inputs.
+      sizes: the size of each symbol.
     """
 
     label: str
     inputs: Sequence[Any]
+    sizes: Mapping[str, int]
 
 
 def verified(
@@ -49,14 +51,15 @@ def verified(
       inputs: examples or descriptions; integers are sampled from the range of an example, and are 0 or 1 without one.
       tolerance: largest difference, relative to one plus the largest number of an output; by default by the
         coarsest dtype that the function computes in. Integers are equal in any case.
-      sizes: sizes to try for a symbol, by default 1 and 3.
+      sizes: sizes to try for a symbol, by default 1 and 3, or small ones that fit what is known about it.
       given: inputs of calls to compare with, in place of random ones.
 
     Returns:
       What was found, as JSON.
 
     Raises:
-      VerificationError: an output differs by more.
+      VerificationError: an output differs by more, or the program refuses what it is to be compared with.
+      ArgumentError: sizes break a constraint, or inputs of them do not fit into memory.
     """
     reference = jax.jit(fn)
     specs = [jax.tree.map(spec_of, value) for value in inputs]
@@ -64,23 +67,43 @@ def verified(
     # What is computed in bfloat16 anywhere is no more exact than that.
     coarsest = max((_TOLERANCES.get(name, 0.0) for name in dtypes), default=0.0)
     report: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0}
-    given_trials = (Trial(f"given inputs {number}", call) for number, call in enumerate(given))
-    for trial in given_trials if given else _trials(inputs, sizes or {}):
+    calls = (Trial(f"given inputs {number}", call, {}) for number, call in enumerate(given))
+    tried: list[Mapping[str, int]] = []
+    refused: list[tuple[Trial, InputMismatchError]] = []
+    for trial in calls if given else _trials(inputs, sizes or {}):
         try:
             got = program(*trial.inputs)
-        except InputMismatchError:
-            # Sizes that break a constraint of the caller's.
+        except InputMismatchError as error:
+            # Sizes that break a constraint which is not known here, as in programs that were read.
+            refused.append((trial, error))
             continue
         expected = reference(variables, *trial.inputs)
         absolute, relative = _compared(expected, got, trial.label, coarsest if tolerance is None else tolerance)
         report["trials"].append(trial.label)
         report["max_absolute_error"] = max(report["max_absolute_error"], absolute)
         report["max_relative_error"] = max(report["max_relative_error"], relative)
-    if not report["trials"]:
-        raise _verification(
-            "all outputs", "no inputs at all", "at least one trial", "none of the sizes fits: name some in verify_sizes"
-        )
-    return report
+        tried.append(trial.sizes)
+    _check_tried(tried, {} if given else sizes or {}, refused)
+    free = free_sizes(inputs) if not given else []
+    return {**report, **({"sizes": {name: sorted({each[name] for each in tried}) for name in free}} if free else {})}
+
+
+def _check_tried(
+    tried: Sequence[Mapping[str, int]],
+    named: Mapping[str, Sequence[int]],
+    refused: Sequence[tuple[Trial, InputMismatchError]],
+) -> None:
+    """Refuses a comparison without trials, or without one of the sizes that were asked for."""
+    for trial, error in refused:
+        missed = [f"{n}={size}" for n, size in trial.sizes.items() if size in named.get(n, ())]
+        missed = [each for each in missed if all(each not in (f"{n}={s}" for n, s in one.items()) for one in tried)]
+        if missed or not tried:
+            raise VerificationError(
+                "The exported network could not be compared with the model: it refuses the inputs of the trial.",
+                expected=f"a trial with {', '.join(missed)}" if missed else "at least one trial",
+                got=f"{trial.label}: {error}",
+                fix="Name sizes that fit in verify_sizes.",
+            ) from error
 
 
 def _dtypes_in(jaxpr: Any) -> set[str]:
@@ -99,22 +122,20 @@ def _dtypes_in(jaxpr: Any) -> set[str]:
 def _trials(inputs: Sequence[Any], sizes: Mapping[str, Sequence[int]]) -> Iterator[Trial]:
     leaves, treedef = jax.tree.flatten(list(inputs))
     specs = [spec_of(leaf) for leaf in leaves]
-    symbols = sorted({name for spec in specs for size in spec.shape for name in symbols_of(size)})
     random = np.random.default_rng(0)
-    for chosen in _chosen(symbols, sizes):
-        for kind in _KINDS if chosen is not None else ():
-            arrays = [_array(kind, spec, leaf, chosen, random) for spec, leaf in zip(specs, leaves)]
-            named = "".join(f", {name}={size}" for name, size in chosen.items())
-            yield Trial(f"{kind} inputs{named}", jax.tree.unflatten(treedef, arrays))
-
-
-def _chosen(symbols: Sequence[str], sizes: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
-    """All smallest, all largest, and each symbol by itself the largest."""
-    low = {name: min(sizes.get(name, _SIZES)) for name in symbols}
-    high = {name: max(sizes.get(name, _SIZES)) for name in symbols}
-    mixed = {name: high[name] if n % 2 else low[name] for n, name in enumerate(symbols)}
-    tried = [low, *([high] if symbols else []), *([mixed] if len(symbols) > 1 else [])]
-    yield from (chosen for n, chosen in enumerate(tried) if chosen not in tried[:n])
+    for chosen in sizes_to_try(inputs, sizes):
+        named = "".join(f", {name}={size}" for name, size in chosen.items())
+        for kind in _KINDS:
+            try:
+                arrays = [_array(kind, spec, leaf, chosen, random) for spec, leaf in zip(specs, leaves)]
+            # NumPy raises ValueError for more bytes than any machine has.
+            except (MemoryError, ValueError) as error:
+                raise ArgumentError(
+                    "Inputs to compare with do not fit into memory.",
+                    got=f"{', '.join(map(text_of, specs))}{named}: {error}",
+                    fix="Name smaller sizes in verify_sizes, or leave out verification: verify=False.",
+                ) from error
+            yield Trial(f"{kind} inputs{named}", jax.tree.unflatten(treedef, arrays), chosen)
 
 
 def _array(

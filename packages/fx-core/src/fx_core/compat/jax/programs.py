@@ -27,9 +27,11 @@ __all__ = [
     "invariant_outputs",
     "live_jaxpr",
     "lowers_by_platform",
+    "oldest_stablehlo_version",
     "prune_jaxpr",
     "scan_counts",
     "short_locations",
+    "size_constraints",
     "sources",
     "stablehlo_in_version",
     "stablehlo_version",
@@ -144,6 +146,18 @@ def stablehlo_version() -> str:
     from jax.extend.mlir.dialects import stablehlo
 
     return stablehlo.get_current_version()
+
+
+def oldest_stablehlo_version() -> str:
+    """Returns the oldest version of StableHLO that this JAX writes."""
+    from jax.extend.mlir.dialects import stablehlo
+
+    return stablehlo.get_minimum_version()
+
+
+def size_constraints(size: Any) -> list[str]:
+    """Returns what was said about the symbols of a symbolic size, such as ``"length <= 128"``, as JAX keeps it."""
+    return [constraint.debug_str for constraint in size.scope._explicit_constraints]
 
 
 def short_locations() -> AbstractContextManager[Any]:
