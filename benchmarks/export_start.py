@@ -116,7 +116,7 @@ def cases(libraries: tuple[str, ...] = ("fx",), only: Sequence[str] = DEFAULT) -
                 if kept:
                     for program, *arguments in programs.values():
                         figures(program, *arguments, **settings)
-                found = rows(case, programs, rounds=2, **settings)
+                found = rows(case, programs, rounds=2, environment=settings)
                 seconds |= {(row.library, kept): row.ours for row in found}
                 yield from found
             if len(kinds) == 2:

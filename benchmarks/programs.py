@@ -26,7 +26,7 @@ def rows(
     rounds: int,
     aims: Mapping[str, float] | None = None,
     unit: str = "s",
-    **environment: str,
+    environment: Mapping[str, str] | None = None,
 ) -> list[Ratio]:
     """Give a row for each side, over the one named ``raw``, of programs that take turns and print one figure.
 
@@ -36,13 +36,13 @@ def rows(
       rounds: processes of each; a first one, which warms the disk, does not count where there are several.
       aims: ratios to stay under.
       unit: of the figures.
-      **environment: variables of the processes.
+      environment: variables of the processes.
     """
     rounds = min(rounds, fewer(rounds))
     taken: dict[str, list[float]] = {name: [] for name in programs}
     for number in range(rounds + (rounds > 2)):
         for name, (program, *arguments) in programs.items():
-            value = figures(program, *arguments, **environment)
+            value = figures(program, *arguments, **(environment or {}))
             if number or rounds <= 2:
                 taken[name].append(value)
     raw = statistics.median(taken["raw"])

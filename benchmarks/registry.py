@@ -61,7 +61,9 @@ GROUPS = {
     "small_arrays": Group("Restore of 10,000 small arrays", "the fastest way through Orbax", ("fx", "orbax")),
     "export": Group("ONNX Runtime", "jitted JAX"),
     "export_start": Group(
-        "First answer of a new process, from a checkpoint and from a bundle; CPU time", libraries=("fx", "flax")
+        "First answer of a new process, from a checkpoint and from a bundle; CPU time",
+        libraries=("fx", "flax"),
+        seconds=900,
     ),
     "compress": Group("Quantized weights", "float32"),
     "memory": Group("Peak of memory", libraries=BOTH),
