@@ -25,13 +25,13 @@ def test_the_manifest_tells_what_was_compared(tmp_path):
     assert len(found["trials"]) == 9
 
 
-def test_sizes_can_be_named_and_those_that_break_a_constraint_are_left_out(tmp_path):
-    path = fx_export.export(
-        tmp_path / "net", double, np.float32(2), ["float32[length]"], constraints=["length >= 3"],
-        verify_sizes={"length": [1, 7]},
-    )  # fmt: skip
+def test_sizes_can_be_named_and_those_that_break_a_constraint_are_refused(tmp_path):
+    settings = {"inputs": ["float32[length]"], "constraints": ["length >= 3"]}
+    path = fx_export.export(tmp_path / "net", double, np.float32(2), verify_sizes={"length": [7]}, **settings)
     trials = fx_export.load(path).verification["trials"]
     assert trials == [f"{kind} inputs, length=7" for kind in ("random", "zeros", "large")]
+    with pytest.raises(ArgumentError, match="cannot be compared at length=1"):
+        fx_export.export(tmp_path / "b", double, np.float32(2), verify_sizes={"length": [1, 7]}, **settings)
 
 
 def scanned(variables, x):
