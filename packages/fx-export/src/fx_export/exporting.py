@@ -174,7 +174,9 @@ def verification_settings(
     Raises:
       ArgumentError: the tolerance is no positive number, or sizes are not of the inputs, or break a constraint.
     """
-    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not tolerance >= 0):
+    if tolerance is not None and (
+        isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not float(tolerance) >= 0
+    ):
         raise ArgumentError(
             "A tolerance is a number from 0 on.", got=repr(tolerance)[:200], fix="Leave it out for the usual one."
         )
