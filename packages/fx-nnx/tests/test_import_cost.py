@@ -4,6 +4,7 @@ import pickle
 
 import fx_nnx
 import fx_nnx.layers
+import fx_nnx.modules
 import pytest
 from fx_core.testing import check_lazy_imports, modules_imported
 
@@ -20,7 +21,7 @@ def test_importing_leaves_to_later_what_many_programs_never_use():
     assert others & {*modules_imported("fx_nnx", prefix="")} == set()
 
 
-@pytest.mark.parametrize("package", [fx_nnx, fx_nnx.layers], ids=["fx_nnx", "layers"])
+@pytest.mark.parametrize("package", [fx_nnx, fx_nnx.layers, fx_nnx.modules], ids=["fx_nnx", "layers", "modules"])
 def test_every_name_is_found_and_listed(package):
     check_lazy_imports(package)
 
