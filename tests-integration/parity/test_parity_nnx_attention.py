@@ -66,8 +66,8 @@ def test_multi_head_attention(name):
     models = [heads(nnx, options) for nnx in (flax_nnx, fx_nnx)]
     same(*(arrays(nnx, model) for nnx, model in zip((flax_nnx, fx_nnx), models)))
     outputs = [[model(jnp.asarray(X), **call) for _ in range(2)] for model in models]
-    # The norms of queries and keys compute their variance otherwise here.
-    near(*outputs, tolerance=5e-2 if "bf16" in name else 2e-4 if name == "normalize" else 2e-6)
+    # Norms over the two features of a head: Flax subtracts squares, which loses digits, on some processors more.
+    near(*outputs, tolerance=5e-2 if "bf16" in name else 2e-3 if name == "normalize" else 2e-6)
     if name == "sow":
         near(*(tuple(model.attention_weights.get_value()) for model in models))
     theirs, ours = (arrays(nnx, model) for nnx, model in zip((flax_nnx, fx_nnx), models))
