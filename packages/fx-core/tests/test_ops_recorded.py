@@ -110,6 +110,18 @@ def test_a_replaced_multiplication_is_used_in_each_layer(monkeypatch: pytest.Mon
     assert len(seen) == 2
 
 
+def refuse(*args: Any, **options: Any) -> jax.Array:
+    raise RuntimeError("asked")
+
+
+def test_replaced_code_of_a_multiplication_is_used_in_each_layer(monkeypatch: pytest.MonkeyPatch):
+    x, kernel = jnp.ones((1, 2)), jnp.ones((2, 2))
+    jax.make_jaxpr(lambda x, kernel: linear.dense(x, kernel))(x, kernel)
+    monkeypatch.setattr(jax.lax.dot_general, "__code__", refuse.__code__)
+    with pytest.raises(RuntimeError, match="asked"):
+        jax.make_jaxpr(lambda x, kernel: linear.dense(x, kernel))(x, kernel)
+
+
 def test_numbers_and_gradients_are_those_of_computing():
     operation, arrays = OPERATIONS["layer_norm"]
     x = jnp.asarray(np.random.default_rng(0).normal(size=IMAGES.shape), jnp.float32)

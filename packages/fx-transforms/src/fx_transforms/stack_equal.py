@@ -32,10 +32,19 @@ def stack_equal(
       unroll: steps per iteration of the compiled loop.
 
     Returns:
-      what the last call gave.
+      What the last call returned.
 
     Raises:
       TransformError: the handles differ in their structure, or in shapes or dtypes of their arrays.
+
+    >>> import jax.numpy as jnp
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["params"], [False], [])
+    >>> scopes = [fx_core.Scope({"params": {"scale": jnp.array(scale)}}, {}) for scale in (2.0, 3.0)]
+    >>> layer = lambda scope, x: x * scope.get_variable("params", "scale")
+    >>> float(fx_transforms.stack_equal(layer, carrier, scopes, jnp.array(1.0)))
+    6.0
     """
     shape, first = carrier.split(handles[0])
     parts = [first]

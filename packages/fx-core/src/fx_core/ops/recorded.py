@@ -12,7 +12,9 @@ from fx_core.compat.jax import DynamicJaxprTracer, inlined_at_once, tracing
 
 __all__ = ["recorded_once"]
 
-_DOT_GENERAL, _EINSUM = jax.lax.dot_general, jnp.einsum
+# Quantizers replace these in JAX, or the code of these, to ask at each call what layer it is for.
+_REPLACEABLE = ((jax.lax, "dot_general"), (jnp, "einsum"), (jax.nn, "softmax"))
+_ORIGINALS = [(function, function.__code__) for function in (getattr(*place) for place in _REPLACEABLE)]
 
 
 def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
@@ -44,9 +46,7 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
     for array in arrays:
         if not (array is None or isinstance(array, DynamicJaxprTracer)):
             recorded = recorded and isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
-    # A quantizer that replaces multiplications in JAX asks, at each, what layer it multiplies for.
-    replaced = jax.lax.dot_general is not _DOT_GENERAL or jnp.einsum is not _EINSUM
-    if not recorded or replaced or not tracing() or not jax.sharding.get_abstract_mesh().empty:
+    if not recorded or _replaced() or not tracing() or not jax.sharding.get_abstract_mesh().empty:
         return function(*arrays, **options)
     # Equal numbers of other types (1, 1.0, True, np.float32(1)) make other programs.
     call = (function, tuple([(name, type(value), value) for name, value in options.items()]))
@@ -55,6 +55,11 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
     except TypeError:
         return function(*arrays, **options)
     return _recorded(call, *arrays)
+
+
+def _replaced() -> bool:
+    found = [getattr(*place) for place in _REPLACEABLE]
+    return [(function, getattr(function, "__code__", None)) for function in found] != _ORIGINALS
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=inlined_at_once)
