@@ -49,7 +49,7 @@ REASONS: dict[str, dict[str, str]] = {
     "linen_step": {"": "The step is the same program; its parameters are dictionaries, and by hand one list."},
     "nnx_step": {"": _STEP},
     "nnx_parts": {
-        "merge to a new model": "A merged model is a new one, whose structure is found out at its first `split`.",
+        "merge to a new model": "An object is made for each module and each variable, and told of the structure.",
         "update of the model": "Around the program, states are flattened in Python, the definition of the graph is "
         "compared, and each variable is written.",
     },

@@ -14,10 +14,12 @@ from fx_export.verification import verified
 
 
 @pytest.mark.parametrize(
-    ("format", "module", "extra"), [("savedmodel", "tensorflow", "tf"), ("litert", "tensorflow", "litert")]
+    ("format", "module", "extra"),
+    [("onnx", "onnxruntime", "onnx"), ("savedmodel", "tensorflow", "tf"), ("litert", "tensorflow", "litert")],
 )
 def test_missing_extras_are_named(format, module, extra, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, f"fx_export.{format}.runtime", raising=False)
     with pytest.raises(EntryLoadError, match=rf"pip install 'fx-export\[{extra}\]'"):
         fx_export.export(tmp_path / "net", lambda _, x: x, {}, ["float32[2]"], format=format)
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from fx_export.errors import exporter_option
+from fx_export.extras import imported
 from fx_export.interface import Interface, interface_of
 from fx_export.keys import on_words, words_of
 from fx_export.onnx.fusion import fuse_patterns
@@ -75,12 +76,12 @@ class OnnxExporter:
 
         Raises:
           BundleError: the files are not what `export` wrote, or ONNX Runtime does not load them.
+          EntryLoadError: ONNX Runtime is not installed; the text names the extra.
         """
         # Only who runs a model needs the runtime.
-        from fx_export.onnx.runtime import Session
-
+        runtime = imported("fx_export.onnx.runtime", "onnx", "onnx")
         interface, _ = Interface.read(directory / _INDEX)
-        return OnnxProgram(Session(directory / MODEL), interface)
+        return OnnxProgram(runtime.Session(directory / MODEL), interface)
 
 
 class OnnxProgram:
