@@ -1,6 +1,7 @@
 """Functions whose operations are recorded once in a process, for all layers of a kind."""
 
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ from fx_core.compat.jax import DynamicJaxprTracer, inlined_at_once, tracing
 __all__ = ["recorded_once"]
 
 # Quantizers replace these in JAX, or the code of these, to ask at each call what layer it is for.
-_REPLACEABLE = ((jax.lax, "dot_general"), (jnp, "einsum"), (jax.nn, "softmax"))
-_ORIGINALS = [(function, function.__code__) for function in (getattr(*place) for place in _REPLACEABLE)]
+_REPLACEABLE = (jax.lax.dot_general, jnp.einsum, jax.nn.softmax)
+_code = operator.attrgetter("__code__")
+_CODE = [*map(_code, _REPLACEABLE)]
 
 
 def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
@@ -46,7 +48,9 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
     for array in arrays:
         if not (array is None or isinstance(array, DynamicJaxprTracer)):
             recorded = recorded and isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
-    if not recorded or _replaced() or not tracing() or not jax.sharding.get_abstract_mesh().empty:
+    now = (jax.lax.dot_general, jnp.einsum, jax.nn.softmax)
+    replaced = now != _REPLACEABLE or [*map(_code, now)] != _CODE
+    if not recorded or replaced or not tracing() or not jax.sharding.get_abstract_mesh().empty:
         return function(*arrays, **options)
     # Equal numbers of other types (1, 1.0, True, np.float32(1)) make other programs.
     call = (function, tuple([(name, type(value), value) for name, value in options.items()]))
@@ -55,11 +59,6 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
     except TypeError:
         return function(*arrays, **options)
     return _recorded(call, *arrays)
-
-
-def _replaced() -> bool:
-    found = [getattr(*place) for place in _REPLACEABLE]
-    return [(function, getattr(function, "__code__", None)) for function in found] != _ORIGINALS
 
 
 @functools.partial(jax.jit, static_argnums=0, inline=inlined_at_once)
