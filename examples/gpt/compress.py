@@ -94,9 +94,8 @@ def variants(params: Params, text: dict[str, np.ndarray], steps: int) -> dict[st
         return finetune(params, text, steps, optax.chain(adamw(1e-3), pruning), teacher=params)
 
     def trained(rules: dict[str, fx_compress.Scheme]) -> Params:
-        # Rounding moves weights a little only, and so does this.
         seen = functools.partial(fx_compress.fake_quantize, rules=rules)
-        return fx_compress.quantize(finetune(params, text, steps, adamw(2e-4), seen, teacher=params), rules)
+        return fx_compress.quantize(finetune(params, text, steps, adamw(8e-4), seen, teacher=params), rules)
 
     def compensated(rules: dict[str, fx_compress.Scheme]) -> Params:
         batches = [text["x"][start : start + BATCH] for start in range(0, 8 * BATCH, BATCH)]
@@ -106,6 +105,7 @@ def variants(params: Params, text: dict[str, np.ndarray], steps: int) -> dict[st
     gptq = fx_compress.int4(group=64, clip="mse", rounding="gptq")
     return {
         "float32": lambda: params,
+        "float32, trained on": lambda: finetune(params, text, steps, adamw(1e-3), teacher=params),
         "int8 weights": lambda: fx_compress.quantize(params, fx_compress.int8()),
         "int8, dynamic inputs": lambda: fx_compress.quantize(params, fx_compress.int8(activations="dynamic")),
         "int4 in groups": lambda: fx_compress.quantize(params, FOUR_BITS),
@@ -121,7 +121,7 @@ def main() -> None:
     """Compress and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=Path("runs/gpt"))
-    parser.add_argument("--steps", type=int, default=300, help="updates of fine-tuning")
+    parser.add_argument("--steps", type=int, default=900, help="updates of fine-tuning")
     parser.add_argument("--only", nargs="+", help="names of the ways, such as 'int8 weights'; all of them by default")
     parser.add_argument("--held-out", type=int, default=64, help="windows of text to measure on, 64 at most")
     arguments = parser.parse_args()
