@@ -49,7 +49,7 @@ REASONS: dict[str, dict[str, str]] = {
     "linen_step": {"": "The step is the same program; its parameters are dictionaries, and by hand one list."},
     "nnx_step": {"": _STEP},
     "nnx_parts": {
-        "merge to a new model": "An object is made for each module and each variable, and told of the structure.",
+        "merge to a new model": "An object is made for each module and each variable, and the structure recorded.",
         "update of the model": "Around the program, states are flattened in Python, the definition of the graph is "
         "compared, and each variable is written.",
     },
@@ -63,7 +63,8 @@ REASONS: dict[str, dict[str, str]] = {
     },
     "nnx_graph": {
         "split(Param, ...)": "Variables are put in a state for each filter, with their paths.",
-        "merge": "An object is made for each module and each variable, where the list of arrays needs none.",
+        "merge": "An object is made for each module and each variable, where the list of arrays needs none, and its "
+        "structure is recorded, so that the next `split` walks through nothing.",
         "update": "The shape of each value is compared with that of the old one, and each variable is written.",
         "clone": "An object is made for each module and each variable. A copy of a model of Equinox has objects for "
         "modules only.",
