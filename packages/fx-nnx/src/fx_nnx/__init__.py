@@ -117,11 +117,7 @@ if typing.TYPE_CHECKING:
         make_attention_mask,
         make_causal_mask,
     )
-    from fx_nnx.layers.lora import (
-        LoRA,
-        LoRALinear,
-        LoRAParam,
-    )
+    from fx_nnx.layers.lora import LoRA, LoRALinear, LoRAParam
     from fx_nnx.layers.recurrent import (
         RNN,
         Bidirectional,
@@ -131,10 +127,7 @@ if typing.TYPE_CHECKING:
         RNNCellBase,
         SimpleCell,
     )
-    from fx_nnx.layers.weight_norm import (
-        SpectralNorm,
-        WeightNorm,
-    )
+    from fx_nnx.layers.weight_norm import SpectralNorm, WeightNorm
     from fx_nnx.metrics import Metric, MultiMetric
     from fx_nnx.modules.capture import capture
     from fx_nnx.sharding import (
