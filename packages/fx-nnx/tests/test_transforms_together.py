@@ -1,15 +1,17 @@
-"""Transforms inside of one another and in every mode, derivatives of both kinds, and what is said of mistakes."""
+"""Transforms inside of one another, in every mode and on devices, derivatives of both kinds, and mistakes."""
 
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_core.compat.jax import checkify
 from fx_core.errors import FxError
 from fx_nnx.errors import NnxError
 from fx_transforms.errors import BroadcastVariableError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import PartitionSpec
 
 
 class Net(nnx.Module):
@@ -203,3 +205,28 @@ def test_constants_come_out_as_arrays(transform):
     model.w[...] += 1.0
     transform(fill)(model)
     assert model.w[...].tolist() == [1, 2]
+
+
+def test_shard_map_pmap_and_checkify_on_one_device():
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = (nnx.StateSharding({nnx.Param: PartitionSpec("x"), ...: PartitionSpec()}), PartitionSpec("x"))
+    model = Net()
+    out = nnx.shard_map(step, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("x"))(model, jnp.ones(2))
+    np.testing.assert_allclose(out, 1.0)
+    out = nnx.pmap(step, in_axes=(None, 0))(model, jnp.ones((1, 2)))
+    np.testing.assert_allclose(out, [[2.0, 2.0]])
+    assert float(model.count[...]) == 2
+
+    def checked(model, x):
+        checkify.check(x > 0, "negative")
+        return step(model, x)
+
+    error, out = nnx.jit(nnx.checkify(checked))(model, -1.0)
+    assert "negative" in error.get()
+    assert float(model.count[...]) == 3
+
+
+def test_pmap_takes_the_devices_of_a_backend():
+    np.testing.assert_array_equal(nnx.pmap(lambda x: x + 1, backend="cpu")(jnp.ones(1)), [2.0])
+    with pytest.raises(RuntimeError, match="nowhere"):
+        nnx.pmap(lambda x: x, backend="nowhere")(jnp.ones(1))
