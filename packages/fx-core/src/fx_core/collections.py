@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fx_core.plugins.entries import CollectionEntry
-from fx_core.plugins.registry import registry
+from fx_core.lazy_imports import import_later
 from fx_core.scope import CollectionFilter, DenyList, in_filter
+
+if TYPE_CHECKING:
+    from fx_core.plugins.entries import CollectionEntry
+    from fx_core.plugins.table import EntryTable
 
 __all__ = ["default_slots", "differentiable", "made_by_init", "not_saved", "saved", "variable_types"]
 
@@ -25,11 +28,11 @@ class _NotMadeByInit(Collection[str]):
     """The collections that ``init`` leaves out. It is asked for names: only their plugins are imported."""
 
     def __contains__(self, name: object) -> bool:
-        entry = registry().collections.get(name) if isinstance(name, str) else None
+        entry = _registered().get(name) if isinstance(name, str) else None
         return entry is not None and not entry.mutable_in_init
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, entry in registry().collections.items() if not entry.mutable_in_init)
+        return (name for name, entry in _registered().items() if not entry.mutable_in_init)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -72,7 +75,7 @@ def saved(variables: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       variables: by collection.
     """
-    entries = registry().collections
+    entries = _registered()
     return {name: tree for name, tree in variables.items() if name not in entries or entries[name].saved}
 
 
@@ -95,7 +98,7 @@ def differentiable(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     )
 
 
-def variable_types() -> dict[type, CollectionEntry]:
+def variable_types() -> "dict[type, CollectionEntry]":
     """Returns the collections of third parties by the NNX variable types that stand for them.
 
     Those whose package is not imported are left out: no variable of theirs exists.
@@ -131,5 +134,10 @@ def not_saved() -> Callable[[Any, Any], bool] | None:
     return leaves_out
 
 
-def _of_plugins() -> dict[str, CollectionEntry]:
-    return {name: entry for name, entry in registry().collections.items() if "." in name}
+def _registered() -> "EntryTable[CollectionEntry]":
+    # Whoever imports a face waits for the plugin system only when the first model is initialized.
+    return import_later("fx_core.plugins.registry").registry().collections
+
+
+def _of_plugins() -> "dict[str, CollectionEntry]":
+    return {name: entry for name, entry in _registered().items() if "." in name}
