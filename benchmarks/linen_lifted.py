@@ -27,12 +27,20 @@ def layer_class(nn: ModuleType) -> Any:
     return Layer
 
 
+def norm_by_hand(params, x):
+    """The formula of fx, whose moments do not cancel: it is what transforms cost that is measured, not the norm."""
+    size = x.shape[-1]
+    first, middle, last = (jax.lax.slice_in_dim(x, at, at + 1, axis=-1) for at in (0, size // 2, size - 1))
+    near = jax.lax.clamp(jax.lax.min(first, middle), last, jax.lax.max(first, middle))
+    centered = x - jax.lax.stop_gradient(near)
+    mean = jnp.mean(centered, -1, keepdims=True)
+    var = jnp.maximum(0.0, jnp.mean(jnp.square(centered), -1, keepdims=True) - jnp.square(mean))
+    scale, bias = (params[name].reshape((1, -1)) for name in ("scale", "bias"))
+    return (centered - mean) * (jax.lax.rsqrt(var + 1e-6) * scale) + bias
+
+
 def layer_by_hand(params, x):
-    norm = params["LayerNorm_0"]
-    mean = jnp.mean(x, -1, keepdims=True)
-    var = jnp.maximum(0.0, jnp.mean(x * x, -1, keepdims=True) - mean * mean)
-    scale, bias = (norm[name].reshape((1, -1)) for name in ("scale", "bias"))
-    y = (x - mean) * (jax.lax.rsqrt(var + 1e-6) * scale) + bias
+    y = norm_by_hand(params["LayerNorm_0"], x)
     for number in (0, 1):
         dense = params[f"Dense_{number}"]
         y = y @ dense["kernel"] + dense["bias"].reshape((1, -1))
@@ -125,11 +133,11 @@ def gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...], float | None]] = {
-    "scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.5),
-    "gradient of a scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), None),
-    "remat of 12 layers": (rematerialized, rematerialized_by_hand, (2, WIDTH), 1.3),
+    "scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.15),
+    "gradient of a scan over 12 layers": (scanned, scanned_by_hand, (2, WIDTH), 1.15),
+    "remat of 12 layers": (rematerialized, rematerialized_by_hand, (2, WIDTH), 1.15),
     "remat of jit of 12 layers": (rematerialized_as_one, rematerialized_as_one_by_hand, (2, WIDTH), None),
-    "vmap of 12 layers": (mapped, mapped_by_hand, (4, 2, WIDTH), 1.4),
+    "vmap of 12 layers": (mapped, mapped_by_hand, (4, 2, WIDTH), 1.15),
 }
 
 

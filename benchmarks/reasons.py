@@ -32,19 +32,18 @@ REASONS: dict[str, dict[str, str]] = {
         "uniform numbers, which takes fewer equations than truncated normal ones.",
     },
     "linen_lifted": {
-        "gradient": f"Variables are grouped before the loop and scopes made inside of it. {_NORMS}",
         "remat of jit": "By hand twelve layers are one function, which JAX traces once; fx compares fields, variables "
         "and arguments of each of the twelve, to find out that it may use that trace.",
-        "": f"Variables are grouped before the transform, and scopes made inside of it. {_NORMS}",
+        "": "Variables are grouped before the transform, and scopes made inside of it.",
     },
     "nnx_lifted": {
         "one function": "By hand all layers are one function, which JAX traces once. `nnx.remat` traces each layer, as "
         "Flax does: a layer may read what changed between two calls. `stack_equal` traces one.",
         "gradient": "By hand, and in Flax, the body of a loop that was made once keeps its trace from the call before; "
-        f"fx traces it anew. {_NORMS}",
+        "fx traces it anew.",
         "outside of jit": _APART,
         "LSTM": _LSTM,
-        "": f"{_APART} {_NORMS}",
+        "": _APART,
     },
     "linen_step": {"": "The step is the same program; its parameters are dictionaries, and by hand one list."},
     "nnx_step": {"": _STEP},

@@ -38,9 +38,16 @@ class Counted:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_program_is_that_of_calling_the_function(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("axes", [None, (0, 0), (0, None), (1, 0)], ids=str)
+def test_the_program_is_that_of_calling_the_function(
+    name: str, dtype: str, axes: tuple[int | None, int | None] | None, monkeypatch: pytest.MonkeyPatch
+):
     operation, arrays = OPERATIONS[name]
     arrays = tuple(array.astype(dtype) for array in arrays)
+    if axes is not None:
+        along = (axes[0], *[axes[1]] * (len(arrays) - 1))
+        arrays = tuple(a if axis is None else np.stack([a] * 3, axis) for a, axis in zip(arrays, along))
+        operation = jax.vmap(operation, along)
 
     def twice(*arrays: Any) -> Any:
         with jax.named_scope("first"):
@@ -82,10 +89,11 @@ def test_numbers_that_are_equal_and_of_other_types_make_other_programs():
     "transform",
     [
         lambda f: f,
-        lambda f: jax.jit(lambda x: jax.vmap(f)(x)),
+        lambda f: lambda x: jax.vmap(f)(x),
         lambda f: jax.jit(lambda x: jax.jvp(f, (x,), (x,))),
+        lambda f: jax.jit(lambda x: jax.vmap(lambda x: jax.jvp(f, (x,), (x,)))(x)),
     ],
-    ids=["computing", "vmap", "jvp"],
+    ids=["computing", "vmap", "jvp", "vmap of jvp"],
 )
 def test_elsewhere_the_function_is_called(transform: Callable[..., Any]):
     function = Counted()

@@ -9,7 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from fx_core.compat.jax import DynamicJaxprTracer, inlined_at_once, tracing
+from fx_core.compat.jax import inlined_at_once, is_recorded, tracing
 
 __all__ = ["recorded_once"]
 
@@ -24,8 +24,8 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
 
     There the operations are kept, and recorded again for arrays of the same shapes and dtypes: the program is the same,
     without a call in it, and each operation is that of the layer that runs. A layer norm is traced in a fifth of the
-    time, attention in a fifteenth. Elsewhere in a transform (in `jax.grad` or `jax.vmap` inside of jit) the function is
-    called, as JAX would transform it in another order.
+    time, attention in a fifteenth. So it is in `jax.vmap` inside of jit. Elsewhere in a transform (in `jax.grad` inside
+    of jit) the function is called, as JAX would transform it in another order.
 
     Args:
       function: a pure function, the same object at each call.
@@ -44,9 +44,9 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
         f:f32[] = add e 1.0:f32[]
       in (f,) }
     """
-    recorded = isinstance(arrays[0], DynamicJaxprTracer)
+    recorded = is_recorded(arrays[0])
     for array in arrays:
-        if not (array is None or isinstance(array, DynamicJaxprTracer)):
+        if not (array is None or is_recorded(array)):
             recorded = recorded and isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
     now = (jax.lax.dot_general, jnp.einsum, jax.nn.softmax)
     replaced = now != _REPLACEABLE or [*map(_code, now)] != _CODE

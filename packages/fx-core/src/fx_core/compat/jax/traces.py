@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.core
 from jax._src.core import eval_trace, get_opaque_trace_state, set_current_trace, trace_ctx
+from jax._src.interpreters.batching import BatchTracer
+from jax.interpreters.partial_eval import DynamicJaxprTracer
 
 __all__ = [
     "at_top_level",
@@ -16,6 +18,7 @@ __all__ = [
     "has_taken",
     "in_trace",
     "inlined_at_once",
+    "is_recorded",
     "staged_after",
     "traced_anew",
     "traces_within",
@@ -75,6 +78,15 @@ def staged_after(token: Any) -> list[str]:
 inlined_at_once: Any = getattr(jax, "Inline").JAX_EARLY if hasattr(jax, "Inline") else True  # noqa: B009
 """The argument ``inline`` of `jax.jit` that leaves no call where operations are recorded. ``True`` leaves it until they
 are lowered, in JAX 0.12."""
+
+
+def is_recorded(value: Any) -> bool:
+    """Returns whether `jax.jit` records what is done with a value, and no more: for it alone, or for a batch of them by
+    `jax.vmap`.
+    """
+    while isinstance(value, BatchTracer):
+        value = value.val
+    return isinstance(value, DynamicJaxprTracer)
 
 
 _traced_in: Any = jax.make_user_context(default_value=None)  # at import, since JAX asks for it before threads
