@@ -110,6 +110,7 @@ REASONS: dict[str, dict[str, str]] = {
     },
     "export": {"": "ONNX Runtime has other kernels than XLA, and fuses other operations."},
     "export_start": {
+        "from load on": "Files are hashed; reading, linking and running take as long as for the model built again.",
         "over the model": "Starting Python and importing JAX take most of the time of both.",
         "bundle": "Files are hashed and verified, and fx-export is imported beside JAX.",
         "": "The library is imported, files are hashed and verified, and modules called.",

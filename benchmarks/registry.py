@@ -61,7 +61,7 @@ GROUPS = {
     "small_arrays": Group("Restore of 10,000 small arrays", "the fastest way through Orbax", ("fx", "orbax")),
     "export": Group("ONNX Runtime", "jitted JAX"),
     "export_start": Group(
-        "First answer of a new process, from a checkpoint and from a bundle; CPU time",
+        "First answer of a new process, from a checkpoint and from a bundle",
         libraries=("fx", "flax"),
         seconds=900,
     ),

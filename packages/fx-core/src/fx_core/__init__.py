@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 from fx_core import traceback_util
 from fx_core._version import __version__
-from fx_core.frozen_dict import FrozenDict, copy, freeze, pop, pretty_repr, unfreeze
 from fx_core.lazy_imports import lazy_imports
-from fx_core.meta import AxisMetadata, map_axis_meta, unbox
 
 if TYPE_CHECKING:
+    from fx_core.frozen_dict import FrozenDict, copy, freeze, pop, pretty_repr, unfreeze
+    from fx_core.meta import AxisMetadata, map_axis_meta, unbox
     from fx_core.scope import DenyList, Scope, apply, bind, init, lazy_init
 
 __all__ = [
@@ -38,12 +38,17 @@ _LIFTED = (
 
 _LATER = {
     "config": (),
+    "errors": (),
+    "frozen_dict": ("FrozenDict", "copy", "freeze", "pop", "pretty_repr", "unfreeze"),
     "layers": (),
+    "meta": ("AxisMetadata", "map_axis_meta", "unbox"),
     "ops": (),
     "scope": ("DenyList", "Scope", "apply", "bind", "init", "lazy_init"),
+    "serialization": (),
+    "struct": (),
     "threefry": (),
 }
-"""The names of modules that are imported when one of them is first asked for: NNX needs no scopes."""
+"""The names of modules that are imported when one of them is first asked for: NNX needs no scopes, bundles no trees."""
 
 _find_later, _names = lazy_imports(__name__, _LATER)
 

@@ -4,14 +4,17 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fx_core.errors import ItemNotFoundError
-from fx_core.files import local_path, read_manifest, settled, verify_files
-from fx_core.plugins import Exporter, registry
+from fx_core.files import local_path, read_manifest, settled
+from fx_core.lazy_imports import import_later
 
+from fx_export.checking import files_are_as_written
 from fx_export.errors import exporter_option, unreadable_bundle
-from fx_export.plugin import fx_exporters
+
+if TYPE_CHECKING:
+    from fx_core.plugins import Exporter
 
 FORMAT, VERSION = "fx-bundle", 1
 DATA = "data"
@@ -105,17 +108,18 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
-    verify_files(source, manifest)
     name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
     verification, reader = manifest.get("verification"), _reader(name)
     entry_points: dict[str, Callable[..., Any]] = {}
-    if "entry_points" in manifest:
-        entry_points = load_several(reader, source / DATA, _entry_names(path, manifest))
-        program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
-    else:
-        program = reader.load(source / DATA)
-    if compiled is not None:
-        _keep_compiled(name, list(entry_points.values()) or [program], os.fspath(local_path(compiled)))
+    arrays = [f"{DATA}/{file}" for file in getattr(reader, "arrays_alone", ())]
+    with files_are_as_written(source, manifest, arrays):
+        if "entry_points" in manifest:
+            entry_points = load_several(reader, source / DATA, _entry_names(path, manifest))
+            program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
+        else:
+            program = reader.load(source / DATA)
+        if compiled is not None:
+            _keep_compiled(name, list(entry_points.values()) or [program], os.fspath(local_path(compiled)))
     return Bundle(source, name, metadata, written_by, verification, program, entry_points)
 
 
@@ -169,20 +173,22 @@ def _field(path: StrPath, manifest: Mapping[str, Any], name: str, kind: type) ->
     return manifest[name]
 
 
-def _reader(name: str) -> Exporter:
+def _reader(name: str) -> "Exporter":
     # Names without a dot are fx's own. Asking the registry would import every installed plugin, the training packages
-    # among them; a server needs none of those.
-    own = {entry.name: entry for entry in fx_exporters()}
+    # among them; a server needs none of those, and for StableHLO no plugins at all.
+    if name == "stablehlo":
+        return import_later("fx_export.stablehlo").StableHLOExporter()
+    own = {entry.name: entry for entry in import_later("fx_export.plugin").fx_exporters()}
     return own[name].load()() if name in own else exporter_named(name)
 
 
-def exporter_named(name: str) -> Exporter:
+def exporter_named(name: str) -> "Exporter":
     """Returns an exporter by name.
 
     Raises:
       UnknownEntryError: there is no such exporter.
     """
-    return registry().exporters[name].load()()
+    return import_later("fx_core.plugins").registry().exporters[name].load()()
 
 
 def _entry_point(path: str, got: str | None, names: Sequence[str]) -> ItemNotFoundError:

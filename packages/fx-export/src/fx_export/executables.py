@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import jax.export
 import numpy as np
 from fx_core.compat import jax as compat
 from fx_core.files import make_directory
+
+from fx_export.sizes import is_fixed
 
 _LOG = logging.getLogger("fx.export")
 _DIGEST = 32
@@ -40,8 +43,23 @@ class Executables:
         make_directory(self._directory)
         self._device = self._weights[0].device if self._weights else jax.devices()[0]
         self._known: dict[Any, Callable[..., Any]] = {}
+        self._prepared: dict[Any, Callable[..., Any]] = {}
         settings = [compat.compiler_version(self._device), _processor(), os.environ.get("XLA_FLAGS", "")]
         self._version = hashlib.sha256(program.mlir_module_serialized + repr(settings).encode())
+
+    def prepare(self, inputs: Sequence[Any]) -> None:
+        """Loads what is there for inputs of these shapes and dtypes, so that the first call has it at hand.
+
+        Args:
+          inputs: descriptions; nothing is known where one has a free size.
+        """
+        leaves = jax.tree.leaves(list(inputs))
+        if all(is_fixed(size) for leaf in leaves for size in leaf.shape):
+            # A call tries again, and says what is wrong.
+            with suppress(Exception):
+                executable = self._loaded(self._path(leaves), inputs)
+                if executable is not None:
+                    self._prepared[_kind(leaves)] = executable
 
     def __call__(self, inputs: Sequence[Any]) -> Any:
         """Computes."""
@@ -49,15 +67,13 @@ class Executables:
         if not all(map(self._is_here, leaves)):
             return self._call(self._weights, *inputs)
         leaves = [leaf if isinstance(leaf, jax.Array) else np.asarray(leaf) for leaf in leaves]
-        kind = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        kind = _kind(leaves)
         inputs = jax.tree.unflatten(treedef, leaves)
         if kind in self._known:
             return self._known[kind](self._weights, *inputs)
-        name = self._version.copy()
-        name.update(repr(kind).encode())
-        path = self._directory / f"{name.hexdigest()}.executable"
+        path = self._path(leaves)
         try:
-            executable = self._loaded(path, inputs)
+            executable = self._prepared.pop(kind, None) or self._loaded(path, inputs)
             result = None if executable is None else executable(self._weights, *inputs)
         # What JAX raises here has many classes, and compiling is always possible.
         except Exception as error:
@@ -69,6 +85,11 @@ class Executables:
             result = executable(self._weights, *inputs)
         self._known[kind] = executable
         return result
+
+    def _path(self, leaves: Sequence[Any]) -> Path:
+        name = self._version.copy()
+        name.update(repr(_kind(leaves)).encode())
+        return self._directory / f"{name.hexdigest()}.executable"
 
     def _is_here(self, leaf: Any) -> bool:
         """Whether an executable for one device takes an array: not if it is traced, or lies elsewhere."""
@@ -87,6 +108,10 @@ class Executables:
             return None
         in_tree = jax.tree.structure(((self._weights, *inputs), {}))
         return compat.executable_of(payload, in_tree, self._program.out_tree, self._device)
+
+
+def _kind(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
 
 
 def _write(path: Path, payload: bytes) -> None:

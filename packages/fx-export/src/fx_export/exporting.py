@@ -18,9 +18,9 @@ from fx_core.plugins import Exporter
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
 from fx_export.errors import PlatformError, exporter_option
+from fx_export.free_sizes import sizes_stay_free
 from fx_export.inputs import input_specs, names_in
 from fx_export.models import as_function
-from fx_export.sizes import sizes_stay_free
 from fx_export.trial_sizes import check_sizes, sizes_to_try
 from fx_export.verification import verified
 

@@ -8,9 +8,9 @@ from typing import Any
 from fx_export.bundle import DATA, StrPath, exporter_named, load_several
 from fx_export.errors import PlatformError, exporter_option
 from fx_export.exporting import check_arguments, check_options, new_bundle, verification_settings
+from fx_export.free_sizes import sizes_stay_free
 from fx_export.inputs import input_specs
 from fx_export.models import as_function
-from fx_export.sizes import sizes_stay_free
 from fx_export.trial_sizes import sizes_to_try
 from fx_export.verification import verified
 

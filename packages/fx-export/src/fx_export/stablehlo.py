@@ -33,7 +33,13 @@ _PROGRAM, _WEIGHTS, _INDEX = "program.bin", "weights.bin", "index.json"
 
 
 class StableHLOExporter:
-    """Writes what JAX compiles: a StableHLO module that runs on several platforms and any size of symbolic axes."""
+    """Writes what JAX compiles: a StableHLO module that runs on several platforms and any size of symbolic axes.
+
+    Attributes:
+      arrays_alone: files whose numbers may be read before their digest was compared: they are no program.
+    """
+
+    arrays_alone = (_WEIGHTS,)
 
     def export(
         self,
@@ -231,6 +237,7 @@ class Program:
     def keep_compiled(self, directory: str) -> None:
         """Keeps what is compiled from now on in a directory, and takes it from there in later processes."""
         self._executables = Executables(directory, self.exported, self._call, self.weights)
+        self._executables.prepare(self.inputs)
 
     def _computed(self, inputs: Sequence[Any]) -> Any:
         return self._call(self.weights, *inputs) if self._executables is None else self._executables(inputs)
