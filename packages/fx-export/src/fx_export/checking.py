@@ -16,8 +16,8 @@ _WORTH_A_THREAD = 2**20
 def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: Sequence[str]) -> Iterator[None]:
     """Compares the files of a bundle with its manifest: most of them before the block, large arrays beside it.
 
-    Nobody runs what is read as numbers, so that these may be read while another thread computes their digest. What the
-    block made is to be thrown away if this raises.
+    Arrays are not run, so that they may be read while another thread computes their digest. What the block made is to
+    be thrown away if this raises.
 
     Args:
       directory: the bundle.
