@@ -233,6 +233,44 @@ def test_keys_of_items_may_be_text():
     np.testing.assert_array_equal(out, MODEL.apply(made, X, train=False))
 
 
+class HasStatistics(nnx.Module):
+    def __init__(self, *, rngs, mutable=None):
+        norm = nn.BatchNorm(use_running_average=False, momentum=0.5)
+        self.norm = bridge.ToNNX(norm, rngs=rngs).lazy_init(X)
+        self.mutable = mutable
+
+    def __call__(self, x):
+        return self.norm(x, mutable=self.mutable)
+
+
+@pytest.mark.parametrize("mutable", [None, ["batch_stats"]])
+def test_init_keeps_statistics_that_the_constructor_made(mutable):
+    model = bridge.to_linen(HasStatistics, mutable=mutable)
+    np.testing.assert_array_equal(model.init(KEY, X)["batch_stats"]["norm"]["mean"], [0, 0])
+
+
+def test_linen_modules_inside_may_change_what_is_mutable_outside():
+    class Outer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return bridge.to_linen(HasStatistics, name="inner")(x)
+
+    made = Outer().init(KEY, X + 1)
+    _, updates = Outer().apply(made, X + 1, mutable=["batch_stats"])
+    np.testing.assert_allclose(updates["batch_stats"]["inner"]["norm"]["mean"], (X + 1).mean(0) / 2, atol=1e-6)
+
+
+def test_arguments_by_name_are_attributes():
+    class Outer(nn.Module):
+        def setup(self):
+            self.inner = bridge.to_linen(Net, width=5)
+
+        def __call__(self, x):
+            return self.inner(x, train=False) * 0 + self.inner.width
+
+    np.testing.assert_array_equal(Outer().init_with_output(KEY, X)[0], jnp.full((3, 2), 5.0))
+
+
 def test_arrays_without_variables_are_kept():
     class Table(nnx.Module):
         def __init__(self, *, rngs):

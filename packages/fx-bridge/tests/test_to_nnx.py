@@ -93,6 +93,29 @@ def test_streams():
     assert unkeyed(rngs=key).shape == ()
 
 
+def test_a_key_is_the_stream_of_parameters():
+    key = jax.random.key(3)
+    model = bridge.ToNNX(Net(), rngs=key).lazy_init(X)
+    variables = Net().init(nnx.Rngs(params=key).params(), X)
+    np.testing.assert_array_equal(model.Dense_0.kernel, variables["params"]["Dense_0"]["kernel"])
+    raw = bridge.ToNNX(Net(), rngs=jax.random.key_data(key)).lazy_init(X)
+    np.testing.assert_array_equal(raw.Dense_0.kernel, model.Dense_0.kernel)
+
+
+def test_mutable_is_that_of_the_linen_module_around():
+    inner = bridge.ToNNX(nn.BatchNorm(use_running_average=False, momentum=0.5)).lazy_init(X, rngs=jax.random.key(0))
+
+    class Outer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return inner(x)
+
+    with pytest.raises(ModifyScopeVariableError, match="'batch_stats' is immutable"):
+        Outer().apply({}, X)
+    Outer().apply({}, X, mutable=["batch_stats", "unknown"])
+    np.testing.assert_allclose(inner.mean[...], X.mean(0) / 2, atol=1e-6)
+
+
 def test_methods_by_name():
     model = made()
     assert model(X, method="total") == model(X, method=Net.total) == model.total(X) == X.sum()

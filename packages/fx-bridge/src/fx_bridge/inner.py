@@ -170,7 +170,7 @@ class InnerCall:
                 place = place_of(path, leaf)
             elif leaf.get_raw_value() is value:
                 continue
-            if place is None or (mine is not None and id(leaf) not in mine):
+            if place is None or (mine is not None and (known is not None or id(leaf) not in mine)):
                 continue
             if self.scope.is_mutable_collection(place[0]):
                 changed[place] = leaf

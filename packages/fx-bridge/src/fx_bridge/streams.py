@@ -82,10 +82,12 @@ def forked(rngs: Any) -> Any:
     """Forks the streams for a wrapped module, as layers of NNX do.
 
     Raises:
-      ArgumentTypeError: it is no `Rngs`.
+      ArgumentTypeError: it is neither an `Rngs` nor a key.
     """
     if rngs is None:
         return None
+    if _is_key(rngs):
+        return Rngs(params=rngs)
     if isinstance(rngs, Rngs):
         return rngs.fork()
     if isinstance(rngs, RngStream):

@@ -30,7 +30,8 @@ class ToLinen(linen.Module):
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'bias': (3,), 'kernel': (2, 3)}}
 
-    Methods of the NNX module are methods of this one, too: ``model.apply(variables, x, method="encode")``.
+    Methods of the NNX module are methods of this one, too: ``model.apply(variables, x, method="encode")``. What it was
+    given as ``kwargs`` are attributes.
 
     Attributes:
       nnx_class: a class of NNX modules, or a function that makes one.
@@ -73,6 +74,9 @@ class ToLinen(linen.Module):
         return out
 
     def __getattr__(self, name: str) -> Any:
+        kwargs = self.__dict__.get("kwargs") or {}
+        if name in kwargs:
+            return kwargs[name]
         cls = self.__dict__.get("nnx_class")
         if isinstance(cls, type) and not name.startswith("_") and callable(getattr(cls, name, None)):
             return MethodType(_NamedMethod(name), self)

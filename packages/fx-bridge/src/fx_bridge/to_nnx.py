@@ -9,7 +9,7 @@ from fx_core.errors import InvalidAttributeError
 from fx_core.errors.scope import ScopeCollectionNotFound, ScopeParamNotFoundError, ScopeVariableNotFoundError
 from fx_core.plugins.registry import registry
 from fx_core.scope import DenyList, filter_to_set, in_filter
-from fx_linen.module import detached
+from fx_linen.module import detached, enclosing_module
 from fx_nnx import Module, iter_modules, variable_type_from_name
 from fx_nnx.objects.pytree import attributes_of
 
@@ -40,11 +40,12 @@ class ToNNX(Module):
 
     Args:
       module: the Linen module, or a `fx_bridge.Module`.
-      rngs: streams, of which the module gets its own; ``default`` is what Linen calls ``params``.
+      rngs: streams, of which the module gets its own; ``default`` is what Linen calls ``params``. A key is the stream
+        ``params``.
 
     Raises:
       ArgumentTypeError: it is no Linen module.
-      ArgumentTypeError: ``rngs`` is no `fx_nnx.Rngs`.
+      ArgumentTypeError: ``rngs`` is neither an `fx_nnx.Rngs` nor a key.
     """
 
     def __init__(self, module: Any, rngs: Any = None):
@@ -98,7 +99,7 @@ class ToNNX(Module):
           rngs: streams for this call, instead of the module's: an `fx_nnx.Rngs`, a key, or a dictionary of keys.
           method: what to call instead of ``__call__``: a name, a method, or a function of the Linen module.
           mutable: the collections that may change; what changes is put into the variables of this module. By default
-            those of the `fx_bridge.Module` whose method runs, or none.
+            those of the `fx_bridge.Module` whose method runs, or of the Linen module around, or none.
           **kwargs: more arguments of the method.
 
         Returns:
@@ -111,8 +112,6 @@ class ToNNX(Module):
           BridgeError: the names of new variables are taken.
         """
         keys = self._keys(rngs)
-        if mutable is None and (scope := current_scope()) is not None:
-            mutable = scope.mutable
         options = {**kwargs, "method": method}
         if getattr(self, INITIALIZING, False):
             return self._initialize(keys, args, options, output=True)
@@ -143,7 +142,9 @@ class ToNNX(Module):
         module = self.to_nnx__module
         _check_method(module, options["method"])
         variables = collections_of(self)
-        mutable = False if mutable is None else mutable
+        inherited = mutable is None
+        if inherited:
+            mutable = _mutable_around()
         try:
             with detached():
                 out = module.apply(variables, *args, rngs=keys, mutable=mutable, **options)
@@ -156,7 +157,8 @@ class ToNNX(Module):
         if mutable is False:
             return out
         out, updates = out
-        _check_collections(mutable, updates, variables)
+        if not inherited:
+            _check_collections(mutable, updates, variables)
         put_variables(self, updates)
         return out
 
@@ -231,6 +233,14 @@ def wrapped_in(model: Any) -> Iterator[ToNNX]:
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _mutable_around() -> Any:
+    """Give what is mutable in the bridge module or the Linen module whose method runs."""
+    scope = current_scope()
+    if scope is None and (module := enclosing_module()) is not None:
+        scope = module.scope
+    return False if scope is None else scope.mutable
 
 
 def _check_method(module: Any, method: Any) -> None:

@@ -6,6 +6,7 @@ from fx_linen.module._context import (
     detached,
     disable_named_call,
     enable_named_call,
+    enclosing_module,
     override_named_call,
 )
 from fx_linen.module._errors import UnboundModuleError
@@ -31,6 +32,7 @@ __all__ = [
     "detached",
     "disable_named_call",
     "enable_named_call",
+    "enclosing_module",
     "init",
     "init_with_output",
     "intercept_methods",

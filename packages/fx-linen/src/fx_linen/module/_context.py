@@ -14,6 +14,7 @@ __all__ = [
     "detached",
     "disable_named_call",
     "enable_named_call",
+    "enclosing_module",
     "override_named_call",
     "running_module",
 ]
@@ -38,6 +39,11 @@ context = Context()
 def running_module() -> ModuleBase | None:
     """Returns the module whose method is running in this thread."""
     return context.modules[-1]
+
+
+def enclosing_module() -> ModuleBase | None:
+    """Returns the innermost module whose method is running in this thread, also from within `detached`."""
+    return next((module for module in reversed(context.modules) if module is not None), None)
 
 
 def current_module() -> tuple[Any, tuple[str, ...]] | None:
