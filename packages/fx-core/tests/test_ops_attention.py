@@ -216,6 +216,17 @@ def test_dtypes():
     assert attention.dot_product_attention(*integers).dtype == jnp.float32
 
 
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_sixty_four_bits_stay(dtype):
+    with jax.enable_x64(True):
+        q, k, v = (x.astype(dtype) for x in qkv(depth=3))
+        logits = np.einsum("...qhd,...khd->...hqk", q, k) / np.sqrt(3)
+        weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        got = attention.dot_product_attention(q, k, v)
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, np.einsum("...hqk,...khd->...qhd", weights, v), rtol=1e-13)
+
+
 def test_hooks_get_equations_and_arrays():
     seen = []
 

@@ -250,6 +250,9 @@ def test_rounding():
     v = nnx.Param(1.55)
     assert (math.floor(v), math.ceil(v), math.trunc(v), round(v)) == (1, 2, 1, 2)
     assert round(v, 1) == round(1.55, 1)
+    array = round(nnx.Param(jnp.array([1.6, -2.7])))
+    assert array.dtype == jnp.float32
+    assert array.tolist() == [2, -3]
     assert [int(x) for x in reversed(nnx.Param(jnp.arange(2)))] == [1, 0]
 
 

@@ -151,13 +151,15 @@ def _merged(module: Any) -> Linear:
     for name, value in attributes_of(base).items():
         if name != "lora":
             setattr(made, name, value)
-    changed = value_of(base.kernel).astype(jnp.float32)
+    kernel = value_of(base.kernel)
+    # In float32 at least, in which bfloat16 is exact; what is wider, or complex, stays so.
+    changed = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
     for adapter in adapters:
-        a, b = (value_of(each).astype(jnp.float32) for each in (adapter.lora_a, adapter.lora_b))
+        a, b = (value_of(each).astype(changed.dtype) for each in (adapter.lora_a, adapter.lora_b))
         changed = changed + jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
     # A variable of its own: the layer below may have other users, which know nothing of the adapter.
     made.kernel = base.kernel.copy()
-    made.kernel.set_value(changed.astype(value_of(base.kernel).dtype))
+    made.kernel.set_value(changed.astype(kernel.dtype))
     return made
 
 

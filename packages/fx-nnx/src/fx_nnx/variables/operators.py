@@ -141,7 +141,7 @@ def _install() -> None:
         setattr(ValueOperators, f"__{name}__", _unary(function))
     for name, symbol in _IN_PLACE.items():
         setattr(ValueOperators, f"__i{name}__", _in_place(symbol))
-    ValueOperators.__round__ = lambda self, *digits: round(self.get_value(), *digits)  # type: ignore[attr-defined]
+    ValueOperators.__round__ = lambda self, digits=0: round(self.get_value(), digits)  # type: ignore[attr-defined]
 
 
 _install()

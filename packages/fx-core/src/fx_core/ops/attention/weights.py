@@ -130,7 +130,9 @@ def compute_weights(
 ) -> jax.Array:
     """Returns the weights before dropout."""
     dtype = query.dtype
-    logits = _logits(plan, query / jnp.sqrt(jnp.asarray(plan.depth, jnp.float32)).astype(dtype), key, einsum)
+    # The root has float32's digits for 16 bits, and those of the query for 64.
+    root = jnp.sqrt(jnp.asarray(plan.depth, jnp.promote_types(jnp.finfo(dtype).dtype, jnp.float32)))
+    logits = _logits(plan, query / root.astype(dtype), key, einsum)
     if bias is not None:
         logits = logits + full_rank(bias, logits.ndim)
     lowest = jnp.finfo(dtype).min
