@@ -1,5 +1,8 @@
 """A merged model is known without a walk, and what is known of it is never old."""
 
+import gc
+import weakref
+
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
@@ -103,6 +106,25 @@ def test_what_is_known_of_a_merged_model_equals_a_fresh_walk(steps):
             check(old)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(STEP, min_size=1, max_size=4), st.integers(0, 3))
+def test_what_changes_before_a_new_model_is_first_looked_at_is_seen(steps, way):
+    before = Node()
+    graphdef, state = nnx.split(before)
+    root = (
+        nnx.merge(graphdef, state),
+        nnx.merge(graphdef, jax.tree.map(lambda x: x, state)),
+        nnx.merge(graphdef, nnx.to_pure_dict(state)),
+        nnx.clone(before),
+    )[way]
+    for name, i, j, at_old in steps:
+        # Not by `nnx.iter_graph`, which would look at the model.
+        parts = [root, before] if at_old else [before, root]
+        EDITS[name](parts[i % 2], parts[j % 2])
+    check(root)
+    check(before)
+
+
 @pytest.mark.parametrize("through_jax", [False, True])
 def test_a_merged_model_splits_into_the_very_definition(through_jax):
     graphdef, state = nnx.split(Node())
@@ -154,6 +176,31 @@ def test_a_part_of_a_merged_model_announces_to_it():
     before = nnx.graphdef(model)
     model.names.two = nnx.Param(ARRAY)
     assert nnx.graphdef(model) != before
+
+
+def test_clones_and_mapped_models_split_into_the_very_definition():
+    model = Node()
+    graphdef = nnx.graphdef(model)
+    for made in (nnx.clone(model), nnx.merge(*nnx.split(model), copy=True)):
+        assert nnx.graphdef(made) is graphdef
+        check(made)
+        made.items.append(nnx.Param(ARRAY))
+        assert nnx.graphdef(made) != graphdef
+        check(made)
+        check(model)
+
+
+def test_a_new_model_that_is_not_looked_at_is_freed_with_its_variables():
+    graphdef, _ = nnx.split(Node())
+    model = nnx.merge(graphdef, nnx.state(Node()))
+    gone = weakref.ref(model), weakref.ref(model.items), weakref.ref(model.value)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert [reference() for reference in gone] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 def test_merged_models_in_a_trace():

@@ -51,6 +51,51 @@ def test_split_filter_merge():
         state.split(..., nnx.Param)
 
 
+@pytest.mark.parametrize("keys", [("x", "y"), (0, 10), ("x", 0), (True, False), ((1, 2), "x"), (1.5, 0.5)], ids=repr)
+def test_equal_states_have_equal_tree_definitions_however_they_were_made(keys):
+    one, two = keys
+    mapping = {"b": {one: {two: nnx.Param(1.0)}, two: nnx.Param(2.0)}, "a": nnx.Param(3.0)}
+    flat = nnx.State(mapping).flat_state()
+    states = [
+        nnx.State(mapping),
+        flat.to_nested_state(),
+        nnx.from_flat_state(flat),
+        nnx.state(nnx.merge(*nnx.split(nnx.Dict(a=nnx.Param(3.0))))) | nnx.State({"b": mapping["b"]}),
+        jax.tree.map(lambda x: x, nnx.State(mapping)),
+        jax.tree.map(lambda x: x, flat.to_nested_state()),
+    ]
+    paths = jax.tree_util.tree_leaves_with_path(states[0])
+    for state in states:
+        assert jax.tree.structure(state) == jax.tree.structure(states[0])
+        assert jax.tree_util.tree_leaves_with_path(state) == paths
+        assert state.to_pure_dict() == states[0].to_pure_dict()
+        assert state.flat_state().paths == flat.paths
+
+
+def test_the_state_of_a_model_is_that_of_its_mapping():
+    model = nnx.Dict(b=nnx.List([nnx.Param(1.0), nnx.Param(2.0)]), a=nnx.Param(3.0))
+    state = nnx.state(model)
+    assert jax.tree.structure(state) == jax.tree.structure(nnx.State(nnx.state(model).raw_mapping))
+    graphdef = nnx.graphdef(model)
+    state["b"][1] = nnx.Param(5.0)
+    assert nnx.merge(graphdef, state).b[1].get_value() == 5.0
+    state = jax.tree.map(lambda x: x, state)
+    inner = state["b"]
+    inner[0] = nnx.Param(7.0)
+    assert nnx.merge(graphdef, state).b[0].get_value() == 7.0
+    for wrong in (nnx.Param(0.0), {"c": nnx.Param(0.0)}):
+        inner[2] = wrong
+        with pytest.raises(StateStructureError, match=r"no place for"):
+            nnx.merge(graphdef, state)
+    del inner[2]
+    inner[0] = {"c": nnx.Param(0.0)}
+    with pytest.raises(StateStructureError, match=r"no value for"):
+        nnx.merge(graphdef, state)
+    del inner[0]
+    with pytest.raises(StateStructureError, match=r"no value for"):
+        nnx.merge(graphdef, state)
+
+
 def test_pytree():
     state = make()
     doubled = jax.tree.map(lambda x: 2 * x, state)

@@ -15,7 +15,7 @@ __all__ = ["announce", "structure_lock"]
 class _Linked(Protocol):
     """An object that announces its structural changes."""
 
-    _nnx_links: list[weakref.ref[Any]] | None
+    _nnx_links: tuple[weakref.ref[Any], ...] | None
 
 
 structure_lock = threading.RLock()

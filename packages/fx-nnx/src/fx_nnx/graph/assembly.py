@@ -15,6 +15,7 @@ from fx_core.compat.jax import at_top_level, current_trace
 from fx_nnx.captures import frames, note_all
 from fx_nnx.errors import unknown_reference
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, RefDef, VariableDef
+from fx_nnx.graph.merged import MergedRecord, is_known
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import exchangeable
 from fx_nnx.objects.pytree import SharedKinds, attributes_of, filled_object, owned_kinds
@@ -70,6 +71,7 @@ class Assembly:
         "_alike",
         "_containers",
         "_graphdef",
+        "_known",
         "_later",
         "_parts",
         "_refs",
@@ -101,6 +103,7 @@ class Assembly:
             if at and part.number is None:
                 self._containers.insert(0, (at, part.type, part.holder, part.key, part.metadata))
         self._alike: list[Any] | None = None
+        self._known: bool | None = None
         self.plain = None not in self.types and not any(meta["ref"] for meta in self.metas)
 
     def _read(self, graphdef: GraphDef) -> list[Part]:
@@ -153,6 +156,7 @@ class Assembly:
         *,
         known: Mapping[int, Any] | None = None,
         skip: int = 0,
+        links: Any = None,
     ) -> tuple[list[Any], list[Any]]:
         """Creates models of variables and other leaves, which they hold as they are.
 
@@ -161,6 +165,7 @@ class Assembly:
           index: objects by number that the definition may refer to; it gets the new ones.
           known: objects by number that exist; they are changed to what the definition says.
           skip: how many models, the first ones, are not to be made.
+          links: what new objects are linked to, see `fx_nnx.links`.
 
         Returns:
           The models, and for each part what holds its values: the attributes of an object, or a container.
@@ -183,7 +188,7 @@ class Assembly:
                 node = known[number]
                 changed.append((node, attributes, kinds))
             else:
-                node = index[number] = filled_object(cls, attributes, kinds, trace)
+                node = index[number] = filled_object(cls, attributes, kinds, trace, links)
             held[holder][key] = node
         for position, number in self._refs.items():
             index.setdefault(number, leaves[position])
@@ -203,15 +208,28 @@ class Assembly:
             _change(node, attributes, kinds)
         return list(roots.values())[skip:], held
 
+    def _model(self, leaves: Sequence[Any]) -> Any:
+        """Create the one model of leaves, variables where those of the definition are. Most often it knows its
+        structure then.
+        """
+        if self._known is None:
+            self._known = self.plain and is_known(self._graphdef)
+        if not self._known:
+            return self.build(leaves, {})[0][0]
+        record = MergedRecord(self._graphdef, leaves, self.fits)
+        model = self.build(leaves, {}, links=record.links)[0][0]
+        record.keep(model)
+        return model
+
     def models(self, values: Sequence[Any]) -> list[Any]:
         """Returns new models with the values."""
         return self.build(self.variables(values), {})[0]
 
-    def variables(self, values: Sequence[Any]) -> list[Any]:
+    def variables(self, values: Sequence[Any], links: Any = None) -> list[Any]:
         """Returns new variables with the values; values that belong into no variable are themselves leaves."""
         trace = current_trace()
         return [
-            value if cls is None else filled(cls, value, meta, trace)
+            value if cls is None else filled(cls, value, meta, trace, links)
             for cls, value, meta in zip(self.types, values, self.metas)
         ]
 
@@ -254,7 +272,7 @@ class Assembly:
         if None in self._alike:
             pairs = zip(self._alike, copies)
             copies = [leaf.copy() if cls is None and isinstance(leaf, Variable) else leaf for cls, leaf in pairs]
-        return self.build(copies, {})[0][0]
+        return self._model(copies)
 
     def make(
         self,
@@ -262,7 +280,6 @@ class Assembly:
         *,
         copy: bool = False,
         recreate: bool = True,
-        index: dict[int, Any] | None = None,
     ) -> Any:
         """Creates a model of its values.
 
@@ -270,7 +287,6 @@ class Assembly:
           leaves: variables, or bare values for them.
           copy: whether to copy variables.
           recreate: whether to make variables of bare values, instead of putting them in the places of variables.
-          index: gets the new objects by number, unless variables are copied.
         """
         if copy and self.fits(leaves):
             return self.clone(list(leaves))
@@ -281,7 +297,7 @@ class Assembly:
             if any(map(is_foreign, set(kinds))):
                 leaves = [leaf if cls is None else own_value(cls, leaf) for cls, leaf in zip(types, leaves)]
             leaves = [_leaf(*item, copy, trace) for item in zip(types, leaves, self.metas)]
-        return self.build(leaves, {} if index is None else index)[0][0]
+        return self._model(leaves) if recreate else self.build(leaves, {})[0][0]
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Returns whether all values are variables, with the types and the metadata of the definition."""

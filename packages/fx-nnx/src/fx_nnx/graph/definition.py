@@ -11,10 +11,9 @@ from fx_core.errors import ArgumentTypeError
 from fx_nnx.errors import unhashable_static
 from fx_nnx.representation import Representable
 from fx_nnx.snapshots import Snapshot, exact
+from fx_nnx.states.paths import Path, Paths
 
 __all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "RefDef", "StaticValue", "VariableDef"]
-
-Path = tuple[Any, ...]
 
 
 class NodeDef(NamedTuple):
@@ -190,7 +189,7 @@ class GraphDef(Representable):
     def paths(self) -> list[Path]:
         """The path of each leaf, in order."""
         if self._paths is None:
-            self._paths = [path for path, kind, _ in walk(self) if kind is LEAF]
+            self._paths = Paths(path for path, kind, _ in walk(self) if kind is LEAF)
         return self._paths
 
     @property
@@ -211,14 +210,19 @@ class GraphDef(Representable):
             self._announces = not plain and not silent and None not in self.numbers
         return self._announces
 
-    def has_paths(self, paths: Sequence[Path]) -> bool:
-        """Returns whether the paths of the leaves are the given ones; the last ones that were are remembered."""
+    def leaves_of(self, state: Any) -> Sequence[Any] | None:
+        """Returns the leaves of a `State` if it has them at the paths of this structure, and None otherwise."""
         own = self.paths
+        if state._flat is None and type(own) is Paths:
+            found = own.leaves_of(state.raw_mapping)
+            if found is not None:
+                return found
+        paths, leaves = state._pairs()
         if paths is not own and paths is not self._same_paths:
             if paths != own:
-                return False
-            self._same_paths = paths
-        return True
+                return None
+            self._same_paths = paths  # the last ones that were the same are remembered
+        return leaves
 
     def with_no_outer_index(self) -> "GraphDef":
         """Returns the same structure, without reference to another one."""

@@ -5,18 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from fx_core.compat.jax import at_top_level
 from jax.core import Tracer
 
 from fx_nnx.errors import StateStructureError, show_path
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.definition import GraphDef
-from fx_nnx.graph.merged import hand_over
 from fx_nnx.graph.packed import GraphState
 from fx_nnx.graph.record import Record, record_for
 from fx_nnx.states.flat import FlatState, one_or_all, partition
-from fx_nnx.states.paths import Path, flatten
+from fx_nnx.states.paths import Path, Paths, flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
@@ -146,11 +144,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     leaves = _aligned(graphdef, states)
     if not all(isinstance(part, State | FlatState) for part in states):
         _warn_of_shapes(graphdef, leaves)
-    assembly, objects = assembly_of(graphdef), dict[int, Any]()
-    model = assembly.make(leaves, copy=copy, recreate=recreate_variables, index=objects)
-    if not copy and at_top_level() and assembly.fits(leaves):
-        hand_over(model, graphdef, objects.values(), leaves, assembly.fits)
-    return model
+    return assembly_of(graphdef).make(leaves, copy=copy, recreate=recreate_variables)
 
 
 def _unpacked(first: GraphState, rest: Sequence[Any]) -> tuple[GraphDef, tuple[Any, ...]]:
@@ -235,12 +229,13 @@ def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) ->
         return (State._from_flat(paths, leaves),)
     predicates = filters_to_predicates(filters)
 
-    def make() -> list[list[int]]:
-        return partition(paths, leaves, predicates, exhaustive=exhaustive)
+    def make() -> list[tuple[Paths, list[int]]]:
+        groups = partition(paths, leaves, predicates, exhaustive=exhaustive)
+        return [(Paths([paths[i] for i in group]), group) for group in groups]
 
     lasting = all(is_structural(predicate) for predicate in predicates)
     groups = record.groups((predicates, exhaustive), make) if lasting else make()
-    return tuple(State._from_flat([paths[i] for i in group], [leaves[i] for i in group]) for group in groups)
+    return tuple([State._from_flat(found, list(map(leaves.__getitem__, group))) for found, group in groups])
 
 
 def _alone(leaf: Any, filters: tuple[Filter, ...]) -> tuple[Any, ...]:
@@ -258,8 +253,8 @@ def _aligned(graphdef: GraphDef, states: Sequence[Any]) -> Sequence[Any]:
         ]
         return [leaf for part in parts for leaf in part]
     if len(states) == 1 and isinstance(states[0], State):
-        have, leaves = states[0]._pairs()
-        if graphdef.has_paths(have):
+        leaves = graphdef.leaves_of(states[0])
+        if leaves is not None:
             return leaves
     by_path: dict[Path, Any] = {}
     for part in states:

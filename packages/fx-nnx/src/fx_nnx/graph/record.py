@@ -22,14 +22,15 @@ from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
 from fx_nnx.snapshots import Snapshot, exact, has_hash, snapshot_of
-from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.states.paths import Path, Paths, sorted_keys
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 from fx_nnx.variables.writing import is_ref
 
-__all__ = ["Record", "Walk", "link", "record_for", "record_of", "walk_graph"]
+__all__ = ["Links", "Record", "Walk", "joined", "link", "record_for", "record_of", "walk_graph"]
 
 
+Links = tuple[weakref.ref[Any], ...]
 _tuple = tuple.__new__
 
 
@@ -66,7 +67,7 @@ class Record:
 
     def __init__(self, root: Any):
         self._root = weakref.ref(root) if isinstance(root, Pytree) else None
-        self._groups: dict[Any, list[list[int]]] = {}
+        self._groups: dict[Any, Any] = {}
         self._trace: tuple[object] | None = None
         self.alive = True
         self.lasting = self._root is not None
@@ -96,8 +97,8 @@ class Record:
             self._trace = (tokens[0] if alike else None,)
         return self._trace[0]
 
-    def groups(self, key: Any, make: Any) -> list[list[int]]:
-        """Returns positions of leaves per filter, kept by the filters if they are hashable."""
+    def groups(self, key: Any, make: Any) -> Any:
+        """Returns what ``make`` found for some filters, kept by the filters if they are hashable."""
         try:
             found = self._groups.get(key)
         except TypeError:
@@ -124,18 +125,27 @@ class Record:
 _PRUNE_AT = 16
 
 
-def link(obj: Any, record: weakref.ref[Any]) -> None:
+def link(obj: Any, own: Links) -> None:
     """Lets a record die when ``obj`` announces a change.
 
     To be called before the structure of ``obj`` is read, by a thread that holds the `structure_lock`.
+
+    Args:
+      obj: an object or a variable.
+      own: a weak reference to the record; one tuple is shared by all that are linked to it alone.
     """
     links = obj._nnx_links
     if links is None:
-        object.__setattr__(obj, "_nnx_links", [record])
-    elif record is not links[-1]:
-        if len(links) >= _PRUNE_AT:
-            links[:] = [ref for ref in links if (found := ref()) is not None and found.alive]
-        links.append(record)
+        object.__setattr__(obj, "_nnx_links", own)
+    elif own[0] is not links[-1]:
+        object.__setattr__(obj, "_nnx_links", joined(links, own))
+
+
+def joined(links: Links, own: Links) -> Links:
+    """Returns what an object is linked to together with another record, without those that are gone."""
+    if len(links) >= _PRUNE_AT:
+        links = tuple([ref for ref in links if (found := ref()) is not None and found.alive])
+    return links + own
 
 
 class _Seen:
@@ -182,7 +192,7 @@ class Walk:
 
     def __init__(self, record: Record | None = None, *, shared: bool = True, as_tree: bool = False):
         self.record, self.shared, self.as_tree = record or Record(None), shared, as_tree
-        self.link = weakref.ref(self.record)
+        self.links = (weakref.ref(self.record),)
         self.roots = 0
         self.origin: list[int] = []
         self.nodes: list[Any] = []
@@ -246,7 +256,7 @@ class Walk:
         if not self.shared:
             self.where[key] = path
         if self.record.lasting:
-            link(value, self.link)  # before anything of it is read, so that no change can fall in between
+            link(value, self.links)  # before anything of it is read, so that no change can fall in between
         return number
 
     def enter_ref(self, ref: Any, path: Path) -> bool:
@@ -344,7 +354,7 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
     walk = Walk(record, shared=shared, as_tree=not shared)
     walk.root(root, ())
     record.graphdef, record.leaves = walk.graphdef(), walk.leaves
-    record.graphdef._paths, record.graphdef._record = walk.paths, walk.link
+    record.graphdef._paths, record.graphdef._record = Paths(walk.paths), walk.links[0]
     return record
 
 

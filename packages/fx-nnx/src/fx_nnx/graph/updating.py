@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from fx_core.compat.jax import at_top_level, current_trace
+from fx_core.compat.jax import array_aval, at_top_level, current_trace
 
 from fx_nnx.captures import constants, frames, note_all
 from fx_nnx.errors import StateStructureError, show_path, variable_value
@@ -58,7 +58,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
         return _update_variable(node, state)
     parts = (state, *states)
     record = record_of(node)
-    if len(parts) == 1 and isinstance(state, State) and _put_all(record, *state._pairs()):
+    if len(parts) == 1 and isinstance(state, State) and _put_all(record, state):
         return None
     targets = dict(zip(record.graphdef.paths, record.leaves))
     placed = [pair for part in parts for pair in _placed(part, targets)]
@@ -75,12 +75,13 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
     return None
 
 
-_aval_of = attrgetter("aval")
+_shape_of = attrgetter("shape")
 
 
-def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bool:
+def _put_all(record: Record, state: State) -> bool:
     """Put in all values, if that takes no more than putting them in."""
-    if not record.graphdef.has_paths(paths) or not assembly_of(record.graphdef).fits(leaves):
+    leaves = record.graphdef.leaves_of(state)
+    if leaves is None or not assembly_of(record.graphdef).fits(leaves):
         return False
     if constants or record.trace() != current_trace():
         return False
@@ -96,15 +97,19 @@ def _put_all(record: Record, paths: Sequence[Path], leaves: Sequence[Any]) -> bo
 def _same_shapes(record: Record, values: Sequence[Any]) -> bool:
     """Whether values are arrays of the shapes of those that they replace."""
     try:
-        avals = list(map(_aval_of, values))
         # The results of a compiled function have the same types, as objects, each time that it is called, and a list
-        # looks at identity first.
-        if avals == record.avals:
+        # looks at identity first. Keys make theirs each time, in 8 us.
+        avals = list(map(array_aval, values))
+    except TypeError:
+        avals = None
+    try:
+        shapes = [] if avals else list(map(_shape_of, values))
+        if (avals or shapes) == record.avals:
             return True
-        same = [aval.shape for aval in avals] == [_aval_of(leaf._raw_value).shape for leaf in record.leaves]
-    except AttributeError:  # something else than an array of JAX
+        same = list(map(_shape_of, avals or values)) == [leaf._raw_value.shape for leaf in record.leaves]
+    except AttributeError:  # no array
         return False
-    record.avals = avals if same else None
+    record.avals = (avals or shapes) if same else None
     return same
 
 

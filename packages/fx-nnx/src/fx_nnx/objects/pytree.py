@@ -163,7 +163,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
     __fx_identity__: ClassVar[str] = "object"
 
     _nnx_kinds: dict[Any, bool]
-    _nnx_links: list[Any] | None
+    _nnx_links: tuple[Any, ...] | None
     _nnx_record: Any
     _nnx_trace: object
 
@@ -324,13 +324,13 @@ def new_object(cls: type[Any], trace: object) -> Any:
     return filled_object(cls, {}, {}, trace)
 
 
-def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, bool], trace: object) -> Any:
+def filled_object(cls: Any, attributes: dict[Any, Any], kinds: Any, trace: object, links: Any = None) -> Any:
     """Creates an object without calling ``__init__``; the dictionary of attributes becomes its own."""
     # A bare object takes its fields faster than one that guards its attributes.
     self: Any = Storage()
     self.__dict__ = attributes
     self._nnx_kinds = kinds
-    self._nnx_links = None
+    self._nnx_links = links
     self._nnx_record = None
     self._nnx_trace = trace
     try:
@@ -339,7 +339,7 @@ def filled_object(cls: type[Any], attributes: dict[Any, Any], kinds: dict[Any, b
         self = object.__new__(cls)
         set_attributes(self, attributes)
         set_kinds(self, kinds)
-        set_links(self, None)
+        set_links(self, links)
         set_record(self, None)
         set_trace(self, trace)
     return self

@@ -3,11 +3,87 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from fx_nnx.errors import StateStructureError
 
-__all__ = ["Path", "as_int_key", "flatten", "key_order", "nest", "nested_dicts", "sorted_keys", "value_twice"]
+__all__ = [
+    "Path",
+    "Paths",
+    "as_int_key",
+    "flatten",
+    "is_sortable",
+    "key_order",
+    "nest",
+    "nested_dicts",
+    "sorted_keys",
+    "value_twice",
+]
 
 Path = tuple[Any, ...]
+
+
+class Paths(list[Path]):
+    """The paths of the leaves of a state, sorted, which many states share.
+
+    What is known of the nested dictionaries that have values there is read once, so that these are built by JAX and
+    taken apart in one loop: for 64 variables in 3 and 8 us, where it takes 22 and 41 to go through the paths.
+    """
+
+    __slots__ = ("_numbers", "_treedef")
+
+    @property
+    def treedef(self) -> Any:
+        """The tree definition of these dictionaries; None if JAX would sort their keys otherwise."""
+        try:
+            return self._treedef
+        except AttributeError:
+            self._numbers, self._treedef = _numbered(self)
+            return self._treedef
+
+    def leaves_of(self, nested: Any) -> list[Any] | None:
+        """Returns the values of nested dictionaries if they have values at just these paths, and None if they may not
+        have.
+        """
+        found: list[Any] = []
+        if self.treedef is None or not _collect(self._numbers, nested, found):
+            return None
+        return None if any(issubclass(kind, Mapping) for kind in {*map(type, found)}) else found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Paths, (list(self),)
+
+
+def _numbered(paths: Sequence[Path]) -> tuple[dict[Any, Any], Any]:
+    """Give nested dictionaries of the positions of paths, and their tree definition; None if JAX sorts otherwise."""
+    try:
+        numbers = nest(paths, range(len(paths)))
+        order, treedef = jax.tree.flatten(numbers)
+    except (StateStructureError, IndexError, ValueError):  # no dictionaries, or with keys that JAX cannot sort
+        return {}, None
+    return (numbers, treedef) if order == list(range(len(paths))) and is_sortable(numbers) else ({}, None)
+
+
+def is_sortable(nested: dict[Any, Any]) -> bool:
+    """Returns whether JAX sorts the keys of nested dictionaries as `sorted_keys` does: all text, or all integers."""
+    kinds = {*map(type, nested)}
+    if type(nested) is not dict or not (kinds <= {str} or kinds <= {int}):
+        return False
+    return all(is_sortable(child) for child in nested.values() if isinstance(child, dict))
+
+
+def _collect(numbers: dict[Any, Any], nested: Any, found: list[Any]) -> bool:
+    """Collect values in the order of their numbers; give whether they are where the numbers are."""
+    if type(nested) is not dict or len(nested) != len(numbers):
+        return False
+    for key, number in numbers.items():
+        if key not in nested:
+            return False
+        if type(number) is int:
+            found.append(nested[key])
+        elif not _collect(number, nested[key], found):
+            return False
+    return True
 
 
 def key_order(key: Any) -> tuple[int, Any]:

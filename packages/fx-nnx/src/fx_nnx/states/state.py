@@ -9,7 +9,17 @@ from fx_nnx.errors import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates
 from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
-from fx_nnx.states.paths import Path, as_int_key, flatten, nest, nested_dicts, sorted_keys, value_twice
+from fx_nnx.states.paths import (
+    Path,
+    Paths,
+    as_int_key,
+    flatten,
+    is_sortable,
+    nest,
+    nested_dicts,
+    sorted_keys,
+    value_twice,
+)
 
 __all__ = ["State", "value_of"]
 
@@ -62,7 +72,8 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
         nested = self._nested
         if nested is None:
             paths, leaves = cast(Any, self._flat)
-            nested = nest(paths, leaves)
+            treedef = paths.treedef if type(paths) is Paths else None
+            nested = nest(paths, leaves) if treedef is None else treedef.unflatten(leaves)
             object.__setattr__(self, "_nested", nested)
             # From now on the dictionaries may be changed behind our back, through a view of an inner one.
             object.__setattr__(self, "_flat", None)
@@ -244,14 +255,14 @@ def show_mapping(mapping: Mapping[Any, Any]) -> str:
 
 
 def _children(state: State) -> tuple[tuple[Any, ...], list[Any]]:
-    nested = state._nested
-    if nested is None:
-        nested = state.raw_mapping
+    """Give keys and children: dictionaries as they are, which JAX takes apart fastest, unless it sorts otherwise."""
+    flat = state._flat
+    sortable = flat is not None and type(flat[0]) is Paths and flat[0].treedef is not None
+    nested = state.raw_mapping
     keys = sorted_keys(nested)
-    children = []
-    for key in keys:
-        child = nested[key]
-        children.append(_wrapped(child) if isinstance(child, dict) else child)
+    children = [nested[key] for key in keys]
+    if not sortable:
+        children = [_wrapped(x) if isinstance(x, dict) and not is_sortable(x) else x for x in children]
     return tuple(keys), children
 
 

@@ -16,7 +16,7 @@ from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.graph.record import Walk, link
+from fx_nnx.graph.record import Walk
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
@@ -178,9 +178,11 @@ class Inner:
         streams = [iter(group.values) for group in groups]
         self.layout, self.values = layout, [next(streams[group]) for group in layout.groups]
         numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
-        leaves = assembly.variables(self.values[: len(numbers)])
+        self.alive = layout.graphdef.announces
+        links = (weakref.ref(self),) if self.alive else None
+        leaves = assembly.variables(self.values[: len(numbers)], links)
         self.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
-        self.roots, holders = assembly.build(leaves, self.index)
+        self.roots, holders = assembly.build(leaves, self.index, links=links)
         self.now = self.values[len(numbers) :]
         objects, arrays = iter(self.roots), iter(self.now)
         self.tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
@@ -190,11 +192,6 @@ class Inner:
         self.items = {(id(holder), key): number for number, holder, key in items}
         owned = {id(attributes_of(thing)) for thing in self.index.values() if isinstance(thing, Pytree)} if bare else ()
         self.contained = {layout.paths[number]: number for number, holder, _ in items if id(holder) not in owned}
-        self.alive = layout.graphdef.announces
-        if self.alive:
-            ref = weakref.ref(self)
-            for thing in self.index.values():
-                link(thing, ref)
         self._handle: Handle | None = None
 
     def drop(self) -> None:

@@ -7,7 +7,7 @@ them slow; so a new one is filled as a bare object first, and becomes a variable
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["VariableFields", "VariableType", "copied_all", "filled", "put_value"]
+__all__ = ["VariableFields", "VariableType", "copied_all", "filled", "get_links", "put_links", "put_value"]
 
 
 class VariableFields:
@@ -21,6 +21,9 @@ _put_fields = [
 ]
 put_value = VariableFields.__dict__["_raw_value"].__set__
 """Store a value in a variable without hooks and checks; for many at once, which were checked before."""
+get_links = VariableFields.__dict__["_nnx_links"].__get__
+put_links = VariableFields.__dict__["_nnx_links"].__set__
+"""Read and note what is linked to a variable, see `fx_nnx.links`."""
 
 
 class VariableType(type):
@@ -37,18 +40,18 @@ class VariableType(type):
         return super().__new__(mcs, name, bases, namespace, **kwargs)
 
 
-def filled(cls: type[Any], value: Any, meta: Any, trace: object) -> Any:
+def filled(cls: type[Any], value: Any, meta: Any, trace: object, links: Any = None) -> Any:
     """Creates a variable of its fields."""
     self: Any = VariableFields()
     self._raw_value = value
     self._nnx_meta = meta
     self._nnx_trace = trace
-    self._nnx_links = None
+    self._nnx_links = links
     try:
         self.__class__ = cls
     except TypeError:  # a class with attributes of its own, by a base class without __slots__
         self = object.__new__(cls)
-        for put, field in zip(_put_fields, (value, meta, trace, None)):
+        for put, field in zip(_put_fields, (value, meta, trace, links)):
             put(self, field)
     return self
 

@@ -24,7 +24,7 @@ from fx_nnx.variables.attributes import (
     state_of,
 )
 from fx_nnx.variables.defaults import default_options
-from fx_nnx.variables.fields import VariableFields, VariableType, filled
+from fx_nnx.variables.fields import VariableFields, VariableType, filled, get_links
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
 from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, check_options, hooks_of, make_metadata
 from fx_nnx.variables.operators import ValueOperators
@@ -367,13 +367,10 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             raise cannot_change(self)
 
 
-_links_of = VariableFields.__dict__["_nnx_links"].__get__
-
-
 def _keep_links(variable: Variable[Any]) -> None:
     """Note that nothing is linked to a new variable; one that is initialized again has to announce that it changes."""
     try:
-        _links_of(variable)
+        get_links(variable)
     except AttributeError:
         object.__setattr__(variable, "_nnx_links", None)
 
@@ -389,7 +386,8 @@ def register(cls: type[Any]) -> None:
 
     def unflatten(meta: Metadata, children: Iterable[Any]) -> Any:
         (value,) = children
-        return new_variable(cls, value, meta, ReadingOnly() if meta["hijax"] and not at_top_level() else None)
+        trace = ReadingOnly() if meta.hijax and not at_top_level() else current_trace()
+        return filled(cls, value, meta, trace)
 
     flat = lambda v: ((v._raw_value if at_top_level() and not frames else v.get_raw_value(),), v._nnx_meta)  # noqa: E731
     with_keys = lambda v: (((key, v.get_raw_value()),), v._nnx_meta)  # noqa: E731

@@ -14,6 +14,7 @@ from jax.interpreters import ad, batching
 from jax.interpreters.partial_eval import DynamicJaxprTracer
 
 from fx_core.compat.jax.arrays import (
+    array_aval,
     cudnn_capability,
     devices_are_known,
     einsum_with,
@@ -82,6 +83,7 @@ __all__ = [
     "abandon_processes",
     "ad",
     "api_boundary",
+    "array_aval",
     "as_arrays",
     "at_top_level",
     "batching",

@@ -8,6 +8,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax._src.array import ArrayImpl
 from jax._src.lib import cuda_versions
 from jax._src.mesh import get_concrete_mesh
 from jax.experimental.layout import Format, with_layout_constraint
@@ -18,6 +19,7 @@ except ImportError:  # before JAX 0.10.1
     from jax._src.prng import _threefry2x32_lowering  # type: ignore[no-redef]
 
 __all__ = [
+    "array_aval",
     "cudnn_capability",
     "devices_are_known",
     "einsum_with",
@@ -28,6 +30,10 @@ __all__ = [
     "weakly_typed",
     "with_memory_layout",
 ]
+
+
+array_aval: Callable[[Any], jax.core.ShapedArray] = ArrayImpl.aval.fget  # type: ignore[attr-defined]
+"""Returns the abstract value of an array with a buffer; raises `TypeError` for PRNG keys, tracers and all else."""
 
 
 def _unused(*_: Any) -> Any:
