@@ -180,3 +180,13 @@ def nothing_in_arrays(x):
     rows = {"order": lax.cumprod(x), "back": lax.cummax(x, 0, reverse=True), "top": lax.top_k(x, 2)}
     pooled = lax.reduce_window(x, -np.inf, lax.max, (1, 2), (1, 1), "SAME")
     return {**sums, **rows, "least": x.min(0, initial=3), "pooled": pooled, "product": x.T @ x, "padded": jnp.pad(x, 1)}
+
+
+@case(np.array([100, -100, 3], np.int8), np.array([100, 2, -128], np.int8))
+def products_of_8_bits_that_are_not_summed(x, y):
+    """They are exact in 32 bits, as those of a contraction are."""
+    outer, by_row = (((), ()), ((), ())), (((), ()), ((0,), (0,)))
+    pairs = {"int8": (x, y), "uint8": (x.astype(jnp.uint8), y.astype(jnp.uint8))}
+    kinds = {"outer": outer, "by row": by_row}
+    return {f"{n} {k}": lax.dot_general(*pair, axes, preferred_element_type=np.int32).astype(jnp.float32)
+            for n, pair in pairs.items() for k, axes in kinds.items()}  # fmt: skip

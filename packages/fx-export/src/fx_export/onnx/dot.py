@@ -18,7 +18,8 @@ def dot_general(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
     """A sum of products."""
     (x_sum, y_sum), (x_batch, y_batch) = eqn.params["dimension_numbers"]
     dtype = np.dtype(eqn.outvars[0].aval.dtype)
-    small = {x.dtype.name, y.dtype.name} <= {"int8", "uint8"} and dtype == np.int32
+    # Where nothing is contracted, numbers of 8 bits would be multiplied as such, and wrap around.
+    small = bool(x_sum) and {x.dtype.name, y.dtype.name} <= {"int8", "uint8"} and dtype == np.int32
     if not small:
         x, y = build.cast(x, dtype), build.cast(y, dtype)
     shape = eqn.outvars[0].aval.shape
