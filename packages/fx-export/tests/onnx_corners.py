@@ -190,3 +190,19 @@ def products_of_8_bits_that_are_not_summed(x, y):
     kinds = {"outer": outer, "by row": by_row}
     return {f"{n} {k}": lax.dot_general(*pair, axes, preferred_element_type=np.int32).astype(jnp.float32)
             for n, pair in pairs.items() for k, axes in kinds.items()}  # fmt: skip
+
+
+@case(np.array([[120, -128, 127, 5, -1, 77]], np.int8), np.array([[100, -128, 127]], np.int8))
+def convolutions_of_8_bits_that_wrap_around(x, kernel):
+    def conv(dtype, result=None, **more):
+        image, weights = x.astype(dtype)[:, None], kernel.astype(dtype)[:, None]
+        return lax.conv_general_dilated(image, weights, (1,), "SAME", preferred_element_type=result, **more)
+
+    kinds = {f"{d} {r}": conv(f"{d}8", r and f"{d}{r}") for d in ("int", "uint") for r in (None, 16, 32)}
+    return {**kinds, "gaps": lax.conv_general_dilated(x[:, None], kernel[:, None], (1,), [(1, 1)], lhs_dilation=(2,))}
+
+
+@case(X.astype(HALF))
+def values_of_16_bits_that_are_repeated(x):
+    wide = jnp.broadcast_to(x[0, :, :, None], (4, 5, 3))
+    return {"repeat": jnp.repeat(x, 2, axis=0), "tile": jnp.tile(x, (2, 1, 1)), "flat": wide.reshape(-1)}

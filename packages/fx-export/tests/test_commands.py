@@ -37,6 +37,20 @@ def test_inspect_shows_the_manifest(bundle):
     assert ["metadata", "of", "us"] in [line.split() for line in shown]
 
 
+def test_inspect_shows_the_inputs(tmp_path):
+    double = lambda scale, x: scale * x["a"]  # noqa: E731
+    given = [{"a": np.zeros((2, 3), np.float32)}]
+    pairs = {"named": (["image:float32[batch, 3]"], lambda w, x: w * x, ["image: float32[batch, 3]"]),
+             "paths": (given, double, ["0/a: float32[2, 3]"])}  # fmt: skip
+    for name, (inputs, fn, expected) in pairs.items():
+        path = fx_export.export(tmp_path / name, fn, np.float32(2), inputs, verify=False)
+        assert json.loads(run("inspect", path, "--json").output)["inputs"] == expected
+    several = {"one": fx_export.EntryPoint(lambda w, x: w * x, ["int32[n]"])}
+    path = fx_export.export_several(tmp_path / "several", several, np.int32(2))
+    assert json.loads(run("inspect", path, "--json").output)["inputs"] == {"one": ["0: int32[n]"]}
+    assert "inputs one" in run("inspect", path).output
+
+
 def test_verify_checks_every_byte(bundle, tmp_path):
     assert "6 trials at export" in run("verify", bundle).output
     assert json.loads(run("verify", bundle, "--json").output)["exporter"] == "stablehlo"

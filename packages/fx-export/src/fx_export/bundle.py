@@ -109,7 +109,7 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
     name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
-    verification, reader = manifest.get("verification"), _reader(name)
+    verification, reader = _verification(path, manifest), _reader(name)
     entry_points: dict[str, Callable[..., Any]] = {}
     arrays = [f"{DATA}/{file}" for file in getattr(reader, "arrays_alone", ())]
     with files_are_as_written(source, manifest, arrays):
@@ -171,6 +171,14 @@ def _field(path: StrPath, manifest: Mapping[str, Any], name: str, kind: type) ->
             str(path), f"{name!r} in the manifest is no {kind.__name__}.", got=repr(manifest[name])[:80]
         )
     return manifest[name]
+
+
+def _verification(path: StrPath, manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found = manifest.get("verification")
+    if found is not None and not (isinstance(found, dict) and isinstance(found.get("trials"), list)):
+        problem = "'verification' in the manifest lists no trials."
+        raise unreadable_bundle(str(path), problem, got=repr(found)[:80])
+    return found
 
 
 def _reader(name: str) -> "Exporter":

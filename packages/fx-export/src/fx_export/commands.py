@@ -59,10 +59,12 @@ def formats(as_json: bool) -> None:
 @_PATH
 @_JSON
 def inspect(path: Path, as_json: bool) -> None:
-    """Show what a bundle is: format, versions, inputs, and how far it was from the model."""
+    """Show what a bundle is: format, versions, inputs, and how far it was from the model; "verify" checks its files."""
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION)
-    shown = {key: manifest.get(key) for key in ("exporter", "created", "written_by", "metadata", "verification")}
+    fields = ("exporter", "created", "written_by", "inputs", "metadata", "verification")
+    # Older bundles do not list their inputs.
+    shown = {key: manifest.get(key) for key in fields if key in manifest or key != "inputs"}
     shown["bytes"] = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
     if as_json:
         click.echo(json.dumps(shown, indent=2))

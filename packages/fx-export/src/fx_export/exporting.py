@@ -19,7 +19,7 @@ from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
 from fx_export.errors import PlatformError, exporter_option
 from fx_export.free_sizes import sizes_stay_free
-from fx_export.inputs import input_specs, names_in
+from fx_export.inputs import input_specs, listed, names_in
 from fx_export.models import as_function
 from fx_export.trial_sizes import check_sizes, sizes_to_try
 from fx_export.verification import verified
@@ -103,6 +103,7 @@ def export(
         data = new.directory / DATA
         with sizes_stay_free(specs):
             writer.export(data, fn, weights, specs, metadata=new.manifest["metadata"], **options)
+        new.manifest["inputs"] = listed(specs, options.get("input_names"))
         if verify:
             new.manifest["verification"] = _verified(writer, data, fn, weights, specs, settings)
     return new.path

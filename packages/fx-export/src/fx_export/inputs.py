@@ -147,6 +147,17 @@ def text_of(spec: Any) -> str:
     return f"{spec.dtype.name}[{', '.join(map(str, spec.shape))}]"
 
 
+def listed(inputs: Sequence[Any], names: Sequence[str] | None = None) -> list[str]:
+    """Returns a text for each array of the inputs, with its name, or its path in them where it has none.
+
+    >>> listed([{"a": np.zeros(2, np.int8)}, np.ones((), bool)]), listed([np.ones(3, np.float32)], ["image"])
+    (['0/a: int8[2]', '1: bool[]'], ['image: float32[3]'])
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(list(inputs))
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return [f"{name}: {text_of(spec_of(leaf))}" for name, (_, leaf) in zip(names or paths, leaves, strict=True)]
+
+
 class InputCheck:
     """Checks the inputs of a call against those of a program.
 

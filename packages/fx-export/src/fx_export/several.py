@@ -9,7 +9,7 @@ from fx_export.bundle import DATA, StrPath, exporter_named, load_several
 from fx_export.errors import PlatformError, exporter_option
 from fx_export.exporting import check_arguments, check_options, new_bundle, verification_settings
 from fx_export.free_sizes import sizes_stay_free
-from fx_export.inputs import input_specs
+from fx_export.inputs import input_specs, listed
 from fx_export.models import as_function
 from fx_export.trial_sizes import sizes_to_try
 from fx_export.verification import verified
@@ -112,6 +112,7 @@ def export_several(
         if verify:
             new.manifest["verification"] = _verified(writer, data, functions, settings)
         new.manifest["entry_points"] = list(entry_points)
+        new.manifest["inputs"] = {name: listed(specs) for name, (_, _, specs) in functions.items()}
     return new.path
 
 

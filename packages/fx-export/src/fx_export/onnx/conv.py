@@ -35,12 +35,14 @@ def convolution(build: Builder, eqn: Any, x: Tensor, kernel: Tensor) -> Tensor:
             raise RefusedError("gaps in an input that is padded by a free size")
         x, padding = padded(build, x, low, high, build.like(x, 0)), [(0, 0)] * len(padding)
     settings = _Settings(p["window_strides"], padding, p["rhs_dilation"], groups)
-    if {x.dtype.name, kernel.dtype.name} <= {"int8", "uint8"} and dtype == np.int32:
-        out = _convolved(build, "ConvInteger", x, kernel, settings, p["lhs_dilation"], shape, dtype)
+    spread = p["lhs_dilation"]
+    if _in_32_bits(x, kernel, dtype, spread):
+        # Sums that do not fit into fewer bits wrap around, as in JAX.
+        out = _convolved(build, "ConvInteger", x, kernel, settings, spread, shape, np.dtype(np.int32))
     else:
         single = _single(build, x, kernel, dtype)
-        out = _convolved(build, "Conv", *single, settings, p["lhs_dilation"], shape, single[0].dtype)
-        out = build.cast(out, dtype)
+        out = _convolved(build, "Conv", *single, settings, spread, shape, single[0].dtype)
+    out = build.cast(out, dtype)
     return build.transpose(out, np.argsort(numbers.out_spec).tolist())
 
 
@@ -52,14 +54,20 @@ class _Settings:
         self.dilation, self.groups = list(dilation), groups
 
 
+def _in_32_bits(x: Tensor, kernel: Tensor, dtype: np.dtype, spread: Sequence[int]) -> bool:
+    """Whether sums of integers of 8 bits are exact in 32 bits; where the input has gaps, they are made in float32."""
+    if dtype.kind not in "iu" or not {x.dtype.name, kernel.dtype.name} <= {"int8", "uint8"}:
+        return False
+    largest = math.prod(kernel.shape[1:]) * 2**16
+    return largest <= 2**24 if any(factor != 1 for factor in spread) else largest < 2**31 or dtype.itemsize <= 4
+
+
 def _single(build: Builder, x: Tensor, kernel: Tensor, dtype: np.dtype) -> tuple[Tensor, Tensor]:
-    """Operands in the dtype of the sums; integers as float32 where that holds every sum exactly."""
-    if dtype.kind not in "iu":
-        return build.cast(x, dtype), build.cast(kernel, dtype)
-    terms = math.prod(kernel.shape[1:])
-    if max(x.dtype.itemsize, kernel.dtype.itemsize) > 1 or terms * 2**15 > 2**24:
+    """Operands in the dtype of the sums, which are of floats."""
+    if dtype.kind in "iu":
+        terms = math.prod(kernel.shape[1:])
         raise RefusedError(f"integers of {x.dtype} in sums of {terms}; ONNX convolves floats and integers of 8 bits")
-    return build.cast(x, np.float32), build.cast(kernel, np.float32)
+    return build.cast(x, dtype), build.cast(kernel, dtype)
 
 
 def _batch_as_features(build: Builder, x: Tensor, groups: int) -> Tensor:

@@ -77,7 +77,8 @@ def reshaped(build: "Builder", tensor: Tensor, shape: Shape) -> Tensor:
     if not tensor.held and is_static(shape):
         return tensor.relabeled(shape, tensor.axes)
     whole_tensor = arranged(build, tensor, tuple(range(tensor.ndim)))
-    result = tensor.relabeled(shape, range(len(shape)))
+    # What was repeated may lie in another dtype than before.
+    result = whole_tensor.relabeled(shape, range(len(shape)))
     return stored_reshape(build, whole_tensor, result)
 
 
