@@ -104,7 +104,7 @@ class Assembly:
                 self._containers.insert(0, (at, part.type, part.holder, part.key, part.metadata))
         self._alike: list[Any] | None = None
         self._known: bool | None = None
-        self.plain = None not in self.types and not any(meta["ref"] for meta in self.metas)
+        self.plain = None not in self.types and not any(meta.ref for meta in self.metas)
 
     def _read(self, graphdef: GraphDef) -> list[Part]:
         nodes, attributes, positions = iter(graphdef.nodes), iter(graphdef.attributes), {}
@@ -267,7 +267,7 @@ class Assembly:
             note_all([leaf for leaf in leaves if isinstance(leaf, Variable)])
         if self._alike is None:
             pairs = zip(self.types, self.metas)
-            self._alike = [cls if cls and not meta["ref"] and _becomes(cls) else None for cls, meta in pairs]
+            self._alike = [cls if cls and not meta.ref and _becomes(cls) else None for cls, meta in pairs]
         copies = copied_all(self._alike, leaves, self.metas, current_trace())
         if None in self._alike:
             pairs = zip(self._alike, copies)
@@ -317,7 +317,7 @@ def _leaf(cls: Any, leaf: Any, meta: Any, copy: bool, trace: object) -> Any:
         return leaf.copy() if copy else leaf
     if cls is None:
         return leaf
-    boxed = jax.new_ref(leaf) if meta["ref"] and not isinstance(leaf, jax.Ref) else leaf
+    boxed = jax.new_ref(leaf) if meta.ref and not isinstance(leaf, jax.Ref) else leaf
     return filled(cls, boxed, meta, trace)
 
 

@@ -28,16 +28,17 @@ class Metadata(Mapping[str, Any]):
     Attributes:
       changing: the entries that may change in place.
       hijax: the entry of this name.
+      ref: the entry of this name.
     """
 
-    __slots__ = ("_hash", "_items", "changing", "has_hooks", "hijax", "on_get", "on_set")
+    __slots__ = ("_hash", "_items", "changing", "has_hooks", "hijax", "on_get", "on_set", "ref")
 
     def __init__(self, items: Mapping[str, Any]):
         self._items = dict(items)
         self._hash: int | None = None
         self.on_get = hooks_of(self._items.get("on_get_value"))
         self.on_set = hooks_of(self._items.get("on_set_value"))
-        self.hijax = bool(self._items.get("hijax"))
+        self.hijax, self.ref = self._items.get("hijax", False), self._items.get("ref", False)
         self.has_hooks = any(name in self._items for name in HOOKS)
         self.changing = tuple(value for value in self._items.values() if may_change(value))
 

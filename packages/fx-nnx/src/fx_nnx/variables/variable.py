@@ -96,7 +96,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         init(self, "_nnx_meta", meta)
         value = self.create_value(value)  # type: ignore[arg-type]
         value = place(own_value(type(self), value), meta)
-        init(self, "_raw_value", new_ref(type(self), value) if meta["ref"] else value)
+        init(self, "_raw_value", new_ref(type(self), value) if meta.ref else value)
         announce(self)
 
     # --- values ---------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         if frames or not at_top_level():
             note(self)
         value = self._raw_value
-        if self._nnx_meta["ref"]:
+        if self._nnx_meta.ref:
             value = value[...]
         for hook in self._nnx_meta.on_get:
             value = hook(self, value)
@@ -158,7 +158,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             self._nnx_check_trace()
         if constants and value is not self._raw_value:
             warn_of_constant(self)
-        if self._nnx_meta["ref"] and not is_ref(value):
+        if self._nnx_meta.ref and not is_ref(value):
             write_ref(self, self._raw_value, value)
         else:
             object.__setattr__(self, "_raw_value", value)
@@ -260,9 +260,9 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         value = self.get_raw_value() if value is _MISSING else value
         check_options(updates)
         meta = self._nnx_meta.updated(**renamed(updates)) if updates else self._nnx_meta
-        if meta["ref"] and (_copy_ref or not is_ref(value)):
+        if meta.ref and (_copy_ref or not is_ref(value)):
             value = new_ref(type(self), value[...] if is_ref(value) else value)
-        elif self._nnx_meta["ref"] and not meta["ref"] and is_ref(value):
+        elif self._nnx_meta.ref and not meta.ref and is_ref(value):
             value = value[...]
         made = new_variable(type(self), own_value(type(self), value), meta)
         put_extras(made, extras_of(self))
@@ -293,7 +293,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """
         self.set_raw_value(own_value(type(self), variable_state).get_raw_value())
         meta = variable_state._nnx_meta
-        if meta["ref"] != is_ref(self._raw_value):  # the value was written into the reference that was here
+        if meta.ref != is_ref(self._raw_value):  # the value was written into the reference that was here
             meta = meta.updated(ref=is_ref(self._raw_value))
         if meta is not self._nnx_meta and meta != self._nnx_meta:
             self._nnx_set_meta(meta)
@@ -303,13 +303,13 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         """Creates a variable without running hooks."""
         check_options(attributes)
         meta = make_metadata({**REQUIRED, **renamed(attributes)})
-        value = new_ref(cls, value) if meta["ref"] and not is_ref(value) else own_value(cls, value)
+        value = new_ref(cls, value) if meta.ref and not is_ref(value) else own_value(cls, value)
         return new_variable(cls, value, meta)
 
     type = property(lambda self: type(self), doc="The type of the variable.")
     var_type = type
-    hijax = property(lambda self: self._nnx_meta["hijax"], doc="Whether plain JAX passes it on for reading only.")
-    ref = property(lambda self: self._nnx_meta["ref"], doc="Whether the value lives in a `jax.Ref`.")
+    hijax = property(lambda self: self._nnx_meta.hijax, doc="Whether plain JAX passes it on for reading only.")
+    ref = property(lambda self: self._nnx_meta.ref, doc="Whether the value lives in a `jax.Ref`.")
     sharding_names = property(lambda self: self._nnx_meta.get("out_sharding"), doc="The axis names, or None.")
     shape = property(lambda self: self.get_value().shape, doc="The shape of the value.")
 
@@ -333,7 +333,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     def __setstate__(self, state: Mapping[str, Any] | tuple[Any, Metadata]) -> None:
         value, meta, extras = parts_of(state)
         _keep_links(self)
-        fields = new_ref(type(self), value) if meta["ref"] else value, meta, current_trace()
+        fields = new_ref(type(self), value) if meta.ref else value, meta, current_trace()
         for name, field in zip(("_raw_value", "_nnx_meta", "_nnx_trace"), fields):
             object.__setattr__(self, name, field)
         put_extras(self, extras)

@@ -75,7 +75,7 @@ def new_ref(cls: type[Any], value: Any) -> Any:
 
 def boxed(cls: type[Any], value: Any, meta: Any) -> Any:
     """Returns a value as a variable with some metadata keeps it: an array in a reference, if that says so."""
-    return new_ref(cls, value) if meta["ref"] and isinstance(value, jax.Array) and not is_ref(value) else value
+    return new_ref(cls, value) if meta.ref and isinstance(value, jax.Array) and not is_ref(value) else value
 
 
 def write_ref(variable: Any, ref: Any, value: Any) -> None:
