@@ -203,7 +203,8 @@ class Walk:
         self.index: dict[int, int] = {}
         self.objects: list[Any] = []
         self.where: dict[int, Path] = {}
-        self.snapshots: dict[int, Any] = {}
+        # By identity, which nothing else gets meanwhile: a record has the values, and what it has to watch.
+        self.statics: dict[int, Any] = {}
 
     def root(self, value: Any, path: Path, number: int = 0) -> None:
         """Looks at one more model, whose leaves get a number in ``origin``."""
@@ -301,21 +302,21 @@ class Walk:
 
     def static(self, key: Any, item: Any) -> None:
         """Records a static value with its contents, as far as they can change."""
-        known = self.snapshots.get(id(item))
-        kept = snapshot_of(item) if known is None else known
-        self.attributes.append((key, _tuple(StaticValue, (exact(kept), kept))))
-        if kept is item:
-            if self.record.lasting and not has_hash(item):
+        known = self.statics.get(id(item))
+        if known is None:  # one configuration, function, or dtype is often in many modules
+            kept = snapshot_of(item)
+            known = self.statics[id(item)] = _tuple(StaticValue, (exact(kept), kept))
+            if kept is not item:
+                self.watch(item, kept)
+            elif self.record.lasting and not has_hash(item):
                 self.record.lasting = False  # it may be changed in place, which nothing tells us
-        elif known is None:  # one configuration is often in many modules
-            self.watch(item, kept)
+        self.attributes.append((key, known))
 
     def watch(self, item: Any, kept: Any) -> None:
         """Lets the record look whether a value still is as it was kept."""
         if kept is item:
             self.record.lasting = False
         else:
-            self.snapshots[id(item)] = kept
             self.record.contents.append((item, kept))
 
     def container(self, value: Any, kind: str, path: Path) -> None:
