@@ -304,7 +304,14 @@ def test_snapshots_pickle_and_values_that_cannot_be_looked_into_stay():
     assert pickle.loads(pickle.dumps(made)) == made
     loop = []
     loop.append(loop)
-    assert snapshot_of(loop) is loop
+    assert snapshot_of(loop) == snapshot_of(loop)
+
+    class Odd:
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]
+
+    odd = [Odd()]
+    assert snapshot_of(odd) is odd
 
 
 @pytest.mark.parametrize("transform", [nnx.jit, nnx.grad, nnx.remat])

@@ -26,8 +26,8 @@ class Snapshot:
         self._key = exact_key(value)
         self._hash = hash(self._key)
         # Lists, dicts and sets are copied whenever they are given; other objects are given while it is true of them.
-        self._source = None if type(value) in _COPIES else value
-        self._value = _copy(value)
+        self._source = None if type(value) in _CONTAINERS else value
+        self._value = _copy(value, {})
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Snapshot and self._key == other._key
@@ -45,7 +45,7 @@ class Snapshot:
         """Returns a new list, dict, set or tuple with the same in it, or the object of which this still is true."""
         if self._source is not None and self.is_of(self._source):
             return self._source
-        return _copy(self._value)
+        return _copy(self._value, {})
 
     def is_of(self, value: Any) -> bool:
         """Returns whether this is what is in a value now."""
@@ -68,7 +68,7 @@ def snapshot_of(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if kind not in _COPIES or kind is tuple:
+    if kind not in _CONTAINERS or kind is tuple:
         try:
             hash(value)
             if not _changes_in_place(kind):
@@ -77,7 +77,7 @@ def snapshot_of(value: Any) -> Any:
             pass
     try:
         return Snapshot(value)
-    except (TypeError, RecursionError):  # holds something without a hash that cannot be looked into, or itself
+    except (TypeError, RecursionError):  # holds something without a hash that cannot be looked into, or is very deep
         return value
 
 
@@ -96,6 +96,8 @@ def thawed(value: Any) -> Any:
 
 _PLAIN = frozenset({str, bytes, int, bool, float, complex, type(None), type(Ellipsis)})
 _BY_TYPE = frozenset({str, bytes, int, bool, type(None), type(Ellipsis)})
+_CONTAINERS = frozenset({list, tuple, dict, set})
+_Key = Callable[[Any], Any]
 
 
 @functools.cache
@@ -124,26 +126,54 @@ def exact_key(value: Any) -> Any:
 
     Raises:
       TypeError: there is something in the value that has no hash and cannot be looked into.
-      RecursionError: it holds itself.
+      RecursionError: it is nested too deeply.
     """
-    kind = type(value)
+    try:
+        return _key(value)
+    except RecursionError:  # it may hold itself
+        return _key_of_cyclic(value)
+
+
+class _Again:
+    """In a key, stands for an object that was met before."""
+
+
+def _key_of_cyclic(value: Any) -> Any:
+    """Give a key in which an object that is met again is a number."""
+    met: dict[int, tuple[int, Any]] = {}  # with the objects, so that no other gets the id of one that has gone
+
+    def key(value: Any) -> Any:
+        kind = type(value)
+        if kind in _CONTAINERS or dataclasses.is_dataclass(kind) or not has_hash(value):
+            found = met.get(id(value))
+            if found is not None:
+                return _Again, found[0]
+            met[id(value)] = len(met), value
+        return _key(value, key)
+
+    return key(value)
+
+
+def _key(value: Any, of: _Key | None = None) -> Any:
+    """Give the key of a value; ``of`` gives those of its parts."""
+    kind, of = type(value), of or _key
     if kind in _BY_TYPE:
         return kind, value
     if kind is float or kind is complex or isinstance(value, np.generic):
         return kind, repr(value)  # 0.0 is not -0.0
     if kind is list or kind is tuple:
-        return (kind, *map(exact_key, value))
+        return (kind, *map(of, value))
     if kind is dict:  # in order, which a loop over it would see
-        return (kind, *((exact_key(key), exact_key(item)) for key, item in value.items()))
+        return (kind, *((of(key), of(item)) for key, item in value.items()))
     if kind is slice or kind is range:  # slices have a hash from Python 3.12 on
-        return kind, exact_key(value.start), exact_key(value.stop), exact_key(value.step)
+        return kind, of(value.start), of(value.stop), of(value.step)
     if kind is set or kind is frozenset:
-        return kind, frozenset(map(exact_key, value))
+        return kind, frozenset(map(of, value))
     if dataclasses.is_dataclass(kind) or (isinstance(value, tuple) and has_hash(value)):
-        return (kind, *((name, exact_key(item)) for name, item in _parts(value)))
+        return (kind, *((name, of(item)) for name, item in _parts(value)))
     if has_hash(value):
         return kind, value
-    return _key_of_unhashable(value)
+    return _key_of_unhashable(value, of)
 
 
 def has_hash(value: Any) -> bool:
@@ -155,23 +185,23 @@ def has_hash(value: Any) -> bool:
     return True
 
 
-def _key_of_unhashable(value: Any) -> Any:
+def _key_of_unhashable(value: Any, of: _Key) -> Any:
     kind = type(value)
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
-            return kind, value.dtype, value.shape, exact_key(value.tolist())
+            return kind, value.dtype, value.shape, of(value.tolist())
         return kind, value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, jax.Array):  # immutable
         return kind, id(value)
     if isinstance(value, bytearray | memoryview):
         return kind, bytes(value)
-    attributes = tuple((name, exact_key(item)) for name, item in _parts(value))
+    attributes = tuple((name, of(item)) for name, item in _parts(value))
     if isinstance(value, Mapping):
-        return kind, attributes, tuple((exact_key(key), exact_key(item)) for key, item in value.items())
+        return kind, attributes, tuple((of(key), of(item)) for key, item in value.items())
     if isinstance(value, Set):
-        return kind, attributes, frozenset(map(exact_key, value))
+        return kind, attributes, frozenset(map(of, value))
     if isinstance(value, Sequence) or hasattr(value, "popleft"):
-        return kind, attributes, tuple(map(exact_key, value))
+        return kind, attributes, tuple(map(of, value))
     if not attributes and not hasattr(value, "__dict__"):
         raise TypeError(f"{kind.__name__} has no hash and cannot be looked into")
     return kind, attributes
@@ -189,35 +219,41 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     yield from getattr(value, "__dict__", {}).items()
 
 
-def _copy(value: Any) -> Any:
-    found = _COPIES.get(type(value))
-    if found is not None:
-        return found(value)
-    if has_hash(value) and not _changes_in_place(type(value)):
+def _copy(value: Any, made: dict[int, Any]) -> Any:
+    """Give a copy, in which what was met before (``made``, by id) is its first copy."""
+    kind = type(value)
+    if kind not in _CONTAINERS and has_hash(value) and not _changes_in_place(kind):
         return value
+    if id(value) in made:
+        return made[id(value)]
+    if kind is list:
+        copied = made[id(value)] = []
+        copied.extend(_copy(item, made) for item in value)
+        return copied
+    if kind is dict:
+        copied = made[id(value)] = {}
+        copied.update((key, _copy(item, made)) for key, item in value.items())
+        return copied
+    if kind is tuple:
+        return tuple(_copy(item, made) for item in value)
+    if kind is set:
+        return set(value)
     try:
-        return _copy_of_object(value)
+        return _copy_of_object(value, made)
     except Exception:  # an object that refuses to be copied is given as it is
+        made[id(value)] = value
         return value
 
 
-def _copy_of_object(value: Any) -> Any:
+def _copy_of_object(value: Any, made: dict[int, Any]) -> Any:
     if isinstance(value, jax.Array):
         return value
-    made = copy.copy(value)
+    copied = made[id(value)] = copy.copy(value)
     for name, item in list(_parts(value)):
-        new = _copy(item)
+        new = _copy(item, made)
         if new is not item and not name.isdigit():
-            object.__setattr__(made, name, new)
+            object.__setattr__(copied, name, new)
     if isinstance(value, MutableMapping | MutableSequence) and not isinstance(value, bytearray):
         for key, item in list(value.items()) if isinstance(value, Mapping) else enumerate(value):
-            made[key] = _copy(item)
-    return made
-
-
-_COPIES: dict[type, Callable[[Any], Any]] = {
-    list: lambda value: [_copy(item) for item in value],
-    tuple: lambda value: tuple(_copy(item) for item in value),
-    dict: lambda value: {key: _copy(item) for key, item in value.items()},
-    set: lambda value: set(value),
-}
+            copied[key] = _copy(item, made)
+    return copied
