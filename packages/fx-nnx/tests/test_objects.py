@@ -183,6 +183,22 @@ def test_sequential():
         nnx.Sequential()(1, a=1)
 
 
+def test_sequential_hands_streams_to_each_layer_that_takes_some():
+    class Block(nnx.Module):
+        def __init__(self):
+            self.dropout = nnx.Dropout(0.5)
+
+        def __call__(self, x, *, rngs=None):
+            return self.dropout(x, rngs=rngs)
+
+    inner = nnx.Sequential(lambda x, **more: x, nnx.Dropout(0.5, rngs=nnx.Rngs(3)), jnp.asarray)
+    given, same = nnx.Rngs(7), nnx.Rngs(7)
+    out = nnx.Sequential(jnp.copy, Block(), lambda x: {"x": x}, inner)(jnp.ones((4, 8)), rngs=given)
+    x = nnx.Dropout(0.5)(jnp.ones((4, 8)), rngs=same)
+    np.testing.assert_array_equal(out, nnx.Dropout(0.5)(x, rngs=same))
+    assert inner.layers[1].rngs.count[...] == 0
+
+
 def test_sow_and_perturb():
     class Seen(nnx.Module):
         def __call__(self, x):

@@ -1,5 +1,6 @@
 """Containers of modules, variables and arrays that notice when they change."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
 from typing import Any, Generic, TypeVar
 
@@ -164,10 +165,15 @@ class Sequential(Module):
     def __init__(self, *layers: Callable[..., Any]):
         self.layers = List(layers)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
         """Calls the first with the arguments, and each next one with the result.
 
         Without functions the result is the one argument, or what a function would hand on: a tuple, or a dictionary.
+
+        Args:
+          *args: for the first.
+          rngs: streams or a key for each that has a parameter of this name, such as `Dropout`, instead of its own.
+          **kwargs: for the first.
 
         Raises:
           ArgumentError: there are no functions, and arguments of both kinds.
@@ -180,8 +186,18 @@ class Sequential(Module):
         for i, layer in enumerate(self.layers):
             if i:
                 args, kwargs = _arguments(out)
+            if rngs is not None and _takes_rngs(layer):
+                kwargs = {**kwargs, "rngs": rngs}
             out = layer(*args, **kwargs)
         return out
+
+
+def _takes_rngs(layer: Callable[..., Any]) -> bool:
+    try:
+        parameter = inspect.signature(layer).parameters.get("rngs")
+    except ValueError:  # functions of C may have none
+        return False
+    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
 
 
 def _arguments(out: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
