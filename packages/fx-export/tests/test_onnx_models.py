@@ -275,3 +275,11 @@ def test_attention_with_a_bias_or_without_anything(tmp_path):
     assert operators(model).count("Attention") == 2
     older = export(tmp_path / "older", fn, {}, ["float32[b, 2, 4, 3]", "float32[1, 2, 4, 4]"], opset=22, verify=False)
     assert "Attention" not in operators(older)
+
+
+def test_gelu_of_64_bits_is_exact(tmp_path):
+    """The operator of ONNX Runtime has constants of 32 bits."""
+    with jax.enable_x64(True):
+        x = np.linspace(-3, 3, 50)
+        path = export(tmp_path, lambda _, x: jax.nn.gelu(x), {}, [x], verify=False)
+        np.testing.assert_allclose(fx_export.load(path)(x), jax.nn.gelu(x), rtol=1e-12)

@@ -28,7 +28,16 @@ from fx_core import filesystem
 from fx_core._canonical_json import canonical_json, sealed
 from fx_core.errors.checkpoint import AlreadyExistsError
 from fx_core.errors.files import ManifestError, StorageError
-from fx_core.manifests import MANIFEST, digest_file, files_below, foreign, read_manifest, signature, verify_files
+from fx_core.manifests import (
+    MANIFEST,
+    check_key,
+    digest_file,
+    files_below,
+    foreign,
+    read_manifest,
+    signature,
+    verify_files,
+)
 from fx_core.paths import local_path
 
 __all__ = [
@@ -77,6 +86,7 @@ class AtomicDirectory:
       AlreadyExistsError: there is something at ``path`` and ``overwrite`` is false, or it is not of this format.
       StorageError: the system could not write; so do errors of the body of the context that it is the cause of.
       ArgumentError: the path is the URL of another place, or no name of a file.
+      ArgumentTypeError: the key is empty, or no bytes.
     """
 
     def __init__(
@@ -94,6 +104,7 @@ class AtomicDirectory:
         self.overwrite = overwrite
         self.digests: dict[str, str] = {}
         self._digest = digest or digest_file
+        check_key(key)
         self._format, self._own, self._key = format, own, key
         self.manifest: dict[str, Any] = {"format": format, "version": version}
 

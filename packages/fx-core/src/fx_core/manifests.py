@@ -14,6 +14,7 @@ from typing import Any
 
 from fx_core._canonical_json import sealed
 from fx_core.errors.files import DamagedFilesError, ManifestError
+from fx_core.errors.kinds import ArgumentTypeError
 
 MANIFEST = "manifest.json"
 """Name of the manifest in every directory that fx writes."""
@@ -39,7 +40,9 @@ def read_manifest(directory: Path, *, format: str, version: int, key: bytes | No
     Raises:
       ManifestError: there is none, it was changed by so much as a byte, is of another format or newer version, or was
         not signed with the key.
+      ArgumentTypeError: the key is empty, or no bytes.
     """
+    check_key(key)
     path = Path(directory) / MANIFEST
     manifest = _unsealed(path)
     if manifest.get("format") != format:
@@ -54,6 +57,24 @@ def read_manifest(directory: Path, *, format: str, version: int, key: bytes | No
         fix = "Do not use it: it was not written with this key. Or give the key that it was written with."
         raise ManifestError(path, "The manifest was not signed with this key.", got=got, fix=fix)
     return manifest
+
+
+def check_key(key: bytes | None) -> None:
+    """Refuses keys that protect nothing: an empty one is what is left of a variable that was not set.
+
+    Raises:
+      ArgumentTypeError: it is empty, or no bytes.
+
+    >>> check_key(b"secret")
+    >>> check_key(b"")
+    Traceback (most recent call last):
+    fx_core.errors.kinds.ArgumentTypeError: A key that signs is bytes, and not empty.
+    ...
+    """
+    if key is not None and not (isinstance(key, bytes) and key):
+        got = "an empty key" if isinstance(key, bytes) else type(key).__name__
+        fix = "Give the bytes of a secret, such as secrets.token_bytes(32), or None for no signature."
+        raise ArgumentTypeError("A key that signs is bytes, and not empty.", got=got, fix=fix)
 
 
 def signature(manifest: Mapping[str, Any], key: bytes) -> str:

@@ -74,8 +74,9 @@ def export(
       ArgumentTypeError: a variable is no array of numbers.
       VerificationError: what was written computes something else.
       ArgumentTypeError: the exporter does not take an option, the inputs are no list, or the function takes other ones.
-      ArgumentError: a text describes no input, a constraint or a size to try is malformed or fits nothing, or the
-        tolerance is no positive number.
+      ArgumentTypeError: the key is no bytes, or empty.
+      ArgumentError: free sizes are of several scopes, a text describes no input, a constraint or a size to try is
+        malformed or fits nothing, or the tolerance is no positive number.
       DtypeError: a text asks for 64 bits where JAX computes with 32.
       AlreadyExistsError: there is something at the path.
       ArgumentError: the path is the URL of another place, or no name of a file.
@@ -89,6 +90,8 @@ def export(
       >>> load(path)(jnp.ones((4, 3))).shape
       (4, 2)
     """
+    if not isinstance(call or {}, Mapping):
+        raise exporter_option(format, 'call: a dictionary such as {"train": False}', repr(call)[:200])
     writer = exporter_named(format)
     check_options(format, writer.export, (None, None, ()), options)
     specs = input_specs(format, inputs, constraints)
@@ -127,6 +130,8 @@ def new_bundle(
       AlreadyExistsError: there is something at the path.
       OSError: the disk is full, or fails; it names the path.
     """
+    if not isinstance(metadata or {}, Mapping):
+        raise exporter_option(format, "metadata: a dictionary", repr(metadata)[:200])
     kept = dict(metadata or {})
     canonical_json(kept, "metadata")
     parents = local_path(path).parents

@@ -49,7 +49,7 @@ def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) 
 
     Raises:
       ArgumentTypeError: the inputs are no list, or one is no array.
-      ArgumentError: a text is malformed.
+      ArgumentError: a text is malformed, or free sizes are of several scopes.
     """
     if not isinstance(inputs, (list, tuple)):
         # An array would be taken for as many inputs as it has rows.
@@ -66,7 +66,22 @@ def input_specs(format: str, inputs: Sequence[Any], constraints: Sequence[str]) 
                 "examples of arrays, jax.ShapeDtypeStruct, or a text for an input as a whole",
                 f"{leaf!r}"[:_SHOWN] + f" at {jax.tree_util.keystr(path)}",
             ) from None
-    return [next(described) if isinstance(value, str) else value for value in inputs]
+    specs = [next(described) if isinstance(value, str) else value for value in inputs]
+    _check_scopes(specs)
+    return specs
+
+
+def _check_scopes(specs: Sequence[Any]) -> None:
+    """Refuse free sizes of which two with one name would be two sizes."""
+    sizes = [size for leaf in jax.tree.leaves(specs) for size in np.shape(leaf) if not is_fixed(size)]
+    apart = [size for size in sizes if size.scope is not sizes[0].scope]
+    if apart:
+        raise ArgumentError(
+            "The free sizes of the inputs are of several scopes, where equal names are different sizes.",
+            expected="sizes of one scope of JAX, or texts for all inputs",
+            got=f"{sizes[0]} of one scope and {apart[0]} of another",
+            fix="Give scope= to each call of jax.export.symbolic_shape, or describe all inputs by texts.",
+        )
 
 
 def names_in(texts: Sequence[str]) -> list[str] | None:

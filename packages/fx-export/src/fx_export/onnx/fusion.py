@@ -205,6 +205,9 @@ class _Fuser:
 
     def gelu(self, node: Node) -> Node | None:
         """The Gaussian error linear unit, exact or by tanh."""
+        # ONNX Runtime has it by constants of 32 bits.
+        if self._values.types[node.outputs[0]][0] == np.float64:
+            return None
         for pattern, kind in ((_GELU_TANH, "tanh"), (_GELU, "none")) if node.op == "Mul" else ():
             found = self._matcher.match(pattern, node.outputs[0])
             if found is not None:
