@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
 from fx_core.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -13,6 +12,8 @@ from fx_core.errors import (
     TraceContextError,
     UnsupportedOperationError,
 )
+
+from fx_nnx.paths import show_path
 
 __all__ = [
     "ArgumentError",
@@ -31,30 +32,6 @@ __all__ = [
     "UnsupportedOperationError",
     "VariableConversionError",
 ]
-
-
-class RootName(tuple[Any, ...]):
-    """The path of an argument or result in its tree, as JAX gives it. It says in messages which one that is."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        first, *rest = self
-        if getattr(first, "name", None) == "result":
-            return "result" + jax.tree_util.keystr(tuple(rest))
-        if getattr(first, "idx", None) == 0 and rest:
-            return f"argument {rest[0].idx}" + jax.tree_util.keystr(tuple(rest[1:]))
-        if getattr(first, "idx", None) == 1 and rest:
-            return f"argument {rest[0].key!r}" + jax.tree_util.keystr(tuple(rest[1:]))
-        if getattr(first, "idx", None) == 2 and rest:
-            return "what the function is bound to"
-        return jax.tree_util.keystr(self)
-
-
-def show_path(path: Sequence[Any]) -> str:
-    """Writes a path of attributes and items as ``/encoder/layers/0``, in an argument as ``argument 0/layers/0``."""
-    text = "/".join(map(str, path))
-    return text if path and type(path[0]) is RootName else "/" + text
 
 
 class NnxError(FxError, ValueError):

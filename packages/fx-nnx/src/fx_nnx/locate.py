@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fx_nnx.errors import show_path
+from fx_nnx.paths import show_path
 
 __all__ = ["calling_line", "path_of"]
 

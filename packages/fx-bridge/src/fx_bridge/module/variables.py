@@ -6,7 +6,7 @@ from typing import Any
 from fx_nnx import Dict, Pytree, Variable
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of
-from fx_nnx.states.paths import key_order
+from fx_nnx.paths import key_order
 
 from fx_bridge.attributes import put_variables
 from fx_bridge.boxes import to_linen_var, variable_of

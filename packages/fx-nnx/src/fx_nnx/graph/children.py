@@ -11,7 +11,7 @@ from fx_nnx.graph.kinds import kind_of
 from fx_nnx.links import announce
 from fx_nnx.objects.fields import exchangeable
 from fx_nnx.objects.pytree import attributes_of
-from fx_nnx.states.paths import sorted_keys
+from fx_nnx.paths import sorted_keys
 
 __all__ = ["Item", "Level", "children_of", "one_level", "plain_key"]
 

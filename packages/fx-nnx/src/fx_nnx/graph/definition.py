@@ -9,9 +9,10 @@ import jax
 from fx_core.errors import ArgumentTypeError
 
 from fx_nnx.errors import unhashable_static
+from fx_nnx.paths import Path
 from fx_nnx.representation import Representable
 from fx_nnx.snapshots import Snapshot, exact
-from fx_nnx.states.paths import Path, Paths
+from fx_nnx.states.nesting import Paths
 
 __all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "RefDef", "StaticValue", "VariableDef"]
 

@@ -7,14 +7,15 @@ from typing import Any
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from fx_nnx.errors import StateStructureError, show_path
+from fx_nnx.errors import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.packed import GraphState
 from fx_nnx.graph.record import Record, record_for
+from fx_nnx.paths import Path, show_path
 from fx_nnx.states.flat import FlatState, one_or_all, partition
-from fx_nnx.states.paths import Path, Paths, flatten
+from fx_nnx.states.nesting import Paths, flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 

@@ -9,8 +9,8 @@ from fx_nnx.graph.children import children_of
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
+from fx_nnx.paths import Path, key_order
 from fx_nnx.states.flat import one_or_all, partition
-from fx_nnx.states.paths import Path, key_order
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from fx_core.compat.jax import current_trace
 
-from fx_nnx.errors import NnxError, SharedReferenceError, mode_value, not_a_node, show_path
+from fx_nnx.errors import NnxError, SharedReferenceError, mode_value, not_a_node
 from fx_nnx.filters import All, Filter, to_predicate
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import children_of, one_level
@@ -15,7 +15,7 @@ from fx_nnx.graph.record import record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_data
 from fx_nnx.objects.pytree import attributes_of, new_object, owned_kinds
-from fx_nnx.states.paths import Path, sorted_keys
+from fx_nnx.paths import Path, show_path, sorted_keys
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["map_leaves", "recursive_map", "set_metadata", "vars_as", "with_vars"]

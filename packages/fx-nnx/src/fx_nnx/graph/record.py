@@ -21,8 +21,9 @@ from fx_nnx.links import structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
+from fx_nnx.paths import Path, sorted_keys
 from fx_nnx.snapshots import Snapshot, exact, has_hash, snapshot_of
-from fx_nnx.states.paths import Path, Paths, sorted_keys
+from fx_nnx.states.nesting import Paths
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
 from fx_nnx.variables.writing import is_ref

@@ -11,14 +11,15 @@ from typing import Any
 from fx_core.compat.jax import array_aval, at_top_level, current_trace
 
 from fx_nnx.captures import constants, frames, note_all
-from fx_nnx.errors import StateStructureError, show_path, variable_value
+from fx_nnx.errors import StateStructureError, variable_value
 from fx_nnx.graph.assembly import assembly_of, value_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.record import Record, record_of
 from fx_nnx.objects.pytree import Pytree
+from fx_nnx.paths import Path, as_int_key, show_path, sorted_keys
 from fx_nnx.states.flat import FlatState
-from fx_nnx.states.paths import Path, as_int_key, sorted_keys, value_twice
+from fx_nnx.states.nesting import value_twice
 from fx_nnx.states.state import State
 from fx_nnx.variables.fields import put_value
 from fx_nnx.variables.kinds import Param

@@ -22,8 +22,8 @@ from fx_nnx.graph.updating import update
 from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
+from fx_nnx.paths import Path
 from fx_nnx.rngs.rngs import Rngs
-from fx_nnx.states.paths import Path
 from fx_nnx.states.state import State
 from fx_nnx.variables.kinds import BatchStat, Param
 

@@ -15,7 +15,7 @@ from fx_nnx.modes import capturing
 from fx_nnx.modules.intercept import watched
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.pytree import Pytree, attributes_of
-from fx_nnx.states.paths import Path
+from fx_nnx.paths import Path
 from fx_nnx.states.state import State
 from fx_nnx.variables.kinds import Intermediate, Perturbation
 from fx_nnx.variables.variable import Variable

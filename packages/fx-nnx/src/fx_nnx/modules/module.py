@@ -14,7 +14,7 @@ from fx_nnx.graph.children import children_of
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.pytree import Pytree, attributes_of
-from fx_nnx.states.paths import Path
+from fx_nnx.paths import Path
 from fx_nnx.variables.kinds import Perturbation
 from fx_nnx.variables.names import variable_type_from_name
 from fx_nnx.variables.variable import Variable

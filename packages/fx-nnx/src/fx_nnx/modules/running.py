@@ -6,7 +6,7 @@ from typing import Any
 
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.modules.module import Module
-from fx_nnx.states.paths import Path
+from fx_nnx.paths import Path
 
 __all__ = ["current_module"]
 

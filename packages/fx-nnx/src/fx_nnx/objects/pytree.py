@@ -26,9 +26,9 @@ from fx_nnx.objects.storage import (
     set_record,
     set_trace,
 )
+from fx_nnx.paths import sorted_keys
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.snapshots import exact, snapshot_of, thawed
-from fx_nnx.states.paths import sorted_keys
 from fx_nnx.trace_state import TraceState
 
 __all__ = [

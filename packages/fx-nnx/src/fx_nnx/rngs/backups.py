@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from fx_nnx import filters
-from fx_nnx.errors import NnxError, show_path
+from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter, Predicate, to_predicate
 from fx_nnx.graph.functions import clone
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.modes import set_graph_mode, set_graph_updates
+from fx_nnx.paths import Path, show_path
 from fx_nnx.rngs.rngs import rules_of
 from fx_nnx.rngs.stream import RngStream
-from fx_nnx.states.paths import Path
 
 __all__ = ["SplitBackups", "fork_rngs", "restore_rngs", "split_rngs", "with_rngs"]
 

@@ -8,9 +8,9 @@ from fx_core.errors import InvalidAttributeError
 
 from fx_nnx.filters import Predicate, to_predicate
 from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.paths import Path
 from fx_nnx.rngs.draws import RandomMethods
 from fx_nnx.rngs.stream import RngStream
-from fx_nnx.states.paths import Path
 
 __all__ = ["Rngs", "rules_of", "size_for"]
 

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Self
 
 import jax
 
-from fx_nnx.errors import NnxError, show_path
+from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter, Predicate, filters_to_predicates
-from fx_nnx.states.paths import Path, key_order
+from fx_nnx.paths import Path, key_order, show_path
 
 __all__ = ["FlatState", "one_or_all", "partition"]
 

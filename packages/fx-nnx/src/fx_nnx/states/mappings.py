@@ -5,7 +5,7 @@ from typing import Any
 
 from fx_core.traverse_util import empty_node, flatten_dict, unflatten_dict
 
-from fx_nnx.states.paths import nested_dicts
+from fx_nnx.states.nesting import nested_dicts
 from fx_nnx.states.state import State
 
 __all__ = ["diff", "empty_node", "flatten_mapping", "flatten_to_sequence", "unflatten_mapping"]

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from fx_nnx.filters import Filter
+from fx_nnx.paths import Path, as_int_key
 from fx_nnx.states.flat import FlatState
-from fx_nnx.states.paths import Path, as_int_key, value_twice
+from fx_nnx.states.nesting import value_twice
 from fx_nnx.states.state import State, value_of
 from fx_nnx.variables.variable import Variable
 

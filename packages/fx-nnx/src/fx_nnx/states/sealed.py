@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 import jax
 from fx_core.errors import ArgumentTypeError
 
-from fx_nnx.states.paths import nested_dicts, sorted_keys
+from fx_nnx.paths import sorted_keys
+from fx_nnx.states.nesting import nested_dicts
 from fx_nnx.states.state import State
 
 __all__ = ["SealedState", "seal", "unseal"]

@@ -7,19 +7,10 @@ import jax
 
 from fx_nnx.errors import StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates
+from fx_nnx.paths import Path, as_int_key, sorted_keys
 from fx_nnx.representation import Representable, show_value
 from fx_nnx.states.flat import FlatState, partition
-from fx_nnx.states.paths import (
-    Path,
-    Paths,
-    as_int_key,
-    flatten,
-    is_sortable,
-    nest,
-    nested_dicts,
-    sorted_keys,
-    value_twice,
-)
+from fx_nnx.states.nesting import Paths, flatten, is_sortable, nest, nested_dicts, value_twice
 
 __all__ = ["State", "value_of"]
 

@@ -16,8 +16,8 @@ from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.modules.intercept import watched
 from fx_nnx.modules.module import Module
+from fx_nnx.paths import Path
 from fx_nnx.rngs.stream import RngState, RngStream
-from fx_nnx.states.paths import Path
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["CallInfo", "filter_rng_streams", "tabulate"]

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from fx_core.typing import Dtype
 
-from fx_nnx.errors import NnxError, show_path
+from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import merge, split, state
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
+from fx_nnx.paths import show_path
 from fx_nnx.states.pure import merge_state
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable

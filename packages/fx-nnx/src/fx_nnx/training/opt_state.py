@@ -9,7 +9,7 @@ from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import state
 from fx_nnx.graph.packed import GraphState
 from fx_nnx.objects.pytree import Pytree
-from fx_nnx.states.paths import Path
+from fx_nnx.paths import Path
 from fx_nnx.states.pure import as_pure
 from fx_nnx.states.sealed import seal, unseal
 from fx_nnx.states.state import State

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fx_nnx.errors import NnxError, show_path, variable_value
+from fx_nnx.errors import NnxError, variable_value
+from fx_nnx.paths import show_path
 from fx_nnx.variables.writing import is_ref
 
 __all__ = ["References"]

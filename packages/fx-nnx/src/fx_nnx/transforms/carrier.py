@@ -10,10 +10,10 @@ from fx_transforms.carrier import Groups, Outcome, Static
 from fx_transforms.errors import BranchStateError
 
 from fx_nnx.captures import frames, note_all
-from fx_nnx.errors import show_path
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Record, Walk
+from fx_nnx.paths import show_path
 from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (

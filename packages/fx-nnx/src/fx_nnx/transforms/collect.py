@@ -7,12 +7,13 @@ from fx_core.compat.jax import current_trace
 from fx_transforms.carrier import Outcome, Static
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError, aliased_state
 
-from fx_nnx.errors import NnxError, show_path
+from fx_nnx.errors import NnxError
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.modes import capturing
+from fx_nnx.paths import show_path
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
 from fx_nnx.transforms.change import Change, Fresh, Result, carried_leaves, identical

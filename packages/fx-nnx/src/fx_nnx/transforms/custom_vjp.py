@@ -11,11 +11,12 @@ from fx_core.errors import ArgumentTypeError
 from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Outcome, Static
 
-from fx_nnx.errors import PrefixError, show_path, wrong_tangent
+from fx_nnx.errors import PrefixError, wrong_tangent
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.objects.fields import is_array
+from fx_nnx.paths import show_path
 from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import GAP, Change, is_gap

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError, show_path
+from fx_nnx.errors import ArgumentNumberError, NnxError, PrefixError
 from fx_nnx.filters import is_structural, to_predicate
 from fx_nnx.graph.kinds import is_node
+from fx_nnx.paths import show_path
 from fx_nnx.transforms.arguments import StaticArguments, chosen_arguments
 from fx_nnx.transforms.layout import Handle, is_variable, read_value
 from fx_nnx.transforms.policies import Grouping, GroupPolicy, Returns

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from fx_core.errors import ArgumentTypeError
 
-from fx_nnx.errors import ArgumentNumberError, PrefixError, show_path
+from fx_nnx.errors import ArgumentNumberError, PrefixError
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
+from fx_nnx.paths import show_path
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
 from fx_nnx.transforms.carrier import ObjectCarrier

@@ -11,13 +11,13 @@ from fx_core.compat.jax import at_top_level
 from fx_transforms.carrier import Static
 
 from fx_nnx.captures import frames, note
-from fx_nnx.errors import RootName, show_path
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.objects.pytree import Pytree, attributes_of
+from fx_nnx.paths import RootName, show_path
 from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 from fx_transforms.errors import aliased_state
 
-from fx_nnx.errors import PrefixError, show_path
+from fx_nnx.errors import PrefixError
 from fx_nnx.filters import Filter, filters_to_predicates, to_predicate
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import children_of, plain_key
@@ -15,8 +15,8 @@ from fx_nnx.graph.kinds import is_node, kind_of
 from fx_nnx.graph.record import Walk, record_for, record_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.pytree import Pytree, kinds_of
+from fx_nnx.paths import Path, show_path
 from fx_nnx.representation import Representable
-from fx_nnx.states.paths import Path
 from fx_nnx.states.state import State
 from fx_nnx.transforms.layout import held
 from fx_nnx.variables.collections import slots_of_collections

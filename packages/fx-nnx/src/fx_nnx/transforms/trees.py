@@ -7,9 +7,10 @@ import jax
 from fx_core.struct import PyTreeNode, field
 from fx_transforms.axes import check_aliases
 
-from fx_nnx.errors import NnxError, show_path
+from fx_nnx.errors import NnxError
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
+from fx_nnx.paths import show_path
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.contexts import MergeContext, SplitContext, merge_context, split_context
 from fx_nnx.transforms.layout import is_variable, root_paths

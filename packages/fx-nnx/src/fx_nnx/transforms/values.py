@@ -9,7 +9,8 @@ from fx_transforms.errors import TransformError
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.record import walk_graph
 from fx_nnx.objects.pytree import Pytree
-from fx_nnx.states.paths import Path, flatten
+from fx_nnx.paths import Path
+from fx_nnx.states.nesting import flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 

@@ -1,4 +1,4 @@
-"""Paths and nested dictionaries."""
+"""Nested dictionaries of values by path."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -6,21 +6,9 @@ from typing import Any
 import jax
 
 from fx_nnx.errors import StateStructureError
+from fx_nnx.paths import Path, sorted_keys
 
-__all__ = [
-    "Path",
-    "Paths",
-    "as_int_key",
-    "flatten",
-    "is_sortable",
-    "key_order",
-    "nest",
-    "nested_dicts",
-    "sorted_keys",
-    "value_twice",
-]
-
-Path = tuple[Any, ...]
+__all__ = ["Paths", "flatten", "is_sortable", "nest", "nested_dicts", "value_twice"]
 
 
 class Paths(list[Path]):
@@ -84,34 +72,6 @@ def _collect(numbers: dict[Any, Any], nested: Any, found: list[Any]) -> bool:
         elif not _collect(number, nested[key], found):
             return False
     return True
-
-
-def key_order(key: Any) -> tuple[int, Any]:
-    """Orders keys of mixed types: integers before text before anything else."""
-    if isinstance(key, int):
-        return 0, key
-    return (1, key) if isinstance(key, str) else (2, str(key))
-
-
-def sorted_keys(keys: Any) -> list[Any]:
-    """Sorts the keys of a mapping, whatever their types."""
-    keys = list(keys)
-    try:
-        return sorted(keys)
-    except TypeError:
-        return sorted(keys, key=key_order)
-
-
-def as_int_key(key: Any) -> Any:
-    """Returns the integer that a key is the text of; other keys as they are.
-
-    >>> [as_int_key(key) for key in ("10", "-1", "01", "a", 2)]
-    [10, -1, '01', 'a', 2]
-    """
-    try:
-        return int(key) if isinstance(key, str) and str(int(key)) == key else key
-    except ValueError:
-        return key
 
 
 def value_twice(path: Path) -> StateStructureError:
