@@ -95,6 +95,12 @@ def calls() -> Iterator[tuple[str, Callable[[int], Callable[[], Any]]]]:
         looped = nnx.scan(lambda x, model: (model(x), None), length=3, **axes)
         return lambda: looped(x, model)
 
+    def scan_inside(size: int) -> Callable[[], Any]:
+        x, model = jnp.ones((4, size)), Model(size, nnx.Rngs(0))
+        looped = nnx.scan(lambda x, model: (model(x), None), length=3, **axes)
+        jitted = nnx.jit(lambda x, model: looped(x, model))
+        return lambda: jitted(x, model)
+
     def linen(size: int) -> Callable[[], Any]:
         x, model = jnp.ones((4, size)), LinenModel(size)
         variables = model.init(jax.random.key(0), x)
@@ -103,6 +109,7 @@ def calls() -> Iterator[tuple[str, Callable[[int], Callable[[], Any]]]]:
     yield "first call of nnx.jit", first
     yield "further call of nnx.jit", further
     yield "first call of nnx.scan", scan
+    yield "first call of nnx.scan in nnx.jit", scan_inside
     yield "Module.apply of Linen", linen
     yield "the NNX model alone", alone
 

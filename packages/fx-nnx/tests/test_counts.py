@@ -68,9 +68,15 @@ def undisturbed(monkeypatch):
     captures.constants.clear()
 
 
-@pytest.mark.parametrize(
-    ("make", "most"), [(jitted, (113, 36, 22, 332)), (scanned, (169, 47, 26, 678))], ids=["jit", "scan"]
-)
+def scanned_in_jit():
+    loop = scanned()
+    return nnx.jit(lambda model, x: loop(model, x))
+
+
+BOUNDS = {jitted: (107, 34, 17, 305), scanned: (150, 45, 21, 580), scanned_in_jit: (158, 43, 21, 1400)}
+
+
+@pytest.mark.parametrize(("make", "most"), BOUNDS.items(), ids=["jit", "scan", "scan in jit"])
 def test_a_first_call_goes_through_no_more_than(make, most, undisturbed):
     make()(Model(3), jnp.ones((4, 3)))  # what is found out once per type does not count
     x, model, transformed = jnp.ones((4, 2)), Model(2), make()
@@ -94,4 +100,4 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     transformed(model, x)
     transformed(model, x)
     found = counts_of(lambda: transformed(model, x))
-    assert all(now <= most for now, most in zip(found, (13, 6, 5, 14))), found
+    assert all(now <= most for now, most in zip(found, (11, 5, 4, 12))), found

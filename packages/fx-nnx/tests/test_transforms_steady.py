@@ -8,7 +8,7 @@ import optax
 import pytest
 from fx_nnx.errors import ArgumentTypeError, PrefixError
 from fx_nnx.states.sealed import SealedState, seal, unseal
-from fx_nnx.transforms import steady
+from fx_nnx.transforms import layout
 from fx_nnx.transforms.carrier import ObjectCarrier
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,7 +106,7 @@ def test_an_optimizer_takes_part_without_looking_at_its_state():
     for _ in range(2):
         step(model, optimizer, 1.0)
     assert int(optimizer.step[...]) == 2
-    _, records, arrays, _ = steady.find_records(((model, optimizer, 1.0), {}))
+    _, records, arrays, _ = layout.find_records(((model, optimizer, 1.0), {}))
     assert arrays == [1.0]
     assert all(record.lasting and not record.contents for record in records)
 

@@ -36,7 +36,7 @@ class _Valued(Protocol):
     _raw_value: Any
 
 
-class _Seen(Protocol):
+class _Holding(Protocol):
     def holds(self) -> bool: ...
 
 
@@ -52,7 +52,7 @@ class Captures:
 
     def __init__(self) -> None:
         self.found: dict[int, tuple[weakref.ref[Any], Any]] = {}
-        self.seen: list[_Seen] = []
+        self.seen: list[_Holding] = []
         self.renewed = False
 
     @contextmanager

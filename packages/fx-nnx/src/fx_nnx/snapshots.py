@@ -171,9 +171,11 @@ def _key(value: Any, of: _Key | None = None) -> Any:
         return kind, frozenset(map(of, value))
     if dataclasses.is_dataclass(kind) or (isinstance(value, tuple) and has_hash(value)):
         return (kind, *((name, of(item)) for name, item in _parts(value)))
-    if has_hash(value):
-        return kind, value
-    return _key_of_unhashable(value, of)
+    try:
+        hash(value)
+    except TypeError:
+        return _key_of_unhashable(value, of)
+    return kind, value
 
 
 def has_hash(value: Any) -> bool:

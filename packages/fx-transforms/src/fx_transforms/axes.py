@@ -1,5 +1,7 @@
 """Axes of what is mapped: sizes, prefixes, cutting and stacking, keys per step."""
 
+import functools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -50,17 +52,11 @@ def spread(prefix: Any, tree: Any) -> list[Any]:
     >>> spread((0, None), ({"a": 1, "b": 2}, 3))
     [0, 0, None]
     """
-    entries: list[Any] = []
-
-    def add(entry: Any, part: Any) -> None:
-        entries.extend([entry] * len(jax.tree.leaves(part)))
-
-    jax.tree.map(add, prefix, tree, is_leaf=_is_none)
-    return entries
+    entries, treedef = jax.tree.flatten(prefix, is_leaf=_is_none)
+    return [entry for entry, part in zip(entries, treedef.flatten_up_to(tree)) for _ in jax.tree.leaves(part)]
 
 
-def _is_none(x: Any) -> bool:
-    return x is None
+_is_none = functools.partial(operator.is_, None)
 
 
 def front(x: Any, axis: int) -> Any:

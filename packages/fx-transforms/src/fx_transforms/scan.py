@@ -2,16 +2,16 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
 from fx_transforms.axes import broadcast, check_new_axes, check_slots, common_size, front, restore, split_keys, spread
-from fx_transforms.carrier import Carrier, Chosen, Groups, run
+from fx_transforms.carrier import Carrier, Groups, run
 from fx_transforms.errors import BroadcastVariableError, TransformError, transform_output
 from fx_transforms.slot import Place, Slot
-from fx_transforms.steps import loop_steps
+from fx_transforms.steps import hide_static, loop_steps, show_static
 
 __all__ = ["scan"]
 
@@ -80,85 +80,104 @@ def scan(
     @functools.wraps(fn)
     def call(handle: Any, init: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
-        groups = tuple(slot.opened(group) for slot, group in zip(slots, groups))
+        groups = tuple([slot.opened(group) if slot.enter else group for slot, group in zip(slots, groups)])
         (leaves, treedef), axes = jax.tree.flatten(args), spread(in_axes, args)
         size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
         writes = carrier.writes(shape)
         used = [slot if written else slot.unwritten() for slot, written in zip(slots, writes, strict=True)]
-        # What goes in: the groups and, after them, the leaves of the arguments. What comes out: groups and results.
+        # Parts have numbers: those of the groups and, after them, those of the leaves of the arguments.
         given = [None if slot.into is Place.ABSENT else group for slot, group in zip(used, groups)]
         given += [jnp.asarray(x) if isinstance(axis, int) else x for x, axis in zip(leaves, axes)]
         places = [*(slot.into for slot in used), *(axis if isinstance(axis, int) else None for axis in axes)]
-        ins = _ways(places)
-        kept, carried, cut = (way.take(given) for way in ins)
+        kept, carried, cut = by_way(given, places)
         start, latest = [shape], list[Any]()
 
         def step(known: Any, carry: Any, xs: Any) -> tuple[Any, Any, Any]:
-            parts = _together(given, ins, (known, carry[0], xs))
-            merged = parts[:count] if on_groups is None else on_groups(parts[:count])
-            inputs = jax.tree.unflatten(treedef, parts[count:])
-            after, new, out = run(carrier, fn, start[-1], merged, carry[1], *inputs)
-            c, y = pair(transform, out)
-            (results, treedef_out), axes_out = jax.tree.flatten(y), spread(out_axes, y)
-            check_new_axes(transform, carrier, used, new, y, axes_out)
+            carried, state = show_static(carry)
+            parts = dict(enumerate(given)) | known | carried | xs
+            inner = tuple([parts[number] for number in range(count)])
+            inputs = jax.tree.unflatten(treedef, [parts[number] for number in range(count, len(given))])
+            inner = inner if on_groups is None else on_groups(inner)
+            after, new, out = run(carrier, fn, start[-1], inner, state, *inputs)
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise transform_output(transform, "a tuple (carry, y)", out)
+            (results, treedef_out), axes_out = jax.tree.flatten(out[1]), spread(out_axes, out[1])
+            check_new_axes(transform, carrier, used, new, out[1], axes_out)
             places_out = [Place.CARRY if slot.into is Place.CARRY else slot.out for slot in used]
             places_out += [axis if isinstance(axis, int) else Place.SHARED for axis in axes_out]
-            outs = _ways(places_out)
-            shared, carried_out, stacked = (way.take([*new, *results]) for way in outs)
+            shared, carried_out, stacked = by_way([*new, *results], places_out)
             if shared and not check_constancy:
-                old = dict(zip(ins.kept.indices, known))
-                _refuse_shared(transform, carrier, old, dict(zip(outs.kept.indices, shared)), count)
-                shared = ()
-            latest[:] = after, outs, places_out, treedef_out
-            return shared, (carried_out, c), (after, stacked)
+                _refuse_shared(transform, carrier, known, shared, count)
+                shared = {}
+            latest[:] = after, places_out, treedef_out
+            return shared, hide_static((carried_out, out[0])), (after, stacked)
 
         def again(shared: Any) -> Any:
             start.append(carrier.follow(shape, latest[0]))
-            new = {number: group for number, group in zip(latest[1].kept.indices, shared) if number < count}
+            new = {number: group for number, group in shared.items() if number < count}
             if start[-1] == shape and not jax.tree.leaves(new):
                 return None
-            return [new.get(number, group) for number, group in zip(ins.kept.indices, kept)]
+            return {number: new.get(number, group) for number, group in kept.items()}
 
         shares = any(slot.out is Place.SHARED for slot in used)
         shares = shares or any(axis is broadcast for axis in jax.tree.leaves(out_axes))
-        shared, (carried, carry), (after, stacked) = loop_steps(
+        shared, carry, (after, stacked) = loop_steps(
             step,
             kept,
-            (carried, init),
-            [_cut(part, place, size) for part, place in zip(cut, ins.cut.take(places))],
+            hide_static((carried, init)),
+            {
+                number: split_keys(part, size)
+                if places[number] is Place.KEYS
+                else jax.tree.map(functools.partial(front, axis=cast(int, places[number])), part)
+                for number, part in cut.items()
+            },
             again=again if check_constancy and (shares or rehearse(groups)) else None,
             transform=transform,
-            name_shared=lambda path: name_shared(carrier, latest[1].kept.indices, count, path),
-            name_carry=lambda path: name_carry(carrier, ins.carried.indices, path),
+            name_shared=lambda path: name_shared(carrier, count, path),
+            name_carry=lambda path: name_carry(carrier, path),
             length=size,
             **options,
         )
-        _, outs, places_out, treedef_out = latest
-        stacked = [_uncut(part, place) for part, place in zip(stacked, outs.cut.take(places_out))]
-        parts = _together([None] * len(places_out), outs, (shared or (), carried, stacked))
-        new = tuple(slot.closed(group) for slot, group in zip(used, parts))
-        return carrier.absorb(handle, after, new, (carry, jax.tree.unflatten(treedef_out, parts[count:])))
+        _, places_out, treedef_out = latest
+        carried, state = show_static(carry)
+        parts = dict.fromkeys(range(len(places_out))) | (shared or {}) | carried
+        for number, part in stacked.items():
+            parts[number] = jax.tree.map(functools.partial(restore, axis=places_out[number]), part)
+        new = tuple([slot.closed(parts[number]) if slot.leave else parts[number] for number, slot in enumerate(used)])
+        results = [parts[number] for number in range(count, len(places_out))]
+        return carrier.absorb(handle, after, new, (state, jax.tree.unflatten(treedef_out, results)))
 
     return call
 
 
-def pair(transform: str, out: Any) -> tuple[Any, Any]:
-    """Checks that a body returned two things."""
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise transform_output(transform, "a tuple (carry, y)", out)
-    return out
+def by_way(parts: Sequence[Any], places: Sequence[Any]) -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:
+    """Returns parts by their numbers: what all steps share, what they hand on, and what each has its own of.
+
+    Args:
+      parts: groups and leaves.
+      places: of each an axis or a `Place`; parts with another one are in neither.
+    """
+    kept, carried, cut = dict[int, Any](), dict[int, Any](), dict[int, Any]()
+    for number, (part, place) in enumerate(zip(parts, places)):
+        if place is Place.SHARED:
+            kept[number] = part
+        elif place is Place.CARRY:
+            carried[number] = part
+        elif place is Place.KEYS or isinstance(place, int):
+            cut[number] = part
+    return kept, carried, cut
 
 
-def name_shared(carrier: Carrier[Any], numbers: Sequence[int], count: int, path: tuple[Any, ...]) -> str:
+def name_shared(carrier: Carrier[Any], count: int, path: tuple[Any, ...]) -> str:
     """Names a leaf of what steps share: groups, of which there are ``count``, and results."""
-    number = numbers[path[0].idx]
+    number = path[0].key
     return carrier.label(number, path[1:]) if number < count else "a result whose out_axes is `broadcast`"
 
 
-def name_carry(carrier: Carrier[Any], indices: Sequence[int], path: tuple[Any, ...]) -> str:
+def name_carry(carrier: Carrier[Any], path: tuple[Any, ...]) -> str:
     """Names a leaf of ``(carried groups, carry)``."""
     if path[0].idx == 0 and len(path) > 1:
-        return carrier.label(indices[path[1].idx], path[2:])
+        return carrier.label(path[1].key, path[2:])
     return "carry" + jax.tree_util.keystr(path[1:])
 
 
@@ -180,44 +199,3 @@ def _refuse_shared(
         if new:
             names = [carrier.label(number, path) for path in new]
             raise BroadcastVariableError(transform, names, "is created inside, without check_constancy_invariants")
-
-
-class _Ways(NamedTuple):
-    """Which parts take each of the three ways into steps, or out of them.
-
-    Attributes:
-      kept: those that all steps share.
-      carried: those that a step hands on to the next.
-      cut: those of which each step has its own.
-    """
-
-    kept: Chosen
-    carried: Chosen
-    cut: Chosen
-
-
-def _ways(places: Sequence[Any]) -> _Ways:
-    """Deals out parts by their places, each an axis or a `Place`; those with another one take no way."""
-    return _Ways(
-        Chosen([i for i, place in enumerate(places) if place is Place.SHARED]),
-        Chosen([i for i, place in enumerate(places) if place is Place.CARRY]),
-        Chosen([i for i, place in enumerate(places) if isinstance(place, int) or place is Place.KEYS]),
-    )
-
-
-def _together(parts: Sequence[Any], ways: Sequence[Chosen], found: Sequence[Any]) -> tuple[Any, ...]:
-    """Puts what came on each way in its place among all parts."""
-    together = tuple(parts)
-    for way, some in zip(ways, found):
-        together = way.put(together, some)
-    return together
-
-
-def _cut(part: Any, place: Any, size: int) -> Any:
-    """Puts the axis to cut along in front, or splits keys."""
-    return split_keys(part, size) if place is Place.KEYS else jax.tree.map(lambda x: front(x, place), part)
-
-
-def _uncut(part: Any, place: Any) -> Any:
-    """Puts the axis along which a loop stacked in its place."""
-    return jax.tree.map(lambda x: restore(x, place), part)

@@ -56,11 +56,11 @@ class Slot:
 
     def opened(self, group: Any) -> Any:
         """Returns the group as it goes in."""
-        return group if self.enter is None or not isinstance(self.into, int) else self.enter(group, self.into)
+        return self.enter(group, self.into) if self.enter is not None and isinstance(self.into, int) else group
 
     def closed(self, group: Any) -> Any:
         """Returns the group as it comes back."""
-        return group if self.leave is None or not isinstance(self.out, int) else self.leave(group, self.out)
+        return self.leave(group, self.out) if self.leave is not None and isinstance(self.out, int) else group
 
     def unwritten(self) -> "Slot":
         """Returns the slot for a group that may not be written: a carry is shared then, and nothing comes out."""

@@ -35,7 +35,7 @@ def loop_steps(
     Args:
       step: the body.
       known: what all steps see.
-      init: the first carry. What JAX cannot trace, such as a string or a function, every step gets as it is.
+      init: the first carry, see `hide_static`.
       xs: arrays to cut along their first axis.
       again: where ``shared`` has leaves: the body is traced before the loop, the leaves are computed once, and then
         ``again(shared)`` gives the ``known`` of the loop, or `None` if that trace will do for the loop. Without it,
@@ -54,22 +54,16 @@ def loop_steps(
     """
     seen: list[tuple[Any, Any]] = []
     shared, reused = None, None
-    init = hide_static(init)
-
-    def hidden(known: Any, carry: Any, x: Any) -> tuple[Any, Any, Any]:
-        shared, carry_out, y = step(known, show_static(carry), x)
-        return shared, hide_static(carry_out), y
-
     if again is not None:
-        trial = Trial(hidden, known, init, jax.tree.map(_row, xs))
+        trial = Trial(step, known, init, jax.tree.map(_row, xs))
         shared = trial.shared(transform, name_shared)
         known = again(shared)
         reused = trial.body if known is None else None
-        seen.append((_avals(init), trial.shapes[1]))
+        seen.append((jax.tree.map(jax.typeof, init), trial.shapes[1]))
 
     def body(carry: Any, x: Any) -> Any:
-        _, carry_out, y = hidden(known, carry, x)
-        seen.append((_avals(carry), _avals(carry_out)))
+        _, carry_out, y = step(known, carry, x)
+        seen.append((jax.tree.map(jax.typeof, carry), jax.tree.map(jax.typeof, carry_out)))
         return carry_out, y
 
     if not isinstance(options.get("length", 0), numbers.Integral):
@@ -82,7 +76,7 @@ def loop_steps(
         if changed is None:
             raise
         raise changed from error
-    return shared, show_static(carry), ys
+    return shared, carry, ys
 
 
 class Trial:
@@ -115,10 +109,6 @@ class Trial:
 def _row(x: Any) -> jax.ShapeDtypeStruct:
     kind = jax.typeof(x)
     return jax.ShapeDtypeStruct(kind.shape[1:], kind.dtype)
-
-
-def _avals(tree: Any) -> Any:
-    return jax.tree.map(jax.typeof, tree)
 
 
 def carry_changed(transform: str, seen: Sequence[tuple[Any, Any]], name: Namer) -> CarryChangedError | None:
@@ -175,7 +165,8 @@ def hide_static(tree: Any) -> Any:
     >>> show_static(hide_static((1.0, "relu")))
     (1.0, 'relu')
     """
-    return jax.tree.map(_hidden, tree)
+    leaves, treedef = jax.tree.flatten(tree)
+    return jax.tree.unflatten(treedef, [x if isinstance(x, jax.Array) else _hidden(x) for x in leaves])
 
 
 def _hidden(x: Any) -> Any:
@@ -192,7 +183,8 @@ def _hidden(x: Any) -> Any:
 
 def show_static(tree: Any) -> Any:
     """Undoes `hide_static`."""
-    return jax.tree.map(lambda x: x.value if isinstance(x, _Kept) else x, tree, is_leaf=_is_kept)
+    leaves, treedef = jax.tree.flatten(tree, is_leaf=_is_kept)
+    return jax.tree.unflatten(treedef, [x.value if isinstance(x, _Kept) else x for x in leaves])
 
 
 def _is_kept(x: Any) -> bool:

@@ -122,7 +122,7 @@ class _Loop:
         self.shape, self.groups = carrier.split(handle)
         writes = carrier.writes(self.shape)
         self.indices = [i for i, s in enumerate(slots) if s.into is Place.CARRY and writes[i]]
-        self.carried = [hide_static(self.groups[i]) for i in self.indices]
+        self.carried = {i: hide_static(self.groups[i]) for i in self.indices}
         self.after: Static = self.shape
         self.seen: list[tuple[Any, Any]] = []
 
@@ -138,9 +138,9 @@ class _Loop:
                         fix="fori_loop or scan, whose steps see references; or make the variable with ref=False",
                     )
 
-    def together(self, carried: Sequence[Any], i: Any) -> Groups:
+    def together(self, carried: dict[int, Any], i: Any) -> Groups:
         """All groups as step i gets them."""
-        found = dict(zip(self.indices, show_static(carried)))
+        found = show_static(carried)
         return tuple(
             found[n] if n in found else fold_keys(g, i) if s.into is Place.KEYS else g
             for n, (s, g) in enumerate(zip(self.slots, self.groups))
@@ -156,7 +156,7 @@ class _Loop:
                 paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(group)]
                 names = [self.carrier.label(n, path) for path in paths]
                 raise BroadcastVariableError(self.transform, names, "is written by a step")
-        carried_out = [hide_static(new[n]) for n in self.indices]
+        carried_out = {n: hide_static(new[n]) for n in self.indices}
         shapes = [jax.tree.map(jax.typeof, tree) for tree in ((carried, carry), (carried_out, carry_out))]
         self.seen.append((shapes[0], shapes[1]))
         return carried_out, carry_out
@@ -166,14 +166,14 @@ class _Loop:
         try:
             return loop(*args)
         except TypeError as error:
-            changed = carry_changed(self.transform, self.seen, lambda p: name_carry(self.carrier, self.indices, p))
+            changed = carry_changed(self.transform, self.seen, lambda p: name_carry(self.carrier, p))
             if changed is None:
                 raise
             raise changed from error
 
-    def finish(self, handle: Any, carried: Sequence[Any], carry: Any) -> Any:
+    def finish(self, handle: Any, carried: dict[int, Any], carry: Any) -> Any:
         """Write back what was carried."""
-        found = dict(zip(self.indices, show_static(carried)))
+        found = show_static(carried)
         groups = tuple(found.get(n) for n in range(len(self.slots)))
         return self.carrier.absorb(handle, self.after, groups, show_static(carry))
 

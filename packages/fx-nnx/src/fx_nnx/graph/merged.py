@@ -45,14 +45,14 @@ class MergedRecord(Record):
     __slots__ = ("_fits", "links")
 
     def __init__(self, graphdef: GraphDef, leaves: Sequence[Any], fits: Callable[[Sequence[Any]], bool]):
-        super().__init__(None)
+        super().__init__()
         self.graphdef, self.leaves, self._fits = graphdef, list(leaves), fits
         self.links = (weakref.ref(self),)
         self.contents.append((None, None))  # so that whoever uses the record asks first whether it holds
 
     def keep(self, root: Any) -> None:
         """Lets the model keep the record."""
-        self._root, self.lasting = weakref.ref(root), True
+        self.root, self.lasting = weakref.ref(root), True
         object.__setattr__(root, "_nnx_record", self)
 
     def holds(self) -> bool:

@@ -7,6 +7,7 @@ parts that can neither announce nor be compared cheaply (other static attributes
 libraries) is walked every time.
 """
 
+import dataclasses
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -22,7 +23,7 @@ from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import Pytree, attributes_of, kinds_of
 from fx_nnx.paths import Path, sorted_keys
-from fx_nnx.snapshots import Snapshot, exact, has_hash, snapshot_of
+from fx_nnx.snapshots import Snapshot, exact, snapshot_of
 from fx_nnx.states.nesting import Paths
 from fx_nnx.states.sealed import SealedState
 from fx_nnx.states.state import State
@@ -35,47 +36,34 @@ Links = tuple[weakref.ref[Any], ...]
 _tuple = tuple.__new__
 
 
+@dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
 class Record:
     """The structure of one model.
 
     Attributes:
+      root: refers to the model; None if it cannot keep a record.
+      lasting: whether it may be kept.
       graphdef: the definition.
       leaves: the variables, and an `Item` for each other leaf, in the order of ``graphdef.paths``.
       alive: whether nothing announced a change since.
-      lasting: whether it may be kept.
+      only_variables: whether all leaves are variables.
       contents: plain containers, and what was in them.
+      kept: what was found out and holds as long as the record does.
       avals: types of the values that were put in last, see `fx_nnx.graph.updating`.
       tree: the structure of the same model as a tree, if it is known to be one.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_groups",
-        "_root",
-        "_trace",
-        "alive",
-        "avals",
-        "contents",
-        "graphdef",
-        "lasting",
-        "leaves",
-        "only_variables",
-        "tree",
-    )
-
-    graphdef: GraphDef
-    leaves: list[Any]
-
-    def __init__(self, root: Any):
-        self._root = weakref.ref(root) if isinstance(root, Pytree) else None
-        self._groups: dict[Any, Any] = {}
-        self._trace: tuple[object] | None = None
-        self.alive = True
-        self.lasting = self._root is not None
-        self.only_variables = True
-        self.avals: list[Any] | None = None
-        self.contents: list[tuple[Any, Any]] = []
-        self.tree: Record | None = None
+    root: weakref.ref[Any] | None = None
+    lasting: bool = False
+    graphdef: GraphDef = dataclasses.field(init=False)
+    leaves: list[Any] = dataclasses.field(init=False)
+    alive: bool = True
+    only_variables: bool = True
+    contents: list[tuple[Any, Any]] = dataclasses.field(default_factory=list[tuple[Any, Any]])
+    kept: dict[Any, Any] = dataclasses.field(default_factory=dict[Any, Any])
+    avals: list[Any] | None = None
+    tree: "Record | None" = None
+    _trace: tuple[object] | None = dataclasses.field(default=None, init=False)
 
     def of_leaf(self, leaf: Any) -> Self:
         """Be the record of an array or a number alone; None has no leaves."""
@@ -101,17 +89,17 @@ class Record:
     def groups(self, key: Any, make: Any) -> Any:
         """Returns what ``make`` found for some filters, kept by the filters if they are hashable."""
         try:
-            found = self._groups.get(key)
+            found = self.kept.get(key)
         except TypeError:
             return make()
         if found is None:
-            found = self._groups[key] = make()
+            found = self.kept[key] = make()
         return found
 
     def drop(self) -> None:
         """Discards the record: the structure has changed."""
         self.alive = False
-        root = None if self._root is None else self._root()
+        root = None if self.root is None else self.root()
         if root is not None and root._nnx_record is self:
             object.__setattr__(root, "_nnx_record", None)
 
@@ -149,7 +137,7 @@ def joined(links: Links, own: Links) -> Links:
     return links + own
 
 
-class _Seen:
+class _Same:
     """A node that was in a plain container; equal if it is the same one."""
 
     __slots__ = ("item",)
@@ -158,7 +146,7 @@ class _Seen:
         self.item = item
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is _Seen and self.item is other.item
+        return type(other) is _Same and self.item is other.item
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -175,7 +163,7 @@ def _contents(container: Any) -> Any:
 def _content(item: Any) -> Any:
     if kind_of(item) == "leaf" and not is_ref(item):
         return None if is_array(item) else (exact(item), snapshot_of(item))
-    return _Seen(item)
+    return _Same(item)
 
 
 class Walk:
@@ -192,7 +180,7 @@ class Walk:
     """
 
     def __init__(self, record: Record | None = None, *, shared: bool = True, as_tree: bool = False):
-        self.record, self.shared, self.as_tree = record or Record(None), shared, as_tree
+        self.record, self.shared, self.as_tree = record or Record(), shared, as_tree
         self.links = (weakref.ref(self.record),)
         self.roots = 0
         self.origin: list[int] = []
@@ -309,8 +297,11 @@ class Walk:
             known = self.statics[id(item)] = _tuple(StaticValue, (exact(kept), kept))
             if kept is not item:
                 self.watch(item, kept)
-            elif self.record.lasting and not has_hash(item):
-                self.record.lasting = False  # it may be changed in place, which nothing tells us
+            else:
+                try:
+                    hash(item)
+                except TypeError:  # it may be changed in place, which nothing tells us
+                    self.record.lasting = False
         self.attributes.append((key, known))
 
     def watch(self, item: Any, kept: Any) -> None:
@@ -348,7 +339,7 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
       SharedReferenceError: an object is shared although it must not.
       NnxError: it is not made of nodes; or it is to be a tree, and has an object with ``pytree=False``.
     """
-    record = Record(root)
+    record = Record(weakref.ref(root), lasting=True) if isinstance(root, Pytree) else Record()
     if root is None or kind_of(root) == "leaf":
         if not is_array(root) and not isinstance(root, int | float | complex | str | bytes | np.generic | None):
             raise not_a_node(root)

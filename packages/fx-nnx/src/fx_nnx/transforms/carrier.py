@@ -20,13 +20,17 @@ from fx_nnx.transforms.layout import (
     Handle,
     Inner,
     Layout,
+    find_plan,
+    find_records,
     held,
+    inner_of,
     is_variable,
+    keep_plan,
     read_value,
     root_paths,
+    write_values,
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, GraphMode, Grouping, GroupPolicy, ResultPolicy, Returns
-from fx_nnx.transforms.steady import find_plan, find_records, keep_plan, write_values
 from fx_nnx.variables.axes import add_axis, remove_axis
 
 __all__ = ["ObjectCarrier"]
@@ -140,7 +144,7 @@ class ObjectCarrier:
     def merge(self, shape: Static, groups: Groups) -> Inner:
         """See `fx_transforms.Carrier.merge`."""
         layout = cast(Layout, shape)
-        inner = Inner(layout, groups)
+        inner = inner_of(layout, groups)
         if self.axis_metadata is not None:
             variables = [None if number is None else inner.index[number] for number in layout.graphdef.numbers]
             self.change_axes(variables, layout.groups, adding=False)
@@ -166,7 +170,7 @@ class ObjectCarrier:
         """See `fx_transforms.Carrier.absorb`."""
         if isinstance(handle, Inner):
             handle = handle.as_handle()
-        change = cast(Change, shape)
+        change: Change = shape.value
         if change.plain:
             write_values(handle.targets, change.written, groups[0].values)
             return out
@@ -192,7 +196,7 @@ class ObjectCarrier:
 
     def result_of(self, handle: Handle, shape: Static, groups: Groups, out: Any) -> Any:
         """Returns the result of a function whose effects are dropped, made of what its groups hold."""
-        change = cast(Change, shape)
+        change: Change = shape.value
         if change.result is None:
             return out
         made: list[Any] = []
@@ -228,14 +232,13 @@ class ObjectCarrier:
 
     def join(self, shapes: Sequence[Static]) -> Static:
         """See `fx_transforms.Carrier.join`."""
-        changes = cast(Sequence[Change], shapes)
-        written = tuple(sorted({number for change in changes for number in change.written}))
-        same = [change.with_written(written) for change in changes]
+        written = tuple(sorted({number for shape in shapes for number in shape.value.written}))
+        same: list[Change] = [shape.value._replace(written=written, plain=False) for shape in shapes]
         if any(change != same[0] for change in same):
             numbers = [str(i) for i, change in enumerate(same) if change != same[0]]
             text = f"the objects that branch 0 and branch {numbers[0]} leave behind differ in structure"
             raise BranchStateError(self.transform, [text])
-        return same[0]
+        return Static(same[0])
 
     def writes(self, shape: Static) -> Sequence[bool]:
         """See `fx_transforms.Carrier.writes`."""

@@ -107,39 +107,24 @@ class Fresh(NamedTuple):
     refs: tuple[tuple[int, int], ...] = ()
 
 
-class Change(Static):
-    """What a function did to its arguments: the shape on the way out.
+class Change(NamedTuple):
+    """What a function did to its arguments: what a `Static` holds as the shape on the way out.
 
-    Args:
+    Attributes:
       written: numbers of the values that were changed.
       returned: numbers of the values that come back, which those are among.
       fresh: what is new to the caller, if anything is.
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
-      single: whether there is one group only.
-
-    Attributes:
-      plain: whether nothing but values of variables and attributes, all in one group, come back besides the result.
+      plain: whether nothing but written values, all in one group, come back besides the result.
     """
 
-    __slots__ = ("arrays", "fresh", "plain", "result", "returned", "written")
-
-    def __init__(
-        self,
-        written: tuple[int, ...],
-        returned: tuple[int, ...],
-        fresh: Fresh | None,
-        result: Result | None,
-        arrays: tuple[int, ...],
-        single: bool,
-    ):
-        super().__init__((written, returned, fresh, result, arrays, single))
-        self.written, self.returned, self.fresh, self.result, self.arrays = written, returned, fresh, result, arrays
-        self.plain = fresh is None and result is None and written == returned and single
-
-    def with_written(self, written: tuple[int, ...]) -> "Change":
-        """Returns the same with other values written."""
-        return Change(written, *self.value[1:])
+    written: tuple[int, ...]
+    returned: tuple[int, ...]
+    fresh: Fresh | None
+    result: Result | None
+    arrays: tuple[int, ...]
+    plain: bool
 
 
 def write_value(target: Any, value: Any) -> None:

@@ -78,7 +78,8 @@ class Collector:
         refs = self.refs.of_result(self.names, self.leaves) if has_refs else ()
         result = Result(self.treedef, self.nodes, grouped, refs) if grouped or refs or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
-        change = Change(written, returned, fresh, result, arrays, len(carrier.groups) == 1)
+        plain = fresh is None and result is None and written == returned and len(carrier.groups) == 1
+        change = Static(Change(written, returned, fresh, result, arrays, plain))
         groups = tuple(Group(Static(None, paths), values) for values, paths in zip(self.values, self.paths))
         out = carrier.results.emptied if grouped else self.out if result is None else result.emptied(self.leaves)
         return Outcome(change, groups, out)

@@ -1,7 +1,7 @@
 """Cotangents of what a function left behind, in the form of what it got and gave."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ class ResultCotangents:
           values: those of all values that came back.
           collected: what came back.
         """
-        change = cast(Change, collected.shape)
+        change: Change = collected.shape.value
         if not self.roots:
             return out
         if self.updates:

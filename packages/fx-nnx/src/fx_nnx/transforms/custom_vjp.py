@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import fx_transforms
 import jax
@@ -19,7 +19,7 @@ from fx_nnx.objects.fields import is_array
 from fx_nnx.paths import show_path
 from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.change import GAP, Change, is_gap
+from fx_nnx.transforms.change import GAP, is_gap
 from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
 from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths
 from fx_nnx.transforms.policies import ResultPolicy, graph_mode
@@ -89,7 +89,7 @@ class CustomVjp:
         statics, rest, _ = self.statics.take(args, {}, but=apart)
         handle = Handle((rest, {}), statics)
         carrier = _NotingCarrier(self.mode, results=ResultPolicy(passing=self.mode.updates), transform="custom_vjp")
-        call = _Call(self, handle, carrier, self.forward, self.backward, apart)
+        call = _RuleCall(self, handle, carrier, self.forward, self.backward, apart)
         return fx_transforms.custom_vjp(
             call.primal_rule, call.forward_rule, call.backward_rule, carrier, wrt=(0,), with_state=True
         )(handle)
@@ -126,7 +126,7 @@ class _NotingCarrier(ObjectCarrier):
         return self.latest
 
 
-class _Call:
+class _RuleCall:
     """One call: what its forward pass found out for the backward pass."""
 
     layout: Layout
@@ -174,7 +174,7 @@ class _Call:
         (written,), out = cotangents
         collected = self.carrier.latest
         out = self.result.of(out, written.values, collected)
-        changes = self.changes.of(written.values, cast(Change, collected.shape).returned, self._is_active)
+        changes = self.changes.of(written.values, collected.shape.value.returned, self._is_active)
         apart, residuals = _unpack(residuals)
         nondiff = {**dict(self.layout.statics[0]), **apart}
         options = {}

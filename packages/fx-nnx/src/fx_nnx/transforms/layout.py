@@ -1,27 +1,47 @@
-"""Layouts: the hashable part of a tree of arguments, and handles: the tree on its way through a transform."""
+"""Layouts: the hashable part of a tree of arguments, and handles: the tree on its way through a transform.
 
+A plan is a layout that is kept with the record of the first object among the arguments, so that a call in the steady
+state looks at no structure. It is true as long as all their records are, since whatever changes structure, references
+included, drops those.
+"""
+
+import dataclasses
 import functools
+import itertools
 import operator
 import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-from fx_core.compat.jax import at_top_level
+from fx_core.compat.jax import at_top_level, current_trace
 from fx_transforms.carrier import Static
 
-from fx_nnx.captures import frames, note
+from fx_nnx.captures import constants, frames, note, warn_of_constant
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
-from fx_nnx.graph.kinds import is_node
-from fx_nnx.graph.record import Walk
+from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
+from fx_nnx.graph.record import Record, Walk, record_of
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import RootName, show_path
 from fx_nnx.snapshots import exact
+from fx_nnx.variables.fields import VariableFields, put_value
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Group", "Handle", "Inner", "Layout", "read_value"]
+__all__ = [
+    "Group",
+    "Handle",
+    "Inner",
+    "Layout",
+    "Plan",
+    "find_plan",
+    "find_records",
+    "inner_of",
+    "keep_plan",
+    "read_value",
+    "write_values",
+]
 
 
 class Layout(Static):
@@ -108,6 +128,7 @@ def _with_keys(group: Group) -> Any:
 jax.tree_util.register_pytree_with_keys(Group, _with_keys, Group, operator.attrgetter("values", "paths"))
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Handle:
     """A tree of arguments on its way into a transform and back.
 
@@ -120,15 +141,12 @@ class Handle:
       leaves: the leaves of the tree.
     """
 
-    __slots__ = ("arrays", "layout", "leaves", "statics", "targets", "tree")
-
-    layout: Layout
-    targets: list[Any]
-    arrays: list[Any]
-    leaves: list[Any]
-
-    def __init__(self, tree: Any, statics: Any = None):
-        self.tree, self.statics = tree, statics
+    tree: Any
+    statics: Any = None
+    layout: Layout = dataclasses.field(init=False)
+    targets: list[Any] = dataclasses.field(init=False)
+    arrays: list[Any] = dataclasses.field(init=False)
+    leaves: list[Any] = dataclasses.field(init=False)
 
     def value(self, number: int) -> Any:
         """Returns the caller's value of a number."""
@@ -144,55 +162,35 @@ class Handle:
         return walk.objects
 
 
+@dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
 class Inner:
     """The tree as the function gets it: a copy of the caller's.
 
     Attributes:
-      tree: the copy.
       layout: its layout before the function.
-      roots: the copies of the objects and variables of the tree.
-      index: objects and variables by number.
       values: the values that came in.
-      items: numbers of the values that no variable holds, by the identity of what holds them and the key.
-      contained: those in plain containers and other pytrees, by their paths.
       now: the values of arrays of the tree that are handed on to the next step.
       alive: whether the structure of the copy is as it was: nothing in it has announced a change, and all would.
+      tree: the copy.
+      roots: the copies of the objects and variables of the tree.
+      index: objects and variables by number.
+      items: numbers of the values that no variable holds, by the identity of what holds them and the key.
+      contained: those in plain containers and other pytrees, by their paths.
+      holders: what holds the values, alive, so that nothing else gets its identity.
+      handle: the copy as what goes into a further transform inside.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_handle",
-        "_holders",
-        "alive",
-        "contained",
-        "index",
-        "items",
-        "layout",
-        "now",
-        "roots",
-        "tree",
-        "values",
-    )
-
-    def __init__(self, layout: Layout, groups: Sequence[Group]):
-        streams = [iter(group.values) for group in groups]
-        self.layout, self.values = layout, [next(streams[group]) for group in layout.groups]
-        numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
-        self.alive = layout.graphdef.announces
-        links = (weakref.ref(self),) if self.alive else None
-        leaves = assembly.variables(self.values[: len(numbers)], links)
-        self.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
-        self.roots, holders = assembly.build(leaves, self.index, links=links)
-        self.now = self.values[len(numbers) :]
-        objects, arrays = iter(self.roots), iter(self.now)
-        self.tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
-        bare = [number for number, variable in enumerate(numbers) if variable is None]
-        items = [(number, holders[at], key) for number, (at, key) in zip(bare, assembly.bare)]
-        self._holders = holders  # alive, so that nothing else gets their identity
-        self.items = {(id(holder), key): number for number, holder, key in items}
-        owned = {id(attributes_of(thing)) for thing in self.index.values() if isinstance(thing, Pytree)} if bare else ()
-        self.contained = {layout.paths[number]: number for number, holder, _ in items if id(holder) not in owned}
-        self._handle: Handle | None = None
+    layout: Layout
+    values: list[Any]
+    now: list[Any]
+    alive: bool
+    tree: Any = None
+    roots: list[Any] = dataclasses.field(init=False)
+    index: dict[int, Any] = dataclasses.field(init=False)
+    items: dict[tuple[int, Any], int] = dataclasses.field(init=False)
+    contained: dict[Any, int] = dataclasses.field(init=False)
+    holders: list[Any] = dataclasses.field(init=False)
+    handle: Handle | None = None
 
     def drop(self) -> None:
         """Records that the structure has changed, see `fx_nnx.links`."""
@@ -200,9 +198,29 @@ class Inner:
 
     def as_handle(self) -> Handle:
         """Returns the copy as what goes into a further transform inside."""
-        if self._handle is None:
-            self._handle = Handle(self.tree, self.layout.statics)
-        return self._handle
+        if self.handle is None:
+            self.handle = Handle(self.tree, self.layout.statics)
+        return self.handle
+
+
+def inner_of(layout: Layout, groups: Sequence[Group]) -> Inner:
+    """Makes the copy of a tree that a function gets, of the values in the groups."""
+    streams = [iter(group.values) for group in groups]
+    values = [next(streams[group]) for group in layout.groups]
+    numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
+    inner = Inner(layout, values, values[len(numbers) :], layout.graphdef.announces)
+    links = (weakref.ref(inner),) if inner.alive else None
+    leaves = assembly.variables(values[: len(numbers)], links)
+    inner.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
+    inner.roots, inner.holders = assembly.build(leaves, inner.index, links=links)
+    objects, arrays = iter(inner.roots), iter(inner.now)
+    inner.tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
+    bare = [number for number, variable in enumerate(numbers) if variable is None]
+    items = [(number, inner.holders[at], key) for number, (at, key) in zip(bare, assembly.bare)]
+    inner.items = {(id(holder), key): number for number, holder, key in items}
+    owned = {id(attributes_of(thing)) for thing in inner.index.values() if isinstance(thing, Pytree)} if bare else ()
+    inner.contained = {layout.paths[number]: number for number, holder, _ in items if id(holder) not in owned}
+    return inner
 
 
 def read_value(target: Any) -> Any:
@@ -233,3 +251,133 @@ result_paths = functools.partial(root_paths, head=RESULT)
 def is_variable(x: Any) -> bool:
     """Returns whether it is a variable."""
     return isinstance(x, Variable)
+
+
+_LIMIT = 64
+_odd: dict[Any, bool] = {}
+
+
+class Plan(NamedTuple):
+    """What is known of a tuple of arguments.
+
+    Attributes:
+      layout: their layout.
+      others: the records of the objects after the first one, held weakly.
+      order: for each value the number of the record and the number of the value there; None if they follow each other.
+      plain: whether all values are those of variables.
+    """
+
+    layout: Layout
+    others: Sequence[weakref.ref[Record]]
+    order: Sequence[tuple[int, int]] | None
+    plain: bool
+
+
+def find_records(
+    tree: tuple[Any, ...], *, nested: bool = False
+) -> tuple[list[Any], list[Record], list[Any], list[Any]] | None:
+    """Returns the leaves of arguments, the records of the objects, the arrays, and what distinguishes the records.
+
+    None if something among them is neither an object with a lasting record nor an array.
+
+    Args:
+      tree: the arguments.
+      nested: whether there are containers to look into, which most often there are not.
+    """
+    leaves: list[Any]
+    key: list[Any]
+    records: list[Record] = []
+    arrays: list[Any] = []
+    if nested or tree[1]:
+        nested, (leaves, treedef) = True, jax.tree.flatten(tree, is_leaf=is_node)
+        odd = _odd.get(treedef)
+        if odd is None:
+            if len(_odd) >= _LIMIT:
+                _odd.clear()
+            paths = [path for path, _ in jax.tree.leaves_with_path(tree, is_leaf=is_node)]
+            odd = _odd[treedef] = bool(odd_keys_of(paths))
+        if odd:  # tree definitions whose keys are 1 and True are equal, but the trees are not the same
+            return None
+        key = [treedef]
+    elif len(tree) == 2:
+        leaves, key = list(tree[0]), []
+    else:  # what a function is bound to comes last, and must not be mistaken for an argument
+        leaves, key = [*tree[0], *tree[2]], [len(tree[2])]
+    for arg in leaves:
+        kind = known_kinds.get(type(arg)) or kind_of(arg)
+        if kind == "object":
+            record = arg._nnx_record
+            if record is None or not record.alive or (record.contents and not record.holds()):
+                record = record_of(arg)
+                if not record.lasting:
+                    return None
+            records.append(record)
+            key.append(id(record))
+        elif kind == "leaf":
+            arrays.append(arg)
+            key.append(None)
+        else:
+            return None if nested else find_records(tree, nested=True)
+    return (leaves, records, arrays, key) if records else None
+
+
+def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> tuple[Plan, list[Any]] | None:
+    """Returns what was kept for a key, if it is about these records, and the variables and items."""
+    try:
+        plan: Any = records[0].kept.get(key)
+    except TypeError:  # a container with an unhashable part, of which the walk will tell more
+        return None
+    if plan is None or not all(ref() is record for ref, record in zip(plan.others, records[1:])):
+        return None
+    leaves = [record.leaves for record in records]
+    if len(leaves) == 1:
+        return plan, leaves[0]
+    if plan.order is None:
+        return plan, list(itertools.chain.from_iterable(leaves))
+    return plan, [leaves[i][j] for i, j in plan.order]
+
+
+def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, targets: Sequence[Any]) -> None:
+    """Keeps what a walk found."""
+    position = {
+        (id(leaf) if type(leaf) is not Item else (id(leaf.container), leaf.key)): (i, j)
+        for i, record in reversed(list(enumerate(records)))
+        for j, leaf in enumerate(record.leaves)
+    }
+    order = [position[id(t) if type(t) is not Item else (id(t.container), t.key)] for t in targets]
+    straight = [(i, j) for i, record in enumerate(records) for j in range(len(record.leaves))]
+    kept: Any = records[0].kept
+    if len(kept) >= _LIMIT:
+        kept.clear()
+    others = [weakref.ref(record) for record in records[1:]]
+    plain = all(record.only_variables for record in records)
+    kept[key] = Plan(layout, others, None if order == straight else order, plain)
+
+
+_set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__
+_latest: list[object] = [None]
+
+
+def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> None:
+    """Puts values into variables, without hooks, and into items.
+
+    Raises:
+      TraceLevelError: a variable was made outside the transform that runs.
+    """
+    here = current_trace()
+    if here == _latest[0]:
+        here = _latest[0]
+    else:
+        _latest[0] = here
+    for number, value in zip(numbers, values):
+        target = targets[number]
+        if type(target) is Item:
+            target.write(value)
+            continue
+        if target._nnx_trace is not here:
+            if target._nnx_trace != here:
+                target._nnx_check_trace()
+            _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
+        if constants:
+            warn_of_constant(target)
+        put_value(target, value)

@@ -115,9 +115,10 @@ def seen_from(f: Any, bound: Sequence[Any], given: Iterable[Any], around: dict[i
         if isinstance(found, _CALLED) and str(getattr(found, "__module__", "")).partition(".")[0] not in _LIBRARIES
     ]
     around.update([(id(value), value) for value in held])
-    if around:
-        f = (*(f if type(f) is tuple else (f,)), *around.values())
-    found = _around(f, bound)
+    seeing = (*(f if type(f) is tuple else (f,)), *around.values())
+    if all(type(part) is FunctionType and _sees_nothing(part) for part in seeing):
+        return []
+    found = _around(seeing, bound)
     pairs = [(module, record_of(module)) for module in found.modules]
     seen: list[Seen | Routes] = [Seen(module, record) for module, record in pairs if record.lasting]
     if found.routes or found.empty:
@@ -178,25 +179,23 @@ class _Step(NamedTuple):
     name: str | None = None
 
 
-def _around(f: Any, bound: Sequence[Any] = ()) -> _Around:
-    """Finds the modules in the closure of a function, in its defaults, and among the globals that its code reads.
+def _around(seeing: Sequence[Any], bound: Sequence[Any]) -> _Around:
+    """Finds the modules in the closures of functions, in their defaults, and among the globals that their code reads.
 
-    Containers, objects of other classes and functions that it sees there are looked into, too, functions as far as they
-    do not belong to an installed package; and the attributes of Python modules and classes that its code names.
+    Containers, objects of other classes and functions that they see there are looked into, too, functions as far as
+    they do not belong to an installed package; and the attributes of Python modules and classes that their code names.
 
     Args:
-      f: the function.
+      seeing: the functions, and other things that see something.
       bound: modules that are not looked for.
     """
     result = _Around([], [], [])
-    if all(type(part) is FunctionType and _sees_nothing(part) for part in (f if type(f) is tuple else (f,))):
-        return result
     steps: dict[int, list[_Step]] = {}  # by identity of what they lead to
     names: set[str] = set()
     kept: list[Any] = []  # so that identities stay theirs
     seen = {id(value) for value in bound}
     # A module that is called is bound, but its method is looked at.
-    rest = [type(part).__call__ if id(part) in seen else part for part in (f if type(f) is tuple else (f,))]
+    rest = [type(part).__call__ if id(part) in seen else part for part in seeing]
     while rest and len(seen) < _MOST:
         value = rest.pop()
         if id(value) not in seen:
@@ -329,6 +328,8 @@ def _read_by(f: FunctionType) -> Iterator[_Step]:
         if first in cells:  # others are of the function itself
             spot = _Spot(cells[first], None)
             yield from _chain(_Step(f, _content(spot), spot), names)
+    if str(f.__globals__.get("__name__")).partition(".")[0] in _LIBRARIES:  # whose globals hold nothing of a user's
+        return
     for first, *names in code.globals:
         spot = _Spot(f.__globals__, first)
         value = _content(spot)

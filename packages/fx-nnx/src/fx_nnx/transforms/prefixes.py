@@ -301,19 +301,16 @@ def spread_prefix(name: str, prefix: Any, tree: Any) -> list[Any]:
     """
     if type(prefix) is list and type(tree) is tuple:
         prefix = tuple(prefix)
-    entries: list[Any] = []
-
-    def add(entry: Any, part: Any) -> None:
-        if isinstance(entry, Variable) or (is_node(entry) and not is_node(part)):
-            raise TypeError(f"a {type(entry).__name__} is no entry for a {type(part).__name__}")
-        entry = resolved(entry)
-        entries.extend([entry] * len(jax.tree.leaves(part, is_leaf=is_node)))
-
+    found: list[Any] = []
     try:
-        jax.tree.map(add, prefix, tree, is_leaf=is_entry)
+        entries, treedef = jax.tree.flatten(prefix, is_leaf=is_entry)
+        for entry, part in zip(entries, treedef.flatten_up_to(tree)):
+            if isinstance(entry, Variable) or (is_node(entry) and not is_node(part)):
+                raise TypeError(f"a {type(entry).__name__} is no entry for a {type(part).__name__}")
+            found += [resolved(entry)] * len(jax.tree.leaves(part, is_leaf=is_node))
     except (ValueError, TypeError) as error:
         raise PrefixError.mismatch(name, prefix, str(error)) from error
-    return entries
+    return found
 
 
 def prefix(node: Any, filter_map: Mapping[Filter, Any] | Callable[..., Any], /, *, graph: bool | None = None) -> Any:

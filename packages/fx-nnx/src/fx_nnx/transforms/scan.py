@@ -116,7 +116,7 @@ def _takes_arrays(args: Sequence[Any], kwargs: dict[str, Any], in_axes: Any) -> 
     return all(entry is Carry or are_arrays([arg], numpy=type(entry) is int) for arg, entry in zip(args, entries))
 
 
-class _Loop(NamedTuple):
+class _Axes(NamedTuple):
     """What the axes of a loop come to.
 
     Attributes:
@@ -130,7 +130,7 @@ class _Loop(NamedTuple):
     position_out: int | None
 
 
-def _loop_of(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Loop:
+def _loop_of(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Axes:
     """Read the axes of a loop; usual ones, such as a layer has in every call, only once."""
     kinds = _kinds_of(in_axes), _kinds_of(out_axes)
     if None in kinds or metadata is not NO_METADATA:
@@ -156,12 +156,12 @@ def _kinds_of(axes: Any) -> tuple[Any, ...] | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _read_once(in_axes: Any, out_axes: Any, mode: GraphMode, kinds: Any) -> _Loop:
+def _read_once(in_axes: Any, out_axes: Any, mode: GraphMode, kinds: Any) -> _Axes:
     del kinds  # only to tell axes apart
     return _read(in_axes, out_axes, mode, NO_METADATA)
 
 
-def _read(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Loop:
+def _read(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Axes:
     position_in, position_out = _carry("in_axes", in_axes), _carry("out_axes", out_axes)
     if (position_in is None) != (position_out is None):
         raise PrefixError.misplaced("out_axes of scan", out_axes, "Carry where in_axes has it, and nowhere else")
@@ -176,7 +176,7 @@ def _read(in_axes: Any, out_axes: Any, mode: GraphMode, metadata: Any) -> _Loop:
         results=ResultPolicy(emptied=((), ())),
         carried=None if position_in is None else max(position_in, 0),
     )
-    return _Loop(carrier, groups.slots(), position_out)
+    return _Axes(carrier, groups.slots(), position_out)
 
 
 def _carry(name: str, axes: Any) -> int | None:

@@ -23,31 +23,31 @@ class Target:
 
     Args:
       f: the function.
+
+    Attributes:
+      bound: the modules that it is bound to.
     """
 
-    __slots__ = ("_found", "f")
+    __slots__ = ("_make", "bound", "f")
 
     def __init__(self, f: Callable[..., Any]):
         self.f = f
-        # Whether a function is bound to something never changes, but the lists in a partial may.
-        self._found = _parts(f)
-
-    @property
-    def bound(self) -> tuple[Any, ...]:
-        """The modules that it is bound to."""
-        return () if self._found is None else tuple(self._found[0])
+        self.bound: tuple[Any, ...]
+        self._make: Make | None
+        self.bound, self._make = _parts(f) or ((), None)
 
     def tree(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Returns what goes through the transform: arguments, those by name, and what the function is bound to."""
-        if self._found is None:
+        # Whether a function is bound to something never changes, but the lists in a partial may.
+        if self._make is None:
             return args, kwargs
         if isinstance(self.f, functools.partial):
-            self._found = _parts(self.f)
+            self.bound, self._make = _parts(self.f) or ((), None)
         return args, kwargs, self.bound
 
     def call(self, args: Sequence[Any], kwargs: dict[str, Any], bound: Sequence[Any] = ()) -> Any:
         """Calls the function, bound to other modules."""
-        f = self.f if self._found is None else self._found[1](iter(bound))
+        f = self.f if self._make is None else self._make(iter(bound))
         return f(*args, **kwargs)
 
 
@@ -111,26 +111,26 @@ def remembered_target(f: Any) -> _Remembered | None:
     return found if type(found) is _Remembered and found.owner is f else None
 
 
-def _parts(f: Any) -> tuple[list[Any], Make] | None:
+def _parts(f: Any) -> tuple[tuple[Any, ...], Make] | None:
     """Give the modules that a function is bound to, and how to bind it to others; None if there are none."""
     if is_node(f):
-        return [f], next
+        return (f,), next
     if isinstance(f, MethodType):
-        return ([f.__self__], lambda nodes: MethodType(f.__func__, next(nodes))) if is_node(f.__self__) else None
+        return ((f.__self__,), lambda nodes: MethodType(f.__func__, next(nodes))) if is_node(f.__self__) else None
     if isinstance(f, functools.partial):
         return _parts_of_partial(f)
     found = remembered_target(f)
     if found is None:
         return None
     count = len(found.target.bound)
-    return list(found.target.bound), lambda nodes: _rebound(found.call, [next(nodes) for _ in range(count)])
+    return found.target.bound, lambda nodes: _rebound(found.call, [next(nodes) for _ in range(count)])
 
 
 def _rebound(call: Callable[..., Any], bound: Sequence[Any]) -> Callable[..., Any]:
     return lambda *args, **kwargs: call(args, kwargs, bound)
 
 
-def _parts_of_partial(f: Any) -> tuple[list[Any], Make] | None:
+def _parts_of_partial(f: Any) -> tuple[tuple[Any, ...], Make] | None:
     leaves, treedef = jax.tree.flatten((f.args, f.keywords), is_leaf=is_node)
     parts = [_parts(f.func), *map(_parts, leaves)]
     if not any(parts):
@@ -141,7 +141,7 @@ def _parts_of_partial(f: Any) -> tuple[list[Any], Make] | None:
         args, keywords = jax.tree.unflatten(treedef, new)
         return functools.partial(func, *args, **keywords)
 
-    return [node for part in parts if part is not None for node in part[0]], make
+    return tuple([node for part in parts if part is not None for node in part[0]]), make
 
 
 def holds_nodes(value: Any) -> bool:
