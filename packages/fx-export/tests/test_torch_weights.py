@@ -112,6 +112,16 @@ def test_casts_are_asked_for_and_never_overflow():
         from_torch({"a": np.ones(2, np.float32)}, {"a": np.zeros(2, np.int32)}, cast=True)
 
 
+@pytest.mark.parametrize(
+    ("number", "given", "target"), [(2**40, "int64", "int32"), (200, "uint8", "int8"), (40000, "uint16", "int16")]
+)
+def test_integers_that_do_not_fit_are_refused(number, given, target):
+    here = {"steps": np.zeros(2, target)}
+    with pytest.raises(TorchMismatchError, match=f"steps: numbers of {given} do not fit into {target}"):
+        from_torch({"steps": np.array([1, number], given)}, here, cast=True)
+    assert from_torch({"steps": np.array([1, 7], given)}, here, cast=True)["steps"].tolist() == [1, 7]
+
+
 def test_layers_that_cannot_be_told_are_asked_for():
     params = {"up": {"kernel": counted(3, 2, 2)}, "down": {"kernel": counted(3, 2, 2)}, "d": {"kernel": counted(2, 2)}}
     with pytest.raises(UnknownLayerError, match="conv_transpose") as caught:

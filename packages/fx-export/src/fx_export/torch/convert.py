@@ -113,7 +113,8 @@ def from_torch(
       names: see `to_torch`.
       tied: see `to_torch`; the file may have both names or one.
       ignore: PyTorch's names to leave out, with ``*`` for anything. Counters of batches of norms are never asked for.
-      cast: whether other dtypes are cast, as long as no finite number becomes infinite; by default they are reported.
+      cast: whether other dtypes are cast, as long as no finite number becomes infinite and no integer another one; by
+        default they are reported.
       stacked: see `to_torch`.
 
     Weights that PyTorch computes by weight or spectral normalization are read as they come out of it, and by their

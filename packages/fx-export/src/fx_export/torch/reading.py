@@ -150,6 +150,8 @@ class Reader:
             cast = array.astype(dtype)
         if array.dtype.kind in "fV" and np.any(np.isfinite(array) & ~np.isfinite(cast)):
             raise TorchMismatchError([], [], [f"{name}: numbers of {array.dtype} are too large for {dtype}"])
+        if {array.dtype.kind, dtype.kind} <= set("iu") and np.any(cast != array):
+            raise TorchMismatchError([], [], [f"{name}: numbers of {array.dtype} do not fit into {dtype}"])
         return cast
 
 
