@@ -116,9 +116,18 @@ def exact(value: Any) -> Any:
     if kind in _BY_TYPE or kind is Snapshot:
         return kind
     try:
-        return exact_key(value)
-    except (TypeError, RecursionError):
+        return _key(value)
+    except TypeError:
         return kind
+    except RecursionError:
+        return _exact_of_nested(value)
+
+
+def _exact_of_nested(value: Any) -> Any:
+    try:
+        return _key_of_cyclic(value)
+    except (TypeError, RecursionError):
+        return type(value)
 
 
 def exact_key(value: Any) -> Any:
