@@ -1,8 +1,11 @@
+import threading
+
 import fx_core
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fx_core.compat.jax import current_trace, is_current
 from fx_core.errors import InvalidScopeError, JaxTransformError
 from fx_core.scope import apply, bind, init, lazy_init
 
@@ -219,3 +222,33 @@ def test_the_core_tells_where_lifted_transforms_are(name):
     with pytest.raises(AttributeError, match=f"from fx_transforms.lift import {name}"):
         getattr(fx_core, name)
     assert not hasattr(fx_core, "nothing_of_this_name")
+
+
+def test_tokens_of_traces_are_current_where_they_are_equal_to_the_current_one():
+    tokens = [current_trace()]
+
+    def check():
+        assert [is_current(token) for token in tokens] == [token == current_trace() for token in tokens]
+        assert sum(map(is_current, tokens)) == 1
+
+    def inner(x):
+        tokens.append(current_trace())
+        check()
+        return x * 2
+
+    def outer(x):
+        tokens.append(current_trace())
+        check()
+        y = jax.vmap(inner)(x)
+        check()
+        return jax.grad(lambda x: inner(x).sum())(y)
+
+    jax.jit(outer)(jnp.ones(2))
+    check()
+    jax.jit(lambda x: outer(x))(jnp.ones(2))  # the traces of before are gone
+    check()
+    elsewhere: list[bool] = []
+    thread = threading.Thread(target=lambda: elsewhere.extend(map(is_current, tokens)))
+    thread.start()
+    thread.join()
+    assert elsewhere == [token == current_trace() for token in tokens]

@@ -173,6 +173,8 @@ def check_features(
     if not hasattr(inputs, "shape"):
         inputs = as_array(layer, inputs, what)
     shape = inputs.shape
+    if axis == -1 and shape and shape[-1] == features:  # most often
+        return inputs
     axes = (axis,) if isinstance(axis, int) else axis
     if any(not -len(shape) <= a < len(shape) for a in axes) or math.prod([shape[a] for a in axes]) != features:
         raise _layer_input(type(layer).__name__, path_of(layer), features, shape, what=what, axis=axis)

@@ -8,24 +8,22 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import jax
-from fx_core.compat.jax import current_trace
+from fx_core.compat.jax import current_trace, is_current
 
 from fx_nnx.errors import HiddenDataError, TraceLevelError, static_attribute
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
-from fx_nnx.objects.fields import annotated, declaration, exchangeable, has_data, is_branch, is_data, register_data_type
-from fx_nnx.objects.storage import (
-    SharedKinds,
-    Storage,
-    attributes_of,
-    begin,
-    begin_once,
-    set_attributes,
-    set_kinds,
-    set_links,
-    set_record,
-    set_trace,
+from fx_nnx.objects.fields import (
+    annotated,
+    declaration,
+    exchangeable,
+    has_data,
+    is_branch,
+    is_data,
+    is_leaf,
+    register_data_type,
 )
+from fx_nnx.objects.storage import SharedKinds, Storage, attributes_of, begin, begin_once, put_fields, set_kinds
 from fx_nnx.paths import sorted_keys
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.snapshots import exact, snapshot_of, thawed
@@ -213,11 +211,11 @@ class Pytree(Representable, Storage, metaclass=_Meta):
 
     def _nnx_check_trace(self) -> None:
         try:
-            valid = self._nnx_trace == current_trace()
+            trace = self._nnx_trace
         except AttributeError:  # a foreign base class sets attributes while it makes the object
             begin_once(self)
             return
-        if not valid:
+        if not is_current(trace):
             self._check_valid_context(lambda: f"Cannot change {type(self).__name__} from a different trace level")
 
     def _check_valid_context(self, error_msg: Callable[[], str]) -> None:
@@ -260,7 +258,7 @@ class Pytree(Representable, Storage, metaclass=_Meta):
             if known is False:
                 raise static_attribute(type(self).__name__, name, type(value))
             return True
-        if not known:
+        if not known and not is_leaf(value):
             self._nnx_refuse_hidden(name, value)
         return bool(known)
 
@@ -337,11 +335,8 @@ def filled_object(cls: Any, attributes: dict[Any, Any], kinds: Any, trace: objec
         self.__class__ = cls
     except TypeError:  # a class with __slots__ of its own
         self = object.__new__(cls)
-        set_attributes(self, attributes)
-        set_kinds(self, kinds)
-        set_links(self, links)
-        set_record(self, None)
-        set_trace(self, trace)
+        for put, field in zip(put_fields, (attributes, kinds, links, None, trace)):
+            put(self, field)
     return self
 
 

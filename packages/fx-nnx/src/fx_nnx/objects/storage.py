@@ -12,11 +12,8 @@ __all__ = [
     "begin",
     "begin_once",
     "get_trace",
-    "set_attributes",
+    "put_fields",
     "set_kinds",
-    "set_links",
-    "set_record",
-    "set_trace",
 ]
 
 
@@ -35,6 +32,7 @@ set_links = Storage._nnx_links.__set__
 set_record = Storage._nnx_record.__set__
 set_trace = Storage._nnx_trace.__set__
 get_trace = Storage._nnx_trace.__get__
+put_fields = (set_attributes, set_kinds, set_links, set_record, set_trace)
 
 
 class SharedKinds(dict[Any, bool]):
