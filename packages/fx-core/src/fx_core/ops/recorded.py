@@ -9,7 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from fx_core.compat.jax import inlined_at_once, is_recorded, tracing
+from fx_core.compat.jax import DynamicJaxprTracer, inlined_at_once, is_recorded, tracing
 
 __all__ = ["recorded_once"]
 
@@ -44,9 +44,9 @@ def recorded_once(function: Callable[..., Any], arrays: tuple[Any, ...], options
         f:f32[] = add e 1.0:f32[]
       in (f,) }
     """
-    recorded = is_recorded(arrays[0])
+    recorded = isinstance(arrays[0], DynamicJaxprTracer) or is_recorded(arrays[0])
     for array in arrays:
-        if not (array is None or is_recorded(array)):
+        if not (array is None or isinstance(array, DynamicJaxprTracer) or is_recorded(array)):
             recorded = recorded and isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
     now = (jax.lax.dot_general, jnp.einsum, jax.nn.softmax)
     replaced = now != _REPLACEABLE or [*map(_code, now)] != _CODE
