@@ -100,9 +100,11 @@ def test_loops_of_narrow_floats(tmp_path):
 
 
 def test_free_sizes_have_to_be_given(tmp_path):
-    other = {"x": jax.ShapeDtypeStruct(jax.export.symbolic_shape("length, 2"), jnp.float32)}
+    scope = jax.export.SymbolicScope()
+    batch, length = (jax.export.symbolic_shape(sizes, scope=scope) for sizes in ("batch", "length, 2"))
+    inputs = [jax.ShapeDtypeStruct(batch, jnp.float32), {"x": jax.ShapeDtypeStruct(length, jnp.float32)}]
     with pytest.raises(ArgumentTypeError, match=r"each free size(.|\n)*batch in input 0, length in input 1/x"):
-        save(tmp_path, lambda _, x, y: x, {}, ["float32[batch]", other])
+        save(tmp_path, lambda _, x, y: x, {}, inputs)
     with pytest.raises(ArgumentTypeError, match="representative inputs with int8=True only"):
         save(tmp_path, lambda _, x: x, {}, ["float32[2]"], representative=[[np.ones(2, np.float32)]])
 
