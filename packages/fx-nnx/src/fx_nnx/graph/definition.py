@@ -205,10 +205,10 @@ class GraphDef(Representable):
     def announces(self) -> bool:
         """Whether models made of it announce all changes but those of values, which are all in variables."""
         if self._announces is None:
-            plain = any(type(node) is NodeDef and node.index is None for node in self.nodes)
-            silent = any(type(item) is StaticValue and type(item.value) is Snapshot for _, item in self.attributes)
-            silent = silent or any(type(node) is VariableDef and node.metadata.changing for node in self.nodes)
-            self._announces = not plain and not silent and None not in self.numbers
+            static = {type(item.value) for _, item in self.attributes if type(item) is StaticValue}
+            plain = [node for node in self.nodes if type(node) is NodeDef and node.index is None]
+            silent = [node for node in self.nodes if type(node) is VariableDef and node.metadata.changing]
+            self._announces = not plain and not silent and Snapshot not in static and None not in self.numbers
         return self._announces
 
     def leaves_of(self, state: Any) -> Sequence[Any] | None:
