@@ -39,4 +39,4 @@ def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
             np.testing.assert_allclose(model.apply(variables, x), by_hand(variables, x), rtol=1e-3, atol=1e-4)
             sides[library] = lowering(model.apply, variables, x)
             sides["raw"] = lowering(by_hand, variables, x)
-        yield from side_by_side(case, sides, rounds=rounds, aims={"fx_linen": 1.3})
+        yield from side_by_side(case, sides, rounds=rounds, aims={"fx_linen": 1.15 if "LSTM" in title else 1.1})

@@ -18,7 +18,7 @@ from benchmarks.measure import Ratio, interleaved, side_by_side, wanted
 
 SIZES = (1_000, 10_000)
 PER_BLOCK = 10
-AIMS = {"split": 3.0, "split(Param, ...)": 3.0, "merge": 5.0, "state": 5.0, "update": 5.0, "clone": 10.0}
+AIMS = {"split": 3.0, "split(Param, ...)": 3.0, "merge": 5.0, "state": 5.0, "update": 2.0, "clone": 10.0}
 FIRST = 40.0
 
 

@@ -17,7 +17,7 @@ import optax
 from benchmarks.measure import QUICK, Ratio, side_by_side, wanted
 
 WIDTH = 8
-CASES = {8: (1.5, 60), 64: (1.25, 30), 512: (1.2, 15)}
+CASES = {8: (1.1, 60), 64: (1.02, 30), 512: (1.02, 15)}
 """Aim and rounds for each number of layers."""
 DEFAULT = ("8",) if QUICK else ("8", "64")
 

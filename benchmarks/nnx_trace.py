@@ -11,15 +11,15 @@ from benchmarks import networks, nnx_networks
 from benchmarks.measure import Ratio, side_by_side, wanted
 
 CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], int, float]] = {
-    "MLP of 100 layers": (nnx_networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15, 1.2),
-    "ResNet-50": (nnx_networks.resnet, networks.resnet_by_hand, 7, 1.2),
+    "MLP of 100 layers": (nnx_networks.mlp, lambda v, x: networks.mlp_by_hand(v["params"], x), 15, 1.1),
+    "ResNet-50": (nnx_networks.resnet, networks.resnet_by_hand, 7, 1.1),
     "transformer of 12 blocks": (
         nnx_networks.transformer,
         lambda v, x: networks.transformer_by_hand(v["params"], x),
         7,
-        1.2,
+        1.1,
     ),
-    "LSTM over time": (nnx_networks.lstm, lambda v, x: nnx_networks.lstm_by_hand(v["params"], x), 40, 1.3),
+    "LSTM over time": (nnx_networks.lstm, lambda v, x: nnx_networks.lstm_by_hand(v["params"], x), 40, 1.15),
 }
 
 
