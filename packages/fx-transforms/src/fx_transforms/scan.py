@@ -80,7 +80,7 @@ def scan(
     @functools.wraps(fn)
     def call(handle: Any, init: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
-        groups = tuple([slot.opened(group) if slot.enter else group for slot, group in zip(slots, groups)])
+        groups = tuple([slot.opened(group) for slot, group in zip(slots, groups)])
         (leaves, treedef), axes = jax.tree.flatten(args), spread(in_axes, args)
         size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
         writes = carrier.writes(shape)
@@ -143,7 +143,7 @@ def scan(
         parts = dict.fromkeys(range(len(places_out))) | (shared or {}) | carried
         for number, part in stacked.items():
             parts[number] = jax.tree.map(functools.partial(restore, axis=places_out[number]), part)
-        new = tuple([slot.closed(parts[number]) if slot.leave else parts[number] for number, slot in enumerate(used)])
+        new = tuple([slot.closed(parts[number]) for number, slot in enumerate(used)])
         results = [parts[number] for number in range(count, len(places_out))]
         return carrier.absorb(handle, after, new, (state, jax.tree.unflatten(treedef_out, results)))
 

@@ -108,7 +108,7 @@ def _mapped(
     @functools.wraps(fn)
     def call(handle: Any, *args: Any) -> Any:
         shape, groups = carrier.split(handle)
-        groups = tuple([slot.opened(group) if slot.enter else group for slot, group in zip(slots, groups)])
+        groups = tuple([slot.opened(group) for slot, group in zip(slots, groups)])
         size = common_size(transform, carrier, slots, groups, args, spread(in_axes, args), axis_size, "axis_size")
         groups = tuple(split_keys(g, size) if s.into is Place.KEYS else g for s, g in zip(slots, groups))
 
@@ -125,7 +125,7 @@ def _mapped(
         mapped = mapper(step, in_axes=(groups_in, in_axes), out_axes=places, axis_size=size)
         with _naming(transform, carrier):
             outcome = mapped(groups, args)
-        closed = tuple([slot.closed(group) if slot.leave else group for slot, group in zip(slots, outcome.groups)])
+        closed = tuple([slot.closed(group) for slot, group in zip(slots, outcome.groups)])
         return carrier.absorb(handle, outcome.shape, closed, outcome.out)
 
     return call
