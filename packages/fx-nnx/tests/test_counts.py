@@ -73,11 +73,12 @@ def scanned_in_jit():
     return nnx.jit(lambda model, x: loop(model, x))
 
 
-BOUNDS = {jitted: (107, 34, 17, 305), scanned: (150, 45, 21, 580), scanned_in_jit: (158, 43, 21, 1400)}
+BOUNDS = {jitted: (107, 34, 17, 305), scanned: (158, 47, 21, 580), scanned_in_jit: (158, 43, 21, 1400)}
 
 
 @pytest.mark.parametrize(("make", "most"), BOUNDS.items(), ids=["jit", "scan", "scan in jit"])
 def test_a_first_call_goes_through_no_more_than(make, most, undisturbed):
+    jax.clear_caches()  # operations that another test has recorded for the same shapes would not be counted
     make()(Model(3), jnp.ones((4, 3)))  # what is found out once per type does not count
     x, model, transformed = jnp.ones((4, 2)), Model(2), make()
     found = counts_of(lambda: transformed(model, x))
