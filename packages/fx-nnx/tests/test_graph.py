@@ -243,8 +243,26 @@ def test_pop_and_iteration():
     paths = [path for path, _ in nnx.iter_modules(model)]
     assert paths[-1] == ()
     assert ("blocks", 0, "linear") in paths
-    assert [name for name, _ in nnx.iter_children(model)] == ["blocks", "me"]
+    assert [name for name, _ in nnx.iter_children(model)] == ["blocks", "me", "tied"]
     assert sum(value is model.tied for _, value in nnx.iter_graph(model)) == 1
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_children_are_objects_and_variables(graph):
+    class Holder(nnx.Module):
+        def __init__(self):
+            self.scale, self.rngs, self.layers = nnx.Param(jnp.ones(1)), nnx.Rngs(0), nnx.List([nnx.Dropout(0.5)])
+            self.plain, self.array = nnx.data({"layer": nnx.Dropout(0.5)}), nnx.data(jnp.ones(1))
+
+    model = Holder()
+    children = dict(nnx.iter_children(model, graph=graph))
+    assert list(children) == ["layers", "rngs", "scale"]
+    assert all(children[name] is getattr(model, name) for name in children)
+    assert [name for name, _ in nnx.iter_children(model.plain, graph=graph)] == ["layer"]
+    assert [name for name, _ in nnx.iter_children((1.0, model), graph=graph)] == [1]
+    for leaf in (model.scale, 1.0, model.array):
+        with pytest.raises(NnxError, match="not a graph node"):
+            nnx.iter_children(leaf, graph=graph)
 
 
 class Unhashable:

@@ -12,6 +12,7 @@ from fx_nnx.errors import missing_attribute, not_a_node
 from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.iterate import iter_graph
+from fx_nnx.graph.kinds import is_node, kind_of
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import Path
@@ -111,8 +112,8 @@ class Module(Pytree):
         """Returns path and module of every module in this one, itself last."""
         return iter_modules(self)
 
-    def iter_children(self) -> Iterator[tuple[Any, "Module"]]:
-        """Returns name and module of the modules among the attributes."""
+    def iter_children(self) -> Iterator[tuple[Any, Any]]:
+        """Returns name and value of the modules, other objects and variables among the attributes."""
         return iter_children(self)
 
     def set_attributes(
@@ -179,22 +180,29 @@ def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple
     return ((path, value) for path, value in iter_graph(module, graph=graph) if isinstance(value, Module))
 
 
-def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
-    """Returns name and module of the modules among the attributes of a module.
+def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
+    """Returns name and value of the modules, other objects and variables that a node holds itself, sorted by name.
+
+    Args:
+      node: a module, another `Pytree`, or a pytree of them.
+      graph: as in `fx_nnx.iter_graph`.
 
     Raises:
-      NnxError: with ``graph=False``, the module is no pytree.
+      NnxError: the value is no node; or, with ``graph=False``, an object is no pytree.
 
     >>> import fx_nnx as nnx
     >>> class Block(nnx.Module):
     ...     def __init__(self, rngs):
     ...         self.norm, self.dense = nnx.LayerNorm(2, rngs=rngs), nnx.Linear(2, 2, rngs=rngs)
-    >>> [name for name, module in nnx.iter_children(Block(nnx.Rngs(0)))]
-    ['dense', 'norm']
+    ...         self.temperature = nnx.Param(1.0)
+    >>> [name for name, child in nnx.iter_children(Block(nnx.Rngs(0)))]
+    ['dense', 'norm', 'temperature']
     """
-    if not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
+    if kind_of(node) in ("variable", "leaf"):
+        raise not_a_node(node)
+    if isinstance(node, Pytree) and not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
         raise not_a_node(node, ())
-    return ((key, child) for key, child in children_of(node) if isinstance(child, Module))
+    return ((key, child) for key, child in children_of(node) if is_node(child))
 
 
 def _expect(module: Module, name: str, found: Any, variable_type: type[Any]) -> None:
