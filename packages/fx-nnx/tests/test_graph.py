@@ -258,6 +258,7 @@ def test_children_are_objects_and_variables(graph):
     children = dict(nnx.iter_children(model, graph=graph))
     assert list(children) == ["layers", "rngs", "scale"]
     assert all(children[name] is getattr(model, name) for name in children)
+    assert [name for name, _ in nnx.iter_module_children(model, graph=graph)] == ["layers"]
     assert [name for name, _ in nnx.iter_children(model.plain, graph=graph)] == ["layer"]
     assert [name for name, _ in nnx.iter_children((1.0, model), graph=graph)] == [1]
     for leaf in (model.scale, 1.0, model.array):

@@ -82,7 +82,9 @@ def test_errors(monkeypatch):
 
 def test_display_prints(capsys):
     nnx.display(nnx.Param(jnp.array(1.0)), {"a": 1})
-    assert capsys.readouterr().out == "Param( # 1\n  value=Array(1., dtype=float32, weak_type=True)\n)\n{'a': 1}\n"
+    assert (
+        capsys.readouterr().out == "Param( # 1 (4 B)\n  value=Array(1., dtype=float32, weak_type=True)\n)\n{'a': 1}\n"
+    )
 
 
 # Treescope looks at numpy.chararray, which newer versions of NumPy warn about.

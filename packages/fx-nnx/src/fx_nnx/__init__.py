@@ -50,8 +50,18 @@ from fx_nnx.layers import (
     RMSNorm,
 )
 from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding, using_eager_sharding
-from fx_nnx.modules import Dict, List, Module, Sequential, iter_children, iter_modules, view, view_info, with_attributes
-from fx_nnx.modules import iter_children as iter_module_children
+from fx_nnx.modules import (
+    Dict,
+    List,
+    Module,
+    Sequential,
+    iter_children,
+    iter_module_children,
+    iter_modules,
+    view,
+    view_info,
+    with_attributes,
+)
 from fx_nnx.modules.running import current_module
 from fx_nnx.objects import (
     Data,

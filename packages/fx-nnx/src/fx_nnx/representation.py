@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from fx_core.summary import show_size, size_and_bytes
 from jax.core import Tracer
 
 __all__ = ["Representable", "show_fields", "show_value", "size_note"]
@@ -93,6 +94,6 @@ def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
 
 
 def size_note(value: Any) -> str:
-    """Returns how many numbers there are in a value; nothing if there are no arrays."""
-    leaves = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "size") and hasattr(leaf, "dtype")]
-    return f"{sum(leaf.size for leaf in leaves):,}" if leaves else ""
+    """Returns how many numbers there are in a value, and their bytes; nothing if there are no arrays."""
+    has_arrays = any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(value))
+    return show_size(*size_and_bytes(value)) if has_arrays else ""

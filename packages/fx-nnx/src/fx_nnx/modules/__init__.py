@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from fx_core.lazy_imports import lazy_imports
 
 from fx_nnx.modules.containers import Dict, List, Sequential
-from fx_nnx.modules.module import Module, iter_children, iter_modules
+from fx_nnx.modules.module import Module, iter_children, iter_module_children, iter_modules
 from fx_nnx.modules.views import view, view_info, with_attributes
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Module",
     "Sequential",
     "iter_children",
+    "iter_module_children",
     "iter_modules",
     "view",
     "view_info",

@@ -20,7 +20,7 @@ from fx_nnx.variables.kinds import Perturbation
 from fx_nnx.variables.names import variable_type_from_name
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Module", "iter_children", "iter_modules"]
+__all__ = ["Module", "iter_children", "iter_module_children", "iter_modules"]
 
 A = TypeVar("A")
 
@@ -203,6 +203,16 @@ def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[
     if isinstance(node, Pytree) and not (set_graph_mode.resolve(graph) or type(node)._nnx_pytree):
         raise not_a_node(node, ())
     return ((key, child) for key, child in children_of(node) if is_node(child))
+
+
+def iter_module_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Module]]:
+    """Returns name and module of the modules among what a node holds itself; else as `iter_children`.
+
+    >>> import fx_nnx as nnx
+    >>> list(nnx.iter_module_children(nnx.Linear(2, 2, rngs=nnx.Rngs(0))))
+    []
+    """
+    return ((key, child) for key, child in iter_children(node, graph=graph) if isinstance(child, Module))
 
 
 def _expect(module: Module, name: str, found: Any, variable_type: type[Any]) -> None:
