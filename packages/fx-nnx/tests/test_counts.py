@@ -73,7 +73,7 @@ def scanned_in_jit():
     return nnx.jit(lambda model, x: loop(model, x))
 
 
-BOUNDS = {jitted: (107, 34, 17, 305), scanned: (158, 47, 21, 580), scanned_in_jit: (158, 43, 21, 1400)}
+BOUNDS = {jitted: (107, 34, 17, 250), scanned: (158, 46, 21, 510), scanned_in_jit: (158, 43, 21, 1240)}
 
 
 @pytest.mark.parametrize(("make", "most"), BOUNDS.items(), ids=["jit", "scan", "scan in jit"])
@@ -101,4 +101,4 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     transformed(model, x)
     transformed(model, x)
     found = counts_of(lambda: transformed(model, x))
-    assert all(now <= most for now, most in zip(found, (11, 5, 4, 12))), found
+    assert all(now <= most for now, most in zip(found, (13, 8, 5, 14))), found

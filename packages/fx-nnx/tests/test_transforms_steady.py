@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from fx_nnx.errors import ArgumentTypeError, PrefixError
+from fx_nnx.errors import ArgumentTypeError, PrefixError, TraceLevelError
 from fx_nnx.states.sealed import SealedState, seal, unseal
 from fx_nnx.transforms import layout
 from fx_nnx.transforms.carrier import ObjectCarrier
@@ -226,6 +226,34 @@ def test_donated_variables_stay_usable():
         f(model, jnp.ones(2))
     assert float(model.w[...]) == 5
     np.testing.assert_allclose(model.fixed[...], 1)
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_values_of_several_groups_reach_their_own_variables(second):
+    def step(given, other, x):
+        for number, model in enumerate((given, other)):
+            for name in "cab":
+                variable = getattr(model, name)
+                variable[...] = variable + x * (number + 1) * ord(name)
+        return given.a[...] - other.c[...]
+
+    def models():
+        kinds = {"c": nnx.Param, "a": nnx.BatchStat, "b": nnx.Param}
+        return [nnx.Dict({name: kind(jnp.array(float(n))) for name, kind in kinds.items()}) for n in range(2)]
+
+    compiled, (given, other), (plain, apart) = nnx.jit(step, donate_argnums=int(second)), models(), models()
+    for x in 1.0, 2.0, 3.0:
+        assert float(compiled(given, other, x)) == float(step(plain, apart, x))
+        assert nnx.to_pure_dict(nnx.state((given, other))) == nnx.to_pure_dict(nnx.state((plain, apart)))
+
+
+def test_a_known_model_is_not_changed_from_another_trace():
+    model, step = Leaf(1.0), nnx.jit(lambda m, x: m.w.set_value(m.w + x))
+    for _ in range(2):
+        step(model, 1.0)
+        with pytest.raises(TraceLevelError, match="w"):
+            jax.jit(lambda x: step(model, x))(1.0)
+    assert float(model.w[...]) == 3
 
 
 def test_changes_of_structure_inside_a_loop_are_noticed():

@@ -14,7 +14,7 @@ from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Record, Walk
 from fx_nnx.paths import show_path
-from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
+from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value, write_values
 from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (
     Handle,
@@ -28,7 +28,6 @@ from fx_nnx.transforms.layout import (
     keep_plan,
     read_value,
     root_paths,
-    write_values,
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, GraphMode, Grouping, GroupPolicy, ResultPolicy, Returns
 from fx_nnx.variables.axes import add_axis, remove_axis
@@ -92,6 +91,7 @@ class ObjectCarrier:
         plan, targets = known
         layout = plan.layout
         handle.layout, handle.targets, handle.arrays, handle.leaves = layout, targets, arrays, leaves
+        handle.records = records
         if frames or not at_top_level():
             note_all([target for target in targets if is_variable(target)])
         values = [target._raw_value for target in targets] if plan.plain else [read_value(target) for target in targets]
@@ -171,8 +171,8 @@ class ObjectCarrier:
         if isinstance(handle, Inner):
             handle = handle.as_handle()
         change: Change = shape.value
-        if change.plain:
-            write_values(handle.targets, change.written, groups[0].values)
+        if change.plain is not None:
+            write_values(handle, change.plain, groups)
             return out
         group_of, targets = handle.layout.groups, handle.targets
         streams = [iter(()) if group is None else iter(group.values) for group in groups]
@@ -233,7 +233,7 @@ class ObjectCarrier:
     def join(self, shapes: Sequence[Static]) -> Static:
         """See `fx_transforms.Carrier.join`."""
         written = tuple(sorted({number for shape in shapes for number in shape.value.written}))
-        same: list[Change] = [shape.value._replace(written=written, plain=False) for shape in shapes]
+        same: list[Change] = [shape.value._replace(written=written, plain=None) for shape in shapes]
         if any(change != same[0] for change in same):
             numbers = [str(i) for i, change in enumerate(same) if change != same[0]]
             text = f"the objects that branch 0 and branch {numbers[0]} leave behind differ in structure"

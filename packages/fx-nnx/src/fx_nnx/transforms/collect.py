@@ -16,9 +16,10 @@ from fx_nnx.modes import capturing
 from fx_nnx.paths import show_path
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
-from fx_nnx.transforms.change import Change, Fresh, Result, carried_leaves, identical
+from fx_nnx.transforms.change import Change, Fresh, Result, carried_leaves, identical, written_by_group
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths
 from fx_nnx.transforms.policies import Returns
+from fx_nnx.variables.variable import Variable
 from fx_nnx.variables.writing import is_ref
 
 __all__ = ["Collector"]
@@ -78,7 +79,13 @@ class Collector:
         refs = self.refs.of_result(self.names, self.leaves) if has_refs else ()
         result = Result(self.treedef, self.nodes, grouped, refs) if grouped or refs or any(self.nodes) else None
         arrays = self.take_arrays() if grouped else ()
-        plain = fresh is None and result is None and written == returned and len(carrier.groups) == 1
+        # With several groups, a value may be one to write into the `jax.Ref` of its variable.
+        by_ref = len(carrier.groups) > 1 and any(
+            isinstance(thing, Variable) and thing._nnx_meta.ref for thing in self.inner.index.values()
+        )
+        plain, count = None, len(self.layout.graphdef.numbers)
+        if fresh is None and result is None and written == returned and not by_ref:
+            plain = written_by_group(written, self.layout.groups[:count], len(carrier.groups))
         change = Static(Change(written, returned, fresh, result, arrays, plain))
         groups = tuple(Group(Static(None, paths), values) for values, paths in zip(self.values, self.paths))
         out = carrier.results.emptied if grouped else self.out if result is None else result.emptied(self.leaves)

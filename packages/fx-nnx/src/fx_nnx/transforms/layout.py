@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-from fx_core.compat.jax import at_top_level, current_trace
+from fx_core.compat.jax import at_top_level
 from fx_transforms.carrier import Static
 
-from fx_nnx.captures import constants, frames, note, warn_of_constant
+from fx_nnx.captures import frames, note
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
@@ -26,7 +26,6 @@ from fx_nnx.graph.record import Record, Walk, record_of
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import RootName, show_path
 from fx_nnx.snapshots import exact
-from fx_nnx.variables.fields import VariableFields, put_value
 from fx_nnx.variables.variable import Variable
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "inner_of",
     "keep_plan",
     "read_value",
-    "write_values",
 ]
 
 
@@ -139,6 +137,7 @@ class Handle:
       targets: where the values are: variables, and items for attributes that hold arrays.
       arrays: the arrays of the tree.
       leaves: the leaves of the tree.
+      records: those of the objects among them, if they are known.
     """
 
     tree: Any
@@ -147,6 +146,7 @@ class Handle:
     targets: list[Any] = dataclasses.field(init=False)
     arrays: list[Any] = dataclasses.field(init=False)
     leaves: list[Any] = dataclasses.field(init=False)
+    records: Sequence[Record] = ()
 
     def value(self, number: int) -> Any:
         """Returns the caller's value of a number."""
@@ -327,11 +327,14 @@ def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> tuple[Plan, li
         plan: Any = records[0].kept.get(key)
     except TypeError:  # a container with an unhashable part, of which the walk will tell more
         return None
-    if plan is None or not all(ref() is record for ref, record in zip(plan.others, records[1:])):
+    if plan is None:
         return None
+    if len(records) == 1:
+        return plan, records[0].leaves
+    for ref, record in zip(plan.others, records[1:]):
+        if ref() is not record:
+            return None
     leaves = [record.leaves for record in records]
-    if len(leaves) == 1:
-        return plan, leaves[0]
     if plan.order is None:
         return plan, list(itertools.chain.from_iterable(leaves))
     return plan, [leaves[i][j] for i, j in plan.order]
@@ -352,32 +355,3 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, t
     others = [weakref.ref(record) for record in records[1:]]
     plain = all(record.only_variables for record in records)
     kept[key] = Plan(layout, others, None if order == straight else order, plain)
-
-
-_set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__
-_latest: list[object] = [None]
-
-
-def write_values(targets: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> None:
-    """Puts values into variables, without hooks, and into items.
-
-    Raises:
-      TraceLevelError: a variable was made outside the transform that runs.
-    """
-    here = current_trace()
-    if here == _latest[0]:
-        here = _latest[0]
-    else:
-        _latest[0] = here
-    for number, value in zip(numbers, values):
-        target = targets[number]
-        if type(target) is Item:
-            target.write(value)
-            continue
-        if target._nnx_trace is not here:
-            if target._nnx_trace != here:
-                target._nnx_check_trace()
-            _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
-        if constants:
-            warn_of_constant(target)
-        put_value(target, value)
