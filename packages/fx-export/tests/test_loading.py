@@ -1,16 +1,23 @@
 """What loading a bundle imports, reads and checks, and in which order."""
 
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import fx_export
 import numpy as np
 import pytest
-from fx_core.errors import DamagedFilesError
+from fx_core.digests import BLOCK, digest_file
+from fx_core.errors import DamagedFilesError, ManifestError
+from fx_core.files import read_manifest
 from fx_core.testing import check_lazy_imports
+from fx_export import contents, stablehlo
 from fx_export.errors import BundleError
 
 X = np.ones((2, 3), np.float32)
+WEIGHTS = {"kernel": np.ones((3, 2), np.float32), "large": np.ones(2**19, np.float32)}
 
 
 def predict(weights, x):
@@ -19,8 +26,7 @@ def predict(weights, x):
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    weights = {"kernel": np.ones((3, 2), np.float32), "large": np.ones(2**19, np.float32)}
-    return fx_export.export(tmp_path_factory.mktemp("bundles") / "net", predict, weights, [X])
+    return fx_export.export(tmp_path_factory.mktemp("bundles") / "net", predict, WEIGHTS, [X])
 
 
 @pytest.fixture
@@ -88,16 +94,70 @@ def test_damage_is_named_before_what_follows_from_it(copy, monkeypatch):
         fx_export.load(copy)
 
 
-def test_weights_that_cannot_be_hashed_are_an_error(copy, monkeypatch):
-    def digest(path):
-        raise OSError(5, "Input/output error")
+def test_weights_that_cannot_be_read_are_an_error(copy, monkeypatch):
+    def read_block(path, start, into):
+        if path.name == "weights.bin":
+            raise OSError(5, "Input/output error")
+        return reads(path, start, into)
 
-    monkeypatch.setattr("fx_export.checking.digest_file", digest)
-    monkeypatch.setattr("fx_export.checking.verify_files", lambda directory, manifest, matches: matches(
-        directory / "data/weights.bin", "sha256:"
-    ))  # fmt: skip
+    reads = contents.read_block
+    monkeypatch.setattr(contents, "read_block", read_block)
     with pytest.raises(DamagedFilesError, match=r"data/weights\.bin: cannot be read: Input/output error"):
         fx_export.load(copy)
+
+
+def test_what_was_compared_is_what_is_used(copy, tmp_path, monkeypatch):
+    other = fx_export.export(tmp_path / "other", lambda w, x: -predict(w, x), WEIGHTS, [X], verify=False)
+
+    def read_index(path, *how):
+        # Somebody puts another program there, after the files were compared.
+        (copy / "data/program.bin").write_bytes((other / "data/program.bin").read_bytes())
+        return reads(path, *how)
+
+    reads = stablehlo.read_index
+    monkeypatch.setattr(stablehlo, "read_index", read_index)
+    np.testing.assert_array_equal(fx_export.load(copy)(X), predict(WEIGHTS, X))
+    with pytest.raises(DamagedFilesError, match=r"data/program\.bin"):
+        fx_export.load(copy)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    weights = {**WEIGHTS, "large": np.ones(BLOCK // 2 + 1, np.float32)}
+    return fx_export.export(tmp_path_factory.mktemp("bundles") / "large", predict, weights, [X], verify=False)
+
+
+def test_large_files_have_digests_by_blocks_which_older_versions_do_not_take_for_damage(bundle, large):
+    manifest = json.loads((large / "manifest.json").read_text())
+    kinds = {name: file["digest"].partition(":")[0] for name, file in manifest["files"].items()}
+    assert kinds == {"data/index.json": "sha256", "data/program.bin": "sha256", "data/weights.bin": "sha256-4m"}
+    assert manifest["version"] == 2
+    with pytest.raises(ManifestError, match=r"The format is newer than this fx\."):
+        read_manifest(large, format="fx-bundle", version=1)
+    # What they can read says so.
+    assert read_manifest(bundle, format="fx-bundle", version=1)["version"] == 1
+    assert fx_export.load(large)(X).shape == (2, 2)
+
+
+@pytest.mark.parametrize("place", [0, BLOCK - 1, BLOCK, 2 * BLOCK])
+def test_a_changed_byte_of_any_block_is_noticed(large, tmp_path, place):
+    path = Path(shutil.copytree(large, tmp_path / "copy"))
+    with open(path / "data/weights.bin", "r+b") as file:
+        file.seek(place)
+        file.write(b"\1")
+    with pytest.raises(DamagedFilesError, match=r"data/weights\.bin: the content has changed"):
+        fx_export.load(path)
+
+
+def test_large_files_with_one_digest_load(large, tmp_path, monkeypatch):
+    monkeypatch.setattr("fx_export.exporting.digest_by_blocks", digest_file)
+    weights = {**WEIGHTS, "large": np.ones(BLOCK // 2 + 1, np.float32)}
+    path = fx_export.export(tmp_path / "net", predict, weights, [X], verify=False, key=b"secret")
+    assert read_manifest(path, format="fx-bundle", version=1)["files"]["data/weights.bin"]["digest"][:7] == "sha256:"
+    np.testing.assert_array_equal(fx_export.load(path, key=b"secret")(X), fx_export.load(large)(X))
+    change(path / "data/weights.bin")
+    with pytest.raises(DamagedFilesError, match=r"data/weights\.bin: the content has changed"):
+        fx_export.load(path, key=b"secret")
 
 
 def test_what_was_compiled_for_fixed_sizes_is_loaded_with_the_bundle(bundle, tmp_path):

@@ -26,12 +26,12 @@ from typing import Any, Self
 
 from fx_core import filesystem
 from fx_core._canonical_json import canonical_json, sealed
+from fx_core.digests import digest_file
 from fx_core.errors.checkpoint import AlreadyExistsError
 from fx_core.errors.files import ManifestError, StorageError
 from fx_core.manifests import (
     MANIFEST,
     check_key,
-    digest_file,
     files_below,
     foreign,
     read_manifest,

@@ -3,7 +3,6 @@
 `fx_core.files` writes such directories; here they are read, checked, and distinguished from what is not fx's.
 """
 
-import hashlib
 import hmac
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_core._canonical_json import sealed
+from fx_core.digests import has_digest
 from fx_core.errors.files import DamagedFilesError, ManifestError
 from fx_core.errors.kinds import ArgumentTypeError
 
@@ -96,7 +96,7 @@ def verify_files(
     Args:
       directory: the directory.
       manifest: what `read_manifest` gave.
-      matches: whether a file has a digest; needed where another algorithm than `digest_file`'s was used.
+      matches: whether a file has a digest; needed where another algorithm than those of `fx_core.digests` was used.
 
     Raises:
       DamagedFilesError: a file is changed, cut, missing, added, or is not a regular file; it lists all of them.
@@ -109,17 +109,11 @@ def verify_files(
     problems = [f"{name}: missing" for name in sorted(declared.keys() - present)]
     problems += [f"{name}: not in the manifest" for name in sorted(present - declared.keys())]
     for name in sorted(declared.keys() & present):
-        problem = _compare(directory, name, declared[name], matches or _matches)
+        problem = _compare(directory, name, declared[name], matches or has_digest)
         if problem:
             problems.append(f"{name}: {problem}")
     if problems:
         raise DamagedFilesError(directory, problems)
-
-
-def digest_file(path: Path) -> str:
-    """Returns the digest of a file's content, with the name of the algorithm: ``"sha256:…"``."""
-    with open(path, "rb", buffering=0) as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_below(directory: Path) -> Iterator[str]:
@@ -209,10 +203,6 @@ def _compare(
 def _inside(path: Path, directory: Path) -> bool:
     # Unlike `Path.resolve`, this takes links in a circle, which cannot be opened afterwards.
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory))
-
-
-def _matches(path: Path, digest: str) -> bool:
-    return digest_file(path) == digest
 
 
 def foreign(path: Path, format: str, own: Collection[str] = ()) -> str | None:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fx_core.errors import ItemNotFoundError
-from fx_core.files import local_path, read_manifest, settled
+from fx_core.files import local_path, read_manifest, settled, verify_files
 from fx_core.lazy_imports import import_later
 
 from fx_export.checking import files_are_as_written
@@ -16,7 +17,7 @@ from fx_export.errors import exporter_option, unreadable_bundle
 if TYPE_CHECKING:
     from fx_core.plugins import Exporter
 
-FORMAT, VERSION = "fx-bundle", 1
+FORMAT, VERSION = "fx-bundle", 2
 DATA = "data"
 
 StrPath = str | os.PathLike[str]
@@ -111,16 +112,27 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
     verification, reader = _verification(path, manifest), _reader(name)
     entry_points: dict[str, Callable[..., Any]] = {}
-    arrays = [f"{DATA}/{file}" for file in getattr(reader, "arrays_alone", ())]
-    with files_are_as_written(source, manifest, arrays):
+    with _checked(source, manifest, reader) as how:
         if "entry_points" in manifest:
-            entry_points = load_several(reader, source / DATA, _entry_names(path, manifest))
+            entry_points = load_several(reader, source / DATA, _entry_names(path, manifest), **how)
             program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
         else:
-            program = reader.load(source / DATA)
+            program = reader.load(source / DATA, **how)
         if compiled is not None:
             _keep_compiled(name, list(entry_points.values()) or [program], os.fspath(local_path(compiled)))
     return Bundle(source, name, metadata, written_by, verification, program, entry_points)
+
+
+@contextmanager
+def _checked(source: Path, manifest: Mapping[str, Any], reader: Any) -> Iterator[dict[str, Any]]:
+    """Check the files, and say how the reader is to read them: by itself, unless it takes what was compared."""
+    arrays = getattr(reader, "arrays_alone", None)
+    if arrays is None:
+        verify_files(source, manifest)
+        yield {}
+    else:
+        with files_are_as_written(source, manifest, [f"{DATA}/{file}" for file in arrays]) as read:
+            yield {"read": read}
 
 
 def _keep_compiled(exporter: str, programs: Sequence[Any], directory: str) -> None:
@@ -130,16 +142,16 @@ def _keep_compiled(exporter: str, programs: Sequence[Any], directory: str) -> No
         program.keep_compiled(directory)
 
 
-def load_several(exporter: Any, data: Path, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
+def load_several(exporter: Any, data: Path, names: Sequence[str], **how: Any) -> dict[str, Callable[..., Any]]:
     """Returns several networks by name: what the exporter wrote as one, or one directory each."""
     if hasattr(exporter, "load_several"):
-        programs = exporter.load_several(data)
+        programs = exporter.load_several(data, **how)
         if sorted(programs) != sorted(names):
             raise unreadable_bundle(
                 str(data), "it has other entry points than the manifest says.", got=sorted(programs)
             )
         return programs
-    return {name: exporter.load(data / name) for name in names}
+    return {name: exporter.load(data / name, **how) for name in names}
 
 
 def _entry_names(path: StrPath, manifest: Mapping[str, Any]) -> list[str]:

@@ -1,65 +1,77 @@
 """Checking the files of a bundle while it is loaded."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import errno
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fx_core.errors import DamagedFilesError
-from fx_core.files import digest_file, verify_files
+from fx_core.files import verify_files
 
-_WORTH_A_THREAD = 2**20
+from fx_export.contents import Content, Read, threads
 
 
 @contextmanager
-def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: Sequence[str]) -> Iterator[None]:
-    """Compares the files of a bundle with its manifest: most of them before the block, large arrays beside it.
+def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: Collection[str]) -> Iterator[Read]:
+    """Compares the files of a bundle with its manifest: most of them before the block, those of arrays beside it.
 
-    Arrays are not run, so that they may be read while another thread computes their digest. What the block made is to
-    be thrown away if this raises.
+    Arrays are not run, so that they may be used while other threads compute their digest. What the block made is to be
+    thrown away if this raises.
 
     Args:
       directory: the bundle.
       manifest: its manifest.
       arrays: files of numbers alone.
 
+    Yields:
+      A function that gives the bytes that are compared, by the path of a file.
+
     Raises:
       DamagedFilesError: files differ from what was written; it lists all of them.
     """
-    waiting: dict[str, Future[bool]] = {}
-    beside = {directory / name: name for name in arrays}
+    contents: dict[Path, Content] = {}
+    answers: dict[Path, Callable[[], bool]] = {}
+    beside: dict[Path, str] = {}
+    names = {directory / name: name for name in arrays}
 
     def matches(path: Path, digest: str) -> bool:
-        if path not in beside or path.stat().st_size < _WORTH_A_THREAD:
-            return digest_file(path) == digest
-        waiting[beside[path]] = pool.submit(lambda: digest_file(path) == digest)
-        return True
+        if path in names:
+            beside[path] = digest
+            return True
+        return started(path, digest)()
 
-    with ThreadPoolExecutor(1, "fx-export-digest") as pool:
+    def started(path: Path, digest: str) -> Callable[[], bool]:
+        contents[path] = Content(path, pool)
+        return contents[path].has(digest)
+
+    def read(path: Path) -> np.ndarray:
+        if path not in contents:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        return contents[path].bytes()
+
+    def changed() -> Iterator[str]:
+        for path, digest in beside.items():
+            try:
+                answer = answers.get(path) or started(path, digest)
+                if not answer():
+                    yield f"{names[path]}: the content has changed"
+            except OSError as error:
+                yield f"{names[path]}: cannot be read: {error.strerror}"
+
+    with threads() as pool:
         try:
             verify_files(directory, manifest, matches=matches)
-            yield
+            answers.update({path: started(path, digest) for path, digest in beside.items()})
+            yield read
         except DamagedFilesError as error:
-            raise DamagedFilesError(directory, [*error.problems, *_changed(waiting)]) from error
+            raise DamagedFilesError(directory, [*error.problems, *changed()]) from error
         except Exception as error:
             # What is damaged explains it better.
-            _check(directory, waiting, error)
+            if found := list(changed()):
+                raise DamagedFilesError(directory, found) from error
             raise
-        _check(directory, waiting)
-
-
-def _check(directory: Path, waiting: Mapping[str, Future[bool]], cause: Exception | None = None) -> None:
-    if changed := _changed(waiting):
-        raise DamagedFilesError(directory, changed) from cause
-
-
-def _changed(waiting: Mapping[str, Future[bool]]) -> list[str]:
-    found: list[str] = []
-    for name, future in waiting.items():
-        try:
-            if not future.result():
-                found.append(f"{name}: the content has changed")
-        except OSError as error:
-            found.append(f"{name}: cannot be read: {error.strerror}")
-    return found
+        if found := list(changed()):
+            raise DamagedFilesError(directory, found)

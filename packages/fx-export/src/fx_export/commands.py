@@ -8,7 +8,7 @@ from typing import Any
 import click
 import jax
 from fx_core.cli.guarded import GuardedGroup
-from fx_core.files import read_manifest, settled, verify_files
+from fx_core.files import read_manifest, settled
 from fx_core.plugins import registry
 from fx_core.terminal import plain, table_text
 
@@ -86,8 +86,6 @@ def _rows(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 @_JSON
 def verify(path: Path, as_json: bool) -> None:
     """Check every byte of a bundle against its manifest, and that its runtime loads it; exit code 1 if not."""
-    source = settled(path)
-    verify_files(source, read_manifest(source, format=FORMAT, version=VERSION))
     bundle = load(path)
     found = bundle.verification
     if as_json:

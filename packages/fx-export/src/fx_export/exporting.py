@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from fx_core.digests import BLOCKS, digest_by_blocks
 from fx_core.errors import ArgumentError, ArgumentTypeError, FxError
-from fx_core.files import AtomicDirectory, canonical_json, local_path
+from fx_core.files import AtomicDirectory, canonical_json, files_below, local_path
 from fx_core.plugins import Exporter
 
 from fx_export._version import __version__
@@ -141,7 +142,11 @@ def new_bundle(
             (new.directory / DATA).mkdir()
             new.manifest.update(exporter=format, metadata=kept)
             yield new
+            new.digests.update({name: digest_by_blocks(new.directory / name) for name in files_below(new.directory)})
+            # Readers of version 1 know no digests by blocks: to them such a file would be damaged.
+            by_blocks = any(digest.startswith(BLOCKS) for digest in new.digests.values())
             new.manifest.update(
+                version=VERSION if by_blocks else 1,
                 created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 written_by={"fx-export": __version__, "jax": jax.__version__},
             )

@@ -188,14 +188,18 @@ def _ports(index: Mapping[str, Any], which: str, path: str) -> list[Port]:
         raise unreadable_bundle(path, f"the {which} are malformed.", got=f"{type(error).__name__}: {error}") from error
 
 
-def read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path, read: Callable[[Path], Any] = Path.read_bytes) -> dict[str, Any]:
     """Returns what is in an index.
+
+    Args:
+      path: the file.
+      read: gives its bytes.
 
     Raises:
       BundleError: it is missing, or no object of JSON.
     """
     try:
-        index = json.loads(path.read_bytes())
+        index = json.loads(bytes(read(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable_bundle(str(path), "the index is missing or no JSON.", got=error) from error
     if not isinstance(index, dict):

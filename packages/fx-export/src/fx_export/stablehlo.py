@@ -14,6 +14,7 @@ import numpy as np
 from fx_core.compat import jax as compat
 from fx_core.files import canonical_json
 
+from fx_export.contents import Read, read_file
 from fx_export.errors import (
     PlatformError,
     exporter_option,
@@ -36,7 +37,7 @@ class StableHLOExporter:
     """Writes what JAX compiles: a StableHLO module that runs on several platforms and any size of symbolic axes.
 
     Attributes:
-      arrays_alone: files whose numbers may be read before their digest was compared: they are no program.
+      arrays_alone: files of numbers, which are no program: they may be used before their digest is known.
     """
 
     arrays_alone = (_WEIGHTS,)
@@ -118,28 +119,36 @@ class StableHLOExporter:
             programs[name] = _written(file, fn, variables, inputs, weights, platforms=platforms, stablehlo=stablehlo)
         self._write_index(directory, weights, {"programs": programs}, stablehlo)
 
-    def load(self, directory: Path) -> Callable[..., Any]:
+    def load(self, directory: Path, *, read: Read = read_file) -> Callable[..., Any]:
         """Returns the function of the inputs.
+
+        Args:
+          directory: where `export` wrote.
+          read: gives the bytes of its files.
 
         Raises:
           BundleError: the files are not what `export` wrote, or come from a newer JAX.
           PlatformError: the program was not exported for this process's platform.
         """
-        index, weights = self._read_index(directory)
-        return _loaded(directory / _PROGRAM, index, index, weights)
+        index, weights = self._read_index(directory, read)
+        return _loaded(directory / _PROGRAM, read, index, index, weights)
 
-    def load_several(self, directory: Path) -> dict[str, Callable[..., Any]]:
+    def load_several(self, directory: Path, *, read: Read = read_file) -> dict[str, Callable[..., Any]]:
         """Returns the functions by name; they share the weights.
+
+        Args:
+          directory: where `export_several` wrote.
+          read: gives the bytes of its files.
 
         Raises:
           BundleError: the files are not what `export_several` wrote, or come from a newer JAX.
           PlatformError: the programs were not exported for this process's platform.
         """
-        index, weights = self._read_index(directory)
+        index, weights = self._read_index(directory, read)
         programs = index.get("programs")
         if not isinstance(programs, dict) or not all(name.isidentifier() for name in programs):
             raise unreadable_bundle(str(directory / _INDEX), "the index lacks the programs.")
-        return {name: _loaded(directory / f"{name}.bin", index, programs[name], weights) for name in programs}
+        return {name: _loaded(directory / f"{name}.bin", read, index, programs[name], weights) for name in programs}
 
     def _write_index(
         self, directory: Path, weights: "_Weights", entries: Mapping[str, Any], stablehlo: str | None
@@ -152,10 +161,10 @@ class StableHLOExporter:
         }
         (directory / _INDEX).write_text(canonical_json(index, "index"))
 
-    def _read_index(self, directory: Path) -> tuple[dict[str, Any], list[Any]]:
-        index = read_index(directory / _INDEX)
+    def _read_index(self, directory: Path, read: Read) -> tuple[dict[str, Any], list[Any]]:
+        index = read_index(directory / _INDEX, read)
         check_expiry(directory, index, datetime.date.today())
-        arrays = read_weights(directory / _WEIGHTS, index.get("weights"))
+        arrays = read_weights(directory / _WEIGHTS, index.get("weights"), read)
         return index, jax.device_put(arrays)
 
 
@@ -305,14 +314,14 @@ def _serialized(program: jax.export.Exported) -> bytes:
         raise unsupported_program(f"{type(error).__name__}: {error}") from error
 
 
-def _loaded(path: Path, index: Mapping[str, Any], entry: Any, weights: Sequence[Any]) -> Program:
+def _loaded(path: Path, read: Read, index: Mapping[str, Any], entry: Any, weights: Sequence[Any]) -> Program:
     known: dict[str, Any] = entry if isinstance(entry, dict) else {"uses": None}
     names = [known.get(which, []) for which in ("input_names", "output_names")]
     # Version 0.1 wrote each program with all weights, in order.
     places: Any = known.get("uses", list(range(len(weights))))
     if not all(isinstance(each, list) for each in names) or not _are_places(places, len(weights)):
         raise unreadable_bundle(str(path), "its entry of the index is malformed.", got=str(entry)[:100])
-    program = _deserialized(path, index)
+    program = _deserialized(path, read, index)
     platform = jax.export.default_export_platform()
     if platform not in program.platforms:
         raise PlatformError(
@@ -349,9 +358,9 @@ def _are_places(places: Any, count: int) -> bool:
     return isinstance(places, list) and all(type(place) is int and 0 <= place < count for place in places)
 
 
-def _deserialized(path: Path, index: Mapping[str, Any]) -> jax.export.Exported:
+def _deserialized(path: Path, read: Read, index: Mapping[str, Any]) -> jax.export.Exported:
     try:
-        return jax.export.deserialize(bytearray(path.read_bytes()))
+        return jax.export.deserialize(bytearray(read(path)))
     # The parser of JAX raises whatever it stumbles upon.
     except Exception as error:
         written, here = index.get("jax"), jax.__version__

@@ -1,8 +1,6 @@
 """Weights as one file of raw numbers, each array at an aligned offset that an index lists."""
 
 import math
-import mmap
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from fx_core.stored_dtypes import NUMBERS
 
+from fx_export.contents import Read, read_file
 from fx_export.errors import unreadable_bundle, unsupported_weight
 
 _ALIGNMENT = 64
@@ -39,15 +38,23 @@ def write_weights(path: Path, weights: Sequence[Weight]) -> list[dict[str, Any]]
     return index
 
 
-def read_weights(path: Path, index: Any) -> list[np.ndarray]:
+def read_weights(path: Path, index: Any, read: Read = read_file) -> list[np.ndarray]:
     """Reads the arrays of an index, trusting neither it nor the file.
+
+    Args:
+      path: the file.
+      index: what `write_weights` gave.
+      read: gives the bytes of the file.
 
     Raises:
       BundleError: the index does not fit the file.
     """
     if not isinstance(index, list):
         raise unreadable_bundle(str(path), "the index of the weights is no list.")
-    content = _aligned(path)
+    try:
+        content = read(path)
+    except OSError as error:
+        raise unreadable_bundle(str(path), "the weights cannot be read.", got=error) from error
     return [_read(path, content, entry) for entry in index]
 
 
@@ -59,24 +66,6 @@ def _named(path: Any, leaf: Any) -> Weight:
         raise unsupported_weight(name, what)
     # JAX would cast 64-bit values when they are called with; the file holds what is computed with.
     return name, np.asarray(jnp.asarray(leaf))
-
-
-def _aligned(path: Path) -> np.ndarray:
-    """Read a file to where its arrays are aligned as in the file: JAX takes such arrays without a copy."""
-    # Python's own buffer would take the bytes in small pieces. For large arrays NumPy asks for huge pages: to put them
-    # together takes several times as long as to read into those that are there.
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        room = mmap.mmap(-1, max(size, 1), access=mmap.ACCESS_COPY)
-        content = np.frombuffer(room, np.uint8, size)
-        done = 0
-        # One read gives at most 2 GiB.
-        while count := file.readinto(content[done:].data):
-            done += count
-    # From now on the system may put them together when it has time.
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        room.madvise(mmap.MADV_HUGEPAGE)
-    return content[:done]
 
 
 def _read(path: Path, content: np.ndarray, entry: Any) -> np.ndarray:
