@@ -50,7 +50,7 @@ def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: C
     def read(path: Path) -> np.ndarray:
         if path not in contents:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-        return contents[path].bytes()
+        return contents[path].array()
 
     def changed() -> Iterator[str]:
         for path, digest in beside.items():

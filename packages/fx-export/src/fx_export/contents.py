@@ -25,7 +25,7 @@ def read_file(path: Path) -> np.ndarray:
       OSError: it cannot be read.
     """
     with threads() as pool:
-        return Content(path, pool).bytes()
+        return Content(path, pool).array()
 
 
 class Content:
@@ -52,7 +52,7 @@ class Content:
             pool.submit(read_block, path, number * BLOCK, block.data) for number, block in enumerate(self._blocks)
         ]
 
-    def bytes(self) -> np.ndarray:
+    def array(self) -> np.ndarray:
         """Returns the bytes when all have been read.
 
         Raises:
@@ -73,7 +73,7 @@ class Content:
         if digest.startswith(BLOCKS):
             hashed = [self._pool.submit(self._hashed, number) for number in range(len(self._blocks))]
             return lambda: joined(each.result() for each in hashed) == digest
-        whole: Future[str] = self._pool.submit(lambda: hashlib.sha256(self.bytes().data).hexdigest())
+        whole: Future[str] = self._pool.submit(lambda: hashlib.sha256(self.array().data).hexdigest())
         return lambda: WHOLE + whole.result() == digest
 
     def _hashed(self, number: int) -> bytes:
