@@ -87,6 +87,15 @@ def test_display_prints(capsys):
     )
 
 
+def test_a_variable_shows_its_numbers_and_a_model_shapes():
+    kernel = nnx.Param(jnp.arange(8.0).reshape(2, 4))
+    assert "[4., 5., 6., 7.]" in repr(kernel)
+    for whole in (nnx.Dict(kernel=kernel), nnx.state(nnx.Dict(kernel=kernel))):
+        assert "Array(shape=(2, 4), dtype=float32)" in repr(whole)
+        assert "[4., 5., 6., 7.]" not in repr(whole)
+    assert len(repr(nnx.Param(jnp.ones((100, 100))))) < 1000
+
+
 # Treescope looks at numpy.chararray, which newer versions of NumPy warn about.
 with_treescope = pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")
 

@@ -63,9 +63,9 @@ class Representable:
         return parts.siblings_with_annotations(made, extra_annotations=[parts.comment_color(parts.text(f" # {note}"))])
 
 
-def show_value(value: Any) -> str:
-    """Shows one value: big arrays by shape and dtype, objects that are being shown already by their type."""
-    if isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.size > _SMALL:
+def show_value(value: Any, numbers: bool = False) -> str:
+    """Shows one value: big arrays by shape and dtype unless ``numbers``, objects that are being shown by their type."""
+    if isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.size > _SMALL and not numbers:
         return f"Array(shape={value.shape}, dtype={value.dtype})"
     if isinstance(value, Representable):
         return repr(value)
@@ -74,8 +74,8 @@ def show_value(value: Any) -> str:
     return repr(value)
 
 
-def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
-    """Shows a named thing with fields, one per line, indented.
+def show_fields(name: str, fields: Mapping[Any, Any], note: str = "", numbers: bool = False) -> str:
+    """Shows a named thing with fields, one per line, indented; with ``numbers``, big arrays as JAX shows them.
 
     >>> print(show_fields("Point", {"x": 1, "y": 2}))
     Point(
@@ -87,7 +87,8 @@ def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
     if not fields:
         return f"{name}()"
     lines = [
-        f"{key}={show_value(value)}" if isinstance(key, str) else show_value(value) for key, value in fields.items()
+        f"{key}={show_value(value, numbers)}" if isinstance(key, str) else show_value(value, numbers)
+        for key, value in fields.items()
     ]
     body = ",\n".join(lines).replace("\n", "\n  ")
     return f"{head}\n  {body}\n)"

@@ -357,7 +357,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         register(cls)
 
     def _show(self) -> str:
-        return show_fields(type(self).__name__, self._fields(), size_note(self._raw_value))
+        return show_fields(type(self).__name__, self._fields(), size_note(self._raw_value), self._outermost())
 
     def _fields(self) -> Mapping[str, Any]:
         return MappingProxyType({"value": self._raw_value, **self._nnx_meta.visible()})
