@@ -99,6 +99,65 @@ def test_outputs_of_methods_come_through_transforms_and_only_once_per_call():
     assert Derived.__call__ is original
 
 
+class Named(nnx.Module):
+    """Sows, and perturbs, under the names of its methods."""
+
+    def features(self, x):
+        x = self.perturb("features", x)
+        self.sow(nnx.Intermediate, "features", x + 1)
+        return x
+
+    def __call__(self, x):
+        return self.features(x) + self.features(2 * x)
+
+
+class First(nnx.Intermediate):
+    pass
+
+
+class Second(nnx.Intermediate):
+    pass
+
+
+def test_names_of_methods_serve_what_is_captured():
+    model = Named()
+    y, sown, zeros = nnx.capture(model, nnx.Intermediate, nnx.Perturbation)(X)
+    np.testing.assert_array_equal(y, 3 * X)
+    np.testing.assert_array_equal(sown["features"].get_value(), [X + 1, 2 * X + 1])
+    loss = lambda model, zeros: nnx.capture(model, nnx.Intermediate, init=zeros)(X)[0].sum()  # noqa: E731
+    np.testing.assert_array_equal(nnx.grad(loss, argnums=1)(model, zeros)["features"][...], [[2.0, 2.0]])
+    jitted = nnx.jit(lambda model: nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(X)[1])(model)
+    np.testing.assert_array_equal(jitted["features"].get_value(), [X + 1, X, 2 * X + 1, 2 * X])
+    assert paths(nnx.state(model)) == []
+    assert callable(model.features)
+
+
+def test_one_name_serves_several_types_that_are_captured():
+    class Twice(nnx.Module):
+        def __call__(self, x):
+            self.sow(First, "a", x)
+            self.sow(Second, "a", -x)
+
+    model = Twice()
+    _, first, second = nnx.capture(model, First, Second)(X)
+    np.testing.assert_array_equal(first["a"].get_value()[0], X)
+    np.testing.assert_array_equal(second["a"].get_value()[0], -X)
+    with pytest.raises(ArgumentTypeError, match=r"both are Intermediate[\s\S]*where: /a"):
+        nnx.capture(model, nnx.Intermediate)(X)
+    with pytest.raises(ArgumentTypeError, match=r"Twice\.a: expected Second, got First"):
+        model(X)
+
+
+def test_a_method_is_not_replaced_by_what_is_sown():
+    for sow in (lambda m: m.sow(nnx.Intermediate, "features", 1), lambda m: m.perturb("features", 1.0)):
+        model = Named()
+        with pytest.raises(
+            ArgumentTypeError, match=r"Named\.features: expected (Intermediate|Perturbation), got function"
+        ):
+            sow(model)
+        assert callable(model.features)
+
+
 def test_watching_concerns_one_thread_only():
     seen, model = [], Block()
 

@@ -7,7 +7,15 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from fx_nnx.errors import mode_value
 
-__all__ = ["Mode", "capturing", "set_graph_mode", "set_graph_updates", "use_eager_sharding", "using_eager_sharding"]
+__all__ = [
+    "CAPTURE_MARK",
+    "Mode",
+    "capturing",
+    "set_graph_mode",
+    "set_graph_updates",
+    "use_eager_sharding",
+    "using_eager_sharding",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,6 +126,9 @@ class use_eager_sharding(Mode):  # noqa: N801
 
 capturing: ContextVar[bool] = ContextVar("fx_nnx_capturing", default=False)
 """Whether `fx_nnx.capture` looks at a call: then new variables also come out of transforms without updates."""
+
+CAPTURE_MARK = "()"
+"""What `fx_nnx.capture` collects has this after its name if the name is taken; no attribute of a program ends so."""
 
 
 def using_eager_sharding() -> bool:

@@ -11,19 +11,16 @@ from fx_core.errors import ArgumentTypeError
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import kind_of
 from fx_nnx.graph.updating import update
-from fx_nnx.modes import capturing
+from fx_nnx.modes import CAPTURE_MARK, capturing
 from fx_nnx.modules.intercept import watched
-from fx_nnx.modules.module import Module
+from fx_nnx.modules.module import Module, attribute_for
 from fx_nnx.objects.pytree import Pytree, attributes_of
-from fx_nnx.paths import Path
+from fx_nnx.paths import Path, show_path
 from fx_nnx.states.state import State
 from fx_nnx.variables.kinds import Intermediate, Perturbation
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["capture"]
-
-_CALL_MARK = "()"
-"""Outputs of a method are kept under its name with this mark, which no attribute that a program uses can have."""
 
 
 def capture(
@@ -73,7 +70,8 @@ def capture(
       names.
 
     Raises:
-      ArgumentTypeError: no module is found, when the function is called.
+      ArgumentTypeError: no module is found when the function is called; what was sown under one name is in two types
+        of variables that belong to one of ``var_types``.
     """
     if isinstance(fn, type) and issubclass(fn, Variable):
         types = (fn, *var_types)
@@ -132,7 +130,7 @@ def _run(
     try:
         if given:
             for number, root in enumerate(roots.values()):
-                update(root, State.from_flat_path([(p, v.copy()) for p, v in _below(given, roots, number)]))
+                update(root, State.from_flat_path(_placed(root, _below(given, roots, number))))
         out = call() if method_outputs is None else _watching(roots, method_outputs, call)
         found = [(path, variable) for path, _, _, variable in _find(roots, wanted)]
     finally:
@@ -157,6 +155,16 @@ def _below(given: list[tuple[Path, Any]], roots: dict[Path, Module], number: int
     return [(path[len(start) :], leaf) for path, leaf in given if path[: len(start)] == start]
 
 
+def _placed(root: Module, given: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
+    """Copies of variables, with the paths at which ``sow`` and ``perturb`` look for them."""
+    nodes, placed = dict(iter_graph(root)), []
+    for path, leaf in given:
+        owner = nodes.get(path[:-1])
+        name = attribute_for(owner, path[-1], type(leaf))[0] if isinstance(owner, Module) else path[-1]
+        placed.append(((*path[:-1], name), leaf.copy()))
+    return placed
+
+
 def _find(roots: dict[Path, Module], kinds: tuple[type[Any], ...]) -> list[tuple[Path, Any, str, Variable[Any]]]:
     """Path, owner, attribute and variable of each variable of some types that is an attribute of a module."""
     found = []
@@ -165,7 +173,7 @@ def _find(roots: dict[Path, Module], kinds: tuple[type[Any], ...]) -> list[tuple
             if kind_of(node) == "object":
                 for key, value in list(attributes_of(node).items()):
                     if isinstance(key, str) and isinstance(value, kinds):
-                        found.append(((*start, *path, key.removesuffix(_CALL_MARK)), node, key, value))
+                        found.append(((*start, *path, key.partition(CAPTURE_MARK)[0]), node, key, value))
     return found
 
 
@@ -183,8 +191,20 @@ def _by_type(found: list[tuple[Path, Variable[Any]]], types: tuple[type[Variable
             mro = mro[: mro.index(Perturbation) + 1]
         closest = next((kind for kind in mro if kind in groups), None)
         if closest is not None:
+            if any(path == other for other, _ in groups[closest]):
+                raise _sown_twice(path, type(variable), closest)
             groups[closest].append((path, variable))
     return (State.from_flat_path(groups[kind]) for kind in types)
+
+
+def _sown_twice(path: Path, kind: type[Any], wanted: type[Any]) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"Two types of variables were sown under one name, and both are {wanted.__name__}.",
+        path=show_path(path),
+        expected="one name for each",
+        got=kind.__name__,
+        fix=f"sow under another name, or ask capture for {kind.__name__}, too",
+    )
 
 
 def _watching(roots: dict[Path, Module], kind: type[Variable[Any]], call: Callable[[], Any]) -> Any:
@@ -200,7 +220,7 @@ def _watching(roots: dict[Path, Module], kind: type[Variable[Any]], call: Callab
             out = proceed()
         finally:
             running.discard(key)
-        module.sow(kind, name + _CALL_MARK, out)
+        module.sow(kind, name, out)
         return out
 
     classes = {type(node) for root in roots.values() for _, node in iter_graph(root) if isinstance(node, Module)}

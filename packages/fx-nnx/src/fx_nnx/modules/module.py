@@ -13,14 +13,14 @@ from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import is_node, kind_of
-from fx_nnx.modes import set_graph_mode
+from fx_nnx.modes import CAPTURE_MARK, capturing, set_graph_mode
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import Path
 from fx_nnx.variables.kinds import Perturbation
 from fx_nnx.variables.names import variable_type_from_name
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Module", "iter_children", "iter_module_children", "iter_modules"]
+__all__ = ["Module", "attribute_for", "iter_children", "iter_module_children", "iter_modules"]
 
 A = TypeVar("A")
 
@@ -72,11 +72,10 @@ class Module(Pytree):
             return False
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
-        kept = attributes_of(self).get(name)
+        key, kept = attribute_for(self, name, variable_type)
         if kept is None:
-            setattr(self, name, variable_type(reduce_fn(init_fn(), value)))
+            setattr(self, key, variable_type(reduce_fn(init_fn(), value)))
         else:
-            _expect(self, name, kept, variable_type)
             kept.set_raw_value(reduce_fn(kept.get_raw_value(), value))
         return True
 
@@ -101,11 +100,10 @@ class Module(Pytree):
             return value
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
-        zeros = attributes_of(self).get(name)
+        key, zeros = attribute_for(self, name, variable_type)
         if zeros is None:
             zeros = variable_type(jax.tree.map(jnp.zeros_like, value))
-            setattr(self, name, zeros)
-        _expect(self, name, zeros, variable_type)
+            setattr(self, key, zeros)
         return jax.tree.map(jnp.add, value, zeros.get_value())
 
     def iter_modules(self) -> Iterator[tuple[Path, "Module"]]:
@@ -215,9 +213,25 @@ def iter_module_children(node: Any, /, *, graph: bool | None = None) -> Iterator
     return ((key, child) for key, child in iter_children(node, graph=graph) if isinstance(child, Module))
 
 
-def _expect(module: Module, name: str, found: Any, variable_type: type[Any]) -> None:
-    if not isinstance(found, variable_type):
-        raise _sow_target(type(module).__name__, name, variable_type.__name__, type(found).__name__)
+def attribute_for(module: Module, name: str, variable_type: type[Any]) -> tuple[str, Any]:
+    """Returns the attribute for what is sown under a name, and the variable in it, if there is one.
+
+    Where `fx_nnx.capture` collects what is sown, a method of the same name, or a variable of another type, is no
+    obstacle: the attribute has the name with marks.
+    """
+    own = attributes_of(module)
+    while True:
+        kept = own.get(name)
+        taken = kept
+        if kept is None:
+            taken = next((vars(cls)[name] for cls in type(module).__mro__ if name in vars(cls)), None)
+        if taken is None or type(taken) is variable_type:
+            return name, kept
+        if not capturing.get():
+            if isinstance(taken, variable_type):
+                return name, kept
+            raise _sow_target(type(module).__name__, name, variable_type.__name__, type(taken).__name__)
+        name += CAPTURE_MARK
 
 
 def _sow_target(owner: str, name: str, expected: str, got: str) -> ArgumentTypeError:
