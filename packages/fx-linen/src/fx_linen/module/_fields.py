@@ -23,11 +23,9 @@ def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
       kw_only: whether its own fields can be given by keyword only.
 
     Raises:
-      ReservedModuleAttributeError: the class declares ``parent`` or ``name``.
+      ReservedModuleAttributeError: the class declares ``parent``, or a ``name`` that is not the base's.
     """
-    annotations = inspect.get_annotations(cls)
-    if "parent" in annotations or "name" in annotations:
-        raise ReservedModuleAttributeError({k: v for k, v in annotations.items() if k in ("parent", "name")})
+    _expect_free_names(cls)
     if cls.__dict__.get("__hash__", _ABSENT) is None:
         # Python drops the hash of a class that defines __eq__; ours goes by the fields either way.
         cls.__hash__ = super(cls, cls).__hash__  # type: ignore[method-assign]
@@ -38,7 +36,20 @@ def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
     cls._info = class_info(cls)
 
 
+def _expect_free_names(cls: type[ModuleBase]) -> None:
+    """Checks what a class declares under the names of the base; to declare the base's own ``name`` again is no change."""
+    annotations = cls.__dict__.get("__annotations__") or inspect.get_annotations(cls)
+    taken = [key for key in ("parent", "name") if key in annotations]
+    if taken == ["name"] and annotations["name"] in _NAME_TYPES and cls.__dict__.get("name") is None:
+        del annotations["name"]
+        if "name" in cls.__dict__:
+            del cls.name
+    elif taken:
+        raise ReservedModuleAttributeError({key: annotations[key] for key in taken})
+
+
 _ABSENT = object()
+_NAME_TYPES = (str, str | None, "str", "str | None", "Optional[str]", "typing.Optional[str]")
 
 
 def class_info(cls: Any) -> ClassInfo:
