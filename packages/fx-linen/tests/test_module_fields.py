@@ -74,7 +74,7 @@ def test_reserved_fields(name):
 
 @pytest.mark.parametrize("declared", [str, str | None, "str", "Optional[str]"])
 def test_a_class_may_declare_the_name_that_the_base_has(declared):
-    Net = type("Net", (nn.Module,), {"__annotations__": {"name": declared, "size": int}, "name": None})  # noqa: N806
+    Net = type("Net", (nn.Module,), {"__annotations__": {"name": declared, "size": int}, "name": None})
     assert (Net(3).name, Net(3).size, Net(3, name="q").name) == (None, 3, "q")
     with pytest.raises(errors.ReservedModuleAttributeError, match="name"):
         type("Net", (nn.Module,), {"__annotations__": {"name": declared}, "name": "head"})

@@ -87,12 +87,13 @@ def test_display_prints(capsys):
     )
 
 
-def test_a_variable_shows_its_numbers_and_a_model_shapes():
+def test_variables_and_states_show_numbers_and_models_shapes():
     kernel = nnx.Param(jnp.arange(8.0).reshape(2, 4))
-    assert "[4., 5., 6., 7.]" in repr(kernel)
-    for whole in (nnx.Dict(kernel=kernel), nnx.state(nnx.Dict(kernel=kernel))):
-        assert "Array(shape=(2, 4), dtype=float32)" in repr(whole)
-        assert "[4., 5., 6., 7.]" not in repr(whole)
+    model = nnx.Dict(kernel=kernel)
+    for numbers in (kernel, nnx.state(model)):
+        assert "[4., 5., 6., 7.]" in repr(numbers)
+    assert "Array(shape=(2, 4), dtype=float32)" in repr(model)
+    assert "[4., 5., 6., 7.]" not in repr(model)
     assert len(repr(nnx.Param(jnp.ones((100, 100))))) < 1000
 
 

@@ -11,18 +11,20 @@ __all__ = ["Representable", "show_fields", "show_value", "size_note"]
 
 _SMALL = 6
 # Objects being shown, for cycles. Only a repr that runs in two threads at once may show "(...)" too early.
-_showing: list[int] = []
+_showing: list["Representable"] = []
 
 
 class Representable:
     """Gives a class a ``repr`` made by its method ``_show``."""
 
     __slots__ = ()
+    _shows_numbers = False
+    """Whether big arrays are shown as JAX shows them when this is shown by itself, not as a part of something else."""
 
     def __repr__(self) -> str:
-        if id(self) in _showing:
+        if any(other is self for other in _showing):
             return f"{type(self).__name__}(...)"
-        _showing.append(id(self))
+        _showing.append(self)
         try:
             return self._show()
         finally:
@@ -63,8 +65,9 @@ class Representable:
         return parts.siblings_with_annotations(made, extra_annotations=[parts.comment_color(parts.text(f" # {note}"))])
 
 
-def show_value(value: Any, numbers: bool = False) -> str:
-    """Shows one value: big arrays by shape and dtype unless ``numbers``, objects that are being shown by their type."""
+def show_value(value: Any) -> str:
+    """Shows one value: big arrays by shape and dtype in models, objects that are being shown already by their type."""
+    numbers = _showing and _showing[0]._shows_numbers
     if isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.size > _SMALL and not numbers:
         return f"Array(shape={value.shape}, dtype={value.dtype})"
     if isinstance(value, Representable):
@@ -74,8 +77,8 @@ def show_value(value: Any, numbers: bool = False) -> str:
     return repr(value)
 
 
-def show_fields(name: str, fields: Mapping[Any, Any], note: str = "", numbers: bool = False) -> str:
-    """Shows a named thing with fields, one per line, indented; with ``numbers``, big arrays as JAX shows them.
+def show_fields(name: str, fields: Mapping[Any, Any], note: str = "") -> str:
+    """Shows a named thing with fields, one per line, indented.
 
     >>> print(show_fields("Point", {"x": 1, "y": 2}))
     Point(
@@ -87,8 +90,7 @@ def show_fields(name: str, fields: Mapping[Any, Any], note: str = "", numbers: b
     if not fields:
         return f"{name}()"
     lines = [
-        f"{key}={show_value(value, numbers)}" if isinstance(key, str) else show_value(value, numbers)
-        for key, value in fields.items()
+        f"{key}={show_value(value)}" if isinstance(key, str) else show_value(value) for key, value in fields.items()
     ]
     body = ",\n".join(lines).replace("\n", "\n  ")
     return f"{head}\n  {body}\n)"

@@ -37,8 +37,8 @@ def as_dataclass(cls: type[ModuleBase], kw_only: bool) -> None:
 
 
 def _expect_free_names(cls: type[ModuleBase]) -> None:
-    """Checks what a class declares under the names of the base; to declare the base's own ``name`` again is no change."""
-    annotations = cls.__dict__.get("__annotations__") or inspect.get_annotations(cls)
+    """Checks what a class declares under the names of the base: the base's own ``name`` again is no change."""
+    annotations = cls.__annotations__ if inspect.get_annotations(cls) else {}
     taken = [key for key in ("parent", "name") if key in annotations]
     if taken == ["name"] and annotations["name"] in _NAME_TYPES and cls.__dict__.get("name") is None:
         del annotations["name"]

@@ -40,6 +40,7 @@ class State(Representable, MutableMapping[Any, Any], _Fields):
     """
 
     __slots__ = ()
+    _shows_numbers = True
 
     _flat: tuple[Sequence[Path], Sequence[Any]] | None
     _nested: dict[Any, Any] | None

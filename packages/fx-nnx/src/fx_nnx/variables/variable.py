@@ -68,6 +68,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
     """
 
     __slots__ = ()
+    _shows_numbers = True
     __hash__ = None  # type: ignore[assignment]  # `==` compares values
     __fx_identity__ = "variable"
 
@@ -357,7 +358,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         register(cls)
 
     def _show(self) -> str:
-        return show_fields(type(self).__name__, self._fields(), size_note(self._raw_value), self._outermost())
+        return show_fields(type(self).__name__, self._fields(), size_note(self._raw_value))
 
     def _fields(self) -> Mapping[str, Any]:
         return MappingProxyType({"value": self._raw_value, **self._nnx_meta.visible()})
