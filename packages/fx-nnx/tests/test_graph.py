@@ -175,6 +175,20 @@ def test_update_of_values_that_are_trees_and_numbers_in_paths():
     assert model.a.get_value()["x"].shape == (2,)
 
 
+@pytest.mark.parametrize("tag", [None, "new"])
+def test_update_takes_values_and_metadata_of_variables_of_any_type(tag):
+    model = nnx.Dict(a=nnx.Param(jnp.zeros(2)), b=nnx.BatchStat(jnp.zeros(2)))
+    entries = {} if tag is None else {"tag": tag}
+    for value in 1.0, 2.0:
+        state = nnx.State({name: nnx.Cache(jnp.full(2, value), **entries) for name in "ab"})
+        nnx.update(model, state)
+        assert [type(model.a), type(model.b)] == [nnx.Param, nnx.BatchStat]
+        assert {float(model[name][0]) for name in "ab"} == {value}
+        assert [model[name].get_metadata().get("tag") for name in "ab"] == [tag, tag]
+    nnx.update(model, nnx.State({"a": nnx.Cache(jnp.ones(2)), "b": jnp.ones(2)}))
+    assert float(model.b[0]) == 1
+
+
 def test_update_of_a_variable():
     v = nnx.Param(jnp.ones(2))
     nnx.update(v, nnx.state(nnx.Dict(), nnx.Param))

@@ -5,7 +5,7 @@ values it holds, by their positions, and which earlier part holds it; so models 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import compress, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -69,6 +69,7 @@ class Assembly:
 
     __slots__ = (
         "_alike",
+        "_all_alike",
         "_containers",
         "_graphdef",
         "_known",
@@ -102,7 +103,9 @@ class Assembly:
             self._parts.append((*part[:4], part.template, part.kinds, part.keys, take))
             if at and part.number is None:
                 self._containers.insert(0, (at, part.type, part.holder, part.key, part.metadata))
-        self._alike: list[Any] | None = None
+        # Which values are in variables that bare fields can become.
+        self._alike: list[bool] | None = None
+        self._all_alike = False
         self._known: bool | None = None
         self.plain = None not in self.types and not any(meta.ref for meta in self.metas)
 
@@ -265,13 +268,17 @@ class Assembly:
         """
         if frames or not at_top_level():
             note_all([leaf for leaf in leaves if isinstance(leaf, Variable)])
+        trace = current_trace()
         if self._alike is None:
             pairs = zip(self.types, self.metas)
-            self._alike = [cls if cls and not meta.ref and _becomes(cls) else None for cls, meta in pairs]
-        copies = copied_all(self._alike, leaves, self.metas, current_trace())
-        if None in self._alike:
-            pairs = zip(self._alike, copies)
-            copies = [leaf.copy() if cls is None and isinstance(leaf, Variable) else leaf for cls, leaf in pairs]
+            self._alike = [cls is not None and not meta.ref and _becomes(cls) for cls, meta in pairs]
+            self._all_alike = all(self._alike)
+        if self._all_alike:
+            return self._model(copied_all(self.types, leaves, self.metas, trace))
+        chosen = [list(compress(part, self._alike)) for part in (self.types, leaves, self.metas)]
+        made = iter(copied_all(*chosen, trace))
+        pairs = zip(self._alike, leaves)
+        copies = [next(made) if same else leaf.copy() if isinstance(leaf, Variable) else leaf for same, leaf in pairs]
         return self._model(copies)
 
     def make(
@@ -301,7 +308,15 @@ class Assembly:
 
     def fits(self, leaves: Sequence[Any]) -> bool:
         """Returns whether all values are variables, with the types and the metadata of the definition."""
-        return self.plain and list(map(type, leaves)) == self.types and list(map(meta_of, leaves)) == self.metas
+        return list(map(type, leaves)) == self.types and self.has_metadata(leaves)
+
+    def has_metadata(self, variables: Sequence[Any]) -> bool:
+        """Returns whether all values are in variables that have the metadata of the definition.
+
+        Raises:
+          AttributeError: something among them is no variable.
+        """
+        return self.plain and list(map(meta_of, variables)) == self.metas
 
 
 def assembly_of(graphdef: GraphDef) -> Assembly:

@@ -82,7 +82,11 @@ _shape_of = attrgetter("shape")
 def _put_all(record: Record, state: State) -> bool:
     """Put in all values, if that takes no more than putting them in."""
     leaves = record.graphdef.leaves_of(state)
-    if leaves is None or not assembly_of(record.graphdef).fits(leaves):
+    try:
+        # Variables of any types: what comes along is their metadata.
+        if leaves is None or not assembly_of(record.graphdef).has_metadata(leaves):
+            return False
+    except AttributeError:  # bare values
         return False
     if constants or record.trace() != current_trace():
         return False

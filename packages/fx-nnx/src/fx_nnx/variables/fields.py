@@ -57,18 +57,12 @@ def filled(cls: type[Any], value: Any, meta: Any, trace: object, links: Any = No
 
 
 def copied_all(types: Sequence[Any], sources: Iterable[Any], metas: Iterable[Any], trace: object) -> list[Any]:
-    """Creates variables with the values of others, of types that bare fields can become; None takes the source
-    itself.
-    """
-    made: list[Any] = []
-    for cls, source, meta in zip(types, sources, metas):
-        if cls is not None:
-            new: Any = VariableFields()
-            new._raw_value = source._raw_value  # one by one, which is faster
-            new._nnx_meta = meta
-            new._nnx_trace = trace
-            new._nnx_links = None
-            new.__class__ = cls
-            source = new
-        made.append(source)
+    """Creates variables with the values of others, of types that bare fields can become."""
+    made: list[Any] = [VariableFields() for _ in types]
+    for new, cls, source, meta in zip(made, types, sources, metas):
+        new._raw_value = source._raw_value  # one by one, which is faster
+        new._nnx_meta = meta
+        new._nnx_trace = trace
+        new._nnx_links = None
+        new.__class__ = cls
     return made
