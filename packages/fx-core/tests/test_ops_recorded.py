@@ -13,6 +13,17 @@ from fx_core.ops.recorded import recorded_once
 
 IMAGES, VECTOR = np.ones((2, 3, 3, 4), np.float32), np.ones(4, np.float32)
 QUERY = np.ones((2, 3, 2, 4), np.float32)
+STEP, CARRY = np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)
+MAPS = (np.ones((3, 4), np.float32), np.ones((4, 4), np.float32), VECTOR)
+
+
+def gates_of(maps: tuple[Any, ...]) -> tuple[list[recurrent.Affine], list[recurrent.Affine]]:
+    """Returns the maps of the inputs, which have no bias, and those of the carry."""
+    return [recurrent.Affine(kernel) for kernel in maps[::3]], [
+        recurrent.Affine(*m) for m in zip(maps[1::3], maps[2::3])
+    ]
+
+
 OPERATIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "dense": (linear.dense, (IMAGES, np.ones((4, 2), np.float32), np.ones(2, np.float32))),
     "layer_norm": (functools.partial(norm.layer_norm, norm.plan_layer_norm(4)), (IMAGES, VECTOR, VECTOR)),
@@ -21,7 +32,9 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "group_norm": (functools.partial(norm.group_norm, norm.plan_group_norm(IMAGES.shape, 2)), (IMAGES, VECTOR, VECTOR)),
     "moments": (functools.partial(norm.moments, axes=(0, 1)), (IMAGES,)),
     "attention": (functools.partial(dot_product_attention, is_causal=True), (QUERY, QUERY, QUERY)),
-    "lstm": (recurrent.lstm_update, (VECTOR,) * 5),
+    "lstm update": (recurrent.lstm_update, (VECTOR,) * 5),
+    "lstm": (lambda x, c, h, *maps: recurrent.lstm((c, h), x, *gates_of(maps)), (STEP, CARRY, CARRY, *MAPS * 4)),
+    "gru": (lambda x, h, *maps: recurrent.gru(h, x, *gates_of(maps)), (STEP, CARRY, *MAPS * 3)),
 }
 
 

@@ -102,3 +102,16 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     transformed(model, x)
     found = counts_of(lambda: transformed(model, x))
     assert all(now <= most for now, most in zip(found, (13, 8, 5, 14))), found
+
+
+def test_a_trace_of_a_recurrent_network_goes_through_no_more_than(undisturbed):
+    network = nnx.RNN(nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(network)
+    x = jnp.ones((2, 4, 2))
+
+    def trace():
+        return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x)).trace(state, x)
+
+    trace()  # the step is recorded once
+    found = counts_of(trace)
+    assert all(now <= most for now, most in zip(found, (171, 47, 25, 815))), found

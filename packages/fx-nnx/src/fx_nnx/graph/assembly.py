@@ -275,8 +275,8 @@ class Assembly:
             self._all_alike = all(self._alike)
         if self._all_alike:
             return self._model(copied_all(self.types, leaves, self.metas, trace))
-        chosen = [list(compress(part, self._alike)) for part in (self.types, leaves, self.metas)]
-        made = iter(copied_all(*chosen, trace))
+        types, sources, metas = (list(compress(part, self._alike)) for part in (self.types, leaves, self.metas))
+        made = iter(copied_all(types, sources, metas, trace))
         pairs = zip(self._alike, leaves)
         copies = [next(made) if same else leaf.copy() if isinstance(leaf, Variable) else leaf for same, leaf in pairs]
         return self._model(copies)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
+from fx_core.ops.recorded import recorded_once
 from fx_core.ops.recurrent.maps import Affine, Gates, apply_gates, check_carry
 
 __all__ = ["gru", "gru_fused", "gru_update", "mgu", "simple"]
@@ -85,7 +86,15 @@ def gru(
     Array([0.5, 0.5], dtype=float32)
     """
     check_carry("a GRU", (h,), inputs, hidden_gates[0])
-    of_inputs, of_carry = apply_gates(input_gates, inputs), apply_gates(hidden_gates, h)
+    arrays = (inputs, h, *[array for gate in (*input_gates, *hidden_gates) for array in gate])
+    if gate_fn is sigmoid and activation_fn is jnp.tanh:  # others need not be pure
+        return recorded_once(_stepped, arrays, {})
+    return _stepped(*arrays, gate_fn=gate_fn, activation_fn=activation_fn)
+
+
+def _stepped(x: Any, h: Any, *maps: Any, gate_fn: Activation = sigmoid, activation_fn: Any = jnp.tanh) -> jax.Array:
+    gates = [Affine(kernel, bias) for kernel, bias in zip(maps[::2], maps[1::2])]
+    of_inputs, of_carry = apply_gates(gates[:3], x), apply_gates(gates[3:], h)
     return gru_update(h, of_inputs, of_carry, gate_fn=gate_fn, activation_fn=activation_fn)
 
 

@@ -59,7 +59,15 @@ def lstm(
     """
     c, h = pair_of("an LSTM", carry)
     check_carry("an LSTM", (c, h), inputs, hidden_gates[0])
-    i, f, g, o = map(operator.add, apply_gates(input_gates, inputs), apply_gates(hidden_gates, h))
+    arrays = (inputs, c, h, *[array for gate in (*input_gates, *hidden_gates) for array in gate])
+    if gate_fn is sigmoid and activation_fn is jnp.tanh:  # others need not be pure
+        return recorded_once(_stepped, arrays, {})
+    return _stepped(*arrays, gate_fn=gate_fn, activation_fn=activation_fn)
+
+
+def _stepped(x: Any, c: Any, h: Any, *maps: Any, gate_fn: Activation = sigmoid, activation_fn: Any = jnp.tanh) -> Any:
+    gates = [Affine(kernel, bias) for kernel, bias in zip(maps[::2], maps[1::2])]
+    i, f, g, o = map(operator.add, apply_gates(gates[:4], x), apply_gates(gates[4:], h))
     return lstm_update(c, i, f, g, o, gate_fn=gate_fn, activation_fn=activation_fn)
 
 
