@@ -98,13 +98,13 @@ def show_size(size: int, width: float) -> str:
     """Writes a number of elements and of bytes.
 
     >>> show_size(1500, 6000)
-    '1,500 (5.9 KB)'
+    '1,500 (6.0 KB)'
     """
     units = iter(("B", "KB", "MB", "GB", "TB"))
     unit = next(units)
     amount: float = width
-    while amount >= 1024 and unit != "TB":
-        amount, unit = amount / 1024, next(units)
+    while amount >= 1000 and unit != "TB":
+        amount, unit = amount / 1000, next(units)
     return f"{size:,} ({amount:.0f} {unit})" if unit == "B" else f"{size:,} ({amount:.1f} {unit})"
 
 
