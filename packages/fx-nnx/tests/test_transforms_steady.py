@@ -256,6 +256,30 @@ def test_a_known_model_is_not_changed_from_another_trace():
     assert float(model.w[...]) == 3
 
 
+@pytest.mark.parametrize("options", [{"donate_argnums": 0}, {"donate_argnames": "model"}])
+def test_references_in_donated_arguments_are_changed_in_place(options):
+    def step(model, x):
+        model.count[...] += x
+        model.bare[...] += x
+        model.w[...] = model.w * model.count[...]
+        return model.w[...] + 0
+
+    def make():
+        return nnx.Dict(
+            w=nnx.Param(jnp.ones(())), count=nnx.Cache(jnp.ones(()), ref=True), bare=jax.new_ref(jnp.ones(()))
+        )
+
+    compiled, model, plain = nnx.jit(step, **options), make(), make()
+    count, old = model.count.get_raw_value(), model.w[...]
+    for x in 1.0, 2.0, 3.0:
+        call = {"model": model} if "donate_argnames" in options else None
+        out = compiled(**call, x=x) if call else compiled(model, x)
+        assert float(out) == float(step(plain, x)) == float(model.w[...])
+        assert float(model.count[...]) == float(plain.count[...]) == float(model.bare[...])
+    assert model.count.get_raw_value() is count
+    assert old.is_deleted()  # what is no reference is donated
+
+
 def test_changes_of_structure_inside_a_loop_are_noticed():
     class Counter(nnx.Module):
         def __init__(self):

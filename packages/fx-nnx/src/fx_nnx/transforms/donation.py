@@ -15,6 +15,7 @@ from fx_nnx.transforms.layout import Handle, is_variable, read_value
 from fx_nnx.transforms.policies import Grouping, GroupPolicy, Returns
 from fx_nnx.transforms.prefixes import PathIs, PerVariable, entries_of, is_entry, resolved, spread_prefix
 from fx_nnx.variables.variable import Variable
+from fx_nnx.variables.writing import is_ref
 
 __all__ = ["Given"]
 
@@ -105,7 +106,9 @@ class Given:
             entry = entries[leaf] if entries is not None and leaf < len(entries) else None
             if isinstance(entry, PerVariable):
                 entry = entry.map_prefix(path, value)
-            kind = "" if not given[leaf] else "donated" if path or is_variable(value) else "donated array"
+            # A `jax.Ref` is changed in place, and cannot be donated.
+            by_ref = is_ref(value) or (is_variable(value) and value._nnx_meta.ref)
+            kind = "" if by_ref or not given[leaf] else "donated" if path or is_variable(value) else "donated array"
             return self.key(entry, kind)
 
         return group_of
