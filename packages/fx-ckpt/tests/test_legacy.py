@@ -135,3 +135,15 @@ def test_names_from_before_linen():
         "Conv_2": {"k": 3},
         "Dense_0": {"BatchNorm_0": {"m": 2}},
     }
+
+
+def test_an_asynchronous_checkpointer_finishes_its_save_first(tmp_path):
+    tree = {"w": np.arange(3.0)}
+    with ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        for step in (1, 2):
+            c.save_checkpoint(tmp_path, tree, step, keep=2, orbax_checkpointer=checkpointer)
+        with pytest.raises(StepTakenError):
+            c.save_checkpoint(tmp_path, tree, 2, orbax_checkpointer=checkpointer)
+        c.save_checkpoint(tmp_path, {"w": np.ones(3)}, 3, keep=2, orbax_checkpointer=checkpointer)
+        restored = c.restore_checkpoint(tmp_path, tree, step=3, orbax_checkpointer=checkpointer)
+    np.testing.assert_array_equal(restored["w"], np.ones(3))

@@ -118,7 +118,7 @@ def save_checkpoint(
       keep_every_n_steps: also keep steps that are this far apart.
       async_manager: an object whose ``save_async(task)`` runs the writing later.
       orbax_checkpointer: an Orbax checkpointer; then the step is a directory that Orbax writes. So it is with the flag
-        ``use_orbax_checkpointing`` of `fx_core.config`.
+        ``use_orbax_checkpointing`` of `fx_core.config`. An asynchronous one finishes its last save first.
 
     Returns:
       The path.
@@ -133,6 +133,7 @@ def save_checkpoint(
     """
     if keep is not None and keep < 0:
         raise invalid_option("keep", "how many steps to keep, or 0 for all", keep, "Pass keep=1 or more, or 0.")
+    _wait(orbax_checkpointer)
     if orbax_checkpointer is None and config.use_orbax_checkpointing:
         orbax_checkpointer = orbax().PyTreeCheckpointer()
     directory = local_path(ckpt_dir)
@@ -212,7 +213,8 @@ def restore_checkpoint(
       parallel: reading is as fast either way; kept for programs that pass it.
       gda_manager: must be None: such checkpoints are from before JAX arrays.
       allow_partial_mpa_restoration: must be false, for the same reason.
-      orbax_checkpointer: an Orbax checkpointer for directories that Orbax wrote.
+      orbax_checkpointer: an Orbax checkpointer for directories that Orbax wrote; an asynchronous one finishes its last
+        save first.
       orbax_transforms: must be None; restore without a target and convert.
 
     Returns:
@@ -232,6 +234,7 @@ def restore_checkpoint(
     _refuse("allow_partial_mpa_restoration", allow_partial_mpa_restoration or None)
     if isinstance(target, type):
         raise class_as_target(target)
+    _wait(orbax_checkpointer)
     directory = local_path(ckpt_dir)
     path = _find(directory, step, prefix)
     _refuse_others(directory if path is None else path)
@@ -243,6 +246,12 @@ def restore_checkpoint(
         return state if target is None else filled(target, state)
     content = path.read_bytes()
     return msgpack_restore(content) if target is None else from_bytes(target, content)
+
+
+def _wait(orbax_checkpointer: Any) -> None:
+    """Wait for a save that an asynchronous checkpointer has begun: before that, its step is not there."""
+    if hasattr(orbax_checkpointer, "wait_until_finished"):
+        orbax_checkpointer.wait_until_finished()
 
 
 def _names(directory: Path, prefix: str) -> list[str]:
