@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.linen import normalization
+from flax.linen import linear, normalization
+from flax.nnx import module
+from flax.nnx.nn import linear as nnx_linear
 from fx_flax import private
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 4)) + 2.0
@@ -58,3 +60,26 @@ def test_normalizing_is_the_same(use_scale, force):
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, expected)
     assert mine.dtype == its.dtype
     np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize(
+    "padding", ["SAME", 2, (1, 2), ((1, 0), 2), [(0, 1), (2, 3)], (1, 2, 3), 1.5, None, ((1, 2, 3), 1)]
+)
+def test_paddings_of_convolutions(padding):
+    def result(function):
+        try:
+            return function(padding, 2)
+        except ValueError:
+            return "refused"
+
+    expected = result(linear.canonicalize_padding)
+    assert result(private.canonicalize_padding) == expected
+    assert result(nnx_linear.canonicalize_padding) == expected
+
+
+def test_the_first_that_is_not_none():
+    for values in [(None, False, True), (0,), (None, None, [1])]:
+        assert private.first_from(*values, error_msg="") == module.first_from(*values, error_msg="")
+    for function in (private.first_from, module.first_from):
+        with pytest.raises(ValueError, match="say which"):
+            function(None, error_msg="say which")

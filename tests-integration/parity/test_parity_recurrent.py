@@ -4,10 +4,12 @@ import itertools
 
 import flax.linen as flax_nn
 import fx_linen as fx_nn
+import fx_nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx as flax_nnx
 
 BF16, F16 = jnp.bfloat16, jnp.float16
 KEY, CARRY_KEY = jax.random.key(42), jax.random.key(7)
@@ -289,3 +291,11 @@ def test_gradients(name):
     got, expected = gradient(fx_nn, variables), gradient(flax_nn, variables)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell"])
+def test_nnx_cells_start_from_the_same_kernels_with_64_bits_enabled(cell, dtype):
+    with jax.enable_x64(True):
+        drawn = [getattr(nnx, cell)(3, 4, param_dtype=dtype, rngs=nnx.Rngs(0)) for nnx in (fx_nnx, flax_nnx)]
+        same_bits(*(nnx.to_pure_dict(nnx.state(c, nnx.Param)) for nnx, c in zip((fx_nnx, flax_nnx), drawn)))

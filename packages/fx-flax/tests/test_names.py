@@ -134,3 +134,16 @@ def test_a_name_of_an_absent_package_is_refused_when_it_is_used(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=r"flax.core.scan is in fx-transforms, which is not installed"):
         core.scan  # noqa: B018
     assert core.freeze({}) == {}
+
+
+def test_layers_of_others_find_the_helpers_of_layers_where_flax_has_them():
+    from flax.linen.linear import canonicalize_padding
+    from flax.nnx.module import first_from
+    from flax.nnx.nn import linear, normalization
+
+    assert linear.canonicalize_padding is canonicalize_padding
+    assert normalization.first_from is first_from
+    assert canonicalize_padding((1, (0, 2)), 2) == [(1, 1), (0, 2)]
+    assert first_from(None, False, True, error_msg="") is False
+    with pytest.raises(ValueError, match="no mode"):
+        first_from(None, None, error_msg="no mode")

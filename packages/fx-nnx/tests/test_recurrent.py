@@ -179,3 +179,14 @@ def test_wrong_sizes(kind):
     wrong = kind(3, 5, rngs=nnx.Rngs(0)).initialize_carry((2, 3))
     with pytest.raises(ShapeMismatchError, match=r"4 features[\s\S]*got: 5"):
         cell(wrong, X[:, 0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_an_lstm_cell_draws_its_recurrent_kernels_in_the_default_float_dtype(dtype):
+    with jax.enable_x64(True):
+        wide = nnx.LSTMCell(3, 4, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+        narrow = nnx.LSTMCell(3, 4, param_dtype=dtype, rngs=nnx.Rngs(0))
+        for gate in ("hi", "hf", "hg", "ho"):
+            kernel = getattr(narrow, gate).kernel[...]
+            assert kernel.dtype == dtype
+            assert (kernel == getattr(wide, gate).kernel[...].astype(dtype)).all()

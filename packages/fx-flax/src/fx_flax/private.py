@@ -1,16 +1,18 @@
-"""Functions that are private in Flax but used by published libraries, with the signatures that those call."""
+"""Functions that Flax has for itself but published libraries use, with the signatures that those call."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.errors import ArgumentError
 from fx_core.ops import norm
+from fx_core.ops.conv.plan import normalize_padding
 from fx_core.ops.dtypes import canonicalize_dtype
-from fx_core.typing import Dtype
+from fx_core.typing import Dtype, LaxPadding, PaddingLike
 from jax import lax
 
-__all__ = ["canonicalize_axes", "compute_stats", "normalize"]
+__all__ = ["canonicalize_axes", "canonicalize_padding", "compute_stats", "first_from", "normalize"]
 
 
 def canonicalize_axes(rank: int, axes: int | Iterable[int]) -> tuple[int, ...]:
@@ -21,6 +23,19 @@ def canonicalize_axes(rank: int, axes: int | Iterable[int]) -> tuple[int, ...]:
     """
     several = axes if isinstance(axes, Iterable) else (axes,)
     return tuple(sorted({axis % rank for axis in several}))
+
+
+def canonicalize_padding(padding: PaddingLike, rank: int) -> LaxPadding:
+    """Returns the padding of a convolution as `jax.lax` takes it: names stay, all else becomes a pair per dimension.
+
+    Raises:
+      ArgumentError: not a name, an integer, or an integer or pair for each of ``rank`` dimensions.
+
+    >>> canonicalize_padding(1, 2), canonicalize_padding((1, (0, 2)), 2), canonicalize_padding("SAME", 2)
+    ([(1, 1), (1, 1)], [(1, 1), (0, 2)], 'SAME')
+    """
+    pairs = padding if isinstance(padding, str) else normalize_padding(padding, rank, frozenset())
+    return pairs if isinstance(pairs, str) else list(pairs)
 
 
 def compute_stats(
@@ -54,6 +69,21 @@ def compute_stats(
         return norm.moments(x, axes, use_fast_variance=use_fast_variance, **options)
     squares = norm.mean_square(x, axes, **options)
     return jnp.zeros_like(squares), squares
+
+
+def first_from(*args: Any, error_msg: str) -> Any:
+    """Returns the first argument that is not None: what a call is given before what a module has.
+
+    Raises:
+      ArgumentError: all are None; the text is ``error_msg``.
+
+    >>> first_from(None, False, True, error_msg="say deterministic=True or False")
+    False
+    """
+    for arg in args:
+        if arg is not None:
+            return arg
+    raise ArgumentError(error_msg, expected="a value", got="None everywhere", fix="give the call or the module a value")
 
 
 def normalize(

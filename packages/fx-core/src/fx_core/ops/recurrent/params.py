@@ -18,6 +18,7 @@ __all__ = [
     "gru_params",
     "lstm_params",
     "mgu_params",
+    "rounded_recurrent_kernel_init",
     "simple_params",
 ]
 
@@ -42,6 +43,18 @@ def default_recurrent_kernel_init(key: jax.Array, shape: tuple[int, ...], dtype:
     if exact.itemsize >= 4:
         return _orthogonal(key, shape, dtype)
     return _orthogonal(key, shape, jnp.float32).astype(exact)
+
+
+def rounded_recurrent_kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
+    """Draws an orthogonal matrix in the default float dtype, float64 with ``jax_enable_x64``, and rounds it to a dtype.
+
+    `fx_nnx.LSTMCell` starts from it: the bits of a key are those of the dtype that they are drawn in.
+
+    >>> import jax, jax.numpy as jnp
+    >>> rounded_recurrent_kernel_init(jax.random.key(0), (3, 3), jnp.bfloat16).dtype
+    dtype(bfloat16)
+    """
+    return _orthogonal(key, shape).astype(dtype)
 
 
 def _affine(kernel: ParamSpec, bias_init: Initializer | None) -> dict[str, ParamSpec]:

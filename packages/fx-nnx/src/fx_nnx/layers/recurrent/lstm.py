@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fx_core.ops import recurrent
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import Initializer
-from fx_core.ops.recurrent.params import default_recurrent_kernel_init
+from fx_core.ops.recurrent.params import default_recurrent_kernel_init, rounded_recurrent_kernel_init
 from fx_core.typing import Dtype
 
 from fx_nnx.layers.linear import Linear
@@ -89,7 +89,7 @@ class LSTMCell(_LSTMCell):
         gate_fn: Callable[..., Any] = jax.nn.sigmoid,
         activation_fn: Callable[..., Any] = jnp.tanh,
         kernel_init: Initializer = default_kernel_init,
-        recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
+        recurrent_kernel_init: Initializer = rounded_recurrent_kernel_init,
         bias_init: Initializer = default_bias_init,
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
