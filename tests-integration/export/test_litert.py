@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_export.errors import ArgumentTypeError, UnsupportedProgramError, VerificationError
+from fx_export.errors import ArgumentTypeError, BundleError, UnsupportedProgramError, VerificationError
 from networks import NETWORKS, network
 
 pytest.importorskip("tensorflow")
@@ -127,3 +127,24 @@ def test_several_networks_are_signatures_that_share_weights(tmp_path):
     embedded = network["embed"](np.array([[1, 2, 3]], np.int32))
     np.testing.assert_allclose(network["score"](embedded)[0], weights[1:4].sum(0) @ weights.T, rtol=1e-4, atol=1e-4)
     assert (path / "data/model.tflite").stat().st_size < 1.2 * weights.nbytes
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (3, 2)])
+def test_transposed_convolutions_with_uneven_padding(strides, tmp_path):
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 2, 4)).astype(np.float32)
+    fn = lambda kernel, x: jax.lax.conv_transpose(x, kernel, strides, "SAME")  # noqa: E731
+    path = save(tmp_path, fn, kernel, ["float32[2, 5, 7, 2]"])
+    assert fx_export.load(path).verification["max_relative_error"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fn", "text"),
+    [
+        (lambda _, x: (x, jnp.zeros((0, 3))), "Invalid tensor size"),
+        (lambda _, x: x.at[x.astype(int)].mul(x), "scatter"),
+    ],
+)
+def test_what_the_runtime_does_not_compute(fn, text, tmp_path):
+    with pytest.raises(BundleError, match=rf"LiteRT does not compute it\.[\s\S]*{text}"):
+        save(tmp_path, fn, None, ["float32[4]"])
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fx_core.errors import AlreadyExistsError, ArgumentError
+from fx_core.errors import AlreadyExistsError, ArgumentError, ArgumentTypeError
 from fx_core.files import AtomicDirectory, local_path, read_manifest, settled, verify_files
 
 
@@ -78,3 +78,9 @@ def test_a_file_among_the_parents_is_named(tmp_path):
         with pytest.raises(AlreadyExistsError, match="a file, where a directory is to be") as error:
             write(tmp_path / path)
         assert error.value.path == str(tmp_path / "x")
+
+
+@pytest.mark.parametrize("path", [None, 3, b"run", ["run"]])
+def test_paths_of_another_type(path):
+    with pytest.raises(ArgumentTypeError, match="A path is a text or a path object"):
+        local_path(path)

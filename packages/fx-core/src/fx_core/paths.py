@@ -3,9 +3,10 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-from fx_core.errors.kinds import ArgumentError
+from fx_core.errors.kinds import ArgumentError, ArgumentTypeError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(:/.*|::.*)", re.DOTALL)
 _ROOM = len(".") + len(".fx-new-") + 8
@@ -22,6 +23,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     Raises:
       ArgumentError: it is the URL of another place, which would become a directory called ``gs:`` here; or its name is
         one that the file system cannot have, with the hidden name beside it that writing needs.
+      ArgumentTypeError: it is neither a text nor a path.
 
     Example:
       >>> local_path("~/run") == Path.home() / "run"
@@ -29,7 +31,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
       >>> local_path("file:///tmp/run")
       PosixPath('/tmp/run')
     """
-    text = os.fspath(path)
+    text = _text(path)
     found = _SCHEME.fullmatch(text)
     if found is not None and found[1].lower() == "file" and found[2].startswith(":/"):
         text = _of_url(text, found[2][1:])
@@ -50,6 +52,15 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         )
     local = Path(expanded).absolute()
     return _possible(Path(os.path.realpath(local)) if local.name in ("", "..") else local)
+
+
+def _text(path: Any) -> str:
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise ArgumentTypeError(
+            "A path is a text or a path object.", got=repr(path)[:200], fix='Write "runs/first" or Path("runs/first").'
+        )
+    return text
 
 
 def _of_url(url: str, rest: str) -> str:

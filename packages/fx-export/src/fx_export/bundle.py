@@ -72,8 +72,8 @@ class Bundle:
         Raises:
           ItemNotFoundError: there is none of this name.
         """
-        if name not in self.entry_points:
-            raise _entry_point(str(self.path), name, sorted(self.entry_points))
+        if not isinstance(name, str) or name not in self.entry_points:
+            raise _entry_point(str(self.path), repr(name), sorted(self.entry_points))
         return self.entry_points[name]
 
 
@@ -97,7 +97,7 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       DamagedFilesError: a file was changed, cut, removed or added.
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
-      ArgumentTypeError: ``compiled`` was given, and JAX compiles nothing for this format.
+      ArgumentTypeError: ``compiled`` was given, and JAX compiles nothing for this format; or a path is none.
       AlreadyExistsError: ``compiled`` is a file.
 
     >>> import tempfile
@@ -108,6 +108,8 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     [2.0, 2.0]
     """
     source = settled(path)
+    if compiled == "":
+        raise exporter_option("stablehlo", "compiled: a directory of yours", "an empty text")
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
     name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
     verification, reader = _verification(path, manifest), _reader(name)
@@ -207,13 +209,16 @@ def exporter_named(name: str) -> "Exporter":
 
     Raises:
       UnknownEntryError: there is no such exporter.
+      ArgumentTypeError: it is no name.
     """
+    if not isinstance(name, str):
+        raise exporter_option(name, "format: the name of an exporter", repr(name)[:200])
     return import_later("fx_core.plugins").registry().exporters[name].load()()
 
 
 def _entry_point(path: str, got: str | None, names: Sequence[str]) -> ItemNotFoundError:
     return ItemNotFoundError(
-        "This bundle has several networks." if got is None else f"This bundle has no entry point {got!r}.",
+        "This bundle has several networks." if got is None else f"This bundle has no entry point {got}.",
         path=path,
         expected=", ".join(names) or "no names: it is one network",
         got=got,

@@ -74,7 +74,8 @@ def export(
         number where the inputs have a free size; the text says where.
       ArgumentTypeError: a variable is no array of numbers.
       VerificationError: what was written computes something else.
-      ArgumentTypeError: the exporter does not take an option, the inputs are no list, or the function takes other ones.
+      ArgumentTypeError: the exporter does not take an option, the inputs are no list, the function takes other ones, or
+        an argument is of another type than it says.
       ArgumentTypeError: the key is no bytes, or empty.
       ArgumentError: free sizes are of several scopes, a text describes no input, a constraint or a size to try is
         malformed or fits nothing, or the tolerance is no positive number.
@@ -91,8 +92,8 @@ def export(
       >>> load(path)(jnp.ones((4, 3))).shape
       (4, 2)
     """
-    if not isinstance(call or {}, Mapping):
-        raise exporter_option(format, 'call: a dictionary such as {"train": False}', repr(call)[:200])
+    check_call(format, call)
+    check_flags(format, overwrite=overwrite, verify=verify)
     writer = exporter_named(format)
     check_options(format, writer.export, (None, None, ()), options)
     specs = input_specs(format, inputs, constraints)
@@ -242,6 +243,27 @@ def _verified(
     return verified(program, fn, variables, inputs, **settings)
 
 
+def check_call(name: str, call: Any) -> None:
+    """Refuses keyword arguments of a call that are no dictionary.
+
+    Raises:
+      ArgumentTypeError: they are something else.
+    """
+    if not isinstance(call or {}, Mapping):
+        raise exporter_option(name, 'call: a dictionary such as {"train": False}', repr(call)[:200])
+
+
+def check_flags(name: str, **flags: Any) -> None:
+    """Refuses what is neither True nor False: the text "no" would count as True, and replace a bundle.
+
+    Raises:
+      ArgumentTypeError: one of them is something else.
+    """
+    for flag, value in flags.items():
+        if not isinstance(value, bool):
+            raise exporter_option(name, f"{flag}: True or False", repr(value)[:200])
+
+
 def check_options(name: str, write: Callable[..., None], arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Checks options against what a method of an exporter takes.
 
@@ -261,8 +283,8 @@ def check_options(name: str, write: Callable[..., None], arguments: Sequence[Any
     if unknown and all(p.kind is not p.VAR_KEYWORD for p in known.values()):
         raise exporter_option(name, f"options out of {taken}" if taken else "no options", ", ".join(unknown))
     for option, value in options.items():
-        if option in known and isinstance(known[option].default, bool) and not isinstance(value, bool):
-            raise exporter_option(name, f"{option}: True or False", repr(value))
+        if option in known and isinstance(known[option].default, bool):
+            check_flags(name, **{option: value})
     try:
         signature.bind(Path(), *arguments, metadata={}, **options)
     except TypeError as error:

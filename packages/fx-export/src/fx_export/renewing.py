@@ -54,6 +54,8 @@ def renew(
     manifest = read_manifest(old.path, format=FORMAT, version=VERSION, key=key)
     writer: Any = exporter_named("stablehlo")
     programs = dict(old.entry_points) or {"": old.program}
+    if not isinstance(verify_sizes or {}, Mapping):
+        check_sizes([_specs(program) for program in programs.values()], verify_sizes)
     sizes = {name: _sizes(program, name, old, verify_sizes) for name, program in programs.items()}
     unknown = sorted(set(verify_sizes or {}).difference(*sizes.values()))
     if unknown:

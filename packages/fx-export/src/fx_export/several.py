@@ -7,7 +7,14 @@ from typing import Any
 
 from fx_export.bundle import DATA, StrPath, exporter_named, load_several
 from fx_export.errors import PlatformError, exporter_option
-from fx_export.exporting import check_arguments, check_options, new_bundle, verification_settings
+from fx_export.exporting import (
+    check_arguments,
+    check_call,
+    check_flags,
+    check_options,
+    new_bundle,
+    verification_settings,
+)
 from fx_export.free_sizes import sizes_stay_free
 from fx_export.inputs import input_specs, listed
 from fx_export.models import as_function
@@ -76,7 +83,8 @@ def export_several(
       The path.
 
     Raises:
-      ArgumentTypeError: there are no entry points, a name is no identifier, or the exporter does not take an option.
+      ArgumentTypeError: there are no entry points, a name is no identifier, the exporter does not take an option, or an
+        argument is of another type than it says.
       ExportError: what `fx_export.export` raises for one of them.
       AlreadyExistsError: there is something at the path.
 
@@ -91,14 +99,14 @@ def export_several(
       >>> network["second"](network["first"](jnp.ones((4, 3)))).shape
       (4, 3)
     """
-    if not entry_points or not all(isinstance(name, str) and name.isidentifier() for name in entry_points):
-        raise exporter_option(format, "entry points whose names are identifiers", sorted(map(str, entry_points)))
+    _check(format, entry_points)
+    check_flags(format, overwrite=overwrite, verify=verify)
     writer: Any = exporter_named(format)
     together = getattr(writer, "export_several", None)
     check_options(format, together or writer.export, ({},) if together else (None, None, ()), options)
     functions, settings = {}, {}
     for name, entry in entry_points.items():
-        fn, weights = as_function(entry.model, variables, entry.call)
+        fn, weights = as_function(entry.model, variables, entry.call or {})
         specs = input_specs(format, entry.inputs, entry.constraints)
         functions[name] = fn, weights, specs
         settings[name] = verification_settings(writer, specs, tolerance, entry.verify_sizes, options)
@@ -114,6 +122,19 @@ def export_several(
         new.manifest["entry_points"] = list(entry_points)
         new.manifest["inputs"] = {name: listed(specs) for name, (_, _, specs) in functions.items()}
     return new.path
+
+
+def _check(format: str, entry_points: Any) -> None:
+    if not isinstance(entry_points, Mapping) or not entry_points:
+        raise exporter_option(
+            format, "entry points: a dictionary of them, whose names are identifiers", repr(entry_points)[:200]
+        )
+    for name, entry in entry_points.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise exporter_option(format, "entry points whose names are identifiers", repr(name)[:200])
+        if not isinstance(entry, EntryPoint):
+            raise exporter_option(format, f"an EntryPoint for {name!r}", repr(entry)[:200])
+        check_call(format, entry.call)
 
 
 def _write(writer: Any, data: Path, functions: Mapping[str, Any], metadata: Any, options: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ class LiteRTModel:
     """
 
     def __init__(self, interpreter: Any, interface: Interface, signature: str, path: Path):
-        self._interface, self.inputs = interface, interface.specs
+        self._interface, self.inputs, self._path = interface, interface.specs, path
         try:
             self._runner = interpreter.get_signature_runner(signature)
         except Exception as error:
@@ -52,8 +52,16 @@ class LiteRTModel:
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.
+          BundleError: LiteRT has no operator for what it computes, or refuses these numbers.
         """
-        results = self._runner(**self._interface.arrays(inputs))
+        arrays = self._interface.arrays(inputs)
+        try:
+            results = self._runner(**arrays)
+        # LiteRT finds out only here what its operators do not take: outputs without elements, indices outside.
+        except (RuntimeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {str(error)[:500]}"
+            fix = "Use another format, such as stablehlo or savedmodel, or inputs whose indices are inside."
+            raise unreadable_bundle(str(self._path), "LiteRT does not compute it.", got=problem, fix=fix) from error
         return self._interface.results([np.asarray(results[port.name]) for port in self._interface.outputs])
 
 

@@ -1,6 +1,11 @@
-"""Programs of 16-bit floats as programs of 32-bit ones: LiteRT has operators for those only."""
+"""Programs as the converter of LiteRT takes them.
 
-from collections.abc import Callable, Sequence
+16-bit floats are computed in 32 bits, as LiteRT has operators for those only. Of transposed convolutions with uneven
+padding, such as those of a 3 x 3 kernel with strides of 2, the converter makes others; they become a padded input and a
+usual convolution.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +20,7 @@ _LOOPS = {"scan", "while", "cond"}
 
 def widened(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a function of variables and inputs with bfloat16 and float16 computed in float32; borders stay as they
-    are.
+    are. See the top of this file for transposed convolutions.
 
     Args:
       fn: a pure function of arrays.
@@ -65,10 +70,24 @@ def _computed(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
         # Bits are those of the narrow numbers.
         args = [_as(arg, var.aval.dtype) for arg, var in zip(args, eqn.invars)]
         return [_wide(eqn.primitive.bind(*args, **eqn.params))]
+    params: Mapping[str, Any] = eqn.params
+    if name == "conv_general_dilated":
+        args, params = _padded(args[0], args[1], params)
     convert = _wide_program if name in _LOOPS else lambda jaxpr: jaxpr
-    params = {key: _wide_parameter(value, convert) for key, value in eqn.params.items()}
+    params = {key: _wide_parameter(value, convert) for key, value in params.items()}
     results = eqn.primitive.bind(*args, **params)
     return results if eqn.primitive.multiple_results else [results]
+
+
+def _padded(x: Any, kernel: Any, params: Mapping[str, Any]) -> tuple[list[Any], Mapping[str, Any]]:
+    """Arguments and parameters of a convolution, with an input that has uneven padding around its dilated elements."""
+    padding, dilation = params["padding"], params["lhs_dilation"]
+    if set(dilation) == {1} or all(low == high for low, high in padding):
+        return [x, kernel], params
+    spatial = dict(zip(params["dimension_numbers"].lhs_spec[2:], zip(padding, dilation)))
+    around = [spatial.get(axis, ((0, 0), 1)) for axis in range(x.ndim)]
+    x = jax.lax.pad(x, np.zeros((), x.dtype), [(low, high, step - 1) for (low, high), step in around])
+    return [x, kernel], {**params, "padding": ((0, 0),) * len(spatial), "lhs_dilation": (1,) * len(spatial)}
 
 
 def _wide_parameter(value: Any, convert: Callable[[Any], Any]) -> Any:
