@@ -16,6 +16,7 @@ from fx_transforms.custom_vjp import custom_vjp
 from fx_transforms.eval_shape import eval_shape, make_jaxpr
 from fx_transforms.grad import grad, value_and_grad
 from fx_transforms.jit import jit
+from fx_transforms.lifted import Lifted
 from fx_transforms.remat import remat
 from fx_transforms.scan import scan
 from fx_transforms.scope_carrier import ScopeCarrier
@@ -35,6 +36,7 @@ __all__ = [
     "SHARED",
     "Carrier",
     "Groups",
+    "Lifted",
     "Outcome",
     "Place",
     "ScopeCarrier",

@@ -1,12 +1,14 @@
 """cond and switch over groups of state."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from fx_transforms.carrier import Carrier, Groups, Static, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
 from fx_transforms.errors import BranchStateError
+from fx_transforms.lifted import Lifted
 from fx_transforms.steps import differences
 
 __all__ = ["cond", "switch"]
@@ -14,7 +16,7 @@ __all__ = ["cond", "switch"]
 
 def cond(
     true_fn: Callable[..., Any], false_fn: Callable[..., Any], carrier: Carrier[Any], *, transform: str = "cond"
-) -> Callable[..., Any]:
+) -> Lifted:
     """Calls ``true_fn(inner, *operands)`` or ``false_fn(inner, *operands)``.
 
     Returns:
@@ -34,19 +36,14 @@ def cond(
     3.0
     """
 
-    def call(handle: Any, pred: Any, *operands: Any) -> Any:
-        return _select(carrier, transform, (true_fn, false_fn), handle, operands, lambda *fns: _cond(pred, *fns))
+    def pure(shape: Static, groups: Groups, pred: Any, *operands: Any) -> Outcome:
+        select = functools.partial(jax.lax.cond, pred)
+        return _select(carrier, transform, (true_fn, false_fn), select, shape, groups, operands)
 
-    return call
-
-
-def _cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any) -> Any:
-    return jax.lax.cond(pred, true_fn, false_fn, *operands)
+    return Lifted(true_fn, carrier, pure)
 
 
-def switch(
-    branches: Sequence[Callable[..., Any]], carrier: Carrier[Any], *, transform: str = "switch"
-) -> Callable[..., Any]:
+def switch(branches: Sequence[Callable[..., Any]], carrier: Carrier[Any], *, transform: str = "switch") -> Lifted:
     """Calls one of ``branches(inner, *operands)`` by its index, which is clamped into range.
 
     Returns:
@@ -64,25 +61,25 @@ def switch(
     6.0
     """
 
-    def call(handle: Any, index: Any, *operands: Any) -> Any:
+    def pure(shape: Static, groups: Groups, index: Any, *operands: Any) -> Outcome:
         def select(*fns_and_operands: Any) -> Any:
             fns, rest = fns_and_operands[: len(branches)], fns_and_operands[len(branches) :]
             return jax.lax.switch(index, fns, *rest)
 
-        return _select(carrier, transform, branches, handle, operands, select)
+        return _select(carrier, transform, branches, select, shape, groups, operands)
 
-    return call
+    return Lifted(branches[0], carrier, pure)
 
 
 def _select(
     carrier: Carrier[Any],
     transform: str,
     branches: Sequence[Callable[..., Any]],
-    handle: Any,
-    operands: tuple[Any, ...],
     select: Callable[..., Any],
-) -> Any:
-    shape, groups = carrier.split(handle)
+    shape: Static,
+    groups: Groups,
+    operands: tuple[Any, ...],
+) -> Outcome:
     leaves, treedef = jax.tree.flatten(operands)
     # What is no array stays what it is: flags, names, functions.
     arrays = {n: leaf for n, leaf in enumerate(leaves) if hasattr(leaf, "dtype") and not isinstance(leaf, type)}
@@ -108,7 +105,7 @@ def _select(
         if not found:
             raise
         raise BranchStateError(transform, found) from error
-    return carrier.absorb(handle, carrier.join([ends[n] for n in sorted(ends)]), new, out)
+    return Outcome(carrier.join([ends[n] for n in sorted(ends)]), new, out)
 
 
 def _disagreements(carrier: Carrier[Any], seen: dict[int, Any]) -> list[str]:

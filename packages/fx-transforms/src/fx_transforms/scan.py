@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from fx_transforms.axes import broadcast, check_new_axes, check_slots, common_size, front, restore, split_keys, spread
-from fx_transforms.carrier import Carrier, Groups, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
 from fx_transforms.errors import BroadcastVariableError, TransformError, transform_output
+from fx_transforms.lifted import Lifted
 from fx_transforms.slot import Place, Slot
 from fx_transforms.steps import hide_static, loop_steps, show_static
 
@@ -31,7 +32,7 @@ def scan(
     on_groups: Callable[[Groups], Groups] | None = None,
     rehearse: Callable[[Groups], bool] = lambda groups: False,
     transform: str = "scan",
-) -> Callable[..., Any]:
+) -> Lifted:
     """Loops ``fn(inner, carry, *args) -> (carry, y)`` over an axis of state and arguments.
 
     State that all steps share may be created in the loop: it is computed once, before the loop, and then the steps find
@@ -77,10 +78,7 @@ def scan(
     options = {"reverse": reverse, "unroll": unroll, "_split_transpose": split_transpose}
     count = len(slots)
 
-    @functools.wraps(fn)
-    def call(handle: Any, init: Any, *args: Any) -> Any:
-        shape, groups = carrier.split(handle)
-        groups = tuple([slot.opened(group) for slot, group in zip(slots, groups)])
+    def pure(shape: Static, groups: Groups, init: Any, *args: Any) -> Outcome:
         (leaves, treedef), axes = jax.tree.flatten(args), spread(in_axes, args)
         size = common_size(transform, carrier, slots, groups, args, axes, length, "length", first=2)
         writes = carrier.writes(shape)
@@ -102,9 +100,10 @@ def scan(
             if not isinstance(out, tuple) or len(out) != 2:
                 raise transform_output(transform, "a tuple (carry, y)", out)
             (results, treedef_out), axes_out = jax.tree.flatten(out[1]), spread(out_axes, out[1])
-            check_new_axes(transform, carrier, used, new, out[1], axes_out)
             places_out = [Place.CARRY if slot.into is Place.CARRY else slot.out for slot in used]
             places_out += [axis if isinstance(axis, int) else Place.SHARED for axis in axes_out]
+            if any(place not in (0, -1) for place in places_out if isinstance(place, int)):  # which fit any array
+                check_new_axes(transform, carrier, used, new, out[1], axes_out)
             shared, carried_out, stacked = by_way([*new, *results], places_out)
             if shared and not check_constancy:
                 _refuse_shared(transform, carrier, known, shared, count)
@@ -143,11 +142,11 @@ def scan(
         parts = dict.fromkeys(range(len(places_out))) | (shared or {}) | carried
         for number, part in stacked.items():
             parts[number] = jax.tree.map(functools.partial(restore, axis=places_out[number]), part)
-        new = tuple([slot.closed(parts[number]) for number, slot in enumerate(used)])
+        new = tuple([parts[number] for number in range(count)])
         results = [parts[number] for number in range(count, len(places_out))]
-        return carrier.absorb(handle, after, new, (state, jax.tree.unflatten(treedef_out, results)))
+        return Outcome(after, new, (state, jax.tree.unflatten(treedef_out, results)))
 
-    return call
+    return Lifted(fn, carrier, pure)
 
 
 def by_way(parts: Sequence[Any], places: Sequence[Any]) -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:

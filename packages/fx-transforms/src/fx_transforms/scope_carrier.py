@@ -1,9 +1,10 @@
 """The carrier of scopes: groups are collections and RNG streams, by filter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from fx_core import meta
 from fx_core.frozen_dict import unfreeze
 from fx_core.scope import (
     CollectionFilter,
@@ -97,6 +98,9 @@ class ScopeCarrier:
       own: streams that get keys of their own, made from those of ``params``, where they were not given. In ``apply``
         only: parameters are drawn as if nothing else was.
       reasons: for errors, why a collection has its place, where the caller of the transform did not name it.
+      axes: for each group of variables the places on the way in and out, where groups are mapped: the `AxisMetadata`
+        of variables loses and gains what are axes.
+      metadata_params: what it is informed of then.
 
     >>> import fx_core
     >>> import fx_transforms
@@ -118,10 +122,12 @@ class ScopeCarrier:
         whole: Sequence[int] = (),
         own: Sequence[str] = (),
         reasons: Mapping[str, str] = {},
+        axes: Sequence[tuple[Any, Any]] = (),
+        metadata_params: Mapping[Any, Any] = {},
     ):
         self.ins, self.outs, self.rngs = tuple(ins), tuple(outs), tuple(rngs)
         self.name, self.fold, self.whole, self.own = name, fold, tuple(whole), tuple(own)
-        self.reasons = reasons
+        self.reasons, self.axes, self.metadata_params = reasons, axes, metadata_params
         written: Any = False
         for out in self.outs:
             written = union_filters(written, out)
@@ -142,7 +148,16 @@ class ScopeCarrier:
         notes = tuple(Note(s.name, s.path, s.debug_path) for s in tree.roots)
         shape = Static((tree.treedef, tuple(frames), tree.places), notes)
         empty: Groups = ((),) * (len(self.ins) + len(self.rngs))
-        return shape, (*zip(*variables), *zip(*streams)) if tree.roots else empty
+        groups = (*zip(*variables), *zip(*streams)) if tree.roots else empty
+        return shape, self._renamed(groups, [into for into, _ in self.axes], meta.remove_axis)
+
+    def _renamed(self, groups: Groups, axes: Sequence[Any], change: Callable[..., Any]) -> Groups:
+        """Groups whose metadata has lost, or gained, their axes."""
+        new = list(groups)
+        for n, (group, axis) in enumerate(zip(groups, axes)):
+            if isinstance(axis, int) and group is not None:
+                new[n] = change(group, axis, self.metadata_params)
+        return tuple(new)
 
     def _streams(self, scope: Scope) -> tuple[Mapping[str, LazyRng], Frozen]:
         rngs = scope.rngs
@@ -205,6 +220,7 @@ class ScopeCarrier:
     def absorb(self, handle: Any, shape: Static, groups: Groups, out: Any) -> Any:
         """See `Carrier.absorb`."""
         frames = shape.value[1]
+        groups = self._renamed(groups, [out for _, out in self.axes], meta.add_axis)
         for n, scope in enumerate(ScopeTree(handle).roots):
             for group in groups[: len(self.outs)]:
                 if group:

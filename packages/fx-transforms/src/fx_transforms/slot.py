@@ -2,14 +2,9 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-__all__ = ["ABSENT", "CARRY", "KEYS", "SHARED", "AxisHook", "Place", "Slot", "axis"]
-
-AxisHook = Callable[[Any, int], Any] | None
-"""``(group, axis) -> group``: is called when an array axis is removed or inserted, for metadata that names axes.
-None where there is none."""
+__all__ = ["ABSENT", "CARRY", "KEYS", "SHARED", "Place", "Slot", "axis"]
 
 
 class Place(enum.Enum):
@@ -40,8 +35,6 @@ class Slot:
     Attributes:
       into: an axis, negative counts from the end; or a `Place`.
       out: the same for the way out.
-      enter: called before the transform with the group and its input axis, while the arrays still have that axis.
-      leave: called after the transform with the new group and its output axis, when the arrays have that axis.
 
     >>> import fx_transforms
     >>> stacked = fx_transforms.Slot(into=0, out=-1)  # the first axis is mapped, and comes back as the last
@@ -51,36 +44,24 @@ class Slot:
 
     into: int | Place
     out: int | Place
-    enter: AxisHook = None
-    leave: AxisHook = None
-
-    def opened(self, group: Any) -> Any:
-        """Returns the group as it goes in."""
-        return self.enter(group, self.into) if self.enter is not None and isinstance(self.into, int) else group
-
-    def closed(self, group: Any) -> Any:
-        """Returns the group as it comes back."""
-        return self.leave(group, self.out) if self.leave is not None and isinstance(self.out, int) else group
 
     def unwritten(self) -> "Slot":
         """Returns the slot for a group that may not be written: a carry is shared then, and nothing comes out."""
         into = Place.SHARED if self.into is Place.CARRY else self.into
-        return Slot(into, Place.ABSENT, self.enter, self.leave)
+        return Slot(into, Place.ABSENT)
 
 
-def axis(into: int | Place, out: int | Place | None = None, *, enter: AxisHook = None, leave: AxisHook = None) -> Slot:
+def axis(into: int | Place, out: int | Place | None = None) -> Slot:
     """Returns the slot of a group whose arrays are cut along an axis.
 
     Args:
       into: input axis.
       out: output axis, the input axis unless given.
-      enter: see `Slot`.
-      leave: see `Slot`.
 
     >>> axis(-1).out
     -1
     """
-    return Slot(into, into if out is None else out, enter, leave)
+    return Slot(into, into if out is None else out)
 
 
 SHARED: Final = Slot(Place.SHARED, Place.SHARED)

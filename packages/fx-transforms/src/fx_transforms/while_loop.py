@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from fx_transforms.axes import check_slots
-from fx_transforms.carrier import Carrier, Groups, Static, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
 from fx_transforms.errors import BroadcastVariableError, TransformError
+from fx_transforms.lifted import Lifted
 from fx_transforms.scan import name_carry
 from fx_transforms.slot import Place, Slot
 from fx_transforms.steps import carry_changed, hide_static, show_static
@@ -24,7 +25,7 @@ def while_loop(
     slots: Sequence[Slot],
     *,
     transform: str = "while_loop",
-) -> Callable[..., Any]:
+) -> Lifted:
     """Repeats ``body_fn(inner, carry) -> carry`` while ``cond_fn(inner, carry)`` holds.
 
     Args:
@@ -54,8 +55,8 @@ def while_loop(
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
 
-    def call(handle: Any, init: Any) -> Any:
-        loop = _Loop(carrier, slots, handle, transform)
+    def pure(shape: Static, groups: Groups, init: Any) -> Outcome:
+        loop = _Loop(carrier, slots, shape, groups, transform)
         loop.refuse_references()
 
         def proceed(state: Any) -> Any:
@@ -70,9 +71,9 @@ def while_loop(
         _, carried, carry = loop.guarded(
             jax.lax.while_loop, proceed, advance, (jnp.int32(0), loop.carried, hide_static(init))
         )
-        return loop.finish(handle, carried, carry)
+        return loop.outcome(carried, carry)
 
-    return call
+    return Lifted(body_fn, carrier, pure)
 
 
 def fori_loop(
@@ -82,7 +83,7 @@ def fori_loop(
     *,
     unroll: int | bool | None = None,
     transform: str = "fori_loop",
-) -> Callable[..., Any]:
+) -> Lifted:
     """Repeats ``body_fn(inner, i, carry) -> carry`` for a range of i; slots and errors are those of `while_loop`.
 
     Returns:
@@ -98,16 +99,16 @@ def fori_loop(
     """
     check_slots(transform, carrier, slots, (Place.SHARED, Place.CARRY, Place.KEYS), axes=False)
 
-    def call(handle: Any, lower: Any, upper: Any, init: Any) -> Any:
-        loop = _Loop(carrier, slots, handle, transform)
+    def pure(shape: Static, groups: Groups, lower: Any, upper: Any, init: Any) -> Outcome:
+        loop = _Loop(carrier, slots, shape, groups, transform)
 
         def advance(i: Any, state: Any) -> Any:
             return loop.step(functools.partial(_indexed, body_fn, i), i, *state)
 
         run_loop = functools.partial(jax.lax.fori_loop, lower, upper, unroll=unroll)
-        return loop.finish(handle, *loop.guarded(run_loop, advance, (loop.carried, hide_static(init))))
+        return loop.outcome(*loop.guarded(run_loop, advance, (loop.carried, hide_static(init))))
 
-    return call
+    return Lifted(body_fn, carrier, pure)
 
 
 def _indexed(body_fn: Callable[..., Any], i: Any, inner: Any, carry: Any) -> Any:
@@ -117,10 +118,9 @@ def _indexed(body_fn: Callable[..., Any], i: Any, inner: Any, carry: Any) -> Any
 class _Loop:
     """One call of a loop: the groups, dealt out, and what the trace of its body found."""
 
-    def __init__(self, carrier: Carrier[Any], slots: Sequence[Slot], handle: Any, transform: str):
-        self.carrier, self.slots, self.transform = carrier, slots, transform
-        self.shape, self.groups = carrier.split(handle)
-        writes = carrier.writes(self.shape)
+    def __init__(self, carrier: Carrier[Any], slots: Sequence[Slot], shape: Static, groups: Groups, transform: str):
+        self.carrier, self.slots, self.shape, self.groups, self.transform = carrier, slots, shape, groups, transform
+        writes = carrier.writes(shape)
         self.indices = [i for i, s in enumerate(slots) if s.into is Place.CARRY and writes[i]]
         self.carried = {i: hide_static(self.groups[i]) for i in self.indices}
         self.after: Static = self.shape
@@ -171,11 +171,10 @@ class _Loop:
                 raise
             raise changed from error
 
-    def finish(self, handle: Any, carried: dict[int, Any], carry: Any) -> Any:
-        """Write back what was carried."""
+    def outcome(self, carried: dict[int, Any], carry: Any) -> Outcome:
+        """What comes back, of the last carry."""
         found = show_static(carried)
-        groups = tuple(found.get(n) for n in range(len(self.slots)))
-        return self.carrier.absorb(handle, self.after, groups, show_static(carry))
+        return Outcome(self.after, tuple(found.get(n) for n in range(len(self.slots))), show_static(carry))
 
 
 def fold_keys(keys: Any, i: Any) -> Any:

@@ -8,11 +8,10 @@ from typing import Any
 from fx_transforms.jit import positions
 
 from fx_nnx.errors import ArgumentNumberError, StaticArgumentError
-from fx_nnx.graph.kinds import is_node
 from fx_nnx.snapshots import exact
-from fx_nnx.transforms.targets import Target, holds_nodes, remember_target
+from fx_nnx.transforms.targets import holds_nodes
 
-__all__ = ["Missing", "StaticArguments", "bound", "by_position", "decorating", "named", "transformed"]
+__all__ = ["Missing", "StaticArguments", "bound", "by_position", "decorating"]
 
 
 class Missing:
@@ -32,23 +31,6 @@ def decorating(transform: Callable[..., Any]) -> Callable[..., Any]:
     first, *rest = inspect.signature(transform).parameters.values()
     wrapped.__signature__ = inspect.Signature([first.replace(default=Missing), *rest])  # type: ignore[attr-defined]
     return wrapped
-
-
-def named(f: Callable[..., Any], call: Callable[..., Any]) -> Any:
-    """Returns a call the name and documentation of the function that it stands for."""
-    names = [name for name in functools.WRAPPER_ASSIGNMENTS if hasattr(f, name)]
-    return functools.update_wrapper(call, f, names, updated=() if is_node(f) else functools.WRAPPER_UPDATES)
-
-
-def transformed(target: Target, call: Callable[..., Any]) -> Any:
-    """Returns the function that a transform makes, of one of what goes through the transform.
-
-    Args:
-      target: what the transform got.
-      call: a function of arguments, those by name and, if there is any, what the target is bound to.
-    """
-    made = named(target.f, lambda *args, **kwargs: call(*target.tree(args, kwargs)))
-    return remember_target(made, target, call)
 
 
 def _as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -180,7 +162,7 @@ def by_position(f: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[tuple[An
 
 
 def bound(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Returns all arguments by position.
+    """Returns all arguments by position, where some came by name.
 
     Raises:
       TypeError: they do not fit, or some can only be given by name.

@@ -8,10 +8,12 @@ from fx_core.meta import PARTITION_NAME
 from fx_transforms import Place, Slot
 
 from fx_nnx.errors import PrefixError
+from fx_nnx.filters import OfType, StructuralFilter, to_predicate
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import is_variable
 from fx_nnx.transforms.policies import GraphMode, Grouper, Grouping, GroupPolicy, Returns
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, completed, entries_of, is_entry, spread_prefix
+from fx_nnx.variables.variable import Variable
 
 __all__ = ["NO_METADATA", "AxisGroups"]
 
@@ -97,12 +99,27 @@ class AxisGroups:
     def _steady(self) -> Any:
         """What decides about the group of an argument beside its structure; None if a filter may look at values."""
         entries = self.in_axes if type(self.in_axes) is tuple else (self.in_axes,)
-        plain = all(entry is None or entry is Carry or type(entry) is int for entry in entries)
-        return ("axes", self.mode, self.in_axes, *self.keys) if plain else None
+        others = [entry for entry in entries if not (entry is None or entry is Carry or type(entry) is int)]
+        if not others:
+            return ("axes", self.mode, self.in_axes, *self.keys)
+        return self if all(type(entry) is StateAxes and _is_structural(entry) for entry in others) else None
 
     def slots(self) -> list[Slot]:
         """Returns the slots of the groups."""
         return [_slot(key, Carry in self.index) for key in self.keys]
+
+
+def _is_structural(axes: StateAxes) -> bool:
+    """Whether filters look at the structure of a model alone, and not at the type of an array either."""
+    predicates = [to_predicate(filter) for filter in axes.filters]
+    while predicates:
+        predicate = predicates.pop()
+        if not isinstance(predicate, StructuralFilter):
+            return False
+        if isinstance(predicate, OfType) and not issubclass(predicate.type, Variable):
+            return False
+        predicates += predicate.parts
+    return True
 
 
 def _slot(key: Any, loop: bool) -> Slot:

@@ -44,7 +44,7 @@ class ObjectCarrier:
       grouping: which group a value belongs to; None if there is one group.
       results: what results may be.
       rigid: whether the structure of arguments must stay as it is.
-      carried: position of the argument that loops carry; -1 if the whole tree is.
+      carried: position of the argument that loops carry.
       keeps_places: whether what else steps hand on must be where it was, as what is in that argument must.
       axis_metadata: what the metadata of variables loses and gains with an axis, see `fx_nnx.variables.axes`.
       transform: name for messages.
@@ -217,11 +217,8 @@ class ObjectCarrier:
 
     def carry_of(self, handle: Handle) -> Any:
         """Returns the carried argument after a loop: the caller's objects, with the last arrays."""
-        objects = iter([leaf for leaf, node in zip(handle.leaves, handle.layout.nodes) if node])
-        arrays = iter(handle.arrays)
-        leaves = [next(objects if node else arrays) for node in handle.layout.nodes]
-        tree = jax.tree.unflatten(handle.layout.treedef, leaves)
-        return tree if self.carried == -1 else tree[0][self.carried]
+        objects = [leaf for leaf, node in zip(handle.leaves, handle.layout.nodes) if node]
+        return handle.layout.tree(objects, handle.arrays)[0][self.carried]
 
     # --- facts ----------------------------------------------------------------------------------------------------
 

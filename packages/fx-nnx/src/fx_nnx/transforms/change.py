@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 from fx_core.compat.jax import current_trace, is_current
-from fx_transforms.carrier import Static
+from fx_transforms.carrier import Outcome, Static
 from fx_transforms.errors import CarryChangedError
 
 from fx_nnx.captures import constants, warn_of_constant
@@ -15,7 +15,7 @@ from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
-from fx_nnx.transforms.layout import Handle, Inner, read_value
+from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, read_value
 from fx_nnx.variables.fields import VariableFields, put_value
 from fx_nnx.variables.variable import Variable
 
@@ -25,7 +25,7 @@ __all__ = [
     "Fresh",
     "Result",
     "Returned",
-    "carried_leaves",
+    "changes_of",
     "identical",
     "is_gap",
     "take_carry",
@@ -135,6 +135,25 @@ class Change(NamedTuple):
     plain: tuple[tuple[bool, ...], ...] | None
 
 
+def changes_of(layout: Layout, outcome: Outcome) -> Outcome:
+    """Returns what a loop leaves behind, without the values that steps hand on and none has written."""
+    change: Change = outcome.shape.value
+    count, written = len(layout.graphdef.numbers), frozenset(change.written)
+    returned = tuple([number for number in change.returned if number >= count or number in written])
+    groups: list[Group | None] = []
+    for index, group in enumerate(outcome.groups):
+        if group is not None:
+            numbers = [number for number in change.returned if layout.groups[number] == index]
+            kept = [at for at, number in enumerate(numbers) if number >= count or number in written]
+            kept += range(len(numbers), len(group.values))
+            group = Group(Static(None, [group.paths.note[at] for at in kept]), [group.values[at] for at in kept])
+        groups.append(group)
+    plain = None
+    if returned == change.written and change.fresh is None and change.result is None and len(groups) == 1:
+        plain = written_by_group(returned, layout.groups[:count], 1)
+    return Outcome(Static(change._replace(returned=returned, plain=plain)), tuple(groups), outcome.out)
+
+
 def write_value(target: Any, value: Any) -> None:
     """Puts a value into a variable, without hooks, or into an item."""
     if type(target) is Item:
@@ -165,7 +184,7 @@ class Returned(NamedTuple):
     out: Any
 
 
-def take_carry(transform: str, inner: Inner, position: int | None, carry: Any) -> None:
+def take_carry(transform: str, inner: Inner, position: int, carry: Any) -> None:
     """Puts what a step hands on in the place of what it got.
 
     Objects that were not there before give their values to the ones in their place, if they have the same structure.
@@ -173,37 +192,22 @@ def take_carry(transform: str, inner: Inner, position: int | None, carry: Any) -
     Raises:
       CarryChangedError: it has another structure.
     """
-    first, old, old_def = carried_leaves(inner, position)
-    new, new_def = jax.tree.flatten(carry, is_leaf=is_node)
-    if new_def != old_def or [is_node(x) for x in new] != [is_node(x) for x in old]:
-        raise CarryChangedError(transform, [f"structure {_shown(old_def)} in, {_shown(new_def)} out"])
-    nodes = inner.layout.nodes
-    position_of_array = sum(not node for node in nodes[:first])
+    layout = inner.layout
+    args, *rest = layout.tree(inner.roots, inner.now)  # as it came in, whatever a step did to lists and dicts
+    handed_on = (*args[:position], carry, *args[position + 1 :]), *rest
+    leaves, treedef = jax.tree.flatten(handed_on, is_leaf=is_node)
+    nodes = tuple([is_node(leaf) for leaf in leaves])
+    if treedef != layout.treedef or nodes != layout.nodes:
+        shown = [str(jax.tree.structure(tree, is_leaf=is_node)) for tree in (args[position], carry)]
+        before, after = (text.removeprefix("PyTreeDef") for text in shown)
+        raise CarryChangedError(transform, [f"structure {before} in, {after} out"])
+    inner.now = [leaf for leaf, node in zip(leaves, nodes) if not node]
     moves: list[tuple[Any, Any]] = []
-    for before, after in zip(old, new):
-        if is_node(before):
-            if after is not before:
-                moves += _moves(transform, before, after)
-        else:
-            inner.now[position_of_array] = after
-            position_of_array += 1
+    for before, after in zip(inner.roots, [leaf for leaf, node in zip(leaves, nodes) if node]):
+        if after is not before:
+            moves += _moves(transform, before, after)
     for target, value in moves:
         write_value(target, value)
-
-
-def _shown(treedef: Any) -> str:
-    return str(treedef).removeprefix("PyTreeDef")
-
-
-def carried_leaves(inner: Inner, position: int | None) -> tuple[int, Sequence[Any], Any]:
-    """Returns the number of the first carried leaf, the leaves, and their tree."""
-    if position == -1:
-        leaves, treedef = jax.tree.flatten(inner.tree, is_leaf=is_node)
-        return 0, leaves, treedef
-    args = inner.tree[0]
-    before = sum(len(jax.tree.leaves(arg, is_leaf=is_node)) for arg in args[:position])
-    leaves, treedef = jax.tree.flatten(args[position], is_leaf=is_node)
-    return before, leaves, treedef
 
 
 def _moves(transform: str, before: Any, after: Any) -> list[tuple[Any, Any]]:

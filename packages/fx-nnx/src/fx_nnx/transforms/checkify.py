@@ -6,11 +6,10 @@ from typing import Any
 import fx_transforms
 from fx_core.compat.jax import checkify as jax_checkify
 
-from fx_nnx.transforms.arguments import transformed
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import graph_mode
-from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.targets import Target, transformed
 
 __all__ = ["checkify"]
 

@@ -16,7 +16,7 @@ from fx_nnx.modes import capturing
 from fx_nnx.paths import show_path
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
-from fx_nnx.transforms.change import Change, Fresh, Result, carried_leaves, identical, written_by_group
+from fx_nnx.transforms.change import Change, Fresh, Result, identical, written_by_group
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths
 from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.variable import Variable
@@ -32,6 +32,9 @@ class Collector:
       carrier: the `ObjectCarrier`.
       inner: what the function got.
       out: what it returned.
+
+    Attributes:
+      groups: for each group pairs of a path, for messages, and a value that comes back.
     """
 
     def __init__(self, carrier: Any, inner: Inner, out: Any):
@@ -39,8 +42,7 @@ class Collector:
         self.names, self.leaves, self.treedef = result_paths(out)
         self.nodes = tuple(is_node(leaf) for leaf in self.leaves)
         self.out = out
-        self.values: list[list[Any]] = [[] for _ in carrier.groups]
-        self.paths: list[list[Any]] = [[] for _ in carrier.groups]
+        self.groups: list[list[tuple[Any, Any]]] = [[] for _ in carrier.groups]
         self.known = {id(thing): number for number, thing in inner.index.items()}
         self._refs: References | None = None
         self._ins: Any = None
@@ -87,7 +89,9 @@ class Collector:
         if fresh is None and result is None and written == returned and not by_ref:
             plain = written_by_group(written, self.layout.groups[:count], len(carrier.groups))
         change = Static(Change(written, returned, fresh, result, arrays, plain))
-        groups = tuple(Group(Static(None, paths), values) for values, paths in zip(self.values, self.paths))
+        groups = tuple(
+            [Group(Static(None, [path for path, _ in group]), [value for _, value in group]) for group in self.groups]
+        )
         out = carrier.results.emptied if grouped else self.out if result is None else result.emptied(self.leaves)
         return Outcome(change, groups, out)
 
@@ -117,11 +121,6 @@ class Collector:
         """Returns whether a step may not change the values of a group."""
         return self.carrier.groups[group].returns is Returns.NONE
 
-    def put(self, group: int, value: Any, path: Any) -> None:
-        """Lets a value come back in a group."""
-        self.values[group].append(value)
-        self.paths[group].append(path)
-
     # --- what the caller knows ------------------------------------------------------------------------------------
 
     def walk_args(self) -> Walk:
@@ -146,10 +145,7 @@ class Collector:
         """Makes sure that variables and arrays of what is carried are where they were, for the next step."""
         now = dict(zip(walk.paths, walk.leaves))
         carrier, inner, layout = self.carrier, self.inner, self.layout
-        carried: set[int] = set()
-        if carrier.carried is not None:
-            carried = {id(leaf) for leaf in carried_leaves(inner, carrier.carried)[1]}
-        names = {name for root, name in zip(inner.roots, layout.roots) if id(root) in carried}
+        names = {name for name in layout.roots if name[0].idx == 0 and name[1].idx == carrier.carried}
         gone: list[str] = []
         for i, (path, number) in enumerate(zip(layout.paths, layout.graphdef.numbers)):
             handed = carrier.keeps_places and carrier.groups[layout.groups[i]].returns is Returns.ALL
@@ -221,7 +217,7 @@ class Collector:
             elif returns is not Returns.ALL:
                 continue
             returned.append(i)
-            self.put(group, now, layout.paths[i])
+            self.groups[group].append((layout.paths[i], now))
         fixed = [show_path(layout.paths[i]) for i in written if self.must_stay(layout.groups[i])]
         if fixed:
             raise BroadcastVariableError(carrier.transform, fixed, "is written by a step")
@@ -284,7 +280,7 @@ class Collector:
             if ref is not None:
                 refs.append((len(groups), self.refs.enter(ref, show_path(path), len(groups))))
             groups.append(group)
-            self.put(group, self.fresh_value(leaf, path) if ref is None else ref[...], path)
+            self.groups[group].append((path, self.fresh_value(leaf, path) if ref is None else ref[...]))
         if same:
             needed = {node.index for node in walk.nodes[head[0] :] if type(node) is NodeRef}
         else:
@@ -305,7 +301,7 @@ class Collector:
                 raise _output_alias(self.carrier.transform, type(leaf).__name__, first, show_path(path))
             group = self.group_out(number, path[1:], leaf)
             groups.append(group)
-            self.put(group, self.fresh_value(leaf, path), path)
+            self.groups[group].append((path, self.fresh_value(leaf, path)))
         return Fresh(walk.graphdef(), tuple(groups))
 
     def walk_result(self, walk: Walk) -> None:
@@ -326,7 +322,7 @@ class Collector:
         for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
             if not node:
                 groups.append(self.group_out(number, (), leaf))
-                self.put(groups[-1], leaf, (name,))
+                self.groups[groups[-1]].append(((name,), leaf))
         return tuple(groups)
 
     # --- axes -----------------------------------------------------------------------------------------------------

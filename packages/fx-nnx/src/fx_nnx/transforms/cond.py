@@ -7,8 +7,9 @@ import fx_transforms
 from fx_core.errors import ArgumentError
 
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.eager import are_arrays, compiled_once
-from fx_nnx.transforms.layout import Handle, Inner
+from fx_nnx.transforms.eager import are_arrays, as_it_is, compiled_once
+from fx_nnx.transforms.jit import Watch
+from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import GraphMode, GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.targets import Targets
 
@@ -83,18 +84,13 @@ def switch(
 def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple[Any, ...], mode: GraphMode) -> Any:
     targets = Targets(branches)
 
-    def call(args: Any, kwargs: Any, *bound: Any) -> Any:
-        which, *operands = args
-        carrier, fns = ObjectCarrier(mode, groups=[GroupPolicy(None, Returns.ALL)], transform=transform), _on(targets)
-        lifted = (
-            fx_transforms.cond(fns[0], fns[1], carrier) if transform == "cond" else fx_transforms.switch(fns, carrier)
-        )
-        return lifted(Handle((tuple(operands), kwargs, *bound)), which)
+    def lift(watched: Watch) -> fx_transforms.Lifted:
+        carrier = ObjectCarrier(mode, groups=[GroupPolicy(None, Returns.ALL)], transform=transform)
+        fns = [watched(lambda inner, call=call: call(*inner.tree)) for call in targets.calls]
+        if transform == "cond":
+            return fx_transforms.cond(fns[0], fns[1], carrier)
+        return fx_transforms.switch(fns, carrier)
 
-    if are_arrays(operands, numpy=True):
-        call = compiled_once(transform, branches, mode, call)
-    return call(*targets.tree((which, *operands)))
-
-
-def _on(targets: Targets) -> list[Callable[[Inner], Any]]:
-    return [lambda inner, call=call: call(*inner.tree) for call in targets.calls]
+    once = are_arrays(operands, numpy=True)
+    select = compiled_once(transform, branches, mode, lift) if once else lift(as_it_is)
+    return select(Handle(targets.tree(operands)), which)

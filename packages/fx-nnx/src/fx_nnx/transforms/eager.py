@@ -4,22 +4,25 @@ JAX finds what it compiled for a loop by the identity of the body. Ours is a new
 structure of the arguments; so the whole loop is compiled like a function given to `fx_nnx.jit`, and kept with the body.
 """
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import FunctionType, MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from fx_core import config, spmd
 from fx_core.compat.jax import at_top_level
+from fx_transforms import Lifted, Outcome
 
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding
-from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.jit import CompiledFunction, handle_of
+from fx_nnx.modes import capturing, set_graph_mode, set_graph_updates, use_eager_sharding
+from fx_nnx.transforms.change import changes_of
+from fx_nnx.transforms.jit import CompiledFunction, Watch
+from fx_nnx.transforms.layout import Layout
 
-__all__ = ["are_arrays", "compiled_once"]
+__all__ = ["are_arrays", "as_it_is", "compiled_once"]
 
 _ATTRIBUTE = "_fx_nnx_compiled"
 _LIMIT = 32
@@ -34,15 +37,8 @@ class _Table(dict[Any, tuple[Any, CompiledFunction]]):
         return _Table, ()
 
 
-class _Whole(NamedTuple):
-    """In place of a `Target`: a transform, whose functions are bound to what each call gives."""
-
-    call: Callable[..., Any]
-    bound: tuple[Any, ...] = ()
-
-
 def compiled_once(
-    transform: str, functions: Sequence[Any], options: tuple[Any, ...], call: Callable[..., Any]
+    transform: str, functions: Sequence[Any], options: tuple[Any, ...], lift: Callable[[Watch], Lifted]
 ) -> Callable[..., Any]:
     """Returns a transform of functions, compiled if this is outside of a trace and its functions can be found again.
 
@@ -50,13 +46,13 @@ def compiled_once(
       transform: its name.
       functions: the functions.
       options: what else it depends on.
-      call: the transform, of arguments, those by name, and what the functions are bound to.
+      lift: the transform; to functions that are given an `Inner` it applies what it is given.
     """
     if not at_top_level() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        return call
+        return lift(as_it_is)
     anchors = [_anchor(f) for f in functions]
     if None in anchors:
-        return call
+        return lift(as_it_is)
     owner: Any = anchors[0][1]  # type: ignore[index]
     table = owner.__dict__.get(_ATTRIBUTE)
     if type(table) is not _Table or table.owner is not owner:  # copied from what the function wraps
@@ -64,22 +60,37 @@ def compiled_once(
         table.owner = owner
         setattr(owner, _ATTRIBUTE, table)
     modes = [mode.current_value() for mode in (set_graph_mode, set_graph_updates, use_eager_sharding)]
-    settings = (*modes, *config.flags().items(), repr(spmd.get_logical_axis_rules()))
+    settings = (*modes, capturing.get(), config.fix_rng_separator, repr(spmd.get_logical_axis_rules()))
     kinds = tuple([(kind, id(anchor)) for kind, anchor in anchors])  # type: ignore[misc]
     key = (transform, kinds, options, settings)
     try:
         found = table.get(key)
     except TypeError:  # an option without a hash
-        return call
+        return lift(as_it_is)
     if found is None:
         if len(table) >= _LIMIT:
             table.clear()
         # Those without what they are bound to, which each call gives.
         last: Any = tuple([anchor for _, anchor in anchors])  # type: ignore[misc]
-        made = CompiledFunction(last, _Whole(call), ObjectCarrier(transform="jit"), {})
+        made = CompiledFunction(last, functools.partial(_compiled, lift))
         found = table[key] = anchors, made  # with all functions, so that their identities stay theirs
-    compiled = found[1]
-    return lambda *tree: compiled.run(handle_of(tree))
+    return found[1].run
+
+
+def _compiled(lift: Callable[[Watch], Lifted], watched: Watch) -> Lifted:
+    """Compile a transform as a whole."""
+    loop = lift(watched)
+
+    @functools.wraps(loop, updated=())
+    def whole(layout: Layout, groups: Any, *args: Any) -> Outcome:
+        return changes_of(layout, loop.pure(layout, groups, *args))
+
+    return Lifted(loop, loop.carrier, jax.jit(whole))
+
+
+def as_it_is(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function itself: what a transform applies where it is not compiled."""
+    return f
 
 
 def _anchor(f: Any) -> tuple[Any, Any] | None:
@@ -92,7 +103,14 @@ def _anchor(f: Any) -> tuple[Any, Any] | None:
     return (type(f), call) if is_node(f) and type(call) is FunctionType else None
 
 
-def are_arrays(values: Iterable[Any], *, numpy: bool) -> bool:
-    """Returns whether values are modules, or arrays, which a program takes for arguments as they are."""
+def are_arrays(tree: Any, *, numpy: bool) -> bool:
+    """Returns whether a tree has modules in it, and arrays that a program takes for arguments as they are, and no more.
+
+    Args:
+      tree: the tree.
+      numpy: whether arrays of NumPy are such arrays.
+    """
     kinds = (jax.Array, np.ndarray) if numpy else jax.Array
-    return all(isinstance(leaf, kinds) or is_node(leaf) for leaf in jax.tree.leaves(list(values), is_leaf=is_node))
+    if isinstance(tree, kinds) or is_node(tree):
+        return True
+    return all(isinstance(leaf, kinds) or is_node(leaf) for leaf in jax.tree.leaves(tree, is_leaf=is_node))

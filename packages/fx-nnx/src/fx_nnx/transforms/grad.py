@@ -14,12 +14,12 @@ from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.paths import show_path
 from fx_nnx.states.state import State
-from fx_nnx.transforms.arguments import Missing, by_position, decorating, transformed
+from fx_nnx.transforms.arguments import Missing, by_position, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle, is_variable, read_value
 from fx_nnx.transforms.policies import GraphMode, Grouping, GroupPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
-from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.targets import Target, transformed
 from fx_nnx.transforms.values import refuse_reduce_axes
 from fx_nnx.variables.collections import Differentiable
 

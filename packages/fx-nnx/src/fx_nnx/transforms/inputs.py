@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.transforms.arguments import decorating, named
+from fx_nnx.transforms.arguments import decorating
 from fx_nnx.transforms.contexts import update_context
+from fx_nnx.transforms.targets import named
 from fx_nnx.transforms.trees import from_tree, to_tree
 
 __all__ = ["merge_inputs", "split_inputs"]

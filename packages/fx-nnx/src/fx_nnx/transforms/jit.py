@@ -23,9 +23,12 @@ from fx_nnx.transforms.outside import seen_from
 from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target, remember_target
 
-__all__ = ["JitFunction", "JitPartial", "cached_partial", "jit", "jit_partial"]
+__all__ = ["CompiledFunction", "JitFunction", "JitPartial", "Watch", "cached_partial", "jit", "jit_partial"]
 
 _log = logging.getLogger("fx.nnx.jit")
+
+Watch = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What a `CompiledFunction` makes of the functions that its transform calls."""
 
 
 class CompiledFunction:
@@ -33,38 +36,38 @@ class CompiledFunction:
 
     Args:
       fun: the function, or the functions, that may see modules from outside.
-      target: a `Target`, or another object with ``bound`` and ``call``, which is run.
-      carrier: carries the handle.
-      options: those of `fx_transforms.jit`.
+      lift: makes the compiled function, given a function for those that the transform calls with an `Inner`: what
+        this one gives for them does the same, and notes what they read from outside.
+      target: what ``fun`` is bound to is its ``bound``; None if nothing.
       explain: gives an error that says more than one of JAX about donated buffers, for a handle, or None.
     """
 
-    def __init__(self, fun: Any, target: Any, carrier: ObjectCarrier, options: dict[str, Any], explain: Any = None):
-        self.fun, self._target, self._carrier, self._options, self._explain = fun, target, carrier, options, explain
+    def __init__(self, fun: Any, lift: Callable[[Watch], Any], target: Target | None = None, explain: Any = None):
+        self.fun, self._lift, self._target, self._explain = fun, lift, target, explain
         self._captures = Captures()
         self._around: dict[int, Any] = {}
-        self._lifted = self._compiled()
+        self._lifted = lift(self._watched)
 
-    def _compiled(self) -> Any:
-        return fx_transforms.jit(self._call_inside, self._carrier, **self._options)
+    def _watched(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(f)
+        def watched(inner: Inner, *args: Any) -> Any:
+            with self._captures.watching():
+                out = f(inner, *args)
+            # Static attributes of the modules that it sees are constants, too; what it is given may see others.
+            statics = inner.layout.statics or ()
+            self._around.update((id(value), value) for part in statics[:2] for _, value in part)
+            bound = () if self._target is None else self._target.bound
+            self._captures.seen[:] = seen_from(self.fun, bound, inner.index.values(), self._around)
+            return out
 
-    def _call_inside(self, inner: Inner) -> Any:
-        statics = inner.layout.statics
-        with self._captures.watching():
-            tree = inner.tree if statics is None else StaticArguments.put(statics, *inner.tree)
-            out = self._target.call(*tree)
-        # Static attributes of the modules that it sees are constants, too; what it is given may see others.
-        self._around.update((id(value), value) for part in (statics or ())[:2] for _, value in part)
-        given = inner.index.values()
-        self._captures.seen[:] = seen_from(self.fun, self._target.bound, given, self._around)
-        return out
+        return watched
 
-    def run(self, handle: Handle) -> Any:
+    def run(self, handle: Handle, *args: Any) -> Any:
         """Calls the function."""
         if self._captures.found or self._captures.seen:
             self._renew()
         if self._explain is None:
-            return self._lifted(handle)
+            return self._lifted(handle, *args)
         try:
             return self._lifted(handle)
         except (ValueError, RuntimeError) as error:
@@ -83,7 +86,7 @@ class CompiledFunction:
                 getattr(self.fun, "__name__", "a compiled function"),
             )
             self._captures.clear()
-            self._lifted = self._compiled()
+            self._lifted = self._lift(self._watched)
 
 
 class JitFunction(CompiledFunction):
@@ -102,7 +105,14 @@ class JitFunction(CompiledFunction):
         self._statics = StaticArguments(fun, "jit", *statics)
         given = Given(fun, options, self._statics)
         carrier = ObjectCarrier(graph_mode(graph, updates), transform="jit", **given.groups())
-        super().__init__(fun, target, carrier, given.options(), given.explain if any(given.donated) else None)
+
+        def whole(inner: Inner) -> Any:
+            statics = inner.layout.statics
+            return target.call(*(inner.tree if statics is None else StaticArguments.put(statics, *inner.tree)))
+
+        lift = lambda watched: fx_transforms.jit(watched(whole), carrier, **given.options())  # noqa: E731
+        super().__init__(fun, lift, target, given.explain if any(given.donated) else None)
+        self._carrier = carrier
         self._simple = not self._statics and not target.bound
         remember_target(self, target, self._call)
 
@@ -110,7 +120,9 @@ class JitFunction(CompiledFunction):
         statics = None
         if self._statics:
             statics, args, kwargs = self._statics.take(args, kwargs)
-        return handle_of((args, kwargs, *bound), statics)
+        if capturing.get():  # more comes out then
+            statics = (*(statics or ((), (), ())), "capturing")
+        return Handle((args, kwargs, *bound), statics)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function; what it changes in its arguments is changed for the caller."""
@@ -156,13 +168,6 @@ class JitFunction(CompiledFunction):
 
     def _cache_size(self) -> int:
         return cache_size(self._lifted.compiled)
-
-
-def handle_of(tree: tuple[Any, ...], statics: Any = None) -> Handle:
-    """Returns arguments, those by name and what a function is bound to as what goes into a `CompiledFunction`."""
-    if capturing.get():  # more comes out then
-        statics = (*(statics or ((), (), ())), "capturing")
-    return Handle(tree, statics)
 
 
 def jit(

@@ -1,8 +1,8 @@
 """Layouts: the hashable part of a tree of arguments, and handles: the tree on its way through a transform.
 
-A plan is a layout that is kept with the record of the first object among the arguments, so that a call in the steady
-state looks at no structure. It is true as long as all their records are, since whatever changes structure, references
-included, drops those.
+A plan is a layout that is kept, with the record of the first object among the arguments if there is one, so that a call
+in the steady state looks at no structure. It is true as long as all their records are, since whatever changes
+structure, references included, drops those.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import functools
 import itertools
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +81,11 @@ class Layout(Static):
         return self is other or (hash(self) == hash(other) and super().__eq__(other))
 
     __hash__ = Static.__hash__
+
+    def tree(self, objects: Iterable[Any], arrays: Iterable[Any]) -> Any:
+        """Returns the tree of arguments that some objects and arrays make."""
+        objects, arrays = iter(objects), iter(arrays)
+        return jax.tree.unflatten(self.treedef, [next(objects if node else arrays) for node in self.nodes])
 
     def path_of(self, number: int) -> str:
         """Returns the name of the variable of a number, for messages."""
@@ -213,8 +218,7 @@ def inner_of(layout: Layout, groups: Sequence[Group]) -> Inner:
     leaves = assembly.variables(values[: len(numbers)], links)
     inner.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
     inner.roots, inner.holders = assembly.build(leaves, inner.index, links=links)
-    objects, arrays = iter(inner.roots), iter(inner.now)
-    inner.tree = jax.tree.unflatten(layout.treedef, [next(objects if node else arrays) for node in layout.nodes])
+    inner.tree = layout.tree(inner.roots, inner.now)
     bare = [number for number, variable in enumerate(numbers) if variable is None]
     items = [(number, inner.holders[at], key) for number, (at, key) in zip(bare, assembly.bare)]
     inner.items = {(id(holder), key): number for number, holder, key in items}
@@ -255,6 +259,7 @@ def is_variable(x: Any) -> bool:
 
 _LIMIT = 64
 _odd: dict[Any, bool] = {}
+_without_objects: dict[Any, "Plan"] = {}
 
 
 class Plan(NamedTuple):
@@ -318,13 +323,13 @@ def find_records(
             key.append(None)
         else:
             return None if nested else find_records(tree, nested=True)
-    return (leaves, records, arrays, key) if records else None
+    return leaves, records, arrays, key
 
 
 def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> tuple[Plan, list[Any]] | None:
     """Returns what was kept for a key, if it is about these records, and the variables and items."""
     try:
-        plan: Any = records[0].kept.get(key)
+        plan: Any = (records[0].kept if records else _without_objects).get(key)
     except TypeError:  # a container with an unhashable part, of which the walk will tell more
         return None
     if plan is None:
@@ -349,7 +354,7 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, t
     }
     order = [position[id(t) if type(t) is not Item else (id(t.container), t.key)] for t in targets]
     straight = [(i, j) for i, record in enumerate(records) for j in range(len(record.leaves))]
-    kept: Any = records[0].kept
+    kept: Any = records[0].kept if records else _without_objects
     if len(kept) >= _LIMIT:
         kept.clear()
     others = [weakref.ref(record) for record in records[1:]]

@@ -5,11 +5,11 @@ from typing import Any
 
 import fx_transforms
 
-from fx_nnx.transforms.arguments import StaticArguments, decorating, transformed
+from fx_nnx.transforms.arguments import StaticArguments, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import graph_mode
-from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.targets import Target, transformed
 
 __all__ = ["remat"]
 

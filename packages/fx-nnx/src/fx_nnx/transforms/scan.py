@@ -9,15 +9,16 @@ from fx_transforms import Slot
 from fx_transforms.errors import transform_output
 
 from fx_nnx.errors import PrefixError
-from fx_nnx.transforms.arguments import bound, decorating, transformed
+from fx_nnx.transforms.arguments import bound, decorating
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
-from fx_nnx.transforms.eager import are_arrays, compiled_once
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.eager import are_arrays, as_it_is, compiled_once
+from fx_nnx.transforms.jit import Watch
+from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.policies import GraphMode, ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
-from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.targets import Target, transformed
 
 __all__ = ["scan"]
 
@@ -70,50 +71,50 @@ def scan(
     target, loop = Target(f), _loop_of(in_axes, out_axes, graph_mode(graph, graph_updates), transform_metadata)
     carrier, position_out = loop.carrier, loop.position_out
 
-    def body(inner: Any, carry: Any) -> Any:
+    def step(inner: Inner, carry: Any) -> Any:
         del carry  # it is among the groups
         out = target.call(*inner.tree)
         return out if position_out is None else Returned(*_parted(out, out_axes, position_out))
 
-    lifted = fx_transforms.scan(
-        body,
-        carrier,
-        loop.slots,
-        in_axes=(),
-        length=length,
-        reverse=reverse,
-        unroll=unroll,
-        split_transpose=_split_transpose,
-        check_constancy=False,
-    )
+    def lift(watched: Watch) -> fx_transforms.Lifted:
+        return fx_transforms.scan(
+            watched(step),
+            carrier,
+            loop.slots,
+            in_axes=(),
+            length=length,
+            reverse=reverse,
+            unroll=unroll,
+            split_transpose=_split_transpose,
+            check_constancy=False,
+        )
+
+    settings = tuple(transform_metadata.items())
+    options = (length, reverse, unroll, _split_transpose, in_axes, out_axes, settings, *carrier.mode)
 
     def call(args: Any, kwargs: Any, *rest: Any) -> Any:
-        handle = Handle((bound(f, args, kwargs), {}, *rest))
-        if isinstance(in_axes, tuple) and len(in_axes) != len(handle.tree[0]):
-            raise PrefixError.mismatch("in_axes of scan", in_axes, f"{len(handle.tree[0])} arguments")
-        out = lifted(handle, ())
+        args = bound(f, args, kwargs) if kwargs else args
+        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+            raise PrefixError.mismatch("in_axes of scan", in_axes, f"{len(args)} arguments")
+        handle = Handle((args, {}, *rest))
+        out = (compiled_once("scan", (f,), options, lift) if _takes_arrays(args, in_axes) else lift(as_it_is))(
+            handle, ()
+        )
         if position_out is None:
             return out
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
-    settings = tuple(transform_metadata.items())
-    options = (length, reverse, unroll, _split_transpose, in_axes, out_axes, settings, *carrier.mode)
-
-    def once(args: Any, kwargs: Any, *rest: Any) -> Any:
-        if _takes_arrays(args, kwargs, in_axes):
-            return compiled_once("scan", (f,), options, call)(args, kwargs, *rest)
-        return call(args, kwargs, *rest)
-
-    return transformed(target, once)
+    return transformed(target, call)
 
 
-def _takes_arrays(args: Sequence[Any], kwargs: dict[str, Any], in_axes: Any) -> bool:
+def _takes_arrays(args: Sequence[Any], in_axes: Any) -> bool:
     """Whether what is given is traced in any case: numbers and NumPy arrays that all steps share are not."""
-    if kwargs:
-        return False
     entries = in_axes if type(in_axes) in (tuple, list) and len(in_axes) == len(args) else [in_axes] * len(args)
-    return all(entry is Carry or are_arrays([arg], numpy=type(entry) is int) for arg, entry in zip(args, entries))
+    for arg, entry in zip(args, entries):
+        if entry is not Carry and not are_arrays(arg, numpy=type(entry) is int):
+            return False
+    return True
 
 
 class _Axes(NamedTuple):

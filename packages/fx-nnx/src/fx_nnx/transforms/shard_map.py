@@ -7,12 +7,12 @@ import fx_transforms
 from jax.sharding import PartitionSpec
 
 from fx_nnx.errors import PrefixError
-from fx_nnx.transforms.arguments import bound, decorating, transformed
+from fx_nnx.transforms.arguments import bound, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.layout import Handle, is_variable
 from fx_nnx.transforms.policies import Grouper, Grouping, GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
-from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.targets import Target, transformed
 
 __all__ = ["shard_map"]
 

@@ -1,4 +1,4 @@
-"""Functions given to transforms, and the modules that they are bound to."""
+"""Functions given to transforms, the modules that they are bound to, and the functions that transforms give."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ import jax
 
 from fx_nnx.graph.kinds import is_node
 
-__all__ = ["Target", "Targets", "holds_nodes", "remember_target", "remembered_target"]
+__all__ = ["Target", "Targets", "holds_nodes", "named", "remember_target", "remembered_target", "transformed"]
 
 Make = Callable[[Iterator[Any]], Any]
 """Makes a function out of other modules in the place of those that it is bound to."""
@@ -49,6 +49,23 @@ class Target:
         """Calls the function, bound to other modules."""
         f = self.f if self._make is None else self._make(iter(bound))
         return f(*args, **kwargs)
+
+
+def named(f: Callable[..., Any], call: Callable[..., Any]) -> Any:
+    """Returns a call the name and documentation of the function that it stands for."""
+    names = [name for name in functools.WRAPPER_ASSIGNMENTS if hasattr(f, name)]
+    return functools.update_wrapper(call, f, names, updated=() if is_node(f) else functools.WRAPPER_UPDATES)
+
+
+def transformed(target: Target, call: Callable[..., Any]) -> Any:
+    """Returns the function that a transform makes, of one of what goes through the transform.
+
+    Args:
+      target: what the transform got.
+      call: a function of arguments, those by name and, if there is any, what the target is bound to.
+    """
+    made = named(target.f, lambda *args, **kwargs: call(*target.tree(args, kwargs)))
+    return remember_target(made, target, call)
 
 
 class Targets:

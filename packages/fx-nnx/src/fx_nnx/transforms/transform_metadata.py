@@ -8,9 +8,10 @@ from fx_core.meta import PARTITION_NAME
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.modes import set_graph_mode
-from fx_nnx.transforms.arguments import bound, decorating, named
+from fx_nnx.transforms.arguments import bound, decorating
 from fx_nnx.transforms.layout import is_variable, root_paths
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
+from fx_nnx.transforms.targets import named
 from fx_nnx.variables.axes import add_axis, remove_axis
 
 __all__ = ["transform_metadata"]

@@ -6,11 +6,11 @@ from typing import Any
 import fx_transforms
 import jax
 
-from fx_nnx.transforms.arguments import StaticArguments, bound, decorating, transformed
+from fx_nnx.transforms.arguments import StaticArguments, bound, decorating
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import graph_mode
-from fx_nnx.transforms.targets import Target
+from fx_nnx.transforms.targets import Target, transformed
 
 __all__ = ["pmap", "vmap"]
 

@@ -1,5 +1,6 @@
 """while_loop and fori_loop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import fx_transforms
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
 from fx_nnx.transforms.eager import compiled_once
+from fx_nnx.transforms.jit import Watch
 from fx_nnx.transforms.layout import Handle, Inner
 from fx_nnx.transforms.policies import GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.targets import Targets
@@ -50,18 +52,17 @@ def while_loop(
     carrier, targets = _carrier("while_loop", graph, graph_updates), Targets((cond_fun, body_fun))
     cond, body = targets.calls
 
-    def call(*tree: Any) -> Any:
-        loop = fx_transforms.while_loop(
-            lambda inner, _: cond(*inner.tree),
-            lambda inner, _: Returned(body(*inner.tree), ()),
+    def lift(watched: Watch) -> fx_transforms.Lifted:
+        return fx_transforms.while_loop(
+            watched(lambda inner, _: cond(*inner.tree)),
+            watched(lambda inner, _: Returned(body(*inner.tree), ())),
             carrier,
             [fx_transforms.CARRY],
         )
-        handle = Handle(tree)
-        loop(handle, ())
-        return carrier.carry_of(handle)
 
-    return compiled_once("while_loop", (cond_fun, body_fun), carrier.mode, call)(*targets.tree((init_val,)))
+    handle = Handle(targets.tree((init_val,)))
+    compiled_once("while_loop", (cond_fun, body_fun), carrier.mode, lift)(handle, ())
+    return carrier.carry_of(handle)
 
 
 def fori_loop(
@@ -108,18 +109,20 @@ def fori_loop(
         args, *rest = inner.tree
         return Returned(body((i, *args), *rest), ())
 
-    def call(args: Any, kwargs: Any, *bound: Any) -> Any:
-        init, *bounds = args
-        loop = fx_transforms.fori_loop(step, carrier, [fx_transforms.CARRY], unroll=unroll)
-        handle = Handle(((init,), kwargs, *bound))
-        loop(handle, *(bounds or (lower, upper)), ())
-        return carrier.carry_of(handle)
-
     # Bounds that are numbers are part of what is compiled, as they are for JAX.
-    fixed = type(lower) is int and type(upper) is int
-    options = (*carrier.mode, unroll, (lower, upper) if fixed else None)
-    args = (init_val,) if fixed else (init_val, lower, upper)
-    return compiled_once("fori_loop", (body_fun,), options, call)(*targets.tree(args))
+    fixed = (lower, upper) if type(lower) is int and type(upper) is int else None
+
+    def lift(watched: Watch) -> fx_transforms.Lifted:
+        loop = fx_transforms.fori_loop(watched(step), carrier, [fx_transforms.CARRY], unroll=unroll)
+        if fixed is None:
+            return loop
+        pure = functools.partial(loop.pure, lower=lower, upper=upper, init=())
+        return fx_transforms.Lifted(loop, carrier, pure)
+
+    handle = Handle(targets.tree((init_val,)))
+    loop = compiled_once("fori_loop", (body_fun,), (*carrier.mode, unroll, fixed), lift)
+    loop(handle, *((lower, upper, ()) if fixed is None else ()))
+    return carrier.carry_of(handle)
 
 
 def _carrier(transform: str, graph: bool | None, graph_updates: bool | None) -> ObjectCarrier:

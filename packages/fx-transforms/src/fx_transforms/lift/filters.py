@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fx_core import meta
 from fx_core.scope import CollectionFilter, DenyList, in_filter
 from fx_core.typing import In, Out
 
@@ -16,25 +15,19 @@ VariableAxes = Mapping[Any, int | In[Any] | Out[Any] | None]
 
 
 def variable_slots(
-    axes: VariableAxes, metadata_params: Mapping[Any, Any]
+    axes: VariableAxes,
 ) -> tuple[list[CollectionFilter], list[CollectionFilter], list[Slot]]:
     """Filters on the way in and out, and slots, one of each per entry."""
     ins: list[CollectionFilter] = []
     outs: list[CollectionFilter] = []
     slots: list[Slot] = []
 
-    def enter(group: Any, axis: int) -> Any:
-        return meta.remove_axis(group, axis, metadata_params)
-
-    def leave(group: Any, axis: int) -> Any:
-        return meta.add_axis(group, axis, metadata_params)
-
     for names, axis in axes.items():
         ins.append(False if isinstance(axis, Out) else names)
         outs.append(False if isinstance(axis, In) else names)
         into = ABSENT if isinstance(axis, Out) else _place(axis.axis if isinstance(axis, In) else axis)
         out = ABSENT if isinstance(axis, In) else _place(axis.axis if isinstance(axis, Out) else axis)
-        slots.append(Slot(into, out, enter, leave))
+        slots.append(Slot(into, out))
     return ins, outs, slots
 
 

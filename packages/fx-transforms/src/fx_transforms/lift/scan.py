@@ -78,15 +78,24 @@ def scan(
         variable_broadcast = union_filters(variable_broadcast, shared) if shared else variable_broadcast
         variable_carry = union_filters(variable_carry, carried) if carried else variable_carry
         reasons = {name: _registered(name, more[name]) for name in (*shared, *carried)}
-    ins, outs, slots = variable_slots(variable_axes, metadata_params)
+    ins, outs, slots = variable_slots(variable_axes)
     streams, stream_slots = rng_slots(split_rngs)
-    first = (variable_broadcast, variable_carry)
-    own = split_names(split_rngs)
-    carrier = ScopeCarrier([*first, *ins], [*first, *outs], streams, "scan", whole=(0, 1), own=own, reasons=reasons)
+    first, slots = (variable_broadcast, variable_carry), [SHARED, CARRY, *slots]
+    carrier = ScopeCarrier(
+        [*first, *ins],
+        [*first, *outs],
+        streams,
+        "scan",
+        whole=(0, 1),
+        own=split_names(split_rngs),
+        reasons=reasons,
+        axes=[(slot.into, slot.out) for slot in slots],
+        metadata_params=metadata_params,
+    )
     looped = scan_groups(
         fn,
         carrier,
-        [SHARED, CARRY, *slots, *stream_slots],
+        [*slots, *stream_slots],
         in_axes=in_axes,
         out_axes=out_axes,
         length=length,

@@ -51,9 +51,10 @@ def vmap(
     """
     more = default_slots("vmap", variable_axes)
     variable_axes = {**variable_axes, **{name: slot if isinstance(slot, int) else None for name, slot in more.items()}}
-    ins, outs, slots = variable_slots(variable_axes, metadata_params)
+    ins, outs, slots = variable_slots(variable_axes)
     streams, stream_slots = rng_slots(split_rngs)
-    carrier = ScopeCarrier(ins, outs, streams, "vmap", own=split_names(split_rngs))
+    own, axes = split_names(split_rngs), [(slot.into, slot.out) for slot in slots]
+    carrier = ScopeCarrier(ins, outs, streams, "vmap", own=own, axes=axes, metadata_params=metadata_params)
     mapped = vmap_groups(
         fn,
         carrier,
