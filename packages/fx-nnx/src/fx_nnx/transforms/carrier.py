@@ -160,7 +160,7 @@ class ObjectCarrier:
     def collect(self, inner: Inner, out: Any) -> Outcome:
         """See `fx_transforms.Carrier.collect`."""
         if type(out) is Returned:
-            take_carry(self.transform, inner, self.carried, out.carry)
+            take_carry(self.transform, inner, cast(int, self.carried), out.carry)
             out = out.out
         return Collector(self, inner, out).outcome()
 

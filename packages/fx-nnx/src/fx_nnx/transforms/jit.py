@@ -38,11 +38,11 @@ class CompiledFunction:
       fun: the function, or the functions, that may see modules from outside.
       lift: makes the compiled function, given a function for those that the transform calls with an `Inner`: what
         this one gives for them does the same, and notes what they read from outside.
-      target: what ``fun`` is bound to is its ``bound``; None if nothing.
+      target: a `Target`, if ``fun`` may be bound to something.
       explain: gives an error that says more than one of JAX about donated buffers, for a handle, or None.
     """
 
-    def __init__(self, fun: Any, lift: Callable[[Watch], Any], target: Target | None = None, explain: Any = None):
+    def __init__(self, fun: Any, lift: Callable[[Watch], Any], target: Any = None, explain: Any = None):
         self.fun, self._lift, self._target, self._explain = fun, lift, target, explain
         self._captures = Captures()
         self._around: dict[int, Any] = {}
