@@ -9,9 +9,8 @@ from typing import Any, cast
 import jax
 
 from fx_transforms.axes import check_new_axes, check_slots, common_size, split_keys, spread
-from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
+from fx_transforms.carrier import Carrier, Groups, Outcome, run
 from fx_transforms.errors import BroadcastVariableError
-from fx_transforms.lifted import Lifted
 from fx_transforms.slot import Place, Slot
 
 __all__ = ["pmap", "vmap"]
@@ -28,7 +27,7 @@ def vmap(
     axis_name: Any = None,
     spmd_axis_name: Any = None,
     transform: str = "vmap",
-) -> Lifted:
+) -> Callable[..., Any]:
     """Maps ``fn(inner, *args)`` over an axis of state and arguments.
 
     Args:
@@ -73,7 +72,7 @@ def pmap(
     axis_name: Any = None,
     devices: Sequence[Any] | None = None,
     transform: str = "pmap",
-) -> Lifted:
+) -> Callable[..., Any]:
     """Maps ``fn(inner, *args)`` over devices; the arguments are those of `vmap`.
 
     New code does better with `shard_map`; this is for programs that have it.
@@ -100,13 +99,15 @@ def _mapped(
     out_axes: Any,
     axis_size: int | None,
     transform: str,
-) -> Lifted:
+) -> Callable[..., Any]:
     check_slots(transform, carrier, slots, (Place.SHARED, Place.KEYS), axes=True)
     groups_in = tuple(0 if s.into is Place.KEYS else _axis(s.into) for s in slots)
     groups_out = tuple(_axis(s.out) for s in slots)
     in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
 
-    def pure(shape: Static, groups: Groups, *args: Any) -> Outcome:
+    @functools.wraps(fn)
+    def call(handle: Any, *args: Any) -> Any:
+        shape, groups = carrier.split(handle)
         size = common_size(transform, carrier, slots, groups, args, spread(in_axes, args), axis_size, "axis_size")
         groups = tuple(split_keys(g, size) if s.into is Place.KEYS else g for s, g in zip(slots, groups))
 
@@ -122,9 +123,10 @@ def _mapped(
         places = Outcome(cast(Any, None), groups_out, out_axes)
         mapped = mapper(step, in_axes=(groups_in, in_axes), out_axes=places, axis_size=size)
         with _naming(transform, carrier):
-            return mapped(groups, args)
+            outcome = mapped(groups, args)
+        return carrier.absorb(handle, *outcome)
 
-    return Lifted(fn, carrier, pure)
+    return call
 
 
 @contextmanager
