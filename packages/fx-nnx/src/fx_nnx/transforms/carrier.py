@@ -1,20 +1,23 @@
 """The carrier of object graphs: how a tree of arguments with modules in it goes through a transform."""
 
-from collections.abc import Sequence
+import collections
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import jax
-from fx_core.compat.jax import at_top_level
+from fx_core.compat.jax import at_top_level, current_trace, is_current
 from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Groups, Outcome, Static
 from fx_transforms.errors import BranchStateError
 
-from fx_nnx.captures import frames, note_all
+from fx_nnx.captures import constants, frames, note_all, warn_of_constant
 from fx_nnx.graph.assembly import assembly_of
+from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Record, Walk
 from fx_nnx.paths import show_path
-from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value, write_values
+from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
 from fx_nnx.transforms.layout import (
     Handle,
@@ -31,6 +34,7 @@ from fx_nnx.transforms.layout import (
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, GraphMode, Grouping, GroupPolicy, ResultPolicy, Returns
 from fx_nnx.variables.axes import add_axis, remove_axis
+from fx_nnx.variables.fields import VariableFields, put_value
 
 __all__ = ["ObjectCarrier"]
 
@@ -251,3 +255,50 @@ class ObjectCarrier:
 
 def _shape_of(value: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(value.shape, value.dtype)
+
+
+_set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__
+_latest: list[object] = [None]
+
+
+def write_values(handle: Handle, chosen: Sequence[Sequence[bool]], groups: Sequence[Any]) -> None:
+    """Puts values into variables, without hooks, and into items.
+
+    Args:
+      handle: the tree whose targets get them.
+      chosen: for each group which of the targets its values are for.
+      groups: the groups of values.
+
+    Raises:
+      TraceLevelError: a variable was made outside the transform that runs.
+    """
+    at_once = bool(handle.records) and not constants
+    for record in handle.records:
+        trace = record.trace()
+        at_once = at_once and record.alive and trace is not None and is_current(trace)
+    for mask, group in zip(chosen, groups):
+        if any(mask):
+            targets = itertools.compress(handle.targets, mask)
+            if at_once:  # in half the time, 7 of 13 us for 122 variables
+                collections.deque(map(put_value, targets, group.values), maxlen=0)
+            else:
+                _write_each(targets, group.values)
+
+
+def _write_each(targets: Iterable[Any], values: Iterable[Any]) -> None:
+    here = current_trace()
+    if here == _latest[0]:
+        here = _latest[0]
+    else:
+        _latest[0] = here
+    for target, value in zip(targets, values):
+        if type(target) is Item:
+            target.write(value)
+            continue
+        if target._nnx_trace is not here:
+            if target._nnx_trace != here:
+                target._nnx_check_trace()
+            _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
+        if constants:
+            warn_of_constant(target)
+        put_value(target, value)

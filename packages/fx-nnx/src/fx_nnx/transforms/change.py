@@ -1,22 +1,17 @@
 """What a function did to its arguments: the hashable part, and what the body of a loop hands on."""
 
-import collections
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-from fx_core.compat.jax import current_trace, is_current
 from fx_transforms.carrier import Outcome, Static
 from fx_transforms.errors import CarryChangedError
 
-from fx_nnx.captures import constants, warn_of_constant
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
-from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, read_value
-from fx_nnx.variables.fields import VariableFields, put_value
+from fx_nnx.transforms.layout import Group, Inner, Layout, read_value
 from fx_nnx.variables.variable import Variable
 
 __all__ = [
@@ -30,8 +25,6 @@ __all__ = [
     "is_gap",
     "take_carry",
     "write_value",
-    "write_values",
-    "written_by_group",
 ]
 
 
@@ -150,7 +143,7 @@ def changes_of(layout: Layout, outcome: Outcome) -> Outcome:
         groups.append(group)
     plain = None
     if returned == change.written and change.fresh is None and change.result is None and len(groups) == 1:
-        plain = written_by_group(returned, layout.groups[:count], 1)
+        plain = layout.by_group(returned, 1)
     return Outcome(Static(change._replace(returned=returned, plain=plain)), tuple(groups), outcome.out)
 
 
@@ -221,56 +214,3 @@ def _moves(transform: str, before: Any, after: Any) -> list[tuple[Any, Any]]:
             transform, [f"{type(before).__name__} in, {type(after).__name__} of another structure out"]
         )
     return [(target, read_value(source)) for target, source in zip(old.leaves, new.leaves)]
-
-
-def written_by_group(written: Sequence[int], groups: Sequence[int], count: int) -> tuple[tuple[bool, ...], ...]:
-    """Returns for each of some groups which targets are written, given their numbers and the groups of all targets."""
-    chosen = frozenset(written)
-    return tuple([tuple([n in chosen and group == g for n, group in enumerate(groups)]) for g in range(count)])
-
-
-_set_trace: Any = VariableFields.__dict__["_nnx_trace"].__set__
-_latest: list[object] = [None]
-
-
-def write_values(handle: Handle, chosen: Sequence[Sequence[bool]], groups: Sequence[Any]) -> None:
-    """Puts values into variables, without hooks, and into items.
-
-    Args:
-      handle: the tree whose targets get them.
-      chosen: for each group which of the targets its values are for.
-      groups: the groups of values.
-
-    Raises:
-      TraceLevelError: a variable was made outside the transform that runs.
-    """
-    at_once = bool(handle.records) and not constants
-    for record in handle.records:
-        trace = record.trace()
-        at_once = at_once and record.alive and trace is not None and is_current(trace)
-    for mask, group in zip(chosen, groups):
-        if any(mask):
-            targets = itertools.compress(handle.targets, mask)
-            if at_once:  # in half the time, 7 of 13 us for 122 variables
-                collections.deque(map(put_value, targets, group.values), maxlen=0)
-            else:
-                _write_each(targets, group.values)
-
-
-def _write_each(targets: Iterable[Any], values: Iterable[Any]) -> None:
-    here = current_trace()
-    if here == _latest[0]:
-        here = _latest[0]
-    else:
-        _latest[0] = here
-    for target, value in zip(targets, values):
-        if type(target) is Item:
-            target.write(value)
-            continue
-        if target._nnx_trace is not here:
-            if target._nnx_trace != here:
-                target._nnx_check_trace()
-            _set_trace(target, here)  # the same trace, so that the next comparison is one of identity
-        if constants:
-            warn_of_constant(target)
-        put_value(target, value)

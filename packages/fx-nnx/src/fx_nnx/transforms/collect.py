@@ -16,7 +16,7 @@ from fx_nnx.modes import capturing
 from fx_nnx.paths import show_path
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
-from fx_nnx.transforms.change import Change, Fresh, Result, identical, written_by_group
+from fx_nnx.transforms.change import Change, Fresh, Result, identical
 from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths
 from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.variable import Variable
@@ -85,9 +85,9 @@ class Collector:
         by_ref = len(carrier.groups) > 1 and any(
             isinstance(thing, Variable) and thing._nnx_meta.ref for thing in self.inner.index.values()
         )
-        plain, count = None, len(self.layout.graphdef.numbers)
+        plain = None
         if fresh is None and result is None and written == returned and not by_ref:
-            plain = written_by_group(written, self.layout.groups[:count], len(carrier.groups))
+            plain = self.layout.by_group(written, len(carrier.groups))
         change = Static(Change(written, returned, fresh, result, arrays, plain))
         groups = tuple(
             [Group(Static(None, [path for path, _ in group]), [value for _, value in group]) for group in self.groups]

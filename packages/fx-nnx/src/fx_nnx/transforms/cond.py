@@ -7,7 +7,7 @@ import fx_transforms
 from fx_core.errors import ArgumentError
 
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.eager import are_arrays, as_it_is, compiled_once
+from fx_nnx.transforms.eager import are_arrays, compiled_once, on_tree
 from fx_nnx.transforms.jit import Watch
 from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import GraphMode, GroupPolicy, Returns, graph_mode
@@ -86,11 +86,11 @@ def _select(transform: str, branches: Sequence[Any], which: Any, operands: tuple
 
     def lift(watched: Watch) -> fx_transforms.Lifted:
         carrier = ObjectCarrier(mode, groups=[GroupPolicy(None, Returns.ALL)], transform=transform)
-        fns = [watched(lambda inner, call=call: call(*inner.tree)) for call in targets.calls]
+        fns = [watched(call) for call in targets.calls]
         if transform == "cond":
             return fx_transforms.cond(fns[0], fns[1], carrier)
         return fx_transforms.switch(fns, carrier)
 
     once = are_arrays(operands, numpy=True)
-    select = compiled_once(transform, branches, mode, lift) if once else lift(as_it_is)
+    select = compiled_once(transform, branches, mode, lift) if once else lift(on_tree)
     return select(Handle(targets.tree(operands)), which)

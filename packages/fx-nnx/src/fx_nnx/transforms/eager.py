@@ -22,7 +22,7 @@ from fx_nnx.transforms.change import changes_of
 from fx_nnx.transforms.jit import CompiledFunction, Watch
 from fx_nnx.transforms.layout import Layout
 
-__all__ = ["are_arrays", "as_it_is", "compiled_once"]
+__all__ = ["are_arrays", "compiled_once", "on_tree"]
 
 _ATTRIBUTE = "_fx_nnx_compiled"
 _LIMIT = 32
@@ -46,13 +46,13 @@ def compiled_once(
       transform: its name.
       functions: the functions.
       options: what else it depends on.
-      lift: the transform; to functions that are given an `Inner` it applies what it is given.
+      lift: the transform, given what makes functions of an `Inner` out of functions of its tree.
     """
     if not at_top_level() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        return lift(as_it_is)
+        return lift(on_tree)
     anchors = [_anchor(f) for f in functions]
     if None in anchors:
-        return lift(as_it_is)
+        return lift(on_tree)
     owner: Any = anchors[0][1]  # type: ignore[index]
     table = owner.__dict__.get(_ATTRIBUTE)
     if type(table) is not _Table or table.owner is not owner:  # copied from what the function wraps
@@ -66,7 +66,7 @@ def compiled_once(
     try:
         found = table.get(key)
     except TypeError:  # an option without a hash
-        return lift(as_it_is)
+        return lift(on_tree)
     if found is None:
         if len(table) >= _LIMIT:
             table.clear()
@@ -88,9 +88,9 @@ def _compiled(lift: Callable[[Watch], Lifted], watched: Watch) -> Lifted:
     return Lifted(loop, loop.carrier, jax.jit(whole))
 
 
-def as_it_is(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function itself: what a transform applies where it is not compiled."""
-    return f
+def on_tree(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function of an `Inner` that calls a function of its tree: what a `Lifted` runs that is not compiled."""
+    return lambda inner, *args: f(*args, *inner.tree)
 
 
 def _anchor(f: Any) -> tuple[Any, Any] | None:

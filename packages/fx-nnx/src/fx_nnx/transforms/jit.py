@@ -28,7 +28,7 @@ __all__ = ["CompiledFunction", "JitFunction", "JitPartial", "Watch", "cached_par
 _log = logging.getLogger("fx.nnx.jit")
 
 Watch = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""What a `CompiledFunction` makes of the functions that its transform calls."""
+"""Makes a function of an `Inner`, and more, out of one of the latter, arguments, those by name and what is bound."""
 
 
 class CompiledFunction:
@@ -36,8 +36,8 @@ class CompiledFunction:
 
     Args:
       fun: the function, or the functions, that may see modules from outside.
-      lift: makes the compiled function, given a function for those that the transform calls with an `Inner`: what
-        this one gives for them does the same, and notes what they read from outside.
+      lift: makes the compiled function, given what makes functions of an `Inner` out of functions of its tree, which
+        also notes what they read from outside.
       target: a `Target`, if ``fun`` may be bound to something.
       explain: gives an error that says more than one of JAX about donated buffers, for a handle, or None.
     """
@@ -51,11 +51,11 @@ class CompiledFunction:
     def _watched(self, f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
         def watched(inner: Inner, *args: Any) -> Any:
+            statics = inner.layout.statics
             with self._captures.watching():
-                out = f(inner, *args)
+                out = f(*args, *(inner.tree if statics is None else StaticArguments.put(statics, *inner.tree)))
             # Static attributes of the modules that it sees are constants, too; what it is given may see others.
-            statics = inner.layout.statics or ()
-            self._around.update((id(value), value) for part in statics[:2] for _, value in part)
+            self._around.update((id(value), value) for part in (statics or ())[:2] for _, value in part)
             bound = () if self._target is None else self._target.bound
             self._captures.seen[:] = seen_from(self.fun, bound, inner.index.values(), self._around)
             return out
@@ -105,12 +105,7 @@ class JitFunction(CompiledFunction):
         self._statics = StaticArguments(fun, "jit", *statics)
         given = Given(fun, options, self._statics)
         carrier = ObjectCarrier(graph_mode(graph, updates), transform="jit", **given.groups())
-
-        def whole(inner: Inner) -> Any:
-            statics = inner.layout.statics
-            return target.call(*(inner.tree if statics is None else StaticArguments.put(statics, *inner.tree)))
-
-        lift = lambda watched: fx_transforms.jit(watched(whole), carrier, **given.options())  # noqa: E731
+        lift = lambda watched: fx_transforms.jit(watched(target.call), carrier, **given.options())  # noqa: E731
         super().__init__(fun, lift, target, given.explain if any(given.donated) else None)
         self._carrier = carrier
         self._simple = not self._statics and not target.bound

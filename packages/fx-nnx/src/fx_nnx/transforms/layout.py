@@ -91,6 +91,11 @@ class Layout(Static):
         """Returns the name of the variable of a number, for messages."""
         return show_path(self.paths[self.graphdef.numbers.index(number)])
 
+    def by_group(self, written: Sequence[int], count: int) -> tuple[tuple[bool, ...], ...]:
+        """Returns for each of some groups which values of objects and variables are written, given their numbers."""
+        chosen, groups = frozenset(written), self.groups[: len(self.graphdef.numbers)]
+        return tuple([tuple([n in chosen and group == g for n, group in enumerate(groups)]) for g in range(count)])
+
     def deal(self, values: list[Any], count: int) -> tuple[Any, ...]:
         """Returns the groups of some values."""
         if self._dealt is None:

@@ -13,9 +13,9 @@ from fx_nnx.transforms.arguments import bound, decorating
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
-from fx_nnx.transforms.eager import are_arrays, as_it_is, compiled_once
+from fx_nnx.transforms.eager import are_arrays, compiled_once, on_tree
 from fx_nnx.transforms.jit import Watch
-from fx_nnx.transforms.layout import Handle, Inner
+from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import GraphMode, ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
 from fx_nnx.transforms.targets import Target, transformed
@@ -71,9 +71,9 @@ def scan(
     target, loop = Target(f), _loop_of(in_axes, out_axes, graph_mode(graph, graph_updates), transform_metadata)
     carrier, position_out = loop.carrier, loop.position_out
 
-    def step(inner: Inner, carry: Any) -> Any:
+    def step(carry: Any, *tree: Any) -> Any:
         del carry  # it is among the groups
-        out = target.call(*inner.tree)
+        out = target.call(*tree)
         return out if position_out is None else Returned(*_parted(out, out_axes, position_out))
 
     def lift(watched: Watch) -> fx_transforms.Lifted:
@@ -97,7 +97,7 @@ def scan(
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
             raise PrefixError.mismatch("in_axes of scan", in_axes, f"{len(args)} arguments")
         handle = Handle((args, {}, *rest))
-        out = (compiled_once("scan", (f,), options, lift) if _takes_arrays(args, in_axes) else lift(as_it_is))(
+        out = (compiled_once("scan", (f,), options, lift) if _takes_arrays(args, in_axes) else lift(on_tree))(
             handle, ()
         )
         if position_out is None:

@@ -10,7 +10,7 @@ from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
 from fx_nnx.transforms.eager import compiled_once
 from fx_nnx.transforms.jit import Watch
-from fx_nnx.transforms.layout import Handle, Inner
+from fx_nnx.transforms.layout import Handle
 from fx_nnx.transforms.policies import GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.targets import Targets
 
@@ -54,8 +54,8 @@ def while_loop(
 
     def lift(watched: Watch) -> fx_transforms.Lifted:
         return fx_transforms.while_loop(
-            watched(lambda inner, _: cond(*inner.tree)),
-            watched(lambda inner, _: Returned(body(*inner.tree), ())),
+            watched(lambda carry, *tree: cond(*tree)),
+            watched(lambda carry, *tree: Returned(body(*tree), ())),
             carrier,
             [fx_transforms.CARRY],
         )
@@ -105,8 +105,8 @@ def fori_loop(
     carrier, targets = _carrier("fori_loop", graph, graph_updates), Targets((body_fun,))
     (body,) = targets.calls
 
-    def step(inner: Inner, i: Any, _: Any) -> Returned:
-        args, *rest = inner.tree
+    def step(i: Any, carry: Any, args: Any, *rest: Any) -> Returned:
+        del carry  # it is among the groups
         return Returned(body((i, *args), *rest), ())
 
     # Bounds that are numbers are part of what is compiled, as they are for JAX.
