@@ -128,3 +128,14 @@ def test_functional_train_state():
     assert int(state.step) == 3
     y, _ = state.apply("params", "rest")(X)
     assert y.shape == Y.shape
+
+
+def test_annotations_say_of_which_model():
+    state = nnx.TrainState[nnx.Linear]
+    for cls in (nnx.Optimizer[nnx.Linear], nnx.ModelAndOptimizer[nnx.Linear], nnx.LoRAParam[jax.Array]):
+        assert cls.__args__ in ((nnx.Linear,), (jax.Array,))
+    graphdef, params = nnx.split(nnx.Linear(1, 1, rngs=nnx.Rngs(0)), nnx.Param)
+    made = state.create(graphdef, params=params, tx=optax.sgd(0.1))
+    assert jax.tree.structure(made) == jax.tree.structure(nnx.TrainState.create(graphdef, params=params, tx=made.tx))
+    optimizer = nnx.Optimizer[nnx.Linear](nnx.Linear(1, 1, rngs=nnx.Rngs(0)), optax.sgd(0.1), wrt=nnx.Param)
+    assert "__orig_class__" not in repr(optimizer)

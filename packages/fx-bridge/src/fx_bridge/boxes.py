@@ -1,7 +1,7 @@
 """Metadata across the bridge: boxes on the Linen side, metadata of variables on the NNX side."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fx_core import meta, struct
 from fx_core.frozen_dict import FrozenDict
@@ -15,8 +15,10 @@ __all__ = ["NNXMeta", "to_linen_var", "variable_of"]
 _BOX_TYPE = "linen_meta_type"
 _NONE: Any = object()
 
+A = TypeVar("A")
 
-class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
+
+class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[A]):
     """A Linen box for the metadata of an NNX variable that no box of Linen can hold.
 
     Attributes:
@@ -32,7 +34,7 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[Any]):
     """
 
     var_type: type[Variable[Any]] = struct.field(pytree_node=False)
-    value: Any
+    value: A
     metadata: Mapping[str, Any] = struct.field(pytree_node=False)
 
     def unbox(self) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fx_nnx import GraphDef, State, split
 
@@ -10,9 +10,11 @@ from fx_bridge.errors import uninitialized
 
 __all__ = ["Functional", "functional"]
 
+M = TypeVar("M")
+
 
 @dataclasses.dataclass
-class Functional:
+class Functional(Generic[M]):
     """A class of NNX modules and its arguments, as ``init`` and ``apply``.
 
     Attributes:
@@ -28,7 +30,7 @@ class Functional:
     ['bias', 'kernel']
     """
 
-    module_type: Callable[..., Any]
+    module_type: Callable[..., M]
     graphdef: GraphDef | None
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -55,7 +57,7 @@ class Functional:
         return self.graphdef.apply(*states)
 
 
-def functional(cls: Callable[..., Any]) -> Callable[..., Functional]:
+def functional(cls: Callable[..., M]) -> Callable[..., Functional[M]]:
     """Converts a class of NNX modules into functions: the result takes the arguments of the class.
 
     >>> import jax.numpy as jnp

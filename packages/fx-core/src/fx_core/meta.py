@@ -90,7 +90,7 @@ class AxisMetadata(ABC, Generic[A]):
         """
 
 
-class Partitioned(struct.PyTreeNode, AxisMetadata[Any]):
+class Partitioned(struct.PyTreeNode, AxisMetadata[A]):
     """A value with a partition name, or None, per dimension.
 
     Under a mesh (its own, or that of `jax.set_mesh`) the names are mesh axes, and `unbox` lays the value out on them.

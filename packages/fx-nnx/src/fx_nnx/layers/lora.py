@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,13 @@ from fx_nnx.variables.variable import Variable
 
 __all__ = ["LoRA", "LoRALinear", "LoRAParam"]
 
+A = TypeVar("A")
+
 _NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 _default_a_init: Initializer = he_uniform()
 
 
-class LoRAParam(Param[Any]):
+class LoRAParam(Param[A]):
     """A weight of a low-rank adapter: ``wrt=nnx.LoRAParam`` trains adapters only.
 
     >>> import fx_nnx as nnx

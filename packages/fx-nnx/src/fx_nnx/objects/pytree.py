@@ -293,7 +293,9 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         announce(self)
 
     def _show(self) -> str:
-        return show_fields(type(self).__name__, attributes_of(self), self._note() if self._outermost() else "")
+        # Python writes __orig_class__ into what a subscripted class makes.
+        fields = {key: value for key, value in attributes_of(self).items() if key != "__orig_class__"}
+        return show_fields(type(self).__name__, fields, self._note() if self._outermost() else "")
 
     def _fields(self) -> Any:
         return MappingProxyType(attributes_of(self))

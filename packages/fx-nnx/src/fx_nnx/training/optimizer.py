@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from fx_nnx.variables.variable import Variable
 
 __all__ = ["GradientTransformation", "ModelAndOptimizer", "Optimizer"]
 
+M = TypeVar("M")
+
 
 class GradientTransformation(Protocol):
     """What an optimizer needs; those of optax are such."""
@@ -34,7 +36,7 @@ class GradientTransformation(Protocol):
         ...
 
 
-class Optimizer(Module):
+class Optimizer(Module, Generic[M]):
     """Keeps the state of a gradient transformation for the parameters of a model, and updates the model.
 
     ::
@@ -131,7 +133,7 @@ class Optimizer(Module):
             box.set_raw_value(value)
 
 
-class ModelAndOptimizer(Optimizer):
+class ModelAndOptimizer(Optimizer[M]):
     """An optimizer that holds its model, so that both go through transforms as one.
 
     Args:

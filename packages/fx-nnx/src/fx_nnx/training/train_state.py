@@ -1,6 +1,6 @@
 """A functional train state, for programs that keep everything in one pytree."""
 
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,13 @@ from fx_nnx.graph.definition import GraphDef
 
 __all__ = ["TrainState"]
 
+M = TypeVar("M")
 
-class TrainState(struct.PyTreeNode):
+
+class TrainState(struct.PyTreeNode, Generic[M]):
     """Parameters, optimizer state and step, next to the structure of the model and the gradient transformation.
+
+    ``nnx.TrainState[Model]`` says of which model, in annotations.
 
     ::
 
