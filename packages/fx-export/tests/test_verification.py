@@ -171,3 +171,16 @@ def test_a_training_state_is_its_function_with_its_variables(tmp_path):
 
     path = fx_export.export(tmp_path / "net", State(), inputs=["float32[2]"], call={"train": False})
     np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [4, 4])
+
+
+def test_a_training_state_may_keep_its_other_collections_together(tmp_path):
+    class State:
+        params = {"w": np.float32(3)}  # noqa: RUF012
+        variables = {"batch_stats": {"m": np.float32(1)}, "own": {"n": np.float32(2)}}  # noqa: RUF012
+
+        @staticmethod
+        def apply_fn(variables, x):
+            return x * variables["params"]["w"] + variables["batch_stats"]["m"] * variables["own"]["n"]
+
+    path = fx_export.export(tmp_path / "net", State(), inputs=["float32[2]"])
+    np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [5, 5])

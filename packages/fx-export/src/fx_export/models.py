@@ -63,7 +63,10 @@ def _of_state(state: Any, variables: Any, call: Mapping[str, Any]) -> tuple[Func
     if variables is None:
         collections = ["params", *(name for name in registry().collections if name != "params")]
         held = {name: getattr(state, name, None) for name in collections}
-        variables = {name: value for name, value in held.items() if value is not None}
+        # Some states keep all but the parameters together.
+        others = getattr(state, "variables", None)
+        variables = dict(others) if isinstance(others, Mapping) else {}
+        variables |= {name: value for name, value in held.items() if value is not None}
     apply_fn = state.apply_fn
     return (lambda variables, *inputs: apply_fn(variables, *inputs, **call)), variables
 
