@@ -179,3 +179,54 @@ def test_without_compilation():
 def test_switch_without_branches():
     with pytest.raises(ArgumentError, match="at least one branch"):
         nnx.switch(0, [], jnp.ones(()))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_carried_list_that_a_step_changes_in_place(jit):
+    def exchange(pair):
+        pair[0], pair[1] = pair[1], pair[0]
+        return pair
+
+    def run(pair):
+        return nnx.scan(exchange, in_axes=nnx.Carry, out_axes=nnx.Carry, length=3)(pair)
+
+    first, second = nnx.Param(jnp.array(1.0)), nnx.Param(jnp.array(2.0))
+    pair = (nnx.jit(run) if jit else run)([first, second])
+    assert pair[0] is first
+    assert pair[1] is second
+    assert (float(first[...]), float(second[...])) == (2.0, 1.0)
+    with pytest.raises(CarryChangedError, match="structure"):
+        nnx.scan(lambda pair: pair.append(1.0) or pair, in_axes=nnx.Carry, out_axes=nnx.Carry, length=3)([first])
+
+
+def test_what_no_step_has_written_stays_where_it_is():
+    cell = Cell()
+    before = cell.w.get_raw_value()
+    nnx.fori_loop(0, 2, step_of, (cell, jnp.array(1.0)))
+    nnx.scan(lambda cell: cell, in_axes=nnx.Carry, out_axes=nnx.Carry, length=2)(cell)
+    assert cell.w.get_raw_value() is before
+
+
+@pytest.mark.parametrize("loop", ["cond", "switch", "while_loop", "fori_loop"])
+def test_what_branches_and_bodies_read_from_outside_is_never_stale(loop):
+    cell, one = Cell(), jnp.array(1.0)
+
+    def times(*args):
+        return args[-1] * cell.w * cell.sign
+
+    def advance(state):
+        return state[0] + 1, times(state[1])
+
+    def unchanged(x):
+        return x
+
+    runs = {
+        "cond": lambda: nnx.cond(True, times, unchanged, one),
+        "switch": lambda: nnx.switch(1, [unchanged, times], one),
+        "while_loop": lambda: nnx.while_loop(until, advance, (jnp.array(0), one))[1],
+        "fori_loop": lambda: nnx.fori_loop(0, 1, times, one),
+    }
+    for value, sign in ((2.0, 1), (3.0, 1), (3.0, -1)):
+        cell.w[...], cell.sign = value, sign
+        for _ in range(2):
+            assert float(runs[loop]()) == value * sign
