@@ -164,6 +164,22 @@ except errors.ShardingRuleError as error:
 else:
     raise AssertionError("6 rows on 4 devices")
 
+# Inside of jit the compiler lays out what cannot be divided evenly, unless the axis is Explicit.
+import warnings
+uneven = lambda kinds: meta.Partitioned(
+    x[:6], ("data", None), jax.make_mesh((4, 2), ("data", "model"), axis_types=kinds)
+)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    made = jax.jit(lambda box: 2 * box.unbox())(uneven((AUTO, EXPLICIT)))
+assert (made == 2 * x[:6]).all() and "'data' of size 4" in str(said[0].message), said
+try:
+    jax.jit(lambda box: box.unbox())(uneven((EXPLICIT, AUTO)))
+except errors.ShardingRuleError as error:
+    assert "expected: a multiple of 4" in str(error)
+else:
+    raise AssertionError("6 rows on 4 explicit devices")
+
 # Inside shard_map the arrays are pieces: names of manual axes ask for nothing.
 def piece(part):
     assert part.shape == (2, 2)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,7 +25,14 @@ def active_mesh() -> jax.sharding.AbstractMesh | None:
     return None if mesh.empty else mesh
 
 
-def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: Iterable[Any] | None = None) -> None:
+def check_spec(
+    shape: Sequence[int],
+    spec: Sequence[Any],
+    mesh: AnyMesh,
+    names: Iterable[Any] | None = None,
+    *,
+    traced: bool = False,
+) -> None:
     """Checks that an array can be laid out as a partition spec wants.
 
     Args:
@@ -32,6 +40,8 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
       spec: per dimension a mesh axis, a tuple of them or None.
       mesh: the mesh.
       names: the logical names that ``spec`` was made from, for the errors; ``spec`` itself by default.
+      traced: the array belongs to a program that the compiler lays out: over mesh axes of type Auto it need not be
+        divided evenly; a warning says so, since most such arrays end up whole on every device.
 
     Raises:
       ShardingRuleError: the spec is longer than the shape.
@@ -50,7 +60,7 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
             fix="Give one name, or None, per dimension.",
         )
     sizes, taken = mesh.shape, {}
-    manual = {axis for axis, kind in zip(mesh.axis_names, mesh.axis_types) if kind is AxisType.Manual}
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types))
     for dimension, (entry, name) in enumerate(zip(spec, names)):
         axes = _axes(entry)
         for axis in axes:
@@ -75,17 +85,25 @@ def check_spec(shape: Sequence[int], spec: Sequence[Any], mesh: AnyMesh, names: 
                     fix="Map one of the two to another mesh axis or to None.",
                 )
             taken[axis] = name
-        pieces = math.prod(sizes[axis] for axis in axes if axis not in manual)
-        if shape[dimension] % pieces:
-            raise ShardingRuleError(
-                f"Logical axis {name!r}, dimension {dimension} of an array of shape {tuple(shape)}, cannot be divided "
-                f"over mesh axis {entry!r} of size {pieces}.",
-                name=name,
-                shape=shape,
-                expected=f"a multiple of {pieces}",
-                got=shape[dimension],
-                fix=f"Change the dimension, the mesh, or the rule for {name!r} (None replicates).",
-            )
+        used = [axis for axis in axes if kinds[axis] is not AxisType.Manual]
+        pieces = math.prod(sizes[axis] for axis in used)
+        if shape[dimension] % pieces == 0:
+            continue
+        text = (
+            f"Logical axis {name!r}, dimension {dimension} of an array of shape {tuple(shape)}, cannot be divided "
+            f"over mesh axis {entry!r} of size {pieces}."
+        )
+        if traced and all(kinds[axis] is AxisType.Auto for axis in used):
+            warnings.warn(f"{text} The compiler mostly keeps the whole array on every device then.", stacklevel=2)
+            continue
+        raise ShardingRuleError(
+            text,
+            name=name,
+            shape=shape,
+            expected=f"a multiple of {pieces}",
+            got=shape[dimension],
+            fix=f"Change the dimension, the mesh, or the rule for {name!r} (None replicates).",
+        )
 
 
 def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable[Any] | None = None) -> Any:
@@ -113,16 +131,17 @@ def place(value: Any, spec: Iterable[Any], mesh: AnyMesh | None, names: Iterable
         return value
     entries = tuple(spec)
     labels = entries if names is None else tuple(names)
+    traced = _mesh_outside_of_jit() is None
 
     def leaf(x: Any) -> Any:
         if isinstance(x, ArrayNode):
-            check_spec(x.shape, entries, where, labels)
+            check_spec(x.shape, entries, where, labels, traced=traced)
             leaves, structure = jax.tree.flatten(x)
             specs = _leaf_specs(x, entries, where)
             return structure.unflatten([_place_array(part, each, where) for part, each in zip(leaves, specs)])
         if not isinstance(x, jax.Array | np.ndarray):
             return x
-        check_spec(x.shape, entries, where, labels)
+        check_spec(x.shape, entries, where, labels, traced=traced)
         return _place_array(x, entries, where)
 
     return jax.tree.map(leaf, value, is_leaf=is_array_node)
