@@ -164,6 +164,16 @@ def test_a_block_of_zeros_and_huge_and_tiny_values_stay_finite():
         np.testing.assert_array_equal(got[:, 0], 0.0)
 
 
+@pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.nf4(group=4), fx_compress.fp8()])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_near_the_largest_number_keep_their_values(scheme, dtype, compiled):
+    array = (jnp.linspace(-1.0, 1.0, 16).reshape(4, 4) * 3e38).astype(dtype)
+    quantize = jax.jit(scheme.quantize) if compiled else scheme.quantize
+    got = np.asarray(quantize(array).materialize(), np.float64)
+    np.testing.assert_allclose(got, np.asarray(array, np.float64), atol=0.16 * 3e38)
+
+
 @pytest.mark.parametrize(
     "scheme", [fx_compress.int8(symmetric=False), fx_compress.nf4(group=4), fx_compress.fp8("e5m2")]
 )

@@ -211,6 +211,14 @@ def test_a_rule_for_a_class_is_for_its_subclasses_and_for_names_that_linen_makes
         fx_compress.quantize(layers, {Other: fx_compress.int8()})
 
 
+@pytest.mark.parametrize("size", [1e-39, 1e39])
+def test_weights_out_of_the_range_of_float32_are_refused(size):
+    with jax.enable_x64(True):
+        weights = {"layer": {"kernel": jnp.ones((4, 4), jnp.float64) * size, "zeros": jnp.zeros((4, 4), jnp.float64)}}
+        with pytest.raises(fx_compress.SchemeError, match=rf"(?s)range of its scales.*layer/kernel.*got: {size:.1e}"):
+            fx_compress.quantize(weights, fx_compress.int8())
+
+
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 @pytest.mark.parametrize("scheme", [fx_compress.int8(), fx_compress.int4(symmetric=False, clip="mse")])
 def test_weights_that_are_not_finite_are_refused(scheme, bad):

@@ -1,6 +1,7 @@
 """Schemes: how one parameter is quantized."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -145,7 +146,7 @@ class Scheme:
 
     def codes(self, array: jax.Array, scales: "Scales") -> jax.Array:
         """Returns the codes, not packed, nearest to an array."""
-        scaled = combine(array.astype(jnp.float32), scales.scale, jnp.divide)
+        scaled = combine(array.astype(jnp.float32), scales.scale, _divided)
         if scales.zero is not None:
             scaled = combine(scaled, scales.zero, jnp.add)
         return format_named(self.format).encode(scaled)
@@ -181,6 +182,12 @@ class Scales:
     zero: jax.Array | None
 
 
+def _divided(values: jax.Array, scale: jax.Array) -> jax.Array:
+    """Values over scales; compilers multiply by the reciprocal, which processors take for 0 if the scale is huge."""
+    smaller = jnp.where(scale > 2.0**100, 2.0**-64, 1.0).astype(jnp.float32)
+    return (values * smaller) / (scale * smaller)
+
+
 def _nonzero(scale: jax.Array, empty: jax.Array) -> jax.Array:
     """Scales that are 1 for blocks of zeros, and never so small that processors take them for 0."""
     return jnp.where(empty, 1.0, jnp.maximum(scale, jnp.finfo(jnp.float32).tiny))
@@ -212,7 +219,17 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             got=group,
             fix="give this parameter a rule of its own with another group, or group=None",
         )
-    if not isinstance(array, jax.core.Tracer) and not _all_finite(array):
+    if not isinstance(array, jax.core.Tracer):
+        _check_range(array, path)
+    return axes
+
+
+def _check_range(array: jax.Array, path: str) -> None:
+    # Also where the array is a constant of a function that is traced.
+    with jax.ensure_compile_time_eval():
+        largest = float(jnp.max(jnp.abs(array), initial=0))
+    limits = jnp.finfo(jnp.float32)
+    if not math.isfinite(largest):
         raise SchemeError(
             "This weight is not finite.",
             path=path or None,
@@ -220,13 +237,14 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
             got="NaN or inf",
             fix="no code stands for these: look for the training step, or the file, that they come from",
         )
-    return axes
-
-
-def _all_finite(array: jax.Array) -> bool:
-    # Also where the array is a constant of a function that is traced.
-    with jax.ensure_compile_time_eval():
-        return bool(jnp.isfinite(array.astype(jnp.float32)).all())
+    if array.dtype == jnp.float64 and largest and not float(limits.tiny) <= largest <= float(limits.max):
+        raise SchemeError(
+            "This weight is out of the range of its scales, which are float32.",
+            path=path or None,
+            expected=f"a largest value from {limits.tiny:.1e} to {limits.max:.1e}, or zeros",
+            got=f"{largest:.1e}",
+            fix="leave this parameter out, or train it in another scale",
+        )
 
 
 def int8(
