@@ -89,7 +89,7 @@ class Conv(Module):
         self.strides, self.padding = hashable(strides), hashable(padding)
         self.input_dilation, self.kernel_dilation = hashable(input_dilation), hashable(kernel_dilation)
         self.feature_group_count = feature_group_count
-        self._plan()  # an impossible window is an error here, not at the first call
+        _plan(self)  # an impossible window is an error here, not at the first call
         shapes = conv.conv_params(self.kernel_size, in_features, out_features, feature_group_count, use_bias)
         self.kernel_shape = shapes["kernel"].shape
         self.kernel = make_param(rngs, kernel_init, self.kernel_shape, param_dtype, kernel_metadata)
@@ -100,16 +100,6 @@ class Conv(Module):
         self.mask, self.dtype, self.param_dtype, self.precision = data(mask), dtype, param_dtype, precision
         self.conv_general_dilated, self.promote_dtype = conv_general_dilated, promote_dtype
         self.preferred_element_type = preferred_element_type
-
-    def _plan(self) -> conv.ConvPlan:
-        return conv.plan_conv(
-            self.kernel_size,
-            self.strides,
-            self.padding,
-            self.input_dilation,
-            self.kernel_dilation,
-            self.feature_group_count,
-        )
 
     @located
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
@@ -132,7 +122,7 @@ class Conv(Module):
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type, out_sharding=out_sharding)
         return conv.conv(
-            self._plan(),
+            _plan(self),
             x,
             kernel,
             bias,
@@ -207,7 +197,7 @@ class ConvTranspose(Module):
             hashable(kernel_dilation),
         )
         self.transpose_kernel = transpose_kernel
-        shapes = conv.conv_transpose_params(self._plan(), in_features, out_features, use_bias)
+        shapes = conv.conv_transpose_params(_plan_transpose(self), in_features, out_features, use_bias)
         self.kernel_shape = shapes["kernel"].shape
         self.kernel = make_param(rngs, kernel_init, self.kernel_shape, param_dtype, kernel_metadata)
         self.bias = data(None)
@@ -216,11 +206,6 @@ class ConvTranspose(Module):
         self.in_features, self.out_features, self.use_bias = in_features, out_features, use_bias
         self.mask, self.dtype, self.param_dtype, self.precision = data(mask), dtype, param_dtype, precision
         self.promote_dtype, self.preferred_element_type = promote_dtype, preferred_element_type
-
-    def _plan(self) -> conv.ConvTransposePlan:
-        return conv.plan_conv_transpose(
-            self.kernel_size, self.strides, self.padding, self.kernel_dilation, self.transpose_kernel
-        )
 
     @located
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -241,4 +226,24 @@ class ConvTranspose(Module):
         kernel = conv.masked(fetch(self, "kernel"), self.mask)
         x, kernel, bias = self.promote_dtype((inputs, kernel, value_of(self.bias)), dtype=self.dtype)
         options = set_options(preferred_element_type=self.preferred_element_type)
-        return conv.conv_transpose(self._plan(), x, kernel, bias, precision=self.precision, **options)
+        return conv.conv_transpose(_plan_transpose(self), x, kernel, bias, precision=self.precision, **options)
+
+
+# Functions, not methods: programs call the layers with other objects of the same attributes in their place.
+
+
+def _plan(layer: Conv) -> conv.ConvPlan:
+    return conv.plan_conv(
+        layer.kernel_size,
+        layer.strides,
+        layer.padding,
+        layer.input_dilation,
+        layer.kernel_dilation,
+        layer.feature_group_count,
+    )
+
+
+def _plan_transpose(layer: ConvTranspose) -> conv.ConvTransposePlan:
+    return conv.plan_conv_transpose(
+        layer.kernel_size, layer.strides, layer.padding, layer.kernel_dilation, layer.transpose_kernel
+    )
