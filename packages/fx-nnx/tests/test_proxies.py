@@ -8,7 +8,6 @@ import fx_nnx as nnx
 import numpy as np
 import pytest
 
-
 ROWS, IMAGE = np.ones((2, 4), np.float32), np.arange(40, dtype=np.float32).reshape(2, 5, 4)
 LAYERS: dict[str, tuple[Callable[[nnx.Rngs], Any], np.ndarray]] = {
     "Linear": (lambda rngs: nnx.Linear(4, 3, rngs=rngs), ROWS),
