@@ -142,10 +142,60 @@ def test_one_name_serves_several_types_that_are_captured():
     _, first, second = nnx.capture(model, First, Second)(X)
     np.testing.assert_array_equal(first["a"].get_value()[0], X)
     np.testing.assert_array_equal(second["a"].get_value()[0], -X)
-    with pytest.raises(ArgumentTypeError, match=r"both are Intermediate[\s\S]*where: /a"):
-        nnx.capture(model, nnx.Intermediate)(X)
+    _, both = nnx.capture(model, nnx.Intermediate)(X)
+    np.testing.assert_array_equal(both["a"].get_value(), [X, -X])
     with pytest.raises(ArgumentTypeError, match=r"Twice\.a: expected Second, got First"):
         model(X)
+
+
+def test_captures_go_through_states_that_a_function_splits_off():
+    class Perturbed(nnx.Module):
+        def __init__(self):
+            self.w = nnx.Param(jnp.arange(4.0))
+
+        def __call__(self, x):
+            x = self.perturb("shift", x)
+            self.sow(nnx.Intermediate, "y", x @ self.w)
+            return x @ self.w
+
+    @nnx.capture(nnx.Perturbation)
+    def first(model, x):
+        graphdef, captured, params = nnx.split(model, nnx.Intermediate, nnx.Param)
+        return nnx.vmap(lambda captured, params, x: nnx.merge(graphdef, captured, params)(x), in_axes=(0, None, 0))(
+            captured, params, x
+        )
+
+    @nnx.jit
+    def step(model, x):
+        def loss(model, zeros, x):
+            return nnx.capture(model, nnx.Intermediate, init=zeros)(x)
+
+        _, zeros = first(model, x)
+        grads = nnx.grad(loss, argnums=1, has_aux=True)
+        return nnx.vmap(grads, in_axes=(None, 0, 0))(model, zeros, x)
+
+    model, x = Perturbed(), jnp.ones((3, 4))
+    grads, sown = step(model, x)
+    np.testing.assert_array_equal(grads["shift"][...], jnp.tile(model.w, (3, 1)))
+    np.testing.assert_array_equal(sown["y"].get_value()[0], [6.0, 6.0, 6.0])
+    assert paths(nnx.state(model)) == ["w"]
+
+
+def test_values_for_modules_that_are_not_there_are_refused():
+    _, zeros = nnx.capture(nnx.List([Block()])[0], nnx.Perturbation)(X)
+    nested = nnx.State({"other": {"shift": zeros["shift"]}})
+    with pytest.raises(ArgumentTypeError, match="where: /other"):
+        nnx.capture(Block(), nnx.Intermediate, init=nested)(X)
+
+
+def test_captures_nest():
+    model = Named()
+
+    def inner(model):
+        return nnx.capture(model, nnx.Intermediate)(X)[1], model.sow(nnx.Intermediate, "outer", X)
+
+    (found, kept), outer = nnx.capture(inner, nnx.Intermediate)(model)
+    assert (paths(found), kept, paths(outer)) == (["features"], True, ["outer"])
 
 
 def test_a_method_is_not_replaced_by_what_is_sown():

@@ -169,7 +169,7 @@ def test_what_all_steps_share_cannot_be_sown_into(mode):
             net, 0, xs
         )
 
-    with pytest.raises((BroadcastVariableError, CarryChangedError), match="argument 0/seen"):
+    with pytest.raises((BroadcastVariableError, CarryChangedError), match="argument 0/__captures__"):
         nnx.capture(looped, nnx.Intermediate)(Net(), jnp.ones(2))
 
 

@@ -8,9 +8,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 from fx_nnx.errors import mode_value
 
 __all__ = [
-    "CAPTURE_MARK",
     "Mode",
-    "capturing",
     "set_graph_mode",
     "set_graph_updates",
     "use_eager_sharding",
@@ -122,13 +120,6 @@ class use_eager_sharding(Mode):  # noqa: N801
     ...     using_eager_sharding()
     False
     """
-
-
-capturing: ContextVar[bool] = ContextVar("fx_nnx_capturing", default=False)
-"""Whether `fx_nnx.capture` looks at a call: then new variables also come out of transforms without updates."""
-
-CAPTURE_MARK = "()"
-"""What `fx_nnx.capture` collects has this after its name if the name is taken; no attribute of a program ends so."""
 
 
 def using_eager_sharding() -> bool:

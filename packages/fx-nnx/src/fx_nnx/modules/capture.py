@@ -1,23 +1,19 @@
 """Getting what modules sow out of a call."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from fx_core.compat.jax import current_trace
 from fx_core.errors import ArgumentTypeError
 
-from fx_nnx.graph.iterate import iter_graph
-from fx_nnx.graph.kinds import kind_of
-from fx_nnx.graph.updating import update
-from fx_nnx.modes import CAPTURE_MARK, capturing
 from fx_nnx.modules.intercept import watched
-from fx_nnx.modules.module import Module, attribute_for
+from fx_nnx.modules.module import CAPTURES, Module, iter_modules
+from fx_nnx.objects.fields import data
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import Path, show_path
 from fx_nnx.states.state import State
-from fx_nnx.variables.kinds import Intermediate, Perturbation
 from fx_nnx.variables.variable import Variable
 
 __all__ = ["capture"]
@@ -29,10 +25,11 @@ def capture(
     init: State | None = None,
     method_outputs: type[Variable[Any]] | None = None,
 ) -> Any:
-    """Lets a call also return the variables of some types that it makes: what was sown, perturbations, and such.
+    """Lets a call also return what its modules sow and perturb, in variables of some types.
 
-    The modules are left as they were: variables of these types that they have already stay out of the call, and the new
-    ones do not stay in the modules.
+    While the call runs, each module collects it in its attribute ``__captures__``, a variable per type with a dict by
+    name, which transforms and `fx_nnx.split` carry like any other. What is sown of other types is not kept. Afterwards
+    the modules are as they were.
 
     >>> import jax.numpy as jnp
     >>> import fx_nnx as nnx
@@ -60,8 +57,9 @@ def capture(
     Args:
       fn: a module, a method of one, or a function whose arguments hold modules. A type of variable instead makes a
         decorator for such a function.
-      *var_types: which variables to return.
-      init: variables to put into the module for the call, by path.
+      *var_types: which variables to return; what is sown of a type derived from one belongs to that, unless it is a
+        `fx_nnx.Perturbation`.
+      init: what the modules have perturbed, or sown, before the call, by path.
       method_outputs: a type of variable to keep the results of all public methods in, under their names.
 
     Returns:
@@ -70,8 +68,7 @@ def capture(
       names.
 
     Raises:
-      ArgumentTypeError: no module is found when the function is called; what was sown under one name is in two types
-        of variables that belong to one of ``var_types``.
+      ArgumentTypeError: no module is found, or none where ``init`` has a value, when the function is called.
     """
     if isinstance(fn, type) and issubclass(fn, Variable):
         types = (fn, *var_types)
@@ -120,91 +117,52 @@ def _run(
     init: State | None,
     method_outputs: type[Variable[Any]] | None,
 ) -> Any:
-    wanted = types if method_outputs is None else (*types, method_outputs)
-    given = [] if init is None else [(path, _variable(leaf)) for path, leaf in init.flat_state()]
-    kinds = (*wanted, *(type(leaf) for _, leaf in given))
-    before = [(owner, key, variable) for _, owner, key, variable in _find(roots, kinds)]
-    kept = {(id(owner), key) for _, owner, key, _ in _find(roots, (Intermediate,))}
-    _remove((owner, key) for owner, key, _ in before)
-    token = capturing.set(True)
+    wanted = dict.fromkeys(types if method_outputs is None else (*types, method_outputs))
+    given = _by_module(roots, init)
+    modules = {(*start, *path): module for start, root in roots.items() for path, module in iter_modules(root)}
+    places = {id(module): path for path, module in reversed(modules.items())}  # of those in several places the first
+    for path in given.keys() - modules.keys():
+        raise ArgumentTypeError(
+            "capture was given values for a module that is not there.",
+            path=show_path(path),
+            expected="paths that an earlier capture of the same modules gave",
+            got=f"values for {show_path(path)}",
+        )
+    before = [(modules[path], attributes_of(modules[path]).get(CAPTURES), path) for path in places.values()]
     try:
-        if given:
-            for number, root in enumerate(roots.values()):
-                update(root, State.from_flat_path(_placed(root, _below(given, roots, number))))
+        for module, _, path in before:
+            first = {**{kind: {} for kind in wanted}, **given.get(path, {})}
+            setattr(module, CAPTURES, data(tuple([kind(values) for kind, values in first.items()])))
         out = call() if method_outputs is None else _watching(roots, method_outputs, call)
-        found = [(path, variable) for path, _, _, variable in _find(roots, wanted)]
+        found = _captured(modules, types)
     finally:
-        capturing.reset(token)
-        _remove((owner, key) for _, owner, key, _ in _find(roots, kinds))
-        # What was sown of other types is nobody's: it would stay in the module for good.
-        sown = _find(roots, (Intermediate,))
-        _remove((owner, key) for _, owner, key, _ in sown if (id(owner), key) not in kept)
-        for owner, key, variable in before:
-            owner._nnx_set(key, variable)
-    return (out, *_by_type(found, types)) if types else out
+        for module, outer, _ in before:
+            if CAPTURES in attributes_of(module):
+                module._nnx_delete(CAPTURES)
+            if outer is not None:
+                setattr(module, CAPTURES, data(outer))
+    return (out, *found) if types else out
 
 
-def _variable(leaf: Any) -> Variable[Any]:
-    if not isinstance(leaf, Variable):
-        raise TypeError(f"capture: init must be a State of variables, got {type(leaf).__name__}")
-    return leaf
+def _by_module(roots: dict[Path, Module], init: State | None) -> dict[Path, dict[type[Any], dict[Any, Any]]]:
+    """What is given, by path of the module, type and name."""
+    given: dict[Path, dict[type[Any], dict[Any, Any]]] = {}
+    for path, leaf in () if init is None else init.flat_state():
+        if not isinstance(leaf, Variable):
+            raise TypeError(f"capture: init must be a State of variables, got {type(leaf).__name__}")
+        given.setdefault(path[:-1], {}).setdefault(type(leaf), {})[path[-1]] = leaf.get_raw_value()
+    return given
 
 
-def _below(given: list[tuple[Path, Any]], roots: dict[Path, Module], number: int) -> list[tuple[Path, Any]]:
-    start = list(roots)[number]
-    return [(path[len(start) :], leaf) for path, leaf in given if path[: len(start)] == start]
-
-
-def _placed(root: Module, given: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
-    """Copies of variables, with the paths at which ``sow`` and ``perturb`` look for them."""
-    nodes, placed = dict(iter_graph(root)), []
-    for path, leaf in given:
-        owner = nodes.get(path[:-1])
-        name = attribute_for(owner, path[-1], type(leaf))[0] if isinstance(owner, Module) else path[-1]
-        placed.append(((*path[:-1], name), leaf.copy()))
-    return placed
-
-
-def _find(roots: dict[Path, Module], kinds: tuple[type[Any], ...]) -> list[tuple[Path, Any, str, Variable[Any]]]:
-    """Path, owner, attribute and variable of each variable of some types that is an attribute of a module."""
-    found = []
-    for start, root in roots.items():
-        for path, node in iter_graph(root):
-            if kind_of(node) == "object":
-                for key, value in list(attributes_of(node).items()):
-                    if isinstance(key, str) and isinstance(value, kinds):
-                        found.append(((*start, *path, key.partition(CAPTURE_MARK)[0]), node, key, value))
-    return found
-
-
-def _remove(places: Iterable[tuple[Any, str]]) -> None:
-    for owner, key in list(places):
-        owner._nnx_delete(key)
-
-
-def _by_type(found: list[tuple[Path, Variable[Any]]], types: tuple[type[Variable[Any]], ...]) -> Iterator[State]:
-    """One state per type; a variable belongs to the closest of its types. Perturbations are asked for by name."""
+def _captured(modules: dict[Path, Module], types: tuple[type[Variable[Any]], ...]) -> list[State]:
+    """One state per type."""
     groups: dict[type[Any], list[tuple[Path, Any]]] = {kind: [] for kind in types}
-    for path, variable in found:
-        mro = type(variable).__mro__
-        if isinstance(variable, Perturbation):
-            mro = mro[: mro.index(Perturbation) + 1]
-        closest = next((kind for kind in mro if kind in groups), None)
-        if closest is not None:
-            if any(path == other for other, _ in groups[closest]):
-                raise _sown_twice(path, type(variable), closest)
-            groups[closest].append((path, variable))
-    return (State.from_flat_path(groups[kind]) for kind in types)
-
-
-def _sown_twice(path: Path, kind: type[Any], wanted: type[Any]) -> ArgumentTypeError:
-    return ArgumentTypeError(
-        f"Two types of variables were sown under one name, and both are {wanted.__name__}.",
-        path=show_path(path),
-        expected="one name for each",
-        got=kind.__name__,
-        fix=f"sow under another name, or ask capture for {kind.__name__}, too",
-    )
+    for path, module in modules.items():
+        for variable in attributes_of(module).get(CAPTURES, ()):
+            kind = type(variable)
+            if kind in groups:
+                groups[kind] += [((*path, name), kind(value)) for name, value in variable.get_raw_value().items()]
+    return [State.from_flat_path(groups[kind]) for kind in types]
 
 
 def _watching(roots: dict[Path, Module], kind: type[Variable[Any]], call: Callable[[], Any]) -> Any:
@@ -223,6 +181,6 @@ def _watching(roots: dict[Path, Module], kind: type[Variable[Any]], call: Callab
         module.sow(kind, name, out)
         return out
 
-    classes = {type(node) for root in roots.values() for _, node in iter_graph(root) if isinstance(node, Module)}
+    classes = {type(module) for root in roots.values() for _, module in iter_modules(root)}
     with watched(classes, watch):
         return call()

@@ -1,6 +1,6 @@
 """Modules: objects that make up networks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -13,16 +13,19 @@ from fx_nnx.filters import Filter, to_predicate
 from fx_nnx.graph.children import children_of
 from fx_nnx.graph.iterate import iter_graph
 from fx_nnx.graph.kinds import is_node, kind_of
-from fx_nnx.modes import CAPTURE_MARK, capturing, set_graph_mode
+from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import Path
 from fx_nnx.variables.kinds import Perturbation
 from fx_nnx.variables.names import variable_type_from_name
 from fx_nnx.variables.variable import Variable
 
-__all__ = ["Module", "attribute_for", "iter_children", "iter_module_children", "iter_modules"]
+__all__ = ["CAPTURES", "Module", "iter_children", "iter_module_children", "iter_modules"]
 
 A = TypeVar("A")
+
+CAPTURES = "__captures__"
+"""The attribute in which `fx_nnx.capture` collects what is sown: a variable per type, each with a dict by name."""
 
 
 class Module(Pytree):
@@ -72,9 +75,12 @@ class Module(Pytree):
             return False
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
-        key, kept = attribute_for(self, name, variable_type)
+        captured = attributes_of(self).get(CAPTURES)
+        if captured is not None:
+            return _collect(captured, variable_type, name, lambda kept: reduce_fn(kept, value), init_fn) is not None
+        kept = _sown(self, name, variable_type)
         if kept is None:
-            setattr(self, key, variable_type(reduce_fn(init_fn(), value)))
+            setattr(self, name, variable_type(reduce_fn(init_fn(), value)))
         else:
             kept.set_raw_value(reduce_fn(kept.get_raw_value(), value))
         return True
@@ -100,11 +106,15 @@ class Module(Pytree):
             return value
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
-        key, zeros = attribute_for(self, name, variable_type)
-        if zeros is None:
-            zeros = variable_type(jax.tree.map(jnp.zeros_like, value))
-            setattr(self, key, zeros)
-        return jax.tree.map(jnp.add, value, zeros.get_value())
+        captured, zeros = attributes_of(self).get(CAPTURES), lambda: jax.tree.map(jnp.zeros_like, value)
+        if captured is not None:
+            found = _collect(captured, variable_type, name, lambda kept: kept, zeros)
+            return value if found is None else jax.tree.map(jnp.add, value, found[name])
+        kept = _sown(self, name, variable_type)
+        if kept is None:
+            kept = variable_type(zeros())
+            setattr(self, name, kept)
+        return jax.tree.map(jnp.add, value, kept.get_value())
 
     def iter_modules(self) -> Iterator[tuple[Path, "Module"]]:
         """Returns path and module of every module in this one, itself last."""
@@ -213,25 +223,38 @@ def iter_module_children(node: Any, /, *, graph: bool | None = None) -> Iterator
     return ((key, child) for key, child in iter_children(node, graph=graph) if isinstance(child, Module))
 
 
-def attribute_for(module: Module, name: str, variable_type: type[Any]) -> tuple[str, Any]:
-    """Returns the attribute for what is sown under a name, and the variable in it, if there is one.
+def _sown(module: Module, name: str, variable_type: type[Any]) -> Any:
+    """Returns the variable that holds what was sown under a name, or None."""
+    kept = attributes_of(module).get(name)
+    taken = kept
+    if kept is None:
+        taken = next((vars(cls)[name] for cls in type(module).__mro__ if name in vars(cls)), None)
+    if taken is not None and not isinstance(taken, variable_type):
+        raise _sow_target(type(module).__name__, name, variable_type.__name__, type(taken).__name__)
+    return kept
 
-    Where `fx_nnx.capture` collects what is sown, a method of the same name, or a variable of another type, is no
-    obstacle: the attribute has the name with marks.
+
+def _collect(
+    captured: Sequence[Variable[Any]],
+    variable_type: type[Any],
+    name: str,
+    change: Callable[[Any], Any],
+    first: Callable[[], Any],
+) -> dict[str, Any] | None:
+    """Changes what is captured under a name, and returns all of its type; None if nothing of the type is.
+
+    What is sown belongs to the closest of the types that are captured. Perturbations are asked for by name.
     """
-    own = attributes_of(module)
-    while True:
-        kept = own.get(name)
-        taken = kept
-        if kept is None:
-            taken = next((vars(cls)[name] for cls in type(module).__mro__ if name in vars(cls)), None)
-        if taken is None or type(taken) is variable_type:
-            return name, kept
-        if not capturing.get():
-            if isinstance(taken, variable_type):
-                return name, kept
-            raise _sow_target(type(module).__name__, name, variable_type.__name__, type(taken).__name__)
-        name += CAPTURE_MARK
+    bases = variable_type.__mro__
+    if issubclass(variable_type, Perturbation):
+        bases = bases[: bases.index(Perturbation) + 1]
+    chosen = next((variable for base in bases for variable in captured if type(variable) is base), None)
+    if chosen is None:
+        return None
+    values = chosen.get_raw_value()
+    values = {**values, name: change(values[name] if name in values else first())}
+    chosen.set_raw_value(values)
+    return values
 
 
 def _sow_target(owner: str, name: str, expected: str, got: str) -> ArgumentTypeError:

@@ -12,7 +12,6 @@ from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import NodeRef
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
-from fx_nnx.modes import capturing
 from fx_nnx.paths import show_path
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
@@ -70,7 +69,7 @@ class Collector:
             self.check_carried(args)
         written, returned = self.take_known(args, same)
         fresh: Fresh | None = None
-        if carrier.mode.updates or (not same and capturing.get()):
+        if carrier.mode.updates:
             if args is not None and (any(self.nodes) or not same):
                 fresh = self.take_graph(args, same)
         elif any(self.nodes):

@@ -17,7 +17,7 @@ from fx_core.compat.jax import at_top_level
 from fx_transforms import Lifted, Outcome
 
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.modes import capturing, set_graph_mode, set_graph_updates, use_eager_sharding
+from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding
 from fx_nnx.transforms.change import changes_of
 from fx_nnx.transforms.jit import CompiledFunction, Watch
 from fx_nnx.transforms.layout import Layout
@@ -60,7 +60,7 @@ def compiled_once(
         table.owner = owner
         setattr(owner, _ATTRIBUTE, table)
     modes = [mode.current_value() for mode in (set_graph_mode, set_graph_updates, use_eager_sharding)]
-    settings = (*modes, capturing.get(), config.fix_rng_separator, repr(spmd.get_logical_axis_rules()))
+    settings = (*modes, config.fix_rng_separator, repr(spmd.get_logical_axis_rules()))
     kinds = tuple([(kind, id(anchor)) for kind, anchor in anchors])  # type: ignore[misc]
     key = (transform, kinds, options, settings)
     try:

@@ -12,7 +12,6 @@ from fx_core.errors import ArgumentError
 from fx_nnx.captures import Captures
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
-from fx_nnx.modes import capturing
 from fx_nnx.transforms.ahead import Lowered, Traced
 from fx_nnx.transforms.arguments import Missing, StaticArguments
 from fx_nnx.transforms.carrier import ObjectCarrier
@@ -115,13 +114,11 @@ class JitFunction(CompiledFunction):
         statics = None
         if self._statics:
             statics, args, kwargs = self._statics.take(args, kwargs)
-        if capturing.get():  # more comes out then
-            statics = (*(statics or ((), (), ())), "capturing")
         return Handle((args, kwargs, *bound), statics)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function; what it changes in its arguments is changed for the caller."""
-        if self._simple and not capturing.get():
+        if self._simple:
             return self.run(Handle((args, kwargs)))
         return self._call(*self._target.tree(args, kwargs))
 
