@@ -176,7 +176,8 @@ class ObjectCarrier:
             handle = handle.as_handle()
         change: Change = shape.value
         if change.plain is not None:
-            write_values(handle, change.plain, groups)
+            if change.plain:
+                write_values(handle, change.plain, groups)
             return out
         group_of, targets = handle.layout.groups, handle.targets
         streams = [iter(()) if group is None else iter(group.values) for group in groups]

@@ -117,7 +117,7 @@ class Change(NamedTuple):
       result: the structure of the result, if it has objects or is in groups.
       arrays: groups of the arrays of the result, if they are in groups.
       plain: if nothing but written values of targets comes back besides the result, for each group which of the targets
-        they are for; None otherwise.
+        they are for, and an empty tuple if there are none; None otherwise.
     """
 
     written: tuple[int, ...]

@@ -92,7 +92,11 @@ class Layout(Static):
         return show_path(self.paths[self.graphdef.numbers.index(number)])
 
     def by_group(self, written: Sequence[int], count: int) -> tuple[tuple[bool, ...], ...]:
-        """Returns for each of some groups which values of objects and variables are written, given their numbers."""
+        """Returns for each of some groups which values of objects and variables are written, given their numbers; an
+        empty tuple if none is.
+        """
+        if not written:
+            return ()
         chosen, groups = frozenset(written), self.groups[: len(self.graphdef.numbers)]
         return tuple([tuple([n in chosen and group == g for n, group in enumerate(groups)]) for g in range(count)])
 
@@ -105,7 +109,7 @@ class Layout(Static):
             self._dealt = [(numbers, Static(None, [self.paths[number] for number in numbers])) for numbers in found]
         if count == 1:
             return (Group(self._dealt[0][1], values),)
-        return tuple(Group(paths, [values[number] for number in numbers]) for numbers, paths in self._dealt)
+        return tuple([Group(paths, [*map(values.__getitem__, numbers)]) for numbers, paths in self._dealt])
 
 
 def odd_keys_of(paths: Sequence[Any]) -> list[Any]:
