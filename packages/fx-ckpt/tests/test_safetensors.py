@@ -1,6 +1,9 @@
 """Safetensors: read and written as everybody does, strictly; names and layouts of PyTorch by rules."""
 
 import json
+import os
+import subprocess
+import sys
 
 import fx_ckpt
 import jax
@@ -298,3 +301,18 @@ def test_rules():
 def test_rules_that_make_no_sense(rule, text):
     with pytest.raises(errors.ArgumentError, match=text):
         Rule(*rule)
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors", "other.safetensors"])
+def test_what_killed_saves_left_is_removed_by_the_next_one(tmp_path, name):
+    """They were never removed: a copy of the model for every save that was killed."""
+    program = "import sys, os, signal, numpy as np, fx_ckpt.safetensors as s\n"
+    program += "s.put_in_place = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    program += "s.save_safetensors(sys.argv[1], {'w': np.ones(3)})"
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=False).returncode == -9
+    (tmp_path / ".notes").mkdir()
+    assert len(list(tmp_path.iterdir())) == 2
+    fx_ckpt.save_safetensors(tmp_path / name, {"w": np.zeros(3)})
+    assert sorted(os.listdir(tmp_path)) == [".notes", name or "model.safetensors"]
+    assert fx_ckpt.load_safetensors(tmp_path / name)["w"].tolist() == [0, 0, 0]

@@ -17,11 +17,11 @@ from typing import Any
 import jax
 from fx_core import config, filesystem
 from fx_core.errors import AlreadyExistsError
-from fx_core.files import local_path, make_directory, storing
+from fx_core.files import hidden_directory, local_path, make_directory, storing
 
 from fx_ckpt.errors import StepTakenError, class_as_target, invalid_option, no_checkpoint
 from fx_ckpt.formats.msgpack import from_bytes, msgpack_restore, to_bytes
-from fx_ckpt.formats.orbax_trees import filled, orbax, read_state
+from fx_ckpt.formats.orbax_trees import errors_of_the_disk, filled, orbax, read_state
 from fx_ckpt.recognition import Found, is_checkpoint, is_msgpack, is_orbax, recognized
 from fx_ckpt.renaming import convert_pre_linen
 from fx_ckpt.running.background import AsyncManager
@@ -155,6 +155,8 @@ def save_checkpoint(
                 _write(path, content)
             elif orbax_checkpointer is not None:
                 _write_orbax(path, target, orbax_checkpointer, overwrite)
+                if later:
+                    _wait(orbax_checkpointer)  # what is removed next may be all that there is
         for name in later:
             if name != path.name:
                 _remove(directory / name)
@@ -297,8 +299,7 @@ def _foreign(path: Path) -> str | None:
 
 def _write(path: Path, content: bytes) -> None:
     _clean(path)
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    lock = None
+    hidden, lock = path.with_name(f".{path.name}.{secrets.token_hex(4)}"), None
     try:
         hidden.touch(exist_ok=False)
         lock = filesystem.lock(hidden)
@@ -326,19 +327,35 @@ def _clean(path: Path) -> None:
 
 
 def _write_orbax(path: Path, target: Any, checkpointer: Any, overwrite: bool) -> None:
-    aside = None
-    if overwrite and path.is_file():
-        # Orbax takes a file for a directory, and fails.
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        os.rename(path, aside)
+    if overwrite and os.path.lexists(path) and jax.process_count() == 1:
+        return _replace_by_orbax(path, target, checkpointer)
+    before = _unfinished(path)
     try:
-        checkpointer.save(path, target, force=overwrite)
+        with errors_of_the_disk(path):
+            checkpointer.save(path, target, force=overwrite)
     except BaseException:
-        if aside is not None:
-            os.rename(aside, path)
+        # Orbax leaves what it has begun, on a disk that may be full. With several processes others may still write.
+        for begun in _unfinished(path) - before if jax.process_count() == 1 else ():
+            shutil.rmtree(begun, ignore_errors=True)
         raise
-    if aside is not None:
-        aside.unlink()
+
+
+def _replace_by_orbax(path: Path, target: Any, checkpointer: Any) -> None:
+    """Let Orbax write beside the old step, which it would remove before it has written the new one."""
+    with hidden_directory(path) as hidden:
+        with errors_of_the_disk(path):
+            checkpointer.save(hidden / path.name, target)
+            _wait(checkpointer)
+        filesystem.flush_tree(hidden / path.name)
+        if not filesystem.exchange(hidden / path.name, path):
+            _discard(path)
+            os.rename(hidden / path.name, path)
+        filesystem.flush_directory(path.parent)
+
+
+def _unfinished(path: Path) -> set[Path]:
+    """Return the directories that Orbax has begun for a path, and will rename."""
+    return set(path.parent.glob(f"{glob.escape(path.name)}.orbax-checkpoint-tmp*"))
 
 
 def _retire(directory: Path, prefix: str, keep: int | None, every: int | None, saved: str) -> None:

@@ -5,7 +5,6 @@ These files hold arrays and nothing else: no manifest, no checksum, no Python va
 """
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 from fx_core import filesystem
 from fx_core.errors import AlreadyExistsError, ArgumentError
-from fx_core.files import local_path, make_directory, storing
+from fx_core.files import hidden_directory, local_path, make_directory, storing
 from fx_core.patterns import glob
 
 from fx_ckpt.errors import RestoreMismatchError, invalid_option, unsupported_leaf
@@ -78,17 +77,11 @@ def save_safetensors(
         raise AlreadyExistsError(path, "a directory, where a file is to be")
     with storing(path):
         make_directory(directory)
-        hidden = directory / f".{path.name}.{secrets.token_hex(4)}"
-        hidden.mkdir()
-        try:
+        with hidden_directory(directory / path.name) as hidden:
             write_shards(hidden, arrays, metadata, largest=2**63 if alone else largest_file)
             filesystem.flush_tree(hidden)
             put_in_place(hidden, directory, path.name if alone else None)
             filesystem.flush_directory(directory)
-        finally:
-            for file in hidden.iterdir():
-                file.unlink()
-            hidden.rmdir()
     return path
 
 

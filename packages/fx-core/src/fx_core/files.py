@@ -47,6 +47,7 @@ __all__ = [
     "clean_leftovers",
     "digest_file",
     "files_below",
+    "hidden_directory",
     "local_path",
     "make_directory",
     "read_manifest",
@@ -198,6 +199,29 @@ def storing(path: Path) -> Iterator[None]:
         if type(error) is not OSError:
             raise
         raise StorageError(path, error.errno, error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
+def hidden_directory(path: Path) -> Iterator[Path]:
+    """Creates a hidden directory beside ``path``, to write what is then moved there, and removes it in the end.
+
+    What killed processes left of others for this path is removed first; what another process is writing stays.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "thing"
+    >>> with hidden_directory(path) as hidden:
+    ...     _ = (hidden / "data").write_text("new")
+    ...     _ = (hidden / "data").replace(path)
+    >>> path.read_text(), len(list(path.parent.iterdir()))
+    ('new', 1)
+    """
+    clean_leftovers(path.parent, path.name)
+    hidden, lock = _locked_sibling(path)
+    try:
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        filesystem.unlock(lock)
 
 
 def settled(path: str | os.PathLike[str]) -> Path:

@@ -4,12 +4,9 @@ Orbax stores arrays of common dtypes in nested dictionaries. What it cannot hold
 containers and arrays, small dtypes) goes into a file beside its own, or to it as bytes.
 """
 
-import contextlib
 import json
 import math
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +19,12 @@ from fx_core.stored_dtypes import NUMBERS
 from fx_ckpt.backends.layout import Names, assemble, escaped, lay_out
 from fx_ckpt.backends.zarr import check_declared
 from fx_ckpt.errors import invalid_structure, unreadable, unsupported_leaf
+from fx_ckpt.formats.orbax_trees import errors_of_the_disk
 from fx_ckpt.running import processes
 
 _ARRAYS, _LAYOUT = "arrays", "layout.json"
 _MOST_AXES = 32  # of tensorstore
 _LONGEST_NAME = 60_000  # keys of OCDBT have 65,535 bytes at most
-_OS_ERROR = re.compile(r"OS error (\d+)|os_error_code='(\d+)'")  # of tensorstore, before and after it changed
 _CHUNK = 8 * 2**20  # measured: larger pieces are read by fewer threads, smaller ones cost more than they bring
 _NATIVE = frozenset(name for name, dtype in NUMBERS.items() if dtype.kind in "biufc") | {"bfloat16"}
 
@@ -60,7 +57,7 @@ class OrbaxBackend:
         if processes.index() == 0:
             (directory / _LAYOUT).write_text(json.dumps(layout))
         if arrays:
-            with _checkpointer() as checkpointer, _errors_of_the_disk(directory):
+            with _checkpointer() as checkpointer, errors_of_the_disk(directory):
                 chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_CHUNK), arrays)
                 checkpointer.save(directory / _ARRAYS, ocp.args.PyTreeSave(arrays, save_args=chunks))
             if processes.index() == 0:
@@ -149,19 +146,6 @@ def _restored(array: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
 
 def _name(names: Names) -> str:
     return ".".join(map(escaped, names))
-
-
-@contextlib.contextmanager
-def _errors_of_the_disk(directory: Path) -> Iterator[None]:
-    """Raise what the system said, which Orbax passes on as text in a ValueError."""
-    try:
-        yield
-    except ValueError as error:
-        found = None if isinstance(error, FxError) else _OS_ERROR.search(str(error))
-        if found is None:
-            raise
-        code = int(found[1] or found[2])
-        raise OSError(code, os.strerror(code), str(directory)) from error
 
 
 def _put(tree: dict[str, Any], names: Names, value: Any) -> None:

@@ -1,6 +1,9 @@
 """Trees that Orbax or Flax wrote with Orbax, without a manifest of fx."""
 
-from collections.abc import Mapping
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from fx_ckpt.tree.nodes import Opened, open_node
 from fx_ckpt.tree.structure import Path as TreePath
 from fx_ckpt.tree.structure import render, step_of
 
+_OS_ERROR = re.compile(r"OS error (\d+)|os_error_code='(\d+)'")  # of tensorstore, before and after it changed
+
 
 def orbax() -> Any:
     """Returns the module of Orbax.
@@ -29,6 +34,23 @@ def orbax() -> Any:
         target = "orbax.checkpoint"
         raise EntryLoadError("checkpoint library", "orbax", target, str(error), "fx-ckpt", "orbax") from error
     return orbax.checkpoint
+
+
+@contextlib.contextmanager
+def errors_of_the_disk(directory: Path) -> Iterator[None]:
+    """Raises what the system said, which Orbax passes on as text in a ValueError.
+
+    Raises:
+      OSError: the disk is full, or the like.
+    """
+    try:
+        yield
+    except ValueError as error:
+        found = None if isinstance(error, FxError) else _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        code = int(found[1] or found[2])
+        raise OSError(code, os.strerror(code), str(directory)) from error
 
 
 def read_state(path: Path, checkpointer: Any = None) -> Any:
