@@ -57,6 +57,8 @@ REASONS: dict[str, dict[str, str]] = {
         "nothing, and returns what changed.",
         "with in_shardings": "All variables come back in their layouts and are written; the step by hand has no "
         "shardings, and returns what changed.",
+        "grad": "Outside of jit each operation of a layer is differentiated by itself; the product and the sum by hand "
+        "are two compiled functions.",
         "train step": _STEP,
         "": _APART,
     },

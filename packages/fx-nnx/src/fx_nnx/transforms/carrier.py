@@ -222,8 +222,9 @@ class ObjectCarrier:
 
     def carry_of(self, handle: Handle) -> Any:
         """Returns the carried argument after a loop: the caller's objects, with the last arrays."""
-        objects = [leaf for leaf, node in zip(handle.leaves, handle.layout.nodes) if node]
-        return handle.layout.tree(objects, handle.arrays)[0][self.carried]
+        arrays, layout = iter(handle.arrays), handle.layout
+        leaves = [leaf if node else next(arrays) for leaf, node in zip(handle.leaves, layout.nodes)]
+        return layout.treedef.unflatten(leaves)[0][self.carried]
 
     # --- facts ----------------------------------------------------------------------------------------------------
 

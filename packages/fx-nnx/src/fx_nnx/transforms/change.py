@@ -68,7 +68,7 @@ class Result(NamedTuple):
                 leaves[number] = known(~source)
             else:
                 leaves[number] = new_ref(leaves[number]) if source == number else leaves[source]
-        return jax.tree.unflatten(self.treedef, leaves)
+        return self.treedef.unflatten(leaves)
 
     def emptied(self, leaves: Sequence[Any]) -> Any:
         """Returns the result, whose arrays are not grouped, with gaps where objects are."""

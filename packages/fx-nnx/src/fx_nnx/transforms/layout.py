@@ -85,7 +85,7 @@ class Layout(Static):
     def tree(self, objects: Iterable[Any], arrays: Iterable[Any]) -> Any:
         """Returns the tree of arguments that some objects and arrays make."""
         objects, arrays = iter(objects), iter(arrays)
-        return jax.tree.unflatten(self.treedef, [next(objects if node else arrays) for node in self.nodes])
+        return self.treedef.unflatten([next(objects if node else arrays) for node in self.nodes])
 
     def path_of(self, number: int) -> str:
         """Returns the name of the variable of a number, for messages."""
