@@ -385,3 +385,25 @@ def test_an_adapter_whose_change_is_the_result_stays():
 
     _, report = fx_compress.for_inference(Net(nnx.Rngs(0)), jnp.ones((2, 6)))
     assert "left: adapter: adapter not merged: its change is not added to the result of a layer" in str(report)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_parameters_of_16_bits_are_folded_where_results_are_of_float32(dtype):
+    """Rounding of the folded kernel was taken for another network."""
+
+    class Mixed(nnx.Module):
+        def __init__(self, rngs):
+            self.linear = nnx.Linear(6, 8, param_dtype=dtype, rngs=rngs)
+            self.norm = nnx.BatchNorm(8, rngs=rngs)
+
+        def __call__(self, x):
+            return self.norm(self.linear(x))
+
+    model = Mixed(nnx.Rngs(0))
+    nnx.update(model, shaken(nnx.state(model)))
+    model.eval()
+    view, report = fx_compress.for_inference(model, VECTOR)
+    assert model(VECTOR).dtype == jnp.float32
+    assert "folded into linear" in str(report)
+    assert 0 < report.difference < (0.02 if dtype == jnp.bfloat16 else 1e-5)
+    assert view.linear.kernel.dtype == dtype

@@ -145,7 +145,7 @@ def for_inference(
             Change(a, "adapter not merged: there are no sample inputs to trace", False) for a in adapters_of(found)
         ]
         changes += [Change(norm.path, "not folded: there are no sample inputs to trace", False) for norm in norms]
-    difference = None if wanted is None else difference_of(wanted, _results(parts.function, tree, inputs))
+    difference = None if wanted is None else difference_of(wanted, _results(parts.function, tree, inputs), tree)
     if cast is not None:
         by_hand = callable(cast) and not isinstance(cast, type)
         dtype: Any = cast
@@ -275,8 +275,13 @@ def _results(function: Callable[..., Any] | None, tree: Any, inputs: tuple[Any, 
         ) from error
 
 
-def difference_of(wanted: Any, got: Any) -> float:
+def difference_of(wanted: Any, got: Any, tree: Any = None) -> float:
     """Returns the largest difference of two results over the largest number in them.
+
+    Args:
+      wanted: results of the model.
+      got: results of the changed model.
+      tree: the changed parameters: those of 16 bits are rounded more coarsely than float32 results show.
 
     Raises:
       CompressError: it is more than rounding explains.
@@ -295,7 +300,9 @@ def difference_of(wanted: Any, got: Any) -> float:
         for same in [(a == b) | (np.isnan(a) & np.isnan(b))]
     ]
     largest = float(np.max(differences, initial=0.0))
-    narrow = any(jnp.result_type(leaf).itemsize < 4 for leaf in jax.tree.leaves(wanted))
+    dtypes = [*map(jnp.result_type, jax.tree.leaves(wanted))]
+    dtypes += [p.value.dtype for p in parameters(tree) if jnp.issubdtype(p.value.dtype, jnp.floating)]
+    narrow = any(jnp.dtype(dtype).itemsize < 4 for dtype in dtypes)
     if not largest < (0.05 if narrow else 1e-3):
         raise CompressError(
             "The model computes something else than before.",
