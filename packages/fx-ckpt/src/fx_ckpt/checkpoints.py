@@ -317,9 +317,12 @@ def _write(path: Path, content: bytes) -> None:
             filesystem.unlock(lock)
 
 
+_RANDOM = "[0-9a-f]" * 8  # what secrets.token_hex(4) gives, and nobody else's names
+
+
 def _clean(path: Path) -> None:
     """Remove what writers of this path left that were killed; those that live hold a lock."""
-    for hidden in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+    for hidden in path.parent.glob(f".{glob.escape(path.name)}.{_RANDOM}"):
         lock = filesystem.lock(hidden)
         if lock is not None and lock != filesystem.NO_LOCK:
             _discard(hidden)

@@ -67,6 +67,7 @@ def test_failing_calls(tmp_path, error, lasting):
 
 def test_what_a_killed_writer_left_is_removed_and_a_living_one_is_not(tmp_path):
     (tmp_path / ".checkpoint_3.0123abcd").write_bytes(b"half")
+    (tmp_path / ".checkpoint_3.metadata").write_bytes(b"somebody's")
 
     def look(call):
         if call.kind == "replace":
@@ -75,7 +76,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_one_is_not(tmp_path):
 
     with FaultyFileSystem(tmp_path, before=look):
         save(tmp_path, 3)
-    assert os.listdir(tmp_path) == ["checkpoint_3"]
+    assert sorted(os.listdir(tmp_path)) == [".checkpoint_3.metadata", "checkpoint_3"]
     assert checkpoints.restore_checkpoint(tmp_path, None)["step"] == 3
 
 
