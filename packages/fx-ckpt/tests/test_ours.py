@@ -269,7 +269,7 @@ def test_a_step_in_another_layout_is_replaced(tmp_path, order, atomic, monkeypat
 
 
 class Failing:
-    def save(self, path, tree, force):
+    def save(self, path, tree, force=False):
         raise OSError(28, "No space left on device")
 
 

@@ -36,7 +36,7 @@ def joined(blocks: Iterable[bytes]) -> str:
     """Returns the digest of a file out of the SHA-256 of each of its blocks, in order.
 
     >>> joined([hashlib.sha256(b"block").digest()])[:14]
-    'sha256-4m:cd78'
+    'sha256-4m:41c4'
     """
     return BLOCKS + hashlib.sha256(b"".join(blocks)).hexdigest()
 
