@@ -30,6 +30,13 @@ assert shared in table
 made = nnx.graphlib.unflatten(graphdef, state)
 assert made["a"] is made["b"]
 assert isinstance(shared, nnx.variablelib.HijaxVariable)
+
+from flax.linen.linear import canonicalize_padding
+from flax.nnx.module import first_from
+from flax.nnx.nn import linear, normalization
+
+assert linear.canonicalize_padding is canonicalize_padding
+assert normalization.first_from is first_from
 print(sorted(name for name in sys.modules if name.startswith("flax.") and "fx" not in repr(sys.modules[name])))
 """
 

@@ -11,6 +11,7 @@ import fx_core
 import fx_flax
 import jax.numpy as jnp
 import pytest
+from fx_flax import private
 
 pytestmark = pytest.mark.usefixtures("in_place")
 
@@ -136,14 +137,8 @@ def test_a_name_of_an_absent_package_is_refused_when_it_is_used(monkeypatch):
     assert core.freeze({}) == {}
 
 
-def test_layers_of_others_find_the_helpers_of_layers_where_flax_has_them():
-    from flax.linen.linear import canonicalize_padding
-    from flax.nnx.module import first_from
-    from flax.nnx.nn import linear, normalization
-
-    assert linear.canonicalize_padding is canonicalize_padding
-    assert normalization.first_from is first_from
-    assert canonicalize_padding((1, (0, 2)), 2) == [(1, 1), (0, 2)]
-    assert first_from(None, False, True, error_msg="") is False
+def test_helpers_of_layers_that_libraries_import():
+    assert private.canonicalize_padding((1, (0, 2)), 2) == [(1, 1), (0, 2)]
+    assert private.first_from(None, False, True, error_msg="") is False
     with pytest.raises(ValueError, match="no mode"):
-        first_from(None, None, error_msg="no mode")
+        private.first_from(None, None, error_msg="no mode")
