@@ -118,25 +118,17 @@ def _run(
     method_outputs: type[Variable[Any]] | None,
 ) -> Any:
     wanted = dict.fromkeys(types if method_outputs is None else (*types, method_outputs))
-    given = _by_module(roots, init)
     modules = {(*start, *path): module for start, root in roots.items() for path, module in iter_modules(root)}
-    places = {id(module): path for path, module in reversed(modules.items())}  # of those in several places the first
-    for path in given.keys() - modules.keys():
-        raise ArgumentTypeError(
-            "capture was given values for a module that is not there.",
-            path=show_path(path),
-            expected="paths that an earlier capture of the same modules gave",
-            got=f"values for {show_path(path)}",
-        )
-    before = [(modules[path], attributes_of(modules[path]).get(CAPTURES), path) for path in places.values()]
+    given = _by_module(modules, init)
+    before = {id(module): (module, attributes_of(module).get(CAPTURES)) for module in modules.values()}
     try:
-        for module, _, path in before:
-            first = {**{kind: {} for kind in wanted}, **given.get(path, {})}
+        for key, (module, _) in before.items():
+            first = {**{kind: {} for kind in wanted}, **given.get(key, {})}
             setattr(module, CAPTURES, data(tuple([kind(values) for kind, values in first.items()])))
         out = call() if method_outputs is None else _watching(roots, method_outputs, call)
         found = _captured(modules, types)
     finally:
-        for module, outer, _ in before:
+        for module, outer in before.values():
             if CAPTURES in attributes_of(module):
                 module._nnx_delete(CAPTURES)
             if outer is not None:
@@ -144,14 +136,26 @@ def _run(
     return (out, *found) if types else out
 
 
-def _by_module(roots: dict[Path, Module], init: State | None) -> dict[Path, dict[type[Any], dict[Any, Any]]]:
-    """What is given, by path of the module, type and name."""
-    given: dict[Path, dict[type[Any], dict[Any, Any]]] = {}
+def _by_module(modules: dict[Path, Module], init: State | None) -> dict[int, dict[type[Any], dict[Any, Any]]]:
+    """What is given, by identity of the module, type and name."""
+    given: dict[int, dict[type[Any], dict[Any, Any]]] = {}
     for path, leaf in () if init is None else init.flat_state():
         if not isinstance(leaf, Variable):
-            raise TypeError(f"capture: init must be a State of variables, got {type(leaf).__name__}")
-        given.setdefault(path[:-1], {}).setdefault(type(leaf), {})[path[-1]] = leaf.get_raw_value()
+            raise _wrong_init(path, type(leaf).__name__)
+        module = modules.get(path[:-1])
+        if module is None:
+            raise _wrong_init(path, "a path that leads to no module")
+        given.setdefault(id(module), {}).setdefault(type(leaf), {})[path[-1]] = leaf.get_raw_value()
     return given
+
+
+def _wrong_init(path: Path, got: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"capture: init must be a State of variables at paths of the modules, got {got}.",
+        path=show_path(path),
+        expected="variables, at paths that an earlier capture of the same modules gave",
+        got=got,
+    )
 
 
 def _captured(modules: dict[Path, Module], types: tuple[type[Variable[Any]], ...]) -> list[State]:
