@@ -72,5 +72,7 @@ def _seen_by_type_checkers(package: ModuleType) -> dict[str, list[str]]:
         for line in statement.body:
             if isinstance(line, ast.ImportFrom) and line.module and line.module != package.__name__:
                 names = [alias.name for alias in line.names]
+                if names == ["*"]:
+                    names = importlib.import_module(line.module).__all__
                 found.setdefault(line.module.removeprefix(f"{package.__name__}."), []).extend(names)
     return {module: sorted(names) for module, names in found.items()}
