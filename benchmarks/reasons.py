@@ -78,8 +78,9 @@ REASONS: dict[str, dict[str, str]] = {
         "have plain normal numbers."
     },
     "summaries": {
-        "": "The table traces `init`, initializers included, notes the shapes of each call, and lays out text; by hand "
-        "the forward pass is traced alone."
+        "alone": "The table traces `init`, initializers included, notes the shapes of each call, and lays out text; "
+        "this denominator is the trace of the forward pass and nothing else.",
+        "": "More columns are laid out than by hand.",
     },
     "decode": {
         "fx_nnx": "The cache and the parameters go in and out as states, which Python flattens at each call; by hand "
