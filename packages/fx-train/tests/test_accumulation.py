@@ -265,3 +265,35 @@ def test_accumulation_equals_the_whole_batch_to_the_bit_in_float64_where_sums_ar
         one, other = grads(accumulate=accumulate, weight="examples"), grads()
         assert one[0].dtype == jnp.float64
         assert_equal(one, other)
+
+
+def test_a_batch_in_one_piece_may_be_any_tree():
+    """A graph has nodes and edges, whose numbers differ."""
+
+    def loss_fn(params, graph):
+        messages = graph["nodes"][graph["senders"]] @ params["w"]
+        return jnp.mean(jax.ops.segment_sum(messages, graph["receivers"], 5) ** 2) * graph["scale"]
+
+    graph = {"nodes": jnp.ones((5, 3)), "senders": jnp.arange(4), "receivers": jnp.arange(1, 5), "scale": 2.0}
+    state = StepState.create(params={"w": jnp.ones((3, 1))}, tx=optax.sgd(0.1))
+    _, metrics = make_train_step(loss_fn)(state, graph)
+    np.testing.assert_allclose(metrics["loss"], 2 * 9 * 4 / 5, rtol=1e-6)
+    state = StepState.create(params={"w": jnp.ones(2)}, tx=optax.sgd(0.1))
+    assert make_train_step(lambda params, batch: jnp.sum(params["w"] ** 2))(state, None)[1]["loss"] == 2
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+def test_scalars_of_a_batch_go_to_all_parts(reproducible):
+    def loss_fn(params, batch):
+        noise = jax.random.normal(batch["key"], ())
+        return jnp.mean((batch["x"] @ params["w"]) ** 2) * batch["scale"] + noise
+
+    x = jax.random.normal(jax.random.key(0), (8, 3))
+    batch = {"x": x, "scale": 0.5, "key": jax.random.key(1)}
+    found = []
+    for accumulate in (1, 4):
+        step = make_train_step(loss_fn, accumulate=accumulate, weight="examples", reproducible=reproducible)
+        state, metrics = step(StepState.create(params={"w": jnp.ones(3)}, tx=optax.sgd(0.1)), batch)
+        found.append((metrics["loss"], state.params["w"]))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5)

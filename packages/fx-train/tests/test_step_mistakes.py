@@ -61,7 +61,7 @@ def test_bad_batches():
     with pytest.raises(BatchError, match=r"shape \(0,\)"):
         make_train_step(loss_fn)(make_state(), make_batch(0))
     with pytest.raises(BatchError, match=r"got: \(8, 3\), \(7,\)"):
-        make_train_step(loss_fn)(make_state(), (make_batch(8)[0], make_batch(7)[1]))
+        make_train_step(loss_fn, accumulate=2, weight="examples")(make_state(), (make_batch(8)[0], make_batch(7)[1]))
     with pytest.raises(BatchError, match="cannot be split between 3 equal parts"):
         make_train_step(loss_fn, accumulate=3, weight="examples", reproducible=True)(make_state(), make_batch())
 

@@ -226,13 +226,15 @@ def indivisible_batch(shape: tuple[int, ...], parts: int, what: str) -> BatchErr
     )
 
 
-def batch_mismatch(shapes: list[tuple[int, ...]]) -> BatchError:
+def batch_mismatch(
+    shapes: list[tuple[int, ...]], fix: str = "Give arrays, no lists, with one leading axis."
+) -> BatchError:
     """A batch, or the arguments of a function of batches, have no batch size, or several."""
     return BatchError(
         "The arrays have no common batch size.",
         expected="at least one array, and one leading axis for all",
         got=", ".join(map(str, shapes)) or "no array",
-        fix="Give arrays, no lists, with one leading axis; name others of pad_shard_unpad in static_argnums.",
+        fix=fix,
     )
 
 

@@ -77,7 +77,8 @@ def _batch_size(trees: list[Any]) -> int:
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(trees)]
     sizes = {shape[0] if shape else None for shape in shapes}
     if len(sizes) != 1 or None in sizes:
-        raise batch_mismatch(shapes)
+        fix = "Give arrays, no lists, with one leading axis; name others in static_argnums or static_argnames."
+        raise batch_mismatch(shapes, fix)
     return shapes[0][0]
 
 

@@ -20,16 +20,17 @@ _GROUP = 16
 
 
 def batch_size(batch: Any) -> int:
-    """Returns the common leading axis of all arrays of a batch.
+    """Returns the common leading axis of the arrays of a batch; scalars belong to all examples.
 
     Raises:
       BatchError: there is none.
     """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(batch)]
-    sizes = {shape[0] if shape else None for shape in shapes}
-    if len(sizes) != 1 or None in sizes:
-        raise batch_mismatch(shapes)
-    return shapes[0][0]
+    sizes = {shape[0] for shape in shapes if shape}
+    if len(sizes) != 1:
+        fix = "Give arrays, no lists, with one leading axis and scalars; or work on the batch at once, accumulate=1."
+        raise batch_mismatch(shapes, fix)
+    return sizes.pop()
 
 
 def groups(size: int) -> int:
@@ -46,24 +47,28 @@ def in_parts(part: Part, carry: Any, batch: Any, parts: int) -> tuple[Any, Any, 
     Args:
       part: what to run.
       carry: its first carry.
-      batch: a tree of arrays (examples, ...).
+      batch: a tree of arrays (examples, ...), and of scalars, which go to all parts; one part may be any tree.
       parts: how many parts.
 
     Returns:
       The last carry, the sums (in float32 or wider) and the other results with a leading axis of parts.
 
     Raises:
-      BatchError: the parts would not be equal.
+      BatchError: the parts would not be equal; there are no examples.
     """
+    if parts == 1:
+        if {np.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)} == {(0,)}:
+            raise indivisible_batch((0,), parts, "equal parts")
+        carry, terms, others = part(carry, batch)
+        return carry, terms, jax.tree.map(lambda x: jnp.asarray(x)[None], others)
     size = batch_size(batch)
     if size % parts or size == 0:
         raise indivisible_batch((size,), parts, "equal parts")
-    if parts == 1:
-        carry, terms, others = part(carry, batch)
-        return carry, terms, jax.tree.map(lambda x: jnp.asarray(x)[None], others)
     shape = _tree_shape(parts)
 
     def split(x: Any) -> Any:
+        if not np.shape(x):
+            return jnp.broadcast_to(x, shape)
         strided = jnp.asarray(x).reshape((size // parts, parts, *np.shape(x)[1:])).swapaxes(0, 1)
         return strided.reshape((*shape, size // parts, *np.shape(x)[1:]))
 

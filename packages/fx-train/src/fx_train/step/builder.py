@@ -100,7 +100,8 @@ def make_train_step(
 
     Returns:
       A function ``(state, batch) -> (state, metrics)``. A state is a `fx_train.step.StepState` or any `TrainState` with
-      the fields that are needed; a batch is a tree of arrays with one leading axis.
+      the fields that are needed; a batch is any tree of arrays, such as a graph. To be worked on in parts, its arrays
+      need one leading axis, that of the examples; scalars go to all parts.
 
     Raises:
       ArgumentError: an option makes no sense.

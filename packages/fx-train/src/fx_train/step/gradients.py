@@ -24,7 +24,7 @@ def gradients(
     Args:
       loss: the loss function.
       state: parameters, key, variables and loss scale are read.
-      batch: a tree of arrays (examples, ...).
+      batch: a tree of arrays; those of several parts (examples, ...) or scalars.
       parts: into how many parts it is split.
       mask: which parameters are trained; None for all.
       weight: the weight of a part's mean; None for equal weights.
