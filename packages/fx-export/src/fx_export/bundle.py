@@ -77,7 +77,7 @@ class Bundle:
         return self.entry_points[name]
 
 
-def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = None) -> Bundle:
+def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = None, mmap: bool = False) -> Bundle:
     """Loads a bundle, after checking every byte of it.
 
     A bundle is a program: one from a stranger can compute anything, and a malformed one can end the process in JAX's
@@ -88,6 +88,11 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       key: the key that it has to be signed with; None accepts any bundle.
       compiled: a directory of yours for what JAX compiles out of a StableHLO bundle: later processes with the same JAX
         on the same hardware take it from there in place of compiling again. Whoever can write there can run code here.
+      mmap: map the weights of a StableHLO bundle in place of reading them: on a CPU the network computes with the pages
+        of the file, which all processes that do so share. They are checked like others, but only once: whoever writes
+        into that file later changes the weights of this process, and whoever cuts it ends the process. fx never writes
+        into a bundle; `export` with ``overwrite`` and `renew` put another file in its place, and this process keeps the
+        old one. The weights are read where the system does not map the file.
 
     Returns:
       The network as a function of its inputs.
@@ -97,7 +102,8 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       DamagedFilesError: a file was changed, cut, removed or added.
       BundleError: the exporter cannot read what is there.
       PlatformError: it was made for other hardware.
-      ArgumentTypeError: ``compiled`` was given, and JAX compiles nothing for this format; or a path is none.
+      ArgumentTypeError: ``compiled`` or ``mmap`` was given, and JAX has no part in this format; or a path is none, or
+        ``mmap`` neither True nor False.
       AlreadyExistsError: ``compiled`` is a file.
 
     >>> import tempfile
@@ -110,11 +116,13 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     source = settled(path)
     if compiled == "":
         raise exporter_option("stablehlo", "compiled: a directory of yours", "an empty text")
+    if not isinstance(mmap, bool):
+        raise exporter_option("stablehlo", "mmap: True or False", repr(mmap)[:200])
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
     name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
     verification, reader = _verification(path, manifest), _reader(name)
     entry_points: dict[str, Callable[..., Any]] = {}
-    with _checked(source, manifest, reader) as how:
+    with _checked(source, manifest, reader, mmap) as how:
         if "entry_points" in manifest:
             entry_points = load_several(reader, source / DATA, _entry_names(path, manifest), **how)
             program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
@@ -126,14 +134,16 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
 
 
 @contextmanager
-def _checked(source: Path, manifest: Mapping[str, Any], reader: Any) -> Iterator[dict[str, Any]]:
+def _checked(source: Path, manifest: Mapping[str, Any], reader: Any, mapped: bool) -> Iterator[dict[str, Any]]:
     """Check the files, and say how the reader is to read them: by itself, unless it takes what was compared."""
     arrays = getattr(reader, "arrays_alone", None)
     if arrays is None:
+        if mapped:
+            raise exporter_option(manifest["exporter"], "no mmap: its own runtime reads the weights", "mmap=True")
         verify_files(source, manifest)
         yield {}
     else:
-        with files_are_as_written(source, manifest, [f"{DATA}/{file}" for file in arrays]) as read:
+        with files_are_as_written(source, manifest, [f"{DATA}/{file}" for file in arrays], mapped=mapped) as read:
             yield {"read": read}
 
 

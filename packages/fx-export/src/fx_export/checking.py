@@ -15,7 +15,9 @@ from fx_export.contents import Content, Read, threads
 
 
 @contextmanager
-def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: Collection[str]) -> Iterator[Read]:
+def files_are_as_written(
+    directory: Path, manifest: Mapping[str, Any], arrays: Collection[str], *, mapped: bool = False
+) -> Iterator[Read]:
     """Compares the files of a bundle with its manifest: most of them before the block, those of arrays beside it.
 
     Arrays are not run, so that they may be used while other threads compute their digest. What the block made is to be
@@ -25,6 +27,7 @@ def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: C
       directory: the bundle.
       manifest: its manifest.
       arrays: files of numbers alone.
+      mapped: map those in place of reading them.
 
     Yields:
       A function that gives the bytes that are compared, by the path of a file.
@@ -44,7 +47,7 @@ def files_are_as_written(directory: Path, manifest: Mapping[str, Any], arrays: C
         return started(path, digest)()
 
     def started(path: Path, digest: str) -> Callable[[], bool]:
-        contents[path] = Content(path, pool)
+        contents[path] = Content(path, pool, mapped=mapped and path in names)
         return contents[path].has(digest)
 
     def read(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Files in memory, read once by several threads: what is compared with a digest is what is used."""
+"""Files in memory, read once by several threads or mapped: what is compared with a digest is what is used."""
 
 import hashlib
 import mmap
@@ -29,28 +29,35 @@ def read_file(path: Path) -> np.ndarray:
 
 
 class Content:
-    """The bytes of a file, which are being read.
+    """The bytes of a file, which are being read or are those of the file itself.
 
     They start where arrays are aligned as in the file: JAX takes such arrays without a copy.
 
     Args:
       path: the file.
       pool: the threads that read and hash it, first come, first served.
+      mapped: map the file, which no program may write to as long as the bytes are used; it is read where the system
+        does not map it.
 
     Raises:
       OSError: there is no such file.
     """
 
-    def __init__(self, path: Path, pool: ThreadPoolExecutor):
-        size, self._pool = path.stat().st_size, pool
-        # For large arrays NumPy asks for huge pages: to put them together takes several times as long as to read into
-        # those that are there.
-        self._room = mmap.mmap(-1, max(size, 1), access=mmap.ACCESS_COPY)
+    def __init__(self, path: Path, pool: ThreadPoolExecutor, *, mapped: bool = False):
+        self._pool = pool
+        room = _mapping(path) if mapped else None
+        if room is None:
+            size = path.stat().st_size
+            # For large arrays NumPy asks for huge pages: to put them together takes several times as long as to read
+            # into those that are there.
+            self._room = mmap.mmap(-1, max(size, 1), access=mmap.ACCESS_COPY)
+        else:
+            size, self._room = len(room), room
+        # The arrays keep the mapping for as long as one of them is used.
         self._bytes = np.frombuffer(self._room, np.uint8, size)
         self._blocks = [self._bytes[start : start + BLOCK] for start in range(0, size, BLOCK)]
-        self._reads = [
-            pool.submit(read_block, path, number * BLOCK, block.data) for number, block in enumerate(self._blocks)
-        ]
+        unread = enumerate(self._blocks) if room is None else ()
+        self._reads = [pool.submit(read_block, path, number * BLOCK, block.data) for number, block in unread]
 
     def array(self) -> np.ndarray:
         """Returns the bytes when all have been read.
@@ -61,7 +68,7 @@ class Content:
         for read in self._reads:
             read.result()
         # From now on the system may put huge pages together when it has time.
-        if hasattr(mmap, "MADV_HUGEPAGE"):
+        if self._reads and hasattr(mmap, "MADV_HUGEPAGE"):
             self._room.madvise(mmap.MADV_HUGEPAGE)
         return self._bytes
 
@@ -78,5 +85,18 @@ class Content:
 
     def _hashed(self, number: int) -> bytes:
         # The queue is served in order: whoever is to read this block has begun.
-        self._reads[number].result()
+        if self._reads:
+            self._reads[number].result()
         return hashlib.sha256(self._blocks[number].data).digest()
+
+
+def _mapping(path: Path) -> mmap.mmap | None:
+    """Map a file read-only; None for an empty one, and where the system maps none, as on some network disks."""
+    with open(path, "rb") as file:
+        try:
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if hasattr(mmap, "MADV_WILLNEED"):
+                mapping.madvise(mmap.MADV_WILLNEED)
+        except (OSError, ValueError):
+            return None
+    return mapping
