@@ -1,5 +1,8 @@
 """Plans of the steady state: nothing stale is ever used."""
 
+import gc
+import weakref
+
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
@@ -171,19 +174,22 @@ def test_sealed_states_read_like_states_and_refuse_changes():
             change()
 
 
-def test_plans_do_not_keep_models_alive():
-    import gc
-    import weakref
-
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_plans_do_not_keep_variables_alive(first, replaced):
     compiled = nnx.jit(total)
-    long_lived = Leaf(1.0)
-    short_lived = Leaf(2.0)
-    compiled(long_lived, short_lived, 1.0)
-    compiled(long_lived, short_lived, 1.0)
-    ref = weakref.ref(short_lived.w)
-    del short_lived
+    long_lived, short_lived = Leaf(1.0), Leaf(2.0)
+    models = (short_lived, long_lived) if first else (long_lived, short_lived)
+    compiled(*models, 1.0)
+    compiled(*models, 1.0)
+    gone = weakref.ref(short_lived.w)
+    del models
+    if replaced:
+        short_lived.w = nnx.Param(jnp.ones(()))
+    else:
+        del short_lived
     gc.collect()
-    assert ref() is None
+    assert gone() is None
 
 
 def test_partial_functions():

@@ -87,13 +87,12 @@ class ObjectCarrier:
         leaves, records, arrays, parts = found
         # Carriers that look at the same things share what they find out.
         key = (self.steady, handle.statics, *parts)
-        known = find_plan(key, records)
-        if known is None:
+        plan = find_plan(key, records)
+        if plan is None:
             layout, groups = self._split(handle, records)
             keep_plan(key, records, layout, handle.targets)
             return layout, groups
-        plan, targets = known
-        layout = plan.layout
+        layout, targets = plan.layout, plan.targets
         handle.layout, handle.targets, handle.arrays, handle.leaves = layout, targets, arrays, leaves
         handle.records = records
         if frames or not at_top_level():

@@ -7,7 +7,6 @@ structure, references included, drops those.
 
 import dataclasses
 import functools
-import itertools
 import operator
 import weakref
 from collections.abc import Iterable, Sequence
@@ -277,14 +276,14 @@ class Plan(NamedTuple):
     Attributes:
       layout: their layout.
       others: the records of the objects after the first one, held weakly.
-      order: for each value the number of the record and the number of the value there; None if they follow each other.
       plain: whether all values are those of variables.
+      targets: the variables and items of all records; they are let go as soon as one of the records is.
     """
 
     layout: Layout
     others: Sequence[weakref.ref[Record]]
-    order: Sequence[tuple[int, int]] | None
     plain: bool
+    targets: list[Any]
 
 
 def find_records(
@@ -335,37 +334,30 @@ def find_records(
     return leaves, records, arrays, key
 
 
-def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> tuple[Plan, list[Any]] | None:
-    """Returns what was kept for a key, if it is about these records, and the variables and items."""
+def find_plan(key: tuple[Any, ...], records: Sequence[Record]) -> Plan | None:
+    """Returns what was kept for a key, if it is about these records."""
     try:
         plan: Any = (records[0].kept if records else _without_objects).get(key)
     except TypeError:  # a container with an unhashable part, of which the walk will tell more
         return None
-    if plan is None:
-        return None
-    if len(records) == 1:
-        return plan, records[0].leaves
-    for ref, record in zip(plan.others, records[1:]):
-        if ref() is not record:
-            return None
-    leaves = [record.leaves for record in records]
-    if plan.order is None:
-        return plan, list(itertools.chain.from_iterable(leaves))
-    return plan, [leaves[i][j] for i, j in plan.order]
+    if plan is not None:
+        for ref, record in zip(plan.others, records[1:]):
+            if ref() is not record:
+                return None
+    return plan
 
 
-def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, targets: Sequence[Any]) -> None:
+def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, targets: list[Any]) -> None:
     """Keeps what a walk found."""
-    position = {
-        (id(leaf) if type(leaf) is not Item else (id(leaf.container), leaf.key)): (i, j)
-        for i, record in reversed(list(enumerate(records)))
-        for j, leaf in enumerate(record.leaves)
-    }
-    order = [position[id(t) if type(t) is not Item else (id(t.container), t.key)] for t in targets]
-    straight = [(i, j) for i, record in enumerate(records) for j in range(len(record.leaves))]
     kept: Any = records[0].kept if records else _without_objects
     if len(kept) >= _LIMIT:
         kept.clear()
-    others = [weakref.ref(record) for record in records[1:]]
-    plain = all(record.only_variables for record in records)
-    kept[key] = Plan(layout, others, None if order == straight else order, plain)
+    first = weakref.ref(records[0]) if records else None
+
+    def gone(_: Any) -> None:
+        record = None if first is None else first()
+        if record is not None:
+            record.kept.pop(key, None)  # which would keep the variables of the other
+
+    others = [weakref.ref(record, gone) for record in records[1:]]
+    kept[key] = Plan(layout, others, all(record.only_variables for record in records), targets)
