@@ -6,7 +6,7 @@ values it holds, by their positions, and which earlier part holds it; so models 
 
 from collections.abc import Mapping, Sequence
 from itertools import compress, islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -24,11 +24,7 @@ from fx_nnx.variables.fields import VariableFields, copied_all, filled
 from fx_nnx.variables.variable import Variable
 from fx_nnx.variables.writing import boxed, is_foreign, own_value
 
-__all__ = ["Assembly", "assembly_of", "value_of"]
-
-
-value_of = attrgetter("_raw_value")
-meta_of = attrgetter("_nnx_meta")
+__all__ = ["Assembly", "assembly_of"]
 
 
 class Part(NamedTuple):
@@ -316,7 +312,7 @@ class Assembly:
         Raises:
           AttributeError: something among them is no variable.
         """
-        return self.plain and list(map(meta_of, variables)) == self.metas
+        return self.plain and [variable._nnx_meta for variable in variables] == self.metas
 
 
 def assembly_of(graphdef: GraphDef) -> Assembly:
