@@ -39,8 +39,8 @@ REASONS: dict[str, dict[str, str]] = {
     "nnx_lifted": {
         "one function": "By hand all layers are one function, which JAX traces once. `nnx.remat` traces each layer, as "
         "Flax does: a layer may read what changed between two calls. `stack_equal` traces one.",
-        "gradient": "By hand, and in Flax, the body of a loop that was made once keeps its trace from the call before; "
-        "fx traces it anew.",
+        "traced before": "By hand, and in Flax, JAX has kept the derivative of the body from the call before, for the "
+        "body is the same function. fx makes one for each call: what the layers are like may have changed.",
         "outside of jit": _APART,
         "LSTM": _LSTM,
         "": _APART,
