@@ -45,7 +45,10 @@ REASONS: dict[str, dict[str, str]] = {
         "LSTM": _LSTM,
         "": _APART,
     },
-    "linen_step": {"": "The step is the same program; its parameters are dictionaries, and by hand one list."},
+    "linen_step": {
+        "": "The step is the same program; its parameters are dictionaries, and by hand one list. JAX takes 0.15 ms to "
+        "take apart, compare and build the 450 dictionaries of 64 layers and their optimizer."
+    },
     "nnx_step": {"": _STEP},
     "nnx_parts": {
         "merge to a new model": "An object is made for each module and each variable, and the structure recorded.",

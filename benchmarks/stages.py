@@ -1,5 +1,6 @@
 """Trace, lower and compile one by one, of the output of a network: by libraries, and written by hand."""
 
+import gc
 import importlib
 import itertools
 import time
@@ -54,13 +55,18 @@ def nnx(library: str, name: str) -> tuple[Callable[..., Any], Any, jax.Array, An
 
 def stages(fn: Callable[..., Any], variables: Any, x: jax.Array) -> tuple[float, ...]:
     """CPU seconds of each stage, of a new function, as JAX keeps the trace of an old one."""
-    times = [time.process_time()]
-    traced = jax.jit(lambda *args: fn(*args)).trace(variables, x)
-    times.append(time.process_time())
-    lowered = traced.lower()
-    times.append(time.process_time())
-    lowered.compile()
-    times.append(time.process_time())
+    gc.collect()
+    gc.disable()  # a collection of what another stage has left takes as long as lowering
+    try:
+        times = [time.process_time()]
+        traced = jax.jit(lambda *args: fn(*args)).trace(variables, x)
+        times.append(time.process_time())
+        lowered = traced.lower()
+        times.append(time.process_time())
+        lowered.compile()
+        times.append(time.process_time())
+    finally:
+        gc.enable()
     return tuple(after - before for before, after in itertools.pairwise(times))
 
 
