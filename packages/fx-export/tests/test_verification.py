@@ -184,3 +184,29 @@ def test_a_training_state_may_keep_its_other_collections_together(tmp_path):
 
     path = fx_export.export(tmp_path / "net", State(), inputs=["float32[2]"])
     np.testing.assert_array_equal(fx_export.load(path)(np.ones(2, np.float32)), [5, 5])
+
+
+NIBBLES = np.asarray(jnp.ones((1, 3), jnp.int4))
+
+
+@pytest.mark.parametrize(
+    ("fn", "inputs"),
+    [
+        (lambda _, x: x.astype(jnp.int32), [NIBBLES]),
+        (lambda _, x: x.astype(jnp.int4), ["float32[1, 3]"]),
+        (lambda _, x: {}, ["float32[1, 3]"]),
+    ],
+    ids=["fed", "computed", "nothing"],
+)
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_what_the_runtime_does_not_take_is_no_bundle(fn, inputs, several, tmp_path):
+    text = r"The runtime of this format does not take what was written\.(.|\n)*got: .(.|\n)*to another format"
+    given = [{"f": fx_export.EntryPoint(fn, inputs)}] if several else [fn, None, inputs]
+    with pytest.raises(UnsupportedProgramError, match=text):
+        (fx_export.export_several if several else fx_export.export)(tmp_path / "net", *given, format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_dtypes_that_jax_does_not_write_are_no_bundle(tmp_path):
+    with pytest.raises(UnsupportedProgramError, match="int2"):
+        fx_export.export(tmp_path / "net", lambda _, x: x, None, [np.asarray(jnp.ones(3, jnp.int2))])

@@ -53,7 +53,8 @@ class PlatformError(ExportError, RuntimeError):
 class InputMismatchError(ExportError, TypeError):
     """A call of a loaded bundle has inputs of the wrong number, structure, shape or dtype.
 
-    Nothing is cast: an array of 64-bit floats does not fit an input of 32-bit floats.
+    Nothing is cast: an array of 64-bit floats does not fit an input of 32-bit floats. Only a number of Python becomes
+    one of the input's dtype.
     """
 
 
@@ -88,6 +89,15 @@ def unsupported_program(problem: str) -> UnsupportedProgramError:
         expected="a pure function of arrays that returns arrays in dicts, lists and tuples",
         got=problem,
         fix="Remove callbacks, debug prints and other effects, and convert custom containers at the border.",
+    )
+
+
+def refused_by_runtime(cause: BundleError) -> UnsupportedProgramError:
+    """What was just written is as it should be, but its own runtime does not take it."""
+    return UnsupportedProgramError(
+        "The runtime of this format does not take what was written.",
+        got=str(cause).partition("\n")[0] if cause.got is None else cause.got,
+        fix="Compute it in another way or in other dtypes, or export to another format; nothing was written.",
     )
 
 

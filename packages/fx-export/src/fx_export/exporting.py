@@ -18,7 +18,7 @@ from fx_core.plugins import Exporter
 
 from fx_export._version import __version__
 from fx_export.bundle import DATA, FORMAT, VERSION, StrPath, exporter_named
-from fx_export.errors import PlatformError, exporter_option
+from fx_export.errors import BundleError, PlatformError, exporter_option, refused_by_runtime
 from fx_export.free_sizes import sizes_stay_free
 from fx_export.inputs import input_specs, listed, names_in
 from fx_export.models import as_function
@@ -71,7 +71,8 @@ def export(
     Raises:
       ArgumentTypeError: the model is none of those above, or its variables are missing.
       UnsupportedProgramError: the function has effects or callbacks, takes or returns custom containers, or needs a
-        number where the inputs have a free size; the text says where.
+        number where the inputs have a free size; the text says where. Or the runtime of the format does not take what
+        was written.
       ArgumentTypeError: a variable is no array of numbers.
       VerificationError: what was written computes something else.
       ArgumentTypeError: the exporter does not take an option, the inputs are no list, the function takes other ones, or
@@ -237,10 +238,12 @@ def _verified(
 ) -> dict[str, Any] | None:
     try:
         program = writer.load(data)
+        return verified(program, fn, variables, inputs, **settings)
     except PlatformError:
         # A program for other hardware cannot be tried here.
         return None
-    return verified(program, fn, variables, inputs, **settings)
+    except BundleError as error:
+        raise refused_by_runtime(error) from error
 
 
 def check_call(name: str, call: Any) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from fx_core.errors import ArgumentError, DtypeError
 from fx_core.stored_dtypes import NUMBERS
 
 from fx_export.constraints import UNREADABLE, check_size, read_constraints
 from fx_export.errors import exporter_option, input_mismatch
-from fx_export.keys import is_key
+from fx_export.keys import is_key, words_of
 from fx_export.sizes import is_fixed, sizes_in, symbols_of
 
 _MOST_SIZES, _SHOWN = 64, 200
@@ -150,11 +151,20 @@ def check_width(spec: Any) -> None:
 
 
 def spec_of(value: Any) -> jax.ShapeDtypeStruct:
-    """Describes an example input; a description stays as it is."""
+    """Describes an example input; a description stays as it is.
+
+    A number of Python is of a weak type, as in a call by JAX: times bfloat16 it is bfloat16. An array that happens to
+    be of one only stands for arrays of its dtype.
+    """
     if isinstance(value, jax.ShapeDtypeStruct):
-        return value
+        return value.update(weak_type=False) if value.weak_type and value.shape else value
     shaped = jax.typeof(value)
-    return jax.ShapeDtypeStruct(shaped.shape, shaped.dtype)
+    return jax.ShapeDtypeStruct(shaped.shape, shaped.dtype, weak_type=shaped.weak_type and not shaped.shape)
+
+
+def word_specs(inputs: Sequence[Any]) -> list[Any]:
+    """Describes inputs, and PRNG keys among them by their words."""
+    return jax.tree.map(lambda value: words_of(spec_of(value)), list(inputs))
 
 
 def text_of(spec: Any) -> str:
@@ -184,8 +194,11 @@ class InputCheck:
         self.specs = list(specs)
         self._flat = [jax.tree_util.tree_flatten_with_path(spec) for spec in specs]
 
-    def __call__(self, inputs: Sequence[Any]) -> None:
+    def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """Compares.
+
+        Returns:
+          The inputs, where numbers of Python have become arrays.
 
         Raises:
           InputMismatchError: an input has another structure, shape or dtype, or there are more or fewer.
@@ -193,17 +206,36 @@ class InputCheck:
         if len(inputs) != len(self.specs):
             raise input_mismatch("all inputs", f"{len(self.specs)} inputs", f"{len(inputs)} inputs")
         sizes: dict[str, int] = {}
+        checked = list(inputs)
         for number, (value, (specs, treedef)) in enumerate(zip(inputs, self._flat)):
             leaves, given = jax.tree.flatten(value)
             if given != treedef:
                 raise input_mismatch(f"input {number}", treedef, given)
-            for (path, spec), leaf in zip(specs, leaves):
+            plain = [
+                leaf if hasattr(leaf, "dtype") else _as_array(spec, leaf) for (_, spec), leaf in zip(specs, leaves)
+            ]
+            for (path, spec), leaf in zip(specs, plain):
                 _check(f"input {number}{jax.tree_util.keystr(path)}", spec, leaf, sizes)
+            if any(one is not other for one, other in zip(plain, leaves)):
+                checked[number] = jax.tree.unflatten(treedef, plain)
+        return tuple(checked)
+
+
+def _as_array(spec: Any, leaf: Any) -> Any:
+    """Make an array of a number, of the dtype that is described where JAX would compute in that."""
+    if type(leaf) not in (bool, int, float, complex) or spec.shape or is_key(spec):
+        return np.asarray(leaf)
+    # Beside an array of this dtype, JAX keeps to the dtype, or takes a wider one for a number that does not fit in.
+    fits = jnp.result_type(leaf, jnp.zeros((), spec.dtype)) == spec.dtype
+    try:
+        array = np.asarray(leaf, spec.dtype) if fits else np.asarray(leaf)
+    except OverflowError:
+        return np.asarray(leaf)
+    exact = not jnp.issubdtype(array.dtype, jnp.integer) or int(array) == leaf
+    return array if exact else np.asarray(leaf)
 
 
 def _check(name: str, spec: Any, leaf: Any, sizes: dict[str, int]) -> None:
-    if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
-        leaf = np.asarray(leaf)
     if leaf.dtype != spec.dtype or len(leaf.shape) != len(spec.shape):
         raise input_mismatch(name, text_of(spec), text_of(leaf))
     for size, given in zip(spec.shape, leaf.shape):

@@ -15,7 +15,7 @@ from fx_export.errors import other_names, unreadable_bundle
 from fx_export.inputs import InputCheck, spec_of
 from fx_export.keys import key_spec, kind_of, words_of
 from fx_export.trees import described, rebuilt
-from fx_export.weights import named_arrays
+from fx_export.weights import weight_specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def interface_of(
       ArgumentTypeError: a variable is no array of numbers.
     """
     specs = [jax.tree.map(spec_of, value) for value in inputs]
-    weights = jax.tree.unflatten(jax.tree.structure(variables), [spec_of(w) for _, w in named_arrays(variables)])
+    weights = jax.tree.unflatten(jax.tree.structure(variables), weight_specs(variables))
     out = jax.eval_shape(fn, weights, *specs)
     stems = ["input"] if len(specs) == 1 else [f"input_{number}" for number in range(len(specs))]
     names = [name for stem, spec in zip(stems, specs) for name in _names(stem, spec)]
@@ -153,8 +153,7 @@ class Interface:
         Raises:
           InputMismatchError: the inputs are not those that were exported.
         """
-        self._check(inputs)
-        leaves = jax.tree.leaves(list(inputs))
+        leaves = jax.tree.leaves(self._check(inputs))
         return {port.name: np.asarray(words_of(leaf)) for port, leaf in zip(self.inputs, leaves)}
 
     def results(self, arrays: Sequence[Any]) -> Any:

@@ -10,7 +10,7 @@ from fx_core.compat import jax as compat
 
 from fx_export.errors import exporter_option, unsupported_program
 from fx_export.inputs import spec_of
-from fx_export.weights import named_arrays
+from fx_export.weights import weight_specs
 
 _PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -40,7 +40,7 @@ def lowered(
     def of_weights(weights: list[Any], *inputs: Any) -> Any:
         return fn(jax.tree.unflatten(treedef, weights), *inputs)
 
-    weights = [spec_of(array) for _, array in named_arrays(variables)]
+    weights = weight_specs(variables)
     specs = [jax.tree.map(spec_of, value) for value in inputs]
     # Mistakes in the function itself come out as they are.
     jax.eval_shape(of_weights, weights, *specs)

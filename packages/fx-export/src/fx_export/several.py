@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_export.bundle import DATA, StrPath, exporter_named, load_several
-from fx_export.errors import PlatformError, exporter_option
+from fx_export.errors import BundleError, PlatformError, exporter_option, refused_by_runtime
 from fx_export.exporting import (
     check_arguments,
     check_call,
@@ -151,8 +151,16 @@ def _verified(
 ) -> dict[str, Any] | None:
     try:
         programs = load_several(writer, data, list(functions))
+        return _compared(programs, functions, settings)
     except PlatformError:
         return None
+    except BundleError as error:
+        raise refused_by_runtime(error) from error
+
+
+def _compared(
+    programs: Mapping[str, Any], functions: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     found: dict[str, Any] = {"trials": [], "max_absolute_error": 0.0, "max_relative_error": 0.0, "sizes": {}}
     for name, (fn, weights, specs) in functions.items():
         report = verified(programs[name], fn, weights, specs, **settings[name])

@@ -227,7 +227,7 @@ class Program:
         """
         if named:
             inputs = tuple(self._by_name(inputs, named))
-        self._check(inputs)
+        inputs = self._check(inputs)
         try:
             return self._computed(inputs)
         except ValueError as error:
@@ -310,7 +310,8 @@ def _digest(array: np.ndarray) -> bytes:
 def _serialized(program: jax.export.Exported) -> bytes:
     try:
         return bytes(program.serialize())
-    except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
+    # A dtype that JAX has no number for is a KeyError.
+    except (NotImplementedError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise unsupported_program(f"{type(error).__name__}: {error}") from error
 
 

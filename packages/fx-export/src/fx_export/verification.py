@@ -145,6 +145,10 @@ def _array(
     if is_key(spec):
         return random_keys(spec, shape, random)
     dtype = np.dtype(spec.dtype)
+    if spec.weak_type and not shape:
+        # JAX takes an array for one of its dtype.
+        strong = jax.ShapeDtypeStruct(shape, dtype)
+        return _array(kind, strong, leaf, sizes, random).item()
     if kind == "zeros":
         return np.zeros(shape, dtype)
     if dtype.kind in "iub":

@@ -26,6 +26,19 @@ def named_arrays(variables: Any) -> list[Weight]:
     return [_named(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(variables)]
 
 
+def weight_specs(variables: Any) -> list[jax.ShapeDtypeStruct]:
+    """Describes the arrays of the variables, in the same order; what is of a weak type stays so.
+
+    Raises:
+      ArgumentTypeError: a leaf is no array of numbers.
+    """
+    leaves = jax.tree.leaves(variables)
+    return [
+        jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=_is_weak(leaf))
+        for (_, array), leaf in zip(named_arrays(variables), leaves, strict=True)
+    ]
+
+
 def write_weights(path: Path, weights: Sequence[Weight]) -> list[dict[str, Any]]:
     """Writes the file and returns its index."""
     index: list[dict[str, Any]] = []
@@ -56,6 +69,11 @@ def read_weights(path: Path, index: Any, read: Read = read_file) -> list[np.ndar
     except OSError as error:
         raise unreadable_bundle(str(path), "the weights cannot be read.", got=error) from error
     return [_read(path, content, entry) for entry in index]
+
+
+def _is_weak(leaf: Any) -> bool:
+    """Whether JAX takes the dtype of what such a number is multiplied with: 2.0 times bfloat16 is bfloat16."""
+    return type(leaf) in (int, float, complex) or bool(getattr(leaf, "weak_type", False))
 
 
 def _named(path: Any, leaf: Any) -> Weight:

@@ -171,7 +171,9 @@ def _fixed(inputs: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
         )
 
     def fix(spec: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct([evaluated(size, sizes) for size in spec.shape], spec.dtype)
+        return jax.ShapeDtypeStruct(
+            [evaluated(size, sizes) for size in spec.shape], spec.dtype, weak_type=spec.weak_type
+        )
 
     return [jax.tree.map(fix, spec) for spec in specs]
 

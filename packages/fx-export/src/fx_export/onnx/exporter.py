@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from fx_export.errors import exporter_option
 from fx_export.extras import imported
+from fx_export.inputs import word_specs
 from fx_export.interface import Interface, interface_of
-from fx_export.keys import on_words, words_of
+from fx_export.keys import on_words
 from fx_export.onnx.fusion import fuse_patterns
 from fx_export.onnx.model import MODEL, check_model, write_model
 from fx_export.onnx.program import drop_unused, translated
@@ -59,9 +58,10 @@ class OnnxExporter:
         _check(opset, external_bytes)
         interface = interface_of(fn, variables, inputs, input_names, output_names)
         names = [[port.name for port in ports] for ports in (interface.inputs, interface.outputs)]
-        words = jax.tree.map(words_of, interface.specs)
         given = on_words(fn, interface.specs)
-        program = translated(given, variables, words, opset=opset, input_names=names[0], output_names=names[1])
+        program = translated(
+            given, variables, word_specs(inputs), opset=opset, input_names=names[0], output_names=names[1]
+        )
         if fuse:
             fuse_patterns(program.build)
             drop_unused(program.build)

@@ -17,7 +17,7 @@ from fx_export.onnx.graph import Graph
 from fx_export.onnx.registry import RefusedError
 from fx_export.onnx.tensor import Tensor, stored_tensor
 from fx_export.onnx.walk import Walker, dtype_of
-from fx_export.weights import named_arrays
+from fx_export.weights import named_arrays, weight_specs
 
 assert primitives
 
@@ -70,7 +70,7 @@ def translated(
     def of_weights(weights: list[Any], *inputs: Any) -> Any:
         return fn(jax.tree.unflatten(treedef, weights), *inputs)
 
-    traced = jax.jit(of_weights).trace([spec_of(w) for _, w in weights], *specs)
+    traced = jax.jit(of_weights).trace(weight_specs(variables), *specs)
     closed = compat.live_jaxpr(traced.jaxpr)
     leaves = jax.tree.leaves(specs)
     _check_dtypes([*weights, *zip(input_names, leaves, strict=True)])

@@ -69,8 +69,8 @@ class Session:
         Raises:
           BundleError: the runtime lacks what the model needs, or the model is not what it says.
         """
-        values = {name: _value(array) for name, array in feeds.items()}
         try:
+            values = {name: _value(array) for name, array in feeds.items()}
             results = self._session.run_with_ort_values(list(outputs), values)
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:500]}"

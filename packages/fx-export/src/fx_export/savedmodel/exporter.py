@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from fx_export.errors import unsupported_program
+from fx_export.inputs import word_specs
 from fx_export.interface import Interface, interface_of, signature_of
-from fx_export.keys import on_words, words_of
+from fx_export.keys import on_words
 from fx_export.lowering import lowered
 from fx_export.savedmodel.model import SavedModel, Signature, load_model, save_model, tensorflow_names, unique
 from fx_export.savedmodel.program import ProgramOp
@@ -64,7 +64,7 @@ class SavedModelExporter:
         """
         del metadata
         interface = interface_of(fn, variables, inputs, input_names, output_names)
-        program = _Lowered(fn, variables, interface, platforms, stablehlo_version)
+        program = _Lowered(fn, variables, inputs, interface, platforms, stablehlo_version)
         _save(directory / MODEL, {signature: program})
         program.interface.write(directory / INDEX, signature=signature)
 
@@ -92,7 +92,7 @@ class SavedModelExporter:
         """
         del metadata
         programs = {
-            name: _Lowered(fn, variables, interface_of(fn, variables, inputs), platforms, stablehlo_version)
+            name: _Lowered(fn, variables, inputs, interface_of(fn, variables, inputs), platforms, stablehlo_version)
             for name, (fn, variables, inputs) in functions.items()
         }
         _save(directory / MODEL, programs)
@@ -130,6 +130,7 @@ class _Lowered:
         self,
         fn: Callable[..., Any],
         variables: Any,
+        inputs: Sequence[Any],
         interface: Interface,
         platforms: Sequence[str],
         stablehlo_version: str | None,
@@ -138,8 +139,8 @@ class _Lowered:
         self.interface = interface.renamed(tensorflow_names(interface.inputs), tensorflow_names(interface.outputs))
         ports = [*self.interface.inputs, *self.interface.outputs]
         _refuse_small([*((p.name, p.dtype) for p in ports), *((n, a.dtype) for n, a in self.weights)])
-        words = jax.tree.map(words_of, interface.specs)
-        program = lowered("savedmodel", on_words(fn, interface.specs), variables, words, platforms)
+        given = on_words(fn, interface.specs)
+        program = lowered("savedmodel", given, variables, word_specs(inputs), platforms)
         self.op = ProgramOp(program, stablehlo_version)
 
 
