@@ -118,8 +118,8 @@ def test_an_optimizer_takes_part_without_looking_at_its_state():
 def test_what_is_known_is_not_walked_again(form, monkeypatch):
     a, b = Leaf(1.0), Leaf(2.0)
     compiled, walks = FORMS[form](), []
-    walk = ObjectCarrier._split
-    monkeypatch.setattr(ObjectCarrier, "_split", lambda self, *args: walks.append(1) or walk(self, *args))
+    walk = ObjectCarrier._walk
+    monkeypatch.setattr(ObjectCarrier, "_walk", lambda self, *args: walks.append(1) or walk(self, *args))
     results = [float(compiled(a, b, 1.0)) for _ in range(3)]
     assert results == [6.0, 10.0, 14.0]
     # What depends on values has to be looked at each time.

@@ -9,14 +9,13 @@ from fx_core.traceback_util import hide_package
 from fx_transforms import axes_scan, lift
 from fx_transforms._version import __version__
 from fx_transforms.axes import check_aliases
-from fx_transforms.carrier import Carrier, Groups, Outcome, Static
+from fx_transforms.carrier import Carrier, Groups, Lifted, Outcome, Static
 from fx_transforms.checkify import checkify
 from fx_transforms.cond import cond, switch
 from fx_transforms.custom_vjp import custom_vjp
 from fx_transforms.eval_shape import eval_shape, make_jaxpr
 from fx_transforms.grad import grad, value_and_grad
 from fx_transforms.jit import jit
-from fx_transforms.lifted import Lifted
 from fx_transforms.remat import remat
 from fx_transforms.scan import scan
 from fx_transforms.scope_carrier import ScopeCarrier

@@ -1,11 +1,12 @@
 """Carrier: how one kind of state goes through a transform, as a static shape and groups of arrays."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 
-__all__ = ["Carrier", "Chosen", "Groups", "Outcome", "Static", "run"]
+__all__ = ["Carrier", "Chosen", "Groups", "Lifted", "Outcome", "Static", "run"]
 
 H = TypeVar("H", contravariant=True)
 Groups = tuple[Any, ...]
@@ -34,7 +35,7 @@ class Static:
     __slots__ = ("_hash", "note", "value")
 
     def __init_subclass__(cls) -> None:
-        _register(cls)
+        jax.tree_util.register_static(cls)
 
     def __init__(self, value: Any, note: Any = None):
         self.value, self.note = value, note
@@ -52,11 +53,7 @@ class Static:
         return f"Static({self.value!r})"
 
 
-def _register(kind: type[Static]) -> None:
-    jax.tree_util.register_pytree_node(kind, lambda node: ((), node), lambda node, _: node)
-
-
-_register(Static)
+jax.tree_util.register_static(Static)
 
 
 class Outcome(NamedTuple):
@@ -148,3 +145,35 @@ def run(
     """Calls ``fn`` inside a transform: put the state together, call, take the state out."""
     inner = carrier.merge(shape, groups)
     return carrier.collect(inner, fn(inner, *args, **kwargs))
+
+
+class Lifted:
+    """A function of a handle, which it changes: its state is split, goes through a function of arrays, and back.
+
+    Args:
+      fn: the function that it is made of, whose name it has.
+      carrier: what splits and merges the state.
+      pure: ``(shape, groups, *args) -> outcome``, the function of arrays, which can be compiled as a whole.
+
+    >>> import jax
+    >>> import fx_core
+    >>> import fx_transforms
+    >>> carrier = fx_transforms.ScopeCarrier(["state"], ["state"], [])
+    >>> def add(scope, x):
+    ...     scope.put_variable("state", "sum", scope.get_variable("state", "sum") + x)
+    >>> choice = fx_transforms.cond(add, lambda scope, x: None, carrier)
+    >>> compiled = fx_transforms.Lifted(choice, carrier, jax.jit(choice.pure))
+    >>> scope = fx_core.Scope({"state": {"sum": 1.0}}, {}, mutable=["state"])
+    >>> compiled(scope, True, 2.0)
+    >>> float(scope.get_variable("state", "sum"))
+    3.0
+    """
+
+    def __init__(self, fn: Callable[..., Any], carrier: Carrier[Any], pure: Callable[..., Outcome]):
+        functools.update_wrapper(self, fn, updated=())
+        self.carrier, self.pure = carrier, pure
+
+    def __call__(self, handle: Any, *args: Any) -> Any:
+        """Calls the function."""
+        shape, groups = self.carrier.split(handle)
+        return self.carrier.absorb(handle, *self.pure(shape, groups, *args))

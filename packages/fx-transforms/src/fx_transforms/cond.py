@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 
-from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
+from fx_transforms.carrier import Carrier, Groups, Lifted, Outcome, Static, run
 from fx_transforms.errors import BranchStateError
-from fx_transforms.lifted import Lifted
 from fx_transforms.steps import differences
 
 __all__ = ["cond", "switch"]

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fx_transforms.axes import broadcast, check_new_axes, check_slots, common_size, front, restore, split_keys, spread
-from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
+from fx_transforms.carrier import Carrier, Groups, Lifted, Outcome, Static, run
 from fx_transforms.errors import BroadcastVariableError, TransformError, transform_output
-from fx_transforms.lifted import Lifted
 from fx_transforms.slot import Place, Slot
 from fx_transforms.steps import hide_static, loop_steps, show_static
 

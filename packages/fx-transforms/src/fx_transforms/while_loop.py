@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fx_transforms.axes import check_slots
-from fx_transforms.carrier import Carrier, Groups, Outcome, Static, run
+from fx_transforms.carrier import Carrier, Groups, Lifted, Outcome, Static, run
 from fx_transforms.errors import BroadcastVariableError, TransformError
-from fx_transforms.lifted import Lifted
 from fx_transforms.scan import name_carry
 from fx_transforms.slot import Place, Slot
 from fx_transforms.steps import carry_changed, hide_static, show_static

@@ -61,6 +61,7 @@ class Assembly:
       metas: for each value the metadata of its variable.
       bare: for each value without a variable the position of the part that holds it, and under which key.
       plain: whether all values are in variables, and none of these keeps it in a `jax.Ref`.
+      announces: whether its models announce all changes but those of values, which are all in variables.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Assembly:
         "_parts",
         "_refs",
         "_starts",
+        "announces",
         "bare",
         "metas",
         "plain",
@@ -103,7 +105,9 @@ class Assembly:
         self._alike: list[bool] | None = None
         self._all_alike = False
         self._known: bool | None = None
-        self.plain = None not in self.types and not any(meta.ref for meta in self.metas)
+        self.plain = not self.bare and not any(meta.ref for meta in self.metas)
+        silent = self.bare or self._containers or any(type(item) is Snapshot for _, _, item in self._later)
+        self.announces = not silent and not any(meta.changing for meta in self.metas)
 
     def _read(self, graphdef: GraphDef) -> list[Part]:
         nodes, attributes, positions = iter(graphdef.nodes), iter(graphdef.attributes), {}
@@ -212,7 +216,7 @@ class Assembly:
         structure then.
         """
         if self._known is None:
-            self._known = self.plain and is_known(self._graphdef)
+            self._known = self.plain and self.announces and is_known(self._graphdef)
         if not self._known:
             return self.build(leaves, {})[0][0]
         record = MergedRecord(self._graphdef, leaves, self.fits)

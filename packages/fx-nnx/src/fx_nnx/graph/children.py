@@ -52,6 +52,9 @@ class Item:
         """Returns the value."""
         return self.container[self.key]
 
+    _raw_value = property(read)
+    """The value under the name that variables have it under."""
+
     def write(self, value: Any) -> None:
         """Puts a value in the place of an earlier leaf, which changes no structure."""
         if self.owner is not None:

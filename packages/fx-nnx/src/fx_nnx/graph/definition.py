@@ -1,5 +1,6 @@
 """Graph definitions: the structure of a model without its values, hashable, so that JAX can cache by it."""
 
+import functools
 import itertools
 import types
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from fx_core.errors import ArgumentTypeError
 from fx_nnx.errors import unhashable_static
 from fx_nnx.paths import Path
 from fx_nnx.representation import Representable
-from fx_nnx.snapshots import Snapshot, exact
+from fx_nnx.snapshots import exact
 from fx_nnx.states.nesting import Paths
 
 __all__ = ["EMPTY", "LEAF", "NODE", "GraphDef", "NodeDef", "NodeRef", "RefDef", "StaticValue", "VariableDef"]
@@ -119,21 +120,6 @@ class GraphDef(Representable):
     2
     """
 
-    __slots__ = (
-        "_announces",
-        "_assembly",
-        "_hash",
-        "_numbers",
-        "_paths",
-        "_record",
-        "_same_paths",
-        "attributes",
-        "nodes",
-        "num_leaves",
-        "outer",
-        "roots",
-    )
-
     apply: ClassVar[Any]
     __class_getitem__ = classmethod(types.GenericAlias)
 
@@ -150,10 +136,7 @@ class GraphDef(Representable):
         self.num_leaves = num_leaves
         self.outer = tuple(outer)
         self.roots = roots
-        self._numbers: list[int | None] | None = None
-        self._announces: bool | None = None
         self._hash: int | None = None
-        self._paths: list[Path] | None = None
         self._assembly: Any = None
         self._same_paths: Any = None
         self._record: Any = None  # a weak reference to what is known of the model that it was taken from
@@ -186,30 +169,18 @@ class GraphDef(Representable):
         kinds = [node.type.__name__ for node in self.nodes if type(node) is NodeDef]
         return f"GraphDef({kinds[0] if kinds else 'leaf'}, nodes={len(self.nodes)}, leaves={self.num_leaves})"
 
-    @property
+    # Who has walked through a model knows these two, and sets them.
+
+    @functools.cached_property
     def paths(self) -> list[Path]:
         """The path of each leaf, in order."""
-        if self._paths is None:
-            self._paths = Paths(path for path, kind, _ in walk(self) if kind is LEAF)
-        return self._paths
+        return Paths(path for path, kind, _ in walk(self) if kind is LEAF)
 
-    @property
+    @functools.cached_property
     def numbers(self) -> list[int | None]:
         """For each leaf the number of the variable that holds it, None where an attribute or an item holds it."""
-        if self._numbers is None:
-            holders = [value for _, kind, value in walk(self) if kind is LEAF]
-            self._numbers = [None if holder is None else holder.index for holder in holders]
-        return self._numbers
-
-    @property
-    def announces(self) -> bool:
-        """Whether models made of it announce all changes but those of values, which are all in variables."""
-        if self._announces is None:
-            static = {type(item.value) for _, item in self.attributes if type(item) is StaticValue}
-            plain = [node for node in self.nodes if type(node) is NodeDef and node.index is None]
-            silent = [node for node in self.nodes if type(node) is VariableDef and node.metadata.changing]
-            self._announces = not plain and not silent and Snapshot not in static and None not in self.numbers
-        return self._announces
+        holders = [value for _, kind, value in walk(self) if kind is LEAF]
+        return [None if holder is None else holder.index for holder in holders]
 
     def leaves_of(self, state: Any) -> Sequence[Any] | None:
         """Returns the leaves of a `State` if it has them at the paths of this structure, and None otherwise."""

@@ -19,12 +19,12 @@ __all__ = ["MergedRecord", "is_known"]
 def is_known(graphdef: GraphDef) -> bool:
     """Returns whether a walk through a model that was made of a definition would find just that.
 
-    It would if a walk has found it, if it is of one object, and if all of that announces its changes: a static value
-    without a hash may be changed in place.
+    It would if a walk has found it, if it is of one object, and if it has a hash: a static value without one may be
+    changed in place. Its models have to announce all changes.
     """
     if graphdef._record is None or graphdef.roots != 1 or not graphdef.nodes or not has_hash(graphdef):
         return False
-    return graphdef.announces and issubclass(graphdef.nodes[0].type, Pytree)
+    return issubclass(graphdef.nodes[0].type, Pytree)
 
 
 class MergedRecord(Record):

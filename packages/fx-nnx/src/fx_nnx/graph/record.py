@@ -17,7 +17,7 @@ import numpy as np
 from fx_nnx.errors import SharedReferenceError, not_a_node
 from fx_nnx.graph.children import Item, one_level
 from fx_nnx.graph.definition import EMPTY, LEAF, NODE, GraphDef, NodeDef, NodeRef, RefDef, StaticValue, VariableDef
-from fx_nnx.graph.kinds import kind_of, known_kinds
+from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
 from fx_nnx.links import structure_lock
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.objects.fields import is_array
@@ -69,7 +69,7 @@ class Record:
         """Be the record of an array or a number alone; None has no leaves."""
         self.leaves = [] if leaf is None else [Item([leaf], 0)]
         self.graphdef, self.only_variables = GraphDef((), (), len(self.leaves)), False
-        self.graphdef._paths = [() for _ in self.leaves]
+        self.graphdef.paths = [() for _ in self.leaves]
         return self
 
     def read(self) -> list[Any]:
@@ -202,10 +202,22 @@ class Walk:
             self.visit(value, kind_of(value), path)
         self.origin += [number] * (len(self.leaves) - len(self.origin))
 
+    def through(self, leaves: Sequence[Any], names: Sequence[Any] = ()) -> Self:
+        """Looks at the objects and variables among the leaves of a tree.
+
+        Args:
+          leaves: the leaves; what is found in one has its number in ``origin``.
+          names: for each leaf how paths in it begin.
+        """
+        for number, leaf in enumerate(leaves):
+            if is_node(leaf):
+                self.root(leaf, tuple(names[number : number + 1]), number)
+        return self
+
     def graphdef(self) -> GraphDef:
         """Returns the structure that was found."""
         made = GraphDef(self.nodes, self.attributes, len(self.leaves), (), self.roots)
-        made._numbers = self.numbers
+        made.numbers = self.numbers
         return made
 
     def visit(self, value: Any, kind: str, path: Path) -> None:
@@ -347,7 +359,7 @@ def walk_graph(root: Any, *, shared: bool = True) -> Record:
     walk = Walk(record, shared=shared, as_tree=not shared)
     walk.root(root, ())
     record.graphdef, record.leaves = walk.graphdef(), walk.leaves
-    record.graphdef._paths, record.graphdef._record = Paths(walk.paths), walk.links[0]
+    record.graphdef.paths, record.graphdef._record = Paths(walk.paths), walk.links[0]
     return record
 
 

@@ -15,7 +15,7 @@ from fx_nnx.captures import constants, frames, note_all, warn_of_constant
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.graph.record import Record, Walk
+from fx_nnx.graph.record import Walk
 from fx_nnx.paths import show_path
 from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
@@ -29,8 +29,8 @@ from fx_nnx.transforms.layout import (
     inner_of,
     is_variable,
     keep_plan,
-    read_value,
     root_paths,
+    variables_in,
 )
 from fx_nnx.transforms.policies import FULL, PLAIN, GraphMode, Grouping, GroupPolicy, ResultPolicy, Returns
 from fx_nnx.variables.axes import add_axis, remove_axis
@@ -82,36 +82,34 @@ class ObjectCarrier:
         if isinstance(handle, Inner):
             handle = handle.as_handle()
         found = find_records(handle.tree) if self.steady is not None else None
-        if found is None:
-            return self._split(handle)
-        leaves, records, arrays, parts = found
-        # Carriers that look at the same things share what they find out.
-        key = (self.steady, handle.statics, *parts)
-        plan = find_plan(key, records)
-        if plan is None:
-            layout, groups = self._split(handle, records)
-            keep_plan(key, records, layout, handle.targets)
-            return layout, groups
-        layout, targets = plan.layout, plan.targets
-        handle.layout, handle.targets, handle.arrays, handle.leaves = layout, targets, arrays, leaves
-        handle.records = records
+        plan = key = None
+        handle.records = ()  # those of an earlier split may be gone
+        if found is not None:
+            handle.leaves, handle.records, handle.arrays, parts = found
+            # Carriers that look at the same things share what they find out.
+            key = (self.steady, handle.statics, *parts)
+            plan = find_plan(key, handle.records)
+        if plan is not None:
+            handle.layout, handle.targets = plan.layout, plan.targets
+        else:
+            self._walk(handle)
+            if key is not None:
+                keep_plan(key, handle.records, handle.layout, handle.targets)
         if frames or not at_top_level():
-            note_all([target for target in targets if is_variable(target)])
-        values = [target._raw_value for target in targets] if plan.plain else [read_value(target) for target in targets]
-        values += arrays
-        return layout, layout.deal(values, len(self.groups))
+            note_all([target for target in handle.targets if is_variable(target)])
+        values = [target._raw_value for target in handle.targets] + handle.arrays
+        return handle.layout, handle.layout.deal(values, len(self.groups))
 
-    def _split(self, handle: Handle, records: Sequence[Record] = ()) -> tuple[Layout, Groups]:
+    def _walk(self, handle: Handle) -> None:
+        """Find out the layout of a handle, as far as it is not known by records."""
+        records = handle.records
         names, leaves, treedef = root_paths(handle.tree)
         nodes = tuple(is_node(leaf) for leaf in leaves)
         if len(records) == 1 and self.mode.shared:  # the structure of the only object is known
             number, graphdef, targets = nodes.index(True), records[0].graphdef, records[0].leaves
             origin, paths = [number] * len(targets), [(names[number], *path) for path in graphdef.paths]
         else:
-            walk = Walk(shared=self.mode.shared)
-            for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
-                if node:
-                    walk.root(leaf, (name,), number)
+            walk = Walk(shared=self.mode.shared).through(leaves, names)
             graphdef, targets, origin, paths = walk.graphdef(), walk.leaves, walk.origin, walk.paths
         handle.targets, handle.leaves = targets, leaves
         handle.arrays = [leaf for leaf, node in zip(leaves, nodes) if not node]
@@ -120,27 +118,17 @@ class ObjectCarrier:
             group_of = self.grouping.ins(handle.tree)
             groups = [group_of(i, path[1:], held(target)) for i, path, target in zip(origin, paths, targets)]
             if self.grouping.check and sum(nodes) > 1:
-                self._check_groups(names, leaves, nodes, group_of)
+                check_aliases(
+                    self.transform,
+                    [
+                        (id(variable), show_path(path), self.groups[group_of(number, path[1:], variable)].axis)
+                        for number, path, variable in variables_in(names, leaves, self.mode.shared)
+                    ],
+                )
             groups += [group_of(i, (), leaf) for i, (leaf, node) in enumerate(zip(leaves, nodes)) if not node]
         paths = [*paths, *((name,) for name, node in zip(names, nodes) if not node)]
-        layout = Layout(graphdef, treedef, nodes, tuple(groups), handle.statics, names, paths)
-        hash(layout)  # here, where the error can name the attribute; JAX would hide it
-        handle.layout = layout
-        values = [*map(read_value, targets), *handle.arrays]
-        return layout, layout.deal(values, len(self.groups))
-
-    def _check_groups(self, names: Sequence[Any], leaves: Sequence[Any], nodes: Sequence[bool], group_of: Any) -> None:
-        """Make sure that what is reachable from two arguments is in one group."""
-        found: list[tuple[int, str, Any]] = []
-        for number, (name, leaf, node) in enumerate(zip(names, leaves, nodes)):
-            if node:
-                walk = Walk(shared=self.mode.shared)
-                walk.root(leaf, (name,))
-                for path, target in zip(walk.paths, walk.leaves):
-                    if is_variable(target):
-                        axis = self.groups[group_of(number, path[1:], target)].axis
-                        found.append((id(target), show_path(path), axis))
-        check_aliases(self.transform, found)
+        handle.layout = Layout(graphdef, treedef, nodes, tuple(groups), handle.statics, names, paths)
+        hash(handle.layout)  # here, where the error can name the attribute; JAX would hide it
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

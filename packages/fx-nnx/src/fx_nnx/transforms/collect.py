@@ -1,11 +1,13 @@
 """Taking apart what a function left behind."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 from fx_core.compat.jax import current_trace
+from fx_transforms.axes import check_aliases
 from fx_transforms.carrier import Outcome, Static
-from fx_transforms.errors import BroadcastVariableError, CarryChangedError, aliased_state
+from fx_transforms.errors import BroadcastVariableError, CarryChangedError
 
 from fx_nnx.errors import NnxError
 from fx_nnx.graph.children import Item
@@ -16,7 +18,7 @@ from fx_nnx.paths import show_path
 from fx_nnx.rngs.stream import RngCount
 from fx_nnx.transforms.array_refs import References
 from fx_nnx.transforms.change import Change, Fresh, Result, identical
-from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths
+from fx_nnx.transforms.layout import Group, Inner, held, is_variable, read_value, result_paths, variables_in
 from fx_nnx.transforms.policies import Returns
 from fx_nnx.variables.variable import Variable
 from fx_nnx.variables.writing import is_ref
@@ -306,9 +308,7 @@ class Collector:
     def walk_result(self, walk: Walk) -> None:
         """Walks through the objects of the result."""
         before = len(walk.leaves)
-        for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
-            if node:
-                walk.root(leaf, (name,), number)
+        walk.through(self.leaves, self.names)
         trace = current_trace()
         for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
             if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:
@@ -352,22 +352,16 @@ class Collector:
 
     def check_groups(self) -> None:
         """Makes sure that what is reachable on two ways is in one group."""
-        groups = self.carrier.groups
-        seen: dict[int, tuple[str, Any]] = {}
-        for number, path, group in zip(self.layout.graphdef.numbers, self.layout.paths, self.layout.groups):
-            if number is not None:
-                seen[id(self.inner.index[number])] = (show_path(path), groups[group].axis)
-        for number, (name, leaf, node) in enumerate(zip(self.names, self.leaves, self.nodes)):
-            if not node:
-                continue
-            walk = Walk()
-            walk.root(leaf, (name,))
-            for path, target in zip(walk.paths, walk.leaves):
-                if is_variable(target):
-                    here = (show_path(path), groups[self.group_out(number, path[1:], target)].axis)
-                    first = seen.setdefault(id(target), here)
-                    if first[1] != here[1]:
-                        raise aliased_state(self.carrier.transform, first, here)
+        groups, layout = self.carrier.groups, self.layout
+
+        def places() -> Iterator[tuple[int, str, Any]]:
+            for number, path, group in zip(layout.graphdef.numbers, layout.paths, layout.groups):
+                if number is not None:
+                    yield id(self.inner.index[number]), show_path(path), groups[group].axis
+            for number, path, variable in variables_in(self.names, self.leaves):
+                yield id(variable), show_path(path), groups[self.group_out(number, path[1:], variable)].axis
+
+        check_aliases(self.carrier.transform, places())
 
 
 def _output_alias(transform: str, kind: str, first: str, second: str) -> NnxError:

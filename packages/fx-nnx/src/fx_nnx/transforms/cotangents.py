@@ -33,12 +33,8 @@ class ResultCotangents:
         self.updates = updates
         known = {id(thing) for thing in inner.index.values()}
         names, leaves, _ = result_paths((out,))
-        walk = Walk()
-        self.roots: list[tuple[Any, bool]] = []
-        for name, leaf in zip(names, leaves):
-            if is_node(leaf):
-                self.roots.append((name, is_variable(leaf)))
-                walk.root(leaf, (name,))
+        walk = Walk().through(leaves, names)
+        self.roots = [(name, is_variable(leaf)) for name, leaf in zip(names, leaves) if is_node(leaf)]
         self.variables: list[tuple[Any, Any, Any]] = [
             (path[0], path[1:], target)
             for path, target in zip(walk.paths, walk.leaves)

@@ -21,7 +21,7 @@ from fx_nnx.transforms.arguments import Missing, StaticArguments, bound
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import GAP, is_gap
 from fx_nnx.transforms.cotangents import ArgumentCotangents, ResultCotangents
-from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, is_variable, read_value, root_paths
+from fx_nnx.transforms.layout import Group, Handle, Inner, Layout, read_value, root_paths, variables_in
 from fx_nnx.transforms.policies import ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target
@@ -97,15 +97,12 @@ class CustomVjp:
     def _check_aliases(self, args: Sequence[Any], apart: Sequence[int]) -> None:
         """Make sure that no variable both takes part and does not; the rule would lose a part of its derivative."""
         found: list[tuple[int, str, Any]] = []
-        for name, leaf in zip(*root_paths((args,))[:2]) if apart or self.parts else ():
-            number, walk = name[1].idx, Walk()
-            if is_node(leaf):
-                walk.root(leaf, (name,))
-            for path, target in zip(walk.paths, walk.leaves):
-                filters = [part for part in self.parts if part.argnum == number]
-                active = number not in apart and all(part.map_prefix(path[1:], target) for part in filters)
-                if is_variable(target):
-                    found.append((id(target), show_path(path), "a derivative" if active else "no derivative"))
+        names, leaves, _ = root_paths((args,) if apart or self.parts else ())
+        for leaf, path, variable in variables_in(names, leaves):
+            number = names[leaf][1].idx
+            filters = [part for part in self.parts if part.argnum == number]
+            active = number not in apart and all(part.map_prefix(path[1:], variable) for part in filters)
+            found.append((id(variable), show_path(path), "a derivative" if active else "no derivative"))
         check_aliases("custom_vjp", found)
 
 
@@ -242,10 +239,7 @@ def _has_argument(f: Callable[..., Any], name: str) -> bool:
 def _pack(tree: Any) -> Any:
     """Give a tree of arrays that stands for a tree with objects."""
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_node)
-    walk = Walk()
-    for number, leaf in enumerate(leaves):
-        if is_node(leaf):
-            walk.root(leaf, (number,))
+    walk = Walk().through(leaves)
     emptied = jax.tree.unflatten(treedef, [GAP if is_node(leaf) else leaf for leaf in leaves])
     return Static(walk.graphdef()), [read_value(target) for target in walk.leaves], emptied
 

@@ -293,10 +293,8 @@ def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> 
     """
     compiled = jit(fun, **options)
     if not compiled._carrier.mode.shared:  # what is shared is found here, and not at the first call
-        walk = Walk(shared=False)
-        for name, leaf in zip(*root_paths((partial_args,))[:2]):
-            if is_node(leaf):
-                walk.root(leaf, (name,))
+        names, leaves, _ = root_paths((partial_args,))
+        Walk(shared=False).through(leaves, names)
     return JitPartial(compiled, *partial_args)
 
 

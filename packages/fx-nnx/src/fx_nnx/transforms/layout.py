@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import operator
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
 from fx_nnx.graph.record import Record, Walk, record_of
 from fx_nnx.objects.pytree import Pytree, attributes_of
-from fx_nnx.paths import RootName, show_path
+from fx_nnx.paths import Path, RootName, show_path
 from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
 
@@ -38,6 +38,7 @@ __all__ = [
     "inner_of",
     "keep_plan",
     "read_value",
+    "variables_in",
 ]
 
 
@@ -166,13 +167,9 @@ class Handle:
         count = len(self.targets)
         return read_value(self.targets[number]) if number < count else self.arrays[number - count]
 
-    def objects(self, shared: bool = True) -> list[Any]:
+    def objects(self) -> list[Any]:
         """Returns the caller's objects and variables by number."""
-        walk = Walk(shared=shared)
-        for leaf, node in zip(self.leaves, self.layout.nodes):
-            if node:
-                walk.root(leaf, ())
-        return walk.objects
+        return Walk().through(self.leaves).objects
 
 
 @dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
@@ -221,7 +218,7 @@ def inner_of(layout: Layout, groups: Sequence[Group]) -> Inner:
     streams = [iter(group.values) for group in groups]
     values = [next(streams[group]) for group in layout.groups]
     numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
-    inner = Inner(layout, values, values[len(numbers) :], layout.graphdef.announces)
+    inner = Inner(layout, values, values[len(numbers) :], assembly.announces)
     links = (weakref.ref(inner),) if inner.alive else None
     leaves = assembly.variables(values[: len(numbers)], links)
     inner.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
@@ -265,6 +262,15 @@ def is_variable(x: Any) -> bool:
     return isinstance(x, Variable)
 
 
+def variables_in(names: Sequence[Any], leaves: Sequence[Any], shared: bool = True) -> Iterator[tuple[int, Path, Any]]:
+    """Gives number of the leaf, path, and variable, for each object in a tree alone: what two refer to comes twice."""
+    for number, (name, leaf) in enumerate(zip(names, leaves)):
+        if is_node(leaf):
+            walk = Walk(shared=shared)
+            walk.root(leaf, (name,))
+            yield from [(number, path, part) for path, part in zip(walk.paths, walk.leaves) if is_variable(part)]
+
+
 _LIMIT = 64
 _odd: dict[Any, bool] = {}
 _without_objects: dict[Any, "Plan"] = {}
@@ -276,13 +282,11 @@ class Plan(NamedTuple):
     Attributes:
       layout: their layout.
       others: the records of the objects after the first one, held weakly.
-      plain: whether all values are those of variables.
       targets: the variables and items of all records; they are let go as soon as one of the records is.
     """
 
     layout: Layout
     others: Sequence[weakref.ref[Record]]
-    plain: bool
     targets: list[Any]
 
 
@@ -360,4 +364,4 @@ def keep_plan(key: tuple[Any, ...], records: Sequence[Record], layout: Layout, t
             record.kept.pop(key, None)  # which would keep the variables of the other
 
     others = [weakref.ref(record, gone) for record in records[1:]]
-    kept[key] = Plan(layout, others, all(record.only_variables for record in records), targets)
+    kept[key] = Plan(layout, others, targets)

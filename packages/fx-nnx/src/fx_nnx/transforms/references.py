@@ -89,7 +89,7 @@ def flatten(
     outer = RefMap() if ref_outer_index is None else ref_outer_index
     pairs = [(number, outer[ref]) for number, ref in enumerate(walk.objects, first) if ref in outer]
     graphdef = GraphDef(walk.nodes, walk.attributes, len(walk.leaves), pairs)
-    graphdef._paths = walk.paths
+    graphdef.paths = walk.paths
     leaves = [leaf if isinstance(leaf, Variable) else read_value(leaf) for leaf in walk.leaves]
     return graphdef, FlatState.from_sorted_keys_values(walk.paths, leaves) if with_paths else leaves
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from fx_core.meta import PARTITION_NAME
 
-from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
 from fx_nnx.modes import set_graph_mode
 from fx_nnx.transforms.arguments import bound, decorating
@@ -65,10 +64,7 @@ def _axes(name: str, prefix: Any, tree: Any, shared: bool) -> dict[int, tuple[An
     """Give by identity the variables of a tree that have an axis, and the axis."""
     prefix = tuple(prefix) if isinstance(prefix, list) else prefix
     names, leaves, _ = root_paths(tree)
-    entries, walk = spread_prefix(name, prefix, tree), Walk(shared=shared)
-    for number, (root, leaf) in enumerate(zip(names, leaves)):
-        if is_node(leaf):
-            walk.root(leaf, (root,), number)
+    entries, walk = spread_prefix(name, prefix, tree), Walk(shared=shared).through(leaves, names)
     found: dict[int, tuple[Any, int]] = {}
     for number, path, target in zip(walk.origin, walk.paths, walk.leaves):
         entry = entries[number]

@@ -9,11 +9,10 @@ from fx_transforms.axes import check_aliases
 
 from fx_nnx.errors import NnxError
 from fx_nnx.graph.kinds import is_node
-from fx_nnx.graph.record import Walk
 from fx_nnx.paths import show_path
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.contexts import MergeContext, SplitContext, merge_context, split_context
-from fx_nnx.transforms.layout import is_variable, root_paths
+from fx_nnx.transforms.layout import root_paths, variables_in
 from fx_nnx.transforms.prefixes import PerVariable, spread_prefix
 
 __all__ = ["NodeStates", "from_tree", "to_tree"]
@@ -135,14 +134,10 @@ def to_tree(
 
 def _check(names: Sequence[Any], leaves: Sequence[Any], entries: Sequence[Any]) -> None:
     found: list[tuple[int, str, Any]] = []
-    for name, leaf, entry in zip(names, leaves, entries):
-        if is_node(leaf):
-            walk = Walk()
-            walk.root(leaf, (name,))
-            for path, target in zip(walk.paths, walk.leaves):
-                if is_variable(target):
-                    here = entry.map_prefix(path[1:], target) if isinstance(entry, PerVariable) else entry
-                    found.append((id(target), show_path(path), here))
+    for number, path, variable in variables_in(names, leaves):
+        entry = entries[number]
+        here = entry.map_prefix(path[1:], variable) if isinstance(entry, PerVariable) else entry
+        found.append((id(variable), show_path(path), here))
     check_aliases("to_tree", found)
 
 
