@@ -105,6 +105,47 @@ def test_update_takes_values_and_metadata_of_variables_of_any_type(tag):
     assert float(model.b[0]) == 1
 
 
+def _tag(state, source):
+    source.a.set_metadata(tag="new")
+
+
+def _tag_in_place(state, source):
+    source.a.get_metadata("tags").append("new")
+
+
+def _other_variable(state, source):
+    state["a"] = nnx.Param(jnp.ones(2), tag="new")
+
+
+def _other_structure(state, source):
+    source.c = nnx.Param(jnp.zeros(()))
+    source.a.set_metadata(tag="new")
+
+
+@pytest.mark.parametrize("change", [_tag, _tag_in_place, _other_variable, _other_structure])
+@pytest.mark.parametrize("again", [False, True])
+def test_update_brings_metadata_that_has_changed_since_the_state_was_made(change, again):
+    def build(value):
+        return nnx.Dict(a=nnx.Param(jnp.full(2, value), tags=["old"]), b=nnx.BatchStat(jnp.full(3, value)))
+
+    model, source = build(0.0), build(1.0)
+    state = nnx.state(source)
+    if again:
+        nnx.update(model, state)
+        nnx.update(model, state)
+    change(state, source)
+    nnx.update(model, state)
+    expected = {"tags": ["old"], "tag": "new"}
+    if change is _tag_in_place:
+        expected = {"tags": ["old", "new"]}
+    elif change is _other_variable:
+        expected = {"tag": "new"}
+    assert model.a.get_metadata(exclude_required=True) == expected
+    np.testing.assert_array_equal(model.a[...], jnp.ones(2))
+    np.testing.assert_array_equal(model.b[...], jnp.ones(3))
+    assert model.a is not source.a
+
+
 def test_update_of_a_variable():
     v = nnx.Param(jnp.ones(2))
     nnx.update(v, nnx.state(nnx.Dict(), nnx.Param))

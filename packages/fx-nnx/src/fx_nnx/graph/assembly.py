@@ -20,6 +20,7 @@ from fx_nnx.links import announce
 from fx_nnx.objects.fields import exchangeable
 from fx_nnx.objects.pytree import SharedKinds, attributes_of, filled_object, owned_kinds
 from fx_nnx.snapshots import Snapshot, exact, snapshot_of
+from fx_nnx.states.nesting import Leaves
 from fx_nnx.variables.fields import VariableFields, copied_all, filled
 from fx_nnx.variables.variable import Variable
 from fx_nnx.variables.writing import boxed, is_foreign, own_value
@@ -316,7 +317,13 @@ class Assembly:
         Raises:
           AttributeError: something among them is no variable.
         """
-        return self.plain and [variable._nnx_meta for variable in variables] == self.metas
+        if not self.plain:
+            return False
+        if type(variables) is Leaves and variables.record.is_true():
+            known = variables.record.graphdef._assembly
+            if known is not None:  # which spares a quarter of the time of `fx_nnx.update`
+                return known.metas == self.metas
+        return [variable._nnx_meta for variable in variables] == self.metas
 
 
 def assembly_of(graphdef: GraphDef) -> Assembly:

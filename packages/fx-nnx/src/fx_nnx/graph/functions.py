@@ -15,7 +15,7 @@ from fx_nnx.graph.packed import GraphState
 from fx_nnx.graph.record import Record, record_for
 from fx_nnx.paths import Path, show_path
 from fx_nnx.states.flat import FlatState, one_or_all, partition
-from fx_nnx.states.nesting import Paths, flatten
+from fx_nnx.states.nesting import Leaves, Paths, flatten
 from fx_nnx.states.state import State
 from fx_nnx.variables.variable import Variable
 
@@ -223,7 +223,9 @@ def _with_own_arrays(leaf: Any) -> Any:
 
 
 def _states(record: Record, filters: tuple[Filter, ...], *, exhaustive: bool) -> tuple[State, ...]:
-    paths, leaves = record.graphdef.paths, record.read()
+    paths = record.graphdef.paths
+    whole = record.lasting and record.only_variables
+    leaves = Leaves(record) if whole and not filters else record.read()
     if len(paths) == 1 and not paths[0]:
         return _alone(leaves[0], filters)
     if not filters:

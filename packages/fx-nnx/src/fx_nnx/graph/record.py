@@ -78,6 +78,10 @@ class Record:
             return self.leaves.copy()
         return [leaf.read() if type(leaf) is Item else leaf for leaf in self.leaves]
 
+    def is_true(self) -> bool:
+        """Returns whether the structure is as it was."""
+        return self.alive and (not self.contents or self.holds())
+
     def trace(self) -> object:
         """Returns the token of the trace that all variables were made in; None if there are several."""
         if self._trace is None:
@@ -368,7 +372,7 @@ def record_of(root: Any) -> Record:
     if kind_of(root) != "object":
         return walk_graph(root)
     known = root._nnx_record
-    if known is not None and known.alive and (not known.contents or known.holds()):
+    if known is not None and known.is_true():
         return known
     made = walk_graph(root)
     if made.lasting:
@@ -384,7 +388,7 @@ def record_for(root: Any, graph: bool | None) -> Record:
         return walk_graph(root, shared=False)
     owner = record_of(root)  # which whatever changes the structure drops, and what is known of the tree with it
     known = owner.tree
-    if known is not None and known.alive and (not known.contents or known.holds()):
+    if known is not None and known.is_true():
         return known
     made = walk_graph(root, shared=False)
     if made.lasting and owner.lasting:

@@ -8,7 +8,7 @@ import jax
 from fx_nnx.errors import StateStructureError
 from fx_nnx.paths import Path, sorted_keys
 
-__all__ = ["Paths", "flatten", "is_sortable", "nest", "nested_dicts", "value_twice"]
+__all__ = ["Leaves", "Paths", "flatten", "is_sortable", "nest", "nested_dicts", "value_twice"]
 
 
 class Paths(list[Path]):
@@ -40,6 +40,23 @@ class Paths(list[Path]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Paths, (list(self),)
+
+
+class Leaves(list[Any]):
+    """The variables of a model, all of them, in a state that was just made.
+
+    As long as the record is true, their metadata is that of its definition. A state has this list until its mapping is
+    asked for, which may be changed.
+
+    Args:
+      record: the `fx_nnx.graph.record.Record` of the model, which may be kept.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: Any):
+        super().__init__(record.leaves)
+        self.record = record
 
 
 def _numbered(paths: Sequence[Path]) -> tuple[dict[Any, Any], Any]:
