@@ -88,11 +88,11 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
       key: the key that it has to be signed with; None accepts any bundle.
       compiled: a directory of yours for what JAX compiles out of a StableHLO bundle: later processes with the same JAX
         on the same hardware take it from there in place of compiling again. Whoever can write there can run code here.
-      mmap: map the weights of a StableHLO bundle in place of reading them: on a CPU the network computes with the pages
-        of the file, which all processes that do so share. They are checked like others, but only once: whoever writes
-        into that file later changes the weights of this process, and whoever cuts it ends the process. fx never writes
-        into a bundle; `export` with ``overwrite`` and `renew` put another file in its place, and this process keeps the
-        old one. The weights are read where the system does not map the file.
+      mmap: memory-map the weights of a StableHLO bundle in place of reading them: on a CPU the network computes with
+        the pages of the file, which all processes that do so share. They are checked like others, but only once: a
+        program that writes into that file later changes the weights of this process, and one that truncates it crashes
+        the process. fx never writes into a bundle; `export` with ``overwrite`` and `renew` put another file in its
+        place, and this process keeps the old one. The weights are read where the system cannot map the file.
 
     Returns:
       The network as a function of its inputs.
