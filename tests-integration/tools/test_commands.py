@@ -38,6 +38,16 @@ def test_help_fits_eighty_columns(words):
     assert max(map(len, shown.output.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    "words", ["", *sorted({words.partition(" ")[0] for words in dict(commands(fx)) if " " in words})]
+)
+def test_lists_of_commands_say_whole_sentences(words):
+    shown = CliRunner().invoke(fx, [*words.split(), "--help"], terminal_width=80, prog_name="fx")
+    listed = shown.output.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("words", ["plugins", "plugins doctor", "env", "export formats"])
 def test_tables_fit_eighty_columns_and_json_is_json(words):
     shown = CliRunner(env={"COLUMNS": "80"}).invoke(fx, words.split())

@@ -24,7 +24,9 @@ def compress() -> None:
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write an HTML page, too.")
 @click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 def report(reports: tuple[Path, ...], as_json: bool, page: Path | None, show: bool) -> None:
-    """Show bytes and errors by layer, and accuracies, before and after compression.
+    """Show bytes, errors and accuracies before and after.
+
+    Bytes and errors are those of each layer.
 
     REPORTS are files that `fx_compress.compare(...).write("int8.json")` wrote, or directories of them.
     """

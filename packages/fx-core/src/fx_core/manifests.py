@@ -44,7 +44,7 @@ def read_manifest(directory: Path, *, format: str, version: int, key: bytes | No
     """
     check_key(key)
     path = Path(directory) / MANIFEST
-    manifest = _unsealed(path)
+    manifest = _unsealed(path, format)
     if manifest.get("format") != format:
         raise ManifestError(path, "This directory holds something else.", expected=format, got=manifest.get("format"))
     if not isinstance(manifest.get("version"), int) or manifest["version"] > version:
@@ -135,11 +135,17 @@ def files_below(directory: Path) -> Iterator[str]:
                 yield relative
 
 
-def _unsealed(path: Path) -> dict[str, Any]:
+def _unsealed(path: Path, format: str) -> dict[str, Any]:
     try:
         stored = _read_regular(path, _LARGEST_MANIFEST + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise ManifestError(path, "There is no manifest here.", fix="Check the path.") from None
+        raise ManifestError(
+            path,
+            "There is no manifest here.",
+            expected=f"the file that a directory of the format {format} has",
+            got="no such directory" if not path.parent.exists() else "a directory or file without one",
+            fix="Check the path.",
+        ) from None
     if stored is None:
         raise ManifestError(path, "The manifest is not a regular file.")
     if len(stored) > _LARGEST_MANIFEST:

@@ -59,7 +59,10 @@ def formats(as_json: bool) -> None:
 @_PATH
 @_JSON
 def inspect(path: Path, as_json: bool) -> None:
-    """Show what a bundle is: format, versions, inputs, and how far it was from the model; "verify" checks its files."""
+    """Show format, versions, inputs and errors of a bundle.
+
+    The errors are the differences from the model when it was exported. "verify" checks the files.
+    """
     source = settled(path)
     manifest = read_manifest(source, format=FORMAT, version=VERSION)
     fields = ("exporter", "created", "written_by", "inputs", "metadata", "verification")
@@ -85,7 +88,10 @@ def _rows(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 @_PATH
 @_JSON
 def verify(path: Path, as_json: bool) -> None:
-    """Check every byte of a bundle against its manifest, and that its runtime loads it; exit code 1 if not."""
+    """Check every byte of a bundle, and that its runtime loads it.
+
+    The exit code is 1 if a file is not as its manifest says, or the bundle does not load.
+    """
     bundle = load(path)
     found = bundle.verification
     if as_json:
@@ -102,7 +108,10 @@ def verify(path: Path, as_json: bool) -> None:
 )
 @_JSON
 def renew(path: Path, verify_sizes: tuple[str, ...], as_json: bool) -> None:
-    """Write a StableHLO bundle anew by the JAX that is installed, which promises to read it for half a year."""
+    """Write a StableHLO bundle anew by the installed JAX.
+
+    JAX promises to read what it wrote for half a year.
+    """
     written = str(_renew(path, verify_sizes=settings_of(verify_sizes) or None))
     if as_json:
         click.echo(json.dumps({"path": written, "jax": jax.__version__}, indent=2))

@@ -14,7 +14,7 @@ def fx_exporters() -> Iterable[ExporterEntry]:
         ExporterEntry(
             name="stablehlo",
             target="fx_export.stablehlo:StableHLOExporter",
-            summary="A jax.export program with its weights, for cpu, cuda and tpu",
+            summary="A jax.export program with its weights",
         ),
         ExporterEntry(
             name="onnx",

@@ -37,7 +37,9 @@ def ckpt() -> None:
 @_PATH
 @_JSON
 def ls(path: Path, as_json: bool) -> None:
-    """List the checkpoints of a run or a manager, with sizes and metrics.
+    """List the checkpoints of a run or a manager.
+
+    The table has their steps, sizes and metrics.
 
     PATH is a directory of checkpoints, or that of a run, which has them in PATH/checkpoints. The exit code is 1 if
     there are none, or if one cannot be read.
@@ -59,7 +61,10 @@ def ls(path: Path, as_json: bool) -> None:
 @_STEP
 @_JSON
 def inspect(path: Path, step: int | None, as_json: bool) -> None:
-    """Show what a checkpoint holds: each array with dtype, shape and sharding, metrics and metadata."""
+    """Show what a checkpoint holds.
+
+    That is each array with its dtype, shape and sharding, then metrics and metadata.
+    """
     info = checkpoint.inspect(_one(path, step))
     if as_json:
         click.echo(json.dumps({**tables.summary(info), "leaves": tables.leaves(info)}, indent=2))
@@ -72,7 +77,10 @@ def inspect(path: Path, step: int | None, as_json: bool) -> None:
 @_STEP
 @_JSON
 def verify(path: Path, step: int | None, as_json: bool) -> None:
-    """Check every byte of a checkpoint, or of every step; exit code 1 if anything is damaged."""
+    """Check every byte of a checkpoint, or of every step.
+
+    The exit code is 1 if anything is damaged.
+    """
     paths = [_one(path, step)] if step is not None or _is_checkpoint(path) else _steps(path)
     rows = []
     for one in paths:
@@ -127,7 +135,10 @@ def convert(path: Path, to: str, out: Path | None, step: int | None, as_json: bo
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 def rm(path: Path, steps: tuple[int, ...], yes: bool, as_json: bool) -> None:
-    """Remove steps of a run or a manager, whole or damaged; of a step that is a link, the link."""
+    """Remove steps of a run or a manager, whole or damaged.
+
+    Of a step that is a link, the link is removed.
+    """
     manager = _manager(path)
     there = manager.all_steps()
     for step in steps:

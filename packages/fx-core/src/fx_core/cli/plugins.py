@@ -33,7 +33,10 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 @plugins.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def doctor(as_json: bool) -> None:
-    """Load everything that plugins registered and report what is broken; exit code 1 if anything is."""
+    """Load all that plugins registered, and report what is broken.
+
+    The exit code is 1 if anything is.
+    """
     registry = quiet_registry()
     findings = examine(registry)
     broken = [finding for finding in findings if finding.level == "problem"]
@@ -50,7 +53,10 @@ def doctor(as_json: bool) -> None:
 @plugins.command()
 @click.option("--face", type=click.Choice(["linen", "nnx"]), default="linen", show_default=True, help="Whose layers.")
 def schema(face: Face) -> None:
-    """Print a JSON Schema of the descriptions of models, with every installed layer, for editors."""
+    """Print a JSON Schema of the descriptions of models.
+
+    It has every installed layer, for editors to complete and check.
+    """
     # Layers bring JAX; the other commands of this group do without it.
     from fx_core import descriptions
 
