@@ -3,9 +3,11 @@
 import fx_nnx as nnx
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from fx_core.errors import ArgumentTypeError
-from fx_nnx.exporting import as_function
+from fx_core.plugins import registry
+from fx_nnx.exporting import as_function, of_train_state
 
 X = jnp.ones((2, 3))
 
@@ -100,3 +102,58 @@ def test_a_second_call_that_computes_something_else_is_refused(method):
 def test_attributes_that_do_not_matter_may_change(method):
     fn, variables = as_function(Changing(), None, method=method)
     assert jnp.array_equal(jax.jit(fn)(variables, X), getattr(Changing(), method)(X))
+
+
+class Normed(nnx.Module):
+    def __init__(self, rngs):
+        self.linear, self.norm = nnx.Linear(3, 2, rngs=rngs), nnx.BatchNorm(2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(self.linear(x))
+
+
+class Kept(nnx.TrainState):
+    others: nnx.State
+    ema: nnx.State
+
+
+def trained():
+    model = Normed(nnx.Rngs(0))
+    model.norm.mean[...] = jnp.ones(2)
+    model.eval()
+    return model
+
+
+def test_a_training_state_is_its_model_with_its_parameters():
+    model = trained()
+    graphdef, params, others = nnx.split(model, nnx.Param, ...)
+    averages = jax.tree.map(jnp.zeros_like, params)
+    state = Kept.create(graphdef, params=params, tx=optax.adam(0.1), others=others, ema=averages)
+    fn, variables = of_train_state(state, None)
+    assert (fn(variables, X) == model(X)).all()
+    assert jax.tree.structure(variables) == jax.tree.structure(nnx.to_pure_dict(nnx.state(model)))
+    entry = registry().models["nnx.TrainState"]
+    assert entry.load() is of_train_state
+    assert entry.type == f"{nnx.TrainState.__module__}:{nnx.TrainState.__qualname__}"
+
+
+def test_a_training_state_that_lacks_variables_is_refused():
+    graphdef, params, _ = nnx.split(trained(), nnx.Param, ...)
+    with pytest.raises(nnx.errors.NnxError, match="norm"):
+        of_train_state(nnx.TrainState.create(graphdef, params=params, tx=optax.sgd(0.1)), None)
+
+
+def test_of_a_model_with_its_optimizer_the_model_is_exported():
+    model = trained()
+    fn, variables = as_function(nnx.ModelAndOptimizer(model, optax.adam(0.1)), None)
+    assert (fn(variables, X) == model(X)).all()
+    assert sorted(variables) == ["linear", "norm"]
+
+
+def test_what_has_no_such_method_is_refused():
+    model = trained()
+    with pytest.raises(ArgumentTypeError, match="This module has no method '__call__'") as caught:
+        as_function(nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param), None)
+    assert caught.value.got == "Optimizer"
+    with pytest.raises(ArgumentTypeError, match="This module has no method 'encode'"):
+        as_function(model, None, method="encode")

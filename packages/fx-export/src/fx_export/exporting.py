@@ -47,9 +47,12 @@ def export(
 
     Args:
       path: the directory to make; it appears whole or not at all.
-      model: a Linen module, an NNX module, a method of one, a training state with ``apply_fn`` and ``params``, or a
-        pure function of the variables and the inputs.
-      variables: a pytree of arrays: the weights. None where the model has its own.
+      model: a Linen module, an NNX module, a method of one, a training state of NNX or with ``apply_fn`` and
+        ``params``, or a pure function of the variables and the inputs. Of a training state the parameters are written
+        and the other collections, never an average of the parameters; ``apply_fn`` takes them by collection, as the
+        ``apply`` of a Linen module does: where it takes ``params`` alone, give it with those in place of the state.
+      variables: a pytree of arrays: the weights. None where the model has its own; for the averages of a training state
+        ``{"params": state.ema, **state.variables}``.
       inputs: an example, a `jax.ShapeDtypeStruct`, or a text such as ``"float32[batch, 3]"`` for each input; sizes
         from `jax.export.symbolic_shape`, and names in texts, stay free.
       format: name of the exporter: ``"stablehlo"``, ``"onnx"``, or a plugin's.

@@ -1,5 +1,6 @@
 """NNX modules as functions, for whoever exports them."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,9 @@ from fx_nnx.graph.functions import merge, split
 from fx_nnx.modules.module import Module
 from fx_nnx.rngs import RngState
 from fx_nnx.states.pure import replace_by_pure_dict, to_pure_dict
+from fx_nnx.states.state import State
+from fx_nnx.training.optimizer import ModelAndOptimizer
+from fx_nnx.training.train_state import TrainState
 
 
 def as_function(
@@ -21,7 +25,8 @@ def as_function(
     """Returns a module as a pure function of its variables and inputs; see `fx_core.plugins.ModelEntry`.
 
     Args:
-      model: the module; RNG streams stay as they are now, and nothing that is returned may depend on them.
+      model: the module, that of a `ModelAndOptimizer`; RNG streams stay as they are now, and nothing that is returned
+        may depend on them.
       variables: nested dicts of other values for its variables; None for its own.
       method: name of what to call.
       **call: keyword arguments of it.
@@ -30,6 +35,7 @@ def as_function(
       ArgumentTypeError: the call changes variables, or attributes such that the next call computes something else, or
         returns random values, as dropout does in training: a function of the inputs would return the same each time.
         Raised when it is traced.
+      ArgumentTypeError: the module has no such method, as an `Optimizer` has none.
 
     Example:
       >>> import fx_nnx as nnx, jax.numpy as jnp
@@ -37,6 +43,15 @@ def as_function(
       >>> fn(variables, jnp.ones((4, 3))).shape
       (4, 2)
     """
+    if isinstance(model, ModelAndOptimizer):
+        # The state of the optimizer would be in the file, of several times as many bytes.
+        model = model.model
+    if not callable(getattr(model, method, None)):
+        raise ArgumentTypeError(
+            f"This module has no method {method!r}.",
+            got=type(model).__qualname__,
+            fix="Export the model itself, or choose the method by call={'method': …}.",
+        )
     graphdef, streams, state = split(model, RngState, ...)
     # Copies: what is exported has nothing to do with what later becomes of the model.
     streams, state = jax.tree.map(lambda leaf: leaf, (streams, state))
@@ -64,6 +79,27 @@ def as_function(
         return result
 
     return fn, to_pure_dict(state) if variables is None else variables
+
+
+def of_train_state(state: TrainState[Any], variables: Any, **call: Any) -> tuple[Callable[..., Any], dict[Any, Any]]:
+    """Returns the model of a training state as a pure function of its variables and inputs, see `as_function`.
+
+    Args:
+      state: the training state. Its ``params`` are used, and of its other fields those that are a state of the model
+        with other variables; a second value for a variable, such as an average, is not.
+      variables: see `as_function`.
+      **call: see `as_function`.
+
+    Raises:
+      NnxError: fields of the state lack variables of the model.
+      ArgumentTypeError: see `as_function`.
+    """
+    found: dict[Any, Any] = dict(state.params.flat_state())
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        if isinstance(value, State) and field.name != "opt_state":
+            found = {**dict(value.flat_state()), **found}
+    return as_function(merge(state.graphdef, State.from_flat_path(found), copy=True), variables, **call)
 
 
 def _leaves(tree: Any) -> dict[Any, Any]:

@@ -51,5 +51,11 @@ def fx_models() -> list[ModelEntry]:
             resize="fx_nnx.inference:resize",
             summary="An NNX module, which holds its variables",
             type="fx_nnx.modules.module:Module",
-        )
+        ),
+        ModelEntry(
+            name="nnx.TrainState",
+            target="fx_nnx.exporting:of_train_state",
+            summary="The model of an NNX training state",
+            type="fx_nnx.training.train_state:TrainState",
+        ),
     ]
