@@ -71,6 +71,20 @@ def test_one_has_to_be_chosen(halves, tmp_path):
         fx_export.load(one)["forward"]
 
 
+@pytest.mark.parametrize("format", ["stablehlo", "onnx"])
+def test_names_of_files_are_names_of_entry_points_too(format, tmp_path):
+    names = ["weights", "program", "index", "model", "manifest", "data"]
+    factors = dict(zip(names, range(2, 8)))
+    entries = {
+        name: fx_export.EntryPoint(lambda w, x, factor=factor: x * w * factor, ["float32[batch, 3]"])
+        for name, factor in factors.items()
+    }
+    path = fx_export.export_several(tmp_path / "net", entries, np.float32(10), format=format, verify=False)
+    loaded = fx_export.load(path)
+    for name, factor in factors.items():
+        np.testing.assert_array_equal(loaded[name](np.ones((2, 3), np.float32)), np.full((2, 3), 10.0 * factor))
+
+
 def test_names_of_entry_points_are_identifiers(tmp_path):
     for entries in ({}, {"../x": HALVES["forward"]}, {3: HALVES["forward"]}):
         with pytest.raises(ArgumentTypeError, match="identifiers"):

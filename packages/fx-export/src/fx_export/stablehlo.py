@@ -115,7 +115,7 @@ class StableHLOExporter:
         del metadata
         weights, programs = _Weights(), {}
         for name, (fn, variables, inputs) in functions.items():
-            file = directory / f"{name}.bin"
+            file = directory / _file_of(name)
             programs[name] = _written(file, fn, variables, inputs, weights, platforms=platforms, stablehlo=stablehlo)
         self._write_index(directory, weights, {"programs": programs}, stablehlo)
 
@@ -148,7 +148,7 @@ class StableHLOExporter:
         programs = index.get("programs")
         if not isinstance(programs, dict) or not all(name.isidentifier() for name in programs):
             raise unreadable_bundle(str(directory / _INDEX), "the index lacks the programs.")
-        return {name: _loaded(directory / f"{name}.bin", read, index, programs[name], weights) for name in programs}
+        return {name: _loaded(directory / _file_of(name), read, index, programs[name], weights) for name in programs}
 
     def _write_index(
         self, directory: Path, weights: "_Weights", entries: Mapping[str, Any], stablehlo: str | None
@@ -166,6 +166,12 @@ class StableHLOExporter:
         check_expiry(directory, index, datetime.date.today())
         arrays = read_weights(directory / _WEIGHTS, index.get("weights"), read)
         return index, jax.device_put(arrays)
+
+
+def _file_of(name: str) -> str:
+    """The file of an entry point; one that is called "weights" may not take the name of theirs."""
+    file = f"{name}.bin"
+    return f"{name}.program.bin" if file == _WEIGHTS else file
 
 
 class _Weights:
