@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fx_core.scope import DenyList
-from fx_core.summary import draw, show_shapes, show_size, size_and_bytes
+from fx_core.summary import draw, show_shapes, show_size
 
 from fx_linen.summary._table import Row, Table, make_table
 
@@ -93,8 +93,9 @@ def render(
     """
     counts = list(counts)
     totals = {col: [0, 0] for col in table.collections}
-    for row in table:
-        for col, (size, width) in row.size_and_bytes(table.collections).items():
+    sizes = [row.size_and_bytes(table.collections) for row in table]
+    for counted in sizes:
+        for col, (size, width) in counted.items():
             totals[col][0] += size
             totals[col][1] += width
     whole = [sum(total[i] for total in totals.values()) for i in range(2)]
@@ -102,7 +103,7 @@ def render(
         "fx-linen",
         f"{type(table.module).__name__} Summary",
         ["path", "module", "inputs", "outputs", *counts, *table.collections],
-        [_cells(row, table, counts) for row in table],
+        [_cells(row, counted, counts) for row, counted in zip(table, sizes)],
         ["", "", "", "Total", *[""] * len(counts), *(show_size(*totals[col]) for col in table.collections)],
         f"\nTotal Parameters: {show_size(*whole)}",
         console_kwargs=console_kwargs,
@@ -111,7 +112,7 @@ def render(
     )
 
 
-def _cells(row: Row, table: Table, counts: list[str]) -> list[str]:
+def _cells(row: Row, sizes: Mapping[str, tuple[int, int]], counts: list[str]) -> list[str]:
     method = "" if row.method == "__call__" else f".{row.method}"
     cells = [
         "/".join(row.path),
@@ -120,8 +121,7 @@ def _cells(row: Row, table: Table, counts: list[str]) -> list[str]:
         show_shapes(row.outputs),
     ]
     cells += [f"{getattr(row, count):,}" for count in counts]
-    for col in table.collections:
-        size, width = size_and_bytes(row.counted_variables.get(col, {}))
+    for col, (size, width) in sizes.items():
         own = show_shapes(row.module_variables.get(col, {})) if row.module_variables.get(col) else ""
         cells.append("\n\n".join(part for part in (own, show_size(size, width) if size else "") if part))
     return cells

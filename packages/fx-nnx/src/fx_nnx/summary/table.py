@@ -219,10 +219,10 @@ def _variables(obj: Any, rows: set[Path]) -> tuple[dict[Path, Any], dict[Path, A
             continue
         for key, child in children_of(node):
             if isinstance(child, Variable):
-                kind = _kind(child)
+                kind, value = _kind(child), abstract(child.get_value())
                 own.setdefault(path, {}).setdefault(kind, {})[str(key)] = _shown(child)
                 for end in range(len(path) + 1):
-                    whole.setdefault(path[:end], {}).setdefault(kind, {})[id(child)] = abstract(child.get_value())
+                    whole.setdefault(path[:end], {}).setdefault(kind, {})[id(child)] = value
     return {path: own.get(path, {}) for path in rows}, whole
 
 
