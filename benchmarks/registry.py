@@ -53,7 +53,7 @@ GROUPS = {
     "nnx_graph": Group("Taking models apart", "flattening as many arrays", (*NNX, "equinox"), quick=True),
     "linen_init": Group("First parameters, functional modules, CPU time", "`jax.jit(model.init)`", LINEN),
     "nnx_build": Group("First parameters, object modules, CPU time", "drawing as many numbers", NNX),
-    "summaries": Group("Summary of ResNet-50", "the same table by hand with JAX and rich", LINEN, quick=True),
+    "summaries": Group("Summary of ResNet-50", "the same table by hand with JAX and rich", BOTH, quick=True),
     "decode": Group("Decoding with a cache, one token", libraries=BOTH, quick=True),
     "bridge": Group("A wrapped module over its twin", "the twin"),
     "train_loop": Group("Training loop"),

@@ -1,4 +1,4 @@
-"""The table of ResNet-50, against one by hand: shapes of `init` and of each layer's call traced, printed with rich."""
+"""The table of ResNet-50, against one by hand: shapes of each layer's call traced, and of `init`, printed with rich."""
 
 import importlib
 import io
@@ -10,7 +10,7 @@ import jax
 import rich.console
 import rich.table
 
-from benchmarks import networks
+from benchmarks import networks, nnx_networks
 from benchmarks.init_trace import drawn_by_hand
 from benchmarks.measure import Ratio, in_turns, ratios
 
@@ -53,30 +53,43 @@ def traced(variables: Any, x: Any) -> list[tuple[str, Any, Any, Any]]:
     return rows
 
 
-def by_hand(init: Callable[..., Any], x: Any) -> str:
+def by_hand(variables: Callable[[], Any], x: Any) -> str:
     """The table of a network that is written by hand."""
     columns = ("params", "batch_stats")
     table = rich.table.Table("layer", "inputs", "outputs", *columns, title="ResNet", show_lines=True)
-    variables = jax.eval_shape(init, jax.random.key(0))
-    for name, own, before, after in traced(variables, x):
+    found = variables()
+    for name, own, before, after in traced(found, x):
         table.add_row(name, shown(before), shown(after), *(shown(own.get(col, {})) for col in columns))
-    table.caption = f"Total: {sum(leaf.size for leaf in jax.tree.leaves(variables)):,}"
+    table.caption = f"Total: {sum(leaf.size for leaf in jax.tree.leaves(found)):,}"
     console = rich.console.Console(file=io.StringIO(), force_terminal=True)
     console.print(table)
     return console.file.getvalue()
 
 
-def cases(libraries: tuple[str, ...] = ("fx_linen",)) -> Iterator[Ratio]:
-    sides: dict[str, Callable[[], object]] = {}
+def cases(libraries: tuple[str, ...] = ("fx_linen", "fx_nnx")) -> Iterator[Ratio]:
+    functional: dict[str, Callable[[], object]] = {}
+    objects: dict[str, Callable[[], object]] = {}
     for library in libraries:
-        model, x = networks.resnet(importlib.import_module(library))
-        sides[library] = lambda model=model, x=x: model.tabulate(jax.random.key(0), x)
-        variables = jax.eval_shape(model.init, jax.random.key(0), x)
-        init = drawn_by_hand(variables)
-        sides["raw"] = lambda init=init, x=x: by_hand(init, x)
-        sides["trace"] = lambda v=variables, x=x: jax.eval_shape(lambda v, x: networks.resnet_by_hand(v, x), v, x)
-    times = in_turns(sides, rounds=5, clock=time.process_time)
-    alone = times.pop("trace")
-    yield from ratios("table of ResNet-50", times, {"fx_linen": 1.5})
-    tables = {library: taken for library, taken in times.items() if library != "raw"}
-    yield from ratios("table of ResNet-50, over tracing the call alone", {**tables, "raw": alone})
+        module: Any = importlib.import_module(library)
+        if library.endswith("linen"):
+            model, x = networks.resnet(module)
+            functional[library] = lambda model=model, x=x: model.tabulate(jax.random.key(0), x)
+            variables = jax.eval_shape(model.init, jax.random.key(0), x)
+            init = drawn_by_hand(variables)
+            functional["raw"] = lambda init=init, x=x: by_hand(lambda: jax.eval_shape(init, jax.random.key(0)), x)
+            functional["trace"] = lambda v=variables, x=x: jax.eval_shape(lambda *a: networks.resnet_by_hand(*a), v, x)
+        else:
+            model, x = nnx_networks.resnet(module)
+            objects[library] = lambda nnx=module, model=model, x=x: nnx.tabulate(model, x)
+            kinds = {"params": module.Param, "batch_stats": module.BatchStat}
+            found = {col: module.to_pure_dict(module.state(model, kind)) for col, kind in kinds.items()}
+            objects["raw"] = lambda found=found, x=x: by_hand(lambda: found, x)
+    if functional:
+        times = in_turns(functional, rounds=5, clock=time.process_time)
+        alone = times.pop("trace")
+        yield from ratios("table of ResNet-50", times, {"fx_linen": 1.5})
+        tables = {library: taken for library, taken in times.items() if library != "raw"}
+        yield from ratios("table of ResNet-50, over tracing the call alone", {**tables, "raw": alone})
+    if objects:
+        times = in_turns(objects, rounds=5, clock=time.process_time)
+        yield from ratios("table of ResNet-50, whose parameters are there", times, {"fx_nnx": 1.5})
