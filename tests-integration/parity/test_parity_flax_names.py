@@ -10,6 +10,7 @@ from pathlib import Path
 import flax
 import jax
 import pytest
+from fx_flax.imported import imported as elsewhere
 from fx_flax.table import API_VERSION, flax_modules, module_names, submodules
 from packaging.version import Version
 
@@ -102,6 +103,16 @@ def test_every_place_exists_and_is_of_the_kind_that_flax_has(module):
         if isinstance(its, type) and its.__module__.startswith("flax"):
             assert isinstance(mine, type), name
             assert issubclass(mine, Exception) == issubclass(its, Exception), name
+
+
+@pytest.mark.parametrize("module", sorted(set(FILES) - NOT_IMPORTED))
+def test_what_flax_imports_from_elsewhere_is_the_same_object(module):
+    found = imported(module)
+    known = module_names(module)
+    listed = {*known.places, *known.modules, *known.absent, *submodules(module)}
+    for name in set(vars(found)) - listed:
+        same = elsewhere(name)
+        assert same is None or same[0] is getattr(found, name), name
 
 
 def test_modules_are_those_of_flax():

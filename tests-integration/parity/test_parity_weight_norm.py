@@ -103,3 +103,19 @@ def test_narrow_weights(name, call, dtype, param_dtype):
         out, expected = run(ours), run(theirs)
         assert out.dtype == expected.dtype
         np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("init", ["ones", "zeros"])
+def test_lengths_that_are_not_random_take_no_key(init):
+    def keys(nn):
+        rngs = nn.Rngs(0)
+        nn.WeightNorm(nn.Linear(4, 3, rngs=rngs), scale_init=getattr(nn.initializers, init), rngs=rngs)
+        return nn.Linear(3, 2, rngs=rngs).kernel[...]
+
+    np.testing.assert_array_equal(keys(fx_nnx), keys(flax.nnx))
+
+
+def test_axes_that_a_weight_lacks_are_refused():
+    for nn, error in ((flax.linen, IndexError), (fx_linen, ValueError)):
+        with pytest.raises(error):
+            nn.WeightNorm(nn.Dense(4), feature_axes=3).init(KEY, X)

@@ -34,6 +34,19 @@ def test_a_star_import_gives_what_flax_has_and_is_installed():
     assert found["flatten_dict"] is importlib.import_module("fx_core.traverse_util").flatten_dict
 
 
+def test_what_flax_imports_for_itself_is_found_but_not_listed():
+    from collections import abc
+    from typing import Any, Optional
+
+    from flax import typing as types
+    from flax.core import frozen_dict, lift
+
+    assert types.Callable is abc.Callable
+    assert (frozen_dict.Any, lift.Optional, lift.jnp) == (Any, Optional, jnp)
+    assert "Callable" not in dir(types)
+    assert not hasattr(types, "Counter")
+
+
 def test_names_can_be_listed_and_modules_walked():
     import flax
 

@@ -194,6 +194,19 @@ def test_weights_are_normalized_in_the_dtype_that_they_have():
     np.testing.assert_allclose(out, exact.astype(jnp.float16), rtol=1e-3)
 
 
+def test_lengths_take_a_key_only_where_they_are_random():
+    for init, drawn in ((nnx.initializers.ones, 2), (nnx.initializers.normal(), 3)):
+        rngs = nnx.Rngs(0)
+        nnx.WeightNorm(nnx.Linear(4, 3, rngs=rngs), scale_init=init, rngs=rngs)
+        assert rngs.params.count[...] == drawn
+
+
+def test_lengths_along_axes_that_a_weight_lacks_are_refused():
+    linear = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(ShapeMismatchError, match="feature_axes does not fit an array of 2 dimensions"):
+        nnx.WeightNorm(linear, feature_axes=2, rngs=nnx.Rngs(0))
+
+
 def test_a_bias_with_one_dimension_may_be_given_by_its_size():
     layer = nnx.Einsum("ab,bc->ac", (3, 4), 4, rngs=nnx.Rngs(0))
     assert layer.bias.shape == (4,)

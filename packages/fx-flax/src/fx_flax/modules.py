@@ -7,6 +7,7 @@ import types
 from typing import Any
 
 from fx_flax.errors import FlaxNameError, package_missing
+from fx_flax.imported import imported
 from fx_flax.table import API_VERSION, FlaxModuleNames, module_names, submodules
 
 __all__ = ["FlaxModule", "find_place"]
@@ -59,6 +60,9 @@ class FlaxModule(types.ModuleType):
             return importlib.import_module(known.modules[name])
         if name in submodules(self.__name__):
             return importlib.import_module(f"{self.__name__}.{name}")
+        from_elsewhere = None if name in known.absent else imported(name)
+        if from_elsewhere is not None:
+            return from_elsewhere[0]
         raise self._unknown(name)
 
     def _unknown(self, name: str) -> FlaxNameError:

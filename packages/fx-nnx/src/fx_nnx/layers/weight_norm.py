@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from fx_core.errors.ops import non_matrix_weight
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.initializers import normal, ones
+from fx_core.ops.initializers.fixed import draws_nothing
 from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype
@@ -173,7 +174,10 @@ class WeightNorm(Module):
       param_dtype: dtype of the lengths.
       variable_filter: which weights.
       promote_dtype: replaces `fx_nnx.layers.promote_dtype`.
-      rngs: RNG streams; lengths are initialized with keys of ``params``.
+      rngs: RNG streams; lengths that are random are initialized with keys of ``params``.
+
+    Raises:
+      ShapeMismatchError: a weight lacks one of the axes.
     """
 
     def __init__(
@@ -201,7 +205,9 @@ class WeightNorm(Module):
             if use_scale and matches(path, weight):
                 shape = weight.get_value().shape
                 lengths = tuple(shape[axis] for axis in weight_axes(len(shape), self.feature_axes))
-                self.scales[path] = Param(scale_init(rngs.params(), lengths, param_dtype))
+                # As in Flax, lengths that are not random take no key from the layers that come after.
+                key = None if draws_nothing(scale_init) else rngs.params()
+                self.scales[path] = Param(scale_init(key, lengths, param_dtype))
 
     @located
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import jax
 from jax import lax
 
+from fx_core.errors.ops import invalid_axes
+
 __all__ = ["l2_normalize", "spectral_norm", "weight_axes", "weight_norm"]
 
 
@@ -57,10 +59,15 @@ def weight_axes(ndim: int, feature_axes: int | Sequence[int] | None) -> tuple[in
     Args:
       ndim: number of dimensions.
       feature_axes: axes, negative ones from the end; None for none.
+
+    Raises:
+      ShapeMismatchError: a weight of so many dimensions lacks an axis.
     """
     if feature_axes is None:
         return ()
     axes = (feature_axes,) if isinstance(feature_axes, int) else feature_axes
+    if not all(-ndim <= axis < ndim for axis in axes):
+        raise invalid_axes("feature_axes", axes, ndim)
     return tuple(sorted({axis % ndim for axis in axes}))
 
 
