@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
 from flax.linen import linear, normalization
 from flax.nnx import module
 from flax.nnx.nn import linear as nnx_linear
+from fx_ckpt.formats import msgpack_hooks
 from fx_flax import private
 
 X = jax.random.normal(jax.random.key(0), (2, 3, 4)) + 2.0
@@ -83,3 +85,23 @@ def test_the_first_that_is_not_none():
     for function in (private.first_from, module.first_from):
         with pytest.raises(ValueError, match="say which"):
             function(None, error_msg="say which")
+
+
+@pytest.mark.parametrize("value", [np.arange(6.0).reshape(2, 3), jnp.ones(2, jnp.bfloat16), np.float32(3), 1 + 2j])
+def test_bytes_packed_by_msgpack_are_the_same(value):
+    mine, its = msgpack_hooks.pack(value), serialization._msgpack_ext_pack(value)
+    assert (mine.code, mine.data) == (its.code, its.data)
+    back, expected = msgpack_hooks.unpack(*its), serialization._msgpack_ext_unpack(*its)
+    assert type(back) is type(expected)
+    np.testing.assert_array_equal(back, expected)
+
+
+def test_what_msgpack_has_no_kind_for_is_left():
+    extension = msgpack_hooks.unpack(9, b"x")
+    assert extension == serialization._msgpack_ext_unpack(9, b"x") == (9, b"x")
+    assert msgpack_hooks.pack("text") == serialization._msgpack_ext_pack("text") == "text"
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 5, 3), (2, 5, 6, 3), (1, 2, 3, 4, 5)])
+def test_axes_of_convolutions_are_the_same(shape):
+    assert private.conv_dimension_numbers(shape) == linear._conv_dimension_numbers(shape)

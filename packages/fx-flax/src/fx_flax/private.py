@@ -1,5 +1,6 @@
 """Functions that Flax has for itself but published libraries use, with the signatures that those call."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,28 @@ from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.typing import Dtype, LaxPadding, PaddingLike
 from jax import lax
 
-__all__ = ["canonicalize_axes", "canonicalize_padding", "compute_stats", "first_from", "normalize"]
+__all__ = [
+    "ArrayRepresentation",
+    "canonicalize_axes",
+    "canonicalize_padding",
+    "compute_stats",
+    "conv_dimension_numbers",
+    "first_from",
+    "normalize",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayRepresentation:
+    """What stands for an array in Flax's tables; libraries ask whether a value is one, in the tables of fx none is.
+
+    Attributes:
+      shape: of the array.
+      dtype: of the array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
 
 
 def canonicalize_axes(rank: int, axes: int | Iterable[int]) -> tuple[int, ...]:
@@ -69,6 +91,21 @@ def compute_stats(
         return norm.moments(x, axes, use_fast_variance=use_fast_variance, **options)
     squares = norm.mean_square(x, axes, **options)
     return jnp.zeros_like(squares), squares
+
+
+def conv_dimension_numbers(input_shape: Sequence[int]) -> lax.ConvDimensionNumbers:
+    """Returns which axes of a convolution are the batch, the features and space.
+
+    Args:
+      input_shape: ``(batch, *spatial, features)``.
+
+    >>> conv_dimension_numbers((2, 8, 8, 3)).rhs_spec
+    (3, 2, 0, 1)
+    """
+    spatial = range(1, len(input_shape) - 1)
+    around = (0, len(input_shape) - 1, *spatial)
+    kernel = (len(input_shape) - 1, len(input_shape) - 2, *(axis - 1 for axis in spatial))
+    return lax.ConvDimensionNumbers(around, kernel, around)
 
 
 def first_from(*args: Any, error_msg: str) -> Any:

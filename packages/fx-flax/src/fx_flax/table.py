@@ -56,8 +56,9 @@ class FlaxModuleNames:
 
     @functools.cached_property
     def home(self) -> str | None:
-        """The package of fx that has most of the names, fx_core among equals; None for a module without names."""
-        packages = [place.partition(".")[0].partition(":")[0] for place in self.places.values()]
+        """The package beside fx_flax that has most of the names, fx_core among equals; None if there is none."""
+        all_packages = [place.partition(".")[0].partition(":")[0] for place in self.places.values()]
+        packages = [name for name in all_packages if name != "fx_flax"]
         return max(dict.fromkeys(packages), key=lambda name: (packages.count(name), name == "fx_core"), default=None)
 
 
