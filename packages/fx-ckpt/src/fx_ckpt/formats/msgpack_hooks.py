@@ -37,4 +37,5 @@ def unpack(code: int, data: bytes) -> Any:
     array([0, 1, 2])
     """
     extension = msgpack.ExtType(code, data)
-    return msgpack_restore(msgpack.packb(extension)) if code in _KINDS else extension
+    packed: Any = msgpack.packb(extension)
+    return msgpack_restore(packed) if code in _KINDS else extension
