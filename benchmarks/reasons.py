@@ -6,7 +6,10 @@ The first part that fits counts; an empty one fits all cases of the module.
 _CALLS = "Each call of a module enters a scope, reads its variables and promotes dtypes."
 _NORMS = "Norms of fx compute moments near a value of the input, which takes more equations."
 _LSTM = "The cell is set up around the loop and again inside of it, which the short trace of a cell cannot hide."
-_STEP = "The step is the same program; around it, modules are recognized as unchanged and written to."
+_STEP = (
+    "The step is the same program; around it, modules are recognized as unchanged, and each variable is read and "
+    "written: an object that the processor has to fetch, where by hand there is one list."
+)
 _APART = "Modules are taken apart before the transform, and what changed is written to them after it."
 
 REASONS: dict[str, dict[str, str]] = {
@@ -27,9 +30,11 @@ REASONS: dict[str, dict[str, str]] = {
         "": "The program has as many equations as by hand, but for two of an LSTM; the rest varies from run to run.",
     },
     "init_trace": {
-        "fx_linen": "`init` traces the forward pass, which yields the shapes, and derives keys from paths.",
-        "": "Each layer derives a key from the count of its RNG stream. Layers of Equinox split one key, and draw "
-        "uniform numbers, which takes fewer equations than truncated normal ones.",
+        "fx_linen": "`init` traces the forward pass, which yields the shapes: for the MLP in 40 ms, where the draws "
+        "alone take 20 and the forward pass alone takes 27.",
+        "": "Each layer derives a key from the count of its RNG stream, which is an equation for each parameter: 4 of "
+        "29 ms for ResNet-50. Layers of Equinox split one key, and draw uniform numbers, which takes fewer equations "
+        "than truncated normal ones.",
     },
     "linen_lifted": {
         "remat of jit": "By hand twelve layers are one function, which JAX traces once; fx compares fields, variables "
@@ -69,7 +74,8 @@ REASONS: dict[str, dict[str, str]] = {
         "split(Param, ...)": "Variables are put in a state for each filter, with their paths.",
         "merge": "An object is made for each module and each variable, where the list of arrays needs none, and its "
         "structure is recorded, so that the next `split` walks through nothing.",
-        "update": "The shape of each value is compared with that of the old one, and each variable is written.",
+        "update": "Each variable is read and written, and the shape of its value compared with that of the old one. "
+        "Before Python 3.12 an attribute of a class with `__getattr__` is read in three times the time.",
         "clone": "An object is made for each module and each variable. A copy of a model of Equinox has objects for "
         "modules only.",
         "first split": "The model is walked once, and its structure recorded, which makes all later calls short.",
