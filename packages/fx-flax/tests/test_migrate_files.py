@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 
 import pytest
@@ -33,6 +34,19 @@ def test_lines_of_requirements():
     )
     done = migrate_dependencies("requirements.txt", b"-e git+https://x/flax.git#egg=flax\n# flax\n", ())
     assert [(finding.line, finding.kind) for finding in done.findings] == [(1, "left")]
+
+
+def test_every_requirement_has_a_range():
+    done = migrate_dependencies(
+        "requirements.txt", b"flax\n", {"fx_flax", "fx_nnx", "fx_ckpt", "fx_train", "fx_bridge"}
+    )
+    assert re.sub(r">=0\.1,<0\.2", "@", done.text.decode()).split() == [
+        "fx-bridge@",
+        "fx-ckpt@",
+        "fx-flax@",
+        "fx-nnx@",
+        "fx-train@",
+    ]
 
 
 def test_dependencies_of_projects_but_not_their_keywords():

@@ -66,6 +66,9 @@ def migrate_dependencies(name: str, text: bytes, packages: Collection[str]) -> M
 def _requirement(package: str) -> str:
     """What to ask for: the versions that this package works with."""
     wanted = package.replace("_", "-")
+    if wanted == "fx-flax":
+        major, minor = map(int, re.findall(r"\d+", importlib.metadata.version(wanted))[:2])
+        return f"{wanted}>={major}.{minor},<" + (f"{major + 1}" if major else f"0.{minor + 1}")
     for line in importlib.metadata.requires("fx-flax") or []:
         found = re.match(rf"{wanted}\s*(?:\[[^\]]*\])?\s*\(?([<>=!~][^;)]*)", line)
         if found:
