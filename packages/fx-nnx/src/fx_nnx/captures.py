@@ -40,20 +40,19 @@ class _Holding(Protocol):
     def holds(self) -> bool: ...
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Captures:
     """What one compiled function has read from outside.
 
     Attributes:
       found: by identity, variables and the values that were read. One that is gone has been replaced.
       seen: the modules that the function sees from outside.
+      renewed: whether other values were read before.
     """
 
-    __slots__ = ("found", "renewed", "seen")
-
-    def __init__(self) -> None:
-        self.found: dict[int, tuple[weakref.ref[Any], Any]] = {}
-        self.seen: list[_Holding] = []
-        self.renewed = False
+    found: dict[int, tuple[weakref.ref[Any], Any]] = dataclasses.field(default_factory=dict[int, Any])
+    seen: list[_Holding] = dataclasses.field(default_factory=list[_Holding])
+    renewed: bool = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:

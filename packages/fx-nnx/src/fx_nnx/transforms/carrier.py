@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.record import Walk
+from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import show_path
 from fx_nnx.transforms.change import Change, Fresh, Returned, take_carry, write_value
 from fx_nnx.transforms.collect import Collector
@@ -26,7 +28,6 @@ from fx_nnx.transforms.layout import (
     find_plan,
     find_records,
     held,
-    inner_of,
     is_variable,
     keep_plan,
     root_paths,
@@ -134,10 +135,23 @@ class ObjectCarrier:
 
     def merge(self, shape: Static, groups: Groups) -> Inner:
         """See `fx_transforms.Carrier.merge`."""
-        layout = cast(Layout, shape)
-        inner = inner_of(layout, groups)
+        layout, streams = cast(Layout, shape), [iter(group.values) for group in groups]
+        values = [next(streams[group]) for group in layout.groups]
+        numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
+        inner = Inner(layout, values, values[len(numbers) :], assembly.announces)
+        links = (weakref.ref(inner),) if inner.alive else None
+        leaves = assembly.variables(values[: len(numbers)], links)
+        inner.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
+        inner.roots, inner.holders = assembly.build(leaves, inner.index, links=links)
+        inner.tree = layout.tree(inner.roots, inner.now)
+        bare = [number for number, variable in enumerate(numbers) if variable is None]
+        items = [(number, inner.holders[at], key) for number, (at, key) in zip(bare, assembly.bare)]
+        inner.items = {(id(holder), key): number for number, holder, key in items}
+        objects = [thing for thing in inner.index.values() if isinstance(thing, Pytree)] if bare else ()
+        owned = {id(attributes_of(thing)) for thing in objects}
+        inner.contained = {layout.paths[number]: number for number, holder, _ in items if id(holder) not in owned}
         if self.axis_metadata is not None:
-            variables = [None if number is None else inner.index[number] for number in layout.graphdef.numbers]
+            variables = [None if number is None else leaf for number, leaf in zip(numbers, leaves)]
             self.change_axes(variables, layout.groups, adding=False)
         return inner
 

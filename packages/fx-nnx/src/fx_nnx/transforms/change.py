@@ -1,6 +1,6 @@
 """What a function did to its arguments: the hashable part, and what the body of a loop hands on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -128,8 +128,9 @@ class Change(NamedTuple):
     plain: tuple[tuple[bool, ...], ...] | None
 
 
-def changes_of(layout: Layout, outcome: Outcome) -> Outcome:
-    """Returns what a loop leaves behind, without the values that steps hand on and none has written."""
+def changes_of(loop: Callable[..., Outcome], layout: Layout, *args: Any) -> Outcome:
+    """Runs a loop, and returns what it leaves behind, without the values that steps hand on and none has written."""
+    outcome = loop(layout, *args)
     change: Change = outcome.shape.value
     count, written = len(layout.graphdef.numbers), frozenset(change.written)
     returned = tuple([number for number in change.returned if number >= count or number in written])

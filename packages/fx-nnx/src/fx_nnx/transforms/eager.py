@@ -14,13 +14,12 @@ import jax
 import numpy as np
 from fx_core import config, spmd
 from fx_core.compat.jax import at_top_level
-from fx_transforms import Lifted, Outcome
+from fx_transforms import Lifted
 
 from fx_nnx.graph.kinds import is_node
 from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding
 from fx_nnx.transforms.change import changes_of
 from fx_nnx.transforms.jit import CompiledFunction, Watch
-from fx_nnx.transforms.layout import Layout
 
 __all__ = ["are_arrays", "compiled_once", "on_tree"]
 
@@ -80,12 +79,8 @@ def compiled_once(
 def _compiled(lift: Callable[[Watch], Lifted], watched: Watch) -> Lifted:
     """Compile a transform as a whole."""
     loop = lift(watched)
-
-    @functools.wraps(loop, updated=())
-    def whole(layout: Layout, groups: Any, *args: Any) -> Outcome:
-        return changes_of(layout, loop.pure(layout, groups, *args))
-
-    return Lifted(loop, loop.carrier, jax.jit(whole))
+    whole = functools.partial(changes_of, loop.pure)
+    return Lifted(loop, loop.carrier, jax.jit(functools.update_wrapper(whole, loop, updated=())))
 
 
 def on_tree(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,12 +17,10 @@ from fx_core.compat.jax import at_top_level
 from fx_transforms.carrier import Static
 
 from fx_nnx.captures import frames, note
-from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.definition import GraphDef
 from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
 from fx_nnx.graph.record import Record, Walk, record_of
-from fx_nnx.objects.pytree import Pytree, attributes_of
 from fx_nnx.paths import Path, RootName, show_path
 from fx_nnx.snapshots import exact
 from fx_nnx.variables.variable import Variable
@@ -35,7 +33,6 @@ __all__ = [
     "Plan",
     "find_plan",
     "find_records",
-    "inner_of",
     "keep_plan",
     "read_value",
     "variables_in",
@@ -211,25 +208,6 @@ class Inner:
         if self.handle is None:
             self.handle = Handle(self.tree, self.layout.statics)
         return self.handle
-
-
-def inner_of(layout: Layout, groups: Sequence[Group]) -> Inner:
-    """Makes the copy of a tree that a function gets, of the values in the groups."""
-    streams = [iter(group.values) for group in groups]
-    values = [next(streams[group]) for group in layout.groups]
-    numbers, assembly = layout.graphdef.numbers, assembly_of(layout.graphdef)
-    inner = Inner(layout, values, values[len(numbers) :], assembly.announces)
-    links = (weakref.ref(inner),) if inner.alive else None
-    leaves = assembly.variables(values[: len(numbers)], links)
-    inner.index = {number: leaf for number, leaf in zip(numbers, leaves) if number is not None}
-    inner.roots, inner.holders = assembly.build(leaves, inner.index, links=links)
-    inner.tree = layout.tree(inner.roots, inner.now)
-    bare = [number for number, variable in enumerate(numbers) if variable is None]
-    items = [(number, inner.holders[at], key) for number, (at, key) in zip(bare, assembly.bare)]
-    inner.items = {(id(holder), key): number for number, holder, key in items}
-    owned = {id(attributes_of(thing)) for thing in inner.index.values() if isinstance(thing, Pytree)} if bare else ()
-    inner.contained = {layout.paths[number]: number for number, holder, _ in items if id(holder) not in owned}
-    return inner
 
 
 def read_value(target: Any) -> Any:

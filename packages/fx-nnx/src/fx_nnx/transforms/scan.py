@@ -1,7 +1,7 @@
 """scan."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import fx_transforms
@@ -74,7 +74,13 @@ def scan(
     def step(carry: Any, *tree: Any) -> Any:
         del carry  # it is among the groups
         out = target.call(*tree)
-        return out if position_out is None else Returned(*_parted(out, out_axes, position_out))
+        if position_out is None:
+            return out
+        if position_out == -1:
+            return Returned(out, ())
+        if not isinstance(out, tuple) or len(out) != len(out_axes):
+            raise transform_output("scan", f"a tuple of {len(out_axes)} parts, as out_axes says", out)
+        return Returned(out[position_out], (*out[:position_out], *out[position_out + 1 :]))
 
     def lift(watched: Watch) -> fx_transforms.Lifted:
         return fx_transforms.scan(
@@ -97,24 +103,16 @@ def scan(
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
             raise PrefixError.mismatch("in_axes of scan", in_axes, f"{len(args)} arguments")
         handle = Handle((args, {}, *rest))
-        out = (compiled_once("scan", (f,), options, lift) if _takes_arrays(args, in_axes) else lift(on_tree))(
-            handle, ()
-        )
+        # What all steps share is not traced if it is a number or an array of NumPy.
+        entries = in_axes if isinstance(in_axes, tuple | list) else [in_axes] * len(args)
+        traced = all(e is Carry or are_arrays(arg, numpy=type(e) is int) for arg, e in zip(args, entries))
+        out = (compiled_once("scan", (f,), options, lift) if traced else lift(on_tree))(handle, ())
         if position_out is None:
             return out
         carry = carrier.carry_of(handle)
         return carry if position_out == -1 else (*out[:position_out], carry, *out[position_out:])
 
     return transformed(target, call)
-
-
-def _takes_arrays(args: Sequence[Any], in_axes: Any) -> bool:
-    """Whether what is given is traced in any case: numbers and NumPy arrays that all steps share are not."""
-    entries = in_axes if type(in_axes) in (tuple, list) and len(in_axes) == len(args) else [in_axes] * len(args)
-    for arg, entry in zip(args, entries):
-        if entry is not Carry and not are_arrays(arg, numpy=type(entry) is int):
-            return False
-    return True
 
 
 class _Axes(NamedTuple):
@@ -190,12 +188,3 @@ def _carry(name: str, axes: Any) -> int | None:
     if len(found) > 1 or nested:
         raise PrefixError.misplaced(f"{name} of scan", axes, "Carry once, as the entry of an argument or result")
     return found[0] if found else None
-
-
-def _parted(out: Any, axes: Any, position: int) -> tuple[Any, Any]:
-    """Divide a result into the carry and the rest."""
-    if position == -1:
-        return out, ()
-    if not isinstance(out, tuple) or len(out) != len(axes):
-        raise transform_output("scan", f"a tuple of {len(axes)} parts, as out_axes says", out)
-    return out[position], (*out[:position], *out[position + 1 :])
