@@ -73,7 +73,7 @@ def scanned_in_jit():
     return nnx.jit(lambda model, x: loop(model, x))
 
 
-BOUNDS = {jitted: (100, 33, 17, 228), scanned: (140, 43, 21, 328), scanned_in_jit: (152, 41, 21, 1135)}
+BOUNDS = {jitted: (98, 33, 17, 226), scanned: (135, 43, 21, 323), scanned_in_jit: (148, 41, 21, 1130)}
 
 
 @pytest.mark.parametrize(("make", "most"), BOUNDS.items(), ids=["jit", "scan", "scan in jit"])
@@ -101,7 +101,7 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     transformed(model, x)
     transformed(model, x)
     found = counts_of(lambda: transformed(model, x))
-    assert all(now <= most for now, most in zip(found, (9, 4, 4, 9))), found
+    assert all(now <= most for now, most in zip(found, (8, 4, 4, 8))), found
 
 
 def test_a_trace_of_a_recurrent_network_goes_through_no_more_than(undisturbed):
@@ -114,4 +114,4 @@ def test_a_trace_of_a_recurrent_network_goes_through_no_more_than(undisturbed):
 
     trace()  # the step is recorded once
     found = counts_of(trace)
-    assert all(now <= most for now, most in zip(found, (174, 46, 25, 845))), found
+    assert all(now <= most for now, most in zip(found, (171, 46, 25, 843))), found

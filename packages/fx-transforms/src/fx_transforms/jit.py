@@ -55,30 +55,37 @@ def jit(
     """
     donated = positions(donate_argnums)
     all_given = donate_groups is True or 0 in donated
-    chosen = Chosen(() if isinstance(donate_groups, bool) else tuple(donate_groups))
+    chosen = Chosen(() if isinstance(donate_groups, bool) or all_given else donate_groups)
 
-    @functools.wraps(fn, assigned=("__name__", "__qualname__", "__doc__"))
-    def pure(shape: Static, given: Groups, kept: Groups, *args: Any, **kwargs: Any) -> Outcome:
-        groups = given if all_given else chosen.put(kept, given) if chosen.indices else kept
+    def whole(shape: Static, groups: Groups, *args: Any, **kwargs: Any) -> Outcome:
         return run(carrier, fn, shape, groups, *args, **kwargs)
 
-    del pure.__wrapped__  # jax.jit would check argument numbers against the signature of fn
+    # What JAX donates is whole arguments, so groups that are given away are one of their own.
+    def parted(shape: Static, given: Groups, kept: Groups, *args: Any, **kwargs: Any) -> Outcome:
+        return whole(shape, chosen.put(kept, given), *args, **kwargs)
+
+    def part(handle: Any) -> tuple[Static, Groups, Groups]:
+        shape, groups = carrier.split(handle)
+        return shape, chosen.take(groups), chosen.others(groups)
+
+    pure: Callable[..., Outcome] = parted if chosen.indices else whole
+    prepared = part if chosen.indices else carrier.split
+    functools.update_wrapper(pure, fn, assigned=("__name__", "__qualname__", "__doc__"))
+    del cast(Any, pure).__wrapped__  # jax.jit would check argument numbers against the signature of fn
     if group_shardings is not None:
-        options["in_shardings"] = (None, chosen.take(group_shardings), chosen.others(group_shardings))
+        given = (chosen.take(group_shardings), chosen.others(group_shardings))
+        options["in_shardings"] = (None, *(given if chosen.indices else [tuple(group_shardings)]))
         options["out_shardings"] = Outcome(cast(Any, None), tuple(group_shardings), options.get("out_shardings"))
+    # The state is position 0; its shape and groups are in the place of it.
+    more = 2 if chosen.indices else 1
+    statics, donated = ([i + more if i > 0 else i for i in nums] for nums in (positions(static_argnums), donated))
     compiled = jax.jit(
         pure,
-        static_argnums=tuple(shifted(i) for i in positions(static_argnums)),
+        static_argnums=tuple(statics),
         static_argnames=static_argnames or None,
-        donate_argnums=((1,) if all_given or chosen.indices else ()) + tuple(shifted(i) for i in donated if i != 0),
+        donate_argnums=(*((1,) if all_given or chosen.indices else ()), *(i for i in donated if i != 0)),
         **options,
     )
-
-    def prepared(handle: Any) -> tuple[Static, Groups, Groups]:
-        shape, groups = carrier.split(handle)
-        if all_given:
-            return shape, groups, ()
-        return (shape, chosen.take(groups), chosen.others(groups)) if chosen.indices else (shape, (), groups)
 
     @functools.wraps(fn)
     def call(handle: Any, *args: Any, **kwargs: Any) -> Any:
@@ -93,8 +100,3 @@ def positions(argnums: int | Sequence[int] | None) -> tuple[int, ...]:
     if argnums is None:
         return ()
     return (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
-
-def shifted(argnum: int) -> int:
-    """Position in the pure function, which takes shape and two tuples of groups in place of the handle."""
-    return argnum + 2 if argnum > 0 else argnum
