@@ -7,7 +7,7 @@ import fx_transforms
 from fx_core.compat.jax import checkify as jax_checkify
 
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, on_tree
 from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target, transformed
 
@@ -43,5 +43,5 @@ def checkify(
     """
     carrier = ObjectCarrier(graph_mode(graph, graph_updates), transform="checkify")
     target = Target(f)
-    lifted = fx_transforms.checkify(lambda inner: target.call(*inner.tree), carrier, errors=errors)
+    lifted = fx_transforms.checkify(on_tree(target.call), carrier, errors=errors)
     return transformed(target, lambda *tree: lifted(Handle(tree)))

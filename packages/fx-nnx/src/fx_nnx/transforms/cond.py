@@ -7,9 +7,9 @@ import fx_transforms
 from fx_core.errors import ArgumentError
 
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.eager import are_arrays, compiled_once, on_tree
+from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.jit import Watch
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, on_tree
 from fx_nnx.transforms.policies import GraphMode, GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.targets import Targets
 

@@ -20,8 +20,9 @@ from fx_nnx.graph.kinds import is_node
 from fx_nnx.modes import set_graph_mode, set_graph_updates, use_eager_sharding
 from fx_nnx.transforms.change import changes_of
 from fx_nnx.transforms.jit import CompiledFunction, Watch
+from fx_nnx.transforms.layout import on_tree
 
-__all__ = ["are_arrays", "compiled_once", "on_tree"]
+__all__ = ["are_arrays", "compiled_once"]
 
 _ATTRIBUTE = "_fx_nnx_compiled"
 _LIMIT = 32
@@ -81,11 +82,6 @@ def _compiled(lift: Callable[[Watch], Lifted], watched: Watch) -> Lifted:
     loop = lift(watched)
     whole = functools.partial(changes_of, loop.pure)
     return Lifted(loop, loop.carrier, jax.jit(functools.update_wrapper(whole, loop, updated=())))
-
-
-def on_tree(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function of an `Inner` that calls a function of its tree: what a `Lifted` runs that is not compiled."""
-    return lambda inner, *args: f(*args, *inner.tree)
 
 
 def _anchor(f: Any) -> tuple[Any, Any] | None:

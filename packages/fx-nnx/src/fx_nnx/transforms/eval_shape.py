@@ -7,7 +7,7 @@ import fx_transforms
 
 from fx_nnx.transforms.arguments import StaticArguments, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, on_tree
 from fx_nnx.transforms.policies import GraphMode, ResultPolicy, graph_mode
 from fx_nnx.transforms.targets import Target, transformed
 
@@ -43,9 +43,7 @@ def shapes_of(target: Target, handle: Handle, mode: GraphMode) -> Any:
     """Returns the shapes of what a function would give."""
     results = ResultPolicy(alias=mode.updates)
     carrier = ObjectCarrier(GraphMode(mode.shared, False), results=results, transform="eval_shape")
-    lifted = fx_transforms.eval_shape(
-        lambda inner: target.call(*StaticArguments.put(inner.layout.statics, *inner.tree)), carrier
-    )
+    lifted = fx_transforms.eval_shape(on_tree(target.call), carrier)
     return carrier.result_of(handle, *lifted(handle))
 
 
@@ -79,10 +77,7 @@ def make_jaxpr(
     results = ResultPolicy(alias=mode.updates)
     carrier = ObjectCarrier(GraphMode(mode.shared, False), results=results, transform="make_jaxpr")
 
-    def inside(inner: Any) -> Any:
-        return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
-
-    lifted = fx_transforms.make_jaxpr(inside, carrier)
+    lifted = fx_transforms.make_jaxpr(on_tree(target.call), carrier)
 
     def call(args: Any, kwargs: Any, *rest: Any) -> Any:
         given, args, kwargs = statics.take(args, kwargs)

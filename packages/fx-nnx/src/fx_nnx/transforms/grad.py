@@ -16,7 +16,7 @@ from fx_nnx.paths import show_path
 from fx_nnx.states.state import State
 from fx_nnx.transforms.arguments import Missing, by_position, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle, is_variable, read_value
+from fx_nnx.transforms.layout import Handle, is_variable, on_tree, read_value
 from fx_nnx.transforms.policies import GraphMode, Grouping, GroupPolicy, graph_mode
 from fx_nnx.transforms.prefixes import DiffState
 from fx_nnx.transforms.targets import Target, transformed
@@ -248,7 +248,7 @@ def _differentiated(
     rest = wanted.count - 1
     carrier = wanted.carrier()
     lifted = fx_transforms.value_and_grad(
-        lambda inner: target.call(*inner.tree),
+        on_tree(target.call),
         carrier,
         wrt=range(rest),
         has_aux=has_aux,

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import operator
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from fx_nnx.graph.kinds import is_node, kind_of, known_kinds
 from fx_nnx.graph.record import Record, Walk, record_of
 from fx_nnx.paths import Path, RootName, show_path
 from fx_nnx.snapshots import exact
+from fx_nnx.transforms.arguments import StaticArguments
 from fx_nnx.variables.variable import Variable
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "find_plan",
     "find_records",
     "keep_plan",
+    "on_tree",
     "read_value",
     "variables_in",
 ]
@@ -208,6 +210,18 @@ class Inner:
         if self.handle is None:
             self.handle = Handle(self.tree, self.layout.statics)
         return self.handle
+
+
+def on_tree(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns what runs inside of a transform, a function of an `Inner` and more: it calls ``f`` with the latter, the
+    arguments, those by name, and what is bound.
+    """
+
+    def inside(inner: Inner, *args: Any) -> Any:
+        statics = inner.layout.statics
+        return f(*args, *(inner.tree if statics is None else StaticArguments.put(statics, *inner.tree)))
+
+    return inside
 
 
 def read_value(target: Any) -> Any:

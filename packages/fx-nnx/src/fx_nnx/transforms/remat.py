@@ -7,7 +7,7 @@ import fx_transforms
 
 from fx_nnx.transforms.arguments import StaticArguments, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, on_tree
 from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target, transformed
 
@@ -43,11 +43,8 @@ def remat(
     """
     target, statics = Target(f), StaticArguments(f, "remat", static_argnums)
 
-    def inside(inner: Any) -> Any:
-        return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
-
     carrier = ObjectCarrier(graph_mode(graph, graph_updates), transform="remat")
-    lifted = fx_transforms.remat(inside, carrier, prevent_cse=prevent_cse, policy=policy)
+    lifted = fx_transforms.remat(on_tree(target.call), carrier, prevent_cse=prevent_cse, policy=policy)
 
     def call(args: Any, kwargs: Any, *rest: Any) -> Any:
         given, args, kwargs = statics.take(args, kwargs)

@@ -13,9 +13,9 @@ from fx_nnx.transforms.arguments import bound, decorating
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.change import Returned
-from fx_nnx.transforms.eager import are_arrays, compiled_once, on_tree
+from fx_nnx.transforms.eager import are_arrays, compiled_once
 from fx_nnx.transforms.jit import Watch
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, on_tree
 from fx_nnx.transforms.policies import GraphMode, ResultPolicy, graph_mode
 from fx_nnx.transforms.prefixes import Carry, PerVariable, StateAxes, entries_of
 from fx_nnx.transforms.targets import Target, transformed

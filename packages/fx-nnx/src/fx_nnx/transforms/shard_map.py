@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 from fx_nnx.errors import PrefixError
 from fx_nnx.transforms.arguments import bound, decorating
 from fx_nnx.transforms.carrier import ObjectCarrier
-from fx_nnx.transforms.layout import Handle, is_variable
+from fx_nnx.transforms.layout import Handle, is_variable, on_tree
 from fx_nnx.transforms.policies import Grouper, Grouping, GroupPolicy, Returns, graph_mode
 from fx_nnx.transforms.prefixes import PerVariable, entries_of, spread_prefix
 from fx_nnx.transforms.targets import Target, transformed
@@ -78,7 +78,7 @@ def shard_map(
     )
     specs = [PartitionSpec() if key is None else key for key in keys]
     lifted = fx_transforms.shard_map(
-        lambda inner: target.call(*inner.tree),
+        on_tree(target.call),
         carrier,
         group_specs=[(spec, spec) for spec in specs],
         in_specs=(),

@@ -13,7 +13,7 @@ from fx_nnx.graph.kinds import is_node
 from fx_nnx.transforms.arguments import Missing
 from fx_nnx.transforms.carrier import ObjectCarrier
 from fx_nnx.transforms.grad import Wanted
-from fx_nnx.transforms.layout import Group, Handle
+from fx_nnx.transforms.layout import Group, Handle, on_tree
 from fx_nnx.transforms.policies import Grouping, GroupPolicy, graph_mode
 from fx_nnx.transforms.targets import Target
 from fx_nnx.transforms.values import derivative_leaves, refuse_reduce_axes, values_by_path
@@ -64,7 +64,7 @@ def vjp(
     carrier = wanted.carrier()
     target = Target(f)
     lifted = fx_transforms.vjp(
-        lambda inner: target.call(*inner.tree), carrier, wrt=range(wanted.count - 1), has_aux=has_aux, transform="vjp"
+        on_tree(target.call), carrier, wrt=range(wanted.count - 1), has_aux=has_aux, transform="vjp"
     )
     handle = Handle(target.tree(primals, {}))
     out, backward, *aux = lifted(handle)
@@ -128,7 +128,7 @@ def jvp(
     grouping = Grouping(moves.group_args, fresh=1)
     carrier = ObjectCarrier(graph_mode(graph, graph_updates), groups=groups, grouping=grouping, transform="jvp")
     target = Target(f)
-    lifted = fx_transforms.jvp(lambda inner: target.call(*inner.tree), carrier, has_aux=has_aux, transform="jvp")
+    lifted = fx_transforms.jvp(on_tree(target.call), carrier, has_aux=has_aux, transform="jvp")
     return lifted(Handle(target.tree(tuple(primals), {})), (), (), moves)
 
 

@@ -8,7 +8,7 @@ import jax
 
 from fx_nnx.transforms.arguments import StaticArguments, bound, decorating
 from fx_nnx.transforms.axes import NO_METADATA, AxisGroups
-from fx_nnx.transforms.layout import Handle
+from fx_nnx.transforms.layout import Handle, on_tree
 from fx_nnx.transforms.policies import graph_mode
 from fx_nnx.transforms.targets import Target, transformed
 
@@ -59,7 +59,7 @@ def vmap(
     target = Target(f)
     groups = AxisGroups("vmap", in_axes, out_axes, graph_mode(graph, graph_updates))
     lifted = fx_transforms.vmap(
-        lambda inner: target.call(*inner.tree),
+        on_tree(target.call),
         groups.carrier(transform_metadata),
         groups.slots(),
         axis_size=axis_size,
@@ -115,11 +115,8 @@ def pmap(
     groups = AxisGroups("pmap", in_axes, out_axes, graph_mode(graph, graph_updates))
     target, statics = Target(f), StaticArguments(f, "pmap", static_broadcasted_argnums)
 
-    def inside(inner: Any) -> Any:
-        return target.call(*StaticArguments.put(inner.layout.statics, *inner.tree))
-
     lifted = fx_transforms.pmap(
-        inside,
+        on_tree(target.call),
         groups.carrier(transform_metadata),
         groups.slots(),
         axis_size=axis_size,
