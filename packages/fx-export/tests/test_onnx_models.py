@@ -162,6 +162,37 @@ def test_sums_of_64_bits_are_exact(tmp_path):
         np.testing.assert_array_equal(results[name], wanted, strict=True)
 
 
+def test_places_beyond_those_of_64_signed_bits_are_after_the_end(tmp_path):
+    table, places = np.arange(8.0), np.array([1, 8, 2**63 - 1, 2**63, 2**64 - 1], np.uint64)
+
+    def fn(table, places):
+        parts = [jax.lax.dynamic_slice(table, (places[n],), (2,)) for n in range(5)]
+        new = [jax.lax.dynamic_update_slice(table, parts[0] - 9, (places[n],)) for n in range(5)]
+        return jnp.take(table, places, mode="clip"), table.at[places].add(1.0), parts, new
+
+    with jax.enable_x64(True):
+        path = export(tmp_path, fn, table, [places])
+        results, expected = fx_export.load(path)(places), jax.device_get(fn(jnp.asarray(table), jnp.asarray(places)))
+    for one, other in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
+def test_shifts_and_choices_of_64_bits(tmp_path):
+    """ONNX Runtime chooses among no unsigned ones."""
+    numbers = np.array([2**62 + 1, -(2**62) - 1, -1, 0, 2**53 + 1])
+
+    def fn(_, x, places):
+        unsigned = x.astype(np.uint64)
+        return x >> 3, x >> places, unsigned % np.uint64(7), jnp.where(x > 0, unsigned, ~unsigned)
+
+    with jax.enable_x64(True):
+        given = numbers, np.array([0, 1, 63, 64, 5])
+        path = export(tmp_path, fn, {}, given)
+        results, expected = fx_export.load(path)(*given), jax.device_get(fn({}, *map(jnp.asarray, given)))
+    for one, other in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
 def test_all_primitives_without_translation_are_listed_with_module_and_line(tmp_path):
     def fn(w, x):
         with jax.named_scope("Encoder/Block_0"):

@@ -154,7 +154,8 @@ def _array(
     if dtype.kind in "iub":
         known = np.asarray(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else np.zeros(0, dtype)
         low, high = (int(known.min()), int(known.max())) if known.size else (0, 1)
-        return random.integers(low, high, size=shape, endpoint=True).astype(dtype)
+        wide = np.uint64 if dtype == np.uint64 else np.int64
+        return random.integers(low, high, size=shape, dtype=wide, endpoint=True).astype(dtype)
     return (random.standard_normal(shape) * (30 if kind == "large" else 1)).astype(dtype)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fx_export.onnx import indices as places
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.elementwise import where
-from fx_export.onnx.indices import INDEX, Windows
+from fx_export.onnx.indices import INDEX, Windows, as_places
 from fx_export.onnx.registry import primitive
 from fx_export.onnx.tensor import Tensor
 
@@ -120,7 +120,7 @@ def _first_elements(build: Builder, windows: Windows, operand: Tensor) -> Tensor
 
 def limited(build: Builder, start: Tensor, size: Any, total: Any) -> Tensor:
     """Moves a start such that what begins there fits, as JAX does; negative ones count from zero."""
-    start = build.cast(start, INDEX)
+    start = as_places(build, start)
     last = build.size(total - size)
     known, end = build.known(start), build.known(last)
     if known is not None and end is not None:

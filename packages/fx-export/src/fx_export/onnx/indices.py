@@ -62,6 +62,14 @@ def with_first_places(
     return windows, build.op("Concat", [starts, zeros], shape, typed=[0, 1], axis=len(shape) - 1)
 
 
+def as_places(build: Builder, numbers: Tensor) -> Tensor:
+    """Casts integers to the dtype of places."""
+    if numbers.dtype == np.uint64:
+        # Larger ones would become negative, and be the first place in place of the last one.
+        numbers = build.elementwise("Min", [numbers, build.constant(np.iinfo(INDEX).max, np.uint64)])
+    return build.cast(numbers, INDEX)
+
+
 def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode: Any) -> tuple[Tensor | None, Tensor]:
     """Brings places inside of the array.
 
@@ -76,7 +84,7 @@ def within(build: Builder, windows: Windows, shape: Shape, starts: Tensor, mode:
     Returns:
       Which windows were inside before, None where that does not matter, and the places.
     """
-    starts = build.cast(starts, INDEX)
+    starts = as_places(build, starts)
     mode = jax.lax.GatherScatterMode.from_any(mode)
     if not windows.start_axes:
         return None, starts

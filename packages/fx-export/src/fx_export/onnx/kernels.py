@@ -64,6 +64,9 @@ def computed_in(op: str, dtype: np.dtype) -> np.dtype:
     name, kernels = dtype.name, KERNELS.get(op)
     if kernels is None or name in kernels:
         return dtype
+    if op == "Where" and name == "uint64":
+        # It only chooses, and a cast keeps all bits.
+        return np.dtype("int64")
     if op == "MaxPool" and name in ("int16", "uint16", "int32", "uint32"):
         return np.dtype("float64")
     if name in ("int2", "int4", "uint2", "uint4"):
