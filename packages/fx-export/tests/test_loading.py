@@ -169,3 +169,47 @@ def test_what_was_compiled_for_fixed_sizes_is_loaded_with_the_bundle(bundle, tmp
     np.testing.assert_array_equal(again(X), expected)
     # It was compiled neither for the first call nor for the second one.
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_bundle_that_is_replaced_while_it_is_loaded_is_loaded_again(copy, mmap, monkeypatch):
+    def read_index(path, *how):
+        if not replaced:
+            replaced.append(path)
+            new = {**WEIGHTS, "large": WEIGHTS["large"] * 3}
+            fx_export.export(copy, predict, new, [X], metadata={"new": True}, overwrite=True, verify=False)
+        return reads(path, *how)
+
+    replaced, reads = [], stablehlo.read_index
+    monkeypatch.setattr(stablehlo, "read_index", read_index)
+    loaded = fx_export.load(copy, mmap=mmap)
+    assert loaded.metadata == {"new": True}
+    np.testing.assert_allclose(loaded(X), predict({**WEIGHTS, "large": WEIGHTS["large"] * 3}, X))
+
+
+def test_files_of_two_bundles_are_not_taken_together(tmp_path, monkeypatch):
+    from fx_export.onnx import exporter
+
+    def load_model(self, directory):
+        if load_model in replaced:
+            replaced.remove(load_model)
+            write(3, overwrite=True)
+        return loads(self, directory)
+
+    def write(factor, **how):
+        return fx_export.export(tmp_path / "net", predict, WEIGHTS, [X], format="onnx", metadata={"f": factor}, **how)
+
+    replaced, loads, path = [], exporter.OnnxExporter.load, write(1)
+    monkeypatch.setattr(exporter.OnnxExporter, "load", load_model)
+    replaced.append(load_model)
+    # The model that runs is the one whose metadata these are.
+    assert fx_export.load(path).metadata == {"f": 3}
+
+
+def test_a_damaged_bundle_is_read_once(copy, monkeypatch):
+    change(copy / "data/weights.bin")
+    read, calls = contents.read_block, []
+    monkeypatch.setattr(contents, "read_block", lambda path, *rest: [calls.append(path.name), read(path, *rest)][1])
+    with pytest.raises(DamagedFilesError):
+        fx_export.load(copy)
+    assert calls.count("weights.bin") == 1

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fx_core.collections import not_saved
-from fx_core.errors import FxError
 from fx_core.errors.files import ManifestError
-from fx_core.files import MANIFEST, local_path, read_manifest, settled, verify_files
+from fx_core.files import local_path, read_manifest, settled, verify_files
 from fx_core.plugins import registry
+from fx_core.replacing import read_whole
 
 from fx_ckpt import iterators
 from fx_ckpt.draft import AUTO, DATA, FORMAT, ITERATORS, VERSION, load_backend, prepare
@@ -26,8 +26,6 @@ from fx_ckpt.tree.unsaved import kept_by_target
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
-
-_PATIENCE = 20
 
 
 def save(
@@ -194,29 +192,7 @@ def manifest_of(source: Path) -> dict[str, Any]:
 
 def _whole(path: StrPath, act: Callable[[Path, Mapping[str, Any]], T]) -> T:
     """Read something of one checkpoint, though others may replace it meanwhile."""
-    for _ in range(_PATIENCE):
-        source, before = settled(path), _mark(path)
-        try:
-            result = act(source, manifest_of(source))
-        except (OSError, FxError):
-            if _mark(path) in (before, None):
-                raise
-        else:
-            # What was read while it was replaced may be of two checkpoints.
-            if _mark(path) in (before, None):
-                return result
-    raise ManifestError(
-        os.fspath(path), f"The checkpoint was replaced {_PATIENCE} times while it was read.", fix="Try again."
-    )
-
-
-def _mark(path: StrPath) -> tuple[int, ...] | None:
-    """What distinguishes the checkpoint at a path from another that takes its place; None if there is none."""
-    try:
-        status = os.stat(settled(path) / MANIFEST)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
+    return read_whole(path, "checkpoint", lambda source: act(source, manifest_of(source)))
 
 
 def _verified(source: Path, manifest: Mapping[str, Any]) -> CheckpointInfo:

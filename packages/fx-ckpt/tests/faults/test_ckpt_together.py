@@ -104,7 +104,7 @@ def test_readers_during_replacement_never_see_a_mixture(tmp_path, backend):
 def test_a_checkpoint_that_is_replaced_without_end_is_an_error(tmp_path, monkeypatch):
     fx_ckpt.save(tmp_path / "x", tree_of(0), backend="msgpack")
     marks = iter(range(1000))
-    monkeypatch.setattr("fx_ckpt.operations._mark", lambda path: next(marks))
+    monkeypatch.setattr("fx_core.replacing._mark", lambda path: next(marks))
     with pytest.raises(ManifestError, match="was replaced 20 times while it was read"):
         fx_ckpt.restore(tmp_path / "x")
 

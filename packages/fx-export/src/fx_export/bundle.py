@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fx_core.errors import ItemNotFoundError
-from fx_core.files import local_path, read_manifest, settled, verify_files
+from fx_core.files import local_path, read_manifest, verify_files
 from fx_core.lazy_imports import import_later
+from fx_core.replacing import read_whole
 
 from fx_export.checking import files_are_as_written
 from fx_export.errors import exporter_option, unreadable_bundle
@@ -113,23 +114,27 @@ def load(path: StrPath, *, key: bytes | None = None, compiled: StrPath | None = 
     >>> fx_export.load(path)(jnp.ones(2)).tolist()
     [2.0, 2.0]
     """
-    source = settled(path)
     if compiled == "":
         raise exporter_option("stablehlo", "compiled: a directory of yours", "an empty text")
     if not isinstance(mmap, bool):
         raise exporter_option("stablehlo", "mmap: True or False", repr(mmap)[:200])
+    directory = None if compiled is None else os.fspath(local_path(compiled))
+    return read_whole(path, "bundle", lambda source: _loaded(source, key, directory, mmap))
+
+
+def _loaded(source: Path, key: bytes | None, compiled: str | None, mapped: bool) -> Bundle:
     manifest = read_manifest(source, format=FORMAT, version=VERSION, key=key)
-    name, metadata, written_by = (_field(path, manifest, *field) for field in _FIELDS.items())
-    verification, reader = _verification(path, manifest), _reader(name)
+    name, metadata, written_by = (_field(source, manifest, *field) for field in _FIELDS.items())
+    verification, reader = _verification(source, manifest), _reader(name)
     entry_points: dict[str, Callable[..., Any]] = {}
-    with _checked(source, manifest, reader, mmap) as how:
+    with _checked(source, manifest, reader, mapped) as how:
         if "entry_points" in manifest:
-            entry_points = load_several(reader, source / DATA, _entry_names(path, manifest), **how)
+            entry_points = load_several(reader, source / DATA, _entry_names(source, manifest), **how)
             program: Callable[..., Any] = _Several(str(source), sorted(entry_points))
         else:
             program = reader.load(source / DATA, **how)
         if compiled is not None:
-            _keep_compiled(name, list(entry_points.values()) or [program], os.fspath(local_path(compiled)))
+            _keep_compiled(name, list(entry_points.values()) or [program], compiled)
     return Bundle(source, name, metadata, written_by, verification, program, entry_points)
 
 
