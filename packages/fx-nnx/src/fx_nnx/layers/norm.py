@@ -11,7 +11,7 @@ from fx_core.ops.initializers import default_bias_init, default_scale_init
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype
 
-from fx_nnx.layers.norm_base import NormBase
+from fx_nnx.layers.norm_base import NormBase, checked, options_of, promoted
 from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.rngs.rngs import Rngs
 
@@ -89,10 +89,10 @@ class LayerNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        x = self._check(x)
+        x = checked(self, x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
-        x, scale, bias = self._promoted(x, self.scale, self.bias)
-        return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())
+        x, scale, bias = promoted(self, x, self.scale, self.bias)
+        return norm.layer_norm(plan, x, scale, bias, mask=mask, **options_of(self))
 
 
 class RMSNorm(NormBase):
@@ -157,10 +157,10 @@ class RMSNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        x = self._check(x)
+        x = checked(self, x)
         plan = norm.plan_layer_norm(x.ndim, self.reduction_axes, self.feature_axes)
-        x, scale = self._promoted(x, self.scale)
-        return norm.layer_norm(plan, x, scale, use_mean=False, mask=mask, **self._options())
+        x, scale = promoted(self, x, self.scale)
+        return norm.layer_norm(plan, x, scale, use_mean=False, mask=mask, **options_of(self))
 
 
 class GroupNorm(NormBase):
@@ -239,13 +239,13 @@ class GroupNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        x = self._check(x)
+        x = checked(self, x)
         # A shard of the features, next to the same shard of scale and bias, has fewer groups of the same size.
         any_features = self.scale is None and self.bias is None
         groups = (self.num_groups, None) if any_features else (None, self.group_size)
         plan = norm.plan_group_norm(x.shape, *groups, self.reduction_axes)
-        x, scale, bias = self._promoted(x, self.scale, self.bias)
-        return norm.group_norm(plan, x, scale, bias, mask=mask, **self._options())
+        x, scale, bias = promoted(self, x, self.scale, self.bias)
+        return norm.group_norm(plan, x, scale, bias, mask=mask, **options_of(self))
 
 
 class InstanceNorm(NormBase):
@@ -314,7 +314,7 @@ class InstanceNorm(NormBase):
         Returns:
           An array like ``x``.
         """
-        x = self._check(x)
+        x = checked(self, x)
         plan = norm.plan_instance_norm(x.ndim, self.feature_axes)
-        x, scale, bias = self._promoted(x, self.scale, self.bias)
-        return norm.layer_norm(plan, x, scale, bias, mask=mask, **self._options())
+        x, scale, bias = promoted(self, x, self.scale, self.bias)
+        return norm.layer_norm(plan, x, scale, bias, mask=mask, **options_of(self))

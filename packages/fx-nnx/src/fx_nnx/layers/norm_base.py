@@ -12,7 +12,7 @@ from fx_nnx.layers.params import as_array, check_features, keep_arguments, make_
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
 
-__all__ = ["NormBase"]
+__all__ = ["NormBase", "checked", "options_of", "promoted"]
 
 
 class NormBase(Module):
@@ -33,31 +33,6 @@ class NormBase(Module):
         self.scale = data(None if scale is None else make_param(rngs, scale[0], shape, dtype, scale[1]))
         self.bias = data(None if bias is None else make_param(rngs, bias[0], shape, dtype, bias[1]))
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "epsilon": self.epsilon,
-            "dtype": self.dtype,
-            "axis_name": self.axis_name,
-            "axis_index_groups": self.axis_index_groups,
-            "use_fast_variance": self.use_fast_variance,
-        }
-
-    def _check(self, x: jax.Array) -> jax.Array:
-        # A shard of the parameters meets a shard of the input: what is there counts. Without any, all inputs fit.
-        parameter = value_of(self.bias if self.scale is None else self.scale)
-        if parameter is None:
-            return as_array(self, x)
-        return check_features(self, math.prod(parameter.shape), x, axis=self.feature_axes)
-
-    def _promoted(self, x: jax.Array, *variables: Any) -> list[Any]:
-        """Input and parameters in one dtype, the parameters in the shape of the feature axes."""
-        x, *values = self.promote_dtype((x, *map(value_of, variables)), dtype=self.dtype)
-        axes = self.feature_axes
-        if isinstance(axes, int) or len(axes) == 1:
-            return [x, *values]
-        shape = [x.shape[axis] for axis in sorted(axis % x.ndim for axis in axes)]
-        return [x, *(None if value is None else value.reshape(shape) for value in values)]
-
     num_features: int
     num_groups: int
     group_size: int
@@ -72,3 +47,40 @@ class NormBase(Module):
     axis_name: Any
     axis_index_groups: Any
     use_fast_variance: bool
+
+
+# These are functions of any object with the attributes of a layer, as the calls of the layers are.
+
+
+def options_of(layer: Any) -> dict[str, Any]:
+    """Returns what the functions of `fx_core.ops.norm` take by name."""
+    return {
+        "epsilon": layer.epsilon,
+        "dtype": layer.dtype,
+        "axis_name": layer.axis_name,
+        "axis_index_groups": layer.axis_index_groups,
+        "use_fast_variance": layer.use_fast_variance,
+    }
+
+
+def checked(layer: Any, x: jax.Array) -> jax.Array:
+    """Returns the input as an array, once its features are those of the parameters.
+
+    Raises:
+      ShapeMismatchError: they are not.
+    """
+    # A shard of the parameters meets a shard of the input: what is there counts. Without any, all inputs fit.
+    parameter = value_of(layer.bias if layer.scale is None else layer.scale)
+    if parameter is None:
+        return as_array(layer, x)
+    return check_features(layer, math.prod(parameter.shape), x, axis=getattr(layer, "feature_axes", -1))
+
+
+def promoted(layer: Any, x: jax.Array, *variables: Any) -> list[Any]:
+    """Returns input and parameters in one dtype, the parameters in the shape of the feature axes."""
+    x, *values = layer.promote_dtype((x, *map(value_of, variables)), dtype=layer.dtype)
+    axes = getattr(layer, "feature_axes", -1)
+    if isinstance(axes, int) or len(axes) == 1:
+        return [x, *values]
+    shape = [x.shape[axis] for axis in sorted(axis % x.ndim for axis in axes)]
+    return [x, *(None if value is None else value.reshape(shape) for value in values)]

@@ -20,7 +20,7 @@ from fx_nnx.objects.fields import data
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
 
-__all__ = ["NO_METADATA", "RNNCellBase", "VectorCell", "draws_carry", "vector_carry"]
+__all__ = ["NO_METADATA", "RNNCellBase", "VectorCell", "checked", "draws_carry", "maps_of", "vector_carry"]
 
 Carry = Any
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
@@ -142,14 +142,24 @@ class VectorCell(RNNCellBase):
         while True:
             yield init(stream(), shape, self.param_dtype)
 
-    def _maps(self, x: jax.Array, *layers: Linear) -> list[Affine]:
-        """The kernels and biases of layers that read the same inputs, in the dtype to compute in."""
-        flat = [array for layer in layers for array in (fetch(layer, "kernel"), value_of(layer.bias))]
-        flat = self.promote_dtype((x, *flat), dtype=self.dtype)[1:]
-        return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]
 
-    def _check(self, inputs: jax.Array, layer: Linear) -> jax.Array:
-        return check_features(self, value_of(layer.kernel).shape[-2], inputs)
+# These are functions of any object with the attributes of a cell, as the calls of the cells are.
+
+
+def maps_of(cell: Any, x: jax.Array, *layers: Linear) -> list[Affine]:
+    """Returns the kernels and biases of layers that read the same inputs, in the dtype to compute in."""
+    flat = [array for layer in layers for array in (fetch(layer, "kernel"), value_of(layer.bias))]
+    flat = cell.promote_dtype((x, *flat), dtype=cell.dtype)[1:]
+    return [Affine(kernel, bias) for kernel, bias in zip(flat[::2], flat[1::2])]
+
+
+def checked(cell: Any, inputs: jax.Array, layer: Linear) -> jax.Array:
+    """Returns the inputs as an array, once their features are those that a layer of the cell reads.
+
+    Raises:
+      ShapeMismatchError: they are not.
+    """
+    return check_features(cell, value_of(layer.kernel).shape[-2], inputs)
 
 
 def draws_carry(cell: Any) -> bool:

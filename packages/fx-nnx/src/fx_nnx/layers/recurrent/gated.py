@@ -13,7 +13,7 @@ from fx_core.typing import Dtype
 
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import located, promote_dtype
-from fx_nnx.layers.recurrent.base import NO_METADATA, VectorCell
+from fx_nnx.layers.recurrent.base import NO_METADATA, VectorCell, checked, maps_of
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
 
@@ -135,9 +135,9 @@ class SimpleCell(_OneCarry):
           ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
-        inputs = self._check(inputs, self.dense_i)
-        (of_inputs,) = self._maps(inputs, self.dense_i)
-        (of_carry,) = self._maps(carry, self.dense_h)
+        inputs = checked(self, inputs, self.dense_i)
+        (of_inputs,) = maps_of(self, inputs, self.dense_i)
+        (of_carry,) = maps_of(self, carry, self.dense_h)
         new = recurrent.simple(
             carry, inputs, of_inputs, of_carry, activation_fn=self.activation_fn, residual=self.residual
         )
@@ -235,9 +235,9 @@ class GRUCell(_OneCarry):
           ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
-        inputs = self._check(inputs, self.dense_i)
-        (of_inputs,) = self._maps(inputs, self.dense_i)
-        (of_carry,) = self._maps(carry, self.dense_h)
+        inputs = checked(self, inputs, self.dense_i)
+        (of_inputs,) = maps_of(self, inputs, self.dense_i)
+        (of_carry,) = maps_of(self, carry, self.dense_h)
         new = recurrent.gru_fused(
             carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn
         )

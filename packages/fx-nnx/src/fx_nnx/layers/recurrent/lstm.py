@@ -13,7 +13,7 @@ from fx_core.typing import Dtype
 
 from fx_nnx.layers.linear import Linear
 from fx_nnx.layers.params import located, promote_dtype
-from fx_nnx.layers.recurrent.base import NO_METADATA, VectorCell
+from fx_nnx.layers.recurrent.base import NO_METADATA, VectorCell, checked, maps_of
 from fx_nnx.rngs.rngs import Rngs
 from fx_nnx.rngs.stream import RngStream
 
@@ -147,9 +147,9 @@ class LSTMCell(_LSTMCell):
           ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
-        inputs = self._check(inputs, self.ii)
-        of_inputs = self._maps(inputs, self.ii, self.if_, self.ig, self.io)
-        of_carry = self._maps(recurrent.pair_of("an LSTM", carry)[1], self.hi, self.hf, self.hg, self.ho)
+        inputs = checked(self, inputs, self.ii)
+        of_inputs = maps_of(self, inputs, self.ii, self.if_, self.ig, self.io)
+        of_carry = maps_of(self, recurrent.pair_of("an LSTM", carry)[1], self.hi, self.hf, self.hg, self.ho)
         new = recurrent.lstm(carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn)
         return new, new[1]
 
@@ -242,9 +242,9 @@ class OptimizedLSTMCell(_LSTMCell):
           ShapeMismatchError: the inputs have another number of features.
           ShapeMismatchError: the carry has another number of features.
         """
-        inputs = self._check(inputs, self.dense_i)
-        (of_inputs,) = self._maps(inputs, self.dense_i)
-        (of_carry,) = self._maps(recurrent.pair_of("an LSTM", carry)[1], self.dense_h)
+        inputs = checked(self, inputs, self.dense_i)
+        (of_inputs,) = maps_of(self, inputs, self.dense_i)
+        (of_carry,) = maps_of(self, recurrent.pair_of("an LSTM", carry)[1], self.dense_h)
         new = recurrent.lstm_fused(
             carry, inputs, of_inputs, of_carry, gate_fn=self.gate_fn, activation_fn=self.activation_fn
         )
