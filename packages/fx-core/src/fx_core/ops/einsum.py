@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
 
-from fx_core.array_node import ArrayNode, array_of
+from fx_core.array_node import ArrayNode
 from fx_core.errors.kinds import ArgumentError, ShapeMismatchError
 from fx_core.ops import contract
+from fx_core.ops.broadcast import along
 from fx_core.ops.contract import Contraction
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
 from fx_core.ops.params import ParamSpec
@@ -61,7 +61,7 @@ class EinsumPlan:
 
     def broadcast_bias(self, bias: jax.Array | ArrayNode) -> jax.Array:
         """Reshapes the bias so that it adds to the result."""
-        return lax.expand_dims(array_of(bias), [i for i in range(self.result_ndim) if i not in self.bias_positions])
+        return along(bias, [i for i in range(self.result_ndim) if i not in self.bias_positions])
 
 
 @functools.lru_cache(maxsize=1024)

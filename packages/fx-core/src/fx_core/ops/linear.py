@@ -12,6 +12,7 @@ from fx_core.array_node import ArrayNode, array_of
 from fx_core.errors.kinds import ArgumentError, ShapeMismatchError
 from fx_core.errors.ops import invalid_axes
 from fx_core.ops import contract
+from fx_core.ops.broadcast import along
 from fx_core.ops.contract import Contraction
 from fx_core.ops.einsum import EinsumPlan, check_einsum, einsum, einsum_params, plan_einsum
 from fx_core.ops.initializers import default_bias_init, default_kernel_init, flattened
@@ -81,7 +82,7 @@ def dense(
 def _dense(inputs: Any, kernel: Any, bias: Any, *, dot_general: Contraction | None = None, **options: Any) -> jax.Array:
     dims = (((inputs.ndim - 1,), (0,)), ((), ()))
     result = contract.dot_general(inputs, kernel, dims, dot_general, **options)
-    return result if bias is None else add_trailing(result, bias)
+    return result if bias is None else result + along(bias, range(result.ndim - bias.ndim))
 
 
 def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: PrecisionLike = None) -> jax.Array:
@@ -101,11 +102,6 @@ def low_rank(inputs: jax.Array, a: jax.Array, b: jax.Array, *, precision: Precis
     Array([[6.]], dtype=float32)
     """
     return dense(dense(inputs, a, precision=precision), b, precision=precision)
-
-
-def add_trailing(array: jax.Array, bias: jax.Array | ArrayNode) -> jax.Array:
-    """Adds a vector or tensor along the last axes of an array."""
-    return array + lax.expand_dims(array_of(bias), range(array.ndim - bias.ndim))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fx_core.array_node import ArrayNode, array_of, is_array_node
 from fx_core.errors.kinds import ShapeMismatchError
 from fx_core.errors.ops import conv_feature_groups
 from fx_core.ops import contract
+from fx_core.ops.broadcast import along
 from fx_core.ops.contract import Contraction
 from fx_core.ops.conv.plan import ConvPlan
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
@@ -68,7 +69,7 @@ def conv(
         **options,
     )
     if bias is not None:
-        result = result + lax.expand_dims(array_of(bias), range(plan.rank + 1))
+        result = result + along(bias, range(plan.rank + 1))
     return unflatten_batch(result, batch)
 
 
@@ -149,7 +150,7 @@ def conv_local(
         precision=precision,
     )
     if bias is not None:
-        result = result + lax.expand_dims(array_of(bias), (0,))
+        result = result + along(bias, (0,))
     return unflatten_batch(result, batch)
 
 

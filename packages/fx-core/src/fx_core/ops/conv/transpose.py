@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fx_core.array_node import ArrayNode, array_of
+from fx_core.ops.broadcast import along
 from fx_core.ops.conv.apply import dimension_numbers, flatten_batch, unflatten_batch
 from fx_core.ops.conv.plan import LAX_NAMES, LaxPadding, PaddingLike, hashable, normalize_padding, normalize_window
 from fx_core.ops.initializers import default_bias_init, default_kernel_init
@@ -159,7 +160,7 @@ def conv_transpose(
     if plan.circular:
         result = _wrap(plan, result, flat.shape[1:-1])
     if bias is not None:
-        result = result + lax.expand_dims(array_of(bias), range(plan.rank + 1))
+        result = result + along(bias, range(plan.rank + 1))
     return unflatten_batch(result, batch)
 
 

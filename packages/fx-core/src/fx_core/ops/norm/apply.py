@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fx_core.array_node import array_of
+from fx_core.ops.broadcast import along
 from fx_core.ops.dtypes import canonicalize_dtype
 from fx_core.ops.norm.plan import NormPlan
 from fx_core.ops.norm.statistics import boolean_mask, mean_square, moments
@@ -235,8 +236,8 @@ def _normalize(
     """Normalize, with statistics that broadcast to ``x``."""
     factor = lax.rsqrt(var + epsilon)
     if scale is not None:
-        factor = factor * lax.expand_dims(array_of(scale), plan.broadcast_axes)
+        factor = factor * along(scale, plan.broadcast_axes)
     y = (x if mean is None else x - mean) * factor
     if bias is not None:
-        y = y + lax.expand_dims(array_of(bias), plan.broadcast_axes)
+        y = y + along(bias, plan.broadcast_axes)
     return jnp.asarray(y, canonicalize_dtype(x, scale, bias, dtype=dtype))
