@@ -115,6 +115,16 @@ def test_what_the_converter_lacks_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def squared(_, x):
+    return x * x
+
+
+def test_what_the_converter_lacks_is_named_with_the_line_of_the_model(tmp_path):
+    line = squared.__code__.co_firstlineno + 1
+    with pytest.raises(UnsupportedProgramError, match=rf"got: no tfl.mul in these dtypes \({__file__}:{line}\)\n"):
+        save(tmp_path, squared, {}, ["int8[3]"])
+
+
 def test_several_networks_are_signatures_that_share_weights(tmp_path):
     weights = np.random.default_rng(0).standard_normal((500, 40)).astype(np.float32)
     entry_points = {

@@ -92,6 +92,16 @@ def unsupported_program(problem: str) -> UnsupportedProgramError:
     )
 
 
+def refused_by_converter(problem: str) -> UnsupportedProgramError:
+    """The format has no operation for something that the function computes, or none in its dtype."""
+    return UnsupportedProgramError(
+        "This format cannot express what the function computes.",
+        expected="operations that the format has, in dtypes that it has them in",
+        got=problem,
+        fix="Compute it in another way or in float32 and int32, or export to another format.",
+    )
+
+
 def refused_by_runtime(cause: BundleError) -> UnsupportedProgramError:
     """What was just written is as it should be, but its own runtime does not take it."""
     return UnsupportedProgramError(

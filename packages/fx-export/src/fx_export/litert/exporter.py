@@ -1,5 +1,6 @@
 """The LiteRT exporter: a ``.tflite`` file by TensorFlow's converter, run here by LiteRT's own interpreter."""
 
+import re
 import shutil
 import tempfile
 import warnings
@@ -9,7 +10,8 @@ from typing import Any
 
 import jax
 
-from fx_export.errors import exporter_option, unsupported_program
+import fx_export
+from fx_export.errors import exporter_option, refused_by_converter
 from fx_export.extras import imported
 from fx_export.inputs import spec_of
 from fx_export.interface import Interface, signature_of
@@ -20,6 +22,7 @@ from fx_export.sizes import evaluated, symbols_of
 
 FILE = "model.tflite"
 _SIGNATURE = "serving_default"
+_OWN = str(Path(fx_export.__file__).parent)
 
 
 class LiteRTExporter:
@@ -186,4 +189,15 @@ def _converted(converter: Any) -> bytes:
             return converter.convert()
     # The converter raises classes of its own, RuntimeError and ValueError.
     except Exception as error:
-        raise unsupported_program(f"{type(error).__name__}: {str(error)[:500]}") from error
+        raise refused_by_converter(_reasons(error)) from error
+
+
+def _reasons(error: Exception) -> str:
+    """What the converter says is wrong, with the lines of the model, without those of its own graph."""
+    reasons: dict[str, None] = {}
+    for line, text in re.findall(r"(?:(/[^\s:]+\.py:\d+):\d+: )?error: (.+)", str(error)):
+        illegal = re.match(r"failed to legalize operation '([\w.]+)'", text)
+        reason = f"no {illegal[1]} in these dtypes" if illegal else text.strip()
+        if not reason.startswith("failed while converting"):
+            reasons[f"{reason} ({line})" if line and not line.startswith(_OWN) else reason] = None
+    return "; ".join(reasons)[:2000] or f"{type(error).__name__}: {str(error)[:500]}"

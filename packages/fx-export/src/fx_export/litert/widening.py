@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fx_core.compat.jax import located
 from fx_core.typing import Dtype
 
 _HALVES = (jnp.bfloat16, jnp.float16)
@@ -57,7 +58,8 @@ def _evaluated(closed: Any, args: Sequence[Any]) -> list[Any]:
         return _wide(var.val) if hasattr(var, "val") else known[var]
 
     for eqn in jaxpr.eqns:
-        results = _computed(eqn, [read(var) for var in eqn.invars])
+        with located(eqn):  # the converter's errors name the lines of the model
+            results = _computed(eqn, [read(var) for var in eqn.invars])
         known.update(zip(eqn.outvars, results))
     return [read(var) for var in jaxpr.outvars]
 

@@ -26,6 +26,7 @@ __all__ = [
     "inner_jaxprs",
     "invariant_outputs",
     "live_jaxpr",
+    "located",
     "lowers_by_platform",
     "oldest_stablehlo_version",
     "prune_jaxpr",
@@ -131,6 +132,14 @@ def sources(eqn: Any) -> list[tuple[str, int, str]]:
     """
     frames = source_info_util.user_frames(eqn.source_info.traceback)
     return [(frame.file_name, frame.start_line, frame.function_name) for frame in frames]
+
+
+def located(eqn: Any) -> AbstractContextManager[None]:
+    """Gives what is traced inside the source line and the name stack of an equation that was recorded before."""
+    info = eqn.source_info
+    return source_info_util.user_context(
+        info.traceback, name_stack=source_info_util.current_name_stack() + info.name_stack
+    )
 
 
 def scan_counts(params: Any) -> tuple[int, int]:
