@@ -115,7 +115,7 @@ def unexplained(found: dict[str, Any]) -> list[str]:
         f"{name}: {row['case']}, {row['library']}"
         for name, group in found["groups"].items()
         for row, _ in slower(group["rows"] if name != "growth" else [])
-        if not reasons.reason(name, row["case"], row["library"])
+        if not reasons.reason(name.partition(":")[0], row["case"], row["library"])
     ]
 
 

@@ -59,6 +59,7 @@ def test_slower_than_what_it_is_over_or_than_a_peer_of_its_kind():
     found = [(ours["case"], best and best["library"]) for ours, best in report.slower(rows)]
     assert found == [("b", "equinox"), ("c", None)]
     assert report.unexplained({"groups": {"unheard": {"rows": rows[2:4]}}}) == ["unheard: b, fx_nnx"]
+    assert report.unexplained({"groups": {"linen_step:8": {"rows": [row("c", "fx_linen", 1.2)]}}}) == []
 
 
 def test_exponent_of_powers_leaves_out_zero():
