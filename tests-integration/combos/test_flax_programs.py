@@ -37,6 +37,17 @@ from flax.nnx.nn import linear, normalization
 
 assert linear.canonicalize_padding is canonicalize_padding
 assert normalization.first_from is first_from
+
+# Types of annotations are there, and what other libraries ask of a value.
+from typing import Any, Optional
+
+from flax.core import lift
+from flax.linen.recurrent import Carry, Output
+from flax.nnx.variablelib import GetValueHook
+
+assert (Carry, Output, lift.Optional, lift.jnp) == (Any, Any, Optional, jnp)
+assert GetValueHook.__args__[-1] is Any
+assert not isinstance(3, nn.summary._ArrayRepresentation)
 print(sorted(name for name in sys.modules if name.startswith("flax.") and "fx" not in repr(sys.modules[name])))
 """
 

@@ -39,28 +39,12 @@ def test_what_flax_imports_for_itself_is_found_but_not_listed():
     from typing import Any, Optional
 
     from flax import typing as types
-    from flax.core import frozen_dict, lift
+    from flax.core import frozen_dict, meta
 
     assert types.Callable is abc.Callable
-    assert (frozen_dict.Any, lift.Optional, lift.jnp) == (Any, Optional, jnp)
+    assert (frozen_dict.Any, meta.Optional, meta.jnp) == (Any, Optional, jnp)
     assert "Callable" not in dir(types)
     assert not hasattr(types, "Counter")
-
-
-def test_types_of_annotations_are_there():
-    from typing import Any
-
-    from flax.linen.recurrent import Carry, Output
-    from flax.nnx.variablelib import GetValueHook
-
-    assert (Carry, Output) == (Any, Any)
-    assert GetValueHook.__args__[-1] is Any
-
-
-def test_values_are_asked_whether_they_stand_for_an_array_in_a_table():
-    from flax import linen
-
-    assert not isinstance(3, linen.summary._ArrayRepresentation)
 
 
 def test_names_can_be_listed_and_modules_walked():

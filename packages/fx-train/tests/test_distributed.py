@@ -264,7 +264,9 @@ def test_processes_that_do_not_come_together():
 
 
 def test_launched_processes_know_their_place(capfd):
-    program = "import os; print(os.environ['FX_PROCESS_INDEX'] + '/' + os.environ['FX_PROCESS_COUNT'])"
+    # Three write to one pipe: each in one piece, line break included.
+    text = "e['FX_PROCESS_INDEX'] + '/' + e['FX_PROCESS_COUNT'] + chr(10)"
+    program = f"import os; e = os.environ; os.write(1, ({text}).encode())"
     assert launch([sys.executable, "-c", program], 3) == 0
     assert sorted(capfd.readouterr().out.split()) == ["0/3", "1/3", "2/3"]
 

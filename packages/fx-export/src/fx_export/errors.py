@@ -92,7 +92,7 @@ def unsupported_program(problem: str) -> UnsupportedProgramError:
     )
 
 
-def refused_by_converter(problem: str) -> UnsupportedProgramError:
+def refused_by_format(problem: str) -> UnsupportedProgramError:
     """The format has no operation for something that the function computes, or none in its dtype."""
     return UnsupportedProgramError(
         "This format cannot express what the function computes.",

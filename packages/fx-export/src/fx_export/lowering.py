@@ -8,7 +8,7 @@ import jax
 import jax.export
 from fx_core.compat import jax as compat
 
-from fx_export.errors import exporter_option, refused_by_converter, unsupported_program
+from fx_export.errors import exporter_option, refused_by_format, unsupported_program
 from fx_export.inputs import spec_of
 from fx_export.weights import weight_specs
 
@@ -74,4 +74,4 @@ def downgraded(program: jax.export.Exported, version: str) -> bytes:
             sorted(set(re.findall(r"custom_call @([\w.]+)", program.mlir_module())) - {"shape_assertion"})
         )
         problem = f"operations that StableHLO {version} does not have: {str(error)[:500]}"
-        raise refused_by_converter(f"{problem}; calls of JAX's own: {calls or 'none'}") from error
+        raise refused_by_format(f"{problem}; calls of JAX's own: {calls or 'none'}") from error

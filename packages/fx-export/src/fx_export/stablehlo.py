@@ -20,6 +20,7 @@ from fx_export.errors import (
     exporter_option,
     input_mismatch,
     other_names,
+    refused_by_format,
     unreadable_bundle,
     unsupported_program,
 )
@@ -316,8 +317,9 @@ def _digest(array: np.ndarray) -> bytes:
 def _serialized(program: jax.export.Exported) -> bytes:
     try:
         return bytes(program.serialize())
-    # A dtype that JAX has no number for is a KeyError.
-    except (NotImplementedError, ValueError, TypeError, RuntimeError, KeyError) as error:
+    except KeyError as error:  # a dtype that JAX has no number for
+        raise refused_by_format(f"{type(error).__name__}: {error}") from error
+    except (NotImplementedError, ValueError, TypeError, RuntimeError) as error:
         raise unsupported_program(f"{type(error).__name__}: {error}") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 import fx_export
-from fx_export.errors import exporter_option, refused_by_converter
+from fx_export.errors import exporter_option, refused_by_format
 from fx_export.extras import imported
 from fx_export.inputs import spec_of
 from fx_export.interface import Interface, signature_of
@@ -189,7 +189,7 @@ def _converted(converter: Any) -> bytes:
             return converter.convert()
     # The converter raises classes of its own, RuntimeError and ValueError.
     except Exception as error:
-        raise refused_by_converter(_reasons(error)) from error
+        raise refused_by_format(_reasons(error)) from error
 
 
 def _reasons(error: Exception) -> str:

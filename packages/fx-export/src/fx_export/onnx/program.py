@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from fx_core.compat import jax as compat
 
-from fx_export.errors import UncoveredPrimitivesError, unsupported_program
+from fx_export.errors import UncoveredPrimitivesError, refused_by_format
 from fx_export.inputs import spec_of
 from fx_export.interface import Port
 from fx_export.onnx import primitives
@@ -95,7 +95,7 @@ def _check_dtypes(arrays: Sequence[tuple[str, Any]]) -> None:
         try:
             dtype_of(array)
         except RefusedError as refusal:
-            raise unsupported_program(f"{name!r} has {refusal}") from refusal
+            raise refused_by_format(f"{name!r} has {refusal}") from refusal
 
 
 def _parameter(build: Builder, name: str, array: np.ndarray) -> Tensor:

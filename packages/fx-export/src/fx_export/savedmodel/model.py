@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fx_export.errors import input_mismatch, unreadable_bundle, unsupported_program
+from fx_export.errors import input_mismatch, refused_by_format, unreadable_bundle
 from fx_export.interface import Interface, Port
 from fx_export.savedmodel.program import static, tensorflow
 
@@ -70,7 +70,7 @@ def save_model(directory: Path, weights: Sequence[tuple[str, np.ndarray]], signa
             functions = {name: _function(module, signature) for name, signature in signatures.items()}
             _save(module, directory, functions)
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
-        raise unsupported_program(_problem(error)) from error
+        raise refused_by_format(_problem(error)) from error
 
 
 def _save(module: Any, directory: Path, functions: Mapping[str, Any]) -> None:
@@ -162,10 +162,10 @@ class SavedModel:
         except tf.errors.InvalidArgumentError as error:
             # Shapes are checked; what is left are sizes that break the symbolic constraints.
             if "polymorphic shapes specification" not in str(error):
-                raise unsupported_program(_problem(error)) from error
+                raise refused_by_format(_problem(error)) from error
             raise input_mismatch("all inputs", self.inputs, _problem(error)) from error
         except tf.errors.OpError as error:
-            raise unsupported_program(_problem(error)) from error
+            raise refused_by_format(_problem(error)) from error
         return self._interface.results([results[port.name].numpy() for port in self._interface.outputs])
 
 
