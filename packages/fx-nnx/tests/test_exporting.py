@@ -132,7 +132,7 @@ def test_a_training_state_is_its_model_with_its_parameters():
     fn, variables = of_train_state(state, None)
     assert (fn(variables, X) == model(X)).all()
     assert jax.tree.structure(variables) == jax.tree.structure(nnx.to_pure_dict(nnx.state(model)))
-    entry = registry().models["nnx.TrainState"]
+    entry = registry().models["nnx_train_state"]
     assert entry.load() is of_train_state
     assert entry.type == f"{nnx.TrainState.__module__}:{nnx.TrainState.__qualname__}"
 

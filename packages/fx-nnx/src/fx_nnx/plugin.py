@@ -53,7 +53,7 @@ def fx_models() -> list[ModelEntry]:
             type="fx_nnx.modules.module:Module",
         ),
         ModelEntry(
-            name="nnx.TrainState",
+            name="nnx_train_state",
             target="fx_nnx.exporting:of_train_state",
             summary="The model of an NNX training state",
             type="fx_nnx.training.train_state:TrainState",

@@ -30,7 +30,7 @@ _BROUGHT_BY: dict[str, dict[str, str]] = {
         "savedmodel": "fx-export[tf]",
         "litert": "fx-export[litert]",
     },
-    "model": {"linen": "fx-linen", "nnx": "fx-nnx", "nnx.TrainState": "fx-nnx"},
+    "model": {"linen": "fx-linen", "nnx": "fx-nnx", "nnx_train_state": "fx-nnx"},
     "logger": {
         **dict.fromkeys(("jsonl", "csv", "console"), "fx-train"),
         "tensorboard": "fx-train[tensorboard]",
