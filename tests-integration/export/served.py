@@ -1,5 +1,6 @@
-"""Serves a SavedModel or a ``.tflite`` file without JAX and fx: what they would import is refused.
+"""Serves a SavedModel, an ONNX model or a ``.tflite`` file without JAX and fx: what they would import is refused.
 
+python served.py onnx FILE INPUTS.npz OUTPUTS.npz
 python served.py savedmodel DIRECTORY INPUTS.npz OUTPUTS.npz
 python served.py litert FILE INPUTS.npz OUTPUTS.npz
 """
@@ -28,6 +29,11 @@ def main(format, path, inputs, outputs):
         model = tf.saved_model.load(path)
         results = model.signatures["serving_default"](**{name: tf.constant(x) for name, x in feeds.items()})
         results = {name: value.numpy() for name, value in results.items()}
+    elif format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        results = dict(zip([output.name for output in session.get_outputs()], session.run(None, feeds), strict=True))
     else:
         from ai_edge_litert.interpreter import Interpreter
 
