@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -61,6 +62,8 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Give the seconds of functions called in turns, so that a busy machine disturbs all; the first calls do not count.
 
+    The order changes from round to round: who comes after a large program finds the processor's caches full of it.
+
     Args:
       sides: the functions.
       rounds: calls of each.
@@ -71,11 +74,13 @@ def in_turns(
     for function in sides.values():
         prepare()
         function()
+    turns, order = random.Random(0), list(sides.items())
     gc.collect()
     gc.disable()
     try:
         for _ in range(fewer(rounds)):
-            for name, function in sides.items():
+            turns.shuffle(order)
+            for name, function in order:
                 prepare()
                 started = clock()
                 function()
