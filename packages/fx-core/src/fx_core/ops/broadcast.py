@@ -21,7 +21,7 @@ def along(values: jax.Array | ArrayNode, missing: Sequence[int]) -> jax.Array:
       The values, with axes of size 1 unless JAX adds those by itself. The traced program is the same.
     """
     array = array_of(values)
-    # Outside of jit a bias takes 14 µs in this way, and 51 µs by two operations.
+    # Outside of jit a small product with a bias, summed up, takes 14 µs in this way, and 51 µs with expanded axes.
     if tuple(missing) == tuple(range(len(missing))) and jax.numpy_rank_promotion.value == "allow":
         return array
     return lax.expand_dims(array, missing)
