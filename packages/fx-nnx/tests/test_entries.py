@@ -72,6 +72,19 @@ def test_functional_modes_refuse_variables_of_arguments_in_results(call, mode):
     call(lambda m: nnx.clone(m), pair(), mode)
 
 
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_shapes_may_be_those_of_a_model_from_outside(mode):
+    model, one = pair(), jax.ShapeDtypeStruct((), jnp.float32, weak_type=True)
+    assert nnx.eval_shape(lambda: model, **mode).a.get_value() == one
+    assert nnx.eval_shape(lambda: nnx.state(model), **mode)["a"].get_value() == one
+    assert nnx.eval_shape(lambda: [model.a], **mode)[0].get_value() == one
+    assert model.a[...] == 1
+    assert not isinstance(model.a[...], jax.ShapeDtypeStruct)
+    for refusing in (lambda f: nnx.jit(f, **mode)(), lambda f: nnx.jit(f, **mode).eval_shape()):
+        with pytest.raises(NnxError, match="returns a Variable that the caller has already"):
+            refusing(lambda: model)
+
+
 def put_new(m):
     m.a = nnx.Variable(m.a[...] + 1)
 

@@ -211,3 +211,28 @@ def test_a_bias_with_one_dimension_may_be_given_by_its_size():
     layer = nnx.Einsum("ab,bc->ac", (3, 4), 4, rngs=nnx.Rngs(0))
     assert layer.bias.shape == (4,)
     assert layer(jnp.ones((2, 3))).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (
+            lambda **inits: nnx.LinearGeneral((2, 3), (4, 5), axis=(-2, -1), rngs=nnx.Rngs(0), **inits),
+            ["kernel", "bias"],
+        ),
+        (
+            lambda **inits: nnx.LinearGeneral(3, (4, 5), batch_axis={0: 2}, rngs=nnx.Rngs(0), **inits),
+            ["kernel", "bias"],
+        ),
+        (lambda **inits: nnx.MultiHeadAttention(2, 4, rngs=nnx.Rngs(0), **inits).query, ["kernel", "bias"]),
+        (lambda **inits: nnx.MultiHeadAttention(2, 4, rngs=nnx.Rngs(0), **inits).out, ["kernel", "bias"]),
+    ],
+    ids=["several axes", "batch axes", "queries", "results"],
+)
+def test_initializers_of_several_axes_may_give_metadata(make, names):
+    inits = {"kernel_init": nnx.initializers.lecun_normal(), "bias_init": nnx.initializers.normal()}
+    plain, told = make(**inits), make(**{k: nnx.with_metadata(f, of=k) for k, f in inits.items()})
+    for name in names:
+        value, expected = getattr(told, name), getattr(plain, name)
+        assert value.of == f"{name}_init"
+        np.testing.assert_array_equal(value[...], expected[...])

@@ -95,7 +95,42 @@ def test_abstract_arrays_get_shardings(block):
     assert nnx.abstract_with_sharding(jax.eval_shape(lambda: jnp.ones(2))).sharding is None
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_shapes_say_where_they_would_live(kind):
+    mesh = jax.make_mesh((1,), ("model",), axis_types=(kind,))
+
+    def spec(variable):
+        assert variable.get_value().sharding.mesh == mesh, "with the devices, as a restore needs them"
+        return tuple(variable.get_value().sharding.spec)
+
+    with jax.set_mesh(mesh):
+        shapes = nnx.eval_shape(lambda: Block(nnx.Rngs(0)))
+        assert spec(shapes.linear.kernel) == NAMES
+        assert shapes.tied is shapes.linear.kernel
+        assert not any(spec(shapes.linear.bias))
+        state = nnx.eval_shape(lambda: (jnp.ones(2), nnx.state(Block(nnx.Rngs(0)))))
+        assert spec(state[1].linear.kernel) == NAMES
+        assert state[0].sharding is None or kind is AxisType.Explicit
+        made = Block(nnx.Rngs(0))
+        assert spec(nnx.eval_shape(lambda block: block, made).linear.kernel) == NAMES
+        assert isinstance(made.linear.kernel.get_value(), jax.Array)
+        moments = nnx.eval_shape(lambda: nnx.Optimizer(Block(nnx.Rngs(0)), optax.adam(1e-3), wrt=nnx.Param))
+        assert spec(moments.opt_state[0].mu.linear.kernel) == NAMES
+    own = nnx.eval_shape(lambda: nnx.Param(jnp.ones((4, 8)), out_sharding=NAMES, mesh=mesh, eager_sharding=False))
+    assert spec(own) == NAMES
+    assert nnx.eval_shape(lambda: nnx.Param(jnp.ones(2))).get_value().sharding is None
+
+
+@pytest.mark.parametrize("mode", [{"graph": False}, {"graph_updates": False}])
+def test_shapes_of_trees_say_nothing_about_places(mode):
+    with jax.set_mesh(mesh_of_one()):
+        shapes = nnx.eval_shape(lambda: nnx.Dict(w=nnx.Param(jnp.ones((4, 8)), out_sharding=NAMES)), **mode)
+    assert shapes.w.get_value().sharding is None
+
+
 EIGHT_DEVICES = """
+import warnings
+
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 import fx_nnx as nnx
@@ -131,6 +166,8 @@ for kind in (AxisType.Auto, AxisType.Explicit):
         check(jax.jit(lambda: nnx.state(Model(nnx.Rngs(0))))())             # made on the mesh
         abstract = nnx.get_abstract_model(lambda: Model(nnx.Rngs(0)), mesh)[1]
         assert abstract.up.kernel.get_value().sharding.spec == P("data", "model")
+        shapes = nnx.eval_shape(lambda: nnx.state(Model(nnx.Rngs(0))))
+        check(jax.tree.map(lambda x, shape: jax.device_put(x, shape.sharding), nnx.state(Model(nnx.Rngs(0))), shapes))
 
 mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 with nnx.logical_axis_rules(RULES), nnx.use_eager_sharding(False):
@@ -148,6 +185,10 @@ with jax.set_mesh(mesh):
         assert "'data'" in str(error), error
     else:
         raise AssertionError("3 rows on 2 devices")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a program the compiler may lay out what cannot be divided evenly
+        odd = nnx.eval_shape(lambda: nnx.Param(jnp.ones((3, 8)), out_sharding=("data", "model")))
+    assert odd.get_value().sharding.spec == P("data", "model")
     one = nnx.Param(jnp.ones((2, 8)), out_sharding=P("data", "model"))
     assert one.get_value().sharding.spec == P("data", "model")
 print("done")

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from fx_core.array_node import ArrayNode, is_array_node
 from fx_core.errors.partitioning import ShardingRuleError
 
-__all__ = ["active_mesh", "check_spec", "place", "spec_of"]
+__all__ = ["active_mesh", "check_spec", "place", "placing_mesh", "spec_of"]
 
 AnyMesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
@@ -23,6 +23,12 @@ def active_mesh() -> jax.sharding.AbstractMesh | None:
     """Returns the mesh that `jax.set_mesh` made current, or None."""
     mesh = jax.sharding.get_abstract_mesh()
     return None if mesh.empty else mesh
+
+
+def placing_mesh() -> AnyMesh | None:
+    """Returns the current mesh, with its devices where they are known: outside of `jax.jit`. None if there is none."""
+    mesh = _mesh_outside_of_jit()
+    return active_mesh() if mesh is None or mesh.empty else mesh
 
 
 def check_spec(

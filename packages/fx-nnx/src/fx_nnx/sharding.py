@@ -28,6 +28,7 @@ __all__ = [
     "get_abstract_model",
     "get_named_sharding",
     "get_partition_spec",
+    "lay_out_abstract",
     "logical_axis_rules",
     "remove_axis",
     "with_partitioning",
@@ -174,6 +175,30 @@ def abstract_with_sharding(tree: Any, graph: bool | None = None) -> Any:
 as_abstract = abstract_with_sharding
 
 
+def lay_out_abstract(variable: Variable[Any]) -> None:
+    """Lets a variable of a trace that gave shapes say on which devices its value would live.
+
+    That is what the metadata and the rules say; over mesh axes of type Explicit the trace says it already, without the
+    devices. A variable without a mesh stays as it is.
+    """
+    mesh = variable.get_metadata("mesh", None) or placement.placing_mesh()
+    value = variable.get_raw_value()
+    parts = jax.tree.leaves(value)
+    if mesh is None or not all(isinstance(part, jax.ShapeDtypeStruct) for part in parts):
+        return
+    if all(part.sharding is None for part in parts):
+        variable.set_raw_value(_placed(variable, None, traced=True).get_raw_value())
+    elif isinstance(mesh, Mesh):
+        variable.set_raw_value(jax.tree.map(lambda part: _with_devices(part, mesh), value))
+
+
+def _with_devices(part: jax.ShapeDtypeStruct, mesh: Mesh) -> jax.ShapeDtypeStruct:
+    sharding = part.sharding
+    if isinstance(sharding, NamedSharding) and sharding.mesh == mesh.abstract_mesh:
+        return part.update(sharding=NamedSharding(mesh, sharding.spec))
+    return part
+
+
 def get_abstract_model(init_fn: Callable[[], Any], mesh: Mesh, *, graph: bool | None = None) -> tuple[Any, State]:
     """Returns structure and abstract state of a model, with the sharding of each variable, without making any array.
 
@@ -235,29 +260,28 @@ def _specs(leaf: Any, mesh: Any = None) -> Any:
     return placement.spec_of(_value(leaf), _spec(leaf), mesh)
 
 
-def _sharding(leaf: Any, mesh: Any) -> Any:
+def _sharding(leaf: Any, mesh: Any, traced: bool = False) -> Any:
     """Give the sharding of a leaf on a mesh, that of its metadata, or the current one; None if there is none."""
     names = _names(leaf)
     if mesh is None and names:
         mesh = leaf.get_metadata("mesh", None) or get_mesh(names)
     spec = _spec(leaf)
-    mesh = placement.active_mesh() if mesh is None else mesh
+    mesh = placement.placing_mesh() if mesh is None else mesh
     if mesh is None:
         if names:
             raise mesh_required(spec)
         return None
     value = _value(leaf)
     if is_array(value):
-        placement.check_spec(
-            value.shape, tuple(spec), mesh, names if isinstance(names, tuple | PartitionSpec) else spec
-        )
+        shown = names if isinstance(names, tuple | PartitionSpec) else spec
+        placement.check_spec(value.shape, tuple(spec), mesh, shown, traced=traced)
     specs = _specs(leaf, mesh)
     return jax.tree.map(lambda s: NamedSharding(mesh, s), specs, is_leaf=lambda x: isinstance(x, PartitionSpec))
 
 
-def _placed(leaf: Any, mesh: Any) -> Any:
+def _placed(leaf: Any, mesh: Any, traced: bool = False) -> Any:
     """The leaf with abstract arrays that say where they live; the leaf itself without a mesh."""
-    sharding, value = _sharding(leaf, mesh), _value(leaf)
+    sharding, value = _sharding(leaf, mesh, traced), _value(leaf)
     if sharding is None:
         return leaf
     if isinstance(value, ArrayNode):

@@ -309,6 +309,8 @@ class Collector:
         """Walks through the objects of the result."""
         before = len(walk.leaves)
         walk.through(self.leaves, self.names)
+        if self.carrier.results.outside:
+            return
         trace = current_trace()
         for leaf, path in zip(walk.leaves[before:], walk.paths[before:]):
             if is_variable(leaf) and leaf._nnx_trace != trace and id(leaf) not in self.known:

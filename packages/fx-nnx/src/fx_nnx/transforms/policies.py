@@ -85,11 +85,13 @@ class ResultPolicy(NamedTuple):
       emptied: what stands for a result whose arrays are in groups.
       passing: whether variables of arguments that are in the result count as written.
       alias: without updates, whether results may nevertheless be what the arguments are; they come out as copies.
+      outside: whether results may hold variables that the function has from outside; they come out as copies.
     """
 
     emptied: Any = ()
     passing: bool = False
     alias: bool = False
+    outside: bool = False
 
 
 PLAIN = ResultPolicy()

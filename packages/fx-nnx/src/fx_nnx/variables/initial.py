@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+import jax
+
 from fx_nnx.variables.metadata import hooks_of
 
 __all__ = ["VariableMetadata", "rename", "renamed", "with_metadata"]
@@ -42,6 +44,12 @@ class VariableMetadata(Generic[A]):
         names = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
         hooks = {name: hooks_of(getattr(self, name)) for name in names}
         return {name: hook for name, hook in hooks.items() if hook} | dict(self.metadata)
+
+
+# So that layers can reshape what initializers of several axes give, with or without metadata.
+jax.tree_util.register_dataclass(
+    VariableMetadata, ["raw_value"], [f.name for f in dataclasses.fields(VariableMetadata) if f.name != "raw_value"]
+)
 
 
 def with_metadata(
