@@ -104,6 +104,13 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     assert all(now <= most for now, most in zip(found, (8, 4, 4, 8))), found
 
 
+def test_making_a_variable_goes_through_no_more_than(undisturbed):
+    value = jnp.ones(2)
+    nnx.Param(value)
+    found = counts_of(lambda: nnx.Param(value))
+    assert all(now <= most for now, most in zip(found, (15, 10, 3, 16))), found
+
+
 def test_a_trace_of_a_recurrent_network_goes_through_no_more_than(undisturbed):
     network = nnx.RNN(nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
     graphdef, state = nnx.split(network)

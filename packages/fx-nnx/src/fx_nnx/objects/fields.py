@@ -165,7 +165,7 @@ def has_data(value: Any, /) -> list[Any]:
     """
     if is_data(value):
         return [value]
-    if is_leaf(value):
+    if value is None or is_leaf(value):
         return []
     return [leaf for leaf in jax.tree.leaves(value, is_leaf=is_data) if is_data(leaf)]
 

@@ -103,13 +103,17 @@ def delete_attribute(variable: Any, name: str) -> None:
         object.__delattr__(variable, name)
 
 
-def early_attributes(variable: Any) -> dict[str, Any]:
+def early_attributes(variable: Any, *, new: bool) -> dict[str, Any]:
     """Returns the metadata that a variable has by its class: hooks that are methods of it, and the attributes that a
     foreign base class has set before the variable was made.
+
+    Args:
+      variable: the variable, before it is initialized.
+      new: whether nothing was set yet.
     """
-    found = {name: getattr(type(variable), name, None) for name in HOOKS}
-    hooks = {name: hook for name, hook in found.items() if hook is not None}
-    return hooks if _is_made(variable) else {**hooks, **_metadata_of(variable, required=False)}
+    cls = type(variable)
+    hooks = {name: hook for name in HOOKS if (hook := getattr(cls, name, None)) is not None}
+    return hooks if new or _is_made(variable) else {**hooks, **_metadata_of(variable, required=False)}
 
 
 def own_attributes(variable: Any) -> dict[str, Any] | None:

@@ -7,7 +7,16 @@ them slow; so a new one is filled as a bare object first, and becomes a variable
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["VariableFields", "VariableType", "copied_all", "filled", "get_links", "put_links", "put_value"]
+__all__ = [
+    "VariableFields",
+    "VariableType",
+    "copied_all",
+    "filled",
+    "get_links",
+    "keep_links",
+    "put_links",
+    "put_value",
+]
 
 
 class VariableFields:
@@ -24,6 +33,18 @@ put_value = VariableFields.__dict__["_raw_value"].__set__
 get_links = VariableFields.__dict__["_nnx_links"].__get__
 put_links = VariableFields.__dict__["_nnx_links"].__set__
 """Read and note what is linked to a variable, see `fx_nnx.links`."""
+
+
+def keep_links(variable: VariableFields) -> bool:
+    """Notes that nothing is linked to a new variable, and returns whether it is one; one that is initialized again has
+    to announce that it changes.
+    """
+    try:
+        get_links(variable)
+    except AttributeError:
+        put_links(variable, None)
+        return True
+    return False
 
 
 class VariableType(type):

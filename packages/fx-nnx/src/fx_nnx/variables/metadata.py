@@ -1,12 +1,22 @@
 """Metadata of variables: an immutable mapping with a hash, shared by the variables that have the same."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fx_nnx.errors import mode_value, wrong_metadata
 from fx_nnx.snapshots import exact, exact_key, may_change
 
-__all__ = ["HOOKS", "REQUIRED", "Metadata", "changes_of", "check_options", "hooks_of", "make_metadata"]
+__all__ = [
+    "HOOKS",
+    "REQUIRED",
+    "Metadata",
+    "changes_of",
+    "check_options",
+    "first_metadata",
+    "hooks_of",
+    "make_metadata",
+]
 
 HOOKS = ("on_get_value", "on_set_value", "on_create_value", "on_add_axis", "on_remove_axis")
 """Names of the metadata that are functions to call, alone or in a tuple or list."""
@@ -104,6 +114,17 @@ def make_metadata(items: Mapping[str, Any]) -> Metadata:
     if len(_interned) < _INTERN_LIMIT:
         _interned.setdefault(made, made)
     return made
+
+
+def first_metadata(early: Mapping[str, Any], named: Mapping[str, Any], options: Mapping[str, bool]) -> Metadata:
+    """Returns the metadata of a new variable: what its class gives, what its maker gives, and the required options."""
+    return make_metadata({**early, **REQUIRED, **named, **options}) if early or named else _options_alone(**options)
+
+
+@functools.cache
+def _options_alone(hijax: bool, ref: bool, eager_sharding: bool) -> Metadata:
+    # Most variables have nothing else. Finding that out anew takes as long as the rest of making one.
+    return make_metadata({"hijax": hijax, "ref": ref, "eager_sharding": eager_sharding})
 
 
 def _reads_the_same(a: Metadata, b: Metadata) -> bool:

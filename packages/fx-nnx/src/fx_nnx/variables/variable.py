@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
-from fx_core.compat.jax import at_top_level, current_trace
+from fx_core.compat.jax import at_top_level, current_trace, is_current
 
 from fx_nnx.captures import constants, frames, note, warn_of_constant
 from fx_nnx.errors import variable_type, wrong_metadata
@@ -24,9 +24,17 @@ from fx_nnx.variables.attributes import (
     state_of,
 )
 from fx_nnx.variables.defaults import default_options
-from fx_nnx.variables.fields import VariableFields, VariableType, filled, get_links
+from fx_nnx.variables.fields import VariableFields, VariableType, filled, keep_links
 from fx_nnx.variables.initial import VariableMetadata, rename, renamed
-from fx_nnx.variables.metadata import REQUIRED, Metadata, changes_of, check_options, hooks_of, make_metadata
+from fx_nnx.variables.metadata import (
+    REQUIRED,
+    Metadata,
+    changes_of,
+    check_options,
+    first_metadata,
+    hooks_of,
+    make_metadata,
+)
 from fx_nnx.variables.operators import ValueOperators
 from fx_nnx.variables.sharding import place
 from fx_nnx.variables.writing import is_ref, new_ref, own_value, write_ref, written
@@ -85,7 +93,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         **metadata: Any,
     ):
         init = object.__setattr__
-        _keep_links(self)
+        early = early_attributes(self, new=keep_links(self))
         init(self, "_nnx_trace", current_trace())
         if isinstance(value, VariableMetadata):
             metadata = {**metadata, **value.entries()}
@@ -93,7 +101,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         elif isinstance(value, Variable):
             metadata = {**value._nnx_meta.without("on_create_value").visible(), **metadata}  # which has run
             value = value.get_raw_value()
-        meta = make_metadata(early_attributes(self) | renamed(metadata) | default_options(hijax, ref, eager_sharding))
+        meta = first_metadata(early, renamed(metadata), default_options(hijax, ref, eager_sharding))
         init(self, "_nnx_meta", meta)
         value = self.create_value(value)  # type: ignore[arg-type]
         value = place(own_value(type(self), value), meta)
@@ -247,7 +255,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
             hook(self, axis_index, axis_name)
 
     def _nnx_set_meta(self, meta: Metadata) -> None:
-        _keep_links(self)
+        keep_links(self)
         object.__setattr__(self, "_nnx_meta", meta)
         announce(self)
 
@@ -333,7 +341,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
 
     def __setstate__(self, state: Mapping[str, Any] | tuple[Any, Metadata]) -> None:
         value, meta, extras = parts_of(state)
-        _keep_links(self)
+        keep_links(self)
         fields = new_ref(type(self), value) if meta.ref else value, meta, current_trace()
         for name, field in zip(("_raw_value", "_nnx_meta", "_nnx_trace"), fields):
             object.__setattr__(self, name, field)
@@ -364,16 +372,9 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         return MappingProxyType({"value": self._raw_value, **self._nnx_meta.visible()})
 
     def _nnx_check_trace(self) -> None:
-        if self._nnx_trace != current_trace():
+        trace = self._nnx_trace
+        if not is_current(trace) or type(trace) is ReadingOnly:
             raise cannot_change(self)
-
-
-def _keep_links(variable: Variable[Any]) -> None:
-    """Note that nothing is linked to a new variable; one that is initialized again has to announce that it changes."""
-    try:
-        get_links(variable)
-    except AttributeError:
-        object.__setattr__(variable, "_nnx_links", None)
 
 
 def new_variable(cls: type[Any], value: Any, meta: Metadata, trace: object = None) -> Any:
