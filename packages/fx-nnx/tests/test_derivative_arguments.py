@@ -117,3 +117,68 @@ def test_what_is_met_again_in_a_tree_has_one_derivative():
     assert values["layer"] is values["same"]
     assert (values["again"].get_value(), values["a"][1].get_value()) == (28.0, 12.0)
     assert isinstance(values["empty"], nnx.Dict)
+
+
+class Scaled(nnx.Module):
+    def __init__(self, w):
+        self.w, self.own, self.calls = w, nnx.Param(jnp.ones(2)), nnx.BatchStat(jnp.array(0))
+
+    def __call__(self, x):
+        self.calls[...] += 1
+        return self.w * self.own * x
+
+
+AUXILIARY = {
+    "the model": lambda m: m,
+    "the model in a dict": lambda m: {"model": m},
+    "a variable": lambda m: m.w,
+    "its state": nnx.state,
+    "its parts": nnx.split,
+    "another model with its variable": lambda m: Scaled(m.w),
+}
+
+
+@pytest.mark.parametrize("auxiliary", AUXILIARY.values(), ids=AUXILIARY)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_differentiated_may_be_in_the_auxiliary_result(auxiliary, compiled):
+    model = Scaled(nnx.Param(jnp.full(2, 3.0)))
+
+    def loss(m):
+        value = m(1.0).sum()
+        return value, auxiliary(m)
+
+    transform = nnx.value_and_grad(loss, has_aux=True)
+    (value, aux), grads = (nnx.jit(transform) if compiled else transform)(model)
+    assert float(value) == 6.0
+    assert int(model.calls[...]) == 1
+    np.testing.assert_array_equal(grads["own"][...], [3.0, 3.0])
+    found = [leaf for leaf in jax.tree.leaves(aux) if jnp.shape(leaf) == (2,)]
+    assert found
+    assert any(np.array_equal(leaf, [3.0, 3.0]) for leaf in found)
+    if auxiliary is AUXILIARY["the model"]:
+        assert aux is model
+    out, backward, again = nnx.vjp(loss, model, has_aux=True)
+    assert float(out) == 6.0
+    assert jax.tree.structure(again) == jax.tree.structure(aux)
+    np.testing.assert_array_equal(backward(jnp.array(1.0))[0]["w"][...], [1.0, 1.0])
+
+
+def test_shared_variables_have_their_whole_derivative_in_the_first_argument():
+    shared = nnx.Param(jnp.full(2, 3.0))
+    encoder, decoder = Scaled(shared), Scaled(shared)
+
+    def loss(m, n, x):
+        return (m(x) * n(x)).sum()
+
+    first, second = nnx.grad(loss, argnums=(0, 1))(encoder, decoder, 1.0)
+    assert (sorted(first), sorted(second)) == (["own", "w"], ["own"])
+    np.testing.assert_array_equal(first["w"][...], [6.0, 6.0])
+    np.testing.assert_array_equal(second["own"][...], [9.0, 9.0])
+    both, none = nnx.grad(loss, argnums=(0, 1))(encoder, encoder, 1.0)
+    assert (sorted(both), len(none)) == (["own", "w"], 0)
+    np.testing.assert_array_equal(both["own"][...], [18.0, 18.0])
+    with pytest.raises(TransformError, match=r"'argnums=0' and .* with 'no derivative'"):
+        nnx.grad(loss)(encoder, decoder, 1.0)
+    wanted = (nnx.DiffState(0, nnx.Param), nnx.DiffState(1, nnx.PathContains("w")))
+    with pytest.raises(TransformError, match="the same state twice"):
+        nnx.grad(loss, argnums=wanted)(encoder, decoder, 1.0)

@@ -61,7 +61,9 @@ def test_split_by_filters():
     kernels, biases = nnx.state(again, nnx.PathContains("kernel"), nnx.PathContains("bias"))
     assert len(kernels.flat_state()) == 2
     assert len(biases.flat_state()) == 4
-    assert len(nnx.variables(again).flat_state()) == 13
+    assert len(nnx.variables(again, nnx.Variable).flat_state()) == 13
+    assert nnx.variables(again) == nnx.state(again)  # one function in Flax: bare arrays are in both
+    assert "table" in nnx.variables(again)
 
 
 def test_pure_use_with_raw_jax():

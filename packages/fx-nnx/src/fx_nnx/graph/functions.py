@@ -86,17 +86,15 @@ def state(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
 
 
 def variables(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
-    """Returns the variables of a model as `state` does, without bare arrays.
+    """Returns what `state` returns: Flax has both names, and bare arrays are in both.
 
     >>> import jax.numpy as jnp
     >>> import fx_nnx as nnx
     >>> model = nnx.Dict(w=nnx.Param(1.0), table=jnp.ones(2))
-    >>> list(nnx.variables(model)), sorted(nnx.state(model))
-    (['w'], ['table', 'w'])
+    >>> sorted(nnx.variables(model)), sorted(nnx.variables(model, nnx.Variable))
+    (['table', 'w'], ['w'])
     """
-    states = _states(record_for(node, graph), filters or (...,), exhaustive=False)
-    only = tuple(part.filter(Variable) if isinstance(part, State) else part for part in states)
-    return one_or_all(only)
+    return state(node, *filters, graph=graph)
 
 
 def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:

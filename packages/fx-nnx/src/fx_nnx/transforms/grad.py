@@ -58,10 +58,15 @@ class Wanted:
         """Creates the carrier."""
         return ObjectCarrier(
             self.mode,
-            groups=[*(GroupPolicy(f"argnums={entry!r}") for entry in self.entries), GroupPolicy("no derivative")],
+            groups=[*map(self._policy, self.filters), GroupPolicy("no derivative")],
             grouping=Grouping(self.group_args, fresh=self.count - 1, check=True),
             transform=self.transform,
         )
+
+    def _policy(self, filter: Filter) -> GroupPolicy:
+        """Name a group after all entries that want the same variables: these may share some."""
+        alike = tuple(entry for entry, other in zip(self.entries, self.filters) if other == filter)
+        return GroupPolicy(f"argnums={alike[0] if len(alike) == 1 else alike!r}")
 
     def group_args(self, tree: Any) -> Any:
         """Returns groups of the arguments."""
@@ -208,7 +213,8 @@ def grad(
       f: gives a scalar, or ``(scalar, aux)``; without it, a decorator is returned.
       argnums: position of the argument, or a sequence; it is given by position, unless all are given by name.
         `DiffState` says which variables of a module count, which otherwise are those of type `fx_nnx.Param` and
-        of the types that plugins register as differentiable. Of a `fx_nnx.State` all count.
+        of the types that plugins register as differentiable. Of a `fx_nnx.State` all count. A variable that several
+        arguments share has its whole derivative in the first of them, and none in the others.
       has_aux: whether ``f`` gives more than the scalar. The function then gives ``(gradients, aux)``.
       holomorphic: see `jax.grad`.
       allow_int: see `jax.grad`.
@@ -218,7 +224,8 @@ def grad(
 
     Raises:
       ArgumentNumberError: there is no argument of a position, or one is named twice.
-      TransformError: a variable is reachable from an argument that counts and from one that does not.
+      TransformError: a variable is reachable from an argument that counts and from one that does not, or that counts
+        by another filter.
       ArgumentTypeError: the derivative is for integers.
       PrefixError: `DiffState` for a tree.
       TransformError: ``f`` does not give a scalar, or no pair where ``has_aux`` says so.

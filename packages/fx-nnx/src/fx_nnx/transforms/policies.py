@@ -67,7 +67,7 @@ class Grouping(NamedTuple):
       ins: groups of the arguments' values.
       outs: groups of the result's values; None leaves arrays of the result where they are.
       fresh: the group of new variables in results, where ``outs`` is None.
-      check: whether to make sure that state reachable on two ways is in one group.
+      check: whether to make sure that state reachable on two ways is in one group, results too if ``outs`` groups them.
       steady: what ``ins`` depends on beside the structure of arguments, if that is all: its verdict lasts as long.
     """
 
