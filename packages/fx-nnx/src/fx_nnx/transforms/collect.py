@@ -76,7 +76,7 @@ class Collector:
                 fresh = self.take_graph(args, same)
         elif any(self.nodes):
             fresh = self.take_tree()
-        if grouped and grouping.check and any(self.nodes):
+        if grouping is not None and grouped and grouping.check and any(self.nodes):
             self.check_groups()
         has_refs = not grouped and any(isinstance(leaf, jax.Ref) for leaf in self.leaves)
         refs = self.refs.of_result(self.names, self.leaves) if has_refs else ()
