@@ -165,6 +165,22 @@ def test_rnn(cell, name):
     near(theirs, ours)
 
 
+@pytest.mark.parametrize("carry_init", [None, jax.nn.initializers.normal()], ids=["zeros", "drawn"])
+@pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell"])
+@pytest.mark.parametrize("streams", [{"default": 7}, {"default": 7, "carry": 2}], ids=str)
+def test_keys_of_streams_that_are_given(streams, cell, carry_init):
+    def run(nnx):
+        options = {} if carry_init is None else {"carry_init": carry_init}
+        make = lambda: nnx.RNN(getattr(nnx, cell)(8, 5, rngs=nnx.Rngs(0), **options))  # noqa: E731
+        network, both = make(), nnx.Bidirectional(make(), make())
+        found, rngs, x = [], nnx.Rngs(**streams), jnp.asarray(X)
+        for call in (network, network, both):
+            found += [call(x, rngs=rngs), jax.random.key_data(rngs.dropout()), jax.random.key_data(rngs.carry())]
+        return found
+
+    near(run(flax_nnx), run(fx_nnx))
+
+
 @pytest.mark.parametrize("options", [{}, {"time_major": True}, {"return_carry": True}, {"merge_fn": jnp.add}], ids=str)
 def test_bidirectional(options):
     def run(nnx):
@@ -178,6 +194,7 @@ ADAPTERS = {
     "lora": lambda n, r: n.LoRA(8, 2, 5, rngs=r),
     "lora-b": lambda n, r: n.LoRA(8, 2, 5, b_initializer=jax.nn.initializers.ones, rngs=r),
     "lora-base": lambda n, r: n.LoRA(8, 2, 5, base_module=n.Linear(8, 5, rngs=r), rngs=r),
+    "lora-base-float16": lambda n, r: n.LoRA(8, 2, 5, base_module=n.Linear(8, 5, rngs=r), dtype=jnp.float16, rngs=r),
     "lora-linear": lambda n, r: n.LoRALinear(8, 5, lora_rank=2, b_initializer=jax.nn.initializers.ones, rngs=r),
     "lora-linear-no-bias": lambda n, r: n.LoRALinear(8, 5, lora_rank=2, use_bias=False, rngs=r),
     "lora-bf16": lambda n, r: n.LoRA(8, 2, 5, dtype=jnp.bfloat16, b_initializer=jax.nn.initializers.ones, rngs=r),

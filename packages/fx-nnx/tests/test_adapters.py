@@ -32,6 +32,13 @@ def test_lora_adds_a_product_to_a_layer():
         nnx.LoRA(3, 2, 5, base_module=7, rngs=nnx.Rngs(1))(X)
 
 
+def test_the_layer_of_a_lora_reads_inputs_in_its_dtype():
+    base, x = linear(), X / 3
+    layer = nnx.LoRA(3, 2, 5, base_module=base, dtype=jnp.bfloat16, rngs=nnx.Rngs(1))
+    assert jnp.any(base(x) != base(x.astype(jnp.bfloat16)))
+    np.testing.assert_array_equal(layer(x), base(x.astype(jnp.bfloat16)))
+
+
 ADAPTER = {"body/lora/lora_a", "body/lora/lora_b"}
 
 

@@ -110,6 +110,7 @@ def test_carries_are_drawn():
     rnn = nnx.RNN(cell, rngs=nnx.Rngs(carry=1), return_carry=True)
     assert jnp.any(rnn(X)[1] != rnn(X)[1])
     close(rnn(X, rngs=nnx.Rngs(2)), rnn(X, rngs=nnx.Rngs(2)))
+    close(rnn(X, rngs=nnx.Rngs(2)), rnn(X, rngs=nnx.Rngs(2).carry.fork()))
     c, h = nnx.LSTMCell(3, 4, keep_rngs=True, rngs=nnx.Rngs(0)).initialize_carry((3,), carry_init=nnx.initializers.ones)
     assert c.shape == (4,)
     assert c.sum() == h.sum() == 4
@@ -123,15 +124,17 @@ def test_streams_that_are_given_count_carries_of_zeros(cell, drawn):
     made = cell(3, 4, rngs=nnx.Rngs(0))
     network, both = nnx.RNN(made), nnx.Bidirectional(nnx.RNN(made), nnx.RNN(made))
     x = jnp.ones((2, 5, 3))
-    for use, times in [
-        (lambda rngs: made.initialize_carry((2, 3), rngs), 1),
-        (lambda rngs: made.initialize_carry((2, 3), rngs.carry), 1),
-        (lambda rngs: network(x, rngs=rngs), 1),
-        (lambda rngs: both(x, rngs=rngs), 2),
+    for use, count in [
+        (lambda rngs: made.initialize_carry((2, 3), rngs), drawn),
+        (lambda rngs: made.initialize_carry((2, 3), rngs.carry), drawn),
+        (lambda rngs: network(x, rngs=rngs), 1),  # a key for a stream of its own
+        (lambda rngs: network(x, rngs=rngs, initial_carry=made.initialize_carry((2, 3))), 1),
+        (lambda rngs: network(x, rngs=rngs.carry), drawn),
+        (lambda rngs: both(x, rngs=rngs), 2 * drawn),
     ]:
         rngs = nnx.Rngs(0, carry=1)
         use(rngs)
-        assert int(rngs.carry.count[...]) == times * drawn
+        assert int(rngs.carry.count[...]) == count
     network(x), both(x)
     assert (network.rngs.count[...], both.rngs.count[...]) == (0, 0)  # nobody else draws from their own
 

@@ -58,7 +58,8 @@ class LoRA(Module):
       lora_rank: rank of the change.
       out_features: size of the last axis of the output.
       base_module: the layer, or any function; None for the change alone.
-      dtype: what to compute the change in; by default what input and parameters promote to.
+      dtype: what to compute the change in, and of the inputs of the layer; by default what input and parameters
+        promote to.
       param_dtype: dtype of the parameters.
       a_initializer: initializer for ``lora_a``, of shape ``(in_features, lora_rank)``.
       b_initializer: initializer for ``lora_b``, of shape ``(lora_rank, out_features)``.
@@ -124,7 +125,7 @@ class LoRA(Module):
                 got=type(base).__name__,
                 fix="pass a module that defines __call__",
             )
-        result: Any = base(x, **kwargs)
+        result: Any = base(inputs, **kwargs)
         if jnp.shape(result) != change.shape:
             raise layer_call(
                 "LoRA",

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from fx_core.ops.recurrent import pair_of
 
+from fx_nnx.layers.dropout import stream_of
 from fx_nnx.layers.params import located
 from fx_nnx.layers.recurrent.rnn import given_or_own, own_stream
 from fx_nnx.modules.module import Module
@@ -99,6 +100,8 @@ class Bidirectional(Module):
         source = given_or_own(
             rngs, self.rngs, *(getattr(rnn, "cell", None) for rnn in (self.forward_rnn, self.backward_rnn))
         )
+        if isinstance(source, Rngs):
+            source = stream_of(source, "carry", "Bidirectional")
         carries = (None, None) if initial_carry is None else pair_of("a bidirectional network", initial_carry)
         shared = {"seq_lengths": seq_lengths, "return_carry": True, "time_major": time_major, "rngs": source}
         forward_carry, forward = self.forward_rnn(inputs, initial_carry=carries[0], reverse=False, **shared)

@@ -106,7 +106,8 @@ class RNN(Module):
           time_major: instead of what the network says.
           reverse: instead of what the network says.
           keep_order: instead of what the network says.
-          rngs: streams or one stream for the first carry, instead of the network's.
+          rngs: streams or one stream for the first carry, instead of the network's. A call takes one key of streams,
+            for a stream of its own, and of one stream as many as the cell draws.
 
         Returns:
           The outputs, with time and batch where the inputs have them; with ``return_carry`` a pair of the last carry,
@@ -129,6 +130,8 @@ class RNN(Module):
         feature_axes = feature_axes_of(self.cell)
         axis, batch = sequence_axes(inputs.shape, feature_axes, time_major)
         lengths = None if seq_lengths is None else check_lengths(seq_lengths, batch)
+        if isinstance(rngs, Rngs):  # one key, however many the cell draws
+            rngs = stream_of(rngs, "carry", "RNN").fork()
         if initial_carry is None:
             shape = batch + inputs.shape[inputs.ndim - feature_axes :]
             initial_carry = self.cell.initialize_carry(shape, given_or_own(rngs, self.rngs, self.cell))
