@@ -143,6 +143,10 @@ def test_metadata_of_variables_survives():
     assert stacked.metadata["out_sharding"] == ("layers", "a", "b")
     assert stacked.remove_axis(0, {meta.PARTITION_NAME: "layers"}).metadata["out_sharding"] == ("a", "b")
     assert meta.unbox(variables)["params"]["kernel"].shape == (2, 3)
+    with nnx.logical_axis_rules((("a", "data"), ("b", None))):
+        assert box.get_partition_spec() == jax.sharding.PartitionSpec("data", None)
+    whole = bridge.NNXMeta(nnx.Param, jnp.ones(2), {"tag": "k"})
+    assert meta.get_partition_spec({"b": whole}) == {"b": jax.sharding.PartitionSpec()}, "as of a bare array"
     doubled = jax.tree.map(lambda x: 2 * x, variables)
     state, _ = bridge.convert_variables(doubled)
     assert state.kernel.tag == "k"

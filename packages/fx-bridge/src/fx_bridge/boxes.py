@@ -5,10 +5,9 @@ from typing import Any, TypeVar
 
 from fx_core import meta, struct
 from fx_core.frozen_dict import FrozenDict
-from fx_nnx import Variable, variable_type_from_name
+from fx_nnx import Variable, get_partition_spec, variable_type_from_name
 from fx_nnx.variables.axes import add_axis, remove_axis
 from fx_nnx.variables.metadata import REQUIRED
-from jax.sharding import PartitionSpec
 
 __all__ = ["NNXMeta", "to_linen_var", "variable_of"]
 
@@ -54,9 +53,8 @@ class NNXMeta(struct.PyTreeNode, meta.AxisMetadata[A]):
         return self._changed(remove_axis, index, params)
 
     def get_partition_spec(self) -> Any:
-        """Returns the ``out_sharding`` of the variable as a partition spec, or None."""
-        names = self.metadata.get("out_sharding")
-        return None if names is None else PartitionSpec(*names)
+        """Returns the partition spec of the variable, by its ``out_sharding`` and the rules in force."""
+        return get_partition_spec(self.to_nnx_variable()).get_raw_value()
 
     def to_nnx_variable(self) -> Variable[Any]:
         """Returns the variable."""
