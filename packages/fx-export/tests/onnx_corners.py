@@ -42,6 +42,13 @@ def products_that_wrap_around(x):
     return {d: jnp.prod(x.astype(d), 1, dtype=d) for d in ("int8", "uint16", "int32", "uint32")}
 
 
+@case(np.array([[2**31 - 1, 2**31 - 1, 3], [-(2**31), -1, -5], [7, 7, 7]], np.int32))
+def sums_that_wrap_around(x):
+    names = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
+    kinds = {f"{d} {axes}": jnp.sum(x.astype(d), axes, dtype=d) for d in names for axes in ((0,), (1,), (0, 1))}
+    return {**kinds, "often": jnp.broadcast_to(x[:, :1], x.shape).sum(1), "counts": (x > 0).sum(0)}
+
+
 @case(np.array([0.49999997, -0.49999997, 8388609.0, 0.5, -0.5, 1.5, -0.0, np.inf, np.nan], np.float32))
 def rounding_away_from_zero(x):
     return {"round": lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO)}
@@ -179,6 +186,7 @@ def nothing_in_arrays(x):
     sums = {"sum": x.sum(0), "mean": x.mean(0), "any": (x > 0).any(0), "all": (x > 0).all(), "row": x.max(1)}
     rows = {"order": lax.cumprod(x), "back": lax.cummax(x, 0, reverse=True), "top": lax.top_k(x, 2)}
     pooled = lax.reduce_window(x, -np.inf, lax.max, (1, 2), (1, 1), "SAME")
+    sums |= {d: x.astype(d).sum(0, dtype=d) for d in ("int8", "uint32", "int32")}
     return {**sums, **rows, "least": x.min(0, initial=3), "pooled": pooled, "product": x.T @ x, "padded": jnp.pad(x, 1)}
 
 
@@ -206,3 +214,11 @@ def convolutions_of_8_bits_that_wrap_around(x, kernel):
 def values_of_16_bits_that_are_repeated(x):
     wide = jnp.broadcast_to(x[0, :, :, None], (4, 5, 3))
     return {"repeat": jnp.repeat(x, 2, axis=0), "tile": jnp.tile(x, (2, 1, 1)), "flat": wide.reshape(-1)}
+
+
+@case(X)
+def products_of_16_bits_along_a_moved_axis(x):
+    """ONNX Runtime does not survive a cast between such a transpose and a product."""
+    kernel, narrow = jnp.ones((3, 2)), (HALF, jnp.float16)
+    first = {f"first {np.dtype(d).name}": jnp.tensordot(x.astype(d), kernel.astype(d), ((0,), (0,))) for d in narrow}
+    return {**first, "middle": jnp.einsum("abc,db->acd", x.astype(HALF), x[0, :, :4].astype(HALF))}

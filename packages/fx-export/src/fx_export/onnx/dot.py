@@ -16,13 +16,23 @@ from fx_export.onnx.tensor import Tensor
 @primitive("dot_general")
 def dot_general(build: Builder, eqn: Any, x: Tensor, y: Tensor) -> Tensor:
     """A sum of products."""
-    (x_sum, y_sum), (x_batch, y_batch) = eqn.params["dimension_numbers"]
+    (x_sum, _), _ = eqn.params["dimension_numbers"]
     dtype = np.dtype(eqn.outvars[0].aval.dtype)
     # Where nothing is contracted, numbers of 8 bits would be multiplied as such, and wrap around.
     small = bool(x_sum) and {x.dtype.name, y.dtype.name} <= {"int8", "uint8"} and dtype == np.int32
+    shape = eqn.outvars[0].aval.shape
+    if dtype in _SIGNED:
+        # ONNX Runtime has no products of unsigned integers over nothing; all bits are those of signed ones.
+        signed = _SIGNED[dtype]
+        left, right = (build.cast(build.cast(factor, dtype), signed) for factor in (x, y))
+        return build.cast(_dot(build, left, right, eqn.params["dimension_numbers"], signed, shape, small), dtype)
+    return _dot(build, x, y, eqn.params["dimension_numbers"], dtype, shape, small)
+
+
+def _dot(build: Builder, x: Tensor, y: Tensor, numbers: Any, dtype: np.dtype, shape: Any, small: bool) -> Tensor:
+    (x_sum, y_sum), (x_batch, y_batch) = numbers
     if not small:
         x, y = build.cast(x, dtype), build.cast(y, dtype)
-    shape = eqn.outvars[0].aval.shape
     if not x_sum:
         return _outer(build, x, y, x_batch, y_batch, shape)
     plain, swapped = _moves(x, y, x_batch, y_batch, x_sum, y_sum), _moves(y, x, y_batch, x_batch, y_sum, x_sum)
@@ -46,14 +56,22 @@ def _product(
     small: bool,
 ) -> Tensor:
     x_free, y_free = _rest(x, x_batch, x_sum), _rest(y, y_batch, y_sum)
-    dense = not x_batch and len(x_free) >= 1
+    dense = not x_batch and len(x_free) >= 1 and not _moved_16_bits(x, x_free)
     left = _matrix(build, x, x_batch, [[axis] for axis in x_free] if dense else [x_free], x_sum)
     right = _matrix(build, y, y_batch, [y_sum], y_free)
     rows = tuple(x.shape[axis] for axis in x_free) if dense else (_count(x, x_free),)
     product_shape = (*(x.shape[axis] for axis in x_batch), *rows, _count(y, y_free))
     product = build.op("MatMulInteger" if small else "MatMul", [left, right], product_shape, dtype, typed=_TYPED[small])
     free = [*(x.shape[axis] for axis in x_free), *(y.shape[axis] for axis in y_free)]
-    return build.reshape(product, (*product_shape[: len(x_batch)], *free))
+    return build.reshape(product, (*(x.shape[axis] for axis in x_batch), *free))
+
+
+def _moved_16_bits(x: Tensor, x_free: Sequence[int]) -> bool:
+    """Whether axes of a factor are transposed before it is cast, as ONNX Runtime itself casts float16.
+
+    It ends the process at such a product with a matrix where the first axis moves; with one axis of rows it does not.
+    """
+    return x.stored.itemsize == 2 and len(x_free) > 1 and x.held[:1] != (x_free[0],)
 
 
 def _moves(
@@ -86,6 +104,7 @@ def ragged_dot(build: Builder, eqn: Any, x: Tensor, y: Tensor, sizes: Tensor) ->
     return build.call(multiply, x, y, sizes)[0]
 
 
+_SIGNED = {np.dtype(f"uint{bits}"): np.dtype(f"int{bits}") for bits in (32, 64)}
 _TYPED = {True: (), False: (0, 1)}
 
 

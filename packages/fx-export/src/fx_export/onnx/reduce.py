@@ -32,14 +32,14 @@ def reduce(build: Builder, eqn: Any, x: Tensor) -> Tensor:
     if eqn.primitive.name == "reduce_prod" and x.dtype.kind in "iu":
         # ONNX Runtime's products of integers saturate, where those of JAX wrap around.
         return _folded(build, lambda a, b: (a[0] * b[0],), [x], [build.like(x, 1)], eqn.params["axes"])[0]
-    if eqn.primitive.name == "reduce_sum" and x.dtype in (np.int64, np.uint64):
+    if eqn.primitive.name == "reduce_sum" and x.dtype.kind in "iu":
         return _exact_sum(build, x, eqn.params["axes"])
     result = reduced(build, op := _REDUCTIONS[eqn.primitive.name], x, eqn.params["axes"])
     return result if op not in ("ReduceMax", "ReduceMin") else _or_unknown(build, x, eqn.params["axes"], result)
 
 
 def _exact_sum(build: Builder, x: Tensor, axes: Sequence[int]) -> Tensor:
-    """ONNX Runtime's sums of 64-bit integers are those of float64, which has 53 bits; its matrix products are not."""
+    """ONNX Runtime's sums of integers saturate or are those of float64, which has 53 bits; its products wrap around."""
 
     def total(values: jax.Array) -> jax.Array:
         ones = jnp.ones([values.shape[axis] for axis in axes], values.dtype)
