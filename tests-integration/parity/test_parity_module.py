@@ -149,6 +149,27 @@ def scope_sharing(nn):
     return Net()
 
 
+def scope_sharing_of_submodules(nn):
+    Affine = affine(nn)
+
+    class Wrapped(nn.Module):
+        inner: Any
+
+        @nn.compact
+        def __call__(self, x):
+            return Affine()(self.inner(x))
+
+    class Net(nn.Module):
+        def setup(self):
+            self.wrapped = Wrapped(nn.Sequential([Wrapped(Affine()), Affine()]))
+            nn.share_scope(self, self.wrapped)
+
+        def __call__(self, x):
+            return self.wrapped(x)
+
+    return Net()
+
+
 def inherited(nn):
     Affine = affine(nn)
 
@@ -199,8 +220,8 @@ def collections(nn):
 
 
 MODELS = [
-    nested_compact, setup_containers, fields_and_sharing, setup_sharing, name_scopes, scope_sharing, inherited,
-    collections,
+    nested_compact, setup_containers, fields_and_sharing, setup_sharing, name_scopes, scope_sharing,
+    scope_sharing_of_submodules, inherited, collections,
 ]  # fmt: skip
 STREAMS = {"params": KEY, "dropout": jax.random.key(1), "noise": jax.random.key(2)}
 

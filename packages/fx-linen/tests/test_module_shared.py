@@ -102,3 +102,31 @@ def test_a_class_decides_about_names_before_the_flag(keeps):
     with config.override(preserve_adopted_names=not keeps):
         variables = Net(nn.Dense(3, name="own")).init(KEY, X)
     assert list(variables["params"]) == (["own"] if keeps else ["layer"])
+
+
+def test_submodules_that_share_a_scope_draw_the_keys_of_where_they_were():
+    class Wrapped(nn.Module):
+        inner: nn.Module
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(self.inner(x))
+
+    class Net(nn.Module):
+        share: bool
+
+        def setup(self):
+            self.wrapped = Wrapped(nn.Sequential([nn.Dense(3)]))
+            if self.share:
+                nn.share_scope(self, self.wrapped)
+
+        def __call__(self, x):
+            return self.wrapped(x)
+
+    shared = Net(share=True).init(KEY, X)["params"]
+    apart = Net(share=False).init(KEY, X)["params"]["wrapped"]
+    assert sorted(shared) == sorted(apart) == ["Dense_0", "inner"]
+    kernels = [params["inner"]["layers_0"]["kernel"] for params in (shared, apart)]
+    assert jnp.array_equal(*kernels)
+    # What the shared scope itself makes is named and drawn as in the outer module.
+    assert not jnp.array_equal(shared["Dense_0"]["kernel"], apart["Dense_0"]["kernel"])

@@ -63,6 +63,23 @@ class BareScope:
         new._trace, new._invalid = self._trace, False
         return new
 
+    def draw_as(self, other: Self) -> None:
+        """Draws the keys of another scope from now on, which goes on where this one stops.
+
+        Args:
+          other: the scope that this one takes the place of.
+
+        >>> import fx_core
+        >>> import jax
+        >>> scopes = [fx_core.Scope({}, {"params": jax.random.key(0)}) for _ in range(2)]
+        >>> before = scopes[0].push("block").push("dense")
+        >>> after = scopes[1].push("dense")
+        >>> after.draw_as(scopes[1].push("block").push("dense"))
+        >>> bool(after.make_rng() == before.make_rng())
+        True
+        """
+        self._streams, self._suffix, self.counters = other._streams, other._suffix, other.counters
+
     # Identity
 
     @property

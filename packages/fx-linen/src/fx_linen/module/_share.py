@@ -1,6 +1,7 @@
 """Two modules in one scope."""
 
 from fx_core.errors import CallShareScopeOnUnboundModuleError
+from fx_core.scope import Scope
 
 from fx_linen.module._base import ModuleBase
 
@@ -8,11 +9,11 @@ __all__ = ["share_scope"]
 
 
 def share_scope(module: ModuleBase, other: ModuleBase, /) -> None:
-    """Creates two bound modules use one scope, so that their variables lie side by side.
+    """Lets two bound modules use one scope, so that their variables lie side by side.
 
     A module that wraps another one can so keep the wrapped module's parameter structure. If ``other`` lies below
     ``module``, it moves up into the scope of ``module``; otherwise ``module`` moves into the scope of ``other``. Call
-    it in ``setup``.
+    it in ``setup``. Submodules move along; they draw the PRNG keys that they would have drawn where they were.
 
     Args:
       module: the wrapping module.
@@ -49,11 +50,13 @@ def share_scope(module: ModuleBase, other: ModuleBase, /) -> None:
         _move(module, other.scope)
 
 
-def _move(module: ModuleBase, scope: object) -> None:
+def _move(module: ModuleBase, scope: Scope) -> None:
     before = module.scope
     module.__dict__["scope"] = scope
     for child in module._state.children.values():
         # Children that already share another scope do not follow.
         if isinstance(child, ModuleBase) and child.scope is not None and child.scope.parent is before:
             assert child.name is not None
-            _move(child, module.scope.push(child.name, reuse=True))  # type: ignore[union-attr]
+            moved = scope.push(child.name, reuse=True)
+            moved.draw_as(child.scope)
+            _move(child, moved)
