@@ -118,8 +118,8 @@ class RngNotLiftedError(TransformError):
         )
 
 
-class CarryChangedError(TransformError):
-    """A step of a loop hands on a carry that looks different from the one it got.
+class CarryChangedError(TransformError, TypeError):
+    """A step of a loop hands on a carry that looks different from the one it got; a `TypeError`, too, as in JAX.
 
     Wrong::
 
@@ -170,7 +170,7 @@ class BroadcastVariableError(TransformError):
         )
 
 
-class BranchStateError(TransformError):
+class BranchStateError(TransformError, TypeError):
     """The branches of a conditional leave different state or results behind.
 
     Wrong::
