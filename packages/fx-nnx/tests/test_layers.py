@@ -86,7 +86,7 @@ def test_dropout_sources_of_keys():
     assert set(np.unique(y)) == {0.0, 2.0}
     stream = nnx.RngStream(0, tag="dropout")
     np.testing.assert_array_equal(layer(x, rngs=stream), layer(x, rngs=nnx.Rngs(0)))
-    with pytest.raises(TypeError, match="got int"):
+    with pytest.raises(TypeError, match="got: int"):
         nnx.Dropout(0.5, rngs=0)
     with pytest.raises(ArgumentError):
         nnx.Dropout(1.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fx_core.errors import TraceContextError
 from fx_core.errors.ops import ArgumentError
-from fx_nnx.errors import HiddenDataError, NnxError
+from fx_nnx.errors import ArgumentTypeError, HiddenDataError, NnxError
 
 
 class Pair(nnx.Module):
@@ -166,7 +166,7 @@ def test_dict():
     del names["a"]
     assert list(names) == ["b", "c", "d"]
     assert names.get("zz") is None
-    with pytest.raises(TypeError, match="strings, got 1"):
+    with pytest.raises(TypeError, match=r"strings.\n.*\n  got: 1"):
         names[1] = 2
     with pytest.raises(KeyError):
         names["zz"]
@@ -346,3 +346,47 @@ def test_classes_have_the_signature_of_their_initializer():
     assert str(inspect.signature(Layer)) == "(features: int, *, rngs: fx_nnx.rngs.rngs.Rngs)"
     assert list(inspect.signature(nnx.Linear).parameters)[:2] == ["in_features", "out_features"]
     assert list(inspect.signature(nnx.Linear(2, 3, rngs=nnx.Rngs(0))).parameters) == ["inputs", "out_sharding"]
+
+
+class Unwritten(nnx.Module):
+    width: int = 3
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [(lambda: Unwritten(5), "5"), (lambda: Unwritten(width=5), "width=5"), (lambda: nnx.Metric(2), "2")],
+)
+def test_classes_without_an_initializer_take_no_arguments(make, given):
+    with pytest.raises(TypeError, match=f"takes no arguments(.|\\n)*got: {given}(.|\\n)*nnx.dataclass"):
+        make()
+    assert Unwritten().width == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: nnx.merge(3, {}), "the structure of a model first"),
+        (lambda: nnx.merge((3, {})), "the structure of a model first"),
+        (lambda: nnx.update(nnx.Dict(a=nnx.Param(1)), 3), "nnx.update takes states"),
+        (lambda: nnx.update(nnx.Dict(a=nnx.Param(1)), [1]), "nnx.update takes states"),
+        (lambda: nnx.WeightNorm(3, rngs=nnx.Rngs(0)), "the weights of a layer"),
+        (lambda: nnx.SpectralNorm(3, rngs=nnx.Rngs(0)), "the weights of a layer"),
+        (lambda: nnx.custom_vjp(3), "something else than a function"),
+        (lambda: nnx.Dict({1: 2}), "keys of a Dict are strings"),
+    ],
+)
+def test_wrong_kinds_of_arguments_are_errors_of_types(call, text):
+    with pytest.raises(ArgumentTypeError, match=text) as caught:
+        call()
+    assert isinstance(caught.value, TypeError)
+
+
+def test_streams_that_are_missing_are_missing_items_and_attributes():
+    rngs = nnx.Rngs(params=0)
+    with pytest.raises(KeyError, match="no RNG stream 'noise'"):
+        _ = rngs["noise"]
+    with pytest.raises(AttributeError, match="no RNG stream 'noise'"):
+        _ = rngs.noise
+    with pytest.raises(AttributeError, match="no RNG stream 'default'"):
+        rngs()
+    assert not hasattr(rngs, "noise")

@@ -137,7 +137,7 @@ def test_a_metric_says_what_its_value_is():
     class Nothing(Metric):
         pass
 
-    with pytest.raises(TypeError, match="Nothing does not say what its value is"):
+    with pytest.raises(NotImplementedError, match="Nothing does not say what its value is"):
         Nothing().compute()
 
 

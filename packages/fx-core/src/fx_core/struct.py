@@ -68,10 +68,13 @@ def dataclass(clz: Any = None, **kwargs: Any) -> Any:
       The class (a new one with ``slots=True``).
 
     Raises:
+      ArgumentTypeError: it is no class.
       ImmutableError: by instances, when a field is assigned or deleted.
     """
     if clz is None:
         return functools.partial(dataclass, **kwargs)
+    if not isinstance(clz, type):
+        raise ArgumentTypeError("struct.dataclass decorates classes.", expected="a class", got=repr(clz))
     if _MARK in vars(clz):
         return clz
     cls = dataclasses.dataclass(clz, **{"frozen": True, **kwargs})

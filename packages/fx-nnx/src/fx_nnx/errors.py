@@ -1,6 +1,6 @@
 """The errors of fx-nnx, and of the transforms of its modules."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fx_core.errors import (
@@ -258,6 +258,17 @@ def unhashable_static(path: Sequence[Any], value: Any) -> ArgumentTypeError:
         expected="a hashable value, or one whose content can be looked at: a list, dict, set, dataclass, array",
         got=f"{type(value).__name__}: {value!r}",
         fix="use a frozen dataclass; wrap arrays and what shall change in nnx.data or a Variable",
+    )
+
+
+def no_initializer(kind: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ArgumentTypeError:
+    """Arguments were given to a class without ``__init__``, which Python would drop."""
+    given = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
+    return ArgumentTypeError(
+        f"{kind} takes no arguments.",
+        expected="none, since the class has no __init__",
+        got=f"{', '.join(given):.200}",
+        fix="define __init__, or decorate the class with nnx.dataclass, which makes one of annotations",
     )
 
 

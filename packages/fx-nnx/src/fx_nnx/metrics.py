@@ -151,7 +151,9 @@ class Accuracy(Average):
     def __init__(self, threshold: float | None = None, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if not (threshold is None or isinstance(threshold, float)):
-            raise TypeError(f"Expected threshold to be a float, got {type(threshold)}: {threshold!r}")
+            raise ArgumentTypeError(
+                "Expected threshold to be a float.", expected="a float or None", got=f"{type(threshold)}: {threshold!r}"
+            )
         self.threshold = threshold
 
     def update(self, *, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None, **_: Any) -> None:  # type: ignore[override]
@@ -276,7 +278,11 @@ class MultiMetric(Metric):
         self._metric_names = tuple(metrics)
         for name, metric in metrics.items():
             if not isinstance(metric, Metric) or hasattr(type(self), name):
-                raise TypeError(f"MultiMetric: expected a Metric under a name of its own, got {name}={metric!r}")
+                raise ArgumentTypeError(
+                    "A MultiMetric is made of metrics by name.",
+                    expected="a Metric under a name of its own",
+                    got=f"{name}={type(metric).__name__}",
+                )
             setattr(self, name, metric)
 
     def reset(self) -> None:

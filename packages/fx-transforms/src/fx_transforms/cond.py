@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from fx_core.errors import FxError
 
 from fx_transforms.carrier import Carrier, Groups, Lifted, Outcome, Static, run
 from fx_transforms.errors import BranchStateError
@@ -100,7 +101,7 @@ def _select(
     try:
         new, out = select(*(wrapped(n, branch) for n, branch in enumerate(branches)), groups, arrays)
     except TypeError as error:
-        found = _disagreements(carrier, seen)
+        found = [] if isinstance(error, FxError) else _disagreements(carrier, seen)
         if not found:
             raise
         raise BranchStateError(transform, found) from error

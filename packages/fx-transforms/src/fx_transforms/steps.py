@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from fx_core.compat.jax import evaluate_jaxpr, invariant_outputs
+from fx_core.errors import FxError
 
 from fx_transforms.carrier import Static
 from fx_transforms.errors import BroadcastVariableError, CarryChangedError
@@ -72,7 +73,7 @@ def loop_steps(
     try:
         carry, ys = jax.lax.scan(reused or body, init, xs, **options)
     except TypeError as error:
-        changed = carry_changed(transform, seen, name_carry)
+        changed = None if isinstance(error, FxError) else carry_changed(transform, seen, name_carry)
         if changed is None:
             raise
         raise changed from error

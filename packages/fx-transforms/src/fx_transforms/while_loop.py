@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from fx_core.errors import FxError
 
 from fx_transforms.axes import check_slots
 from fx_transforms.carrier import Carrier, Groups, Lifted, Outcome, Static, run
@@ -166,7 +167,7 @@ class _Loop:
             return loop(*args)
         except TypeError as error:
             changed = carry_changed(self.transform, self.seen, lambda p: name_carry(self.carrier, p))
-            if changed is None:
+            if changed is None or isinstance(error, FxError):
                 raise
             raise changed from error
 

@@ -31,15 +31,17 @@ class ArgumentTypeError(ArgumentError, TypeError):
     """
 
 
-class ShapeMismatchError(ArgumentError):
+class ShapeMismatchError(ArgumentError, TypeError):
     """Shapes do not fit each other, or a number of dimensions, axes or sizes does not fit an array.
+
+    Also a `TypeError`, which JAX raises for such mistakes.
 
     Wrong: ``dot_product_attention(q, k, v[:, :-1])``. Right: as many values as keys.
     """
 
 
-class DtypeError(ArgumentError):
-    """An array or a computation has a dtype with which it cannot be done.
+class DtypeError(ArgumentError, TypeError):
+    """An array or a computation has a dtype with which it cannot be done; also a `TypeError`, as in JAX.
 
     Wrong: ``Dense(3, dtype=jnp.int32)``. Right: ``Dense(3, dtype=jnp.float32)``.
     """

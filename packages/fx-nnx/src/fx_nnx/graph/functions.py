@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from fx_nnx.errors import StateStructureError
+from fx_nnx.errors import ArgumentTypeError, StateStructureError
 from fx_nnx.filters import Filter, filters_to_predicates, is_structural
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.definition import GraphDef
@@ -119,7 +119,7 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
 
     Raises:
       StateStructureError: a value is missing, or there is one that the structure has no place for.
-      TypeError: no state was given.
+      ArgumentTypeError: no state was given, or something else than a structure.
 
     Warns:
       UserWarning: bare values of plain dictionaries have other shapes than those of the model that the structure was
@@ -138,8 +138,16 @@ def merge(graphdef_or_graphstate: Any, /, *states: Any, copy: bool = False, recr
     elif isinstance(graphdef, tuple):
         graphdef, *more = graphdef
         states = (*more, *states)
+    if not isinstance(graphdef, GraphDef):
+        raise ArgumentTypeError(
+            "merge() takes the structure of a model first.",
+            expected="a GraphDef or a GraphState, and then states, as nnx.split and nnx.pure give them",
+            got=f"{type(graphdef).__name__} {graphdef!r:.80}",
+        )
     if not states and graphdef.num_leaves:
-        raise TypeError("merge() missing 1 required positional argument: 'state'")
+        raise ArgumentTypeError(
+            "merge() missing 1 required positional argument: 'state'", expected="what nnx.split gave", got="no state"
+        )
     leaves = _aligned(graphdef, states)
     if not all(isinstance(part, State | FlatState) for part in states):
         _warn_of_shapes(graphdef, leaves)

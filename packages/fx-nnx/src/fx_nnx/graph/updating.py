@@ -11,7 +11,7 @@ from typing import Any
 from fx_core.compat.jax import array_aval, at_top_level, current_trace
 
 from fx_nnx.captures import constants, frames, note_all
-from fx_nnx.errors import StateStructureError, variable_value
+from fx_nnx.errors import ArgumentTypeError, StateStructureError, variable_value
 from fx_nnx.graph.assembly import assembly_of
 from fx_nnx.graph.children import Item
 from fx_nnx.graph.kinds import kind_of
@@ -50,6 +50,7 @@ def update(node: Any, state: Any, /, *states: Any) -> None:
       *states: more of the same.
 
     Raises:
+      ArgumentTypeError: a state is no state.
       StateStructureError: there is a bare value at a path that the model has no value at, a value where the model
         has several, or two values for one path, such as ``0`` and ``"0"``.
       NnxError: a bare value has another shape than the one that it replaces, or is no array.
@@ -142,6 +143,12 @@ def _leaves(part: Any, targets: Mapping[Path, Any], prefix: Path = ()) -> Iterat
     if isinstance(part, State | FlatState) and not prefix:
         yield from part.flat_state() if isinstance(part, State) else part
         return
+    if not isinstance(part, Mapping):
+        raise ArgumentTypeError(
+            "nnx.update takes states.",
+            expected="what nnx.state gives, or a nested dictionary of values",
+            got=f"{type(part).__name__} {part!r:.80}",
+        )
     for key in sorted_keys(part):
         path, value = (*prefix, key), part[key]
         if isinstance(value, Mapping) and not isinstance(value, Variable) and not _holds_mapping(targets.get(path)):

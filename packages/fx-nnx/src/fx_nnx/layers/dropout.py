@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from fx_core.ops.dropout import check_rate, dropout
 
-from fx_nnx.errors import layer_call
+from fx_nnx.errors import ArgumentTypeError, layer_call
 from fx_nnx.layers.params import as_array, located
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.fields import data
@@ -113,7 +113,9 @@ def stream_of(rngs: Any, name: str, layer: str) -> RngStream:
       TypeError: there is neither.
     """
     if isinstance(rngs, Rngs):
-        return rngs[name]
+        return getattr(rngs, name)
     if isinstance(rngs, RngStream):
         return rngs
-    raise TypeError(f"{layer}: rngs must be an Rngs, an RngStream or None, got {type(rngs).__name__}")
+    raise ArgumentTypeError(
+        f"{layer} uses an RNG stream.", expected="rngs: an Rngs, an RngStream or None", got=type(rngs).__name__
+    )

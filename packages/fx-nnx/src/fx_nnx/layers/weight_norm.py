@@ -17,8 +17,10 @@ from fx_core.ops.norm.weights import spectral_norm, weight_axes, weight_norm
 from fx_core.ops.params import Initializer
 from fx_core.typing import Dtype
 
+from fx_nnx.errors import ArgumentTypeError
 from fx_nnx.filters import Filter, PathContains, to_predicate
 from fx_nnx.graph.functions import merge, split
+from fx_nnx.graph.kinds import is_node
 from fx_nnx.graph.updating import update
 from fx_nnx.layers.params import located, promote_dtype
 from fx_nnx.modules.module import Module
@@ -38,6 +40,8 @@ def _name(path: Path) -> str:
 
 
 def _weights(layer: Module) -> Iterable[tuple[Path, Param[Any]]]:
+    if not is_node(layer):
+        raise ArgumentTypeError("What is normalized are the weights of a layer.", expected="a module", got=repr(layer))
     return ((path, leaf) for path, leaf in split(layer)[1].flat_state() if isinstance(leaf, Param))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from fx_core.errors.ops import empty_sequential
 
+from fx_nnx.errors import ArgumentTypeError
 from fx_nnx.links import announce
 from fx_nnx.modules.module import Module
 from fx_nnx.objects.pytree import attributes_of, owned_kinds
@@ -131,7 +132,7 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
-            raise TypeError(f"keys of a Dict are strings, got {key!r}")
+            raise ArgumentTypeError("The keys of a Dict are strings.", expected="a string", got=repr(key))
         self._nnx_set(key, value)
 
     def __delitem__(self, key: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import jax
 from fx_core.compat.jax import current_trace, is_current
 
-from fx_nnx.errors import HiddenDataError, TraceLevelError, static_attribute
+from fx_nnx.errors import ArgumentTypeError, HiddenDataError, TraceLevelError, no_initializer, static_attribute
 from fx_nnx.links import announce
 from fx_nnx.locate import calling_line, path_of
 from fx_nnx.objects.fields import (
@@ -167,6 +167,8 @@ class Pytree(Representable, Storage, metaclass=_Meta):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Creates an object without attributes, ready for ``__init__``."""
+        if (args or kwargs) and cls.__init__ is object.__init__:  # which would drop them
+            raise no_initializer(cls.__name__, args, kwargs)
         self = super().__new__(cls)
         if not cls._nnx_foreign_new:
             begin(self)
@@ -234,7 +236,11 @@ class Pytree(Representable, Storage, metaclass=_Meta):
         if found is not None:
             explicit, value = found
             if value is _MISSING or type(value) is object:
-                raise TypeError("nnx.data() and nnx.static() need a value on assignment")
+                raise ArgumentTypeError(
+                    "nnx.data() and nnx.static() need a value on assignment.",
+                    expected=f"a value for the attribute {name!r}",
+                    got="none, which means something in the body of a class only",
+                )
         attributes, kinds = attributes_of(self), self._nnx_kinds
         old, known = attributes.get(name, _MISSING), kinds.get(name)
         if found is None and known is not None and known is not explicit:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from fx_core.errors import InvalidAttributeError
+from fx_core.errors import FxError, InvalidAttributeError, ItemNotFoundError
 
 from fx_nnx.filters import Predicate, to_predicate
 from fx_nnx.objects.pytree import Pytree, attributes_of
@@ -39,21 +39,26 @@ class Rngs(RandomMethods, Pytree):
 
     def __call__(self) -> jax.Array:
         """Returns the next key of the default stream."""
-        return self["default"]()
+        return self.default()
 
     def __getitem__(self, name: str) -> RngStream:
-        streams = attributes_of(self)
-        stream = streams.get(name)
+        stream = self._stream(name)
         if stream is None:
-            stream = streams.get("default")
-            if stream is None:
-                raise _missing_rng(name, list(streams))
+            raise _missing_rng(ItemNotFoundError, name, list(self))
         return stream
 
     def __getattr__(self, name: str) -> RngStream:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self[name]
+        stream = self._stream(name)
+        if stream is None:
+            raise _missing_rng(InvalidAttributeError, name, list(self))
+        return stream
+
+    def _stream(self, name: str) -> RngStream | None:
+        streams = attributes_of(self)
+        stream = streams.get(name)
+        return streams.get("default") if stream is None else stream
 
     def __contains__(self, name: Any) -> bool:
         return name in attributes_of(self)
@@ -126,10 +131,9 @@ def _collect(streams: dict[str, RngStream]) -> Rngs:
     return made
 
 
-def _missing_rng(name: str, known: Sequence[str], path: str | None = None) -> InvalidAttributeError:
-    return InvalidAttributeError(
+def _missing_rng(kind: type[FxError], name: str, known: Sequence[str]) -> FxError:
+    return kind(
         f"There is no RNG stream {name!r}.",
-        path=path,
         expected=f"one of {list(known)}" if known else "a stream",
         got=name,
         fix=f"Rngs(..., {name}=seed), or Rngs(seed), whose default stream serves every name",

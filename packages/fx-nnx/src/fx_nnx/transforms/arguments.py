@@ -7,7 +7,7 @@ from typing import Any
 
 from fx_transforms.jit import positions
 
-from fx_nnx.errors import ArgumentNumberError, StaticArgumentError
+from fx_nnx.errors import ArgumentNumberError, ArgumentTypeError, StaticArgumentError
 from fx_nnx.snapshots import exact
 from fx_nnx.transforms.targets import holds_nodes
 
@@ -172,5 +172,10 @@ def bound(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) 
     found = inspect.signature(f).bind(*args, **kwargs)
     found.apply_defaults()
     if found.kwargs:
-        raise TypeError(f"the arguments {sorted(found.kwargs)} cannot be given by position, which this transform needs")
+        raise ArgumentTypeError(
+            "This transform needs all arguments by position.",
+            expected="a function whose arguments can be given so",
+            got=f"the arguments {sorted(found.kwargs)}, which can only be given by name",
+            fix="wrap the function in one of positional arguments",
+        )
     return found.args

@@ -34,6 +34,8 @@ class CustomVjp:
     """A function with a backward rule of its own, as `custom_vjp` makes it."""
 
     def __init__(self, fun: Callable[..., Any], nondiff_argnums: Any, graph: bool | None, graph_updates: bool | None):
+        if not callable(fun):
+            raise ArgumentTypeError("custom_vjp got something else than a function.", expected="a function", got=fun)
         if Target(fun).bound:
             raise ArgumentTypeError(
                 "custom_vjp got a function that is bound to a module, whose cotangents its rule could not give; bound "

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core import struct
+from fx_core.errors import UnsupportedOperationError
 
 from fx_train.errors import MetricError, metric_shape
 from fx_train.metrics.counts import Count
@@ -40,7 +41,9 @@ class Metric(struct.PyTreeNode):
 
     def compute(self) -> jax.Array:
         """Returns the metric's value, a scalar."""
-        raise TypeError(f"{type(self).__name__} does not say what its value is: define compute(self).")
+        raise UnsupportedOperationError(
+            f"{type(self).__name__} does not say what its value is.", expected="a method compute(self)", got="none"
+        )
 
 
 def _is_count(x: Any) -> bool:

@@ -38,6 +38,12 @@ def make_attention_mask(
             [ True,  True, False]]], dtype=bool)
     """
     query_input, key_input = jnp.asarray(query_input), jnp.asarray(key_input)
+    if not (query_input.ndim and key_input.ndim):
+        raise ShapeMismatchError(
+            "A mask is made of a value per query and per key.",
+            expected="arrays of shape (*batch, queries) and (*batch, keys)",
+            got=f"{query_input.shape} and {key_input.shape}",
+        )
     mask = jnp.expand_dims(pairwise_fn(query_input[..., :, None], key_input[..., None, :]), axis=-3)
     return jnp.expand_dims(mask, axis=tuple(range(extra_batch_dims))).astype(dtype)
 
