@@ -122,6 +122,22 @@ def test_padding_by_free_sizes(tmp_path):
     assert len(fx_export.load(path).verification["trials"]) == 12
 
 
+@pytest.mark.parametrize("height", [2, 3, 4, 5])
+def test_windows_that_are_longer_than_a_free_size_give_nothing(tmp_path, height):
+    def fn(_, x):
+        window = ((1, 4, 2, 1), (1, 3, 2, 1), "VALID")
+        kinds = {"max": (-jnp.inf, jax.lax.max), "min": (jnp.inf, jax.lax.min), "sum": (0.0, jax.lax.add)}
+        return {name: jax.lax.reduce_window(x, *kind, *window) for name, kind in kinds.items()}
+
+    path = export(tmp_path, fn, {}, ["float32[2, height, width, 3]"], verify=False)
+    x = np.random.default_rng(0).normal(size=(2, height, 5, 3)).astype(np.float32)
+    got, expected = fx_export.load(path)(x), fn({}, x)
+    assert expected["max"].shape == (2, height >= 4, 2, 3)
+    for name, values in expected.items():
+        assert got[name].shape == values.shape
+        np.testing.assert_allclose(got[name], values, rtol=1e-5, atol=1e-6)
+
+
 def test_bfloat16_goes_in_and_out(tmp_path):
     x = jnp.ones((2, 8), jnp.bfloat16)
     path = export(tmp_path, lambda w, x: x @ w, KERNEL.astype(jnp.bfloat16), ["bfloat16[batch, 8]"])

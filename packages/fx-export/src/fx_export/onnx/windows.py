@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core.compat import jax as compat
+from jax.core import max_dim
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import RefusedError, primitive
@@ -140,7 +141,8 @@ def _pooled_along(
         "dilations": [*(window.gaps[a] for a in axes), *alone],
         "pads": [*(a for a, _ in pads), *(0 for _ in alone), *(b for _, b in pads), *(0 for _ in alone)],
     }
-    pooled = build.op(op, [flat], (*flat.shape[:2], *outputs, *alone), **attributes)
+    found = [_counted(size, window.steps[axis]) for axis, size in zip(axes, outputs)]
+    pooled = build.op(op, [flat], (*flat.shape[:2], *found, *alone), **attributes)
     if op == "MaxPool" and _starts_finite(x, [window.gaps[a] for a in axes]):
         lowest = build.like(x, jnp.finfo(x.dtype).min)
         pooled = build.elementwise("Where", [build.elementwise("Equal", [pooled, lowest], bool), neutral, pooled])
@@ -150,8 +152,19 @@ def _pooled_along(
         most = build.op(op, [unknown], pooled.shape, **attributes)
         held = build.elementwise("Greater", [most, build.like(most, 0)], bool)
         pooled = build.elementwise("Where", [held, build.like(pooled, np.nan), pooled])
+    pooled = build.slice(pooled, [0] * 4, (*pooled.shape[:2], *outputs, *alone), [1] * 4)
     apart = build.reshape(pooled, (*(x.shape[a] for a in rest), *outputs))
     return build.transpose(apart, np.argsort([*rest, *axes]).tolist())
+
+
+def _counted(size: Any, step: int) -> Any:
+    """How many windows the runtime finds: one that begins inside and ends outside, too, where an axis is too short."""
+    if step == 1 or is_static([size]):
+        return size
+    try:
+        return size if size >= 1 else max_dim(size, 1)
+    except compat.InconclusiveDimensionOperation:
+        return max_dim(size, 1)
 
 
 def _starts_finite(x: Tensor, gaps: Sequence[int]) -> bool:
