@@ -1,5 +1,6 @@
 """The layers of fx_nnx against those of Flax: parameters of a seed, outputs, and draws, to the bit where possible."""
 
+import flax.linen as flax_linen
 import flax.nnx as flax_nnx
 import fx_nnx
 import jax
@@ -108,3 +109,12 @@ def test_gradients_equal_flax(name):
     make, x = CASES[name]
     theirs, ours = gradients(flax_nnx, make, x), gradients(fx_nnx, make, x)
     near(theirs, ours, 10 * tolerance(name))
+
+
+@pytest.mark.parametrize("axes", [None, (-1,), (2, -1), (1, 2), (0, 1, 2), (0, -1)], ids=str)
+def test_group_norm_over_some_axes_is_that_of_linen(axes):
+    """NNX of Flax repeats the statistics of groups along the wrong axis, where one is left beside the features."""
+    x = jax.random.normal(jax.random.key(1), X3.shape)
+    theirs = flax_linen.GroupNorm(num_groups=2, reduction_axes=axes, use_fast_variance=False)
+    ours = fx_nnx.GroupNorm(6, num_groups=2, reduction_axes=axes, use_fast_variance=False, rngs=fx_nnx.Rngs(0))
+    np.testing.assert_allclose(ours(x), theirs.apply(theirs.init(jax.random.key(0), x), x), rtol=1e-5, atol=1e-6)
