@@ -62,6 +62,10 @@ class Stack(nn.Module):
         return c + Affine()(x).sum(), None
 
 
+def assign_module(module, x):
+    module.layer = nn.Dense(3)
+
+
 def assign(module, x):
     module.count = 3
 
@@ -76,6 +80,7 @@ def twice(kind):
 
 DOINGS = {
     "assign": assign,
+    "assign module": assign_module,
     "param": lambda m, x: m.param("w", ones, (3, 2)),
     "param of another shape": lambda m, x: m.param("w", ones, (5, 2)),
     "missing param": lambda m, x: m.param("absent", ones, (3, 2)),
@@ -98,6 +103,7 @@ RUNS = {
     "init without keys": lambda what: Outer(what).init({}, X),
     "jitted init": lambda what: jax.jit(Outer(what).init)(KEY, X),
     "apply": lambda what: Outer(what).apply(GOOD, X),
+    "apply misspelt": lambda what: Outer(what).apply(GOOD, X, mutable=["stats"]),
     "apply to nothing": lambda what: Outer(what).apply({}, X),
     "apply to params": lambda what: Outer(what).apply(GOOD["params"], X),
     "apply with keys": lambda what: Outer(what).apply(GOOD, X, rngs={"dropout": KEY}),
@@ -145,7 +151,9 @@ MISUSE = [
         ["(3, 2)", "(5, 2)"],
         "initialize again",
     ),
-    ("write", "apply", errors.ModifyScopeVariableError, "/inner", ["'n'", "'state'"], "mutable=['state']"),
+    ("write", "apply", errors.ModifyScopeVariableError, "/inner", ["'n'", "'state'", "a write\n"], "mutable=['state']"),
+    ("write", "apply misspelt", errors.ModifyScopeVariableError, "/inner", ["mutable=['stats']"], "mutable=['state']"),
+    ("assign module", "init", errors.SetAttributeFrozenModuleError, "/inner (Inner)", ["= Dense(...)\n"], "in setup()"),
     ("param", "init without keys", errors.InvalidRngError, "/inner", ["'params'", "keys for []"], "rngs="),
     ("key", "apply with keys", errors.InvalidRngError, "/inner", ["'noise'", "keys for ['dropout']"], "rngs="),
     ("param twice", "init", errors.NameInUseError, "/inner (Inner)", ["param 'w'"], "another name"),

@@ -131,6 +131,10 @@ def test_unbound_modules_have_no_variables(ask):
 def test_wrong_keys():
     with pytest.raises(errors.InvalidRngError, match="RNGs should be"):
         Net().init("a", X)
+    with pytest.raises(
+        errors.InvalidRngError, match=r"where: Net\n.*\n  got: an array of shape \(4,\) and dtype float32"
+    ):
+        Net().init(jnp.ones(4), X)
     with pytest.raises(errors.InvalidRngError):
         Net().init({}, X)
 

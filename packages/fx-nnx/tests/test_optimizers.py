@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from fx_core.errors import ArgumentError
 from fx_nnx.errors import NnxError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning", "ignore:Specifying a key")
@@ -330,3 +331,9 @@ def test_an_optimizer_without_anything_to_train_is_refused(model, optimizer):
     with pytest.raises(NnxError, match="nothing to train") as error:
         optimizer(model, optax.adam(0.1), wrt=nnx.Param)
     assert "wrt=<class 'fx_nnx.variables.kinds.Param'>" in str(error.value) or "wrt=Param" in str(error.value)
+
+
+def test_a_transformation_that_was_not_called():
+    model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    with pytest.raises(ArgumentError, match=r"got: adam\n  what to do: call it: optax.adam\(1e-3\)"):
+        nnx.Optimizer(model, optax.adam, wrt=nnx.Param)

@@ -72,7 +72,7 @@ def test_a_collection_that_is_not_lifted(col):
     assert (error.collection, error.transform) == (col, "vmap")
     assert "/vmap()/in" in error.path
     assert "one of the lifted collections: 'cache'" in str(error)
-    assert f"name '{col}' among the variables of vmap" in str(error)
+    assert f"name '{col}' among the variables of vmap: variable_axes={{'{col}': 0}} for one value per" in str(error)
 
 
 def test_a_collection_that_is_written_but_not_lifted():

@@ -56,6 +56,13 @@ class AxisSizeError(TransformError):
         return type(self)(self.transform, self.sizes, self.requested, self.option, path)
 
 
+_FILTERS = {
+    "scan": ": variable_axes={{{0!r}: 0}} for one value per step, variable_broadcast={0!r} for one that all steps "
+    "share, or variable_carry={0!r}",
+    "vmap": ": variable_axes={{{0!r}: 0}} for one value per example, {{{0!r}: None}} for one that all share",
+}
+
+
 class CollectionNotLiftedError(TransformError):
     """The function uses a collection that the transform does not list.
 
@@ -84,7 +91,8 @@ class CollectionNotLiftedError(TransformError):
             collection=collection,
             expected=f"one of the lifted collections: {lifted}",
             got=repr(collection),
-            fix=f"name {collection!r} among the variables of {transform}",
+            fix=f"name {collection!r} among the variables of {transform}"
+            + _FILTERS.get(transform, "").format(collection),
         )
 
 

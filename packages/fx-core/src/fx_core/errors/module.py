@@ -202,6 +202,12 @@ class ReservedModuleAttributeError(FxError):
         )
 
 
+def _on_one_line(value: Any) -> str:
+    """The beginning of the value's text, without the lines after the first."""
+    first, *rest = repr(value).split("\n")
+    return f"{first:.80}" + ("...)" if rest and first.endswith("(") else "..." if rest else "")
+
+
 class SetAttributeFrozenModuleError(FxError):
     """An attribute of a module was set outside of ``setup``.
 
@@ -230,7 +236,7 @@ class SetAttributeFrozenModuleError(FxError):
             f"Cannot set attribute {attr_name!r} of {module_cls}: modules are immutable outside of setup().",
             path=path,
             expected="attributes set in setup() or given to the constructor",
-            got=f"{attr_name} = {attr_val!r:.80}",
+            got=f"{attr_name} = {_on_one_line(attr_val)}",
             fix="Set it in setup(), use a local variable, or keep state with self.variable(...). "
             "For a changed copy use module.clone(...).",
         )

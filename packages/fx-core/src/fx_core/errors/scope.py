@@ -188,15 +188,21 @@ class ModifyScopeVariableError(FxError):
     Right::
 
         y, updates = apply(batch_norm, mutable=["batch_stats"])(variables, x)
+
+    Args:
+      col: the collection.
+      variable_name: the variable.
+      scope_path: where it is.
+      mutable: the filter that says what may be written.
     """
 
-    def __init__(self, col: str, variable_name: str, scope_path: str):
+    def __init__(self, col: str, variable_name: str, scope_path: str, mutable: Any = False):
         super().__init__(
             f"Cannot update variable {variable_name!r} because collection {col!r} is immutable.",
             path=scope_path,
             collection=col,
             expected=f"a mutable collection {col!r}",
-            got="a write",
+            got=f"a write, with mutable={mutable!r}" if mutable else "a write",
             fix=f"Call apply(..., mutable=[{col!r}]) and take the updated collection from its result.",
         )
 

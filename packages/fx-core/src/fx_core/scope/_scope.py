@@ -302,7 +302,7 @@ class Scope(BareScope):
         """
         self._check_value(f"write the variable {name!r} of the collection {col!r}", value)
         if not in_filter(self.mutable, col):
-            raise ModifyScopeVariableError(col, name, self.path_text)
+            raise ModifyScopeVariableError(col, name, self.path_text, self.mutable)
         self._open(col)[name] = value
 
     def _collection(self, col: str) -> Mapping[str, Any]:
@@ -311,7 +311,7 @@ class Scope(BareScope):
 
     def _mutable_collection(self, col: str) -> dict[str, Any]:
         if not in_filter(self.mutable, col):
-            raise ModifyScopeVariableError(col, "", self.path_text)
+            raise ModifyScopeVariableError(col, "", self.path_text, self.mutable)
         return self._open(col)
 
     def variables(self) -> VariableDict:

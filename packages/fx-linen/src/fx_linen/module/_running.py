@@ -58,9 +58,12 @@ def rngs_of(rngs: Any, module: ModuleBase) -> Any:
         or (jnp.issubdtype(dtype, jnp.integer) and rngs.ndim == 1)
     ):
         return {"params": rngs}
+    shape = getattr(rngs, "shape", None)
     raise InvalidRngError(
-        f"RNGs should be a key (of shape () from jax.random.key, (2,) from jax.random.PRNGKey) or a dict of keys, in "
-        f"Module {type(module).__name__}, but rngs are: {rngs!r}. Pass jax.random.key(0) or {{'params': key, ...}}."
+        "RNGs should be a key or a dictionary of keys.",
+        path=type(module).__name__,
+        expected="jax.random.key(0), or {'params': key, 'dropout': key2}; init takes it before the inputs",
+        got=f"{rngs!r:.80}" if shape is None else f"an array of shape {shape} and dtype {dtype}",
     )
 
 

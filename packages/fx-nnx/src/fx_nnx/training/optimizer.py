@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+from fx_core.errors.kinds import ArgumentError
 
 from fx_nnx.errors import NnxError
 from fx_nnx.filters import Filter
@@ -54,10 +55,18 @@ class Optimizer(Module, Generic[M]):
       graph: as in `fx_nnx.split`.
 
     Raises:
+      ArgumentError: ``tx`` is no transformation, such as ``optax.adam`` that was not called.
       NnxError: the model has no variables that match ``wrt``.
     """
 
     def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter, graph: bool | None = None):
+        if not hasattr(tx, "init") or not hasattr(tx, "update"):
+            raise ArgumentError(
+                "The optimizer needs an Optax transformation.",
+                expected="an optax.GradientTransformation, such as optax.adam(1e-3)",
+                got=getattr(tx, "__name__", repr(tx)),
+                fix="call it: optax.adam(1e-3), not optax.adam",
+            )
         self.step = OptState(jnp.zeros((), jnp.uint32))
         self.tx = tx
         self.wrt = tuple(wrt) if isinstance(wrt, list) else wrt

@@ -79,8 +79,12 @@ def _outside(filters: tuple[Any, ...], scopes: Any, collection: str | None, writ
 
 
 def _not_lifted(carrier: ScopeCarrier, filters: tuple[Any, ...], error: Any) -> CollectionNotLiftedError:
-    lifted = ", ".join(repr(f) for f in filters if f is not False) or "none"
+    lifted = ", ".join(_text(f) for f in filters if f is not False) or "none"
     return CollectionNotLiftedError(carrier.name or "it", error.collection, error.path, lifted, _first_line(error))
+
+
+def _text(filter: Any) -> str:
+    return ", ".join(sorted(map(repr, filter))) if isinstance(filter, frozenset | set | list | tuple) else repr(filter)
 
 
 def _first_line(error: Exception) -> str:
