@@ -337,3 +337,13 @@ def test_a_transformation_that_was_not_called():
     model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     with pytest.raises(ArgumentError, match=r"got: adam\n  what to do: call it: optax.adam\(1e-3\)"):
         nnx.Optimizer(model, optax.adam, wrt=nnx.Param)
+
+
+def test_model_and_gradients_may_be_given_by_name():
+    first, second = Net(nnx.Rngs(0)), Net(nnx.Rngs(0))
+    grads = grads_of(first)
+    nnx.Optimizer(first, optax.sgd(0.1), wrt=nnx.Param).update(model=first, grads=grads)
+    nnx.ModelAndOptimizer(second, optax.sgd(0.1)).update(grads=grads)
+    for model in (first, second):
+        expected = Net(nnx.Rngs(0)).first.kernel - 0.1 * grads["first"]["kernel"][...]
+        np.testing.assert_allclose(model.first.kernel[...], expected, rtol=1e-6)

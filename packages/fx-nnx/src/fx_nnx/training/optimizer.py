@@ -83,7 +83,7 @@ class Optimizer(Module, Generic[M]):
             )
         self.opt_state = data(boxed(tx.init(pure_params), params))
 
-    def update(self, model: Any, grads: Any, /, **kwargs: Any) -> Any:
+    def update(self, model: Any, grads: Any, **kwargs: Any) -> Any:
         """Changes the parameters of the model, and the state of the optimizer, in place.
 
         ::
@@ -168,7 +168,7 @@ class ModelAndOptimizer(Optimizer[M]):
         super().__init__(model, tx, wrt=wrt)
         self.model = model
 
-    def update(self, grads: Any, /, **kwargs: Any) -> Any:  # type: ignore[override]
+    def update(self, grads: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Changes the parameters of the model, and the state of the optimizer, in place.
 
         Args:
