@@ -133,3 +133,11 @@ def test_map_variables_maps_what_is_there_already_once():
     (first, second, kernel), _ = Net().init_with_output(jax.random.key(0), jnp.ones((1, 3)))
     np.testing.assert_allclose(second, jnp.ones((1, 3)) @ kernel, rtol=1e-6)
     np.testing.assert_allclose(second, 2 * first, rtol=1e-6)
+
+
+def test_parameters_stay_as_they_are_trained():
+    layer = nn.WeightNorm(nn.Dense(4), scale_init=nn.initializers.constant(-3.0))
+    variables = layer.init(KEY, X)
+    out, after = layer.apply(variables, X, mutable=True)
+    jax.tree.map(np.testing.assert_array_equal, after, variables)
+    np.testing.assert_array_equal(layer.apply(after, X), out)

@@ -182,7 +182,7 @@ class WeightNorm(Module):
         def forward(layer: Any) -> Any:
             return layer(*args, **kwargs)
 
-        mapped = map_variables(forward, "params", normalized, init=self.is_initializing(), mutable=True)
+        mapped = map_variables(forward, "params", normalized, init=self.is_initializing())
         return mapped(self.layer_instance)
 
     @nowrap
