@@ -244,7 +244,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
           BridgeError: neither ``init`` nor ``apply`` runs.
           InvalidAttributeError: the stream was not given, nor one that serves it.
         """
-        return _scope_of(self, "make_rng").rngs[name]()
+        return getattr(_scope_of(self, "make_rng").rngs, name)()
 
     def set_attr_priority(self, name: str, value: AttrPriority) -> None:
         """Sets how much an attribute has a claim to what it shares with others."""

@@ -42,23 +42,21 @@ class Rngs(RandomMethods, Pytree):
         return self.default()
 
     def __getitem__(self, name: str) -> RngStream:
-        stream = self._stream(name)
+        streams = attributes_of(self)
+        stream = streams.get(name)
         if stream is None:
-            raise _missing_rng(ItemNotFoundError, name, list(self))
+            stream = streams.get("default")
+            if stream is None:
+                raise _missing_rng(ItemNotFoundError, name, list(streams))
         return stream
 
     def __getattr__(self, name: str) -> RngStream:
         if name.startswith("__"):
             raise AttributeError(name)
-        stream = self._stream(name)
-        if stream is None:
-            raise _missing_rng(InvalidAttributeError, name, list(self))
-        return stream
-
-    def _stream(self, name: str) -> RngStream | None:
-        streams = attributes_of(self)
-        stream = streams.get(name)
-        return streams.get("default") if stream is None else stream
+        try:
+            return self[name]  # which subclasses may define
+        except ItemNotFoundError:
+            raise _missing_rng(InvalidAttributeError, name, list(self)) from None
 
     def __contains__(self, name: Any) -> bool:
         return name in attributes_of(self)
