@@ -381,6 +381,13 @@ def test_wrong_kinds_of_arguments_are_errors_of_types(call, text):
     assert isinstance(caught.value, TypeError)
 
 
+def test_values_with_metadata_may_be_attributes():
+    pair = Pair()
+    pair.made = nnx.with_metadata(lambda: nnx.Param(jnp.ones(2)), axes=("a",))()  # as qwix does before it initializes
+    assert pair.made.metadata == {"axes": ("a",)}
+    assert len(jax.tree.leaves(nnx.state(pair))) == 2
+
+
 def test_streams_that_are_missing_are_missing_items_and_attributes():
     rngs = nnx.Rngs(params=0)
     with pytest.raises(KeyError, match="no RNG stream 'noise'"):

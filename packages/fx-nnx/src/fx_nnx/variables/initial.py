@@ -1,10 +1,8 @@
 """Values with metadata for the variables that will hold them."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
-
-import jax
 
 from fx_nnx.variables.metadata import hooks_of
 
@@ -45,11 +43,9 @@ class VariableMetadata(Generic[A]):
         hooks = {name: hooks_of(getattr(self, name)) for name in names}
         return {name: hook for name, hook in hooks.items() if hook} | dict(self.metadata)
 
-
-# So that layers can reshape what initializers of several axes give, with or without metadata.
-jax.tree_util.register_dataclass(
-    VariableMetadata, ["raw_value"], [f.name for f in dataclasses.fields(VariableMetadata) if f.name != "raw_value"]
-)
+    def reshape(self, shape: Sequence[int]) -> "VariableMetadata[Any]":
+        """Returns the same metadata around the value in another shape, as layers of several axes need it."""
+        return dataclasses.replace(self, raw_value=self.raw_value.reshape(shape))  # type: ignore[attr-defined]
 
 
 def with_metadata(
