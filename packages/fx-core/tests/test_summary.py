@@ -65,6 +65,7 @@ CELLS += [
 ]
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(
     rows=st.integers(1, 7).flatmap(
         lambda n: st.lists(st.lists(st.sampled_from(CELLS), min_size=n, max_size=n), min_size=1, max_size=6)
