@@ -78,6 +78,7 @@ def test_shapes_may_be_those_of_a_model_from_outside(mode):
     assert nnx.eval_shape(lambda: model, **mode).a.get_value() == one
     assert nnx.eval_shape(lambda: nnx.state(model), **mode)["a"].get_value() == one
     assert nnx.eval_shape(lambda: [model.a], **mode)[0].get_value() == one
+    assert len(nnx.make_jaxpr(lambda: nnx.state(model), **mode)().out_avals) == 2
     assert model.a[...] == 1
     assert not isinstance(model.a[...], jax.ShapeDtypeStruct)
     for refusing in (lambda f: nnx.jit(f, **mode)(), lambda f: nnx.jit(f, **mode).eval_shape()):

@@ -145,7 +145,7 @@ class Accuracy(Average):
       **kwargs: arguments of `Average`.
 
     Raises:
-      TypeError: the threshold is no float.
+      ArgumentTypeError: the threshold is no float.
     """
 
     def __init__(self, threshold: float | None = None, *args: Any, **kwargs: Any):

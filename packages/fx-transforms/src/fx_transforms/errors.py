@@ -179,7 +179,7 @@ class BroadcastVariableError(TransformError):
 
 
 class BranchStateError(TransformError, TypeError):
-    """The branches of a conditional leave different state or results behind.
+    """The branches of a conditional leave different state or results behind; a `TypeError`, too, as in JAX.
 
     Wrong::
 

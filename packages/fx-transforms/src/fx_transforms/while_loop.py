@@ -166,8 +166,10 @@ class _Loop:
         try:
             return loop(*args)
         except TypeError as error:
+            if isinstance(error, FxError):
+                raise
             changed = carry_changed(self.transform, self.seen, lambda p: name_carry(self.carrier, p))
-            if changed is None or isinstance(error, FxError):
+            if changed is None:
                 raise
             raise changed from error
 

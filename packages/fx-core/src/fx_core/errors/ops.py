@@ -6,7 +6,7 @@ All of them are also `ValueError`, so that code which caught the errors of the r
 from collections.abc import Sequence
 from typing import Any
 
-from fx_core.errors.kinds import ArgumentError, ArgumentTypeError, ShapeMismatchError
+from fx_core.errors.kinds import ArgumentError, ShapeMismatchError
 
 
 def invalid_axes(what: str, axes: Sequence[int], ndim: int) -> ShapeMismatchError:
@@ -19,9 +19,9 @@ def invalid_axes(what: str, axes: Sequence[int], ndim: int) -> ShapeMismatchErro
     )
 
 
-def layer_size(shape: Sequence[Any]) -> ArgumentTypeError:
+def layer_size(shape: Sequence[Any]) -> ShapeMismatchError:
     """A layer was made with sizes that no array can have."""
-    return ArgumentTypeError(
+    return ShapeMismatchError(
         "The sizes of a layer make no shape of a parameter.",
         expected="integers that are not negative",
         got=tuple(shape),

@@ -110,7 +110,8 @@ def stream_of(rngs: Any, name: str, layer: str) -> RngStream:
     """Returns the stream of a name, or the one stream that was given.
 
     Raises:
-      TypeError: there is neither.
+      ArgumentTypeError: there is neither.
+      InvalidAttributeError: there is no stream of that name.
     """
     if isinstance(rngs, Rngs):
         return getattr(rngs, name)

@@ -3,7 +3,7 @@
 import abc
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -23,7 +23,17 @@ from fx_nnx.objects.fields import (
     is_leaf,
     register_data_type,
 )
-from fx_nnx.objects.storage import SharedKinds, Storage, attributes_of, begin, begin_once, put_fields, set_kinds
+from fx_nnx.objects.storage import (
+    AttributeView,
+    PytreeState,
+    SharedKinds,
+    Storage,
+    attributes_of,
+    begin,
+    begin_once,
+    put_fields,
+    set_kinds,
+)
 from fx_nnx.paths import sorted_keys
 from fx_nnx.representation import Representable, show_fields
 from fx_nnx.snapshots import exact, snapshot_of, thawed
@@ -87,48 +97,6 @@ class _Meta(abc.ABCMeta):
         return inspect.signature(functools.partial(cls.__init__, None))
 
     _nnx_foreign_new: bool
-
-
-class PytreeState:
-    """What programs put among the attributes of an object that they make by ``__new__``; objects of fx need none."""
-
-    __slots__ = ()
-
-    def __init__(self, *_: Any, **__: Any): ...
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PytreeState)
-
-    def __hash__(self) -> int:
-        return hash(PytreeState)
-
-
-class AttributeView(MutableMapping[str, Any]):
-    """What ``vars(obj)`` gives: the attributes, where writing is the same as setting an attribute."""
-
-    __slots__ = ("_owner",)
-
-    def __init__(self, owner: "Pytree"):
-        self._owner = owner
-
-    def __getitem__(self, name: str) -> Any:
-        return attributes_of(self._owner)[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(value, PytreeState):
-            self._owner._nnx_set(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        self._owner._nnx_delete(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(attributes_of(self._owner))
-
-    def __len__(self) -> int:
-        return len(attributes_of(self._owner))
-
-    def __repr__(self) -> str:
-        return repr(attributes_of(self._owner))
 
 
 class Pytree(Representable, Storage, metaclass=_Meta):

@@ -1,11 +1,13 @@
-"""Where objects keep their attributes, and what the graph functions note about them."""
+"""Where objects keep their attributes, what the graph functions note about them, and what ``vars`` gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from fx_core.compat.jax import current_trace
 
 __all__ = [
+    "AttributeView",
+    "PytreeState",
     "SharedKinds",
     "Storage",
     "attributes_of",
@@ -55,3 +57,45 @@ def begin_once(obj: Any) -> None:
         get_trace(obj)
     except AttributeError:
         begin(obj)
+
+
+class PytreeState:
+    """What programs put among the attributes of an object that they make by ``__new__``; objects of fx need none."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: Any, **__: Any): ...
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PytreeState)
+
+    def __hash__(self) -> int:
+        return hash(PytreeState)
+
+
+class AttributeView(MutableMapping[str, Any]):
+    """What ``vars(obj)`` gives: the attributes, where writing is the same as setting an attribute."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: Any):
+        self._owner = owner
+
+    def __getitem__(self, name: str) -> Any:
+        return attributes_of(self._owner)[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(value, PytreeState):
+            self._owner._nnx_set(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._owner._nnx_delete(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(attributes_of(self._owner))
+
+    def __len__(self) -> int:
+        return len(attributes_of(self._owner))
+
+    def __repr__(self) -> str:
+        return repr(attributes_of(self._owner))

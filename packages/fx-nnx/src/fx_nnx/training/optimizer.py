@@ -6,9 +6,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
-from fx_core.errors.kinds import ArgumentError
 
-from fx_nnx.errors import NnxError
+from fx_nnx.errors import ArgumentError, NnxError
 from fx_nnx.filters import Filter
 from fx_nnx.graph.functions import state as state_of
 from fx_nnx.graph.updating import update as update_node
