@@ -1,10 +1,9 @@
 """Linen modules inside NNX and NNX modules inside Linen."""
 
-from fx_core.meta import with_partitioning
 from fx_core.traceback_util import hide_package
 
 from fx_bridge._version import __version__
-from fx_bridge.boxes import NNXMeta
+from fx_bridge.boxes import NNXMeta, with_partitioning
 from fx_bridge.context import current_context, current_module
 from fx_bridge.convert import convert_variables, to_linen_variables, to_nnx_state
 from fx_bridge.functional import Functional, functional

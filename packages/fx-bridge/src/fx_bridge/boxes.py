@@ -3,15 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import jax
 from fx_core import meta, struct
 from fx_core.frozen_dict import FrozenDict
 from fx_nnx import Variable, get_partition_spec, variable_type_from_name
+from fx_nnx import with_partitioning as nnx_with_partitioning
 from fx_nnx.variables.axes import add_axis, remove_axis
 from fx_nnx.variables.metadata import REQUIRED
 
-__all__ = ["NNXMeta", "to_linen_var", "variable_of"]
+__all__ = ["BOX_TYPE", "NNXMeta", "to_linen_var", "variable_of", "with_partitioning"]
 
-_BOX_TYPE = "linen_meta_type"
+BOX_TYPE = "linen_meta_type"
+"""The metadata that says which box of Linen a variable has there."""
+
+_SETTINGS = {"eager_sharding"}
+"""Metadata that alone makes no box: it is the configuration under which a variable was made."""
 _NONE: Any = object()
 
 A = TypeVar("A")
@@ -81,8 +87,30 @@ def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> 
         return kind.from_metadata(leaf, {})
     if isinstance(leaf, meta.Partitioned):
         described = {name: entry for name, entry in leaf.to_nnx_metadata().items() if name != "value"}
-        return kind.from_metadata(leaf.value, {**described, _BOX_TYPE: type(leaf)})
-    return kind.from_metadata(leaf.unbox(), {_BOX_TYPE: type(leaf), "linen_box": leaf.replace_boxed(None)})
+        return kind.from_metadata(leaf.value, {**described, BOX_TYPE: type(leaf)})
+    return kind.from_metadata(leaf.unbox(), {BOX_TYPE: type(leaf), "linen_box": leaf.replace_boxed(None)})
+
+
+def with_partitioning(
+    fn: Callable[..., Any], names: meta.LogicalNames, mesh: jax.sharding.Mesh | None = None
+) -> Callable[..., Any]:
+    """Lets an initializer of an NNX layer or a `Module` give its variable axis names, which are Linen's in Linen.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import fx_bridge
+    >>> import fx_nnx as nnx
+    >>> kernel_init = with_partitioning(nnx.initializers.ones, ("embed", "mlp"))
+    >>> with nnx.use_eager_sharding(False):
+    ...     layer = fx_bridge.to_linen(nnx.Linear, 2, 3, kernel_init=kernel_init)
+    ...     layer.init(jax.random.key(0), jnp.ones((1, 2)))["params"]["kernel"].names
+    ('embed', 'mlp')
+
+    Args:
+      fn: the initializer.
+      names: one mesh axis, logical name or None per dimension.
+      mesh: the mesh, when it is not to be the current one.
+    """
+    return nnx_with_partitioning(fn, names, mesh, **{BOX_TYPE: meta.Partitioned})
 
 
 def to_linen_var(variable: Variable[Any]) -> Any:
@@ -97,9 +125,9 @@ def to_linen_var(variable: Variable[Any]) -> Any:
     value, metadata = variable.get_raw_value(), _metadata_of(variable)
     if variable.ref:
         value = value[...]
-    if not metadata:
+    if metadata.keys() <= _SETTINGS:
         return value
-    box = metadata.pop(_BOX_TYPE, None)
+    box = metadata.pop(BOX_TYPE, None)
     if "linen_box" in metadata:
         return metadata["linen_box"].replace_boxed(value)
     if box is not None:

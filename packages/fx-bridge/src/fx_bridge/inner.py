@@ -19,7 +19,7 @@ from fx_nnx.rngs.stream import as_key
 from fx_bridge.attributes import put_variables
 from fx_bridge.boxes import variable_of
 from fx_bridge.errors import name_conflict, uninitialized, unknown_path
-from fx_bridge.streams import FALLBACK, mark_absent
+from fx_bridge.streams import lacks_fallback, mark_absent
 from fx_bridge.structure import ARRAYS, Shapes, Structure, place_of, structure_of
 from fx_bridge.to_nnx import ToNNX, wrapped_in
 from fx_bridge.trees import ABSENT, CollectionPath, Path, leaf_at, leaves_of, nest, text, with_leaf
@@ -49,11 +49,14 @@ class InnerCall:
         # A call in `init` makes all variables, also that of a shared module: the last one decides, as in Flax.
         # In an inner trace, such as that of `jax.vmap(layer)`, nothing can be made: what is there is used.
         making = owner.is_initializing() and self.scope._trace == current_trace()
-        self.given: Mapping[str, Any] = {} if making else owner.variables
+        self.given: Mapping[str, Any] = owner.variables
+        if making:  # in `init` of `nn.WeightNorm` the second run sees what the first one has made, and changes nothing
+            mutable = self.scope.is_mutable_collection
+            self.given = {name: tree for name, tree in self.given.items() if not mutable(name)}
         self.streams = None if owner.skip_rng else _key_types(self.scope)
         structure, leaves = self._fitting()
         self.module = assembly_of(structure.graphdef).make(self._complete(structure, leaves))
-        if self.streams is not None and FALLBACK not in self.streams:
+        if self.streams is not None and lacks_fallback(self.streams):
             mark_absent(self.module)
         self._attach_more(structure)
         self.before = self._known() if not is_filter_empty(self.scope.mutable) else {}

@@ -1,6 +1,6 @@
 """RNG streams across the bridge."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from fx_nnx import RngKey, Rngs, RngStream, iter_graph
 
 from fx_bridge.errors import BridgeError
 
-__all__ = ["FALLBACK", "ScopeRngs", "forked", "is_absent", "keys_of", "mark_absent", "rngs_of"]
+__all__ = ["FALLBACK", "ScopeRngs", "forked", "is_absent", "keys_of", "lacks_fallback", "mark_absent", "rngs_of"]
 
 FALLBACK = "params"
 """The stream that serves those that were not given, as in Linen."""
@@ -24,6 +24,13 @@ class ScopeRngs(Rngs):
         if name not in self and "default" not in self and FALLBACK in self:
             name = FALLBACK
         return super().__getitem__(name)
+
+    def with_fallback(self) -> "ScopeRngs":
+        """Returns the same streams, which go on together, and one for those that were not given."""
+        made = ScopeRngs(**{FALLBACK: 0})
+        for name, stream in self.items():
+            setattr(made, name, stream)  # the stream itself: a copy would draw the keys of this one once more
+        return made
 
 
 def keys_of(rngs: Any) -> dict[str, Any]:
@@ -93,6 +100,11 @@ def forked(rngs: Any) -> Any:
     if isinstance(rngs, RngStream):
         return Rngs(rngs.fork())
     raise _bridge_rngs(rngs)
+
+
+def lacks_fallback(names: Collection[str]) -> bool:
+    """Returns whether no stream of some names serves those that were not given."""
+    return FALLBACK not in names and "default" not in names
 
 
 def mark_absent(module: Any) -> None:

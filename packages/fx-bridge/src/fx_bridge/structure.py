@@ -26,7 +26,7 @@ from fx_nnx import GraphDef, Pytree, RngState, Variable, split, variable_name_fr
 from fx_nnx.variables.defaults import default_options
 
 from fx_bridge.errors import bridge_target
-from fx_bridge.streams import FALLBACK, ScopeRngs
+from fx_bridge.streams import FALLBACK, ScopeRngs, lacks_fallback
 from fx_bridge.trees import CollectionPath, Path
 
 __all__ = ["ARRAYS", "Shapes", "Structure", "place_of", "structure_of"]
@@ -147,7 +147,7 @@ def _record(make: Any, args: Any, kwargs: Any, streams: Mapping[str, Any] | None
     found: dict[str, Any] = {}
     args, kwargs = _unbound(tuple(args)), _unbound(dict(kwargs))
     dtypes = {} if streams is None else {**streams}
-    if streams is not None and FALLBACK not in dtypes:
+    if streams is not None and lacks_fallback(dtypes):
         dtypes[FALLBACK] = jax.random.key(0).dtype
 
     def construct(*keys: Any) -> list[Any]:

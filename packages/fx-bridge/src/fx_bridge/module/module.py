@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 from fx_core.frozen_dict import FrozenDict, freeze
 from fx_core.scope import CollectionFilter, in_filter
 from fx_nnx import Module as NnxModule
-from fx_nnx import Pytree, Variable, VariableMetadata, clone, data, has_data, iter_modules, variable_type_from_name
+from fx_nnx import Pytree, Variable, clone, data, has_data, iter_modules, variable_type_from_name
 from fx_nnx.objects.pytree import attributes_of
 
-from fx_bridge.boxes import variable_of
 from fx_bridge.context import current_context
 from fx_bridge.errors import bridge_method, bridge_place, name_conflict, uninitialized
 from fx_bridge.module.compact import entered, wrap_method
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
-from fx_bridge.module.variables import Pending, collect, load, take_over, unpack
+from fx_bridge.module.variables import Pending, collect, load, new_variable, take_over, unpack
 from fx_bridge.streams import rngs_of
 from fx_bridge.to_nnx import initializing
 
@@ -270,8 +269,7 @@ class Module(NnxModule, metaclass=_BridgeMeta):
                 f"pass the variables that init makes, or mutable={[collection]!r}",
             )
         value = make()
-        has_own = isinstance(value, VariableMetadata | Variable)
-        made = kind(value) if has_own else variable_of(collection, value, allow_register=True)
+        made = new_variable(kind, collection, value)
         self._nnx_set(name, made)
         return made
 

@@ -9,7 +9,7 @@ from fx_bridge.context import current_context
 from fx_bridge.errors import bridge_place, bridge_target
 from fx_bridge.module.compact import entered
 from fx_bridge.module.module import attach
-from fx_bridge.streams import FALLBACK, ScopeRngs, mark_absent
+from fx_bridge.streams import lacks_fallback, mark_absent
 from fx_bridge.to_nnx import ToNNX
 
 __all__ = ["linen_in_bridge_mdl", "nnx_in_bridge_mdl"]
@@ -42,10 +42,10 @@ def nnx_in_bridge_mdl(factory: Callable[[Any], Any], name: str | None = None) ->
     """
     parent, in_compact = _parent("nnx_in_bridge_mdl")
     rngs = parent.scope.rngs
-    absent = FALLBACK not in rngs and "default" not in rngs
+    absent = lacks_fallback(rngs)
     if absent:
         # The values come from the variables; streams that nobody gave are only to be there, until they are drawn from.
-        rngs = ScopeRngs(**dict(rngs.items()), **{FALLBACK: 0})
+        rngs = rngs.with_fallback()
     with entered(None):
         module = factory(rngs)
     if not isinstance(module, NnxModule):

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fx_nnx import Dict, Pytree, Variable
+from fx_nnx import Dict, Pytree, Variable, VariableMetadata
 from fx_nnx.objects.fields import is_array
 from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.paths import key_order
 
 from fx_bridge.attributes import put_variables
-from fx_bridge.boxes import to_linen_var, variable_of
+from fx_bridge.boxes import BOX_TYPE, to_linen_var, variable_of
 from fx_bridge.errors import name_conflict, unknown_path
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
@@ -17,7 +17,7 @@ from fx_bridge.structure import ARRAYS, place_of
 from fx_bridge.to_nnx import ToNNX
 from fx_bridge.trees import Path, leaves_of, nest
 
-__all__ = ["Pending", "collect", "load", "take_over", "unpack"]
+__all__ = ["Pending", "collect", "load", "new_variable", "take_over", "unpack"]
 
 
 class Pending(Dict[Any]):
@@ -140,3 +140,12 @@ def take_over(new: Any, old: Any) -> None:
             mine[name].copy_from(value)
         elif isinstance(value, Pytree) and value is not mine[name]:
             take_over(mine[name], value)
+
+
+def new_variable(kind: type[Variable[Any]], collection: str, value: Any) -> Variable[Any]:
+    """Returns a variable for what an initializer made, with its metadata."""
+    if isinstance(value, VariableMetadata) and BOX_TYPE in value.metadata:
+        return kind.from_metadata(value.raw_value, value.metadata)  # as of boxes of Linen: no mesh is needed
+    if isinstance(value, VariableMetadata | Variable):
+        return kind(value)
+    return variable_of(collection, value, allow_register=True)
