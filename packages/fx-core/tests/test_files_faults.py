@@ -228,6 +228,9 @@ def test_links_and_pipes_are_not_opened(tmp_path):
         with pytest.raises(ManifestError, match="The manifest is not a regular file"):
             read_manifest(path, format="test", version=1)
         (path / MANIFEST).unlink()
+    (path / MANIFEST).mkdir()
+    with pytest.raises(ManifestError, match="The manifest is not a regular file"):
+        read_manifest(path, format="test", version=1)
 
 
 @pytest.mark.parametrize(

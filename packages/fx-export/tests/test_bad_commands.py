@@ -263,7 +263,7 @@ def test_equal_weights_and_constraints_are_renewed(tmp_path):
     again = CliRunner().invoke(export, ["renew", str(one), "--verify-sizes", "k=[8]"])
     assert again.exit_code == 0, again.output
     assert fx_export.load(one)(np.ones((4, 2), np.float32))[0].tolist() == [4, 4]
-    for sizes, text in (("k=[2]", "refuses the inputs of the trial"), ("q=[2]", "sizes of k"), ("k=[0]", "from 1 on")):
+    for sizes, text in (("k=[2]", "cannot be compared at k=2"), ("q=[2]", "sizes of k"), ("k=[0]", "from 1 on")):
         result = CliRunner().invoke(export, ["renew", str(one), "--verify-sizes", sizes])
         assert result.exit_code == 1
         assert text in result.output

@@ -169,10 +169,14 @@ def _read_regular(path: Path, most: int) -> bytes | None:
     handle = os.open(path, os.O_RDONLY | _NO_TRAPS) if not path.is_symlink() else -1
     if handle == -1:
         return None
+    status = os.fstat(handle)
+    # Python opens no directory, and says its number in place of its path.
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        return None
     with open(handle, "rb") as file:
-        status = os.fstat(handle)
         # Python makes room for as much as is asked for.
-        return file.read(min(most, status.st_size)) if stat.S_ISREG(status.st_mode) else None
+        return file.read(min(most, status.st_size))
 
 
 def _lists_files(files: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from fx_core.compat import jax as compat
 from fx_core.errors import ArgumentError
 
 from fx_export.sizes import evaluated, linear, sizes_in, symbols_of
@@ -110,6 +111,20 @@ def read_constraints(texts: Any, symbols: Sequence[str]) -> list[Constraint]:
     for symbol in sorted(symbols):
         _check_possible(symbol, [each for each in found if symbols_of(each.difference) == {symbol}])
     return found
+
+
+def conditions_of(sizes: Sequence[Any]) -> list[Constraint]:
+    """Returns what is known of free sizes: what their makers said, and that none is negative.
+
+    >>> [each.text for each in conditions_of(jax.export.symbolic_shape("n, n - 2", constraints=["n <= 9"]))]
+    ['n <= 9', 'n - 2 >= 0']
+    """
+    texts = {text: None for size in sizes for text in compat.size_constraints(size)}
+    symbols = {name for size in sizes for name in symbols_of(size)}
+    # What JAX has put something else in the place of is in no size any more.
+    known = [each for each in map(constraint, texts) if symbols_of(each.difference) <= symbols]
+    computed = sorted({str(size) for size in sizes if str(size) not in symbols})
+    return [*known, *(Constraint(f"{size} >= 0", size, ">=") for size in computed)]
 
 
 def ends_of(constraints: Sequence[Constraint]) -> set[int]:

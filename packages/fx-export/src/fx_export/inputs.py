@@ -12,6 +12,7 @@ from fx_core.stored_dtypes import NUMBERS
 
 from fx_export.constraints import UNREADABLE, check_size, read_constraints
 from fx_export.errors import exporter_option, input_mismatch
+from fx_export.given_sizes import SizeCheck
 from fx_export.keys import is_key, words_of
 from fx_export.sizes import is_fixed, sizes_in, symbols_of
 
@@ -193,6 +194,7 @@ class InputCheck:
     def __init__(self, specs: Sequence[Any]):
         self.specs = list(specs)
         self._flat = [jax.tree_util.tree_flatten_with_path(spec) for spec in specs]
+        self._sizes = SizeCheck(specs, text_of)
 
     def __call__(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """Compares.
@@ -205,7 +207,7 @@ class InputCheck:
         """
         if len(inputs) != len(self.specs):
             raise input_mismatch("all inputs", f"{len(self.specs)} inputs", f"{len(inputs)} inputs")
-        sizes: dict[str, int] = {}
+        sizes: list[int] = []
         checked = list(inputs)
         for number, (value, (specs, treedef)) in enumerate(zip(inputs, self._flat)):
             leaves, given = jax.tree.flatten(value)
@@ -218,6 +220,8 @@ class InputCheck:
                 _check(f"input {number}{jax.tree_util.keystr(path)}", spec, leaf, sizes)
             if any(one is not other for one, other in zip(plain, leaves)):
                 checked[number] = jax.tree.unflatten(treedef, plain)
+        if sizes:
+            self._sizes(sizes)
         return tuple(checked)
 
 
@@ -235,16 +239,15 @@ def _as_array(spec: Any, leaf: Any) -> Any:
     return array if exact else np.asarray(leaf)
 
 
-def _check(name: str, spec: Any, leaf: Any, sizes: dict[str, int]) -> None:
+def _check(name: str, spec: Any, leaf: Any, sizes: list[int]) -> None:
+    """Compare an array with its description; free sizes are appended to those that are known."""
     if leaf.dtype != spec.dtype or len(leaf.shape) != len(spec.shape):
         raise input_mismatch(name, text_of(spec), text_of(leaf))
     for size, given in zip(spec.shape, leaf.shape):
-        symbol = str(size)
-        # Sizes like 2*batch are left to JAX, which solves for them.
-        wanted = size if isinstance(size, int) else sizes.setdefault(symbol, given) if symbol.isidentifier() else given
-        if wanted != given:
-            where = "" if isinstance(size, int) else f", where {symbol} is {wanted}"
-            raise input_mismatch(name, text_of(spec) + where, text_of(leaf))
+        if not isinstance(size, int):
+            sizes.append(given)
+        elif size != given:
+            raise input_mismatch(name, text_of(spec), text_of(leaf))
 
 
 def _input_text(got: str, cause: Any = None) -> ArgumentError:

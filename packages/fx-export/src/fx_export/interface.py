@@ -8,12 +8,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.compat import jax as compat
+from fx_core.errors import ArgumentError
 from fx_core.files import canonical_json
 from fx_core.stored_dtypes import NUMBERS
 
+from fx_export.constraints import UNREADABLE, constraint
 from fx_export.errors import other_names, unreadable_bundle
 from fx_export.inputs import InputCheck, spec_of
 from fx_export.keys import key_spec, kind_of, words_of
+from fx_export.sizes import is_fixed
 from fx_export.trees import described, rebuilt
 from fx_export.weights import weight_specs
 
@@ -127,6 +131,7 @@ class Interface:
     def write(self, path: Path, **more: Any) -> None:
         """Writes the index of a file's data, with more entries."""
         index = {"in_tree": self._in_tree, "out_tree": self._out_tree, **more}
+        index |= constraint_entry(self.inputs)
         for which in ("inputs", "outputs"):
             index[which] = [_described_port(port) for port in getattr(self, which)]
         path.write_text(canonical_json(index, "index"))
@@ -144,7 +149,8 @@ class Interface:
             raise unreadable_bundle(str(path), "the index lacks inputs or outputs.", got=str(index)[:100])
         if "out_tree" not in index:
             raise unreadable_bundle(str(path), "the index lacks the structure of the outputs.", got=str(index)[:100])
-        inputs, outputs = (_ports(index, which, str(path)) for which in ("inputs", "outputs"))
+        scope = constraint_scope(index, str(path))
+        inputs, outputs = (_ports(index, which, scope, str(path)) for which in ("inputs", "outputs"))
         return cls(inputs, outputs, index["in_tree"], index["out_tree"], str(path)), index
 
     def arrays(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -170,8 +176,35 @@ def _described_port(port: Port) -> dict[str, Any]:
     return {"name": port.name, "shape": ", ".join(map(str, port.shape)), "dtype": port.dtype.name, **keys}
 
 
-def _ports(index: Mapping[str, Any], which: str, path: str) -> list[Port]:
-    scope = jax.export.SymbolicScope()
+def constraint_entry(inputs: Sequence[Any]) -> dict[str, list[str]]:
+    """Returns what an index says about the free sizes of arrays.
+
+    A network is simplified by what is known of its sizes: other ones would be computed wrong.
+
+    Args:
+      inputs: arrays or their descriptions, with shapes.
+    """
+    sizes = [size for value in inputs for size in value.shape if not is_fixed(size)]
+    texts = dict.fromkeys(text for size in sizes for text in compat.size_constraints(size))
+    return {"constraints": list(texts)} if texts else {}
+
+
+def constraint_scope(index: Mapping[str, Any], path: str) -> jax.export.SymbolicScope:
+    """Returns a scope of symbols with the constraints that an index has.
+
+    Raises:
+      BundleError: they are malformed.
+    """
+    texts = index.get("constraints", [])
+    try:
+        if not isinstance(texts, list):
+            raise ValueError("they are no list")
+        return jax.export.SymbolicScope(tuple(constraint(text).text for text in texts))
+    except (ArgumentError, *UNREADABLE) as error:
+        raise unreadable_bundle(path, "the constraints of sizes are malformed.", got=str(texts)[:100]) from error
+
+
+def _ports(index: Mapping[str, Any], which: str, scope: jax.export.SymbolicScope, path: str) -> list[Port]:
     try:
         return [
             Port(

@@ -80,19 +80,24 @@ def evaluated(size: Any, symbols: Mapping[str, int]) -> int:
     return int(size) if is_fixed(size) else _value(parsed(size), symbols)
 
 
-def linear(size: Any) -> tuple[str, int, int] | None:
+def linear(size: Any, known: Mapping[str, int] | None = None) -> tuple[str, int, int] | None:
     """Returns symbol, factor and offset of a size that is linear in one symbol, None for another one.
 
-    >>> linear("2*n + 1"), linear("n*n"), linear("n*m")
-    (('n', 2, 1), None, None)
+    Args:
+      size: the size.
+      known: numbers for other symbols.
+
+    >>> linear("2*n + 1"), linear("n*n"), linear("n*m"), linear("n*m", {"m": 3})
+    (('n', 2, 1), None, None, ('n', 3, 0))
     """
-    names = symbols_of(size)
+    known = known or {}
+    names = symbols_of(size) - known.keys()
     if len(names) != 1:
         return None
     (symbol,) = names
-    offset = evaluated(size, {symbol: 0})
-    factor = evaluated(size, {symbol: 1}) - offset
-    same = all(evaluated(size, {symbol: n}) == factor * n + offset for n in (2, 3, 7, 101, 1024))
+    offset = evaluated(size, {**known, symbol: 0})
+    factor = evaluated(size, {**known, symbol: 1}) - offset
+    same = all(evaluated(size, {**known, symbol: n}) == factor * n + offset for n in (2, 3, 7, 101, 1024))
     return (symbol, factor, offset) if same and factor > 0 else None
 
 

@@ -27,8 +27,9 @@ from fx_export.errors import (
 from fx_export.executables import Executables
 from fx_export.expiry import check_expiry, dates
 from fx_export.inputs import InputCheck, text_of
-from fx_export.interface import are_names, read_index
+from fx_export.interface import are_names, constraint_entry, constraint_scope, read_index
 from fx_export.lowering import downgraded, lowered
+from fx_export.sizes import is_fixed
 from fx_export.weights import named_arrays, read_weights, write_weights
 
 _PROGRAM, _WEIGHTS, _INDEX = "program.bin", "weights.bin", "index.json"
@@ -215,8 +216,11 @@ class Program:
         weight_names: Sequence[str],
         input_names: Sequence[str] = (),
         output_names: Sequence[str] = (),
+        scope: jax.export.SymbolicScope | None = None,
     ):
         (_, *specs), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+        if scope is not None:
+            specs = jax.tree.map(lambda spec: _within(spec, scope), specs)
         self._check = InputCheck(specs)
         self.weights = list(weights)
         self._call = jax.jit(program.call)
@@ -293,6 +297,7 @@ def _written(
         "inputs": [text_of(aval) for aval in taken],
         "outputs": [text_of(aval) for aval in given],
         "platforms": list(program.platforms),
+        **constraint_entry(taken),
         **names,
     }
 
@@ -343,7 +348,8 @@ def _loaded(path: Path, read: Read, index: Mapping[str, Any], entry: Any, weight
     weight_names = [index["weights"][place]["name"] for place in places]
     own = [weights[place] for place in places]
     _check_interface(path, program, own, names)
-    return Program(program, own, weight_names, *names)
+    # The program itself has no constraints any more.
+    return Program(program, own, weight_names, *names, scope=constraint_scope(known, str(path)))
 
 
 def _check_interface(path: Path, program: jax.export.Exported, weights: Sequence[Any], names: Sequence[Any]) -> None:
@@ -361,6 +367,13 @@ def _check_interface(path: Path, program: jax.export.Exported, weights: Sequence
     for given, size in zip(names, sizes):
         if given and (len(given) != size or len({name for name in given if isinstance(name, str)}) != size):
             raise unreadable_bundle(str(path), f"the names of its {size} inputs or outputs are malformed.", got=given)
+
+
+def _within(spec: Any, scope: jax.export.SymbolicScope) -> Any:
+    """Return a description whose symbols are of a scope."""
+    if all(map(is_fixed, spec.shape)):
+        return spec
+    return spec.update(shape=jax.export.symbolic_shape(", ".join(map(str, spec.shape)), scope=scope))
 
 
 def _are_places(places: Any, count: int) -> bool:

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from fx_core.compat import jax as compat
 from fx_core.errors import ArgumentError
 
-from fx_export.constraints import Constraint, constraint, ends_of
+from fx_export.constraints import Constraint, conditions_of, ends_of
 from fx_export.inputs import spec_of
 from fx_export.sizes import is_fixed, symbols_of
 
@@ -60,7 +59,7 @@ def sizes_to_try(inputs: Sequence[Any], named: Mapping[str, Sequence[int]]) -> l
     Raises:
       ArgumentError: a size that is named breaks a constraint, or none that fits is found.
     """
-    symbols, conditions = free_sizes(inputs), _conditions(inputs)
+    symbols, conditions = free_sizes(inputs), conditions_of(list(_sizes(inputs)))
     fitting = {name: _candidates(name, conditions) for name in symbols}
     pools = {name: sorted(named.get(name) or _usual(fitting[name])) for name in symbols}
     low, high = ({name: pools[name][end] for name in symbols if pools[name]} for end in (0, -1))
@@ -79,17 +78,6 @@ def sizes_to_try(inputs: Sequence[Any], named: Mapping[str, Sequence[int]]) -> l
 def _sizes(inputs: Sequence[Any]) -> Iterator[Any]:
     for leaf in jax.tree.leaves(list(inputs)):
         yield from (size for size in spec_of(leaf).shape if not is_fixed(size))
-
-
-def _conditions(inputs: Sequence[Any]) -> list[Constraint]:
-    """What is known of the sizes: what their makers said, and that none is negative."""
-    sizes = list(_sizes(inputs))
-    texts = {text: None for size in sizes for text in compat.size_constraints(size)}
-    symbols = {name for size in sizes for name in symbols_of(size)}
-    # What JAX has put something else in the place of is in no size any more.
-    known = [each for each in map(constraint, texts) if symbols_of(each.difference) <= symbols]
-    computed = sorted({str(size) for size in sizes if str(size) not in symbols})
-    return [*known, *(Constraint(f"{size} >= 0", size, ">=") for size in computed)]
 
 
 def _fitting(choices: Any, conditions: Sequence[Constraint]) -> list[Sizes]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import RefusedError, primitive
-from fx_export.onnx.shapes import padded, reversed_along
-from fx_export.onnx.tensor import Tensor, is_static
+from fx_export.onnx.shapes import padded, reversed_along, with_windows
+from fx_export.onnx.tensor import Tensor, at_least_one, is_static, surely_positive
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -94,6 +94,10 @@ def _convolved(
     crop = [min(0, a) for a, _ in settings.padding], [min(0, b) for _, b in settings.padding]
     x = padded(build, x, [0, 0, *crop[0]], [0, 0, *crop[1]], build.like(x, 0))
     pads = [max(0, a) for a, _ in settings.padding] + [max(0, b) for _, b in settings.padding]
+    space = range(len(spread))
+    reach = [settings.dilation[n] * (kernel.shape[n + 2] - 1) + 1 for n in space]
+    lengths = {n + 2: reach[n] - pads[n] - pads[n + len(space)] for n in space}
+    x = with_windows(build, x, lengths, {n + 2: shape[n + 2] for n in space}, build.like(x, 0))
     attributes = {
         "kernel_shape": [int(size) for size in kernel.shape[2:]],
         "strides": settings.strides,
@@ -102,7 +106,9 @@ def _convolved(
         "group": settings.groups,
     }
     typed = () if op == "ConvInteger" else (0, 1)
-    return build.op(op, [x, kernel], tuple(shape), dtype, typed=typed, **attributes)
+    found = (*shape[:2], *map(at_least_one, shape[2:]))
+    out = build.op(op, [x, kernel], found, dtype, typed=typed, **attributes)
+    return build.slice(out, [0] * out.ndim, shape, [1] * out.ndim)
 
 
 def _transposed(
@@ -113,10 +119,15 @@ def _transposed(
     The transposed one gives all places that the kernel touches; padding cuts off or adds zeros at the ends.
     """
     space = range(len(spread))
+    empty = not all(map(surely_positive, x.shape[2:]))
+    # Runtimes take no axis without elements: zeros in their place touch nothing.
+    x = with_windows(build, x, {n + 2: 1 for n in space}, {n + 2: x.shape[n + 2] for n in space}, build.like(x, 0))
     reach = [settings.dilation[n] * (kernel.shape[n + 2] - 1) for n in space]
     whole = [(x.shape[n + 2] - 1) * spread[n] + 1 + reach[n] for n in space]
     cut = [(reach[n] - a, reach[n] - b) for n, (a, b) in enumerate(settings.padding)]
-    inner = [(max(0, a), max(0, b)) for a, b in cut]
+    ends = [whole[n] - max(0, cut[n][0]) - max(0, cut[n][1]) for n in space]
+    # What cuts off more than there is leaves nothing, which runtimes refuse.
+    inner = [(max(0, a), max(0, b)) if surely_positive(end) else (0, 0) for (a, b), end in zip(cut, ends)]
     flipped = _swapped(build, reversed_along(build, kernel, [n + 2 for n in space]), settings.groups)
     out_shape = (*shape[:2], *(whole[n] - inner[n][0] - inner[n][1] for n in space))
     attributes = {
@@ -127,12 +138,12 @@ def _transposed(
         "group": settings.groups,
     }
     out = build.op("ConvTranspose", [x, flipped], out_shape, typed=(0, 1), **attributes)
-    outside = [(max(0, -a), max(0, -b)) for a, b in cut]
+    outside = [(i - a, k - b) for (a, b), (i, k) in zip(cut, inner)]
     low, high = [0, 0, *(a for a, _ in outside)], [0, 0, *(b for _, b in outside)]
     out = padded(build, out, low, high, build.like(out, 0))
     if any(stride != 1 for stride in settings.strides):
         out = build.slice(out, [0] * out.ndim, out.shape, [1, 1, *settings.strides])
-    return out.relabeled(shape, out.axes)
+    return build.slice(out, [0] * out.ndim, shape, [1] * out.ndim) if empty else out.relabeled(shape, out.axes)
 
 
 def _swapped(build: Builder, kernel: Tensor, groups: int) -> Tensor:

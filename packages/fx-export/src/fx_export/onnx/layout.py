@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fx_export.onnx.tensor import Axes, Shape, Tensor, is_static, whole
+from fx_export.onnx.tensor import Axes, Shape, Tensor, is_static, surely_positive, whole
 
 if TYPE_CHECKING:
     from fx_export.onnx.builder import Builder
@@ -97,6 +97,9 @@ def stored_reshape(build: "Builder", tensor: Tensor, result: Tensor) -> Tensor:
         else:
             sizes.append(-1)
             free += 1
+    if free > 1 or (free and any(one == 0 and not surely_positive(size) for one, size in zip(sizes, new))):
+        # Beside a size of zero, the size that is left out could be any; and a computed zero is no copy.
+        copied = copied and all(map(surely_positive, new))
     attributes: dict[str, Any] = {} if copied else {"allowzero": 1}
     vector = build.constant(sizes, np.int64) if free <= 1 and (copied or not free) else build.shape(new)
     inputs = [build.name(tensor), build.name(build.plain(vector))]

@@ -10,7 +10,7 @@ from fx_core.compat import jax as compat
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import primitive
-from fx_export.onnx.tensor import Tensor, is_static
+from fx_export.onnx.tensor import Tensor, is_static, surely_positive
 
 _REDUCTIONS = {
     "reduce_sum": "ReduceSum",
@@ -66,10 +66,14 @@ def reduced(build: Builder, op: str, x: Tensor, axes: Sequence[int]) -> Tensor:
         # Runtimes take no extremes of nothing, and means of nothing for zero.
         left = tuple(size for axis, size in enumerate(x.shape) if axis not in gone)
         return build.broadcast(build.constant(_of_nothing(op, x.dtype), x.dtype), left, ())
-    if logical and (op in ("ReduceSum", "ReduceProd") or build.opset < 20):
+    empty = not all(surely_positive(x.shape[axis]) for axis in gone)
+    if logical and (empty or op in ("ReduceSum", "ReduceProd") or build.opset < 20):
         small = build.cast(x, np.int32)
         op = {"ReduceSum": "ReduceMax", "ReduceProd": "ReduceMin"}.get(op, op)
-        return build.cast(reduced(build, op, small, axes), bool)
+        result = reduced(build, op, small, axes)
+        # The largest of nothing is a negative number, which would count as true.
+        some = build.elementwise("Greater", [result, build.like(result, 0)], bool) if empty else result
+        return build.cast(some, bool)
     if any(axis not in x.held and x.shape[axis] != 1 for axis in gone):
         x = build.plain(x)
     places = [x.axes.index(axis) for axis in gone if axis in x.held]

@@ -10,7 +10,8 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 
-from fx_export.errors import unreadable_bundle
+from fx_export.errors import BundleError, unreadable_bundle
+from fx_export.inputs import text_of
 from fx_export.interface import Port
 
 _BYTES = {"bfloat16": (16, np.uint16), "float8_e4m3fn": (17, np.uint8), "float8_e4m3fnuz": (18, np.uint8),
@@ -74,8 +75,19 @@ class Session:
             results = self._session.run_with_ort_values(list(outputs), values)
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:500]}"
-            raise unreadable_bundle(self._path, "ONNX Runtime does not compute the model.", got=problem) from error
+            raise self._not_computed(feeds, problem) from error
         return [_array(value, dtype) for value, dtype in zip(results, dtypes)]
+
+    def _not_computed(self, feeds: Mapping[str, np.ndarray], problem: str) -> BundleError:
+        sizes = "; ".join(f"{name}: {text_of(array)}" for name, array in feeds.items())
+        free = any(not isinstance(size, int) for value in self._session.get_inputs() for size in value.shape)
+        known = 'Call it with larger sizes, and export it with what it needs: constraints=["length >= 8"].'
+        return unreadable_bundle(
+            self._path,
+            "ONNX Runtime does not compute the model.",
+            got=f"{sizes[:300]}: {problem}",
+            fix=known if free else "Export the network again.",
+        )
 
 
 def _type_name(dtype: np.dtype) -> str:

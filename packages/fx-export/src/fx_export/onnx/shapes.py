@@ -1,14 +1,13 @@
 """Moving, cutting and joining, without arithmetic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.core import max_dim
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import primitive
-from fx_export.onnx.tensor import Dim, Shape, Tensor, constant_tensor, is_static
+from fx_export.onnx.tensor import Dim, Shape, Tensor, at_least_zero, constant_tensor, is_static, surely_positive
 
 
 @primitive("broadcast_in_dim")
@@ -130,7 +129,8 @@ def pad(build: Builder, eqn: Any, x: Tensor, value: Tensor) -> Tensor:
 def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], value: Tensor) -> Tensor:
     """Adds elements before and after along each axis; negative counts cut away."""
     starts = [at_least_zero(-count) for count in low]
-    limits = [size - at_least_zero(-count) for size, count in zip(x.shape, high)]
+    # A negative limit would count from the end.
+    limits = [at_least_zero(size - at_least_zero(-count)) for size, count in zip(x.shape, high)]
     x = build.slice(x, starts, limits, [1] * x.ndim)
     before, after = ([at_least_zero(count) for count in counts] for counts in (low, high))
     if is_static([*before, *after]) and not any([*before, *after]):
@@ -142,9 +142,20 @@ def padded(build: Builder, x: Tensor, low: Sequence[Dim], high: Sequence[Dim], v
     return build.op("Pad", [x, build.shape((*before, *after)), value], shape, typed=[0, 2])
 
 
-def at_least_zero(count: Dim) -> Dim:
-    """Returns the larger of a size and zero, which may be unknown before the network runs."""
-    return max(0, count) if is_static([count]) else max_dim(count, 0)
+def with_windows(
+    build: Builder, x: Tensor, lengths: Mapping[int, Dim], counts: Mapping[int, Dim], value: Tensor
+) -> Tensor:
+    """Adds elements at the end of axes that may be too short for a window: runtimes refuse what has none.
+
+    Args:
+      build: the builder.
+      x: what the windows slide over.
+      lengths: by axis, of the input that a window reaches over, without padding.
+      counts: by axis, how many windows there are.
+      value: of what is added.
+    """
+    short = {axis: at_least_zero(lengths[axis] - x.shape[axis]) for axis, n in counts.items() if not surely_positive(n)}
+    return padded(build, x, [0] * x.ndim, [short.get(axis, 0) for axis in range(x.ndim)], value)
 
 
 def spread_out(build: Builder, x: Tensor, axis: int, step: int, value: Tensor) -> Tensor:

@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from fx_core.compat import jax as compat
 from fx_core.typing import Dtype
+from jax.core import max_dim
 
 Dim = Any
 """A size: an integer, or an expression of symbolic sizes."""
@@ -84,6 +86,24 @@ def constant_tensor(array: Any, dtype: Dtype | None = None) -> Tensor:
 def is_static(shape: Sequence[Dim]) -> bool:
     """Returns whether no size is symbolic."""
     return all(isinstance(size, int | np.integer) for size in shape)
+
+
+def at_least_zero(count: Dim) -> Dim:
+    """Returns the larger of a size and zero, which may be unknown before the network runs."""
+    return max(0, count) if is_static([count]) else max_dim(count, 0)
+
+
+def surely_positive(size: Dim) -> bool:
+    """Returns whether a size is 1 or larger for all values of its symbols."""
+    try:
+        return bool(size >= 1)
+    except compat.InconclusiveDimensionOperation:
+        return False
+
+
+def at_least_one(size: Dim) -> Dim:
+    """Returns the larger of a size and one."""
+    return size if surely_positive(size) else max(1, size) if is_static([size]) else max_dim(size, 1)
 
 
 def whole(tensor: Tensor) -> np.ndarray:

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from fx_core.compat import jax as compat
-from jax.core import max_dim
 
 from fx_export.onnx.builder import Builder
 from fx_export.onnx.registry import RefusedError, primitive
-from fx_export.onnx.shapes import padded, spread_out
-from fx_export.onnx.tensor import Tensor, is_static
+from fx_export.onnx.shapes import padded, spread_out, with_windows
+from fx_export.onnx.tensor import Tensor, at_least_one, at_least_zero, is_static
 from fx_export.onnx.walk import Open
 
 _COMBINED = {"max": "reduce_window_max", "min": "reduce_window_min", "add": "reduce_window_sum"}
@@ -129,6 +128,8 @@ def _pooled_along(
     if op == "AveragePool" or any(min(p) < 0 or max(p) >= window.sizes[a] for p, a in zip(pads, axes)):
         low, high = ([p[n] if a in axes else 0 for a, p in enumerate(window.padding)] for n in (0, 1))
         x, pads = padded(build, x, low, high, neutral), [(0, 0)] * len(axes)
+    lengths = {a: window.gaps[a] * (window.sizes[a] - 1) + 1 - sum(pair) for a, pair in zip(axes, pads)}
+    x = with_windows(build, x, lengths, dict(zip(axes, outputs)), neutral)
     moved = build.transpose(x, [*rest, *axes])
     lead = (1,) * (2 - len(rest)) if len(rest) <= 2 else (x.shape[rest[0]], math.prod(x.shape[a] for a in rest[1:]))
     merged = (*lead, *moved.shape) if len(rest) <= 2 else (*lead, *moved.shape[len(rest) :])
@@ -141,7 +142,7 @@ def _pooled_along(
         "dilations": [*(window.gaps[a] for a in axes), *alone],
         "pads": [*(a for a, _ in pads), *(0 for _ in alone), *(b for _, b in pads), *(0 for _ in alone)],
     }
-    found = [_counted(size, window.steps[axis]) for axis, size in zip(axes, outputs)]
+    found = map(at_least_one, outputs)
     pooled = build.op(op, [flat], (*flat.shape[:2], *found, *alone), **attributes)
     if op == "MaxPool" and _starts_finite(x, [window.gaps[a] for a in axes]):
         lowest = build.like(x, jnp.finfo(x.dtype).min)
@@ -155,16 +156,6 @@ def _pooled_along(
     pooled = build.slice(pooled, [0] * 4, (*pooled.shape[:2], *outputs, *alone), [1] * 4)
     apart = build.reshape(pooled, (*(x.shape[a] for a in rest), *outputs))
     return build.transpose(apart, np.argsort([*rest, *axes]).tolist())
-
-
-def _counted(size: Any, step: int) -> Any:
-    """How many windows the runtime finds: one that begins inside and ends outside, too, where an axis is too short."""
-    if step == 1 or is_static([size]):
-        return size
-    try:
-        return size if size >= 1 else max_dim(size, 1)
-    except compat.InconclusiveDimensionOperation:
-        return max_dim(size, 1)
 
 
 def _starts_finite(x: Tensor, gaps: Sequence[int]) -> bool:
@@ -198,7 +189,7 @@ def _differences(build: Builder, x: Tensor, axis: int, size: int, step: int) -> 
         limits = [end if a == axis else s for a, s in enumerate(longer.shape)]
         return build.slice(total, [start if a == axis else 0 for a in range(x.ndim)], limits, steps)
 
-    return build.elementwise("Sub", [part(size, last), part(0, last - size)])
+    return build.elementwise("Sub", [part(size, last), part(0, at_least_zero(last - size))])
 
 
 @primitive("cumsum")
