@@ -266,7 +266,7 @@ class Variable(Representable, ValueOperators, VariableFields, Generic[A], metacl
         if isinstance(value, Variable):
             updates = {**value._nnx_meta.visible(), **updates}
             value = value.get_raw_value()
-        value = self.get_raw_value() if value is _MISSING else value
+        value = Variable.get_raw_value(self) if value is _MISSING else value  # a count stays a number
         check_options(updates)
         meta = self._nnx_meta.updated(**renamed(updates)) if updates else self._nnx_meta
         if meta.ref and (_copy_ref or not is_ref(value)):
@@ -392,7 +392,7 @@ def register(cls: type[Any]) -> None:
         return filled(cls, value, meta, trace)
 
     flat = lambda v: ((v._raw_value if at_top_level() and not frames else v.get_raw_value(),), v._nnx_meta)  # noqa: E731
-    with_keys = lambda v: (((key, v.get_raw_value()),), v._nnx_meta)  # noqa: E731
+    with_keys = lambda v: (((key, flat(v)[0][0]),), v._nnx_meta)  # noqa: E731
     jax.tree_util.register_pytree_with_keys(cls, with_keys, unflatten, flat)
 
 
