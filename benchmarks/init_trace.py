@@ -56,4 +56,4 @@ def cases(libraries: tuple[str, ...] = ("fx_linen", "fx_nnx")) -> Iterator[Ratio
                 build = getattr(nnx_networks, OBJECTS.get(name, name))
                 sides[library] = tracing(lambda module=module, build=build: module.state(build(module)[0]))
         if "raw" in sides:
-            yield from side_by_side(case, sides, rounds=5)
+            yield from side_by_side(case, sides, rounds=11)

@@ -32,7 +32,7 @@ REASONS: dict[str, dict[str, str]] = {
     "init_trace": {
         "fx_linen": "`init` traces the forward pass, which yields the shapes: for the MLP in 40 ms, where the draws "
         "alone take 20 and the forward pass alone takes 27.",
-        "": "Each layer is an object whose attributes are set one by one, and looked at when the state is taken: 1,800 "
+        "": "Each layer is an object whose attributes are set one by one, and looked at when the state is taken: 1,759 "
         "attributes of the transformer. The draws by hand fill one dictionary. Layers of Equinox split one key, and "
         "draw uniform numbers, which takes fewer equations than truncated normal ones.",
     },
