@@ -16,6 +16,8 @@ from fx_nnx.variables.variable import Variable
 
 __all__ = ["RngCount", "RngKey", "RngState", "RngStream", "as_key"]
 
+_MISSING: Any = object()
+
 
 class RngState(Variable[Any]):
     """What RNG streams are made of; as a filter, both keys and counts.
@@ -56,9 +58,9 @@ class RngCount(RngState):
 
     __slots__ = ()
 
-    def get_value(self, **index: Any) -> Any:
+    def get_value(self, *, index: Any = _MISSING) -> Any:
         """See `Variable.get_value`."""
-        value = super().get_value(**index)
+        value = super().get_value() if index is _MISSING else super().get_value(index=index)
         return jnp.asarray(value) if type(self._raw_value) is np.uint32 else value
 
     def get_raw_value(self) -> Any:
