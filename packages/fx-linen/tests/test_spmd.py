@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fx_core.errors import ShardingRuleError
+from fx_core.errors import ArgumentTypeError, ShardingRuleError
 from fx_linen import meta, spmd
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -50,6 +50,36 @@ def test_the_first_free_rule_counts(names, expected):
 def test_a_name_occurs_once():
     with pytest.raises(ShardingRuleError, match="'a' occurs more than once"):
         spmd.logical_to_mesh_axes(("a", "a"), RULES)
+
+
+@pytest.mark.parametrize("rules", [3, "ab", ("a",), (("a", "x", "y"),), {"a": "x"}])
+def test_rules_are_pairs(rules):
+    for use in (
+        lambda: spmd.logical_to_mesh_axes(("a",), rules),
+        lambda: spmd.logical_to_mesh({"k": P("a")}, rules),
+        lambda: spmd.logical_to_mesh_sharding({"k": P("a")}, mesh(), rules),
+        lambda: spmd.with_logical_constraint(X, ("a", None), rules, mesh()),
+        lambda: spmd.set_logical_axis_rules(rules),
+        lambda: spmd.logical_axis_rules(rules).__enter__(),
+    ):
+        with pytest.raises(ArgumentTypeError, match="no rules for logical axes"):
+            use()
+    assert spmd.get_logical_axis_rules() == ()
+
+
+def test_rules_may_be_the_items_of_a_dictionary():
+    with spmd.logical_axis_rules({"a": "x"}.items()):
+        assert spmd.logical_to_mesh_axes(("a",)) == P("x")
+
+
+def test_names_and_meshes_of_other_types():
+    for names in (3, "ab"):
+        with pytest.raises(ArgumentTypeError, match="no logical names of an array"):
+            spmd.logical_to_mesh_axes(names, RULES)
+        with pytest.raises(ArgumentTypeError, match="no logical names of an array"):
+            spmd.with_logical_constraint(X, names, RULES, mesh())
+    with pytest.raises(ArgumentTypeError, match="This is no mesh"):
+        spmd.logical_to_mesh_sharding({"k": P("a")}, RULES)
 
 
 def test_trees():

@@ -15,7 +15,7 @@ A name without a rule stands for the mesh axis of that name. When one set of rul
 one counts. (`fx_linen.spmd` has rules with fall-backs, where the first one that is free counts.)
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -25,12 +25,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fx_core import placement
 from fx_core.compat.jax import Format, with_memory_layout
+from fx_core.errors import ArgumentTypeError
 from fx_core.errors.partitioning import ShardingRuleError, mesh_required
 from fx_core.typing import AxisName, LogicalRules, Sharding
 
 __all__ = [
     "Sharding",
     "apply_rules",
+    "check_rules",
     "composite_rules",
     "from_sharding_rules",
     "get_logical_axis_rules",
@@ -61,11 +63,15 @@ def set_logical_axis_rules(rules: LogicalRules) -> None:
     Args:
       rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
 
+    Raises:
+      ArgumentTypeError: they are something else.
+
     >>> set_logical_axis_rules((("batch", "data"),))
     >>> get_logical_axis_rules()
     (('batch', 'data'),)
     >>> set_logical_axis_rules(())
     """
+    check_rules(rules)
     _rules.set(rules)
 
 
@@ -76,17 +82,43 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
     Args:
       rules: pairs of a logical name and a mesh axis, a tuple of mesh axes or None.
 
+    Raises:
+      ArgumentTypeError: they are something else.
+
     >>> with logical_axis_rules((("batch", "data"),)):
     ...     get_logical_axis_rules()
     (('batch', 'data'),)
     >>> get_logical_axis_rules()
     ()
     """
+    check_rules(rules)
     token = _rules.set(rules)
     try:
         yield
     finally:
         _rules.reset(token)
+
+
+def check_rules(rules: Any) -> None:
+    """Checks that something is rules for logical axes, or None.
+
+    Raises:
+      ArgumentTypeError: it is not.
+
+    >>> check_rules((("batch", "data"), ("embed", None)))
+    """
+    if rules is None:
+        return
+    wrong = rules
+    if isinstance(rules, Collection) and not isinstance(rules, str | Mapping):
+        wrong = next((rule for rule in rules if not isinstance(rule, Sequence) or len(rule) != 2), None)
+    if wrong is not None:
+        raise ArgumentTypeError(
+            "These are no rules for logical axes.",
+            expected="pairs of a logical name and a mesh axis, a tuple of mesh axes or None",
+            got=f"{type(wrong).__name__}: {wrong!r}",
+            fix='pass pairs, such as (("batch", "data"), ("embed", None)); of a dictionary its items, as a tuple',
+        )
 
 
 def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> Any:

@@ -16,11 +16,11 @@ from typing import Any, Self
 
 import jax
 from fx_core import meta, placement, struct
-from fx_core.errors import ShardingRuleError
+from fx_core.errors import ArgumentTypeError, ShardingRuleError
 from fx_core.made import made_by_arguments
-from fx_core.spmd import get_logical_axis_rules, logical_axis_rules, set_logical_axis_rules
+from fx_core.spmd import check_rules, get_logical_axis_rules, logical_axis_rules, set_logical_axis_rules
 from fx_core.typing import LogicalNames, LogicalPartitionSpec, LogicalPartitionSpecPytree, LogicalRules
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 __all__ = [
     "LogicalNames",
@@ -126,6 +126,9 @@ def with_logical_partitioning(
 
 def _assign(names: Sequence[Any], rules: LogicalRules) -> list[Any]:
     """Mesh axes per dimension, ``_UNMATCHED`` where no rule applies."""
+    check_rules(rules)
+    if isinstance(names, str) or not isinstance(names, Sequence | PartitionSpec):
+        raise _no_names(names)
     named = [name for name in names if isinstance(name, str)]
     for name in named:
         if named.count(name) > 1:
@@ -159,6 +162,7 @@ def logical_to_mesh_axes(
 
     Raises:
       ShardingRuleError: two dimensions have the same name.
+      ArgumentTypeError: the names are no sequence, or the rules no pairs.
 
     >>> import fx_linen as nn
     >>> nn.logical_to_mesh_axes(("batch", "embed"), rules=(("batch", "data"), ("embed", None)))
@@ -204,12 +208,23 @@ def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None =
     Returns:
       The tree with a `NamedSharding` for each spec; None stays.
 
+    Raises:
+      ArgumentTypeError: the mesh is none, or the rules are no pairs.
+
     >>> import jax
     >>> import fx_linen as nn
     >>> mesh = jax.make_mesh((1,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
     >>> nn.logical_to_mesh_sharding({"kernel": jax.P("embed", "mlp")}, mesh, (("mlp", "model"),))["kernel"].spec
     P(None, 'model')
     """
+
+    if not isinstance(mesh, Mesh | AbstractMesh):
+        raise ArgumentTypeError(
+            "This is no mesh.",
+            expected="a jax.sharding.Mesh",
+            got=repr(mesh),
+            fix="pass tree, mesh, rules in this order",
+        )
 
     def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
         return None if spec is None else NamedSharding(mesh, spec)
@@ -267,6 +282,15 @@ def _constrain(x: Any, names: Sequence[Any], rules: LogicalRules, mesh: Mesh | N
     if _FREE in found:
         return jax.lax.with_sharding_constraint(x, spec if mesh is None else NamedSharding(mesh, spec))
     return placement.place(x, spec, mesh, names)
+
+
+def _no_names(got: Any) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "These are no logical names of an array.",
+        expected="a name, None or PartitionSpec.UNCONSTRAINED per dimension",
+        got=f"{type(got).__name__}: {got!r}",
+        fix='pass a tuple, such as ("batch", None)',
+    )
 
 
 def _repeated(name: str, names: Sequence[Any]) -> ShardingRuleError:
