@@ -251,6 +251,30 @@ def test_pop_refuses_what_it_cannot_do():
         nnx.pop(model)
 
 
+def test_pop_of_what_is_on_several_paths():
+    def shared():
+        weight = nnx.Cache(1.0)
+        return nnx.Dict(a=weight, b=nnx.Dict(c=weight), d=weight)
+
+    model = shared()
+    assert nnx.to_flat_state(nnx.state(model)).paths == (("a",),)
+    assert nnx.to_flat_state(nnx.pop(model, nnx.Cache)).paths == (("a",),)
+    assert not nnx.state(model)
+    model = shared()
+    assert nnx.to_flat_state(nnx.pop(model, nnx.PathContains("d"))).paths == (("d",),)
+    assert model.a is model.b.c
+    assert not hasattr(model, "d")
+    model = nnx.List([nnx.Cache(1.0), nnx.Param(2.0), nnx.Cache(3.0), nnx.Param(4.0)])
+    assert nnx.to_flat_state(nnx.pop(model, nnx.Cache)).paths == ((0,), (2,))
+    assert [item[...] for item in model] == [2.0, 4.0]
+    inner = {"w": nnx.Param(1.0)}
+    model = nnx.Dict(x=nnx.data(inner), y=nnx.data(inner))
+    assert nnx.to_flat_state(nnx.pop(model, nnx.Param)).paths == (("x", "w"),)
+    assert model.x == model.y == {}
+    array = jnp.ones(2)
+    assert nnx.to_flat_state(nnx.pop({"a": array, "b": array}, ...)).paths == (("a",), ("b",))
+
+
 @pytest.mark.parametrize("leaf", [jnp.ones(2), np.ones(2), jax.random.key(0)], ids=["array", "numpy", "key"])
 def test_an_array_is_its_own_state(leaf):
     graphdef, state = nnx.split(leaf)

@@ -277,3 +277,12 @@ def test_hooks_see_the_part_that_is_written(ref):
 def test_metadata_that_is_equal_but_reads_otherwise_stays_as_it_is(first, second):
     for given in (first, second, first):
         assert repr(nnx.Param(1.0, odd=given).odd) == repr(given)
+
+
+@pytest.mark.parametrize("value", [0.5, 3, True, [1, 2], (1.0, 2.0), 1 + 2j, np.float32(1.5), jnp.ones(2)])
+def test_numpy_takes_variables_of_any_value(value):
+    variable = nnx.Variable(value)
+    for made in (np.asarray(variable), np.array(variable), np.stack([variable, variable])[0]):
+        assert made.dtype == np.asarray(value).dtype
+        np.testing.assert_array_equal(made, np.asarray(value))
+    assert np.asarray(variable, np.complex128).dtype == np.complex128

@@ -92,7 +92,8 @@ def pop(node: Any, *filters: Filter) -> Any:
       *filters: what to take.
 
     Returns:
-      A `State`, or a tuple of them for several filters.
+      A `State`, or a tuple of them for several filters. A variable that is chosen on several paths is in it once, at
+      the first of them, as in `state`; on paths that no filter lets through it stays in the model.
 
     Raises:
       NnxError: a filter comes after one that matches everything.
@@ -107,33 +108,29 @@ def pop(node: Any, *filters: Filter) -> Any:
     if not filters:
         raise StateStructureError("pop got no filter.", (), expected="a filter for each state", fix="pop(model, ...)")
     predicates = filters_to_predicates(filters)
-    paths: list[Path] = []
-    leaves: list[Any] = []
-    seen: set[int] = set()
-    owners: list[tuple[Any, Any, Path, int]] = []
+    entries: list[tuple[Path, Any, Any]] = []  # where, what is there, what it is taken out of
     for path, value in iter_graph(node, graph=True):
         if value is None or kind_of(value) in ("leaf", "variable"):
             continue
         for key, child in children_of(value):
             if isinstance(child, Variable) or is_array(child):
-                owners.append((value, key, (*path, key), id(child)))
-                if id(child) not in seen:
-                    seen.add(id(child))
-                    paths.append((*path, key))
-                    leaves.append(child)
-    order = sorted(range(len(paths)), key=lambda i: tuple(map(key_order, paths[i])))
-    paths, leaves = [paths[i] for i in order], [leaves[i] for i in order]
+                entries.append(((*path, key), child, value))
+    entries.sort(key=lambda entry: tuple(map(key_order, entry[0])))
+    paths, leaves = [path for path, _, _ in entries], [leaf for _, leaf, _ in entries]
     groups = partition(paths, leaves, predicates, exhaustive=False)
-    taken = {id(leaves[i]) for group in groups for i in group}
-    chosen = [entry for entry in owners if entry[3] in taken]
-    for owner, _, path, _ in chosen:
+    chosen = sorted(i for group in groups for i in group)
+    for path, _, owner in (entries[i] for i in chosen):
         if kind_of(owner) not in ("object", "dict"):
             what = f"Nothing can be taken out of a {type(owner).__name__}."
             raise StateStructureError(what, path, expected="a module or a dictionary", fix="use nnx.List or nnx.Dict")
-    for owner, key, _, _ in reversed(chosen):
+    # From the back, since the items of a list move up; once, since a dictionary may be on two paths.
+    places = {(id(entries[i][2]), paths[i][-1]): entries[i][2] for i in reversed(chosen)}
+    for (_, key), owner in places.items():
         if isinstance(owner, dict):
             del owner[key]
         else:
             owner._nnx_delete(key)
+    first = {id(leaves[i]): i for i in reversed(chosen) if isinstance(leaves[i], Variable)}
+    groups = [[i for i in group if first.get(id(leaves[i]), i) == i] for group in groups]
     states = tuple(State.from_flat_path([(paths[i], leaves[i]) for i in group]) for group in groups)
     return one_or_all(states)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from fx_core.errors import UnsupportedOperationError
 
 from fx_nnx.variables.writing import own_container
@@ -100,7 +101,8 @@ class ValueOperators:
         return jnp.asarray(self.get_value())
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return jax.device_get(self.get_value()).__array__(*args, **kwargs)
+        value = jax.device_get(self.get_value())
+        return (value if hasattr(value, "__array__") else np.asarray(value)).__array__(*args, **kwargs)
 
     __array_priority__ = 1000
 
