@@ -160,3 +160,10 @@ def test_the_console_script_starts(monkeypatch, capsys):
         main()
     assert caught.value.code == 0
     assert "fx-core " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [("env",), ("plugins",), ("plugins", "doctor"), ("--help",)])
+def test_a_switch_that_is_neither_on_nor_off_is_said_without_a_traceback(run, command):
+    result = run(*command, FX_STRICT_PLUGINS="maybe")
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "FX_STRICT_PLUGINS='maybe' is neither on nor off." in result.output

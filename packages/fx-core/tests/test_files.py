@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from fx_core import filesystem
@@ -360,3 +361,13 @@ def test_two_equal_files_may_be_one_and_a_link(tmp_path):
     (tmp_path / "x/sub/b").unlink()
     (tmp_path / "x/sub/b").symlink_to("../a")
     check(tmp_path / "x")
+
+
+def test_the_root_of_a_file_system_is_a_place_like_others():
+    root = Path(Path.cwd().anchor)
+    assert settled(root) == root
+    with pytest.raises(ManifestError, match="There is no manifest here"):
+        read_manifest(settled(root), format="f", version=1)
+    for overwrite in (False, True):
+        with pytest.raises(AlreadyExistsError):
+            AtomicDirectory(root, format="f", version=1, overwrite=overwrite).check_free()

@@ -47,7 +47,9 @@ def test_its_backend_passes_the_suite(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("name", ["", "3d", "class", "a b", "-a", "a/b", "../a", "naïve", "fx-core", "FX_linen", "a-"])
+@pytest.mark.parametrize(
+    "name", ["", "3d", "class", "a b", "-a", "a/b", "../a", "naïve", "fx-core", "FX_linen", "a-", "json"]
+)
 def test_names_that_no_plugin_can_have(tmp_path, name):
     with pytest.raises(ArgumentError, match="A plugin cannot be called"):
         write_plugin(name, tmp_path)

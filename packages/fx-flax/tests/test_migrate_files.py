@@ -182,3 +182,20 @@ def test_without_libcst_the_command_says_what_to_install(project, monkeypatch):
     done = CliRunner().invoke(command.migrate, [str(project)])
     assert done.exit_code == 1
     assert "pip install 'fx-flax[migrate]'" in done.output
+
+
+def test_directories_that_may_not_be_read_are_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "net.py").write_text(PROGRAM)
+    looked, found = os.stat, []
+
+    def stat_of(path, *args, **kwargs):
+        if "closed" + os.sep in os.fspath(path):
+            found.append(path)
+            raise PermissionError(13, "Permission denied", path)
+        return looked(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat_of)
+        assert candidates([tmp_path]) == [tmp_path / "net.py"]
+    assert found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fx_core.testing.loggers import LoggerSuite
-from fx_train import Describe, Log, ProgressBar, Run
+from fx_train import Describe, Evaluate, Log, ProgressBar, Run
 from fx_train.errors import MetricError, RunFileError
 from fx_train.loggers import ConsoleLogger, CsvLogger, JsonLinesLogger, TensorBoardLogger
 from fx_train.report import read_run
@@ -216,3 +216,20 @@ def test_names_that_a_file_cannot_hold(tmp_path):
     logger = CsvLogger(tmp_path)
     with pytest.raises(RunFileError, match="surrogates not allowed"):
         logger.log(1, {"\ud800": 1.0})
+
+
+@pytest.mark.parametrize("first", [0, 2, 3, 5])
+def test_what_evaluations_add_is_logged_wherever_the_run_begins(tmp_path, first):
+    def loop(run):
+        run.step = first
+        for _ in run.steps(lambda step: range(step, 9)):
+            run.record(None, {"loss": 1.0})
+
+    callbacks = [Evaluate(lambda state: {"loss": 2.0}, every=3), Log("jsonl", every=2)]
+    with Run(tmp_path, total_steps=9, callbacks=callbacks) as run:
+        loop(run)
+    entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    found = {entry["step"]: sorted(entry.keys() - {"step", "time"}) for entry in entries}
+    both, own, added = ["eval/loss", "loss"], ["loss"], ["eval/loss"]
+    expected = {2: own, 3: added, 4: own, 6: both, 8: own, 9: both}
+    assert found == {step: names for step, names in expected.items() if step > first}

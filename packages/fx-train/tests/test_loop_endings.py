@@ -13,9 +13,11 @@ from fx_train import (
     Checkpoints,
     Evaluate,
     Run,
+    StopEarly,
     StopOnSignal,
 )
 from fx_train.errors import (
+    DataEndedError,
     RunError,
 )
 
@@ -160,3 +162,126 @@ def test_what_started_ends_when_another_cannot_start(tmp_path):
     with pytest.raises(OSError, match="no"), Run(tmp_path, total_steps=1, callbacks=[Starts(), Fails()]):
         raise AssertionError("not reached")
     assert ended == [OSError]
+
+
+def _counts_in_place(run, state, fails_at=-1, breaks_at=-1):
+    """A loop whose body changes its state before it records it, as a step of an NNX module does."""
+    state = run.resume(state)
+    for step, _ in run.steps(lambda first: iter(range(first, 9))):
+        state["n"] += 1
+        if step == fails_at:
+            raise RuntimeError("between the update and record")
+        if step == breaks_at:
+            return
+        run.record(state, {"loss": 0.0})
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 4])
+def test_a_state_that_the_next_step_changed_in_place_is_not_saved_as_the_last_one(tmp_path, fails_at):
+    manager, state = Memory(), {"n": np.zeros(())}
+    with (
+        pytest.raises(RuntimeError) as caught,
+        Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=3)]) as run,
+    ):
+        _counts_in_place(run, state, fails_at)
+    assert all(int(kept["n"]) == step for step, (kept, _) in manager.kept.items())
+    assert "had begun, which changes it in place" in caught.value.__notes__[0]
+    with Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=3)]) as run:
+        _counts_in_place(run, {"n": np.zeros(())})
+    assert int(manager.kept[9][0]["n"]) == 9
+
+
+def test_nor_is_it_where_the_loop_is_left_before_the_step_is_recorded(tmp_path, caplog):
+    manager = Memory()
+    with Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=2)]) as run:
+        _counts_in_place(run, {"n": np.zeros(())}, breaks_at=3)
+    assert {step: int(kept["n"]) for step, (kept, _) in manager.kept.items()} == {2: 2}
+    assert "The state of step 3 could not be saved" in caplog.text
+
+
+def test_a_state_that_is_changed_in_place_is_saved_after_an_error_that_comes_between_steps(tmp_path):
+    manager = Memory()
+
+    def loop(run):
+        state = run.resume([np.zeros(())])
+        for _ in run.steps([None] * 3):
+            state[0] += 1
+            run.record(state, {})
+
+    with pytest.raises(DataEndedError), Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=9)]) as run:
+        loop(run)
+    assert {step: int(kept[0]) for step, (kept, _) in manager.kept.items()} == {3: 3}
+
+
+@pytest.mark.parametrize("last", [2, 5])
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_new_states_are_saved_although_parts_that_hold_nothing_stay_the_same(tmp_path, own_loop, last):
+    manager, static = Memory(), jax.tree_util.Partial(abs)
+
+    def loop(run):
+        state = {"n": {"m": 0}}
+        for step, _ in enumerate(range(9)) if own_loop else run.steps([None] * 9):
+            state = {"n": {"m": state["n"]["m"] + 1}}
+            if step == last:
+                raise RuntimeError
+            run.record((static, state), {})
+
+    with pytest.raises(RuntimeError), Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=9)]) as run:
+        loop(run)
+    assert {step: int(kept[1]["n"]["m"]) for step, (kept, _) in manager.kept.items()} == {last: last}
+
+
+@jax.tree_util.register_pytree_node_class
+class Cell:
+    """A variable whose value is changed in place."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def tree_flatten(self):
+        return (self.value,), None
+
+    @classmethod
+    def tree_unflatten(cls, aux, children):
+        return cls(*children)
+
+
+@pytest.mark.parametrize("own_loop", [False, True])
+@pytest.mark.parametrize("last", [1, 2, 5])
+def test_variables_are_seen_in_containers_that_are_made_anew(tmp_path, own_loop, last):
+    manager, cell = Memory(), Cell(0)
+
+    def loop(run):
+        for step, _ in enumerate(range(9)) if own_loop else run.steps([None] * 9):
+            cell.value += 1
+            if step == last:
+                raise RuntimeError
+            run.record({"model": {"w": cell}}, {})
+
+    with pytest.raises(RuntimeError), Run(tmp_path, total_steps=9, callbacks=[Checkpoints(manager, every=9)]) as run:
+        loop(run)
+    assert manager.kept == {}
+
+
+def test_a_metric_that_decides_what_is_best_may_come_later_than_the_first_checkpoint(tmp_path, caplog):
+    manager = Memory()
+    manager.best = "eval/loss"
+    callbacks = [Checkpoints(manager, every=2), Evaluate(lambda state: {"loss": 1.0}, every=3)]
+    train(tmp_path, callbacks, [1.0] * 4)
+    assert [str(manager.metrics[step]["eval/loss"]) for step in (2, 4)] == ["nan", "1.0"]
+    assert "No step had the metric 'eval/loss' yet" in caplog.text
+
+
+def test_a_run_that_is_stopped_before_its_first_evaluation_ends_without_complaint(tmp_path):
+    callbacks = [StopOnSignal(exit_status=143), Evaluate(lambda state: {"loss": 1.0}, every=9), StopEarly("eval/loss")]
+
+    def loop(run):
+        for step, _ in run.steps([None] * 9):
+            if step == 1:
+                signal.raise_signal(signal.SIGTERM)
+            run.record({}, {"loss": 1.0})
+
+    with pytest.raises(SystemExit) as ended, Run(tmp_path, total_steps=9, callbacks=callbacks) as run:
+        loop(run)
+    assert ended.value.code == 143
+    assert not hasattr(ended.value, "__notes__")

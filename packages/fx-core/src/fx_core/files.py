@@ -294,7 +294,7 @@ def remove_directory(path: Path) -> None:
         # Found out before the rename: afterwards it would lie there under a hidden name for ever.
         if not os.access(root, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
-    hidden = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
+    hidden = path.parent / f".{path.name}{_NEW}{secrets.token_hex(4)}"
     os.rename(path, hidden)
     filesystem.flush_directory(path.parent)
     shutil.rmtree(hidden, ignore_errors=True)
@@ -314,7 +314,8 @@ def _is_directory(path: Path) -> bool:
 
 
 def _old_sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}{_OLD}")
+    # No `with_name`, which the root of a file system refuses, as it has no name.
+    return path.parent / f".{path.name}{_OLD}"
 
 
 def make_directory(path: Path) -> None:
@@ -336,7 +337,7 @@ def make_directory(path: Path) -> None:
 
 def _locked_sibling(path: Path) -> tuple[Path, int]:
     for _ in range(100):
-        directory = path.with_name(f".{path.name}{_NEW}{secrets.token_hex(4)}")
+        directory = path.parent / f".{path.name}{_NEW}{secrets.token_hex(4)}"
         directory.mkdir()
         lock = filesystem.lock(directory)
         if lock is not None:

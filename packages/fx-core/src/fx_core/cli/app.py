@@ -84,11 +84,18 @@ def _entries(ctx: click.Context) -> Registry:
                 found = registry()
                 found.load()
             except FxError:
-                found = Registry()
+                found = _without_complaints()
         for warning in caught:
             click.echo(f"warning: {warning.message}", err=True)
         ctx.meta[__name__] = found
     return found
+
+
+def _without_complaints() -> Registry:
+    try:
+        return Registry()
+    except FxError as error:  # a switch in the environment, which is neither on nor off
+        raise click.ClickException(str(error)) from error
 
 
 def _is_own(entry: CommandEntry) -> bool:

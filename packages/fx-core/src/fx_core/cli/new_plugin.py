@@ -5,6 +5,7 @@ import json
 import keyword
 import re
 import string
+import sys
 from pathlib import Path
 
 import click
@@ -71,10 +72,11 @@ def _values(name: str) -> dict[str, str]:
     distribution = normalize(name)
     module = distribution.replace("-", "_")
     plausible = re.fullmatch(r"[A-Za-z0-9]+([-_.]+[A-Za-z0-9]+)*", name, re.ASCII)
-    if not plausible or not module.isidentifier() or keyword.iskeyword(module) or distribution in FAMILY:
+    taken = keyword.iskeyword(module) or module in sys.stdlib_module_names or distribution in FAMILY
+    if not plausible or not module.isidentifier() or taken:
         raise ArgumentError(
             f"A plugin cannot be called {name!r}.",
-            expected="letters, digits and dashes, beginning with a letter, no Python keyword and no package of fx",
+            expected="letters, digits and dashes, first a letter; no keyword or module of Python, no package of fx",
             got=name,
             fix="Choose a name like 'acme-layers'.",
         )

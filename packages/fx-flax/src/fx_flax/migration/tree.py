@@ -92,7 +92,9 @@ def _below(directory: Path) -> Iterator[Path]:
 
 
 def _is_skipped(directory: Path) -> bool:
-    return directory.name.startswith(".") or directory.name in _SKIPPED or (directory / "pyvenv.cfg").exists()
+    # `Path.exists` raises where the directory may not be looked into.
+    is_environment = os.path.exists(directory / "pyvenv.cfg")
+    return directory.name.startswith(".") or directory.name in _SKIPPED or is_environment
 
 
 def _is_program(path: Path) -> bool:

@@ -34,6 +34,10 @@ class Progress(Protocol):
         """Waits for what callbacks put off, before a state is kept."""
         ...
 
+    def is_changing(self, error: BaseException | None) -> bool:
+        """Returns whether, at the end of the run, a step may have begun that was not recorded."""
+        ...
+
     def callback_states(self) -> dict[str, Any]:
         """Returns what the callbacks want to remember, by their names."""
         ...

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fx_train.errors import NonFiniteError, RunError, invalid_callback_option
+from fx_train.loop._in_place import InPlace
 from fx_train.loop.callbacks import Cadence, Callback, Checkpointer, Progress, as_floats
 from fx_train.loop.guard import is_finite
 
@@ -36,8 +37,9 @@ class Checkpoints(Callback):
 
     A run that ends by an error, Ctrl-C included, saves the last recorded state as well, also when another callback,
     such as an evaluation, failed with it. Two states are not saved: one that is not finite (`NanGuard` found it so, or
-    another callback failed with it), and one whose memory the next step took already (donation). Several processes
-    save after an error only if it ends all of them after the same step; they wait for each other for 10 seconds.
+    another callback failed with it), and one that is no longer there: the next step took its memory (donation), or had
+    begun and changes it in place, as steps of NNX modules do. Several processes save after an error only if it ends all
+    of them after the same step; they wait for each other for 10 seconds.
 
     What other callbacks have to remember (`Callback.get_state`) is in the checkpoint too, among its metadata: both are
     there or neither. A manager of another kind needs ``save(..., metadata=...)`` and ``inspect(step).metadata`` for it.
@@ -46,7 +48,8 @@ class Checkpoints(Callback):
     an optimizer that is not part of the state begins anew at a resume. States in which there are arrays of parameters
     and none of an optimizer are reported, once.
 
-    A metric that was not measured in the step that is saved counts as NaN, which no manager takes for the best.
+    A metric that was not measured in the step that is saved, or not yet, counts as NaN, which no manager takes for the
+    best.
 
     Args:
       manager: what keeps them, such as `fx_ckpt.CheckpointManager`.
@@ -72,23 +75,26 @@ class Checkpoints(Callback):
         self._saved: int | None = None
         self._last: tuple[int, Any, Mapping[str, Any]] | None = None
         self._passed = 0
+        self._in_place = InPlace()
         self._known: dict[str, float] = {}
-        self._told_metadata = self._told_uncovered = False
+        self._told_metadata = self._told_uncovered = self._told_best = False
 
     def on_start(self, run: Progress) -> None:
         """Discards an earlier run."""
         self._saved = self._last = None
-        self._passed, self._known = 0, {}
+        self._passed, self._known, self._in_place = 0, {}, InPlace()
 
     def restore(self, run: Progress, state: Any) -> Any:
         """Reads the newest checkpoint, if there is one, in the structure of ``state``."""
         step = self.manager.latest_step()
+        self._in_place.start(state)
         if step is None:
             return state
         run.step = self._saved = step
         restored = self.manager.restore(step, target=state, **self._more)
         self._tell_uncovered(restored)
         run.set_callback_states(self._remembered(run, step))
+        self._in_place.start(restored)
         return restored
 
     def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
@@ -106,6 +112,7 @@ class Checkpoints(Callback):
                     got=f"checkpoints up to step {newest}",
                 )
         self._last = run.step, state, metrics
+        self._in_place.record(state)
         for iterator in self._iterators.values():
             iterator.record()
 
@@ -124,6 +131,8 @@ class Checkpoints(Callback):
             if self._last is not None and self._last[0] != self._saved and not isinstance(error, NonFiniteError):
                 if not _is_alive(self._last[1]):
                     self._report_loss(error, "the next step took its memory (donation) and did not end")
+                elif self._in_place.found and run.is_changing(error):
+                    self._report_loss(error, "the next step had begun, which changes it in place, and did not end")
                 elif error is not None and not _all_end_here(self._last[0], error):
                     self._report_loss(error, "not all processes ended after it, and one alone has only a part of it")
                 # A state that the others have not passed yet may be what made them fail.
@@ -141,7 +150,21 @@ class Checkpoints(Callback):
         self._saved = step
         self._tell_uncovered(state)
         more = {**self._more, **self._metadata(run)}
-        self.manager.save(step, state, metrics={**self._known, **as_floats(metrics)}, **more)
+        self.manager.save(step, state, metrics={**self._unmeasured(step), **as_floats(metrics)}, **more)
+
+    def _unmeasured(self, step: int) -> dict[str, float]:
+        """Metrics that the manager knows or needs, as they are where a step lacks them."""
+        best = getattr(self.manager, "best", None)
+        if not isinstance(best, str) or best in self._known:
+            return self._known
+        if not self._told_best:
+            found = ", ".join(sorted(self._known)) or "no metrics"
+            text = (
+                "No step had the metric %r yet, by which the best checkpoint is kept: step %d is none. There were: %s."
+            )
+            logger.warning(text, best, step, found)
+        self._told_best = True
+        return {best: math.nan, **self._known}
 
     def _tell_uncovered(self, state: Any) -> None:
         if not self._told_uncovered and _lacks_optimizer(state):

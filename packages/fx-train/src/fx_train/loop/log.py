@@ -36,6 +36,8 @@ class Log(Callback):
     ['metrics.csv']
     """
 
+    examines_first = True
+
     def __init__(self, logger: str = "jsonl", *, every: int):
         self._name = logger
         self._due = Cadence("Log", every)
@@ -49,17 +51,21 @@ class Log(Callback):
         if is_writer():
             self._logger = registry().loggers[self._name].load()(run.directory)
 
+    def examine(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
+        """Knows what the steps record themselves, before others add what they measured."""
+        if self._usual is None:
+            self._usual = set(metrics)
+
     def on_step(self, run: Progress, state: Any, metrics: Mapping[str, Any]) -> None:
         """Logs when it is time."""
         if self._logger is None:
             return
-        if self._usual is None:
-            self._usual = set(metrics)
+        usual = set(metrics) if self._usual is None else self._usual
         entry = None
         if self._due(run.step, run.total_steps):
             entry = dict(metrics)
-        elif len(metrics) > len(self._usual):
-            entry = {name: value for name, value in metrics.items() if name not in self._usual}
+        elif len(metrics) > len(usual):
+            entry = {name: value for name, value in metrics.items() if name not in usual}
         if entry is not None:
             self._waiting.append((run.step, entry))
         while self._waiting and are_ready(self._waiting[0][1]):

@@ -57,7 +57,7 @@ class Run:
         self.stop_reason: str | None = None
         """Why the run ends before its last step; None if it does not."""
         self._given: int | None = None
-        self._recorded = False
+        self._recorded = self._iterates = self._is_open = False
         # Only who listens is called: a callback costs nothing at the events that it does not know.
         examiners = [c for c in self.callbacks if type(c).examine is not Callback.examine]
         self._examiners = sorted(examiners, key=lambda c: not c.examines_first)
@@ -132,6 +132,7 @@ class Run:
           ArgumentTypeError: ``data`` is neither iterable nor a function that gives something iterable.
           RunError: the body did not call `record`.
         """
+        self._iterates = True
         batches = _iterator(data(self.step) if callable(data) else data)
         if self.step > 0 and not self._recorded and not callable(data):
             batches = _continued(batches, data, self.step)
@@ -142,7 +143,7 @@ class Run:
                     batch = next(batches)
                 except StopIteration:
                     raise _data_ended(step, self.total_steps, empty=step == first) from None
-                self._given = step
+                self._given, self._is_open = step, True
                 yield step, batch
                 if self.step == step:
                     raise RunError(
@@ -181,7 +182,7 @@ class Run:
         if type(metrics) is not dict and not isinstance(metrics, Mapping):
             raise metrics_not_mapping(metrics)
         self.step = step = self.step + 1
-        self._recorded, more_metrics = True, False
+        self._recorded, self._is_open, more_metrics = True, False, False
         for callback in self._examiners:
             if callback.idle_until <= step and (more := callback.examine(self, state, metrics)):
                 metrics, more_metrics = {**metrics, **more}, True
@@ -199,6 +200,14 @@ class Run:
         """
         for callback in self._settlers:
             callback.settle(self, state)
+
+    def is_changing(self, error: BaseException | None) -> bool:
+        """Returns whether, at the end of the run, a step may have begun that was not recorded.
+
+        Args:
+          error: what ended the run. Of a loop that does not iterate over `steps` it is not known where it was raised.
+        """
+        return self._is_open if self._iterates else error is not None
 
     def stop(self, reason: str) -> None:
         """Ends the run after this step; the first reason counts."""

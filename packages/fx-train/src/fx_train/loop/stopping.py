@@ -34,7 +34,7 @@ class StopEarly(Callback):
     Raises:
       ArgumentError: ``mode`` is another word.
       ArgumentError: ``patience`` or ``min_delta`` is negative.
-      MetricError: at the end of the run, when no step had the metric.
+      MetricError: at the end of the run, when no step had the metric and nothing stopped the run before.
 
     >>> import tempfile
     >>> import fx_train
@@ -74,8 +74,10 @@ class StopEarly(Callback):
             run.stop(f"{self.metric} has not improved {self.stopping.patience_count} times; {known}")
 
     def on_end(self, run: Progress, error: BaseException | None) -> None:
-        """Complains about a metric that never came."""
-        if error is None and self._seen and self.metric not in self._seen and math.isinf(self.stopping.best_metric):
+        """Complains about a metric that never came, unless something stopped the run before it could."""
+        if error is not None or run.stop_reason is not None:
+            return
+        if self._seen and self.metric not in self._seen and math.isinf(self.stopping.best_metric):
             raise MetricError(
                 f"No step had the metric {self.metric!r}.",
                 expected=f"one of {', '.join(sorted(self._seen))}",
