@@ -104,6 +104,19 @@ def test_a_further_call_goes_through_no_more_than(undisturbed):
     assert all(now <= most for now, most in zip(found, (8, 4, 4, 8))), found
 
 
+def test_a_further_call_after_the_modes_went_there_and_back_goes_through_no_more_than(undisturbed):
+    x, model, transformed = jnp.ones((4, 2)), nnx.Sequential(Model(2), nnx.Dropout(0.5, rngs=nnx.Rngs(0))), jitted()
+    model.train()
+    transformed(model, x)
+    model.eval()
+    model.train()  # the structure is looked at again, and found to be that which the function was compiled for
+    transformed(model, x)
+    transformed(model, x)
+    found = counts_of(lambda: transformed(model, x))
+    assert transformed._cache_size() == 1
+    assert all(now <= most for now, most in zip(found, (15, 8, 7, 17))), found
+
+
 def test_making_a_variable_goes_through_no_more_than(undisturbed):
     value = jnp.ones(2)
     nnx.Param(value)

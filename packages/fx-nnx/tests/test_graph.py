@@ -341,3 +341,16 @@ def test_the_model_may_be_given_by_name():
     _, state = nnx.split(node=model)
     assert set(nnx.state(node=model)) == set(nnx.variables(node=model)) == set(state) == {"w", "sown"}
     assert nnx.merge(nnx.unpack(node=model)).w == 1
+
+
+def test_definitions_that_were_found_equal_are_so_again_and_others_are_not():
+    a, b, other = (nnx.graphdef(nnx.Linear(2, size, rngs=nnx.Rngs(0))) for size in (3, 3, 4))
+    for _ in range(2):
+        assert a == b
+        assert b == a
+        assert a != other
+        assert other != b
+    assert pickle.loads(pickle.dumps(a)) == copy.deepcopy(b)
+    del b
+    assert a != other
+    assert a == nnx.graphdef(nnx.Linear(2, 3, rngs=nnx.Rngs(1)))
