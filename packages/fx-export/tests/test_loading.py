@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import fx_export
+import jax
 import numpy as np
 import pytest
 from fx_core.digests import BLOCK, digest_file
-from fx_core.errors import DamagedFilesError, ManifestError
+from fx_core.errors import DamagedFilesError, DtypeError, ManifestError
 from fx_core.files import read_manifest
 from fx_core.testing import check_lazy_imports
 from fx_export import contents, stablehlo
@@ -213,3 +214,30 @@ def test_a_damaged_bundle_is_read_once(copy, monkeypatch):
     with pytest.raises(DamagedFilesError):
         fx_export.load(copy)
     assert calls.count("weights.bin") == 1
+
+
+def test_programs_of_64_bits_say_what_they_need(tmp_path):
+    with jax.enable_x64(True):
+        path = fx_export.export(tmp_path / "wide", lambda w, x: x * w, np.ones((1, 3)), ["float32[n, 3]"])
+        inputs = fx_export.export(tmp_path / "inputs", lambda w, x: x * 2, {}, ["int64[n]"])
+        assert fx_export.load(path)(np.ones((2, 3), np.float32)).dtype == np.float64
+        assert fx_export.load(inputs)(np.ones(2, np.int64)).tolist() == [2, 2]
+    with pytest.raises(
+        BundleError, match=r"it computes with float64, and this process with 32 bits(.|\n)*JAX_ENABLE_X64"
+    ):
+        fx_export.load(path)
+    with pytest.raises(DtypeError, match=r"int32 in place of int64(.|\n)*JAX_ENABLE_X64"):
+        fx_export.load(inputs)(np.ones(2, np.int64))
+    with pytest.raises(DtypeError, match="int32 in place of int64"):
+        fx_export.renew(inputs)
+
+
+def test_an_index_with_another_dtype_of_a_weight(tmp_path):
+    """What JAX makes of it here is the dtype of the program."""
+    path = fx_export.export(tmp_path / "net", lambda w, x: x * w["b"], {"a": np.ones(4), "b": np.ones(3)}, [np.ones(3)])
+    index = json.loads((path / "data/index.json").read_text())
+    for weight in index["weights"]:
+        weight["dtype"] = "float64" if weight["offset"] == 0 else weight["dtype"]
+    (path / "data/index.json").write_text(json.dumps(index))
+    with pytest.raises(BundleError, match="the program takes other weights"):
+        fx_export.bundle.exporter_named("stablehlo").load(path / "data")

@@ -11,6 +11,7 @@ from fx_core.files import read_manifest
 from fx_export.bundle import DATA, FORMAT, VERSION, Bundle, StrPath, exporter_named, load
 from fx_export.errors import unreadable_bundle
 from fx_export.exporting import check_options, new_bundle
+from fx_export.inputs import check_width
 from fx_export.trial_sizes import check_sizes, free_sizes
 from fx_export.verification import verified
 
@@ -39,6 +40,7 @@ def renew(
     Raises:
       BundleError: it is of another format, or cannot be read any more.
       VerificationError: the new one computes something else; the old one stays.
+      DtypeError: it takes inputs of 64 bits, and this process computes with 32.
       ArgumentError: no input has a free size of a name in ``verify_sizes``.
       ArgumentTypeError: the exporter does not take an option.
 
@@ -112,4 +114,7 @@ def _of(program: Any) -> tuple[Callable[..., Any], Any, list[Any]]:
 
 
 def _specs(program: Any) -> list[Any]:
-    return jax.tree.map(lambda aval: jax.ShapeDtypeStruct(aval.shape, aval.dtype), program.inputs)
+    specs = jax.tree.map(lambda aval: jax.ShapeDtypeStruct(aval.shape, aval.dtype), program.inputs)
+    for spec in jax.tree.leaves(specs):
+        check_width(spec)
+    return specs

@@ -26,7 +26,7 @@ from fx_export.errors import (
 )
 from fx_export.executables import Executables
 from fx_export.expiry import check_expiry, dates
-from fx_export.inputs import InputCheck, text_of
+from fx_export.inputs import InputCheck, check_width, text_of
 from fx_export.interface import are_names, constraint_entry, constraint_scope, read_index
 from fx_export.lowering import downgraded, lowered
 from fx_export.sizes import is_fixed
@@ -234,6 +234,7 @@ class Program:
 
         Raises:
           InputMismatchError: the inputs are not those that were exported.
+          DtypeError: the inputs are of 64 bits, and this process computes with 32.
           BundleError: the program was written by a newer JAX.
         """
         if named:
@@ -242,7 +243,9 @@ class Program:
         try:
             return self._computed(inputs)
         except ValueError as error:
-            # Shapes are checked; what JAX still finds are sizes that break the symbolic constraints.
+            # Arrays and sizes are checked; what JAX still finds are numbers of 64 bits where it computes with 32.
+            for spec in jax.tree.leaves(self.inputs):
+                check_width(jax.ShapeDtypeStruct(spec.shape, spec.dtype))
             expected = [jax.tree.map(text_of, spec) for spec in self.inputs]
             raise input_mismatch("all inputs", expected, str(error).partition("\n")[0]) from error
         except RuntimeError as error:
@@ -347,13 +350,25 @@ def _loaded(path: Path, read: Read, index: Mapping[str, Any], entry: Any, weight
         )
     weight_names = [index["weights"][place]["name"] for place in places]
     own = [weights[place] for place in places]
-    _check_interface(path, program, own, names)
+    _check_interface(path, program, [index["weights"][place] for place in places], names)
+    _check_width(path, program, own)
     # The program itself has no constraints any more.
     return Program(program, own, weight_names, *names, scope=constraint_scope(known, str(path)))
 
 
+def _check_width(path: Path, program: jax.export.Exported, weights: Sequence[Any]) -> None:
+    """Refuse weights of 64 bits where JAX has made others of them."""
+    wide = [aval for weight, aval in zip(weights, program.in_avals) if weight.dtype != aval.dtype]
+    if wide:
+        raise unreadable_bundle(
+            str(path),
+            f"it computes with {wide[0].dtype}, and this process with 32 bits.",
+            fix='Set JAX_ENABLE_X64=1, or jax.config.update("jax_enable_x64", True), before it is loaded.',
+        )
+
+
 def _check_interface(path: Path, program: jax.export.Exported, weights: Sequence[Any], names: Sequence[Any]) -> None:
-    """Compare what the program takes and gives with the weights and the names that the index has for it."""
+    """Compare what the program takes and gives with what the index says of its weights and names."""
     try:
         (taken, *_), keywords = jax.tree.unflatten(program.in_tree, program.in_avals)
         sizes = [len(program.in_avals) - len(taken), len(program.out_avals)]
@@ -361,7 +376,7 @@ def _check_interface(path: Path, program: jax.export.Exported, weights: Sequence
     # A file may hold any program.
     except (TypeError, ValueError, AttributeError) as error:
         raise unreadable_bundle(str(path), "the program takes no list of weights.", got=error) from error
-    got = [f"{weight.dtype}{weight.shape}" for weight in weights]
+    got = [f"{weight['dtype']}{tuple(weight['shape'])}" for weight in weights]
     if type(taken) is not list or keywords or got != expected:
         raise unreadable_bundle(str(path), "the program takes other weights.", got=f"{got}, not {expected}"[:500])
     for given, size in zip(names, sizes):
