@@ -42,7 +42,11 @@ def as_a_number(variables, x):
     return x + np.zeros(x.shape[0])
 
 
-@pytest.mark.parametrize("fn", [scanned, as_a_number])
+def reflected(variables, x):
+    return jax.numpy.pad(x, ((2, 0),), mode="reflect") * variables
+
+
+@pytest.mark.parametrize("fn", [scanned, as_a_number, reflected])
 @pytest.mark.parametrize("format", ["stablehlo", "onnx"])
 def test_sizes_that_cannot_stay_free_are_told_with_their_place(fn, format, tmp_path):
     with pytest.raises(UnsupportedProgramError, match="A size cannot stay free here") as caught:

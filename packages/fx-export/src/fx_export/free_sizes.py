@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from fx_core.compat import jax as compat
+from fx_core.errors import FxError
 
 from fx_export.errors import UnsupportedProgramError
 from fx_export.models import model_entry, module_path_of
@@ -34,6 +35,11 @@ def sizes_stay_free(inputs: Any) -> Iterator[None]:
     try:
         yield
     except compat.InconclusiveDimensionOperation as error:
+        raise _not_free(error) from error
+    except (ValueError, NotImplementedError) as error:
+        # What JAX says where it would have to know more of a size, as to reflect the end of an axis.
+        if isinstance(error, FxError) or not re.search(r"(?i)shape polymorphism|polymorphic shape", str(error)):
+            raise
         raise _not_free(error) from error
     except TypeError as error:
         # What Python and NumPy say of a symbol that they take for a number, and of a shape with one.
