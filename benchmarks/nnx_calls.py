@@ -27,6 +27,7 @@ def ways() -> dict[str, tuple[dict[str, Any], Callable[..., Any] | None]]:
     each = nnx.StateSharding({nnx.Param: here, ...: None})
     return {
         "positions": ({}, lambda step, model, optimizer, x, y: step(model, optimizer, x, y)),
+        "after eval() and train()": ({}, lambda step, model, optimizer, x, y: step(model, optimizer, x, y)),
         "names": ({}, lambda step, model, optimizer, x, y: step(model=model, optimizer=optimizer, x=x, y=y)),
         "a batch in a dictionary": ({}, lambda step, model, optimizer, x, y: step(model, optimizer, {"x": x, "y": y})),
         "donated": ({"donate_argnums": (0, 1)}, lambda step, *args: step(*args)),
@@ -132,6 +133,11 @@ def cases() -> Iterator[Ratio]:
             step, call = nnx.jit(types.MethodType(step_of, model)), lambda step, model, *args: step(*args)
         else:
             step = nnx.jit(step_of, **options)
+        if name == "after eval() and train()":  # as from the second epoch on
+            model.train()
+            step(model, optimizer, x, y)
+            model.eval()
+            model.train()
 
         def ours(step: Any = step, call: Any = call, model: Any = model, optimizer: Any = optimizer) -> object:
             return jax.block_until_ready(call(step, model, optimizer, x, y))
