@@ -3,10 +3,14 @@
 The denominator of every ratio is one `jax.tree.flatten` followed by one `jax.tree.unflatten` of a flat list of as many
 scalar arrays as the model has variables. The model is a list of blocks with ten `Param` each, which hold these arrays.
 
+Cloning is compared with `jax.tree.map` over the same parameters in nested dictionaries, too: a copy of a tree that has
+the model's structure, and what a program in raw JAX does.
+
 A case that says "unchanged" repeats an operation on a model whose structure has not changed since; "new structure"
 makes a model of that size for each measurement, and counts the first `split` of it.
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +24,7 @@ SIZES = (1_000, 10_000)
 PER_BLOCK = 10
 AIMS = {"split": 3.0, "split(Param, ...)": 3.0, "merge": 5.0, "state": 5.0, "update": 2.0, "clone": 10.0}
 FIRST = 40.0
+COPY = 3.0
 
 
 def model_of(nnx: Any, size: int) -> Any:
@@ -91,6 +96,16 @@ def raw_of(size: int) -> Callable[[], object]:
     return flatten_and_unflatten
 
 
+def beside_nested(size: int, sides: dict[str, Callable[[], object]], rounds: int) -> Iterator[Ratio]:
+    """Clones, against a copy of the parameters as a program in raw JAX holds them."""
+    case = f"clone, {size:,} variables, over jax.tree.map of nested dictionaries"
+    if wanted(case) and "fx_nnx" in sides:
+        nnx = importlib.import_module("fx_nnx")
+        params = nnx.to_pure_dict(nnx.state(model_of(nnx, size)))
+        raw = functools.partial(jax.tree.map, lambda x: x, params)
+        yield from side_by_side(case, {**sides, "raw": raw}, rounds=rounds, aims={"fx_nnx": COPY})
+
+
 def first_split(nnx: Any, size: int) -> tuple[Callable[[], object], Callable[[], None]]:
     """A split of a model that was never looked at, and how to get the next one."""
     models: list[Any] = []
@@ -119,6 +134,7 @@ def cases(libraries: Sequence[str] = ("fx_nnx",)) -> Iterator[Ratio]:
             if wanted(case):
                 aims = {"fx_nnx": AIMS[name]} if name in AIMS else {}
                 yield from side_by_side(case, {**sides, "raw": raw}, rounds=rounds, aims=aims)
+        yield from beside_nested(size, ways["clone"], rounds)
     case = f"first split, {SIZES[0]:,} variables, new structure"
     for library in libraries:
         if library != "equinox" and wanted(case):

@@ -234,6 +234,34 @@ def test_fixed_values(shape, dtype):
         same(ours(None, shape, dtype), other(None, tuple(shape), dtype))
 
 
+def test_a_trace_records_equal_filled_arrays_once():
+    def filled(_):
+        many = [initializers.zeros(None, (3,)) for _ in range(5)]
+        return many, initializers.constant(-0.0)(None, (3,)), initializers.zeros(None, (3,), "bfloat16")
+
+    program = jax.make_jaxpr(filled)(0)
+    assert [str(equation.primitive) for equation in program.eqns] == ["broadcast_in_dim"] * 3
+    many, negative, narrow = jax.jit(filled)(0)
+    assert len({array.unsafe_buffer_pointer() for array in many}) == 5  # each can be donated
+    assert np.signbit(negative).all()
+    assert not np.signbit(many[0]).any()
+    assert narrow.dtype == "bfloat16"
+
+
+def test_filled_arrays_stay_in_their_trace():
+    def inside(x):
+        ones = initializers.ones(None, (3,))
+        _, inner = jax.lax.scan(lambda carry, _: (carry, initializers.ones(None, (3,)) + carry), x, length=2)
+        mapped = jax.vmap(lambda y: initializers.ones(None, (3,)) * y)(jnp.arange(2.0))
+        return ones, inner, mapped, jax.grad(lambda y: (initializers.ones(None, (3,)) * y).sum())(x)
+
+    with jax.checking_leaks():
+        for _ in range(2):
+            ones, inner, mapped, slope = jax.jit(inside)(1.0)
+    assert (ones.tolist(), inner.tolist(), slope) == ([1.0] * 3, [[2.0] * 3] * 2, 3.0)
+    assert mapped.tolist() == [[0.0] * 3, [1.0] * 3]
+
+
 def test_an_array_as_constant():
     same(initializers.constant(np.arange(3.0, dtype=np.float32))(None, (2, 3)),
          theirs.constant(np.arange(3.0, dtype=np.float32))(None, (2, 3)))  # fmt: skip

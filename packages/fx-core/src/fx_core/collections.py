@@ -1,5 +1,6 @@
 """What plugins say about their variable collections, for whoever makes, maps and stores variables."""
 
+import functools
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from fx_core.scope import CollectionFilter, DenyList, in_filter
 
 if TYPE_CHECKING:
     from fx_core.plugins.entries import CollectionEntry
+    from fx_core.plugins.registry import Registry
     from fx_core.plugins.table import EntryTable
 
 __all__ = ["default_slots", "differentiable", "made_by_init", "not_saved", "saved", "variable_types"]
@@ -135,8 +137,13 @@ def not_saved() -> Callable[[Any, Any], bool] | None:
 
 
 def _registered() -> "EntryTable[CollectionEntry]":
+    return _registry()().collections
+
+
+@functools.cache  # asked for each variable of a network
+def _registry() -> "Callable[[], Registry]":
     # Whoever imports a face waits for the plugin system only when the first model is initialized.
-    return import_later("fx_core.plugins.registry").registry().collections
+    return import_later("fx_core.plugins.registry").registry
 
 
 def _of_plugins() -> "dict[str, CollectionEntry]":

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fx_core.array_node import is_array_node
 from fx_core.compat.jax import evaluate_jaxpr, inner_jaxprs
@@ -124,13 +123,17 @@ def show_shapes(value: Any, indent: str = "") -> str:
         shapes = show_shapes(jax.tree.leaves(value)[0]) if len(jax.tree.leaves(value)) == 1 else repr(value)
         return shapes if names is None else f"{shapes} P{_axis(tuple(names))}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        dtype = value.dtype if isinstance(value.dtype, np.dtype) else str(value.dtype)
-        return f"{dtype}[{','.join(map(str, value.shape))}]"
+        return f"{_named(value.dtype)}[{','.join(map(str, value.shape))}]"
     if isinstance(value, Mapping) and value:
         return "\n".join(_entry(f"{key}:", item, indent) for key, item in value.items())
     if isinstance(value, (list, tuple)) and value:
         return "\n".join(_entry("-", item, indent) for item in value)
     return "{}" if isinstance(value, Mapping) else repr(value)
+
+
+@functools.cache
+def _named(dtype: Any) -> str:
+    return str(dtype)  # which for NumPy's takes as long as all the rest of a shape
 
 
 def _axis(name: Any) -> str:
@@ -230,9 +233,7 @@ class _Cells:
     """The cells of a column: rich measures all of them as one, and draws a mark."""
 
     def __init__(self, texts: Sequence[str]):
-        import rich.text
-
-        self._texts = {text: rich.text.Text(text) for text in texts}
+        self._texts = "\n".join(dict.fromkeys(texts))
         self._measured: Any = None
         self._lines: dict[str, list[str]] = {}
         self.console: Any = None
@@ -240,11 +241,9 @@ class _Cells:
         self.blank = ""
 
     def __rich_measure__(self, console: Any, options: Any) -> Any:
-        import rich.measure
+        import rich.text
 
-        if self._measured is None:
-            sizes = [text.__rich_measure__(console, options) for text in self._texts.values()]
-            self._measured = rich.measure.Measurement(max(s.minimum for s in sizes), max(s.maximum for s in sizes))
+        self._measured = self._measured or rich.text.Text(self._texts).__rich_measure__(console, options)
         return self._measured
 
     def __rich_console__(self, console: Any, options: Any) -> Any:
@@ -254,15 +253,15 @@ class _Cells:
         yield rich.segment.Segment(_MARK)
 
     def lines(self, text: str) -> list[str]:
-        """Returns a text as rich lays it out, with the padding of a table."""
-        found = self._lines.get(text)
-        if found is None:
-            options = self.options
-            wrapped = self._texts[text].wrap(
-                self.console, options.max_width, justify=options.justify, overflow=options.overflow
-            )
-            found = self._lines[text] = []
-            for line in wrapped:
-                line.pad_right(max(0, options.max_width - line.cell_len))
-                found.append(f" {line.plain} ")
+        """Returns a text as rich lays it out, line by line, with the padding of a table."""
+        return [drawn for line in text.split("\n") for drawn in self._lines.get(line) or self._wrapped(line)]
+
+    def _wrapped(self, line: str) -> list[str]:
+        import rich.text
+
+        options, width = self.options, self.options.max_width
+        wrapped = rich.text.Text(line).wrap(self.console, width, justify=options.justify, overflow=options.overflow)
+        for part in wrapped:
+            part.pad_right(max(0, width - part.cell_len))
+        found = self._lines[line] = [f" {part.plain} " for part in wrapped]
         return found

@@ -1,6 +1,7 @@
 """What a network does, call by call."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -107,20 +108,21 @@ def make_table(
       compute_vjp_flops: count those of each call with its gradient.
     """
     calls: list[_Call] = []
+    is_method = functools.cache(_is_method)
 
     def note(next_fun: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
         bound = context.module
         fun = context.orig_method.func  # type: ignore[attr-defined]
         shown = bound.scope is not None and context.method_name != "setup"
-        shown = shown and _is_method(type(bound), fun)  # functions of a module that a transform runs are no calls
+        shown = shown and is_method(type(bound), fun)  # functions of a module that a transform runs are no calls
         if not shown or (depth is not None and len(bound.path) > depth):
             return next_fun(*args, **kwargs)
         call = _Call(bound.path, bound.clone(_deep_clone=True), context.method_name, abstract(_inputs(args, kwargs)))
         calls.append(call)
-        before = naming_of(bound)
+        before = naming_of(bound) if compute_flops or compute_vjp_flops else None
         outputs = next_fun(*args, **kwargs)
         call.outputs = abstract(outputs)
-        if compute_flops or compute_vjp_flops:
+        if before is not None:
             after = naming_of(bound)
             resume_naming(bound, before)
             call.flops, call.vjp_flops = count_flops(bound, fun, args, kwargs, compute_flops, compute_vjp_flops)

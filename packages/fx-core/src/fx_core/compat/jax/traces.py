@@ -25,6 +25,7 @@ __all__ = [
     "in_trace",
     "inlined_at_once",
     "is_current",
+    "is_of_current",
     "is_recorded",
     "staged_after",
     "traced_anew",
@@ -117,6 +118,11 @@ def in_trace(token: Any) -> AbstractContextManager[Any]:
 def belongs_to(value: Any, traces: Sequence[Any]) -> bool:
     """Returns whether a value is known only in one of the traces."""
     return isinstance(value, jax.core.Tracer) and any(value._trace is trace for trace in traces)
+
+
+def is_of_current(value: Any) -> bool:
+    """Returns whether a value was made by the innermost trace, which is not that of computing."""
+    return isinstance(value, jax.core.Tracer) and value._trace is trace_ctx.trace
 
 
 def has_taken(token: Any, inner: Sequence[Any]) -> bool:
