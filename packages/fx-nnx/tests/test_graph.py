@@ -354,3 +354,16 @@ def test_definitions_that_were_found_equal_are_so_again_and_others_are_not():
     del b
     assert a != other
     assert a == nnx.graphdef(nnx.Linear(2, 3, rngs=nnx.Rngs(1)))
+
+
+def test_a_pop_that_would_leave_a_variable_in_a_tuple_takes_nothing():
+    class Pair(nnx.Module):
+        def __init__(self):
+            self.first, self.second = nnx.Cache(jnp.ones(())), nnx.Cache(jnp.zeros(()))
+            self.pair = nnx.data((self.first,))
+
+    model = Pair()
+    with pytest.raises(StateStructureError, match="taken out of a tuple"):
+        nnx.pop(model, nnx.Cache)
+    assert model.pair[0] is model.first
+    assert model.second[...] == 0

@@ -98,6 +98,14 @@ def test_split_and_restore_inside_a_model():
         nnx.split_rngs(model, splits=2, squeeze=True)
 
 
+def test_a_fork_follows_the_first_filter_that_matches():
+    rngs, expected = nnx.Rngs(params=0, dropout=1, noise=2), nnx.Rngs(params=0, dropout=1, noise=2)
+    nnx.fork_rngs(rngs, split={"params": 2, "noise": None, ...: 3})
+    assert same(rngs.params.key.get_value(), jax.random.split(expected.params(), 2))
+    assert same(rngs.noise.key.get_value(), expected.noise())
+    assert same(rngs.dropout.key.get_value(), jax.random.split(expected.dropout(), 3))
+
+
 def test_reseed():
     model = nnx.Dict(a=nnx.Rngs(0, b=2))
     model.a()
