@@ -1,4 +1,5 @@
-"""A jitted train step of modules, against `jax.jit` of the same computation on the flat list of the same arrays.
+"""A jitted train step of modules, against `jax.jit` of the same computation on the flat list of the same arrays, which
+is the least that JAX can be given, and on nested dictionaries, as programs in raw JAX hold them.
 
 A network of 512 layers takes XLA three CPU minutes to compile, for each side; it is only measured when it is asked for,
 by ``python -m benchmarks nnx_step:512``.
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.measure import QUICK, Ratio, side_by_side, wanted
+from benchmarks.measure import QUICK, Ratio, in_turns, ratios, wanted
 
 WIDTH = 8
 CASES = {8: (1.1, 60), 64: (1.02, 30), 512: (1.02, 15)}
@@ -60,27 +61,29 @@ def train_step(nnx: Any) -> Callable[..., Any]:
     return step
 
 
+def model_and_optimizer(nnx: Any, depth: int) -> tuple[Any, Any]:
+    """What is trained."""
+    model = network(nnx, depth)
+    return model, nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+
+
 def stepper(nnx: Any, depth: int, x: Any, y: Any) -> Callable[[], object]:
     """One call of the compiled step of a library."""
-    model = network(nnx, depth)
-    optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+    model, optimizer = model_and_optimizer(nnx, depth)
     step = nnx.jit(train_step(nnx))
     return lambda: jax.block_until_ready(step(model, optimizer, x, y))
 
 
 def raw_stepper(depth: int, x: Any, y: Any) -> Callable[[], object]:
     """The same computation on a list of arrays: what it changes comes back as a list."""
-    nnx = fx_nnx
-    model = network(nnx, depth)
-    optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
-    graphdef, state = nnx.split((model, optimizer))
+    graphdef, state = fx_nnx.split(model_and_optimizer(fx_nnx, depth))
     values, treedef = jax.tree.flatten(state)
     changed: list[int] = []
 
     def step(values: list[Any], x: Any, y: Any) -> Any:
-        model, optimizer = nnx.merge(graphdef, jax.tree.unflatten(treedef, values), copy=True)
-        loss = train_step(nnx)(model, optimizer, x, y)
-        new = jax.tree.leaves(nnx.state((model, optimizer)))
+        model, optimizer = fx_nnx.merge(graphdef, jax.tree.unflatten(treedef, values), copy=True)
+        loss = train_step(fx_nnx)(model, optimizer, x, y)
+        new = jax.tree.leaves(fx_nnx.state((model, optimizer)))
         changed[:] = [i for i, (a, b) in enumerate(zip(values, new)) if a is not b]
         return loss, [new[i] for i in changed]
 
@@ -95,6 +98,28 @@ def raw_stepper(depth: int, x: Any, y: Any) -> Callable[[], object]:
     return call
 
 
+def nested_stepper(depth: int, x: Any, y: Any) -> Callable[[], object]:
+    """The same computation on nested dictionaries, as a program in raw JAX holds its arrays: all come back."""
+    graphdef, state = fx_nnx.split(model_and_optimizer(fx_nnx, depth))
+    held = fx_nnx.to_pure_dict(state)
+
+    def step(arrays: Any, x: Any, y: Any) -> Any:
+        inside = jax.tree.map(lambda value: value, state)
+        fx_nnx.replace_by_pure_dict(inside, arrays)
+        model, optimizer = fx_nnx.merge(graphdef, inside)
+        loss = train_step(fx_nnx)(model, optimizer, x, y)
+        return loss, fx_nnx.to_pure_dict(fx_nnx.state((model, optimizer)))
+
+    compiled = jax.jit(step)
+
+    def call() -> object:
+        nonlocal held
+        loss, held = compiled(held, x, y)
+        return jax.block_until_ready(loss)
+
+    return call
+
+
 def cases(libraries: tuple[str, ...] = ("fx_nnx",), only: Sequence[str] = DEFAULT) -> Iterator[Ratio]:
     """Rows of the table, for numbers of layers; peers up to 64."""
     x, y = jnp.ones((4, WIDTH)), jnp.ones((4, WIDTH))
@@ -104,5 +129,9 @@ def cases(libraries: tuple[str, ...] = ("fx_nnx",), only: Sequence[str] = DEFAUL
         if wanted(case):
             chosen = [library for library in libraries if depth <= 64 or library == "fx_nnx"]
             sides = {library: stepper(importlib.import_module(library), depth, x, y) for library in chosen}
-            sides["raw"] = raw_stepper(depth, x, y)
-            yield from side_by_side(case, sides, rounds=rounds, aims={"fx_nnx": aim}, clock=time.perf_counter)
+            sides |= {"raw": raw_stepper(depth, x, y), "nested": nested_stepper(depth, x, y)}
+            times = in_turns(sides, rounds, clock=time.perf_counter)
+            nested = times.pop("nested")
+            yield from ratios(case, times, {"fx_nnx": aim})
+            own = {"fx_nnx": times["fx_nnx"], "raw": nested} if "fx_nnx" in times else {"raw": nested}
+            yield from ratios(f"{case}, over nested dictionaries", own, {"fx_nnx": aim})
