@@ -216,7 +216,8 @@ def _scale(scheme: Scheme, inputs: Inputs) -> float:
     elif scheme.calibration == "mse":
         tried = np.linspace(0.3, 1.0, 71) * inputs.largest
         largest = float(min(tried, key=lambda limit: _rounding_error(inputs.magnitudes, limit)))
-    return largest / 127
+    # As a number of float32 that processors do not take for 0.
+    return max(largest / 127, float(np.finfo(np.float32).tiny)) if largest else 0.0
 
 
 def _rounding_error(magnitudes: np.ndarray, limit: float) -> float:

@@ -123,4 +123,4 @@ def quantization_aware(rules: Any, *, momentum: float = 0.9) -> Callable[[Any], 
 
 
 def _by_own(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    return round_inputs(x, jnp.abs(lax.stop_gradient(x).astype(jnp.float32)).max(axes, keepdims=True))
+    return round_inputs(x, jnp.abs(lax.stop_gradient(x).astype(jnp.float32)).max(axes, keepdims=True, initial=0))

@@ -104,7 +104,7 @@ def pack(codes: jax.Array) -> jax.Array:
     """
     if codes.shape[-1] % 2:
         codes = jnp.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, 1)])
-    pairs = codes.astype(jnp.uint8).reshape(*codes.shape[:-1], -1, 2) & 15
+    pairs = codes.astype(jnp.uint8).reshape(*codes.shape[:-1], codes.shape[-1] // 2, 2) & 15
     return pairs[..., 0] | (pairs[..., 1] << 4)
 
 
@@ -116,8 +116,8 @@ def unpack(stored: jax.Array, size: int, signed: bool) -> jax.Array:
 @functools.cache
 def _unpacker(size: int, signed: bool) -> Callable[[jax.Array], jax.Array]:
     def unpacked(stored: jax.Array) -> jax.Array:
-        pairs = jnp.stack([stored & 15, stored >> 4], axis=-1).reshape(*stored.shape[:-1], -1)[..., :size]
-        codes = pairs.astype(jnp.int8)
+        pairs = jnp.stack([stored & 15, stored >> 4], axis=-1)
+        codes = pairs.reshape(*stored.shape[:-1], 2 * stored.shape[-1])[..., :size].astype(jnp.int8)
         return jnp.where(codes > 7, codes - 16, codes).astype(jnp.int8) if signed else codes
 
     # Exporters know it by its name.

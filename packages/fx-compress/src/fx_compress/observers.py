@@ -14,6 +14,7 @@ from fx_compress.held import Held
 from fx_compress.parameters import parameters
 from fx_compress.rules import choose
 from fx_compress.schemes import Scheme
+from fx_compress.straight import input_steps
 
 __all__ = ["Observed", "observers", "range_of"]
 
@@ -102,7 +103,7 @@ def _forward(x: jax.Array, seen: jax.Array, momentum: float) -> tuple[jax.Array,
     wide, largest = x.astype(jnp.float32), range_of(seen)
     now = jnp.abs(wide).max()
     known = jnp.where(largest > 0, largest, now)
-    scale = jnp.where(known > 0, known / 127, 1.0)
+    scale = input_steps(known)
     rounded = (jnp.clip(jnp.round(wide / scale), -127, 127) * scale).astype(x.dtype)
     new = jnp.where(largest > 0, momentum * largest + (1 - momentum) * now, now)
     return rounded, (jnp.abs(wide) <= 127.5 * scale, jnp.stack([new, jnp.ones_like(new)]))

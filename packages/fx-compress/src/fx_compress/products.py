@@ -12,6 +12,7 @@ from jax import lax
 from fx_compress.blocks import combine
 from fx_compress.errors import SchemeError
 from fx_compress.formats import format_named, unpack
+from fx_compress.straight import input_steps
 
 __all__ = ["codes_of", "conv", "dot", "moved", "numbers_of"]
 
@@ -148,8 +149,7 @@ def _rounded(lhs: jax.Array, input_scale: jax.Array | None, axes: tuple[int, ...
         # No integer is a NaN: it is kept in the scale.
         scale = jnp.where(jnp.isnan(wide).any(axes, keepdims=True), jnp.nan, scale)
     else:
-        largest = jnp.abs(wide).max(axes, keepdims=True)
-        scale = jnp.where(largest == 0, 1.0, largest / 127)
+        scale = input_steps(jnp.abs(wide).max(axes, keepdims=True, initial=0))
     return jnp.clip(jnp.round(wide / scale), -127, 127).astype(_FACTOR), scale
 
 

@@ -221,8 +221,8 @@ def prune_during_training(rules: Any, schedule: Any = None, every: int = 100) ->
 
         def masked(parameter: Parameter) -> Any:
             mask = masks.get(parameter.path)
-            value = parameter.value
-            return value if mask is None else jnp.where(mask, value, -values[parameter.path].astype(value.dtype))
+            # In the dtype of the parameter, in which the sum is exactly zero: updates may be of fewer bits.
+            return parameter.value if mask is None else jnp.where(mask, parameter.value, -values[parameter.path])
 
         return map_parameters(masked, updates), PruningState(state.step + 1, masks)
 

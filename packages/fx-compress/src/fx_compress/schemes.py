@@ -1,6 +1,7 @@
 """Schemes: how one parameter is quantized."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, Literal
 
@@ -131,10 +132,10 @@ class Scheme:
     def _scales_of(self, wide: jax.Array, shape: tuple[int, ...], shrink: Any) -> "Scales":
         kind = format_named(self.format)
         if self.symmetric:
-            largest = reduce_blocks(jnp.abs(wide), shape, jnp.max) * shrink
+            largest = reduce_blocks(jnp.abs(wide), shape, _largest) * shrink
             return Scales(_nonzero(largest / kind.largest, largest == 0), None)
-        low = jnp.minimum(reduce_blocks(wide, shape, jnp.min), 0) * shrink
-        high = jnp.maximum(reduce_blocks(wide, shape, jnp.max), 0) * shrink
+        low = -reduce_blocks(-wide, shape, _largest) * shrink
+        high = reduce_blocks(wide, shape, _largest) * shrink
         # Divided first: the difference of huge values has no number.
         scale = _nonzero(high / (2 * kind.largest) - low / (2 * kind.largest), high == low)
         return Scales(scale, jnp.round(-low / scale - kind.largest))
@@ -182,6 +183,10 @@ class Scales:
     zero: jax.Array | None
 
 
+# At least 0, which is also that of arrays without elements.
+_largest = functools.partial(jnp.max, initial=0)
+
+
 def _divided(values: jax.Array, scale: jax.Array) -> jax.Array:
     """Values over scales; compilers multiply by the reciprocal, which processors take for 0 if the scale is huge."""
     smaller = jnp.where(scale > 2.0**100, 2.0**-64, 1.0).astype(jnp.float32)
@@ -210,7 +215,7 @@ def checked_axes(scheme: Scheme, array: Any, axes: tuple[int, ...] | None, path:
         )
     axes = tuple(range(ndim - 1)) if axes is None else tuple(sorted(axis % ndim for axis in axes))
     sizes, group = group_sizes([array.shape[axis] for axis in axes]), scheme.group
-    if group is not None and group not in sizes:
+    if group is not None and math.prod(array.shape) and group not in sizes:
         near = min(sizes, key=lambda n: abs(n - group))
         raise SchemeError(
             "The inputs do not divide into groups of this size.",
