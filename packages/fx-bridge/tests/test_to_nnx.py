@@ -203,6 +203,29 @@ def test_partition_names_and_boxes_are_kept():
     assert model.w.sharding_names == ("in", None)
 
 
+@pytest.mark.parametrize("partitioned", [nn.with_partitioning, nn.with_logical_partitioning])
+def test_variables_with_partition_names_are_made_on_the_mesh(partitioned):
+    mesh = jax.make_mesh((1, 1), ("in", "out"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    names = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("in", "out"))
+    dense = nn.Dense(3, kernel_init=partitioned(nn.initializers.ones, ("in", "out")))
+
+    class Holder(nnx.Module):
+        def __init__(self):
+            self.inner = bridge.ToNNX(dense, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    with jax.set_mesh(mesh), nn.logical_axis_rules((("in", "in"), ("out", "out"))):
+        assert made(dense).kernel.sharding == names
+        assert bridge.lazy_init(Holder(), X).inner.kernel.sharding == names
+        assert bridge.ToNNX(dense.bind(dense.init(jax.random.key(0), X))).kernel.sharding == names
+        with nnx.use_eager_sharding(False):
+            assert made(dense).kernel.sharding != names
+    own_mesh = nn.Dense(3, kernel_init=nn.with_partitioning(nn.initializers.ones, ("in", "out"), mesh))
+    assert made(own_mesh).kernel.sharding == names
+
+
 def test_new_values_are_used():
     model = made(nn.Dense(2))
     model.kernel = nnx.Param(jnp.zeros((2, 2)))

@@ -6,7 +6,7 @@ from typing import Any
 from fx_nnx import Dict, Variable, variable_name_from_type
 from fx_nnx.objects.pytree import attributes_of
 
-from fx_bridge.boxes import to_linen_var, variable_of
+from fx_bridge.boxes import laid_out, to_linen_var, variable_of
 from fx_bridge.errors import name_conflict
 from fx_bridge.trees import Path, leaves_of
 
@@ -42,11 +42,11 @@ def _put(module: Any, collection: str, path: Path, leaf: Any) -> None:
     old = attributes_of(node).get(name)
     if old is None:
         _check_free(module, node, name, kind)
-        node._nnx_set(name, variable_of(collection, leaf, allow_register=True))
+        node._nnx_set(name, variable_of(collection, laid_out(leaf), allow_register=True))
         return
     if isinstance(old, Variable) and old.get_raw_value() is leaf:
         return
-    made = variable_of(collection, leaf, allow_register=True)
+    made = variable_of(collection, laid_out(leaf), allow_register=True)
     if type(old) is not type(made):
         raise name_conflict(name_of(module), "/".join(path), kind, _describe(old))
     if made.get_metadata() == old.get_metadata():

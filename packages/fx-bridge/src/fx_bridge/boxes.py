@@ -8,10 +8,11 @@ from fx_core import meta, struct
 from fx_core.frozen_dict import FrozenDict
 from fx_nnx import Variable, get_partition_spec, variable_type_from_name
 from fx_nnx import with_partitioning as nnx_with_partitioning
+from fx_nnx.modes import use_eager_sharding
 from fx_nnx.variables.axes import add_axis, remove_axis
 from fx_nnx.variables.metadata import REQUIRED
 
-__all__ = ["BOX_TYPE", "NNXMeta", "to_linen_var", "variable_of", "with_partitioning"]
+__all__ = ["BOX_TYPE", "NNXMeta", "laid_out", "to_linen_var", "variable_of", "with_partitioning"]
 
 BOX_TYPE = "linen_meta_type"
 """The metadata that says which box of Linen a variable has there."""
@@ -89,6 +90,19 @@ def variable_of(collection: str, leaf: Any, *, allow_register: bool = False) -> 
         described = {name: entry for name, entry in leaf.to_nnx_metadata().items() if name != "value"}
         return kind.from_metadata(leaf.value, {**described, BOX_TYPE: type(leaf)})
     return kind.from_metadata(leaf.unbox(), {BOX_TYPE: type(leaf), "linen_box": leaf.replace_boxed(None)})
+
+
+def laid_out(leaf: Any) -> Any:
+    """Returns a leaf of a Linen collection with its array on the mesh by its axis names, as NNX makes variables.
+
+    As in Linen, no mesh is needed.
+
+    Raises:
+      ShardingRuleError: the array cannot be laid out so.
+    """
+    if isinstance(leaf, meta.Partitioned) and use_eager_sharding.resolve(None):
+        return leaf.replace_boxed(leaf.unbox())
+    return leaf
 
 
 def with_partitioning(

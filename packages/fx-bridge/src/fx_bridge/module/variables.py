@@ -9,7 +9,7 @@ from fx_nnx.objects.pytree import attributes_of
 from fx_nnx.paths import key_order
 
 from fx_bridge.attributes import put_variables
-from fx_bridge.boxes import BOX_TYPE, to_linen_var, variable_of
+from fx_bridge.boxes import BOX_TYPE, laid_out, to_linen_var, variable_of
 from fx_bridge.errors import name_conflict, unknown_path
 from fx_bridge.module.priority import AttrPriority
 from fx_bridge.module.scope import Scope
@@ -145,7 +145,8 @@ def take_over(new: Any, old: Any) -> None:
 def new_variable(kind: type[Variable[Any]], collection: str, value: Any) -> Variable[Any]:
     """Returns a variable for what an initializer made, with its metadata."""
     if isinstance(value, VariableMetadata) and BOX_TYPE in value.metadata:
-        return kind.from_metadata(value.raw_value, value.metadata)  # as of boxes of Linen: no mesh is needed
+        box = value.metadata[BOX_TYPE].from_nnx_metadata({**value.metadata, "value": value.raw_value})
+        return kind.from_metadata(laid_out(box).value, value.metadata)  # as of boxes of Linen: no mesh is needed
     if isinstance(value, VariableMetadata | Variable):
         return kind(value)
-    return variable_of(collection, value, allow_register=True)
+    return variable_of(collection, laid_out(value), allow_register=True)
