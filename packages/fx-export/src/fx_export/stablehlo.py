@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.export
-import numpy as np
 from fx_core.compat import jax as compat
 from fx_core.files import canonical_json
 
@@ -30,7 +28,7 @@ from fx_export.inputs import InputCheck, check_width, text_of
 from fx_export.interface import are_names, constraint_entry, constraint_scope, read_index
 from fx_export.lowering import downgraded, lowered
 from fx_export.sizes import is_fixed
-from fx_export.weights import named_arrays, read_weights, write_weights
+from fx_export.weights import SharedWeights, read_weights, write_weights
 
 _PROGRAM, _WEIGHTS, _INDEX = "program.bin", "weights.bin", "index.json"
 
@@ -77,7 +75,7 @@ class StableHLOExporter:
           ArgumentTypeError: a platform is unknown, or there are more names or fewer than arrays.
         """
         del metadata
-        weights = _Weights()
+        weights = SharedWeights()
         entry = _written(
             directory / _PROGRAM,
             fn,
@@ -115,7 +113,7 @@ class StableHLOExporter:
           ArgumentTypeError: see `export`.
         """
         del metadata
-        weights, programs = _Weights(), {}
+        weights, programs = SharedWeights(), {}
         for name, (fn, variables, inputs) in functions.items():
             file = directory / _file_of(name)
             programs[name] = _written(file, fn, variables, inputs, weights, platforms=platforms, stablehlo=stablehlo)
@@ -153,7 +151,7 @@ class StableHLOExporter:
         return {name: _loaded(directory / _file_of(name), read, index, programs[name], weights) for name in programs}
 
     def _write_index(
-        self, directory: Path, weights: "_Weights", entries: Mapping[str, Any], stablehlo: str | None
+        self, directory: Path, weights: SharedWeights, entries: Mapping[str, Any], stablehlo: str | None
     ) -> None:
         index = {
             "weights": write_weights(directory / _WEIGHTS, weights.arrays),
@@ -174,25 +172,6 @@ def _file_of(name: str) -> str:
     """The file of an entry point; one that is called "weights" may not take the name of theirs."""
     file = f"{name}.bin"
     return f"{name}.program.bin" if file == _WEIGHTS else file
-
-
-class _Weights:
-    """Arrays with their names; what comes again, as the same object or as the same bytes, is there once."""
-
-    def __init__(self) -> None:
-        self.arrays: list[tuple[str, np.ndarray]] = []
-        self._places: dict[Any, int] = {}
-
-    def places(self, variables: Any) -> list[int]:
-        """Add what is new of some variables, and say where each is."""
-        return [self._place(name, array) for name, array in named_arrays(variables)]
-
-    def _place(self, name: str, array: np.ndarray) -> int:
-        key = (array.dtype.name, array.shape, array.tobytes() if array.nbytes < 64 else _digest(array))
-        if key not in self._places:
-            self._places[key] = len(self.arrays)
-            self.arrays.append((name, array))
-        return self._places[key]
 
 
 class Program:
@@ -277,7 +256,7 @@ def _written(
     fn: Callable[..., Any],
     variables: Any,
     inputs: Sequence[Any],
-    weights: _Weights,
+    weights: SharedWeights,
     *,
     platforms: Sequence[str],
     stablehlo: str | None,
@@ -316,10 +295,6 @@ def _in_version(program: jax.export.Exported, version: Any) -> bytes:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
-
-
-def _digest(array: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()
 
 
 def _serialized(program: jax.export.Exported) -> bytes:

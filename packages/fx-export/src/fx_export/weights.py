@@ -1,5 +1,6 @@
 """Weights as one file of raw numbers, each array at an aligned offset that an index lists."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,29 @@ def weight_specs(variables: Any) -> list[jax.ShapeDtypeStruct]:
         jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=_is_weak(leaf))
         for (_, array), leaf in zip(named_arrays(variables), leaves, strict=True)
     ]
+
+
+class SharedWeights:
+    """Arrays with their names; what comes again, as the same object or as the same bytes, is there once."""
+
+    def __init__(self) -> None:
+        self.arrays: list[tuple[str, np.ndarray]] = []
+        self._places: dict[Any, int] = {}
+
+    def places(self, variables: Any) -> list[int]:
+        """Adds what is new of some variables, and returns where each is.
+
+        Raises:
+          ArgumentTypeError: a leaf is no array of numbers.
+        """
+        return [self._place(name, array) for name, array in named_arrays(variables)]
+
+    def _place(self, name: str, array: np.ndarray) -> int:
+        key = (array.dtype.name, array.shape, array.tobytes() if array.nbytes < 64 else _digest(array))
+        if key not in self._places:
+            self._places[key] = len(self.arrays)
+            self.arrays.append((name, array))
+        return self._places[key]
 
 
 def write_weights(path: Path, weights: Sequence[Weight]) -> list[dict[str, Any]]:
@@ -108,3 +132,7 @@ def _is_shape(shape: list[Any]) -> bool:
     # NumPy counts the bytes of an array without elements, too, as if its empty axes were not.
     sizes = len(shape) <= 64 and all(type(size) is int and size >= 0 for size in shape)
     return sizes and math.prod(size or 1 for size in shape) < 2**56
+
+
+def _digest(array: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()
